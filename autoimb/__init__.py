@@ -1,0 +1,61 @@
+"""Strategy selection on imbalanced tables with neural networks.
+
+The public names load on first use, so ``import autoimb`` and ``autoimb --help`` are quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoimb.errors import (
+        ArtifactError,
+        AutoImbError,
+        BudgetError,
+        InputError,
+        OptionError,
+        RunError,
+        SchemaError,
+        TableError,
+        TargetError,
+    )
+    from autoimb.estimator import AutoImbClassifier
+    from autoimb.pipeline.artifact import load
+    from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.space.strategy import Strategy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArtifactError",
+    "AutoImbClassifier",
+    "AutoImbError",
+    "BudgetError",
+    "FittedPipeline",
+    "InputError",
+    "OptionError",
+    "RunError",
+    "SchemaError",
+    "Strategy",
+    "TableError",
+    "TargetError",
+    "load",
+]
+
+_HOMES = {
+    "AutoImbClassifier": "autoimb.estimator",
+    "FittedPipeline": "autoimb.pipeline.fitted",
+    "Strategy": "autoimb.space.strategy",
+    "load": "autoimb.pipeline.artifact",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'autoimb' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "autoimb.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

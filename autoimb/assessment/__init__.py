@@ -1,0 +1,1 @@
+"""Metrics, decision rules, calibration, errors and verdicts."""

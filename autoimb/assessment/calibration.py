@@ -1,0 +1,244 @@
+"""Calibration: probabilities that mean what they say.
+
+Two corrections are exact where their formula applies (:func:`correct_prior`,
+:func:`focal_posterior`); the rest is learned from out-of-fold rows by vector scaling
+(:func:`fit_calibrator`), and cross-fitted wherever a row is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from autoimb.assessment.crossfit import leave_group_out
+
+__all__ = [
+    "Calibrator",
+    "correct_prior",
+    "cross_fit_calibration",
+    "fit_calibrator",
+    "focal_posterior",
+    "log_proba",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_FLOOR = 1e-15  # probabilities below are taken as this
+_LEAST_SLOPE = 0.01  # a calibrator never turns the order of the classes around
+_PULL_SLOPE, _PULL_BIAS = 1.0, 0.1  # ridge toward the identity, worth about this many rows
+_STEPS = 50
+
+
+def log_proba(proba: Floats) -> Floats:
+    """Logarithm of probabilities, float64, those near 0 taken as 1e-15; same shape."""
+    logs: Floats = np.log(np.maximum(np.asarray(proba, dtype=np.float64), _FLOOR))
+    return logs
+
+
+def _softmax(logits: Floats) -> Floats:
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    proba: Floats = raised / raised.sum(axis=-1, keepdims=True)
+    return proba
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Vector scaling: ``softmax(slope * log p + bias)``.
+
+    Attributes
+    ----------
+    slope : float
+        Positive; below 1 it takes back overconfidence.
+    bias : tuple of float
+        One a class; it corrects how often a class is expected.
+    """
+
+    slope: float
+    bias: tuple[float, ...]
+
+    @classmethod
+    def identity(cls, n_classes: int) -> Calibrator:
+        """Return the calibrator that changes nothing."""
+        return cls(1.0, (0.0,) * n_classes)
+
+    def apply(self, proba: Floats) -> Floats:
+        """Calibrate probabilities of shape (..., C); float64, rows sum to 1."""
+        return _softmax(self.slope * log_proba(proba) + np.asarray(self.bias))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {"slope": self.slope, "bias": list(self.bias)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Calibrator:
+        """Read what :meth:`to_json` wrote."""
+        return cls(float(value["slope"]), tuple(float(b) for b in value["bias"]))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Weighted log-loss of vector scaling, with its ridge; ``theta`` is (slope, bias...)."""
+
+    logs: Floats  # (n, C)
+    truth: Floats  # (n, C), one-hot
+    weight: Floats  # (n,)
+
+    def loss(self, theta: Floats) -> float:
+        logits = theta[0] * self.logs + theta[1:]
+        top = logits.max(axis=1)
+        own = (self.truth * logits).sum(axis=1)
+        fit = self.weight @ (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - own)
+        pull = _PULL_SLOPE * (theta[0] - 1) ** 2 + _PULL_BIAS * (theta[1:] ** 2).sum()
+        return float(fit + pull / 2)
+
+    def derivatives(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Gradient (1 + C,) and Hessian (1 + C, 1 + C)."""
+        proba = _softmax(theta[0] * self.logs + theta[1:])
+        miss = (proba - self.truth) * self.weight[:, None]
+        gradient = np.concatenate([[(miss * self.logs).sum()], miss.sum(axis=0)])
+        gradient += np.concatenate([[_PULL_SLOPE * (theta[0] - 1)], _PULL_BIAS * theta[1:]])
+        weighted = proba * self.weight[:, None]
+        mean_log = (proba * self.logs).sum(axis=1, keepdims=True)
+        centred = self.logs - mean_log
+        hessian = np.empty((len(theta), len(theta)))
+        hessian[0, 0] = (weighted * centred**2).sum() + _PULL_SLOPE
+        hessian[0, 1:] = hessian[1:, 0] = (weighted * centred).sum(axis=0)
+        hessian[1:, 1:] = np.diag(weighted.sum(axis=0) + _PULL_BIAS) - weighted.T @ proba
+        return gradient, hessian
+
+
+def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floats:
+    """Newton's method with step halving on the free parameters of a convex loss."""
+    loss = problem.loss(theta)
+    for _ in range(_STEPS):
+        gradient, hessian = problem.derivatives(theta)
+        step = np.zeros_like(theta)
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
+        decrease = -float(gradient @ step)
+        if decrease <= 1e-10:
+            break
+        size = 1.0
+        while (new := problem.loss(theta + size * step)) > loss - 1e-4 * size * decrease:
+            size /= 2
+            if size < 1e-8:  # rounding, not curvature: as good as it gets
+                return theta
+        theta, loss = theta + size * step, new
+    return theta
+
+
+def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
+    """Fit vector scaling by weighted log-loss.
+
+    A tiny ridge pulls toward the identity, so few rows change little; a class without a row keeps
+    its bias of 0. Sees: the rows it is given, which must be out-of-fold.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    proba : ndarray of float, shape (n, C)
+        Probabilities to calibrate.
+    weight : ndarray of float64, shape (n,), optional
+        Row weights of mean about 1.
+
+    Returns
+    -------
+    Calibrator
+        The identity where fewer than two classes have rows.
+    """
+    n_classes = proba.shape[1]
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    present = np.bincount(y, weights=weight, minlength=n_classes) > 0
+    if present.sum() < 2:
+        return Calibrator.identity(n_classes)
+    problem = _Problem(log_proba(proba), np.eye(n_classes)[y], weight)
+    start = np.concatenate([[1.0], np.zeros(n_classes)])
+    theta = _minimise(problem, start, np.concatenate([[True], present]))
+    if theta[0] < _LEAST_SLOPE:
+        start[0] = _LEAST_SLOPE
+        theta = _minimise(problem, start, np.concatenate([[False], present]))
+    return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+
+
+def cross_fit_calibration(
+    y: Ints, proba: Floats, group: Ints, *, weight: Floats | None = None
+) -> Floats:
+    """Calibrate each group by what the other groups teach.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    proba : ndarray of float, shape (n, C)
+        Out-of-fold probabilities.
+    group : ndarray of int64, shape (n,)
+        Cross-fitting group of each row; one group alone is dealt into five.
+    weight : ndarray of float64, shape (n,), optional
+        Row weights.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, C)
+        No row's own label has a part in its probabilities.
+    """
+    calibrated = np.empty(proba.shape, dtype=np.float64)
+    for learn, use in leave_group_out(y, group):
+        part = None if weight is None else weight[learn]
+        calibrated[use] = fit_calibrator(y[learn], proba[learn], weight=part).apply(proba[use])
+    return calibrated
+
+
+def focal_posterior(proba: Floats, gamma: float) -> Floats:
+    """Undo what the focal loss does to probabilities.
+
+    The minimiser ``v`` of the focal risk is not the class posterior, but determines it:
+    ``h(v_c) / sum_j h(v_j)`` with ``h(v) = v / ((1-v)^gamma - gamma (1-v)^(gamma-1) v log v)``
+    (Charoenphakdee et al., 2021, "On Focal Loss for Class-Posterior Probability Estimation").
+
+    Parameters
+    ----------
+    proba : ndarray of float, shape (..., C)
+        Softmax output of a network trained with the focal loss.
+    gamma : float
+        The loss's gamma, at least 0; 0 changes nothing.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., C)
+        Posterior probabilities; rows sum to 1.
+    """
+    logs = log_proba(proba)
+    v = np.exp(logs)
+    rest = np.maximum(v.sum(axis=-1, keepdims=True) - v, _FLOOR)
+    if proba.shape[-1] == 2:  # without the rounding of 1 - v
+        rest = v[..., ::-1]
+    curvature = np.clip(-v * logs / rest, 0.0, 1.0)  # 1 at v = 1, 0 at v = 0
+    return _softmax(logs - gamma * np.log(rest) - np.log1p(gamma * curvature))
+
+
+def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:
+    """Take a member's probabilities from the prior it was trained under back to the real one.
+
+    Parameters
+    ----------
+    logp : array-like of float, shape (..., C)
+        Log-probabilities (or logits: a constant per row does not matter).
+    log_ratio : array-like of float, shape (C,) or broadcastable to (..., C)
+        Logarithm of effective prior over real prior, for each class (up to a constant): the log of
+        rate times weight. Twice as many rows of a class have log 2. It is subtracted.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., C)
+        Normalised log-probabilities.
+    """
+    logits = np.asarray(logp, dtype=np.float64) - np.asarray(log_ratio, dtype=np.float64)
+    top = logits.max(axis=-1, keepdims=True)
+    total = top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    corrected: Floats = logits - total
+    return corrected

@@ -1,0 +1,63 @@
+"""Cross-fitting: who may learn from which rows, so that no row teaches what judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["deal", "leave_group_out"]
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def deal(y: Ints, n_groups: int, *, random_state: int = 0) -> Ints:
+    """Deal rows to groups, each class as evenly as it goes.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    n_groups : int
+        Number of groups.
+    random_state : int, optional
+        Seed of the shuffle within a class.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Group of each row, from 0.
+    """
+    shuffled = np.random.default_rng(random_state).permutation(len(y))
+    order = shuffled[np.argsort(y[shuffled], kind="stable")]
+    group = np.empty(len(y), dtype=np.int64)
+    group[order] = np.arange(len(y)) % n_groups  # classes follow each other: each is dealt evenly
+    return group
+
+
+def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tuple[Mask, Mask]]:
+    """Yield (rows to learn from, rows to use it on) for each group.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    group : ndarray of int64, shape (n,)
+        Cross-fitting group of each row. One group alone is dealt into ``n_groups``.
+    n_groups : int, optional
+        Number of groups dealt where one is given.
+
+    Yields
+    ------
+    tuple of two ndarrays of bool, shape (n,)
+        They are complements of each other.
+    """
+    names = np.unique(group)
+    if len(names) < 2:
+        group = deal(y, n_groups)
+        names = np.unique(group)
+    for name in names:
+        inside = group == name
+        yield ~inside, inside

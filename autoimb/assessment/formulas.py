@@ -1,0 +1,220 @@
+"""The formulas of the metrics: labels by confusion counts, rankings and probabilities by rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "AVERAGES",
+    "RATIOS",
+    "Counts",
+    "Rows",
+    "accuracy",
+    "averaged",
+    "balanced_accuracy",
+    "brier",
+    "confusion_counts",
+    "fbeta",
+    "geometric_mean",
+    "log_loss",
+    "mcc",
+    "one_vs_rest",
+    "precision",
+    "precision_area",
+    "recall",
+    "roc_area",
+]
+
+Kind = Literal["ranking", "probability", "label"]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Rows(NamedTuple):
+    """What a metric of rows is computed from.
+
+    ``y`` and ``labels`` are codes of shape (n,), ``proba`` has shape (n, C), ``weight`` (n,) or is
+    None; ``classes`` are the codes that a macro mean runs over.
+    """
+
+    y: Ints
+    proba: Floats
+    labels: Ints | None
+    weight: Floats | None
+    classes: tuple[int, ...]
+
+
+class Counts(NamedTuple):
+    """What label metrics need of confusion matrices.
+
+    ``hits``, ``true`` and ``predicted`` are ndarrays of shape (..., C): weight of the rows of a
+    class that got its label, of all its rows, of all rows that got its label. ``classes`` are the
+    codes that a macro mean runs over.
+    """
+
+    hits: Floats
+    true: Floats
+    predicted: Floats
+    classes: tuple[int, ...]
+
+    def of_classes(self) -> tuple[Floats, Floats, Floats]:
+        """``hits``, ``true`` and ``predicted`` of ``classes`` only."""
+        chosen = list(self.classes)
+        return self.hits[..., chosen], self.true[..., chosen], self.predicted[..., chosen]
+
+
+def confusion_counts(
+    y: Ints, labels: Ints, *, n_classes: int, weight: Floats | None = None
+) -> Floats:
+    """Count (true, predicted) pairs, weighted.
+
+    Returns
+    -------
+    ndarray of float64, shape (C, C)
+        Rows are true classes, columns predicted ones.
+    """
+    cells = np.bincount(y * n_classes + labels, weights=weight, minlength=n_classes**2)
+    return cells.reshape(n_classes, n_classes).astype(np.float64)
+
+
+# --- label metrics: counts (..., C) -> values (...) -----------------------------------------------
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(whole, dtype=np.float64), where=whole > 0)
+
+
+def _mean_present(values: Floats, true: Floats) -> Floats:
+    """Mean over the last axis of the classes that occur; NaN where none does."""
+    present = true > 0
+    number = present.sum(axis=-1)
+    total = np.where(present, values, 0.0).sum(axis=-1)
+    mean: Floats = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return mean
+
+
+def accuracy(counts: Counts) -> Floats:
+    """Share of right labels."""
+    return _ratio(counts.hits.sum(axis=-1), counts.true.sum(axis=-1))
+
+
+def balanced_accuracy(counts: Counts) -> Floats:
+    """Mean recall of the classes."""
+    return _mean_present(_ratio(counts.hits, counts.true), counts.true)
+
+
+def geometric_mean(counts: Counts) -> Floats:
+    """Geometric mean of the classes' recalls."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(_ratio(counts.hits, counts.true))
+    mean: Floats = np.exp(_mean_present(logs, counts.true))
+    return mean
+
+
+def recall(counts: Counts) -> Floats:
+    """Share of a class's rows that got its label."""
+    hits, true, _ = counts.of_classes()
+    return _mean_present(_ratio(hits, true), true)
+
+
+def precision(counts: Counts) -> Floats:
+    """Share of a label's rows that are of the class."""
+    hits, true, predicted = counts.of_classes()
+    return _mean_present(_ratio(hits, predicted), true)
+
+
+def fbeta(counts: Counts, *, beta: float) -> Floats:
+    """Mean of precision and recall, the latter worth beta times the former."""
+    hits, true, predicted = counts.of_classes()
+    square = beta * beta
+    return _mean_present(_ratio((1 + square) * hits, square * true + predicted), true)
+
+
+AVERAGES = ("macro", "weighted", "micro")
+RATIOS: dict[str, Callable[[Counts], Floats]] = {  # what the hits are divided by
+    "precision": lambda counts: counts.predicted,
+    "recall": lambda counts: counts.true,
+    "f1": lambda counts: (counts.true + counts.predicted) / 2,
+    "jaccard": lambda counts: counts.true + counts.predicted - counts.hits,
+}
+
+
+def averaged(counts: Counts, *, ratio: str, average: str) -> Floats:
+    """One of :data:`RATIOS`, averaged over all classes the way scikit-learn does."""
+    whole = RATIOS[ratio](counts)
+    if average == "micro":
+        return _ratio(counts.hits.sum(axis=-1), whole.sum(axis=-1))
+    values = _ratio(counts.hits, whole)
+    if average == "weighted":
+        return _ratio((counts.true * values).sum(axis=-1), counts.true.sum(axis=-1))
+    return _mean_present(values, counts.true + counts.predicted)
+
+
+def mcc(counts: Counts) -> Floats:
+    """Matthews' correlation for any number of classes (Gorodkin 2004)."""
+    total = counts.true.sum(axis=-1)
+    agreement = counts.hits.sum(axis=-1) * total - (counts.true * counts.predicted).sum(axis=-1)
+    spread_true = total**2 - (counts.true**2).sum(axis=-1)
+    spread_predicted = total**2 - (counts.predicted**2).sum(axis=-1)
+    return _ratio(agreement, np.sqrt(np.maximum(spread_true * spread_predicted, 0.0)))
+
+
+# --- ranking and probability metrics: rows -> value -----------------------------------------------
+
+
+def _steps(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Cumulative weight of hits and of misses at each distinct score, highest score first."""
+    if weight is None:
+        weight = np.ones(len(hit))
+    elif not weight.all():  # rows of no weight would open steps of no height
+        hit, score, weight = hit[weight > 0], score[weight > 0], weight[weight > 0]
+    order = np.argsort(score)[::-1]
+    ranked = score[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    gain = np.where(hit, weight, 0.0)[order]
+    loss = np.where(hit, 0.0, weight)[order]
+    return np.cumsum(gain)[last], np.cumsum(loss)[last]
+
+
+def one_vs_rest(summary: Callable[[Floats, Floats], float], rows: Rows) -> float:
+    """Mean of a curve's summary over the classes that occur among the rows."""
+    values = []
+    for code in rows.classes:
+        hit = rows.y == code
+        present = hit.any() if rows.weight is None else (rows.weight[hit] > 0).any()
+        if present:
+            values.append(summary(*_steps(hit, rows.proba[:, code], rows.weight)))
+    return float(np.mean(values)) if values else math.nan
+
+
+def precision_area(hits: Floats, misses: Floats) -> float:
+    """Average precision of a curve's cumulative weights."""
+    gained = np.diff(hits, prepend=0.0)
+    return float((gained * hits / (hits + misses)).sum() / hits[-1])
+
+
+def roc_area(hits: Floats, misses: Floats) -> float:
+    """Area under the ROC curve; NaN without misses."""
+    if misses[-1] <= 0:
+        return math.nan
+    before = np.concatenate([[0.0], hits[:-1]])
+    area = (np.diff(misses, prepend=0.0) * (hits + before) / 2).sum()
+    return float(area / (hits[-1] * misses[-1]))
+
+
+def log_loss(rows: Rows) -> float:
+    """Mean negative log-probability of the true class."""
+    tiny = np.finfo(rows.proba.dtype).eps
+    own = np.clip(rows.proba[np.arange(len(rows.y)), rows.y], tiny, 1 - tiny)
+    return float(-np.average(np.log(own), weights=rows.weight))
+
+
+def brier(rows: Rows) -> float:
+    """Half of the squared distance to the truth, so that two classes give the binary score."""
+    truth = np.eye(rows.proba.shape[1])[rows.y]
+    return float(np.average(((rows.proba - truth) ** 2).sum(axis=1) / 2, weights=rows.weight))

@@ -1,0 +1,274 @@
+"""The metrics: one call for ranking, probability and label metrics, weights included.
+
+A metric sees class codes and class probabilities. Two classes: ranking metrics, F and precision
+look at the positive class. More classes: they are macro means over the classes that occur in ``y``.
+Label metrics of the table are functions of confusion counts, vectorised over leading axes, so that
+a decision rule can try every threshold at once. A value that the rows cannot define (no row of the
+positive class, a probability that is not a number) is NaN, and NaN is worth :attr:`Metric.worst`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from autoimb.assessment import formulas
+from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
+from autoimb.assessment.scorers import by_function, by_scorer, takes_weight
+from autoimb.errors import OptionError, choices
+
+__all__ = ["METRICS", "Entry", "Metric", "confusion_counts", "get_metric", "metric_names"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric bound to the classes of one target.
+
+    Attributes
+    ----------
+    name : str
+        What the user asked for.
+    kind : {"ranking", "probability", "label"}
+        What it looks at: order of probabilities, their values, or labels.
+    greater_is_better : bool
+        Whether a higher raw value is better.
+    worst : float
+        Utility told for a trial that gave no value.
+    n_classes, positive : int
+        Number of classes; code of the positive class (two classes only).
+    rows, counts : callable or None
+        How it is computed: from :class:`Rows`, or from :class:`Counts`. One of them is given.
+    summable : bool
+        A label metric of rows whose weights may be summed over equal rows.
+    """
+
+    name: str
+    kind: Kind
+    greater_is_better: bool
+    worst: float
+    n_classes: int
+    positive: int
+    rows: Callable[[Rows], float] | None = field(default=None, repr=False)
+    counts: Callable[[Counts], Floats] | None = field(default=None, repr=False)
+    summable: bool = False
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Class codes that a macro mean runs over: the positive one, or all of several."""
+        return (self.positive,) if self.n_classes == 2 else tuple(range(self.n_classes))
+
+    def __call__(
+        self,
+        y: Ints,
+        proba: Floats,
+        labels: Ints | None = None,
+        *,
+        weight: Floats | None = None,
+    ) -> float:
+        """Compute the raw value.
+
+        Parameters
+        ----------
+        y : ndarray of int64, shape (n,)
+            True class codes.
+        proba : ndarray of float, shape (n, C)
+            Class probabilities.
+        labels : ndarray of int64, shape (n,), optional
+            Predicted codes; the most probable class if not given. Only label metrics look at them.
+        weight : ndarray of float64, shape (n,), optional
+            Row weights.
+
+        Returns
+        -------
+        float
+            In the metric's own sign; NaN where these rows define no value.
+        """
+        if len(y) == 0 or np.isnan(proba).any():
+            return math.nan
+        if labels is None and self.kind == "label":
+            labels = proba.argmax(axis=1)
+        if self.rows is not None:
+            return self.rows(Rows(y, proba, labels, weight, self.classes))
+        assert labels is not None  # a metric without rows is of labels
+        cells = confusion_counts(y, labels, n_classes=self.n_classes, weight=weight)
+        return float(self.of_confusion(cells))
+
+    def utility(self, value: float) -> float:
+        """Turn a raw value into one where higher is better and NaN is the worst."""
+        if math.isnan(value):
+            return self.worst
+        return value if self.greater_is_better else -value
+
+    def of_confusion(self, confusion: Floats) -> Floats:
+        """Compute a label metric from confusion matrices, many at once.
+
+        Parameters
+        ----------
+        confusion : ndarray of float64, shape (..., C, C)
+            True classes in rows, predicted ones in columns.
+
+        Returns
+        -------
+        ndarray of float64, shape (...)
+            Raw values, NaN where undefined.
+
+        Raises
+        ------
+        TypeError
+            A metric that is neither of counts nor summable.
+        """
+        if self.counts is not None:
+            hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+            true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+            return self.counts(Counts(hits, true, predicted, self.classes))
+        if not self.summable:
+            raise TypeError(f"Metric {self.name!r} can't be computed from confusion counts.")
+        cells = confusion.reshape(-1, self.n_classes**2)  # (..., C, C) -> (N, C * C)
+        values = np.array([self._of_cells(weight) for weight in cells], dtype=np.float64)
+        return values.reshape(confusion.shape[:-2])
+
+    def _of_cells(self, weight: Floats) -> float:
+        """Call a summable metric with one row a pair of true and predicted class."""
+        cell = np.flatnonzero(weight)
+        if self.rows is None or not len(cell):
+            return math.nan
+        y, labels = np.divmod(cell, self.n_classes)
+        return self.rows(
+            Rows(y, np.eye(self.n_classes)[labels], labels, weight[cell], self.classes)
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One metric of the table: what it looks at, how it is computed, what failure is worth."""
+
+    kind: Kind
+    rows: Callable[[Rows], float] | None = None
+    counts: Callable[[Counts], Floats] | None = None
+    greater_is_better: bool = True
+    worst: float = 0.0
+
+
+METRICS: dict[str, Entry] = {
+    "average_precision": Entry(
+        "ranking", rows=partial(formulas.one_vs_rest, formulas.precision_area)
+    ),
+    "roc_auc": Entry("ranking", rows=partial(formulas.one_vs_rest, formulas.roc_area)),
+    "balanced_accuracy": Entry("label", counts=formulas.balanced_accuracy),
+    "geometric_mean": Entry("label", counts=formulas.geometric_mean),
+    "f1": Entry("label", counts=partial(formulas.fbeta, beta=1.0)),
+    "fbeta": Entry("label", counts=partial(formulas.fbeta, beta=2.0)),
+    "mcc": Entry("label", counts=formulas.mcc, worst=-1.0),
+    "recall": Entry("label", counts=formulas.recall),
+    "precision": Entry("label", counts=formulas.precision),
+    "accuracy": Entry("label", counts=formulas.accuracy),
+    "log_loss": Entry(
+        "probability",
+        rows=formulas.log_loss,
+        greater_is_better=False,
+        worst=-52 * math.log(2),
+    ),
+    "brier": Entry("probability", rows=formulas.brier, greater_is_better=False, worst=-1.0),
+}
+
+_FAR = -1e6  # the utility of failure where the metric's range is unknown
+
+
+def metric_names() -> tuple[str, ...]:
+    """Names of the built-in metrics, the default first."""
+    return tuple(METRICS)
+
+
+def get_metric(metric: str | Callable[..., Any], *, n_classes: int, positive: int) -> Metric:
+    """Find a metric and bind it to the classes of a target.
+
+    Parameters
+    ----------
+    metric : str or callable
+        A name of :data:`METRICS`, ``"fbeta:<beta>"``, any scorer name of scikit-learn, an object
+        of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
+        ``y_true`` the class codes (positions in ``classes_``), ``proba`` of shape (n, C), higher
+        is better; it also gets ``sample_weight`` if it has a parameter of that name.
+        A scorer sees codes too; of two classes the positive one is 1.
+    n_classes : int
+        Number of classes.
+    positive : int
+        Code of the positive class (two classes only).
+
+    Returns
+    -------
+    Metric
+        Picklable for names.
+
+    Raises
+    ------
+    OptionError
+        An unknown name, or a scorer that does not work on this number of classes.
+    """
+    if not isinstance(metric, str):
+        if hasattr(metric, "set_score_request"):  # what make_scorer gives
+            return _of_scorer(str(metric), metric, n_classes, positive)
+        name, rows = by_function(metric, names=METRICS)
+        return Metric(name, "probability", True, _FAR, n_classes, positive, rows=rows)
+    entry = _entry(metric)
+    if entry is None:
+        found = _of_scorer(metric, _named_scorer(metric), n_classes, positive)
+        return replace(found, summable=found.kind == "label" and takes_weight(found.rows))
+    return Metric(
+        name=metric,
+        kind=entry.kind,
+        greater_is_better=entry.greater_is_better,
+        worst=entry.worst,
+        n_classes=n_classes,
+        positive=positive,
+        rows=entry.rows,
+        counts=entry.counts,
+    )
+
+
+def _entry(name: str) -> Entry | None:
+    """Find or make a built-in metric; None leaves the name to scikit-learn."""
+    if name in METRICS:
+        return METRICS[name]
+    ratio, _, average = name.rpartition("_")
+    if ratio in formulas.RATIOS and average in formulas.AVERAGES:  # scikit-learn's, vectorised
+        counts = partial(formulas.averaged, ratio=ratio, average=average)
+        return Entry("label", counts=counts)
+    base, colon, number = name.partition(":")
+    if base != "fbeta" or not colon:
+        return None
+    try:
+        beta = float(number)
+    except ValueError:
+        beta = math.nan
+    if not 0 < beta < math.inf:
+        raise OptionError(f"The beta of metric {name!r} must be a positive number, as in fbeta:2.")
+    return Entry("label", counts=partial(formulas.fbeta, beta=beta))
+
+
+def _named_scorer(name: str) -> Any:
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    if name not in get_scorer_names():
+        allowed = [*METRICS, "fbeta:<beta>"]
+        raise OptionError(
+            f"{choices('metric', name, allowed)} Any scorer name of scikit-learn, a scorer of "
+            "make_scorer and a function f(y_true, proba) are metrics too."
+        )
+    return get_scorer(name)
+
+
+def _of_scorer(name: str, scorer: Any, n_classes: int, positive: int) -> Metric:
+    try:
+        kind, rows = by_scorer(scorer, n_classes=n_classes, positive=positive)
+    except Exception as error:
+        raise OptionError(
+            f"Metric {name!r} does not work on {n_classes} classes: {error} (A scorer sees class "
+            f"codes; of two classes the positive one is 1.) Built-in metrics: {', '.join(METRICS)}."
+        ) from error
+    return Metric(name, kind, True, _FAR, n_classes, positive, rows=rows)

@@ -1,0 +1,147 @@
+"""References: a plain model on the same folds, so that a score can be read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.decision import cross_fit_labels
+from autoimb.assessment.metrics import Metric
+from autoimb.assessment.uncertainty import Score, score
+from autoimb.data.encoding import Encoder
+from autoimb.data.folds import FoldPlan
+from autoimb.data.schema import Columns
+from autoimb.data.table import Dataset
+
+__all__ = ["Reference", "logistic_reference"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MOST_ROWS = 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A reference model's out-of-fold answers.
+
+    Attributes
+    ----------
+    name : str
+        The model in words.
+    proba : ndarray of float64, shape (n_scored, C)
+        Probabilities of the plan's scored rows, in their order.
+    labels : ndarray of int64, shape (n_scored,)
+        Cross-fitted labels.
+    score : Score
+        What they are worth.
+    """
+
+    name: str
+    proba: Floats
+    labels: Ints
+    score: Score
+
+
+def logistic_reference(
+    dataset: Dataset,
+    plan: FoldPlan,
+    encoders: Sequence[Encoder],
+    metric: Metric,
+    *,
+    random_state: int = 0,
+) -> Reference:
+    """Cross-validate a logistic regression on the folds of a study.
+
+    Sees: each fold's training rows, at most 50,000 of them (then the rarer classes are kept whole
+    as far as possible and the rows drawn of the others weigh more).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The study's rows.
+    plan : FoldPlan
+        Its folds.
+    encoders : sequence of Encoder
+        One a fold, fitted on the fold's training rows.
+    metric : Metric
+        What is measured.
+    random_state : int, optional
+        Seed of the draw of rows.
+
+    Returns
+    -------
+    Reference
+        Labels get a cross-fitted decision rule, as those of the strategies.
+    """
+    total = np.zeros((len(dataset.y), dataset.n_classes))
+    for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
+        rows, scale = _draw(dataset.y, fold.train, np.random.default_rng([random_state, number]))
+        train = _features(encoder, dataset.columns, rows)
+        held_out = _features(encoder, dataset.columns, fold.score)
+        target = (dataset.y[rows], dataset.weight[rows] * scale)
+        total[fold.score] += _fit_predict(train, target, held_out, dataset.n_classes)
+    scored = plan.scored
+    proba = total[scored] / total[scored].sum(axis=1, keepdims=True)
+    y, group, weight = dataset.y[scored], plan.group[scored], dataset.weight[scored]
+    labels = cross_fit_labels(metric, y, proba, group, weight=weight)
+    return Reference(
+        name="logistic regression",
+        proba=proba,
+        labels=labels,
+        score=score(metric, y, proba, labels, group, weight=weight),
+    )
+
+
+def _draw(y: Ints, rows: Ints, generator: np.random.Generator) -> tuple[Ints, Floats]:
+    """Draw rows evenly over the classes, each drawn row weighing what it stands for."""
+    if len(rows) <= _MOST_ROWS:
+        return rows, np.ones(len(rows))
+    left, parts, scales = _MOST_ROWS, [], []
+    codes, sizes = np.unique(y[rows], return_counts=True)
+    for place, which in enumerate(np.argsort(sizes, kind="stable")):  # rarest first
+        size = int(sizes[which])
+        number = min(size, left // (len(codes) - place))
+        own = rows[y[rows] == codes[which]]
+        parts.append(own if number == size else generator.choice(own, number, replace=False))
+        scales.append(np.full(number, size / max(number, 1)))
+        left -= number
+    return np.concatenate(parts), np.concatenate(scales)
+
+
+def _features(encoder: Encoder, columns: Columns, rows: Ints) -> Any:
+    """Give a fold's network inputs (n, D) without PLE, embedded codes as sparse one-hots."""
+    from scipy.sparse import csr_array, hstack
+
+    x, codes = encoder.dense(encoder.transform(columns, rows), ple=False)
+    sizes = encoder.embedded_cardinalities
+    if not sizes:
+        return x
+    column = (codes + np.cumsum([0, *sizes[:-1]])).ravel()
+    ends = np.arange(0, len(column) + 1, len(sizes))
+    ones = np.ones(len(column), dtype=np.float32)
+    return hstack([csr_array(x), csr_array((ones, column, ends), (len(x), sum(sizes)))], "csr")
+
+
+def _fit_predict(train: Any, target: tuple[Ints, Floats], held_out: Any, n_classes: int) -> Floats:
+    """Probabilities (n, C); a class that the training rows lack gets 0."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    y, weight = target
+    proba = np.zeros((held_out.shape[0], n_classes))
+    if len(np.unique(y[weight > 0])) < 2 or train.shape[1] == 0:  # nothing to learn: the prior
+        prior = np.bincount(y, weight, n_classes)
+        proba += prior / prior.sum()
+        return proba
+    model = LogisticRegression(max_iter=200)
+    with warnings.catch_warnings():  # a reference that has not quite converged is one all the same
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train, y, sample_weight=weight)
+    proba[:, model.classes_] = model.predict_proba(held_out)
+    return proba

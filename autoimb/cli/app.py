@@ -1,0 +1,105 @@
+"""The command ``autoimb``: its commands, and what becomes of a mistake."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoimb import __version__
+from autoimb.cli.runs import export, options, report, status
+from autoimb.cli.searching import refit, search
+from autoimb.cli.serving import evaluate, inspect, predict
+from autoimb.errors import AutoImbError
+
+__all__ = ["app", "main"]
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="autoimb",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"autoimb {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def overview(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - the callback prints it
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for command in (search, status, report, options, predict, evaluate, inspect, export, refit):
+    app.command()(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        The words after ``autoimb``; None takes them from the process, and then a time budget
+        counts from the start of the process, imports included.
+
+    Returns
+    -------
+    int
+        0, or 2 after a user's mistake (one line on stderr), or 130 after an interruption.
+    """
+    started = time.monotonic() - (_process_age() if arguments is None else 0.0)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = app(args=words, prog_name="autoimb", standalone_mode=False, obj=started)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("autoimb: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except typer.TyperException as mistake:
+        return _complain(mistake.format_message())
+    except OSError as mistake:
+        culprit = f"{mistake.filename}: " if mistake.filename else ""
+        return _complain(f"{culprit}{mistake.strerror or mistake}")
+    except AutoImbError as mistake:
+        return _complain(str(mistake))
+    return code if isinstance(code, int) else 0
+
+
+def _complain(sentence: str) -> int:
+    typer.echo(f"autoimb: error: {' '.join(sentence.split())}", err=True)
+    return USER_MISTAKE
+
+
+def _process_age() -> float:
+    """Return the seconds since this process started; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        started = float(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22, in ticks since boot
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+    except (OSError, AttributeError, IndexError, ValueError):
+        return 0.0

@@ -1,0 +1,129 @@
+"""Commands that look: at a RUN folder, and at the search space."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoimb.cli.words import Out, Run
+from autoimb.errors import OptionError, choices
+
+if TYPE_CHECKING:
+    from autoimb.space.option import Range
+
+__all__ = ["export", "options", "report", "status"]
+
+
+def status(run: Run) -> None:
+    """Say how far the search in RUN is."""
+    from autoimb.search.run_folder import RunFolder
+
+    folder = RunFolder.view(run)
+    records = folder.records()
+    counts = Counter(record.status for record in records)
+    shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    state = "running" if _is_locked(folder.path / ".lock") else "not running"
+    finished = "finished" if "results" in folder.read_run() else "not finished"
+    typer.echo(f"{run}: {state}, {finished}; {len(records)} trials{f' ({shown})' * bool(shown)}")
+    scored = [record for record in records if record.status == "complete" and record.score]
+    if scored:
+        best = max(scored, key=lambda record: record.score.utility if record.score else 0.0)
+        assert best.score is not None
+        score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
+        typer.echo(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
+
+
+def report(
+    run: Run,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="[default: RUN/report.html]"),
+    ] = None,
+) -> None:
+    """Write the report of a finished search again."""
+    from autoimb.cli.searching import section
+    from autoimb.report.build import Facts, render
+    from autoimb.search.run_folder import RunFolder, write_atomically
+
+    folder = RunFolder.view(run)
+    page = render(Facts.from_json(section(folder, "results")))
+    path = out or folder.report
+    write_atomically(path, page.encode())
+    typer.echo(path)
+
+
+def options(
+    room: Annotated[
+        str | None, typer.Argument(metavar="ROOM", help="One room only [default: all].")
+    ] = None,
+) -> None:
+    """Print the search space.
+
+    Each room's options, what they do, and their ranges.
+    """
+    from autoimb.space.rooms import ROOMS
+
+    if room is not None and room not in ROOMS:
+        raise OptionError(choices("room", room, ROOMS))
+    for name in [room] if room else list(ROOMS):
+        typer.echo(f"{name}: {ROOMS[name].summary}")
+        for option in ROOMS[name]:
+            mark = "" if option.searched else " (on request)"
+            typer.echo(f"  {option.name}{mark}: {option.summary}")
+            for key, bounds in option.ranges.items():
+                typer.echo(f"      {key}: {_range(bounds)}")
+
+
+def export(
+    run: Run,
+    out: Out,
+    form: Annotated[
+        str, typer.Option("--format", metavar="F", help="autoimb, or joblib (a pickle).")
+    ] = "autoimb",
+) -> None:
+    """Copy RUN's pipeline to a file of its own."""
+    from autoimb.pipeline.artifact import load, save
+    from autoimb.search.run_folder import RunFolder
+
+    formats = ("autoimb", "joblib")
+    if form not in formats:
+        raise OptionError(choices("format", form, formats))
+    pipeline = load(RunFolder.view(run).pipeline)
+    if form == "autoimb":
+        save(pipeline, out)
+    else:
+        import io
+
+        import joblib
+
+        from autoimb.search.run_folder import write_atomically
+
+        content = io.BytesIO()
+        joblib.dump(pipeline, content)
+        write_atomically(out, content.getvalue())
+    typer.echo(out)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Tell whether a search holds the folder; False where the system can't say."""
+    try:
+        import fcntl
+
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False
+
+
+def _range(bounds: Range) -> str:
+    from autoimb.space.option import OneOf
+
+    if isinstance(bounds, OneOf):
+        return ", ".join(str(value) for value in bounds.values)
+    return f"{bounds.low:g} to {bounds.high:g}{', logarithmic' if bounds.log else ''}"

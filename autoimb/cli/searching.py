@@ -1,0 +1,201 @@
+"""Commands that train: search and refit."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoimb.cli.words import Data, Out, Run, Target, column_kinds, listed, weight_words
+from autoimb.errors import RunError, SchemaError, choices
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autoimb.search.search import SearchResult
+
+__all__ = ["refit", "search"]
+
+ALL_CORES = -1
+INTERRUPTED = 130
+
+Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these options of the room.")]
+
+
+def search(  # noqa: PLR0913 - a command's options are its parameters
+    context: typer.Context,
+    data: Data,
+    target: Target,
+    metric: Annotated[
+        str, typer.Option("--metric", "-m", metavar="M", help="What to optimize.")
+    ] = "average_precision",
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Seconds for everything, the start of the program included "
+            "[default: 300, or none with --trials].",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="How many strategies to try.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(metavar="J", help="Worker processes; -1 is all cores.")
+    ] = ALL_CORES,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The folder to write [default: runs/<name of DATA>]."),
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in RUN.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="The one seed.")] = 0,
+    cv: Annotated[
+        int | None, typer.Option(metavar="N", help="Folds [default: planned from the counts].")
+    ] = None,
+    pos_label: Annotated[
+        str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
+    ] = None,
+    resampling: Names = None,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help='Only these options of the room; or costs: "balanced", JSON of class to weight, '
+            "or a JSON cost matrix.",
+        ),
+    ] = None,
+    loss: Names = None,
+    ensemble: Names = None,
+    network: Names = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL=KIND", help="The kind of a column; may be repeated."),
+    ] = None,
+    drop: Annotated[str | None, typer.Option(metavar="A,B", help="Columns to leave out.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> None:
+    """Search the best strategy for DATA.
+
+    RUN gets the pipeline, the report, the leaderboard, and the journal to resume from. Ctrl-C
+    ends the search early and still writes all of them.
+    """
+    from autoimb.search.budget import DEFAULT_BUDGET, Budget
+    from autoimb.search.prepare import Table, prepare
+    from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_rooms
+    from autoimb.search.run_folder import RunFolder
+    from autoimb.search.search import run_search
+
+    limit = DEFAULT_BUDGET if time_budget is None and trials is None else time_budget
+    budget = Budget.start(limit, started=context.obj)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps all too
+    frame, y = _read(data, target, drop)
+    words = weight_words(class_weight)
+    costs = class_costs(words, sorted(y.dropna().unique(), key=str))
+    named = {"resampling": listed(resampling), "loss": listed(loss), "ensemble": listed(ensemble)}
+    named["class_weight"] = words if costs is None else None
+    request = Request(
+        target=target,
+        metric=metric,
+        time_budget=limit,
+        n_trials=trials,
+        n_jobs=resolve_jobs(jobs),
+        cv=cv,
+        random_state=seed,
+        pos_label=pos_label,
+        rooms=restricted_rooms(named | {"network": listed(network)}),
+        costs=costs,
+        verbose=0 if quiet else 1,
+        data=data.name,
+    )
+    prepared = prepare(Table(frame, y, kinds=column_kinds(kind or [])), request)
+    path = out or _free_folder(data)
+    fingerprint = request.fingerprint(prepared.dataset)
+    with RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder:
+        result = run_search(prepared, folder=folder, budget=budget, storage=storage)
+        write_results(folder, result)
+    if not quiet:
+        typer.echo(_summary(result, path))
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def refit(run: Run, data: Data, out: Out) -> None:
+    """Train RUN's winner again on newer DATA.
+
+    The same strategies with the same weights, and no search; the decision rule is fitted anew.
+    """
+    from autoimb.pipeline.artifact import load, save
+    from autoimb.search.refit import refit as train_again
+    from autoimb.search.request import Request
+    from autoimb.search.run_folder import RunFolder
+
+    folder = RunFolder.view(run)
+    request = Request.from_json(section(folder, "request"))
+    plan = section(folder, "plan")  # the one that the strategies were found with
+    request = replace(request, time_budget=plan["time_budget"], n_jobs=plan["n_jobs"])
+    if request.target is None:
+        raise RunError(f"{run} does not say which column was the target.")
+    frame, y = _read(data, request.target, None)
+    pipeline = train_again(load(folder.pipeline), request, frame, y)
+    save(pipeline, out)
+    typer.echo(f"{pipeline.describe()}\n-> {out}")
+
+
+def section(folder: Any, name: str) -> dict[str, Any]:
+    """Return a section of a finished search's ``run.json``."""
+    run = folder.read_run()
+    if name not in run:
+        raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
+    found: dict[str, Any] = run[name]
+    return found
+
+
+def write_results(folder: Any, result: SearchResult) -> None:
+    """Write what a finished search leaves in RUN, each file whole or not at all."""
+    from autoimb.pipeline.artifact import save
+    from autoimb.report.build import render
+    from autoimb.search.run_folder import write_atomically
+
+    save(result.pipeline, folder.pipeline)
+    write_atomically(folder.leaderboard, result.leaderboard.to_csv(index=False).encode())
+    write_atomically(folder.report, render(result.facts).encode())
+    folder.update_run({"results": result.facts.to_json()})
+
+
+def _read(data: Path, target: str, drop: str | None) -> tuple[pd.DataFrame, pd.Series]:
+    from autoimb.data.table import read_table, split_target
+
+    frame, y = split_target(read_table(data), target)
+    dropped = listed(drop) or []
+    for name in dropped:
+        if name not in frame.columns:
+            raise SchemaError(choices("column to drop", name, frame.columns))
+    return frame.drop(columns=dropped), y
+
+
+def _free_folder(data: Path) -> Path:
+    """Return ``runs/<name>``, or the first of ``runs/<name>-2, ...`` that does not exist."""
+    stem = data.name.split(".")[0] or "table"
+    path, number = Path("runs") / stem, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    return path
+
+
+def _summary(result: SearchResult, path: Path) -> str:
+    score, facts = result.best_score, result.facts
+    return "\n".join(
+        [
+            f"{facts.winner['description']}",
+            f"{facts.request['metric']} {score.value:.4f} ± {score.error:.4f} out of fold",
+            facts.verdict,
+            f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+        ]
+    )

@@ -1,0 +1,100 @@
+"""Commands that need a pipeline only: predict, evaluate, inspect."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoimb.cli.words import Data, Out, Pipeline, Target
+from autoimb.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pandas as pd
+
+    from autoimb.pipeline.fitted import FittedPipeline
+
+__all__ = ["evaluate", "inspect", "predict"]
+
+Threshold = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        metavar="RULE",
+        help='Instead of the fitted rule (two classes): a probability, or "recall>=0.8", '
+        '"precision>=0.5".',
+    ),
+]
+
+
+def predict(pipeline: Pipeline, data: Data, out: Out, threshold: Threshold = None) -> None:
+    """Predict each row of DATA.
+
+    OUT ends in .csv, .csv.gz or .parquet; it gets the columns prediction and proba_<class>.
+    """
+    from autoimb.cli.tables import read_chunks, writer
+
+    fitted = _load(pipeline, threshold)
+    write = writer(out)
+    with closing(read_chunks(data, fitted)) as chunks:
+        n_rows = write(_predictions(fitted, chunks))
+    typer.echo(f"{n_rows} rows -> {out}")
+
+
+def evaluate(pipeline: Pipeline, data: Data, target: Target, threshold: Threshold = None) -> None:
+    """Score the pipeline on labelled rows.
+
+    By every metric; the rows should be ones that the search never saw.
+    """
+    from autoimb.assessment.metrics import get_metric, metric_names
+    from autoimb.data.table import read_table, split_target
+    from autoimb.search.prepare import label_codes
+
+    fitted = _load(pipeline, threshold)
+    frame, y = split_target(read_table(data), target)
+    codes = label_codes(y, fitted.classes_)
+    if len(set(codes.tolist())) < 2:
+        raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
+    proba = fitted.predict_proba(frame)
+    labels = fitted.rule.apply(proba)
+    positive = fitted.classes_[fitted.positive]
+    typer.echo(f"{len(codes)} rows, {int((codes == fitted.positive).sum())} of class {positive}")
+    for name in metric_names():
+        metric = get_metric(name, n_classes=len(fitted.classes_), positive=fitted.positive)
+        typer.echo(f"{name:<20} {metric(codes, proba, labels):.4f}")
+
+
+def inspect(pipeline: Pipeline) -> None:
+    """Print what the pipeline is, as JSON."""
+    from autoimb.pipeline.artifact import inspect as read_summary
+
+    typer.echo(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
+
+
+def _load(path: Path, threshold: str | None) -> FittedPipeline:
+    from autoimb.pipeline.artifact import load
+
+    fitted = load(path)
+    if threshold is None:
+        return fitted
+    try:
+        rule: str | float = float(threshold)
+    except ValueError:
+        rule = threshold
+    return fitted.with_threshold(rule)
+
+
+def _predictions(fitted: FittedPipeline, chunks: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    for frame in chunks:
+        proba = fitted.predict_proba(frame)
+        columns: dict[str, Any] = {"prediction": fitted.classes_[fitted.rule.apply(proba)]}
+        for code, label in enumerate(fitted.classes_):
+            columns[f"proba_{label}"] = proba[:, code]
+        yield pd.DataFrame(columns)

@@ -1,0 +1,175 @@
+"""Tables read and written piece by piece, so that memory does not grow with their length."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autoimb.data.files import OPENERS
+from autoimb.data.table import read_table
+from autoimb.errors import AutoImbError, TableError
+from autoimb.pipeline.fitted import FittedPipeline
+
+__all__ = ["read_chunks", "writer"]
+
+ROWS = 50_000  # a chunk
+TEXT = (".csv", ".tsv", ".txt")
+Frames = Iterator[pd.DataFrame]
+
+
+def read_chunks(
+    path: Path, pipeline: FittedPipeline, *, rows: int = ROWS
+) -> Generator[pd.DataFrame]:
+    """Yield a table to predict: text files in pieces of `rows` rows, others whole.
+
+    pandas guesses a column's type from the piece that it sees, so columns that were text in
+    training are read as text: a piece in which every "A12" happens to be a "0815" changes nothing.
+
+    Parameters
+    ----------
+    path : Path
+        As for `autoimb.data.table.read_table`.
+    pipeline : FittedPipeline
+        Knows which columns were text.
+    rows : int
+        Rows of a piece.
+
+    Yields
+    ------
+    DataFrame
+        At least one, perhaps of no rows where the file has none.
+
+    Raises
+    ------
+    TableError
+        Where the file is no table.
+    """
+    packing = path.suffix.lower() if path.suffix.lower() in OPENERS else ""
+    kind = (Path(path.stem) if packing else path).suffix.lower()
+    if kind not in TEXT or not path.is_file():
+        yield read_table(path)
+        return
+    opener, text = OPENERS[packing], dict.fromkeys(_text_columns(pipeline), str)
+    try:
+        with opener(path) as binary:
+            lines = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+            first = next((line for line in lines if line.strip()), "")
+            lines.close()
+        separator = max(",;\t|", key=first.count)
+        with (
+            opener(path) as binary,
+            pd.read_csv(binary, sep=separator, dtype=text, chunksize=rows) as pieces,
+        ):
+            for piece in pieces:
+                yield piece.reset_index(drop=True)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zipfile.BadZipFile) as error:
+        if isinstance(error, AutoImbError):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
+
+
+def _text_columns(pipeline: FittedPipeline) -> list[str]:
+    """Name the category columns with a level that pandas would not have read as number or bool."""
+    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
+    levels: dict[str, set[str]] = {name: set() for name in names}
+    for encoder in pipeline.encoders:
+        for name, known in zip(names, encoder.levels):
+            levels[name].update(known)
+    return [name for name in names if not all(map(_is_guessed, levels[name]))]
+
+
+def _is_guessed(level: str) -> bool:
+    try:
+        return level in ("True", "False") or str(int(level)) == level
+    except ValueError:
+        return False
+
+
+def writer(path: Path) -> Callable[[Frames], int]:
+    """Return the function that writes frames to `path`, chosen by its suffix.
+
+    The file appears when it is complete, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.csv``, ``.csv.gz`` or ``.parquet``.
+
+    Returns
+    -------
+    callable
+        Takes the frames, returns the number of rows.
+
+    Raises
+    ------
+    TableError
+        On another suffix, or a folder that does not exist.
+    """
+    endings: dict[str, Callable[[Frames, Path], int]] = {
+        ".csv": _to_csv,
+        ".csv.gz": _to_csv_gz,
+        ".parquet": _to_parquet,
+    }
+    ending = next((name for name in endings if path.name.lower().endswith(name)), None)
+    if ending is None:
+        raise TableError(f"{path}: the output must end in one of {', '.join(endings)}.")
+    if not path.parent.is_dir():
+        raise TableError(f"{path}: the folder {path.parent} does not exist.")
+
+    def write(frames: Frames) -> int:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        draft = Path(name)
+        try:
+            n_rows = endings[ending](frames, draft)
+            draft.chmod(0o644)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return n_rows
+
+    return write
+
+
+def _to_csv(frames: Frames, path: Path) -> int:
+    with path.open("w", encoding="utf-8", newline="") as out:
+        return _write_rows(frames, out)
+
+
+def _to_csv_gz(frames: Frames, path: Path) -> int:
+    with gzip.open(path, "wt", encoding="utf-8", newline="") as out:
+        return _write_rows(frames, out)
+
+
+def _write_rows(frames: Frames, out: IO[str]) -> int:
+    n_rows = 0
+    for frame in frames:
+        frame.to_csv(out, index=False, header=n_rows == 0)
+        n_rows += len(frame)
+    return n_rows
+
+
+def _to_parquet(frames: Frames, path: Path) -> int:
+    n_rows, out = 0, None
+    try:
+        for frame in frames:
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            out = out or pq.ParquetWriter(path, table.schema)
+            out.write_table(table)
+            n_rows += len(frame)
+    finally:
+        if out is not None:
+            out.close()
+    return n_rows

@@ -1,0 +1,64 @@
+"""The arguments that several commands share, and the small grammar of their values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autoimb.errors import InputError, OptionError
+
+__all__ = [
+    "Data",
+    "Out",
+    "Pipeline",
+    "Run",
+    "Target",
+    "column_kinds",
+    "listed",
+    "weight_words",
+]
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A table: CSV (also compressed), Parquet, Feather.")
+]
+Pipeline = Annotated[
+    Path, typer.Argument(metavar="PIPELINE", help="A pipeline.autoimb file that a search wrote.")
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The file to write.")]
+Target = Annotated[str, typer.Option("--target", metavar="COL", help="Name of the target column.")]
+
+
+def listed(value: str | None) -> list[str] | None:
+    """Split ``"a, b"`` into its names; None stays None."""
+    if value is None:
+        return None
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def column_kinds(pairs: list[str]) -> dict[str, str]:
+    """Read ``["zip=categorical", ...]``."""
+    kinds = {}
+    for pair in pairs:
+        column, equals, kind = pair.rpartition("=")
+        if not equals or not column or not kind:
+            raise OptionError(f"--kind must look like COLUMN=KIND, got {pair!r}.")
+        kinds[column] = kind
+    return kinds
+
+
+def weight_words(value: str | None) -> Any:
+    """Read ``--class-weight``: names, ``balanced``, or JSON (costs by class, or a matrix)."""
+    if value is None or value == "balanced":
+        return value
+    if value.lstrip()[:1] not in ("{", "["):
+        return listed(value)
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--class-weight is neither names nor JSON ({error}): got {value!r}."
+        ) from error

@@ -1,0 +1,220 @@
+"""Fold plans: which rows train, choose the epoch and score. Rows are dealt, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.errors import OptionError
+
+__all__ = ["Fold", "FoldPlan", "plan_folds"]
+
+Rows = NDArray[np.int64]
+
+MANY_ROWS = 15_000  # from here on three folds do
+FEW_MINORITY_ROWS = 150  # below, three folds would train on too few of them
+HOLD_OUT_GROUPS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One split of the rows.
+
+    Attributes
+    ----------
+    train, score, choose : ndarray of int64, sorted
+        Rows that train, that are scored, and that choose the epoch. An empty `choose` means that
+        the scored rows of the other folds choose.
+    """
+
+    train: Rows
+    score: Rows
+    choose: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class FoldPlan:
+    """The folds of a study, the same for every trial.
+
+    Attributes
+    ----------
+    folds : tuple of Fold
+    group : ndarray of shape (n,), int64
+        Cross-fitting group of each scored row: what labels or calibrates a group is fitted on the
+        other groups. -1 marks rows that are never scored. With several folds it is the fold.
+    """
+
+    folds: tuple[Fold, ...]
+    group: Rows
+
+    @property
+    def scored(self) -> Rows:
+        """The rows that some fold scores, sorted."""
+        return np.flatnonzero(self.group >= 0).astype(np.int64)
+
+
+def plan_folds(
+    y: NDArray[np.int64], *, cv: object = None, random_state: int, eval_rows: Rows | None = None
+) -> FoldPlan:
+    """Plan the folds.
+
+    By default 5 stratified, shuffled folds below 15,000 rows, and 3 from there on unless the
+    rarest class has fewer than 150 rows. **A class with fewer rows than folds** has its rows dealt
+    to different folds, one each: the remaining folds score none of it, and it trains in every fold
+    but those that score it. A single split (or an evaluation set) is a hold-out: a stratified half
+    of its rows chooses the epoch, the other half scores in up to 5 stratified groups.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,), int64
+        Class codes.
+    cv : int, splitter or iterable of (train, test), optional
+        Number of stratified folds; a scikit-learn splitter; or rows (or masks) that train and
+        score. Test sets must not overlap; rows in none of them are never scored.
+    random_state : int
+        Seed of the shuffle.
+    eval_rows : ndarray of int64, optional
+        Rows of the user's evaluation set; all others train.
+
+    Returns
+    -------
+    FoldPlan
+
+    Raises
+    ------
+    OptionError
+        A `cv` that is no number of folds, splits rows that don't exist, lets rows train and score
+        in one fold, or scores a row twice; `cv` together with `eval_rows`.
+    """
+    generator = np.random.default_rng(random_state)
+    n_rows = len(y)
+    if eval_rows is not None:
+        if cv is not None:
+            raise OptionError("cv and an evaluation set exclude each other; give one of them.")
+        test = np.unique(np.asarray(eval_rows, dtype=np.int64))
+        train = np.setdiff1d(np.arange(n_rows), test)
+        _check_split(train, test, name="the evaluation set")
+        return _hold_out(y, train, test, generator)
+    if cv is None or _is_whole_number(cv):
+        n_folds = _count_folds(y) if cv is None else _check_count(cast(int, cv), n_rows)
+        deal = _deal(y, n_folds, generator)
+        return _plan(
+            [(np.flatnonzero(deal != k), np.flatnonzero(deal == k)) for k in range(n_folds)], n_rows
+        )
+    splits = _read_splits(cv, y)
+    if len(splits) == 1:
+        return _hold_out(y, *splits[0], generator)
+    return _plan(splits, n_rows)
+
+
+def _is_whole_number(cv: object) -> bool:
+    return isinstance(cv, int | np.integer) and not isinstance(cv, bool)
+
+
+def _count_folds(y: NDArray[np.int64]) -> int:
+    counts = np.bincount(y)
+    minority = int(counts[counts > 0].min())
+    wanted = 3 if len(y) >= MANY_ROWS and minority >= FEW_MINORITY_ROWS else 5
+    return min(wanted, len(y))
+
+
+def _check_count(cv: int, n_rows: int) -> int:
+    if not 2 <= cv <= n_rows:
+        raise OptionError(f"cv={cv} folds: must be between 2 and the number of rows, {n_rows}.")
+    return int(cv)
+
+
+def _deal(y: NDArray[np.int64], n_parts: int, generator: np.random.Generator) -> Rows:
+    """Deal rows to parts like cards, class after class: parts and their classes differ by one."""
+    shuffled = generator.permutation(len(y))
+    by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
+    part = np.empty(len(y), dtype=np.int64)
+    part[by_class] = generator.permutation(n_parts)[np.arange(len(y)) % n_parts]
+    return part
+
+
+def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
+    group = np.full(n_rows, -1, dtype=np.int64)
+    nobody = np.empty(0, dtype=np.int64)
+    for number, (_, test) in enumerate(splits):
+        twice = test[group[test] >= 0]
+        if len(twice):
+            raise OptionError(
+                f"cv scores {len(twice)} rows twice: row {twice[0]} in splits {group[twice[0]]} "
+                f"and {number}. Test sets must not overlap; repeated splitters are not supported."
+            )
+        group[test] = number
+    return FoldPlan(tuple(Fold(train, test, nobody) for train, test in splits), group)
+
+
+def _hold_out(
+    y: NDArray[np.int64], train: Rows, test: Rows, generator: np.random.Generator
+) -> FoldPlan:
+    if len(test) < 2:
+        raise OptionError("A hold-out needs 2 rows, one that chooses and one that scores; got 1.")
+    half = _deal(y[test], 2, generator)
+    score = test[half == 0]
+    group = np.full(len(y), -1, dtype=np.int64)
+    group[score] = _deal(y[score], min(HOLD_OUT_GROUPS, len(score)), generator)
+    return FoldPlan((Fold(train, score, test[half == 1]),), group)
+
+
+def _read_splits(cv: object, y: NDArray[np.int64]) -> list[tuple[Rows, Rows]]:
+    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        raise OptionError(
+            f"cv={cv!r}: must be a number of folds, a scikit-learn splitter, or an iterable of "
+            "(train, test) rows."
+        )
+    pairs: list[Any]
+    if hasattr(cv, "split"):
+        try:
+            pairs = list(cv.split(np.zeros((len(y), 1)), y))
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"cv={cv!r} can't split this table: {error} A splitter that needs groups is given "
+                "as its list of splits: cv=list(splitter.split(X, y, groups))."
+            ) from error
+    else:
+        pairs = list(cast(Iterable[Any], cv))
+    if not pairs:
+        raise OptionError("cv holds no splits; it must hold at least one (train, test).")
+    splits = []
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise OptionError(f"cv: split {number} must be (train, test), got {pair!r:.80}.")
+        train, test = (_read_rows(part, len(y), number) for part in pair)
+        _check_split(train, test, name=f"split {number} of cv")
+        splits.append((train, test))
+    return splits
+
+
+def _read_rows(part: object, n_rows: int, number: int) -> Rows:
+    rows = np.asarray(part)
+    if rows.dtype == bool and rows.shape == (n_rows,):
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+        raise OptionError(
+            f"cv: split {number} must hold row numbers or a mask of {n_rows} rows, got "
+            f"{rows.dtype} of shape {rows.shape}."
+        )
+    if len(rows) and not (rows.min() >= 0 and rows.max() < n_rows):
+        raise OptionError(
+            f"cv: split {number} names row {rows.max() if rows.min() >= 0 else rows.min()}; "
+            f"the table has rows 0 to {n_rows - 1}."
+        )
+    unique = np.unique(rows).astype(np.int64)
+    if len(unique) < len(rows):
+        raise OptionError(f"cv: split {number} names a row twice; rows are never copied.")
+    return unique
+
+
+def _check_split(train: Rows, test: Rows, *, name: str) -> None:
+    if not len(train) or not len(test):
+        raise OptionError(f"{name}: both sides need rows; {len(train)} train, {len(test)} score.")
+    both = np.intersect1d(train, test)
+    if len(both):
+        raise OptionError(f"{name}: {len(both)} rows train and score, the first is row {both[0]}.")

@@ -1,0 +1,123 @@
+"""The counts of a table: what feasibility, planning and the report look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from autoimb.data.schema import Schema
+from autoimb.data.table import Target
+from autoimb.data.values import text_of
+
+__all__ = ["Profile", "profile"]
+
+FEW_ROWS = 30  # of the rarest class: every score has a wide interval
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Counts of a table, JSON-able.
+
+    Attributes
+    ----------
+    n_rows, n_classes, minority_count : int
+        Rows, classes, rows of the rarest class.
+    n_numbers, n_categories : int
+        Numbers (with the parts of dates) and category columns that are learned from.
+    class_counts : tuple of int
+        Rows per class, by code.
+    class_names : tuple of str
+        The labels as text, by code.
+    positive : int
+        Code of the positive class.
+    kinds : dict of str to int
+        Columns per kind, dropped ones too.
+    missing : dict of str to int
+        Missing cells of each column that is learned from and misses any.
+    cardinality : dict of str to int
+        Levels of each category column.
+    notices : tuple of str
+        What the user should know about the table.
+    """
+
+    n_rows: int
+    n_classes: int
+    minority_count: int
+    n_numbers: int
+    n_categories: int
+    class_counts: tuple[int, ...]
+    class_names: tuple[str, ...]
+    positive: int
+    kinds: Mapping[str, int]
+    missing: Mapping[str, int]
+    cardinality: Mapping[str, int]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the table, dropped ones too, without the target."""
+        return sum(self.kinds.values())
+
+    @property
+    def imbalance(self) -> float:
+        """Rows of the most frequent class for each row of the rarest."""
+        return max(self.class_counts) / self.minority_count
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Profile:
+        """Undo `to_json`."""
+        values = {field.name: data[field.name] for field in fields(cls)}
+        for name in ("class_counts", "class_names", "notices"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+def profile(
+    frame: pd.DataFrame, schema: Schema, target: Target, *, notices: tuple[str, ...] = ()
+) -> Profile:
+    """Count what is in a table.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        All rows of the table.
+    schema : Schema
+        Its columns.
+    target : Target
+        Its classes.
+    notices : tuple of str, optional
+        Notices of the schema, put before those of the target.
+
+    Returns
+    -------
+    Profile
+    """
+    kept = schema.kept
+    categories = [column.name for column in kept if column.kind == "categorical"]
+    missing = {column.name: int(frame[column.name].isna().sum()) for column in kept}
+    counts = tuple(int(count) for count in target.counts)
+    few: tuple[str, ...] = ()
+    if min(counts) < FEW_ROWS:
+        few = (f"The rarest class has {min(counts)} rows: expect wide intervals.",)
+    return Profile(
+        n_rows=len(frame),
+        n_classes=len(counts),
+        minority_count=min(counts),
+        n_numbers=sum(len(column.numbers) for column in kept),
+        n_categories=len(categories),
+        class_counts=counts,
+        class_names=tuple(text_of(label) for label in target.classes),
+        positive=target.positive,
+        kinds=dict(Counter(column.kind for column in schema.columns)),
+        missing={name: count for name, count in missing.items() if count},
+        cardinality={name: int(frame[name].nunique()) for name in categories},
+        notices=(*notices, *target.notices, *few),
+    )

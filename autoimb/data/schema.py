@@ -1,0 +1,341 @@
+"""What the columns are, and their values as typed arrays; nothing here is fitted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from autoimb.data.table import frame_of, read_table
+from autoimb.data.values import (
+    DATE_PARTS,
+    date_numbers,
+    factorize,
+    levels_of,
+    numbers_of,
+    parse_dates,
+)
+from autoimb.errors import SchemaError, choices
+
+__all__ = ["KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
+
+Kind = Literal["numeric", "categorical", "date", "constant", "identifier"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DROPPED: tuple[Kind, ...] = ("constant", "identifier")
+
+ID_NAME = re.compile(
+    r"(?i:(?:^|[\s_.-])(?:id|idx|index|uuid|guid)$|^(?:id|uuid|guid)[\s_.-]"
+    r"|^row[\s_.-]?(?:id|no|nr|num|number)?$|^unnamed: \d+$)"
+    r"|[a-z]I[dD]$"
+)
+ISO_DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its kind and, for a date, the parts that varied at inference."""
+
+    name: str
+    kind: Kind
+    parts: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the numbers that it gives."""
+        if self.kind == "numeric":
+            return (self.name,)
+        return tuple(f"{self.name}.{part}" for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in its order and without the target.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+    target : str or None
+        Name of the target column, where the table had one.
+    """
+
+    columns: tuple[Column, ...]
+    target: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def kept(self) -> tuple[Column, ...]:
+        """The columns that are learned from."""
+        return tuple(column for column in self.columns if column.kind not in DROPPED)
+
+    @property
+    def positional(self) -> bool:
+        """Whether the schema came from an array, whose columns have no names of their own."""
+        return self.names == tuple(f"x{position}" for position in range(len(self.columns)))
+
+    def with_target(self, name: str | None) -> Schema:
+        """Give the same schema with the name of the target."""
+        return replace(self, target=name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return {"target": self.target, "columns": [asdict(column) for column in self.columns]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Schema:
+        """Undo `to_json`."""
+        columns = (
+            Column(each["name"], each["kind"], tuple(each["parts"])) for each in data["columns"]
+        )
+        return cls(tuple(columns), data["target"])
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The kept columns as arrays.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n, p), float64
+        Numeric columns and parts of dates; NaN is missing, nothing is infinite.
+    codes : ndarray of shape (n, q), int32
+        Positions in the vocabularies; -1 is missing.
+    vocabularies : tuple of q tuples of str
+        The levels of each category column in the rows that were parsed, sorted as text.
+    number_names, category_names : tuple of str
+        Names of the p and of the q columns.
+    """
+
+    numbers: NDArray[np.float64]
+    codes: NDArray[np.int32]
+    vocabularies: tuple[tuple[str, ...], ...]
+    number_names: tuple[str, ...]
+    category_names: tuple[str, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.numbers)
+
+    def take(self, rows: NDArray[np.int64]) -> Columns:
+        """Give these rows, with the same vocabularies."""
+        return replace(self, numbers=self.numbers[rows], codes=self.codes[rows])
+
+
+# --- inference -------------------------------------------------------------------------------
+
+
+def infer_schema(
+    frame: pd.DataFrame, *, kinds: Mapping[str, str] | None = None, target: str | None = None
+) -> tuple[Schema, tuple[str, ...]]:
+    """Infer what each column is; labels are not looked at.
+
+    Numbers, also Python numbers in an ``object`` column, are numeric. Text, categories and
+    booleans are categorical: also text that looks like numbers, because codes like "02139" do.
+    Dates, and text that is an ISO date in every row, are dates. Dropped with a notice are
+    *constants* (one value and nothing missing, or nothing at all) and *identifiers*: text that is
+    different in 99 % of at least 50 rows, and whole numbers that are different in all of at least
+    100 rows and are called like one (``id``, ``customer_id``, ``index``, ``uuid``).
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, p)
+        All rows of the table.
+    kinds : mapping of str to str, optional
+        Kinds that the user knows better, by column name: one of `KINDS`; "constant" and
+        "identifier" drop the column.
+    target : str, optional
+        Name of the target; a column of that name is left out.
+
+    Returns
+    -------
+    schema : Schema
+    notices : tuple of str
+
+    Raises
+    ------
+    SchemaError
+        An unknown column or kind in `kinds`; no column is left.
+    CellError
+        A cell that is neither text, number nor date.
+    """
+    frame = read_table(frame)
+    wanted = dict(kinds or {})
+    names = [name for name in frame.columns if name != target]
+    for name, kind in wanted.items():
+        if name not in names:
+            raise SchemaError(choices("column in kinds", name, names))
+        if kind not in KINDS:
+            raise SchemaError(choices(f"kind of column {name!r}", kind, KINDS))
+    columns = []
+    for name in names:
+        kind = cast(Kind, wanted[name]) if name in wanted else _infer_kind(frame[name], name)
+        parts = _varying_parts(frame[name], name) if kind == "date" else ()
+        columns.append(Column(name, kind, parts))
+    schema = Schema(tuple(columns), target)
+    if not schema.kept:
+        dropped = ", ".join(f"{column.name!r} ({column.kind})" for column in columns[:20])
+        raise SchemaError(f"No column is left to learn from: {dropped}. Keep one by kinds=...")
+    return schema, _notices(frame, schema, wanted)
+
+
+def _infer_kind(series: pd.Series, name: str) -> Kind:
+    kind = _natural_kind(series, name)
+    missing = series.isna().to_numpy()
+    if missing.all() or (not missing.any() and bool((series == series.iloc[0]).all())):
+        return "constant"
+    if types.is_integer_dtype(series.dtype):
+        long = len(series) >= 100 and not missing.any()
+        return "identifier" if long and ID_NAME.search(name) and series.is_unique else kind
+    n_present = int(len(series) - missing.sum())
+    if kind == "categorical" and _is_text(series) and n_present >= 50:
+        return "identifier" if series.nunique() >= 0.99 * n_present else kind
+    return kind
+
+
+def _is_text(series: pd.Series) -> bool:
+    return types.is_object_dtype(series.dtype) or types.is_string_dtype(series.dtype)
+
+
+def _natural_kind(series: pd.Series, name: str) -> Kind:
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
+        return "categorical"
+    if types.is_numeric_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+        return "numeric"
+    if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
+        return "date"
+    _, levels = factorize(series, name)
+    found = types.infer_dtype(levels, skipna=True)
+    if found in {"integer", "floating", "mixed-integer-float", "decimal"}:
+        return "numeric"
+    if found in {"datetime", "datetime64", "date"}:
+        return "date"
+    if found == "string" and all(ISO_DATE.fullmatch(level) for level in levels):
+        return "date" if not parse_dates(levels).isna().any() else "categorical"
+    return "categorical"
+
+
+def _varying_parts(series: pd.Series, name: str) -> tuple[str, ...]:
+    parts = []
+    for part, values in zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS)):
+        present = values[~np.isnan(values)]
+        if len(present) and (present != present[0]).any():
+            parts.append(part)
+    return tuple(parts) or ("days",)
+
+
+def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tuple[str, ...]:
+    notices = []
+    for kind, rule in (
+        ("constant", "one value in every row"),
+        ("identifier", "different in (nearly) every row"),
+    ):
+        names = [each.name for each in schema.columns if each.kind == kind]
+        names = [name for name in names if name not in wanted]
+        if names:
+            keep = f"kinds={{{names[0]!r}: ...}} keeps one"
+            notices.append(
+                f"Dropped {len(names)} {kind} column(s), {rule}: {_listed(names)}; {keep}."
+            )
+    looks = [
+        column.name
+        for column in schema.columns
+        if column.name not in wanted
+        and column.kind in ("categorical", "identifier")
+        and _is_text(frame[column.name])
+        and _looks_numeric(frame[column.name])
+    ]
+    if looks:
+        notices.append(
+            f"Text with many levels that looks like numbers: {_listed(looks)}; "
+            f"kinds={{{looks[0]!r}: 'numeric'}} takes one as numbers."
+        )
+    return tuple(notices)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+
+
+def _looks_numeric(series: pd.Series) -> bool:
+    """Whether nearly all of more levels than a code has are numbers."""
+    levels = pd.Series(series.dropna().unique(), dtype=object)
+    numbers = pd.to_numeric(levels, errors="coerce").notna()
+    return len(levels) > 24 and bool(numbers.mean() >= 0.9)
+
+
+# --- values ----------------------------------------------------------------------------------
+
+
+def parse(frame: pd.DataFrame | NDArray[Any], schema: Schema) -> Columns:
+    """Turn a table into typed arrays, as the schema says.
+
+    Parameters
+    ----------
+    frame : DataFrame or ndarray of shape (n, p)
+        A DataFrame is read by name: the order is free, other columns are ignored, dropped ones may
+        be absent. An array is read by position, and so is a DataFrame with no known name where the
+        schema came from an array.
+    schema : Schema
+        What the columns are.
+
+    Returns
+    -------
+    Columns
+        Of n rows. A number column takes text that holds numbers; whole numbers of a category
+        column have the same text as integers and as floats ("1").
+
+    Raises
+    ------
+    SchemaError
+        Missing columns, text where a number or a date is due, infinite values, an array of another
+        width.
+    """
+    frame = _select(frame_of(frame, schema.names), schema)
+    number_columns = [column for column in schema.kept if column.kind != "categorical"]
+    category_columns = [column for column in schema.kept if column.kind == "categorical"]
+    number_names = tuple(name for column in number_columns for name in column.numbers)
+    numbers = np.empty((len(frame), len(number_names)), dtype=np.float64)
+    for position, values in enumerate(
+        values for column in number_columns for values in _values(frame[column.name], column)
+    ):
+        numbers[:, position] = values
+    codes = np.empty((len(frame), len(category_columns)), dtype=np.int32)
+    vocabularies = []
+    for position, column in enumerate(category_columns):
+        codes[:, position], vocabulary = levels_of(frame[column.name], column.name)
+        vocabularies.append(vocabulary)
+    category_names = tuple(column.name for column in category_columns)
+    return Columns(numbers, codes, tuple(vocabularies), number_names, category_names)
+
+
+def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    names = set(frame.columns)
+    lacking = [column.name for column in schema.kept if column.name not in names]
+    if not lacking:
+        return frame
+    same_width = frame.shape[1] == len(schema.columns)
+    if schema.positional and same_width and not names & set(schema.names):
+        return frame.set_axis(list(schema.names), axis=1)
+    raise SchemaError(
+        f"The table lacks {len(lacking)} of the {len(schema.kept)} columns that were learned "
+        f"from: {_listed(lacking)}."
+    )
+
+
+def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:
+    if column.kind == "date":
+        return date_numbers(series, column.name, column.parts)
+    return iter((numbers_of(series, column.name),))

@@ -1,0 +1,374 @@
+"""The scikit-learn face: one classifier that searches for its own strategy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from autoimb.assessment.metrics import get_metric
+from autoimb.data.table import read_table
+from autoimb.errors import InputError, TargetError
+from autoimb.pipeline.artifact import save
+from autoimb.report.build import render
+from autoimb.search.prepare import label_codes
+from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_rooms
+from autoimb.search.search import search
+from autoimb.space.rooms import ROOMS
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from sklearn.utils import Tags
+
+    from autoimb.pipeline.fitted import FittedPipeline
+
+__all__ = ["AutoImbClassifier"]
+
+Names = str | Sequence[str] | None
+
+
+class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
+    """Find the best strategy for an imbalanced table and fit it.
+
+    A strategy is a resampling method, a class-weight scheme, a loss, an ensemble and a neural
+    network with its hyperparameters: one search space, searched by out-of-fold score.
+
+    Parameters
+    ----------
+    metric : str or callable, default="average_precision"
+        What to optimize: a name of autoimb, the name of a scikit-learn scorer, a scorer object,
+        or ``callable(y_true, probabilities)``.
+    time_budget : float or None, default=300
+        Wall-clock seconds for everything that `fit` does.
+    n_trials : int or None, default=None
+        How many strategies to try. With ``time_budget=None`` and one job the answer depends on
+        `random_state` alone.
+    resampling, loss, ensemble, network : str, list of str or None, default=None
+        Restrict a room of the search space to some of its options (``autoimb options``).
+    class_weight : str, list of str, dict, "balanced" or array of shape (C, C), default=None
+        Names restrict the room. A dict, ``"balanced"`` or a cost matrix (true class × predicted
+        class) is a wish: it reaches loss and decision, and the probabilities follow it.
+    cv : int, splitter, iterable of (train, test) or None, default=None
+        None plans the folds from the counts of rows and of minority rows.
+    pos_label : object, default=None
+        The positive class; None takes the rarest.
+    kinds : dict of str to str or None, default=None
+        Overrules the kind of a column: ``{"zip": "categorical"}``.
+    n_jobs : int or None, default=None
+        Worker processes; None is 1, -1 all cores.
+    random_state : int, RandomState or None, default=None
+        The one seed.
+    verbose : int, default=0
+        0 is silent; 1 shows the progress on stderr.
+
+    Attributes
+    ----------
+    best_strategy_ : Strategy
+        The best single strategy.
+    best_params_ : dict
+        The same as plain JSON.
+    best_score_ : float
+        Its out-of-fold score in scikit-learn's sign: higher is better.
+    pipeline_ : FittedPipeline
+        What `export` writes: encoders, networks (a blend where that is better), decision rule.
+    result_ : SearchResult
+        Everything the search found.
+    classes_ : ndarray of shape (C,)
+        The sorted labels.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Their names, where `X` had names.
+
+    Notes
+    -----
+    Rows of weight 0 are dropped before anything else. Prediction follows scikit-learn: columns
+    must be those of `fit`, in the same order; ``pipeline_`` takes any order and ignores extra
+    columns. A category that training never saw is treated as "other".
+    """
+
+    def __init__(  # noqa: PLR0913 - a scikit-learn constructor lists its parameters
+        self,
+        metric: str | Callable[..., Any] = "average_precision",
+        time_budget: float | None = 300,
+        n_trials: int | None = None,
+        *,
+        resampling: Names = None,
+        class_weight: object = None,
+        loss: Names = None,
+        ensemble: Names = None,
+        network: Names = None,
+        cv: object = None,
+        pos_label: object = None,
+        kinds: Mapping[str, str] | None = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.metric = metric
+        self.time_budget = time_budget
+        self.n_trials = n_trials
+        self.resampling = resampling
+        self.class_weight = class_weight
+        self.loss = loss
+        self.ensemble = ensemble
+        self.network = network
+        self.cv = cv
+        self.pos_label = pos_label
+        self.kinds = kinds
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        eval_set: tuple[Any, Any] | None = None,
+    ) -> AutoImbClassifier:
+        """Search, and fit the winner.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, p)
+            Numbers, strings, categories, dates and missing values as they are.
+        y : array-like of shape (n,)
+            The labels.
+        sample_weight : array-like of shape (n,) or None
+            Importance of each row in training and in the score.
+        eval_set : (X, y) or None
+            Rows to choose and to score on, instead of cross-validation. They are never
+            trained on.
+
+        Returns
+        -------
+        AutoImbClassifier
+            Itself. After an interruption it is fitted with what had finished, and warns.
+
+        Raises
+        ------
+        InputError
+            On a table, a target or a parameter that no search can use.
+        RunError
+            When no trial could be completed; the message lists the reasons.
+        """
+        frame = self._frame(X, reset=True)
+        labels = _labels(y)
+        check_consistent_length(frame, labels)
+        request = self._request(labels)
+        if eval_set is not None:
+            eval_frame, eval_labels = eval_set
+            eval_set = (self._frame(eval_frame, reset=False), _labels(eval_labels))
+            check_consistent_length(*eval_set)
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        result = search(
+            frame, labels, request, sample_weight=weight, eval_set=eval_set, kinds=self.kinds
+        )
+        if result.interrupted:
+            warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
+        self.result_ = result
+        self.pipeline_ = result.pipeline
+        self.classes_ = result.pipeline.classes_
+        self.best_strategy_ = result.best_strategy
+        self.best_params_ = result.best_strategy.to_json()
+        self.best_score_ = result.best_score.utility
+        return self
+
+    def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, p)
+            The columns of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, C)
+            Calibrated to the training distribution; rows sum to 1.
+        """
+        return self._pipeline().predict_proba(self._frame(X, reset=False))
+
+    def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
+        """Return the label that the decision rule of the metric gives each row.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, p)
+            The columns of `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
+        return self._pipeline().predict(self._frame(X, reset=False))
+
+    def score(
+        self,
+        X: pd.DataFrame | ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the metric on these rows, in scikit-learn's sign: higher is better.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, p)
+            The columns of `fit`.
+        y : array-like of shape (n,)
+            Labels out of ``classes_``.
+        sample_weight : array-like of shape (n,) or None
+            Importance of each row.
+
+        Returns
+        -------
+        float
+            The metric, or minus it where less is better (``log_loss``, ``brier``).
+        """
+        pipeline = self._pipeline()
+        proba = pipeline.predict_proba(self._frame(X, reset=False))
+        metric = get_metric(self.metric, n_classes=len(self.classes_), positive=pipeline.positive)
+        codes = label_codes(_labels(y), self.classes_)
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        value = metric(codes, proba, pipeline.rule.apply(proba), weight=weight)
+        return float(metric.utility(value))
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return all trials, best first.
+
+        Returns
+        -------
+        DataFrame
+            One row a trial: status, score and its error, seconds, strategy, reason.
+        """
+        check_is_fitted(self, "result_")
+        return self.result_.leaderboard.copy()
+
+    def report(self, path: str | PathLike[str]) -> Path:
+        """Write the report, one self-contained HTML file.
+
+        Parameters
+        ----------
+        path : path-like
+            The file to write; missing folders are made.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        check_is_fitted(self, "result_")
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(render(self.result_.facts), encoding="utf-8")
+        return target
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the fitted pipeline, one file of JSON and arrays (`autoimb.load` reads it).
+
+        Parameters
+        ----------
+        path : path-like
+            The file to write, by custom ``*.autoimb``; missing folders are made.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        target = Path(path)
+        pipeline = self._pipeline()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save(pipeline, target)
+        return target
+
+    def _pipeline(self) -> FittedPipeline:
+        check_is_fitted(self, "pipeline_")
+        pipeline: FittedPipeline = self.pipeline_
+        return pipeline
+
+    def _request(self, labels: NDArray[Any]) -> Request:
+        """Check the parameters; the classes are needed to read the costs."""
+        costs = class_costs(self.class_weight, np.unique(labels))
+        rooms = {room: getattr(self, room) for room in ROOMS}
+        if costs is not None:
+            rooms["class_weight"] = None
+        return Request(
+            metric=self.metric,
+            time_budget=self.time_budget,
+            n_trials=self.n_trials,
+            n_jobs=resolve_jobs(self.n_jobs),
+            cv=self.cv,
+            random_state=_seed(self.random_state),
+            pos_label=self.pos_label,
+            rooms=restricted_rooms(rooms),
+            costs=costs,
+            verbose=self.verbose,
+        )
+
+    def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        """Return the table with one name a column; ``x0, x1, ...`` where `X` has no names."""
+        if not reset:
+            check_is_fitted(self, "n_features_in_")
+        if isinstance(X, pd.DataFrame):
+            read_table(X)  # repeated names and no rows, in our words
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            frame = X
+        else:
+            kept = object if isinstance(X, (list, tuple)) else None  # a list may mix kinds
+            array = validate_data(
+                self,
+                X,
+                dtype=kept,
+                reset=reset,
+                ensure_all_finite=False,  # the schema names the infinite column
+                ensure_min_samples=2 if reset else 1,
+            )
+            frame = pd.DataFrame(array).infer_objects()
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{position}" for position in range(frame.shape[1])]
+        return frame.set_axis(list(names), axis=1)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.non_deterministic = self.time_budget is not None
+        return tags
+
+
+def _labels(y: Any) -> NDArray[Any]:
+    """Check one label a row: no missing value, no continuous target."""
+    if y is None:
+        raise InputError("requires y to be passed, but the target y is None.")
+    values = column_or_1d(y, warn=True)
+    if values.dtype == object:
+        values = pd.Series(values).infer_objects().to_numpy()
+    if values.dtype.kind == "c":
+        raise InputError("Complex data not supported: y holds complex numbers.")
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise TargetError(f"y misses {missing} of {len(values)} labels: give every row one.")
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise TargetError("Input y contains infinity: labels are text, booleans or whole numbers.")
+    check_classification_targets(values)
+    return np.asarray(values)
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

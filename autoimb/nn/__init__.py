@@ -1,0 +1,1 @@
+"""Packed layers: every parameter carries a leading member axis."""

@@ -1,0 +1,67 @@
+"""Dropout masks that cost next to nothing: windows of a pool that is drawn once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["MaskPool"]
+
+
+class MaskPool:
+    """Zeros and ones for every member, cut at random offsets.
+
+    A member's pool is drawn from its own stream, and the offsets from the study's seed, so a
+    member's masks do not depend on its pack. Rates are rounded to 1/256, which lets one random
+    byte decide one unit.
+
+    Parameters
+    ----------
+    keys : sequence of sequences of int, of length M
+        Each member's random key.
+    rate : float
+        Share of zeros.
+    size : int
+        The largest window that will be asked for.
+    seed : int
+        Of the offsets.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Sequence[int]],
+        rate: float,
+        *,
+        size: int,
+        seed: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._streams = [np.random.default_rng([*key, 1]) for key in keys]
+        self._offsets = np.random.default_rng([seed, 2])
+        self._zeros = round(rate * 256)
+        self._size = 2 * size
+        self._pool = torch.empty((len(keys), self._size), dtype=dtype, device=device)
+        self.refresh()
+
+    @staticmethod
+    def rounded(rate: float) -> float:
+        """Return the rate that is really applied."""
+        return round(rate * 256) / 256
+
+    def refresh(self) -> None:
+        """Draw the pools anew; the trainer does so at every epoch."""
+        for row, stream in zip(self._pool, self._streams):
+            draws = stream.integers(0, 256, self._size, dtype=np.uint8)
+            row.copy_(torch.from_numpy(draws >= self._zeros))
+
+    def mask(self, rows: int, width: int) -> Tensor | None:
+        """Return a view ``(M, rows, width)``, or None where nothing is dropped."""
+        if self._zeros == 0:
+            return None
+        need = rows * width
+        start = int(self._offsets.integers(0, self._size - need + 1))
+        return self._pool[:, start : start + need].view(-1, rows, width)

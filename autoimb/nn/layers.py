@@ -1,0 +1,348 @@
+"""Packed layers with hand-written gradients.
+
+Every tensor carries a leading member axis ``M``. A layer's ``forward`` keeps what its
+``backward`` needs; ``backward`` takes the gradient of the layer's output, **overwrites** it,
+writes the parameters' gradients into the pack's flat vector and returns the gradient of the
+input. No autograd graph is built: the linear map, bias, activation and dropout are one node
+whose elementwise work happens in place.
+
+Dropout masks hold zeros and ones; the factor 1/(1-p) is given to the *next* layer as the
+``alpha`` of its matrix products (`incoming`), where it costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from autoimb.nn.parameters import Parameter, Parameters
+
+__all__ = ["Activation", "Buffers", "Embedding", "Heads", "Linear", "SpreadLinear"]
+
+Activation = Literal["relu", "silu"]
+
+
+_SHAPES_HELD = 3  # a training batch, a chunk of rows to predict, and the last, shorter chunk
+
+
+class Buffers:
+    """Arrays that are allocated once for each shape and used again at every step."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self._dtype, self._device = dtype, device
+        self._held: dict[str, dict[tuple[int, ...], Tensor]] = {}
+
+    def get(self, owner: str, *shape: int) -> Tensor:
+        """Return the array that belongs to this owner and shape; its content is undefined."""
+        own = self._held.setdefault(owner, {})
+        if shape not in own:
+            if len(own) == _SHAPES_HELD:
+                del own[next(iter(own))]
+            own[shape] = torch.empty(shape, dtype=self._dtype, device=self._device)
+        return own[shape]
+
+
+class _Node:
+    """Activation and dropout in place: the end of `Linear` and `SpreadLinear`."""
+
+    def __init__(self, activation: Activation, dropout: float) -> None:
+        self.activation = activation
+        self.dropout = dropout
+        self._before: Tensor | None = None
+        self._after: Tensor | None = None
+        self._mask: Tensor | None = None
+
+    def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Overwrite z by its activation times the mask."""
+        self._mask = mask
+        if self.activation == "relu":
+            z.relu_()
+        else:
+            self._before = z.clone()
+            torch.nn.functional.silu(z, inplace=True)
+        if mask is not None:
+            z.mul_(mask)
+        self._after = z
+        return z
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Overwrite the gradient of the output by that of z."""
+        if self.activation == "relu":  # where the mask is 0 the output is 0 as well
+            torch.ops.aten.threshold_backward.grad_input(
+                gradient, self._after, 0, grad_input=gradient
+            )
+            return gradient
+        if self._mask is not None:
+            gradient.mul_(self._mask)
+        torch.ops.aten.silu_backward.grad_input(gradient, self._before, grad_input=gradient)
+        return gradient
+
+
+class Linear:
+    """``activation(x W + b)``, then dropout.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters' names.
+    n_in, n_out : int
+        Widths.
+    activation : {"relu", "silu"}
+    dropout : float
+        Share of outputs set to zero in training.
+    incoming : float
+        1/(1-p) of the layer before; 1 where it drops nothing.
+    padded : bool
+        Whether members may use fewer than ``n_in`` inputs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        n_in: int,
+        n_out: int,
+        *,
+        activation: Activation,
+        dropout: float,
+        incoming: float = 1.0,
+        padded: bool = False,
+    ) -> None:
+        self.name, self.n_in, self.n_out = name, n_in, n_out
+        self.incoming = incoming
+        self.node = _Node(activation, dropout)
+        self._padded = padded
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [
+            Parameter(
+                f"{self.name}.weight", (self.n_in, self.n_out), "uniform", True, 1.0, self._padded
+            ),
+            Parameter(f"{self.name}.bias", (1, self.n_out), "zeros", False),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        self._weight = parameters.value(f"{self.name}.weight")
+        self._bias = parameters.value(f"{self.name}.bias")
+        self._weight_gradient = parameters.gradient(f"{self.name}.weight")
+        self._bias_gradient = parameters.gradient(f"{self.name}.bias")
+
+    def forward(self, x: Tensor, mask: Tensor | None, training: bool) -> Tensor:
+        """Map ``(M, N, n_in) -> (M, N, n_out)``."""
+        self._x = x
+        self._alpha = self.incoming if training else 1.0
+        z = self._buffers.get(self.name, x.shape[0], x.shape[1], self.n_out)
+        torch.baddbmm(self._bias, x, self._weight, alpha=self._alpha, out=z)
+        return self.node.forward(z, mask)
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        gradient = self.node.backward(gradient)
+        _product(self._x.transpose(1, 2), gradient, self._alpha, self._weight_gradient)
+        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
+        if not need_input:
+            return None
+        back = self._buffers.get(self.name + ".back", *self._x.shape)
+        return _product(gradient, self._weight.transpose(1, 2), self._alpha, back)
+
+
+class SpreadLinear:
+    """The first layer of TabM (mini): k copies of the input, each scaled by its own vector.
+
+    ``(x ∘ r_k) W`` is computed as ``x (r_k ∘ W)``: the k scaled weights stand side by side, so
+    that one product serves all copies and the input is never copied (Gorishniy et al., 2025).
+
+    Parameters
+    ----------
+    name, n_in, n_out, activation, dropout
+        As in `Linear`.
+    k : int
+        Implicit members.
+    spread : {"signs", "normal"}
+        How r starts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        n_in: int,
+        n_out: int,
+        *,
+        k: int,
+        spread: Literal["signs", "normal"],
+        activation: Activation,
+        dropout: float,
+    ) -> None:
+        self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
+        self.node = _Node(activation, dropout)
+        self._spread: Literal["signs", "normal"] = spread
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [
+            Parameter(f"{self.name}.weight", (self.n_in, self.n_out), "uniform", True, 1.0, True),
+            Parameter(f"{self.name}.scale", (self.n_in, self.k), self._spread, False, 1.0, True),
+            Parameter(f"{self.name}.bias", (1, self.n_out), "zeros", False),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        self._weight = parameters.value(f"{self.name}.weight")
+        self._scale = parameters.value(f"{self.name}.scale")
+        self._bias = parameters.value(f"{self.name}.bias")
+        self._weight_gradient = parameters.gradient(f"{self.name}.weight")
+        self._scale_gradient = parameters.gradient(f"{self.name}.scale")
+        self._bias_gradient = parameters.gradient(f"{self.name}.bias")
+
+    def forward(self, x: Tensor, mask: Tensor | None, training: bool) -> Tensor:  # noqa: ARG002  the layers' common signature
+        """Map ``(M, B, n_in) -> (M, B * k, n_out)``, the k copies of a row side by side."""
+        members, batch = x.shape[:2]
+        self._x = x
+        wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
+        torch.mul(self._weight[:, :, None, :], self._scale[:, :, :, None], out=wide)
+        z = self._buffers.get(self.name, members, batch, self.k * self.n_out)
+        bias = self._bias.repeat(1, 1, self.k)
+        torch.baddbmm(bias, x, wide.view(members, self.n_in, self.k * self.n_out), out=z)
+        return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        gradient = self.node.backward(gradient)
+        members, batch = self._x.shape[:2]
+        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
+        side = gradient.view(members, batch, self.k * self.n_out)
+        wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
+        back = None
+        if need_input:
+            back = self._buffers.get(self.name + ".back", members, batch, self.n_in)
+            torch.bmm(side, wide.view(members, self.n_in, -1).transpose(1, 2), out=back)
+        torch.bmm(self._x.transpose(1, 2), side, out=wide.view(members, self.n_in, -1))
+        # (M, I, k, O) x (M, I, O, 1) -> (M, I, k) ; (M, I, 1, k) x (M, I, k, O) -> (M, I, O)
+        torch.matmul(wide, self._weight[..., None], out=self._scale_gradient[..., None])
+        torch.matmul(self._scale[:, :, None, :], wide, out=self._weight_gradient[:, :, None, :])
+        return back
+
+
+class Heads:
+    """One linear map to the classes for each implicit member.
+
+    Parameters
+    ----------
+    name, n_in
+        As in `Linear`.
+    k : int
+        Implicit members (1 in a plain network).
+    n_classes : int
+    incoming : float
+        1/(1-p) of the layer before.
+    """
+
+    def __init__(
+        self, name: str, n_in: int, *, k: int, n_classes: int, incoming: float = 1.0
+    ) -> None:
+        self.name, self.n_in, self.k, self.n_classes = name, n_in, k, n_classes
+        self.incoming = incoming
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [
+            Parameter(f"{self.name}.weight", (self.k, self.n_in, self.n_classes), "uniform"),
+            Parameter(f"{self.name}.bias", (self.k, 1, self.n_classes), "zeros", False),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        flat = (-1, self.n_in, self.n_classes)
+        self._weight = parameters.value(f"{self.name}.weight").view(flat)
+        self._weight_gradient = parameters.gradient(f"{self.name}.weight").view(flat)
+        self._bias = parameters.value(f"{self.name}.bias").view(-1, 1, self.n_classes)
+        self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, 1, self.n_classes)
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        """Map ``(M, B * k, n_in) -> (M, B, k, C)``."""
+        members, batch = x.shape[0], x.shape[1] // self.k
+        self._alpha = self.incoming if training else 1.0
+        self._shape = (members, batch)
+        # (M, B * k, H) -> (M * k, B, H)
+        apart = x.view(members, batch, self.k, self.n_in).transpose(1, 2)
+        self._x = apart.reshape(members * self.k, batch, self.n_in)
+        z = torch.baddbmm(self._bias, self._x, self._weight, alpha=self._alpha)
+        return z.view(members, self.k, batch, self.n_classes).transpose(1, 2)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Take ``(M, B, k, C)``; return the gradient of x, ``(M, B * k, n_in)``."""
+        members, batch = self._shape
+        # (M, B, k, C) -> (M * k, B, C)
+        apart = gradient.transpose(1, 2).reshape(members * self.k, batch, self.n_classes)
+        _product(self._x.transpose(1, 2), apart, self._alpha, self._weight_gradient)
+        torch.sum(apart, 1, keepdim=True, out=self._bias_gradient)
+        back = self._buffers.get(self.name + ".back", members * self.k, batch, self.n_in)
+        _product(apart, self._weight.transpose(1, 2), self._alpha, back)
+        if self.k == 1:
+            return back
+        sides = back.view(members, self.k, batch, self.n_in).transpose(1, 2)
+        together = self._buffers.get(self.name + ".side", members, batch, self.k, self.n_in)
+        return together.copy_(sides).view(members, batch * self.k, self.n_in)
+
+
+class Embedding:
+    """A learned vector for each level of the wide category columns.
+
+    All columns' levels share one table; ``first`` says where each column's levels begin.
+
+    Parameters
+    ----------
+    name : str
+    cardinalities : tuple of int
+        Levels of each column.
+    dim : int
+        Length of a vector.
+    """
+
+    def __init__(self, name: str, cardinalities: tuple[int, ...], dim: int) -> None:
+        self.name, self.dim, self.columns = name, dim, len(cardinalities)
+        self.levels = sum(cardinalities)
+        firsts = [sum(cardinalities[:i]) for i in range(len(cardinalities))]
+        self._first = torch.tensor(firsts, dtype=torch.int64)
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [Parameter(f"{self.name}.table", (self.levels, self.dim), "normal", True, 0.3)]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        self._table = parameters.value(f"{self.name}.table").view(-1, self.dim)
+        self._gradient = parameters.gradient(f"{self.name}.table").view(-1, self.dim)
+        starts = torch.arange(parameters.members, dtype=torch.int64) * self.levels
+        # (M, 1, Q): where each member's levels of each column begin in the shared table
+        self._start = (starts[:, None, None] + self._first).to(self._table.device)
+
+    def silence(self, codes: tuple[int, ...]) -> None:
+        """Start the vectors of these codes of every column at zero: what no row may ever teach."""
+        for code in codes:
+            self._table[(self._start + code).view(-1)] = 0.0
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map ``(M, B, Q) -> (M, B, Q * dim)``."""
+        self._rows = (codes + self._start).view(-1)
+        vectors = torch.index_select(self._table, 0, self._rows)
+        return vectors.view(codes.shape[0], codes.shape[1], self.columns * self.dim)
+
+    def backward(self, gradient: Tensor) -> None:
+        """Add the gradients ``(M, B, Q * dim)`` up in the table's."""
+        self._gradient.zero_()
+        self._gradient.index_add_(0, self._rows, gradient.reshape(-1, self.dim))
+
+
+def _product(a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
+    """Write ``alpha * a @ b`` into out, which need not hold anything yet."""
+    if alpha == 1.0:
+        return torch.bmm(a, b, out=out)
+    return torch.baddbmm(out, a, b, beta=0.0, alpha=alpha, out=out)

@@ -1,0 +1,1 @@
+"""The fitted pipeline and its file."""

@@ -1,0 +1,312 @@
+"""One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
+
+Format 1
+--------
+``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
+rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
+such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
+
+To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
+file of the old format under ``tests/`` with a test that reads it.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.decision import DecisionRule
+from autoimb.data.encoding import Encoder
+from autoimb.data.schema import Schema
+from autoimb.errors import ArtifactError
+from autoimb.nn.network import NetworkSpec, build
+from autoimb.pipeline.container import (
+    FORMAT,
+    Arrays,
+    opened,
+    read_arrays,
+    read_manifest,
+    write,
+)
+from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+
+__all__ = ["FORMAT", "ArtifactError", "inspect", "load", "pack_strategy", "save", "unpack_strategy"]
+
+_LABEL_KINDS = "biufUOM"  # numpy kinds a class label can have
+_TEXT_LIMIT = 10_000  # characters of a class label
+
+
+def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
+    """Write a pipeline to one file: whole, or not at all.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+        What to write. ``created`` and ``versions`` are added to its ``info`` where missing.
+    path : path-like
+        By custom ``*.autoimb``; an existing file is replaced, missing folders are made.
+    """
+    info = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": _versions()}
+    manifest, arrays = _to_parts(replace(pipeline, info=info | pipeline.info))
+    write(Path(path), manifest, arrays)
+
+
+def load(path: str | PathLike[str]) -> FittedPipeline:
+    """Read a pipeline; nothing from the file is executed.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `save` wrote.
+
+    Returns
+    -------
+    FittedPipeline
+        It has predicted one row of missing values, so that all its parts fit.
+
+    Raises
+    ------
+    ArtifactError
+        Where the file is missing, damaged, of a newer format, or its parts don't fit.
+    """
+    with opened(path) as archive:
+        manifest = read_manifest(archive)
+        arrays = read_arrays(archive)
+        pipeline = _from_parts(manifest, arrays)
+        _check(pipeline)
+    return pipeline
+
+
+def inspect(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read what a file says about itself, without building the pipeline.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `save` wrote.
+
+    Returns
+    -------
+    dict
+        Plain values: format, info (metric, score, created, versions), target, classes, positive
+        (a label), columns (name -> kind), strategies (weight, description and strategy of each),
+        rule, bytes.
+
+    Raises
+    ------
+    ArtifactError
+        As in `load`.
+    """
+    with opened(path) as archive:
+        manifest = read_manifest(archive)
+        schema = Schema.from_json(manifest["schema"])
+        labels = manifest["classes"]["labels"]
+        return {
+            "format": manifest["format"],
+            "info": manifest["info"],
+            "target": schema.target,
+            "classes": labels,
+            "positive": labels[manifest["positive"]],
+            "columns": {column.name: column.kind for column in schema.columns},
+            "strategies": [
+                {"weight": weight, **{key: each[key] for key in ("description", "strategy")}}
+                for weight, each in zip(manifest["weights"], manifest["strategies"])
+            ],
+            "rule": DecisionRule.from_json(manifest["rule"]).name,
+            "bytes": Path(path).stat().st_size,
+        }
+
+
+def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
+    """Take a fitted strategy apart.
+
+    Parameters
+    ----------
+    fitted : FittedStrategy
+        One trial's.
+
+    Returns
+    -------
+    values : dict
+        JSON-able.
+    arrays : dict of str to ndarray
+        By dotted name.
+    """
+    packs = []
+    arrays: Arrays = {}
+    for number, pack in enumerate(fitted.packs):
+        packs.append({"spec": pack.spec.to_json(), "focal_gamma": pack.focal_gamma})
+        own = {"fold": pack.fold, "weight": pack.weight, "log_prior": pack.log_prior}
+        arrays |= _under(f"packs.{number}", own | _under("state", pack.state))
+    values = {
+        "strategy": fitted.strategy,
+        "description": fitted.description,
+        "packs": packs,
+        "calibrator": fitted.calibrator.to_json(),
+        "tilt": None if fitted.tilt is None else list(fitted.tilt),
+    }
+    return values, arrays
+
+
+def unpack_strategy(
+    values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> FittedStrategy:
+    """Put together what `pack_strategy` took apart.
+
+    Parameters
+    ----------
+    values : mapping
+        JSON-able.
+    arrays : mapping of str to ndarray
+        By dotted name.
+
+    Returns
+    -------
+    FittedStrategy
+
+    Raises
+    ------
+    ArtifactError
+        Where an array has another shape than the network needs.
+    """
+    packs = []
+    for number, pack in enumerate(values["packs"]):
+        own = _below(f"packs.{number}", arrays)
+        spec, state = NetworkSpec.from_json(pack["spec"]), _below("state", own)
+        fitted = FittedMemberPack(
+            spec=spec,
+            fold=own["fold"].astype(np.int64),
+            weight=own["weight"].astype(np.float64),
+            log_prior=own["log_prior"].astype(np.float64),
+            focal_gamma=float(pack["focal_gamma"]),
+            state=state,
+        )
+        if spec.depth > len(state):
+            raise ArtifactError(f"A network of depth {spec.depth} has {len(state)} arrays.")
+        # on the meta device nothing is allocated, whatever sizes the file claims
+        build(spec, len(fitted.fold), device="meta").load(state)
+        packs.append(fitted)
+    return FittedStrategy(
+        strategy=dict(values["strategy"]),
+        description=str(values["description"]),
+        packs=tuple(packs),
+        calibrator=Calibrator.from_json(values["calibrator"]),
+        tilt=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
+    )
+
+
+def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
+    codes, proba = pipeline.oof
+    arrays: Arrays = {"oof.y": codes, "oof.proba": proba}
+    strategies = []
+    for number, strategy in enumerate(pipeline.strategies):
+        values, own = pack_strategy(strategy)
+        strategies.append(values)
+        arrays |= _under(f"strategies.{number}", own)
+    for number, encoder in enumerate(pipeline.encoders):
+        arrays |= _under(f"encoders.{number}", encoder.to_arrays())
+    manifest = {
+        "format": FORMAT,
+        "info": pipeline.info,
+        "schema": pipeline.schema.to_json(),
+        "classes": {"dtype": pipeline.classes.dtype.str, "labels": _labels(pipeline.classes)},
+        "positive": int(pipeline.positive),
+        "encoders": [encoder.to_json() for encoder in pipeline.encoders],
+        "strategies": strategies,
+        "weights": [float(weight) for weight in pipeline.weights],
+        "rule": pipeline.rule.to_json(),
+    }
+    return manifest, arrays
+
+
+def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
+    return FittedPipeline(
+        schema=Schema.from_json(manifest["schema"]),
+        classes=_classes(manifest["classes"]),
+        positive=int(manifest["positive"]),
+        encoders=tuple(
+            Encoder.from_parts(values, _below(f"encoders.{number}", arrays))
+            for number, values in enumerate(manifest["encoders"])
+        ),
+        strategies=tuple(
+            unpack_strategy(values, _below(f"strategies.{number}", arrays))
+            for number, values in enumerate(manifest["strategies"])
+        ),
+        weights=tuple(float(weight) for weight in manifest["weights"]),
+        rule=DecisionRule.from_json(manifest["rule"]),
+        oof=(arrays["oof.y"], arrays["oof.proba"]),
+        info=dict(manifest["info"]),
+    )
+
+
+def _check(pipeline: FittedPipeline) -> None:
+    """Refuse parts that don't fit each other, by counts and then by a dry run."""
+    n_classes = len(pipeline.classes)
+    codes, proba = pipeline.oof
+    kept = pipeline.schema.kept
+    n_categories = sum(column.kind == "categorical" for column in kept)
+    n_numbers = sum(len(c.numbers) for c in kept if c.kind != "categorical")
+    folds = {int(f) for s in pipeline.strategies for pack in s.packs for f in pack.fold}
+    rules = {
+        "at least one strategy, with one weight each": 0
+        < len(pipeline.strategies)
+        == len(pipeline.weights),
+        "a positive class among the classes": 0 <= pipeline.positive < n_classes,
+        "one encoder a fold": folds <= set(range(len(pipeline.encoders))),
+        "encoders of its own columns": all(
+            each.center.shape == each.factor.shape == each.bins.shape == each.indicator.shape
+            and (len(each.center), len(each.levels)) == (n_numbers, n_categories)
+            for each in pipeline.encoders
+        ),
+        "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes),
+    }
+    for wanted, holds in rules.items():
+        if not holds:
+            raise ArtifactError(f"The parts don't fit: a pipeline has {wanted}.")
+    blank = pd.DataFrame({name: [None] for name in pipeline.schema.names}, dtype=object)
+    answer = pipeline.predict_proba(blank)
+    pipeline.rule.apply(answer)
+    if answer.shape != (1, n_classes) or not np.isfinite(answer).all():
+        raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
+
+
+def _labels(classes: NDArray[Any]) -> list[Any]:
+    """Write labels as plain values, dates as text."""
+    labels: list[Any] = (classes.astype(str) if classes.dtype.kind == "M" else classes).tolist()
+    return labels
+
+
+def _classes(values: Mapping[str, Any]) -> NDArray[Any]:
+    dtype, labels = np.dtype(values["dtype"]), values["labels"]
+    text = dtype.itemsize // 4 if dtype.kind == "U" else 0
+    if dtype.kind not in _LABEL_KINDS or text > _TEXT_LIMIT or len(labels) < 2:
+        raise ArtifactError(f"Classes can't be {labels!r} of dtype {dtype.str!r}.")
+    return np.array(labels, dtype=dtype)
+
+
+def _versions() -> dict[str, str]:
+    # looked up, not imported: the package stands above its stations
+    own = str(sys.modules["autoimb"].__version__)
+    versions = {"autoimb": own, "numpy": np.__version__, "torch": torch.__version__}
+    return versions | {"python": platform.python_version()}
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    return {f"{prefix}.{name}": values for name, values in arrays.items()}
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    start = prefix + "."
+    return {name[len(start) :]: own for name, own in arrays.items() if name.startswith(start)}

@@ -1,0 +1,396 @@
+"""The fitted pipeline: from the user's table to probabilities and labels.
+
+Law 4 in one place: `member_posterior` takes every member's logits back to the real distribution
+before anything is averaged, and `fold_average` averages. The search computes its out-of-fold
+probabilities with the same two functions that prediction uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from autoimb.assessment.calibration import (
+    Calibrator,
+    correct_prior,
+    focal_posterior,
+    log_proba,
+)
+from autoimb.assessment.decision import DecisionRule, threshold_for
+from autoimb.data.encoding import Encoded, Encoder
+from autoimb.data.schema import Columns, Schema, parse
+from autoimb.errors import ArtifactError
+from autoimb.nn.network import Network, NetworkSpec, build
+
+__all__ = [
+    "FittedMemberPack",
+    "FittedPipeline",
+    "FittedStrategy",
+    "fold_average",
+    "member_posterior",
+]
+
+CHUNK_ROWS = 8192  # rows encoded at once: memory stays flat however long the table is
+_PAD_ROWS = 16  # see `FittedMemberPack._logits`
+
+Floats = NDArray[np.float64]
+Dense = Callable[[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]]
+# (fold, ple) -> dense columns (n, D) and embedded codes (n, Q)
+
+
+def member_posterior(logits: NDArray[Any], *, log_prior: Floats, gamma: float) -> Floats:
+    """Turn logits into each member's posterior under the real class distribution.
+
+    In log space, for each of the k implicit members: softmax, then the closed-form inverse of the
+    focal loss (Charoenphakdee et al., 2021), then the prior correction; then the mean over k.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (M, n, k, C)
+        As `Network.predict` gives them.
+    log_prior : float64 ndarray of shape (M, C)
+        What to add to each member's log posterior: log of (real prior / prior in training).
+    gamma : float
+        Of the focal loss the members were trained with; 0 where it was another loss.
+
+    Returns
+    -------
+    float64 ndarray of shape (M, n, C)
+        Rows sum to 1.
+    """
+    if gamma > 0:
+        proba = np.exp(correct_prior(logits, 0.0))
+        logits = log_proba(focal_posterior(proba, gamma))
+    # the priors broadcast over rows and implicit members: (M, C) -> (M, 1, 1, C)
+    logp = correct_prior(logits, -log_prior[:, None, None, :])
+    return np.asarray(np.exp(logp).mean(axis=2))
+
+
+def fold_average(
+    posteriors: Sequence[Floats], folds: Sequence[ArrayLike], weights: Sequence[ArrayLike]
+) -> Floats:
+    """Combine members within each fold by their weights, then average the folds equally.
+
+    Parameters
+    ----------
+    posteriors : sequence of float64 ndarrays of shape (M, n, C)
+        One a pack, from `member_posterior`.
+    folds : sequence of array-likes of shape (M,)
+        The fold of each member.
+    weights : sequence of array-likes of shape (M,)
+        Combination weights; normalised within a fold over all packs.
+
+    Returns
+    -------
+    float64 ndarray of shape (n, C)
+    """
+    fold = np.concatenate([np.asarray(part) for part in folds])
+    weight = np.concatenate([np.asarray(part, dtype=np.float64) for part in weights])
+    share = np.zeros_like(weight)
+    present = np.unique(fold)
+    for one in present:
+        mine = fold == one
+        share[mine] = weight[mine] / (weight[mine].sum() * len(present))
+    ends = np.cumsum([len(part) for part in posteriors])
+    parts = zip(posteriors, np.split(share, ends[:-1]))
+    return np.asarray(sum(np.tensordot(own, part, axes=1) for part, own in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMemberPack:
+    """Trained networks of one shape, whichever folds they belong to.
+
+    Attributes
+    ----------
+    spec : NetworkSpec
+        Their shape.
+    fold : int64 ndarray of shape (M,)
+        Which of the pipeline's encoders each member reads.
+    weight : float64 ndarray of shape (M,)
+        Combination weight within the fold.
+    log_prior : float64 ndarray of shape (M, C)
+        Prior correction, see `member_posterior`.
+    focal_gamma : float
+        Of the loss, 0 without focal loss.
+    state : dict of str to float32 ndarray of shape (M, ...)
+        What `Network.state` gave.
+    """
+
+    spec: NetworkSpec
+    fold: NDArray[np.int64]
+    weight: Floats
+    log_prior: Floats
+    focal_gamma: float
+    state: Mapping[str, NDArray[Any]]
+
+    def __post_init__(self) -> None:
+        members = len(self.fold)
+        wanted = {
+            "fold": (members,),
+            "weight": (members,),
+            "log_prior": (members, self.spec.n_classes),
+        }
+        for name, shape in wanted.items():
+            if (got := getattr(self, name).shape) != shape:
+                raise ArtifactError(f"A pack's {name!r} must have shape {shape}, got {got}.")
+
+    def predictor(self) -> Callable[[Dense], Floats]:
+        """Build the networks, one a fold, to be used for many chunks of rows by one thread.
+
+        Returns
+        -------
+        callable
+            From the rows, as each fold's encoder gives them, to ``(M, n, C)`` posteriors.
+        """
+        networks: list[tuple[NDArray[np.intp], Network]] = []
+        for fold in np.unique(self.fold):
+            members = np.flatnonzero(self.fold == fold)
+            network = build(self.spec, len(members))
+            network.load({name: values[members] for name, values in self.state.items()})
+            networks.append((members, network))
+
+        def posterior(dense: Dense) -> Floats:
+            parts = []
+            for members, network in networks:
+                logits = self._logits(network, *dense(int(self.fold[members[0]]), self.spec.ple))
+                prior = self.log_prior[members]
+                parts.append(member_posterior(logits, log_prior=prior, gamma=self.focal_gamma))
+            order = np.concatenate([members for members, _ in networks])
+            return np.concatenate(parts)[np.argsort(order)]
+
+        return posterior
+
+    def _logits(
+        self, network: Network, x: NDArray[np.float32], codes: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """Return ``(m, n, k, C)``; a row's logits don't depend on the rows beside it.
+
+        Matrix products use other kernels, with other roundings, for a handful of rows: hence the
+        padding of the rows. The columns are padded as in training, to the widest fold.
+        """
+        n, rows = len(x), -(-len(x) // _PAD_ROWS) * _PAD_ROWS
+        wide = torch.zeros(1, rows, self.spec.n_inputs)
+        wide[0, :n, : x.shape[1]] = torch.from_numpy(x)
+        levels = None
+        if self.spec.cardinalities:
+            levels = torch.zeros(1, rows, len(self.spec.cardinalities), dtype=torch.int64)
+            levels[0, :n] = torch.from_numpy(codes)
+        with torch.no_grad():
+            return network.predict(wide, levels)[:, :n].numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class FittedStrategy:
+    """One strategy's members on all folds, with what follows them.
+
+    Attributes
+    ----------
+    strategy : dict
+        ``Strategy.to_json()``.
+    description : str
+        The strategy in words.
+    packs : tuple of FittedMemberPack
+        At least one.
+    calibrator : Calibrator
+        Fitted on out-of-fold probabilities.
+    tilt : tuple of float, of length C, or None
+        Class weights that the user asked for: multiplied in at the end, not corrected away.
+    """
+
+    strategy: dict[str, Any]
+    description: str
+    packs: tuple[FittedMemberPack, ...]
+    calibrator: Calibrator
+    tilt: tuple[float, ...] | None = None
+
+    def predict_proba(self, columns: Columns, encoders: Sequence[Encoder]) -> Floats:
+        """Predict rows with all members of all folds.
+
+        Parameters
+        ----------
+        columns : Columns
+            n parsed rows, held in memory at once.
+        encoders : sequence of Encoder
+            One a fold.
+
+        Returns
+        -------
+        float64 ndarray of shape (n, C)
+            Rows sum to 1.
+        """
+        return self.predictor()(_dense_rows(columns, encoders))
+
+    def predictor(self) -> Callable[[Dense], Floats]:
+        """Build the networks of all packs; see `FittedMemberPack.predictor`."""
+        posteriors = [pack.predictor() for pack in self.packs]
+        folds = [pack.fold for pack in self.packs]
+        weights = [pack.weight for pack in self.packs]
+        return lambda dense: self.finish(
+            fold_average([posterior(dense) for posterior in posteriors], folds, weights)
+        )
+
+    def finish(self, proba: Floats) -> Floats:
+        """Calibrate the members' average and give it the user's tilt."""
+        proba = self.calibrator.apply(proba)
+        if self.tilt is not None:
+            proba = proba * np.asarray(self.tilt)
+        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPipeline:
+    """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
+
+    It is only read, so threads may share it.
+
+    Attributes
+    ----------
+    schema : Schema
+        The columns and their kinds.
+    classes : ndarray of shape (C,)
+        The original labels, sorted.
+    positive : int
+        Position of the positive class in ``classes``.
+    encoders : tuple of Encoder
+        One a fold.
+    strategies : tuple of FittedStrategy
+        One, or the members of a blend.
+    weights : tuple of float
+        The blend's, one a strategy.
+    rule : DecisionRule
+        What turns probabilities into labels.
+    oof : tuple of (int64 ndarray of shape (n,), float64 ndarray of shape (n, C))
+        Class codes and out-of-fold probabilities of the scored rows, for `with_threshold`.
+    info : dict
+        Plain values: metric, score, versions, created.
+    """
+
+    schema: Schema
+    classes: NDArray[Any]
+    positive: int
+    encoders: tuple[Encoder, ...]
+    strategies: tuple[FittedStrategy, ...]
+    weights: tuple[float, ...]
+    rule: DecisionRule
+    oof: tuple[NDArray[np.int64], Floats]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels, in the order of `predict_proba`'s columns."""
+        return self.classes
+
+    @property
+    def feature_names_in_(self) -> NDArray[np.object_]:
+        """Names of the columns of the training table, the target left out."""
+        return np.array([column.name for column in self.schema.columns], dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns of the training table, the target left out."""
+        return len(self.schema.columns)
+
+    def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> Floats:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, p)
+            The columns of the training table, in any order, others ignored; an array is taken by
+            position.
+
+        Returns
+        -------
+        float64 ndarray of shape (n, C)
+            In the order of ``classes_``; rows sum to 1.
+
+        Raises
+        ------
+        SchemaError
+            Where a column is missing or of another kind.
+        """
+        columns = parse(X, self.schema)
+        predictors = [strategy.predictor() for strategy in self.strategies]
+        parts = []
+        for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
+            rows = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
+            dense = _dense_rows(columns.take(rows), self.encoders)
+            parts.append(sum(w * predict(dense) for w, predict in zip(self.weights, predictors)))
+        proba = np.concatenate(parts)
+        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+
+    def predict(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
+        """Return the label that the decision rule gives each row.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, p)
+            As in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels out of ``classes_``.
+        """
+        return np.asarray(self.classes[self.rule.apply(self.predict_proba(X))])
+
+    def with_threshold(self, threshold: str | float) -> FittedPipeline:
+        """Return the same pipeline with another decision rule.
+
+        Parameters
+        ----------
+        threshold : str or float
+            ``"recall>=0.8"`` or ``"precision>=0.5"``, met on the out-of-fold probabilities of the
+            training rows; or the probability of the positive class from which a row is positive.
+
+        Returns
+        -------
+        FittedPipeline
+
+        Raises
+        ------
+        InputError
+            Where the expression can't be read or met.
+        """
+        codes, proba = self.oof
+        return replace(self, rule=threshold_for(threshold, codes, proba, self.positive))
+
+    def describe(self) -> str:
+        """Say in a few lines what predicts what, and how."""
+        labels = ", ".join(str(label) for label in self.classes)
+        target = self.schema.target or "the target"
+        lines = [
+            f"predicts {target} ({labels}; positive class {self.classes[self.positive]})"
+            f" from {self.n_features_in_} columns"
+        ]
+        parts = zip(self.weights, self.strategies)
+        if len(self.strategies) == 1:
+            lines.append(f"strategy: {self.strategies[0].description}")
+        else:
+            lines += [f"strategy, weight {w:.2f}: {s.description}" for w, s in parts]
+        lines.append(f"decision rule: {self.rule.name}")
+        if {"metric", "score", "error"} <= self.info.keys():
+            score = "{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(self.info)
+            lines.append(score)
+        return "\n".join(lines)
+
+
+def _dense_rows(columns: Columns, encoders: Sequence[Encoder]) -> Dense:
+    """Encode rows once for each fold, and once more for each way numbers enter a network."""
+    encoded: dict[int, Encoded] = {}
+    held: dict[tuple[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+
+    def dense(fold: int, ple: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if fold not in encoded:
+            encoded[fold] = encoders[fold].transform(columns)
+        if (fold, ple) not in held:
+            held[fold, ple] = encoders[fold].dense(encoded[fold], ple=ple)
+        return held[fold, ple]
+
+    return dense

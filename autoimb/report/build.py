@@ -1,0 +1,317 @@
+"""The report: the facts of a finished search, and one page of HTML that a risk officer can read.
+
+`Facts` holds plain JSON values, so that ``autoimb report RUN`` can write the page again from
+``run.json`` alone. `render` adds nothing to them but words, order and figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from autoimb.report.rows import (
+    ConfusionFacts,
+    CurveFacts,
+    FailureRow,
+    LeaderboardRow,
+    ReliabilityBin,
+    RoomRow,
+    ScoreRow,
+    WinnerFacts,
+)
+from autoimb.report.words import FILTERS
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = [
+    "Facts",
+    "render",
+]
+
+LEADERBOARD_ROWS = 20
+FAILURE_ROWS = 30
+MISSING_ROWS = 12
+RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+LEVERS = ("resampling", "class_weight", "loss", "ensemble")
+NAMES = {
+    "winner": "Winner",
+    "none": "No imbalance method",
+    "logistic regression": "Logistic regression",
+}
+MEANINGS = {
+    "average_precision": "how pure the alarms stay as more of the class is found",
+    "roc_auc": "how often a row of the class ranks above one outside it; chance gives 0.5",
+    "balanced_accuracy": "mean of the classes' recalls",
+    "geometric_mean": "geometric mean of the classes' recalls; 0 when a class is never found",
+    "f1": "harmonic mean of precision and recall",
+    "fbeta": "mean of precision and recall that weighs recall more",
+    "mcc": "correlation of labels and truth; 0 for chance",
+    "log_loss": "mean surprise at the truth, given the probabilities",
+    "brier": "mean squared error of the probabilities",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the report says, as JSON values.
+
+    Parameters
+    ----------
+    request : dict
+        What was asked: data, target, metric, time_budget, n_trials, cv, random_state, rooms, costs.
+    profile : dict
+        The table: rows, columns (kind -> number), classes (list of label, count, share), positive
+        (label), missing (column -> rows), cardinality (column -> levels).
+    plan : dict
+        How it was judged: folds, scored_rows, and the other settings of the study.
+    winner : WinnerFacts
+        The chosen strategy or blend.
+    scores : list of ScoreRow
+        The asked metric first; out-of-fold rows only.
+    curves : dict of str to CurveFacts
+        Precision-recall curves of the positive class by contender.
+    confusion : ConfusionFacts
+        The winner's out-of-fold labels, each given by a rule fitted without that fold.
+    leaderboard : list of LeaderboardRow
+        All trials, best first.
+    rooms : list of RoomRow
+        What each option tried has brought.
+    verdict : str
+        One sentence: does any lever beat none?
+    failures : list of FailureRow
+        Infeasible, failed and timed-out trials.
+    timing : dict of str to float
+        Seconds by stage of the search.
+    versions : dict of str to str
+        Versions of the packages that made the result.
+    notices : list of str
+        What the reader should know about the data or the search.
+    reliability : list of ReliabilityBin
+        The winner's out-of-fold probabilities of the positive class against what happened.
+    created : str
+        When the search ended, ISO 8601.
+    """
+
+    request: dict[str, Any]
+    profile: dict[str, Any]
+    plan: dict[str, Any]
+    winner: WinnerFacts
+    scores: list[ScoreRow]
+    curves: dict[str, CurveFacts]
+    confusion: ConfusionFacts
+    leaderboard: list[LeaderboardRow]
+    rooms: list[RoomRow]
+    verdict: str
+    failures: list[FailureRow]
+    timing: dict[str, float]
+    versions: dict[str, str]
+    notices: list[str]
+    reliability: list[ReliabilityBin] = field(default_factory=list)
+    created: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Facts:
+        """Read what `to_json` wrote; keys of a newer version are passed over."""
+        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+def render(facts: Facts) -> str:
+    """Write the report.
+
+    Parameters
+    ----------
+    facts : Facts
+        What to say.
+
+    Returns
+    -------
+    str
+        One HTML page without scripts or external resources; every name from the data is escaped.
+    """
+    from autoimb.report import figures
+
+    said = Facts.from_json(facts.to_json())
+    asked = said.scores[0]["metric"] if said.scores else str(said.request.get("metric"))
+    positive = str(said.profile["positive"])
+    base_rate = next((c["share"] for c in said.profile["classes"] if c["label"] == positive), 0.0)
+    members = {strategy["trial"] for strategy in said.winner["strategies"]}
+    decided = _decided(said.confusion, positive)
+    return _template().render(
+        facts=said,
+        asked=asked,
+        positive=positive,
+        base_rate=base_rate,
+        decided=decided,
+        headline=_with_whiskers([r for r in said.scores if r["metric"] == asked]),
+        table=_score_table(said.scores),
+        names=NAMES,
+        meanings=MEANINGS,
+        operating_points=_operating_points(said.curves.get("winner"), base_rate),
+        rooms=_room_groups(said.rooms),
+        complete=[
+            {**row, "levers": _levers(row, said.rooms)}
+            for row in said.leaderboard
+            if row["status"] == "complete"
+        ],
+        statuses=Counter(row["status"] for row in said.leaderboard),
+        members=members,
+        shown=LEADERBOARD_ROWS,
+        failures=_grouped_failures(said.failures),
+        failures_shown=FAILURE_ROWS,
+        missing=sorted(said.profile["missing"].items(), key=lambda item: -item[1]),
+        missing_shown=MISSING_ROWS,
+        pr_figure=figures.precision_recall(
+            {NAMES.get(name, name): curve for name, curve in said.curves.items()},
+            base_rate=base_rate,
+            point=None if decided is None else decided["point"],
+        ),
+        reliability_figure=figures.reliability(said.reliability),
+        progress_figure=figures.progress(said.leaderboard, members=members),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS
+    source = files("autoimb.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy arrays and numbers
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+# -- facts as the template wants them ---------------------------------------------------------
+
+
+def _levers(row: LeaderboardRow, rooms: Sequence[RoomRow]) -> str:
+    """Name what a trial does against the imbalance: all but each room's first, plain option."""
+    plain = {room["room"]: room["option"] for room in reversed(rooms)}
+    chosen = {room: str(dict(row)[room]) for room in LEVERS}
+    levers = [option for room, option in chosen.items() if option != plain.get(room)]
+    return " + ".join(levers) or "no imbalance method"
+
+
+def _score_table(scores: Sequence[ScoreRow]) -> dict[str, Any]:
+    names = list(dict.fromkeys(row["name"] for row in scores))
+    metrics: dict[str, dict[str, ScoreRow]] = {}
+    for row in scores:
+        metrics.setdefault(row["metric"], {})[row["name"]] = row
+    return {"names": names, "metrics": metrics}
+
+
+def _whisker(value: float, error: float, low: float, high: float) -> dict[str, float]:
+    def x(v: float) -> float:
+        return round(4 + 152 * (v - low) / ((high - low) or 1.0), 1)
+
+    return {"low": x(value - error), "x": x(value), "high": x(value + error), "zero": x(0.0)}
+
+
+def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+    known = [(r["value"], r["error"] or 0.0) for r in rows if r["value"] is not None]
+    low = min((v - e for v, e in known), default=0.0)
+    high = max((v + e for v, e in known), default=1.0)
+    return [
+        {
+            **row,
+            "whisker": None
+            if (v := row["value"]) is None
+            else _whisker(v, row["error"] or 0.0, low, high),
+        }
+        for row in rows
+    ]
+
+
+def _room_groups(rows: Sequence[RoomRow]) -> list[dict[str, Any]]:
+    spans = [
+        (d - (r["difference_error"] or 0.0), d + (r["difference_error"] or 0.0))
+        for r in rows
+        if (d := r["difference_to_none"]) is not None
+    ]
+    low = min((a for a, _ in spans), default=0.0)
+    high = max((b for _, b in spans), default=0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        difference, error = row["difference_to_none"], row["difference_error"] or 0.0
+        view: dict[str, Any] = {**row, "whisker": None, "tone": "even"}
+        if difference is not None:
+            view["whisker"] = _whisker(difference, error, low, high)
+            view["tone"] = "up" if difference > error else "down" if difference < -error else "even"
+        groups.setdefault(row["room"], []).append(view)
+    return [{"room": room, "options": options} for room, options in groups.items()]
+
+
+def _decided(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:
+    """Count the positive class's hits, misses and false alarms."""
+    labels, matrix = confusion["labels"], confusion["matrix"]
+    if positive not in labels:
+        return None
+    at = labels.index(positive)
+    actual, hits = sum(matrix[at]), matrix[at][at]
+    alarms = sum(row[at] for row in matrix)
+    return {
+        "actual": actual,
+        "hits": hits,
+        "alarms": alarms,
+        "rows": sum(map(sum, matrix)),
+        "recall": hits / actual if actual else None,
+        "precision": hits / alarms if alarms else None,
+        "point": (hits / actual, hits / alarms) if actual and alarms else None,
+    }
+
+
+def _operating_points(curve: CurveFacts | None, base_rate: float) -> list[dict[str, float]]:
+    """Read from the winner's curve what finding a share of the positive class costs."""
+    points: list[dict[str, float]] = []
+    if curve is None:
+        return points
+    for target in RECALL_TARGETS:
+        reached = [
+            (p, r) for p, r in zip(curve["precision"], curve["recall"]) if r >= target and p > 0
+        ]
+        if reached:
+            precision, recall = max(reached)
+            points.append(
+                {
+                    "target": target,
+                    "recall": recall,
+                    "precision": precision,
+                    "alarms": 1000 * recall * base_rate / precision,
+                }
+            )
+    return points
+
+
+def _grouped_failures(failures: Sequence[FailureRow]) -> list[dict[str, Any]]:
+    """Gather trials that ended with the same words, the most frequent first."""
+    groups: dict[tuple[str, str], list[FailureRow]] = {}
+    for row in failures:
+        groups.setdefault((row["status"], row["reason"]), []).append(row)
+    return [
+        {"status": status, "reason": reason, "count": len(rows), "example": rows[0]}
+        for (status, reason), rows in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]

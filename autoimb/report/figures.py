@@ -1,0 +1,215 @@
+"""The report's figures: matplotlib's object API to inline SVG, coloured by the page.
+
+Colours are written as CSS variables, so that a figure follows the page into dark mode and on
+to paper. Text stays text in the page's font. No name from the user's data enters a figure:
+those stand in the caption, where HTML escapes them. matplotlib is imported on the first call.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from autoimb.report.rows import CurveFacts, LeaderboardRow, ReliabilityBin
+
+__all__ = ["precision_recall", "progress", "reliability"]
+
+# stand-ins that no palette holds; `_inline` writes the page's variables in their place
+INK, MUTED, LINE, ACCENT, SECOND, THIRD = (f"#0a0b{i:02x}" for i in range(1, 7))
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    ACCENT: "var(--accent)",
+    SECOND: "var(--second)",
+    THIRD: "var(--third)",
+}
+STYLES = (  # colour, width, dashes by order of the contenders: winner, none, logistic regression
+    (ACCENT, 2.0, "-"),
+    (SECOND, 1.4, "-"),
+    (THIRD, 1.4, "--"),
+)
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "autoimb",  # the same facts give the same bytes
+    "font.size": 10,
+    "text.parse_math": False,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "text.color": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+}
+
+
+def precision_recall(
+    curves: Mapping[str, CurveFacts],
+    *,
+    base_rate: float,
+    point: tuple[float, float] | None = None,
+) -> Markup | None:
+    """Draw precision against recall for each contender.
+
+    Parameters
+    ----------
+    curves : mapping of str to CurveFacts
+        By contender; the first is drawn strongest.
+    base_rate : float
+        Share of the positive class: the precision of chance.
+    point : (recall, precision) or None
+        Where the winner's decision rule stands.
+
+    Returns
+    -------
+    Markup or None
+        An ``<svg>`` element; None without curves.
+    """
+    if not curves:
+        return None
+    with _settings():
+        figure, axes = _axes(6.4, 4.0)
+        for (name, curve), (color, width, dashes) in zip(curves.items(), STYLES):
+            axes.plot(
+                curve["recall"],
+                curve["precision"],
+                color=color,
+                linewidth=width,
+                linestyle=dashes,
+                label=name,
+            )
+        axes.axhline(base_rate, color=MUTED, linewidth=1, linestyle=":", label="chance")
+        if point is not None:
+            axes.plot(*point, "o", color=ACCENT, markersize=7, label="decision rule", clip_on=False)
+        axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall", ylabel="precision")
+        axes.legend(frameon=False, loc="upper right")
+        names = ", ".join(curves)
+        return _inline(figure, name="pr", title=f"Precision against recall: {names}")
+
+
+def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
+    """Draw how often the positive class came against the probability that was given.
+
+    Parameters
+    ----------
+    bins : sequence of ReliabilityBin
+        By rising probability.
+
+    Returns
+    -------
+    Markup or None
+        An ``<svg>`` element; None without bins.
+    """
+    if not bins:
+        return None
+    predicted = [b["predicted"] for b in bins]
+    observed = [b["observed"] for b in bins]
+    errors = [math.sqrt(b["observed"] * (1 - b["observed"]) / b["count"]) for b in bins]
+    top = min(1.0, 1.08 * max(*predicted, *(o + e for o, e in zip(observed, errors)), 0.01))
+    with _settings():
+        figure, axes = _axes(6.4, 3.4)
+        axes.plot((0, top), (0, top), color=MUTED, linewidth=1, linestyle=":", label="perfect")
+        axes.errorbar(predicted, observed, yerr=errors, fmt="none", ecolor=MUTED, elinewidth=1)
+        axes.plot(
+            predicted, observed, "o-", color=ACCENT, linewidth=1.6, markersize=5, label="winner"
+        )
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="probability given", ylabel="share observed")
+        axes.legend(frameon=False, loc="upper left")
+        return _inline(figure, name="rel", title="Observed share against given probability")
+
+
+def progress(
+    leaderboard: Sequence[LeaderboardRow], *, members: Collection[int] = ()
+) -> Markup | None:
+    """Draw the complete trials' scores in the order in which they were run.
+
+    Parameters
+    ----------
+    leaderboard : sequence of LeaderboardRow
+        In any order.
+    members : collection of int
+        The winner's trials.
+
+    Returns
+    -------
+    Markup or None
+        An ``<svg>`` element; None with fewer than two complete trials.
+    """
+    scored = [
+        (r["trial"], s, r["error"] or 0.0)
+        for r in leaderboard
+        if r["status"] == "complete" and (s := r["score"]) is not None
+    ]
+    if len(scored) < 2:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    trials, values, errors = zip(*sorted(scored))
+    with _settings():
+        figure, axes = _axes(6.4, 3.0)
+        axes.errorbar(trials, values, yerr=errors, fmt="none", ecolor=LINE, elinewidth=1, zorder=1)
+        axes.plot(trials, values, "o", color=SECOND, markersize=4, label="trial ± error")
+        won = [(trial, value) for trial, value, _ in scored if trial in members]
+        if won:
+            axes.plot(*zip(*won), "o", color=ACCENT, markersize=7, label="part of the winner")
+        axes.set(xlabel="trial", ylabel="score")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, loc="lower right")
+        return _inline(figure, name="trials", title="Score of each complete trial")
+
+
+def _settings() -> AbstractContextManager[None]:
+    import matplotlib
+
+    return matplotlib.rc_context(SETTINGS)
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _inline(figure: Figure, *, name: str, title: str) -> Markup:
+    """Write the figure as an ``<svg>`` element whose ids are unique in the page."""
+    from markupsafe import Markup
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
+    svg = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
+    for stand_in, variable in VARIABLES.items():
+        svg = svg.replace(stand_in, variable)
+    label = escape(title)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return Markup(svg)

@@ -1,0 +1,108 @@
+"""The shapes of the facts: JSON values with names, from the search to the page."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+__all__ = [
+    "ConfusionFacts",
+    "CurveFacts",
+    "FailureRow",
+    "LeaderboardRow",
+    "ReliabilityBin",
+    "RoomRow",
+    "ScoreRow",
+    "WinnerFacts",
+    "WinnerStrategy",
+]
+
+
+class WinnerStrategy(TypedDict):
+    """One strategy of the winner; `summaries` holds the sentence of each room's option."""
+
+    trial: int
+    weight: float
+    description: str
+    strategy: dict[str, Any]
+    summaries: dict[str, str]
+
+
+class WinnerFacts(TypedDict):
+    """What was chosen. `rule` says in words how probabilities become labels."""
+
+    description: str
+    strategies: list[WinnerStrategy]
+    blend: bool
+    rule: str
+
+
+class ScoreRow(TypedDict):
+    """One metric of one contender (``"winner"``, ``"none"``, ``"logistic regression"``)."""
+
+    name: str
+    metric: str
+    value: float | None
+    error: float | None
+    greater_is_better: bool
+
+
+class CurveFacts(TypedDict):
+    """A precision-recall curve, by rising recall; at most some 200 points."""
+
+    precision: list[float]
+    recall: list[float]
+
+
+class ReliabilityBin(TypedDict):
+    """Rows of near probability: the mean predicted, the share observed, how many."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+class ConfusionFacts(TypedDict):
+    """Rows counted by true class (outer) and given label (inner)."""
+
+    labels: list[str]
+    matrix: list[list[int]]
+
+
+class RoomRow(TypedDict):
+    """What one option of one room brought; `difference_to_none` is in higher-is-better units."""
+
+    room: str
+    option: str
+    summary: str
+    trials: int
+    best: float | None
+    error: float | None
+    difference_to_none: float | None
+    difference_error: float | None
+
+
+class LeaderboardRow(TypedDict):
+    """One trial; the columns of ``leaderboard.csv``."""
+
+    trial: int
+    status: str
+    score: float | None
+    error: float | None
+    seconds: float
+    stage: str
+    strategy: str
+    resampling: str
+    class_weight: str
+    loss: str
+    ensemble: str
+    network: str
+    reason: str
+
+
+class FailureRow(TypedDict):
+    """A trial that gave no score, and why."""
+
+    trial: int
+    strategy: str
+    status: str
+    reason: str

@@ -1,0 +1,1 @@
+"""One Optuna study: ask, evaluate, tell, within a deadline."""

@@ -1,0 +1,284 @@
+"""The blend: a few strategies whose mean predicts better than the best of them alone.
+
+Bagged greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of
+models", 2004) on out-of-fold probabilities. Weights are cheap to overfit, so a blend is kept only
+where one whose weights half of the groups chose beats, on the other half, the single strategy that
+the same half chose. Its score and its predictions here come from that exchange too: no row is
+predicted by weights that it had a part in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.decision import cross_fit_labels, fit_rule
+from autoimb.assessment.metrics import Metric
+from autoimb.assessment.uncertainty import Score, score
+from autoimb.errors import BudgetError
+from autoimb.search.budget import Deadline
+
+if TYPE_CHECKING:
+    from autoimb.search.evaluate import Outcome
+
+__all__ = ["Blend", "blend"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Costs = Sequence[float] | Sequence[Sequence[float]]
+
+MOST_STRATEGIES = 10
+MOST_CANDIDATES = 25
+LEAST_CANDIDATES = 4
+MOST_BAGS = 8
+STEPS = 8  # strategies drawn in a bag, with replacement
+WORK = 10_000_000  # rows scored in one fit, about a second; counted, so that no clock decides
+ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
+_FLAT = 1e-9  # a gain that small is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """What the search hands over: a blend, or the best single strategy.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        Trials, by falling weight.
+    weights : tuple of float
+        Of their probabilities; they sum to 1.
+    proba : ndarray of float64, shape (n, C)
+        Out-of-fold probabilities; of a blend, mixed by weights that the row's half did not choose.
+    labels : ndarray of int64, shape (n,)
+        Cross-fitted labels.
+    score : Score
+        Of these predictions.
+    kept : bool
+        Whether it is a blend.
+    gain : float
+        Cross-fitted gain in utility over the best single strategy; 0 where none was tried.
+    """
+
+    numbers: tuple[int, ...]
+    weights: tuple[float, ...]
+    proba: Floats
+    labels: Ints
+    score: Score
+    kept: bool
+    gain: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows with the probabilities of all candidates (K, n, C)."""
+
+    metric: Metric
+    proba: Floats
+    y: Ints
+    group: Ints
+    weight: Floats | None
+    costs: Costs | None
+
+    def take(self, mask: Mask) -> _Rows:
+        """Take rows, sorted by group: then a group is a slice, which costs no copy."""
+        rows = np.flatnonzero(mask)[np.argsort(self.group[mask], kind="stable")]
+        return replace(
+            self,
+            proba=self.proba[:, rows],
+            y=self.y[rows],
+            group=self.group[rows],
+            weight=None if self.weight is None else self.weight[rows],
+        )
+
+    def mix(self, weights: Floats) -> Floats:
+        return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
+
+    def parts(self) -> list[slice]:
+        """Each group of sorted rows, where each has enough of every class and labels don't count.
+
+        Folds' probabilities are not on one scale: see `autoimb.assessment.uncertainty`.
+        """
+        starts = np.append(np.flatnonzero(np.diff(self.group, prepend=-1)), len(self.group))
+        parts = [slice(*ends) for ends in pairwise(starts.tolist())]
+        least = min(np.bincount(self.y[p], minlength=self.metric.n_classes).min() for p in parts)
+        return parts if self.metric.kind != "label" and least >= ENOUGH_ROWS else [slice(None)]
+
+    def utility(self, proba: Floats, labels: Ints | None, parts: Sequence[slice]) -> float:
+        values = []
+        for part in parts:
+            weight = None if self.weight is None else self.weight[part]
+            own = None if labels is None else labels[part]
+            values.append(self.metric(self.y[part], proba[part], own, weight=weight))
+        return float(np.mean([self.metric.utility(value) for value in values]))
+
+    def labeller(self, proba: Floats) -> Callable[[Floats], Ints | None]:
+        """Fit the decision rule on these rows; metrics that don't look at labels need none."""
+        if self.metric.kind != "label":
+            return lambda _: None
+        return fit_rule(self.metric, self.y, proba, weight=self.weight, costs=self.costs).apply
+
+
+def blend(
+    metric: Metric,
+    outcomes: Mapping[int, Outcome],
+    y: Ints,
+    group: Ints,
+    *,
+    weight: Floats | None = None,
+    costs: Costs | None = None,
+    random_state: int = 0,
+    deadline: Deadline | None = None,
+) -> Blend:
+    """Choose what to hand over.
+
+    Sees: the scored rows, by out-of-fold probabilities only.
+
+    Parameters
+    ----------
+    metric : Metric
+        What to maximise.
+    outcomes : mapping of int to Outcome
+        By trial. Only complete ones with probabilities and a fitted strategy can join.
+    y, group : ndarray of int64, shape (n,)
+        Class codes and cross-fitting groups of the scored rows.
+    weight : ndarray of float64, shape (n,), optional
+        Row weights.
+    costs : sequence, optional
+        Costs that decide the labels, as in `fit_rule`.
+    random_state : int
+        Seed of the bags.
+    deadline : Deadline, optional
+        Past it the bags made so far must do. Without one no clock is read.
+
+    Returns
+    -------
+    Blend
+        At most 10 strategies, or one.
+
+    Raises
+    ------
+    BudgetError
+        Where no outcome can join: no trial was completed.
+    """
+    deadline, n_rows = deadline or Deadline(), len(y) * len(metric.classes)
+    numbers = _candidates(outcomes, n_rows=n_rows)
+    rows = _Rows(metric, _stacked(outcomes, numbers), y, group, weight, costs)
+    single = _single(rows, outcomes[numbers[0]], numbers[0])
+    if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
+        return single
+    bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
+    half = np.isin(group, np.unique(group)[::2])
+    gains, crossed = [], np.empty_like(single.proba)
+    for mask in (half, ~half):
+        chosen, used = rows.take(mask), rows.take(~mask)
+        weights, alone = _fit(chosen, bags, deadline)
+        crossed[~mask] = rows.mix(weights)[~mask]
+        gains.append(_transferred(chosen, used, weights) - _transferred(chosen, used, alone))
+    gain = float(np.mean(gains))
+    weights, _ = _fit(rows.take(np.ones(len(y), dtype=bool)), bags, deadline)
+    order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    if gain <= _FLAT or len(order) < 2:
+        return replace(single, gain=gain)
+    labels = cross_fit_labels(metric, y, crossed, group, weight=weight, costs=costs)
+    return Blend(
+        numbers=tuple(numbers[k] for k in order),
+        weights=tuple(float(weights[k]) for k in order),
+        proba=crossed,
+        labels=labels,
+        score=score(metric, y, crossed, labels, group, weight=weight),
+        kept=True,
+        gain=gain,
+    )
+
+
+def _candidates(outcomes: Mapping[int, Outcome], *, n_rows: int) -> list[int]:
+    """Trials that can join, best first; fewer where rows are many."""
+    utility = {
+        number: outcome.score.utility
+        for number, outcome in outcomes.items()
+        if outcome.status == "complete"
+        and outcome.score is not None
+        and outcome.oof is not None
+        and outcome.fitted is not None
+    }
+    if not utility:
+        raise BudgetError(
+            "No trial was completed, so there is nothing to hand over: give the search more time, "
+            "or see the reasons in the leaderboard."
+        )
+    most = int(np.clip(WORK // (STEPS * n_rows), LEAST_CANDIDATES, MOST_CANDIDATES))
+    return sorted(utility, key=lambda number: (-utility[number], number))[:most]
+
+
+def _stacked(outcomes: Mapping[int, Outcome], numbers: Sequence[int]) -> Floats:
+    return np.stack([np.asarray(outcomes[number].oof, dtype=np.float64) for number in numbers])
+
+
+def _single(rows: _Rows, outcome: Outcome, number: int) -> Blend:
+    """Hand over the best strategy alone."""
+    proba, labels = rows.proba[0], outcome.labels
+    if labels is None:
+        labels = cross_fit_labels(
+            rows.metric, rows.y, proba, rows.group, weight=rows.weight, costs=rows.costs
+        )
+    if outcome.score is None:
+        raise ValueError(f"trial {number} is complete and has no score")
+    return Blend((number,), (1.0,), proba, labels, outcome.score, kept=False)
+
+
+def _bags(n_candidates: int, *, n_rows: int, random_state: int) -> list[Ints]:
+    """Draw the candidates that each bag may choose from: about half of them."""
+    size = max(min(n_candidates, 5), -(-n_candidates // 2))
+    number = int(np.clip(WORK // (n_rows * size * STEPS), 1, MOST_BAGS))
+    rng = np.random.default_rng(random_state)
+    return [np.sort(rng.choice(n_candidates, size, replace=False)) for _ in range(number)]
+
+
+def _fit(rows: _Rows, bags: Sequence[Ints], deadline: Deadline) -> tuple[Floats, Floats]:
+    """Weights (K,) by bagged greedy selection on these rows, and those of the best one alone.
+
+    For metrics of labels, one decision rule, fitted on the candidates' mean, serves all: the
+    probabilities are calibrated, and tuning a rule for each mixture would be tuning twice.
+    """
+    parts, label = rows.parts(), rows.labeller(rows.proba.mean(axis=0))
+
+    def judge(proba: Floats) -> float:
+        return rows.utility(proba, label(proba), parts)
+
+    alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
+    alone[np.argmax([judge(proba) for proba in rows.proba])] = 1.0
+    for members in bags:
+        total += _greedy(rows.proba, members, judge, deadline)
+        if deadline.expired:
+            break
+    total[np.argsort(-total, kind="stable")[MOST_STRATEGIES:]] = 0.0
+    return total / total.sum(), alone
+
+
+def _greedy(
+    proba: Floats, members: Ints, judge: Callable[[Floats], float], deadline: Deadline
+) -> Floats:
+    """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
+    counts, total, best = np.zeros(len(proba)), np.zeros_like(proba[0]), -np.inf
+    for size in range(1, STEPS + 1):
+        values = [judge((total + proba[member]) / size) for member in members]
+        at = int(np.argmax(values))
+        if values[at] <= best + _FLAT:
+            break
+        best, total = values[at], total + proba[members[at]]
+        counts[members[at]] += 1
+        if deadline.expired:
+            break
+    return np.asarray(counts / counts.sum())
+
+
+def _transferred(chosen: _Rows, used: _Rows, weights: Floats) -> float:
+    """Score the rows that were not chosen; the chosen ones fit the decision rule."""
+    label, proba = chosen.labeller(chosen.mix(weights)), used.mix(weights)
+    return used.utility(proba, label(proba), used.parts())

@@ -1,0 +1,195 @@
+"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from autoimb.assessment.uncertainty import Score
+from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
+from autoimb.search.evaluate import Outcome
+from autoimb.space.strategy import Strategy
+
+if TYPE_CHECKING:
+    from autoimb.pipeline.fitted import FittedStrategy
+
+__all__ = [
+    "RAN",
+    "Stage",
+    "Status",
+    "StoredTrial",
+    "TrialRecord",
+    "read_header",
+    "read_trial",
+    "read_weights",
+    "trial_bytes",
+    "unscored",
+    "weights_bytes",
+]
+
+FORMAT = "1"
+
+Stage = Literal["network", "lever", "search"]
+Status = Literal["complete", "pruned", "infeasible", "failed", "timeout", "killed"]
+
+RAN: tuple[Status, ...] = ("complete", "pruned", "failed", "timeout")  # what `n_trials` counts
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One line of the leaderboard.
+
+    Parameters
+    ----------
+    number : int
+        Of the trial in its study.
+    stage : {"network", "lever", "search"}
+        Which part of the search asked for it.
+    strategy : Strategy
+    status : {"complete", "pruned", "infeasible", "failed", "timeout", "killed"}
+        "complete" had all its folds and ended by its own stopping rule; only these compete.
+        "killed" ran while the whole program was killed or interrupted.
+    reason : str
+        Why it is not complete, in a sentence; empty for a complete one.
+    score : Score or None
+        Out of fold.
+    seconds : float
+        Wall-clock time of its evaluation.
+    epochs : tuple of int
+        Epochs of each fold.
+    curve : tuple of float
+        The score of the out-of-fold predictions by tick.
+    """
+
+    number: int
+    stage: Stage
+    strategy: Strategy
+    status: Status
+    reason: str
+    score: Score | None
+    seconds: float
+    epochs: tuple[int, ...] = ()
+    curve: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, number: int, outcome: Outcome, *, stage: Stage, strategy: Strategy) -> TrialRecord:
+        """Return the record of an outcome."""
+        return cls(
+            number=number,
+            stage=stage,
+            strategy=strategy,
+            status=outcome.status,
+            reason=outcome.reason,
+            score=outcome.score,
+            seconds=outcome.seconds,
+            epochs=tuple(outcome.epochs),
+            curve=tuple(outcome.curve),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON."""
+        score = None if self.score is None else self.score.to_json()
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"strategy": self.strategy.to_json(), "score": score}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Read what `to_json` wrote."""
+        score = None if data["score"] is None else Score.from_json(data["score"])
+        converted = {
+            "strategy": Strategy.from_json(data["strategy"]),
+            "score": score,
+            "epochs": tuple(data["epochs"]),
+            "curve": tuple(data["curve"]),
+        }
+        return cls(**dict(data) | converted)
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A finished trial as read back from its files.
+
+    Parameters
+    ----------
+    record : TrialRecord
+    outcome : Outcome
+        With the fitted networks where they were kept.
+    params : dict
+        The values that the study drew, by Optuna's names.
+    """
+
+    record: TrialRecord
+    outcome: Outcome
+    params: dict[str, Any]
+
+
+def unscored(
+    status: Literal["infeasible", "failed", "timeout"], reason: str, *, seconds: float = 0.0
+) -> Outcome:
+    """Return the outcome of a trial that gave nothing to score."""
+    return Outcome(status, reason, seconds=seconds)
+
+
+def trial_bytes(record: TrialRecord, outcome: Outcome, params: Mapping[str, Any]) -> bytes:
+    """Return the content of a trial's file: the record in the header, predictions as arrays."""
+    named = {"oof": outcome.oof, "labels": outcome.labels}
+    arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
+    header = {
+        "format": FORMAT,
+        "record": json.dumps(record.to_json()),
+        "params": json.dumps(dict(params)),
+    }
+    return bytes(save(arrays, metadata=header))
+
+
+def weights_bytes(fitted: FittedStrategy) -> bytes:
+    """Return the content of a trial's second file: its fitted networks."""
+    fields, arrays = pack_strategy(fitted)
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(save(kept, metadata={"format": FORMAT, "strategy": json.dumps(fields)}))
+
+
+def read_header(path: Path) -> TrialRecord:
+    """Read the record alone."""
+    with safe_open(path, framework="numpy") as file:
+        return TrialRecord.from_json(json.loads(file.metadata()["record"]))
+
+
+def read_trial(path: Path) -> StoredTrial:
+    """Read a trial's file; the networks are in another one.
+
+    Raises
+    ------
+    SafetensorError, KeyError, ValueError, OSError
+        Where it is not what `trial_bytes` wrote.
+    """
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    record = TrialRecord.from_json(json.loads(header["record"]))
+    outcome = Outcome(
+        status="failed" if record.status == "killed" else record.status,
+        reason=record.reason,
+        score=record.score,
+        oof=arrays.get("oof"),
+        labels=arrays.get("labels"),
+        seconds=record.seconds,
+        curve=record.curve,
+        epochs=record.epochs,
+    )
+    return StoredTrial(record, outcome, json.loads(header["params"]))
+
+
+def read_weights(path: Path) -> FittedStrategy:
+    """Read a trial's fitted networks."""
+    with safe_open(path, framework="numpy") as file:
+        fields = json.loads(file.metadata()["strategy"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return unpack_strategy(fields, arrays)

@@ -1,0 +1,252 @@
+"""What the user asked for, checked, as one frozen value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+
+from autoimb.errors import OptionError, choices
+from autoimb.search.budget import check_budget
+from autoimb.space.rooms import ROOMS
+
+if TYPE_CHECKING:
+    from autoimb.data.table import Dataset
+
+__all__ = ["Costs", "Request", "class_costs", "resolve_jobs", "restricted_rooms"]
+
+Costs = tuple[float, ...] | tuple[tuple[float, ...], ...]
+Rooms = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One search as the user asked for it.
+
+    Parameters
+    ----------
+    target : str or None
+        Name of the target column; None where the labels came apart from the table.
+    metric : str or callable
+        A name from ``autoimb.assessment.metrics.METRICS``, a scikit-learn scorer (or its name),
+        or ``callable(y_true, probabilities)``.
+    time_budget : float or None
+        Wall-clock seconds for everything.
+    n_trials : int or None
+        How many strategies to try. At least one of the two limits is given.
+    n_jobs : int
+        Worker processes, resolved (never -1).
+    cv : object
+        None (planned from the counts), a number of folds, or a splitter.
+    random_state : int
+        The one seed.
+    pos_label : object
+        The positive class, or None for the rarest.
+    rooms : tuple of (str, tuple of str)
+        Rooms restricted to some of their options.
+    costs : tuple, str or None
+        The user's costs: one weight a class (in the order of the sorted classes), a matrix
+        (true class × predicted class), or ``"balanced"``.
+    verbose : int
+        0 is silent.
+    data : str
+        The table's name, for the report.
+
+    Raises
+    ------
+    BudgetError, OptionError
+        On a value that no search can use.
+    """
+
+    target: str | None = None
+    metric: str | Callable[..., Any] = "average_precision"
+    time_budget: float | None = 300.0
+    n_trials: int | None = None
+    n_jobs: int = 1
+    cv: object = None
+    random_state: int = 0
+    pos_label: object = None
+    rooms: Rooms = ()
+    costs: Costs | str | None = None
+    verbose: int = 0
+    data: str = "table"
+
+    def __post_init__(self) -> None:
+        check_budget(self.time_budget, self.n_trials)
+        if isinstance(self.cv, int) and self.cv < 2:
+            raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
+        if self.n_jobs < 1:
+            raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+
+    @property
+    def metric_name(self) -> str:
+        """The metric as a word, also where it is a callable."""
+        if isinstance(self.metric, str):
+            return self.metric
+        return str(getattr(self.metric, "__name__", type(self.metric).__name__))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as plain JSON; callables and splitters become their names."""
+        plain = replace(self, metric=self.metric_name, cv=None, pos_label=None)
+        return asdict(plain) | {"cv": _plain(self.cv), "pos_label": _plain(self.pos_label)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Request:
+        """Read what `to_json` wrote; a callable metric or a splitter can't come back."""
+        rooms = tuple((room, tuple(names)) for room, names in data["rooms"])
+        return cls(**{**data, "rooms": rooms, "costs": _tuples(data["costs"])})
+
+    def fingerprint(self, dataset: Dataset) -> str:
+        """Return the hash of all that makes two searches the same.
+
+        The limits (budget, trials, jobs) stay out: a search may be resumed with more of them.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            The parsed training rows.
+
+        Returns
+        -------
+        str
+            16 hexadecimal digits.
+        """
+        columns = dataset.columns
+        digest = hashlib.sha256()
+        for array in (columns.numbers, columns.codes, dataset.y, dataset.weight):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        asked = self.to_json()
+        for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
+            del asked[limit]
+        words = [asked, columns.number_names, columns.category_names, columns.vocabularies]
+        digest.update(json.dumps(words, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
+
+def resolve_jobs(n_jobs: int | None) -> int:
+    """Turn scikit-learn's ``n_jobs`` (None is 1, -1 all cores) into a number of workers."""
+    if n_jobs == 0:
+        raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
+    return int(joblib.effective_n_jobs(n_jobs))
+
+
+def restricted_rooms(asked: Mapping[str, str | Sequence[str] | None]) -> Rooms:
+    """Check the options that the user allows in each room.
+
+    Parameters
+    ----------
+    asked : mapping of str to str, list of str or None
+        For each room a name, several, or None for the searched ones.
+
+    Returns
+    -------
+    tuple of (str, tuple of str)
+        The restricted rooms only, in the order of ``ROOMS``.
+
+    Raises
+    ------
+    OptionError
+        Naming the room, the unknown option and the options that exist.
+    """
+    rooms = []
+    for room, names in asked.items():
+        if names is None:
+            continue
+        listed = (names,) if isinstance(names, str) else tuple(names)
+        if not listed:
+            raise OptionError(f"{room} is an empty list: give at least one option, or None.")
+        for name in listed:
+            if name not in ROOMS[room].names:
+                raise OptionError(choices(f"{room} option", name, ROOMS[room].names))
+        rooms.append((room, listed))
+    return tuple(rooms)
+
+
+def class_costs(class_weight: object, classes: Iterable[object]) -> Costs | str | None:
+    """Read ``class_weight`` where it is a wish of the user, not a restriction of the room.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced", dict, array-like of shape (C, C), str or list of str
+        A dict gives the weight of some classes (others weigh 1); a matrix gives the cost of
+        predicting column's class for row's class, in the order of the sorted classes.
+    classes : iterable of object
+        The sorted classes.
+
+    Returns
+    -------
+    tuple, str or None
+        None where the room is restricted or nothing was asked.
+
+    Raises
+    ------
+    OptionError
+        Naming the unknown class, or the shape or value that can't be a cost.
+    """
+    labels = list(classes)
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        return "balanced"
+    if isinstance(class_weight, Mapping):
+        return _weights_by_label(class_weight, labels)
+    if _is_names(class_weight):
+        return None
+    try:
+        matrix = np.asarray(class_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (len(labels), len(labels)):
+        raise OptionError(
+            f"class_weight must be a name, a list of names, 'balanced', a dict of class to weight, "
+            f"or a cost matrix of shape ({len(labels)}, {len(labels)}); got {class_weight!r}."
+        )
+    return tuple(tuple(_cost(value) for value in row) for row in matrix)
+
+
+def _is_names(value: object) -> bool:
+    if isinstance(value, str):
+        return True
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+def _weights_by_label(weights: Mapping[Any, Any], labels: list[object]) -> tuple[float, ...]:
+    by_text = {str(label): label for label in labels}
+    known: dict[object, float] = {}
+    for label, weight in weights.items():
+        if str(label) not in by_text:
+            raise OptionError(choices("class in class_weight", label, labels))
+        known[by_text[str(label)]] = _cost(weight)
+    if not any(known.get(label, 1.0) > 0 for label in labels):
+        raise OptionError("class_weight gives every class the weight 0: one must be above 0.")
+    return tuple(known.get(label, 1.0) for label in labels)
+
+
+def _cost(value: Any) -> float:
+    try:
+        cost = float(value)
+    except (TypeError, ValueError):
+        cost = math.nan
+    if not math.isfinite(cost) or cost < 0:
+        raise OptionError(f"A cost in class_weight must be a finite number >= 0, got {value!r}.")
+    return cost
+
+
+def _plain(value: object) -> object:
+    """Return a JSON value for a splitter or a label of any type."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,287 @@
+"""The search from the user's table to the fitted pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from autoimb.assessment.decision import fit_rule
+from autoimb.assessment.references import logistic_reference
+from autoimb.assessment.uncertainty import Score
+from autoimb.data.encoding import Encoder
+from autoimb.errors import RunError
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.report.build import Facts
+from autoimb.search.budget import Budget, Deadline
+from autoimb.search.choose import Winner, choose, usable_outcomes
+from autoimb.search.evaluate import Outcome, Plan, evaluate, make_plan
+from autoimb.search.facts import Found, build_facts, leaderboard, versions
+from autoimb.search.prepare import Prepared, Table, prepare
+from autoimb.search.progress import Progress
+from autoimb.search.record import TrialRecord
+from autoimb.search.request import Request
+from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.space.draw import Space
+from autoimb.space.strategy import Strategy
+
+if TYPE_CHECKING:
+    from autoimb.search.run_folder import RunFolder
+
+__all__ = ["SearchResult", "run_search", "search"]
+
+REFERENCE_RATE = 1e9  # operations a second of a logistic regression, counted low
+REFERENCE_STEPS = 200
+TRIAL_SHARE = 0.4  # of the budget: what one trial may take at most
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found.
+
+    Attributes
+    ----------
+    pipeline : FittedPipeline
+        What is handed over.
+    records : tuple of TrialRecord
+        All trials, by number.
+    facts : Facts
+        What the report says.
+    best_strategy : Strategy
+        The best single strategy, after law 3.
+    best_score : Score
+        Out of fold, of what is handed over.
+    leaderboard : DataFrame
+        One row a trial, best first.
+    interrupted : bool
+        Whether Ctrl-C ended the search.
+    """
+
+    pipeline: FittedPipeline
+    records: tuple[TrialRecord, ...]
+    facts: Facts
+    best_strategy: Strategy
+    best_score: Score
+    leaderboard: pd.DataFrame
+    interrupted: bool
+
+
+def search(
+    frame: pd.DataFrame,
+    y: pd.Series | NDArray[Any],
+    request: Request,
+    *,
+    sample_weight: NDArray[np.float64] | None = None,
+    eval_set: tuple[pd.DataFrame, pd.Series | NDArray[Any]] | None = None,
+    folder: RunFolder | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> SearchResult:
+    """Search the best strategy for a table; the budget starts now.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, p)
+        The columns, without the target.
+    y : Series or ndarray of shape (n,)
+        The labels.
+    request : Request
+        What was asked for.
+    sample_weight : ndarray of shape (n,) or None
+        The user's row weights.
+    eval_set : (DataFrame, labels) or None
+        Rows that choose and score instead of cross-validation.
+    folder : RunFolder or None
+        An open folder that keeps the trials.
+    kinds : mapping of str to str or None
+        The user's word on the kind of columns.
+
+    Returns
+    -------
+    SearchResult
+        Also after Ctrl-C, from the trials that had finished.
+
+    Raises
+    ------
+    InputError
+        On a table, a target or a request that no search can use.
+    RunError
+        Where no trial was completed; the message counts the reasons.
+    """
+    budget = Budget.start(request.time_budget)
+    prepared = prepare(Table(frame, y, sample_weight, eval_set, kinds), request)
+    return run_search(prepared, folder=folder, budget=budget)
+
+
+def run_search(
+    prepared: Prepared,
+    *,
+    folder: RunFolder | None = None,
+    budget: Budget,
+    storage: str | None = None,
+) -> SearchResult:
+    """Search with everything checked; see `search`.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The checked table and request.
+    folder : RunFolder or None
+        An open folder that keeps the trials.
+    budget : Budget
+        Running since the start of all.
+    storage : str or None
+        An Optuna storage URL instead of the folder's journal.
+
+    Returns
+    -------
+    SearchResult
+        As from `search`.
+    """
+    request = prepared.request
+    space = Space.restricted(dict(request.rooms), costs=prepared.costs is not None)
+    plan = _plan(prepared, folder)
+    settings = StudySettings(
+        n_trials=request.n_trials,
+        deadline=budget.search_deadline,
+        n_jobs=request.n_jobs,
+        random_state=request.random_state,
+        trial_limit=None if budget.total is None else TRIAL_SHARE * budget.total,
+        storage=storage,
+    )
+    ready = budget.elapsed
+    with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
+        study = run_study(
+            prepared.dataset,
+            plan,
+            space,
+            metric=prepared.metric,
+            profile=prepared.profile,
+            settings=settings,
+            folder=folder,
+            on_event=progress,
+        )
+    timing = {"preparing": ready, "searching": budget.elapsed - ready}
+    return _conclude(prepared, plan, study, budget=budget, timing=timing)
+
+
+def _plan(prepared: Prepared, folder: RunFolder | None) -> Plan:
+    """Plan the study; a resumed one goes on as it was planned, whatever its limits are now."""
+    request = prepared.request
+    first: dict[str, Any] = {"time_budget": request.time_budget, "n_jobs": request.n_jobs}
+    if folder is not None:
+        first |= {"folds": len(prepared.folds.folds)}
+        first = folder.read_run().get("plan", first)
+        folder.update_run({"request": request.to_json(), "plan": first, "versions": versions()})
+    return make_plan(
+        prepared.dataset,
+        prepared.folds,
+        random_state=request.random_state,
+        time_budget=first["time_budget"],
+        n_jobs=first["n_jobs"],
+        costs=prepared.costs,
+    )
+
+
+def _conclude(
+    prepared: Prepared,
+    plan: Plan,
+    study: StudyResult,
+    *,
+    budget: Budget,
+    timing: dict[str, float],
+) -> SearchResult:
+    """Turn the finished study into what is handed over."""
+    started = time.monotonic()
+    outcomes = usable_outcomes(study.records, study.outcomes)
+    deadline = budget.deadline.fraction(0.5)
+    winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
+    strategies = {record.number: record.strategy for record in study.records}
+    encoders = fit_encoders(prepared)
+    fitted = tuple(
+        with_networks(outcomes[n], strategies[n], prepared, plan) for n in winner.blend.numbers
+    )
+    pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
+    references = {}
+    if _reference_seconds(prepared, encoders) < 0.5 * deadline.left():
+        known = logistic_reference(
+            prepared.dataset, plan.folds, encoders, prepared.metric, random_state=plan.seed
+        )
+        references[known.name] = known.proba
+    timing["finishing"] = time.monotonic() - started
+    found = Found(winner.blend, pipeline.rule, winner.verdict.sentence, references, timing)
+    return SearchResult(
+        pipeline=pipeline,
+        records=study.records,
+        facts=build_facts(prepared, plan, study, found),
+        best_strategy=strategies[winner.single],
+        best_score=winner.blend.score,
+        leaderboard=pd.DataFrame(leaderboard(study.records)),
+        interrupted=study.interrupted,
+    )
+
+
+def fit_encoders(prepared: Prepared) -> tuple[Encoder, ...]:
+    """Fit one encoder a fold. Sees: the fold's training rows only."""
+    dataset = prepared.dataset
+    return tuple(
+        Encoder.fit(dataset.columns, fold.train, layout=dataset.layout)
+        for fold in prepared.folds.folds
+    )
+
+
+def with_networks(
+    outcome: Outcome, strategy: Strategy, prepared: Prepared, plan: Plan
+) -> FittedStrategy:
+    """Return the fitted networks of a trial; trained again where they were not kept.
+
+    The networks of the best trials only are kept, and `none` may be chosen though it is not
+    among them. The same arguments give the same networks.
+    """
+    if outcome.fitted is not None:
+        return outcome.fitted
+    again = evaluate(strategy, prepared.dataset, plan, metric=prepared.metric, deadline=Deadline())
+    if again.fitted is None:
+        raise RunError(f"{strategy.describe()} could not be trained again: {again.reason}")
+    return again.fitted
+
+
+def _pipeline(
+    prepared: Prepared,
+    plan: Plan,
+    winner: Winner,
+    *,
+    fitted: tuple[FittedStrategy, ...],
+    encoders: tuple[Encoder, ...],
+) -> FittedPipeline:
+    """Put the winner together; its rule is fitted on all out-of-fold rows."""
+    rows = plan.folds.scored
+    y, weight = prepared.dataset.y[rows], prepared.dataset.weight[rows]
+    best = winner.blend
+    return FittedPipeline(
+        schema=prepared.schema,
+        classes=prepared.target.classes,
+        positive=prepared.target.positive,
+        encoders=encoders,
+        strategies=fitted,
+        weights=best.weights,
+        rule=fit_rule(prepared.metric, y, best.proba, weight=weight, costs=plan.cost_matrix),
+        oof=(y, best.proba),
+        info={
+            "metric": prepared.metric.name,
+            "score": best.score.value,
+            "error": best.score.error,
+            "rows": prepared.profile.n_rows,
+        },
+    )
+
+
+def _reference_seconds(prepared: Prepared, encoders: tuple[Encoder, ...]) -> float:
+    """Estimate what the logistic regression takes, so that it never costs the budget."""
+    width = max(encoder.width(ple=False) for encoder in encoders)
+    operations = 4.0 * len(prepared.dataset.y) * width * prepared.dataset.n_classes
+    return operations * REFERENCE_STEPS * len(encoders) / REFERENCE_RATE

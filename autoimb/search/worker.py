@@ -1,0 +1,159 @@
+"""What happens in a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cloudpickle  # type: ignore[import-untyped]
+import joblib
+
+from autoimb.errors import DeadlineExceeded
+from autoimb.search.process import end_with_parent
+from autoimb.search.record import unscored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autoimb.assessment.metrics import Metric
+    from autoimb.data.table import Dataset
+    from autoimb.search.budget import Deadline
+    from autoimb.search.evaluate import Outcome, Plan
+    from autoimb.space.strategy import Strategy
+
+__all__ = [
+    "Evaluate",
+    "Work",
+    "one_thread",
+    "prepare_worker",
+    "run_trial",
+    "sentence",
+]
+
+
+class Evaluate(Protocol):
+    """`autoimb.search.evaluate.evaluate`, or a stand-in for it."""
+
+    def __call__(
+        self,
+        strategy: Strategy,
+        dataset: Dataset,
+        plan: Plan,
+        *,
+        metric: Metric,
+        deadline: Deadline,
+        cache: Any,
+    ) -> Outcome:
+        """Evaluate a strategy; `cache` is what `Work.new_cache` made for this process."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all trials of a study share.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Also one that was defined in the user's script.
+    dataset : Dataset
+    plan : Plan
+    metric : Metric
+        May hold a callable of the user's script.
+    make_cache : callable or None
+        Makes from the dataset and the plan what `evaluate` keeps between the trials of a process.
+    """
+
+    evaluate: Evaluate
+    dataset: Dataset
+    plan: Plan
+    metric: Metric
+    make_cache: Callable[[Dataset, Plan], Any] | None = None
+
+    def new_cache(self) -> Any:
+        """Make the cache of a process."""
+        return None if self.make_cache is None else self.make_cache(self.dataset, self.plan)
+
+    def run(self, strategy: Strategy, deadline: Deadline, cache: Any) -> Outcome:
+        """Evaluate a strategy; what it raises becomes the reason of its failure."""
+        started = time.monotonic()
+        try:
+            return self.evaluate(
+                strategy,
+                self.dataset,
+                self.plan,
+                metric=self.metric,
+                deadline=deadline,
+                cache=cache,
+            )
+        except DeadlineExceeded as error:
+            return unscored("timeout", str(error), seconds=time.monotonic() - started)
+        except Exception as error:
+            return unscored("failed", sentence(error), seconds=time.monotonic() - started)
+
+    def dump(self, path: Path) -> None:
+        """Write it down for `load`; arrays in a form that can be mapped into memory."""
+        code = cloudpickle.dumps((self.evaluate, self.metric, self.make_cache))
+        joblib.dump({"dataset": self.dataset, "plan": self.plan, "code": code}, path)
+
+    @classmethod
+    def load(cls, path: str) -> Work:
+        """Read what `dump` wrote.
+
+        Arrays are copied when they are written to, not before: processes share them, and torch
+        may have them.
+        """
+        parts = joblib.load(path, mmap_mode="c")
+        evaluate, metric, make_cache = cloudpickle.loads(parts["code"])
+        return cls(evaluate, parts["dataset"], parts["plan"], metric, make_cache)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread while inside: more would fight each other, and sum differently."""
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def sentence(error: BaseException) -> str:
+    """Return an exception as one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+_worker: dict[str, Any] = {}
+
+
+def prepare_worker(shared: str) -> None:
+    """Map the study's arrays and settle in; an error is told by each trial, not by dying."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
+    end_with_parent()
+    try:
+        warnings.simplefilter("ignore")  # they would tear the progress line
+        _worker["thread"] = one_thread()
+        _worker["thread"].__enter__()  # for good
+        work = Work.load(shared)
+        _worker.update(work=work, cache=work.new_cache())
+    except Exception as error:
+        _worker["error"] = error
+
+
+def run_trial(strategy: Strategy, deadline: Deadline) -> Outcome:
+    """Evaluate a strategy with what `prepare_worker` mapped."""
+    if "error" in _worker:
+        return unscored("failed", f"the worker couldn't start: {sentence(_worker['error'])}")
+    work: Work = _worker["work"]
+    return work.run(strategy, deadline, _worker["cache"])

@@ -1,0 +1,1 @@
+"""The search space: rooms, their options, and the frozen strategy."""

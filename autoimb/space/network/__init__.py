@@ -1,0 +1,1 @@
+"""The network room: one file a family."""

@@ -1,0 +1,307 @@
+"""The resampling room: what is done to the training rows of a fold, in encoded space.
+
+Every option takes `Rows`, its own parameters and a seed, and gives `Resampled`. Strengths follow
+one scale: over-sampling takes class c to n_max^s · n_c^(1-s) rows, under-sampling to
+n_min^s · n_c^(1-s), and cleaning drops the fraction s of the rows that it flags.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoimb.data.encoding import Encoded
+from autoimb.errors import InfeasibleError
+from autoimb.space.option import Float, Int, OneOf, Room, minority_at_least, rows_at_most
+
+__all__ = ["RESAMPLING", "Resampled", "Rows", "over_counts", "under_counts"]
+
+RESAMPLING = Room("resampling", "What is done to the training rows before networks see them.")
+
+_NEIGHBOURS = rows_at_most(60_000, "it searches neighbours among all rows")
+_CLUSTERS = rows_at_most(30_000, "it clusters all rows")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training part of one fold.
+
+    Attributes
+    ----------
+    encoded : Encoded
+        n rows.
+    y : int64 array of shape (n,)
+    """
+
+    encoded: Encoded
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What training sees instead.
+
+    Attributes
+    ----------
+    rows : int64 array
+        Real rows, as positions in the training part; one may stand there twice.
+    synthetic : Encoded or None
+        New rows.
+    synthetic_y : int64 array
+        Their classes.
+    """
+
+    rows: np.ndarray
+    synthetic: Encoded | None
+    synthetic_y: np.ndarray
+
+
+def over_counts(counts: np.ndarray, strength: float) -> np.ndarray:
+    """Return each class's size after over-sampling; never fewer than it has."""
+    counts = np.asarray(counts)
+    wanted = np.round(counts.max() ** strength * counts ** (1.0 - strength)).astype(np.int64)
+    return np.asarray(np.maximum(wanted, counts))
+
+
+def under_counts(counts: np.ndarray, strength: float) -> np.ndarray:
+    """Return each class's size after under-sampling; never more than it has."""
+    counts = np.asarray(counts)
+    wanted = np.round(counts.min() ** strength * counts ** (1.0 - strength)).astype(np.int64)
+    return np.asarray(np.clip(wanted, 1, counts))
+
+
+def _selection(rows: np.ndarray) -> Resampled:
+    return Resampled(np.sort(rows), None, np.empty(0, dtype=np.int64))
+
+
+def _present(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    classes, counts = np.unique(y, return_counts=True)
+    return classes, counts
+
+
+def _targets(y: np.ndarray, wanted: np.ndarray) -> dict[int, int]:
+    """Pair classes with sizes, only where the size changes, as imbalanced-learn takes them."""
+    classes, counts = _present(y)
+    return {int(c): int(n) for c, n, had in zip(classes, wanted, counts) if n != had}
+
+
+@RESAMPLING.option()
+def none(part: Rows, *, seed: int) -> Resampled:  # noqa: ARG001  room's signature
+    """Rows stay as they are."""
+    return _selection(np.arange(len(part.y)))
+
+
+@RESAMPLING.option(strength=Float(0.3, 1.0), sizes=over_counts)
+def random_over(part: Rows, *, strength: float, seed: int) -> Resampled:
+    """Duplicate random rows of the smaller classes."""
+    random = np.random.default_rng(seed)
+    classes, counts = _present(part.y)
+    extra = over_counts(counts, strength) - counts
+    more = [random.choice(np.flatnonzero(part.y == c), n) for c, n in zip(classes, extra)]
+    return _selection(np.concatenate([np.arange(len(part.y)), *more]))
+
+
+@RESAMPLING.option(
+    minority_at_least(6),
+    strength=Float(0.3, 1.0),
+    k_neighbors=Int(2, 15, log=True),
+    exact=False,
+    sizes=over_counts,
+)
+def smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
+    """Interpolate new rows between near neighbours: SMOTE, SMOTENC or SMOTEN by column kinds.
+
+    Chawla et al., 2002. The neighbours are searched within each class of the training rows, with
+    at most as many as the smallest sampled class has others.
+    """
+    wanted = _targets(part.y, over_counts(_present(part.y)[1], strength))
+    if not wanted:
+        return _selection(np.arange(len(part.y)))
+    encoded = part.encoded
+    n, p = encoded.numbers.shape
+    table = np.hstack([encoded.numbers, encoded.codes.astype(np.float32)])
+    sampler = _smote_for(part, k_neighbors, wanted, seed)
+    new, new_y = sampler.fit_resample(table, part.y)
+    new, new_y = np.asarray(new)[n:], np.asarray(new_y)[n:]
+    synthetic = Encoded(
+        numbers=new[:, :p].astype(np.float32),
+        codes=new[:, p:].astype(np.int32),
+        cardinalities=encoded.cardinalities,
+    )
+    return Resampled(np.arange(n), synthetic, new_y.astype(np.int64))
+
+
+def _smote_for(part: Rows, k_neighbors: int, wanted: dict[int, int], seed: int) -> Any:
+    from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
+
+    rarest = min(int((part.y == c).sum()) for c in wanted)
+    if rarest < 2:
+        raise InfeasibleError("smote needs at least 2 training rows of a class to add to, got 1.")
+    common = {
+        "k_neighbors": min(k_neighbors, rarest - 1),
+        "sampling_strategy": wanted,
+        "random_state": seed,
+    }
+    p, q = part.encoded.numbers.shape[1], part.encoded.codes.shape[1]
+    if q == 0:
+        return SMOTE(**common)
+    if p == 0:
+        return SMOTEN(**common)
+    return SMOTENC(categorical_features=list(range(p, p + q)), **common)
+
+
+@RESAMPLING.option(strength=Float(0.3, 1.0), sizes=under_counts)
+def random_under(part: Rows, *, strength: float, seed: int) -> Resampled:
+    """Keep random rows of the larger classes."""
+    random = np.random.default_rng(seed)
+    classes, counts = _present(part.y)
+    kept = [
+        random.choice(np.flatnonzero(part.y == c), n, replace=False)
+        for c, n in zip(classes, under_counts(counts, strength))
+    ]
+    return _selection(np.concatenate(kept))
+
+
+@RESAMPLING.option(
+    minority_at_least(6),
+    _NEIGHBOURS,
+    strength=Float(0.3, 1.0),
+    version=OneOf((1, 2, 3)),
+    n_neighbors=Int(2, 8),
+    exact=False,
+    sizes=under_counts,
+)
+def near_miss(
+    part: Rows, *, strength: float, version: int, n_neighbors: int, seed: int
+) -> Resampled:
+    """Keep the rows of the larger classes that are nearest to the rarest (Mani & Zhang, 2003)."""
+    from imblearn.under_sampling import NearMiss
+
+    del seed  # the method draws nothing
+    _, counts = _present(part.y)
+    wanted = _targets(part.y, under_counts(counts, strength))
+    k = min(n_neighbors, int(counts.min()))
+    sampler = NearMiss(sampling_strategy=wanted, version=version, n_neighbors=k, n_neighbors_ver3=k)
+    with warnings.catch_warnings():  # version 3 may find fewer rows than wanted, and keeps those
+        warnings.simplefilter("ignore", UserWarning)
+        return _sampled_rows(sampler, part, "near_miss")
+
+
+@RESAMPLING.option(
+    _CLUSTERS,
+    minority_at_least(6),
+    strength=Float(0.6, 1.0),
+    exact=False,
+    sizes=under_counts,
+)
+def cluster_centroids(part: Rows, *, strength: float, seed: int) -> Resampled:
+    """Keep, of the larger classes, the real row nearest to each k-means centre."""
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.metrics import pairwise_distances_argmin
+
+    classes, counts = _present(part.y)
+    space, kept = part.encoded.matrix(), []
+    for c, had, n in zip(classes, counts, under_counts(counts, strength)):
+        rows = np.flatnonzero(part.y == c)
+        if n < had:
+            distinct = min(int(n), len(np.unique(space[rows], axis=0)))
+            means = MiniBatchKMeans(distinct, n_init=1, random_state=seed, batch_size=4096)
+            means.fit(space[rows])
+            nearest = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
+            rows = _filled(rows, nearest, int(n), np.random.default_rng(seed))
+        kept.append(rows)
+    return _selection(np.concatenate(kept))
+
+
+def _filled(
+    rows: np.ndarray, chosen: np.ndarray, count: int, random: np.random.Generator
+) -> np.ndarray:
+    """Fill up with random rows where two centres share their nearest row."""
+    rest = np.setdiff1d(np.arange(len(rows)), chosen)
+    more = random.choice(rest, count - len(chosen), replace=False)
+    return np.asarray(rows[np.concatenate([chosen, more])])
+
+
+@RESAMPLING.option(_NEIGHBOURS, strength=Float(0.3, 1.0), exact=False)
+def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
+    """Drop rows of the larger classes whose nearest neighbour is of another class (Tomek, 1976)."""
+    from imblearn.under_sampling import TomekLinks
+
+    kept = _sampled_rows(TomekLinks(sampling_strategy="auto"), part, "tomek_links").rows
+    return _selection(_softened(kept, len(part.y), strength, seed))
+
+
+@RESAMPLING.option(
+    minority_at_least(6),
+    _NEIGHBOURS,
+    strength=Float(0.3, 1.0),
+    k_neighbors=Int(2, 15, log=True),
+    cleaning=Float(0.3, 1.0),
+    exact=False,
+    sizes=over_counts,
+)
+def smote_enn(
+    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
+) -> Resampled:
+    """SMOTE, then drop rows whose neighbours disagree with them (Batista et al., 2004)."""
+    from imblearn.under_sampling import EditedNearestNeighbours
+
+    grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
+    return _cleaned(grown, part, EditedNearestNeighbours(sampling_strategy="all"), cleaning, seed)
+
+
+@RESAMPLING.option(
+    minority_at_least(6),
+    _NEIGHBOURS,
+    strength=Float(0.3, 1.0),
+    k_neighbors=Int(2, 15, log=True),
+    cleaning=Float(0.3, 1.0),
+    exact=False,
+    sizes=over_counts,
+)
+def smote_tomek(
+    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
+) -> Resampled:
+    """SMOTE, then drop both rows of every Tomek link (Batista et al., 2003)."""
+    from imblearn.under_sampling import TomekLinks
+
+    grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
+    return _cleaned(grown, part, TomekLinks(sampling_strategy="all"), cleaning, seed)
+
+
+def _sampled_rows(sampler: Any, part: Rows, name: str) -> Resampled:
+    """Run an imbalanced-learn sampler that selects rows; every class must survive it."""
+    sampler.fit_resample(part.encoded.matrix(), part.y)
+    rows = np.asarray(sampler.sample_indices_)
+    _check_survivors(part.y[rows], part.y, name)
+    return _selection(rows)
+
+
+def _check_survivors(kept: np.ndarray, before: np.ndarray, name: str) -> None:
+    lost = np.setdiff1d(before, kept)
+    if len(lost):
+        raise InfeasibleError(f"{name} would drop every training row of class number {lost[0]}.")
+
+
+def _softened(kept: np.ndarray, n: int, strength: float, seed: int) -> np.ndarray:
+    """Give back all but the fraction `strength` of the rows that were dropped."""
+    dropped = np.setdiff1d(np.arange(n), kept)
+    random = np.random.default_rng([seed, 1])
+    back = random.permutation(dropped)[round(strength * len(dropped)) :]
+    return np.sort(np.concatenate([kept, back]))
+
+
+def _cleaned(grown: Resampled, part: Rows, cleaner: Any, cleaning: float, seed: int) -> Resampled:
+    real, new = part.encoded.take(grown.rows), grown.synthetic
+    whole = real if new is None else real.concat(new)
+    y = np.concatenate([part.y[grown.rows], grown.synthetic_y])
+    cleaner.fit_resample(whole.matrix(), y)
+    kept = _softened(np.asarray(cleaner.sample_indices_), len(y), cleaning, seed)
+    _check_survivors(y[kept], y, "cleaning")
+    n = len(grown.rows)
+    rows, fresh = grown.rows[kept[kept < n]], kept[kept >= n] - n
+    synthetic = None if new is None else new.take(fresh)
+    return Resampled(rows, synthetic, grown.synthetic_y[fresh])

@@ -1,0 +1,121 @@
+"""Encoded folds and resampled training parts: computed once a study, shared by its trials."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoimb.data.encoding import Encoded, Encoder
+from autoimb.data.folds import FoldPlan
+from autoimb.data.table import Dataset
+from autoimb.space.resampling import Rows
+from autoimb.space.rooms import ROOMS
+from autoimb.space.strategy import Choice
+
+__all__ = ["Parts", "TrainingPart"]
+
+_MOST_BYTES = 512 * 2**20  # of resampled parts kept for later trials
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """What a fold trains on after resampling. Sees: the fold's training rows only.
+
+    Attributes
+    ----------
+    encoded : Encoded
+        n rows, real ones first.
+    y : int64 array of shape (n,)
+    weight : float64 array of shape (n,)
+        The user's row weights; a synthetic row gets the mean of its class.
+    prior : float64 array of shape (C,)
+        Weighted class shares of the fold's real training rows: what probabilities go back to.
+    """
+
+    encoded: Encoded
+    y: np.ndarray
+    weight: np.ndarray
+    prior: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        arrays = (self.encoded.numbers, self.encoded.codes, self.y, self.weight)
+        return sum(a.nbytes for a in arrays)
+
+
+class Parts:
+    """The folds of a study as arrays; a cache, and nothing else.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : FoldPlan
+    seed : int
+        The study's: resampling draws from ``(seed, fold)``, the same for every trial.
+    """
+
+    def __init__(self, dataset: Dataset, folds: FoldPlan, *, seed: int) -> None:
+        self.dataset, self.folds, self.seed = dataset, folds, seed
+        self._encoders: dict[int, Encoder] = {}
+        self._evaluation: dict[int, Encoded] = {}
+        self._training: OrderedDict[tuple[int, Choice], TrainingPart] = OrderedDict()
+
+    def encoder(self, fold: int) -> Encoder:
+        """Return the fold's encoder, fitted on its training rows."""
+        if fold not in self._encoders:
+            rows = self.folds.folds[fold].train
+            data = self.dataset
+            self._encoders[fold] = Encoder.fit(data.columns, rows, layout=data.layout)
+        return self._encoders[fold]
+
+    def evaluation(self, fold: int) -> Encoded:
+        """Return the rows that choose the epoch, then those that are scored, encoded."""
+        if fold not in self._evaluation:
+            rows = self.evaluated_rows(fold)
+            self._evaluation[fold] = self.encoder(fold).transform(self.dataset.columns, rows)
+        return self._evaluation[fold]
+
+    def evaluated_rows(self, fold: int) -> np.ndarray:
+        """Return the numbers of the rows that choose, then of those that are scored."""
+        one = self.folds.folds[fold]
+        return np.concatenate([one.choose, one.score])
+
+    def training(self, fold: int, resampling: Choice) -> TrainingPart:
+        """Return the fold's training part after resampling.
+
+        Raises
+        ------
+        InfeasibleError
+            Where the method can't run on these rows.
+        """
+        key = (fold, resampling)
+        if key in self._training:
+            self._training.move_to_end(key)
+            return self._training[key]
+        part = self._resampled(fold, resampling)
+        self._training[key] = part
+        while sum(p.size for p in self._training.values()) > _MOST_BYTES:
+            if len(self._training) == 1:
+                break
+            self._training.popitem(last=False)
+        return part
+
+    def _resampled(self, fold: int, resampling: Choice) -> TrainingPart:
+        data, rows = self.dataset, self.folds.folds[fold].train
+        encoded = self.encoder(fold).transform(data.columns, rows)
+        y, weight = data.y[rows], data.weight[rows]
+        mass = np.bincount(y, weights=weight, minlength=data.n_classes)
+        option = ROOMS["resampling"][resampling.name]
+        seed = int(np.random.default_rng([self.seed, fold, 4]).integers(2**31))
+        new = option.code(Rows(encoded, y), seed=seed, **resampling.values)
+        kept = encoded.take(new.rows)
+        mean = mass / np.maximum(np.bincount(y, minlength=data.n_classes), 1)
+        return TrainingPart(
+            encoded=kept if new.synthetic is None else kept.concat(new.synthetic),
+            y=np.concatenate([y[new.rows], new.synthetic_y]),
+            weight=np.concatenate([weight[new.rows], mean[new.synthetic_y]]),
+            prior=mass / mass.sum(),
+        )

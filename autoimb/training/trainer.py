@@ -1,0 +1,178 @@
+"""The only training loop: one pack of members, in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.network import Network
+from autoimb.space.loss import Loss
+from autoimb.training.optim import Averaged, Optimizer
+from autoimb.training.schedule import Schedule
+
+__all__ = ["Pack", "train", "weighted_gradient"]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What the members of a pack train on.
+
+    All folds' training rows stand below each other in one array, so that one gather serves the
+    whole pack.
+
+    Attributes
+    ----------
+    x : Tensor of shape (R, D)
+        Dense columns.
+    codes : Tensor of shape (R, Q), int64, or None
+        Embedded columns.
+    y : Tensor of shape (R,), int64
+        Classes.
+    rows : tuple of M int64 arrays
+        Each member's rows of x; a row may stand there twice.
+    weights : tuple of M float arrays
+        Each row's weight, mean 1 over the member's rows.
+    keys : tuple of M tuples of int
+        Random keys: ``(seed, fold, member)``.
+    offsets : Tensor of shape (M, C)
+        Added to the logits inside the loss (logit adjustment); zero otherwise.
+    """
+
+    x: Tensor
+    codes: Tensor | None
+    y: Tensor
+    rows: tuple[np.ndarray, ...]
+    weights: tuple[np.ndarray, ...]
+    keys: tuple[tuple[int, ...], ...]
+    offsets: Tensor
+
+
+class _Stream:
+    """A member's endless sequence of rows: one permutation after the other.
+
+    Parameters
+    ----------
+    rows : int64 array of shape (n,)
+    weights : float array of shape (n,)
+    key : sequence of int
+    """
+
+    def __init__(self, rows: np.ndarray, weights: np.ndarray, key: Sequence[int]) -> None:
+        self._rows, self._weights = rows, weights
+        self._random = np.random.default_rng([*key, 3])
+        self._left = np.empty(0, dtype=np.int64)
+
+    def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next rows and their weights."""
+        parts, have = [self._left], len(self._left)
+        while have < count:
+            parts.append(self._random.permutation(len(self._rows)))
+            have += len(self._rows)
+        order = np.concatenate(parts)
+        self._left = order[count:]
+        chosen = order[:count]
+        return self._rows[chosen], self._weights[chosen]
+
+
+def train(
+    network: Network,
+    pack: Pack,
+    loss: Loss,
+    schedule: Schedule,
+    *,
+    seed: int,
+    watch: Callable[[int], bool],
+    time_up: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a drawn network on a pack until the schedule ends or the watcher stops it.
+
+    Parameters
+    ----------
+    network : Network
+        Drawn; trained in place.
+    pack : Pack
+    loss : Loss
+    schedule : Schedule
+    seed : int
+        Of what all members share: the offsets of the dropout masks.
+    watch : callable
+        Called after each tick, counted from 0, while the network holds the weights to evaluate;
+        answers whether to go on.
+    time_up : callable
+        Asked at every step; where it answers True, the tick ends there.
+    """
+    spec, batch = network.spec, schedule.batch_size
+    streams = [_Stream(r, w, k) for r, w, k in zip(pack.rows, pack.weights, pack.keys)]
+    optimizer = Optimizer(network.parameters, weight_decay=schedule.weight_decay)
+    size = batch * spec.k * spec.width
+    dtype, device = network.dtype, network.device
+    pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
+    values = network.parameters.values
+    every = max(1, schedule.steps // 16)
+    averaged = Averaged(values, decay=0.9)
+    x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
+    for tick in range(schedule.ticks):
+        rows, weights = _gather(streams, schedule, network)
+        pool.refresh()
+        for step in range(schedule.steps):
+            if time_up():
+                break
+            at = rows[step]
+            torch.index_select(pack.x, 0, at, out=x)
+            codes = None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
+            logits = network.forward(x.view(network.members, batch, -1), codes, pool)
+            y = pack.y[at].view(network.members, batch)
+            logits = logits + pack.offsets[:, None, None, :]
+            network.backward(weighted_gradient(loss, logits, y, weights[step]))
+            optimizer.step(schedule.rate(tick * schedule.steps + step))
+            if step % every == every - 1:
+                averaged.update(values)
+        current = values.clone() if schedule.kind == "constant" else values
+        if schedule.kind == "constant":
+            values.copy_(averaged.mean)
+        go_on = watch(tick)
+        if schedule.kind == "constant":
+            values.copy_(current)
+        if not go_on:
+            return
+
+
+def weighted_gradient(loss: Loss, logits: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Return the gradient of the mean weighted loss of each member.
+
+    A member's loss is the mean over its batch and its k copies of weight · loss(row).
+
+    Parameters
+    ----------
+    loss : Loss
+    logits : Tensor of shape (M, B, k, C)
+    y : Tensor of shape (M, B)
+    weights : Tensor of shape (M, B)
+
+    Returns
+    -------
+    Tensor of shape (M, B, k, C)
+    """
+    scale = weights / (logits.shape[1] * logits.shape[2])
+    return loss.gradient(logits, y).mul_(scale[:, :, None, None])
+
+
+def _gather(
+    streams: Sequence[_Stream], schedule: Schedule, network: Network
+) -> tuple[Tensor, Tensor]:
+    """Draw a tick's batches: rows (S, M * B) and weights (S, M, B)."""
+    steps, batch = schedule.steps, schedule.batch_size
+    drawn = [stream.take(steps * batch) for stream in streams]
+    # (M, S * B) -> (S, M, B)
+    rows = np.stack([r for r, _ in drawn]).reshape(-1, steps, batch).transpose(1, 0, 2)
+    weights = np.stack([w for _, w in drawn]).reshape(-1, steps, batch).transpose(1, 0, 2)
+    flat = np.ascontiguousarray(rows).reshape(steps, -1)
+    return (
+        torch.from_numpy(flat).to(network.device),
+        torch.from_numpy(np.ascontiguousarray(weights)).to(network.device, network.dtype),
+    )

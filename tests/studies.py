@@ -1,0 +1,197 @@
+"""A small study with evaluations that cost nothing, for the tests of the search."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pipelines import table
+
+from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.uncertainty import Score
+from autoimb.data.encoding import plan_layout
+from autoimb.data.folds import plan_folds
+from autoimb.data.profile import Profile, profile
+from autoimb.data.schema import Columns, infer_schema, parse
+from autoimb.data.table import Dataset, encode_target
+from autoimb.nn.network import NetworkSpec, build
+from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import Outcome, Plan, make_plan
+from autoimb.search.run_folder import RunFolder
+from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.space.draw import Space
+from autoimb.space.strategy import Strategy
+
+FINGERPRINT = "0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What `run_study` is given."""
+
+    dataset: Dataset
+    plan: Plan
+    metric: Metric
+    profile: Profile
+
+
+def material(n_rows: int = 120) -> Material:
+    frame = table(n_rows)
+    target = encode_target(np.arange(n_rows) % 6 == 0)
+    schema, _ = infer_schema(frame)
+    columns = parse(frame, schema)
+    dataset = Dataset(
+        columns=columns,
+        y=target.codes,
+        weight=np.ones(n_rows),
+        n_classes=2,
+        positive=target.positive,
+        layout=plan_layout(columns),
+    )
+    folds = plan_folds(target.codes, cv=3, random_state=0)
+    return Material(
+        dataset=dataset,
+        plan=make_plan(dataset, folds, random_state=0, time_budget=10.0),
+        metric=get_metric("average_precision", n_classes=2, positive=target.positive),
+        profile=profile(frame, schema, target),
+    )
+
+
+def fitted(strategy: Strategy) -> FittedStrategy:
+    spec = NetworkSpec(
+        kind="mlp",
+        width=4,
+        depth=1,
+        k=1,
+        activation="relu",
+        dropout=0.0,
+        embedding_dim=2,
+        ple=False,
+        n_inputs=3,
+        cardinalities=(),
+        n_classes=2,
+    )
+    network = build(spec, 1)
+    network.draw([(int(1e6 * chance(strategy)), 0)], [3])
+    pack = FittedMemberPack(
+        spec=spec,
+        fold=np.zeros(1, dtype=np.int64),
+        weight=np.ones(1),
+        log_prior=np.zeros((1, 2)),
+        focal_gamma=0.0,
+        state=network.state(),
+    )
+    return FittedStrategy(
+        strategy=strategy.to_json(),
+        description=strategy.describe(),
+        packs=(pack,),
+        calibrator=Calibrator.identity(2),
+    )
+
+
+def chance(strategy: Strategy) -> float:
+    """A number in [0, 1) that depends on the strategy alone."""
+    return zlib.crc32(json.dumps(strategy.to_json(), sort_keys=True).encode()) / 2**32
+
+
+def complete(strategy: Strategy, dataset: Dataset, seconds: float = 0.1) -> Outcome:
+    value = chance(strategy)
+    oof = np.full((len(dataset.y), 2), [1.0 - value, value])
+    return Outcome(
+        "complete",
+        score=Score(value, 0.01, (value,), False, value),
+        oof=oof,
+        fitted=fitted(strategy),
+        seconds=seconds,
+        curve=(0.1, value),
+        epochs=(3, 4, 5),
+    )
+
+
+def evaluate(strategy: Strategy, dataset: Dataset, plan: Plan, **given: Any) -> Outcome:
+    return complete(strategy, dataset)
+
+
+def evaluate_slowly(
+    strategy: Strategy, dataset: Dataset, plan: Plan, *, seconds: float, **given: Any
+) -> Outcome:
+    time.sleep(seconds * (0.5 + chance(strategy)))
+    return complete(strategy, dataset)
+
+
+def counted(
+    strategy: Strategy, dataset: Dataset, plan: Plan, *, tally: str, then: Any, **given: Any
+) -> Outcome:
+    """Leave a line for each call, then go on with another evaluation."""
+    with Path(tally).open("a") as file:
+        file.write(f"{os.getpid()} {strategy.describe()}\n")
+    outcome: Outcome = then(strategy, dataset, plan, **given)
+    return outcome
+
+
+def study(
+    folder: RunFolder | None = None, *, space: Space | None = None, **settings: Any
+) -> StudyResult:
+    """Run a study on the small table; in this process unless `n_jobs` or a deadline say more."""
+    given = material()
+    on_event = settings.pop("on_event", None)
+    settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
+    return run_study(
+        given.dataset,
+        given.plan,
+        space or Space.restricted(),
+        metric=given.metric,
+        profile=given.profile,
+        settings=StudySettings(**settings),
+        folder=folder,
+        on_event=on_event,
+    )
+
+
+slowly = partial(evaluate_slowly, seconds=0.2)
+
+
+def without(columns: Columns, names: str) -> Columns:
+    """Take the numbers or the categories away."""
+    if names == "number_names":
+        return replace(columns, numbers=columns.numbers[:, :0], number_names=())
+    return replace(columns, codes=columns.codes[:, :0], category_names=(), vocabularies=())
+
+
+def with_columns(dataset: Dataset, columns: Columns) -> Dataset:
+    return replace(dataset, columns=columns, layout=plan_layout(columns))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def main() -> None:
+    """Search in a folder, from the start or from where it was killed: FOLDER N_TRIALS SECONDS."""
+    folder, n_trials, seconds = sys.argv[1:]
+    work = partial(
+        counted,
+        tally=f"{folder}/tally.txt",
+        then=partial(evaluate_slowly, seconds=float(seconds)),
+    )
+    with RunFolder.open(folder, fingerprint=FINGERPRINT, resume=True) as run:
+        result = study(run, n_jobs=2, n_trials=int(n_trials), evaluate=work)
+        run.update_run({"finished": [record.number for record in result.records]})
+
+
+if __name__ == "__main__":
+    main()

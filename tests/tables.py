@@ -1,0 +1,85 @@
+"""Small tables, and strategies made from the option tables, for the tests of every option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pipelines import table
+
+from autoimb.data.encoding import plan_layout
+from autoimb.data.folds import FoldPlan
+from autoimb.data.schema import infer_schema, parse
+from autoimb.data.table import Dataset
+from autoimb.search.evaluate import Plan
+from autoimb.space.option import Float, Int, Option, Range, Value
+from autoimb.space.rooms import PLAIN, ROOMS
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.effort import Effort, Outline
+
+SHARES = {"binary": (0.85, 0.15), "multiclass": (0.6, 0.25, 0.15)}
+OPTIONS = [(room, option) for room in ROOMS.values() for option in room]
+OPTION_IDS = [f"{room.name}-{option.name}" for room, option in OPTIONS]
+
+
+def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows with strings, numbers with NaN, a date and a boolean; labels that follow from them."""
+    frame = table(n_rows, random_state=seed)
+    random = np.random.default_rng([seed, 1])
+    signal = np.log(frame["amount"].fillna(1.0)) + 1.5 * (frame["colour"] == "red")
+    order = np.argsort(signal.to_numpy() + random.normal(0.0, 0.5, n_rows))
+    shares = SHARES[kind]
+    ends = np.round(np.cumsum(shares) * n_rows).astype(int)
+    y = np.zeros(n_rows, dtype=np.int64)
+    y[order] = np.searchsorted(ends, np.arange(n_rows), side="right")
+    return frame, y
+
+
+def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
+    schema, _ = infer_schema(frame)
+    columns = parse(frame, schema)
+    counts = np.bincount(y)
+    return Dataset(
+        columns=columns,
+        y=y,
+        weight=np.ones(len(y)),
+        n_classes=len(counts),
+        positive=int(counts.argmin()),
+        layout=plan_layout(columns),
+    )
+
+
+def short_plan(dataset: Dataset, folds: FoldPlan, *, ticks: int = 2, patience: int = 9) -> Plan:
+    """A plan of so many ticks, whatever they cost."""
+    outline = Outline.of(dataset)
+    effort = Effort(1e15, most_ticks=ticks, least_ticks=1, patience=patience, outline=outline)
+    return Plan(folds=folds, effort=effort, seed=0)
+
+
+def at(bounds: Range, share: float) -> Value:
+    """The value that lies so far into a range: 0 is its low end, 1 its high one."""
+    if not isinstance(bounds, Float | Int):
+        return bounds.values[round(share * (len(bounds.values) - 1))]
+    if bounds.log:
+        value = bounds.low * (bounds.high / bounds.low) ** share
+    else:
+        value = bounds.low + (bounds.high - bounds.low) * share
+    value = float(np.clip(value, bounds.low, bounds.high))
+    return round(value) if isinstance(bounds, Int) else value
+
+
+def chosen(option: Option, share: float = 0.5, **changes: Value) -> Choice:
+    """An option with every parameter at the same place of its range, but for some."""
+    values: dict[str, Any] = {key: at(bounds, share) for key, bounds in option.ranges.items()}
+    return Choice(option.name, tuple((values | changes).items()))
+
+
+def small_network() -> Choice:
+    return chosen(ROOMS["network"]["mlp"], 0.0, learning_rate=3e-3)
+
+
+def strategy_with(**choices: Choice) -> Strategy:
+    """No lever on a small network, but for the rooms that are named."""
+    plain = {room: Choice(name) for room, name in PLAIN.items()}
+    return Strategy(**({**plain, "network": small_network()} | choices))

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from pipelines import pipeline, table
+
+from autoimb.errors import ArtifactError
+from autoimb.pipeline import container
+from autoimb.pipeline.artifact import FORMAT, inspect, load, pack_strategy, save, unpack_strategy
+
+PIPELINE = pipeline()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    where = tmp_path / "pipeline.autoimb"
+    save(PIPELINE, where)
+    return where
+
+
+def parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        return manifest, safetensors.numpy.load(archive.read("weights.safetensors"))
+
+
+def rewrite(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("weights.safetensors", safetensors.numpy.save(arrays))
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [
+        (("no", "yes"), None),
+        (("grün", "rot", "über alles"), object),
+        ((0, 1), np.int64),
+        ((1, 2, 7), np.uint8),
+        ((False, True), bool),
+        ((False, True), object),
+        ((0.0, 1.0), np.float64),
+        ((0.0, 1.0, 2.5), np.float32),
+        (("2024-01-01", "2024-06-01"), "datetime64[s]"),
+    ],
+)
+def test_what_is_saved_is_loaded(classes: tuple[Any, ...], dtype: Any, tmp_path: Path) -> None:
+    before = pipeline(classes, dtype=dtype)
+    save(before, tmp_path / "a.autoimb")
+    after = load(tmp_path / "a.autoimb")
+    assert after.classes.dtype == before.classes.dtype
+    assert [type(label) for label in after.classes] == [type(label) for label in before.classes]
+    np.testing.assert_array_equal(after.classes, before.classes)
+    frame = table(60, random_state=3)
+    np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
+    np.testing.assert_array_equal(after.predict(frame), before.predict(frame))
+    assert after.predict(frame).dtype == before.predict(frame).dtype
+    assert (after.schema, after.rule, after.weights) == (
+        before.schema,
+        before.rule,
+        before.weights,
+    )
+    assert after.describe() == before.describe()
+    assert after.info["metric"] == "average_precision"
+    assert set(after.info["versions"]) == {"autoimb", "numpy", "torch", "python"}
+
+
+def test_with_threshold_works_on_a_loaded_pipeline(path: Path) -> None:
+    rule = PIPELINE.with_threshold("recall>=0.8").rule
+    assert load(path).with_threshold("recall>=0.8").rule == rule
+
+
+def test_the_bytes_depend_on_the_pipeline_alone(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.autoimb"
+    save(load(path), again)
+    assert again.read_bytes() == path.read_bytes()
+    dated = [replace(PIPELINE, info={"created": "2026-01-01T00:00:00+00:00"}) for _ in range(2)]
+    for number, each in enumerate(dated):
+        save(each, tmp_path / f"{number}.autoimb")
+    assert (tmp_path / "0.autoimb").read_bytes() == (tmp_path / "1.autoimb").read_bytes()
+
+
+def test_numpy_scalars_in_the_info_are_saved_as_plain_values(tmp_path: Path) -> None:
+    save(replace(PIPELINE, info={"score": np.float64(0.5), "n": np.int64(3)}), tmp_path / "a")
+    assert inspect(tmp_path / "a")["info"]["score"] == 0.5
+    with pytest.raises(ArtifactError, match="can't hold"):
+        save(replace(PIPELINE, info={"score": object()}), tmp_path / "b")
+
+
+def test_a_failed_save_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save(PIPELINE.with_threshold(0.9), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_save_makes_missing_folders(tmp_path: Path) -> None:
+    save(PIPELINE, tmp_path / "runs" / "churn" / "pipeline.autoimb")
+    assert load(tmp_path / "runs" / "churn" / "pipeline.autoimb").n_features_in_ == 7
+
+
+def test_inspect_says_what_is_inside(path: Path) -> None:
+    said = inspect(path)
+    assert json.loads(json.dumps(said)) == said
+    assert said["format"] == FORMAT
+    assert (said["target"], said["classes"], said["positive"]) == ("fraud", ["no", "yes"], "yes")
+    assert said["columns"]["shop"] == "categorical"
+    assert [each["weight"] for each in said["strategies"]] == [0.7, 0.3]
+    assert said["strategies"][0]["description"] == "focal(gamma=1), tabm 8x2"
+    assert said["rule"] == PIPELINE.rule.name
+    assert said["info"]["metric"] == "average_precision"
+    assert said["bytes"] == path.stat().st_size
+
+
+def test_a_strategy_survives_packing() -> None:
+    columns = table(20)
+    for before in PIPELINE.strategies:
+        values, arrays = pack_strategy(before)
+        after = unpack_strategy(json.loads(json.dumps(values)), arrays)
+        assert (after.strategy, after.description, after.tilt) == (
+            before.strategy,
+            before.description,
+            before.tilt,
+        )
+        pipes = [replace(PIPELINE, strategies=(each,), weights=(1.0,)) for each in (before, after)]
+        np.testing.assert_array_equal(*(pipe.predict_proba(columns) for pipe in pipes))
+
+
+# --- nothing is executed --------------------------------------------------------------------------
+
+LOADED_UNDER_GUARD = """
+import sys
+for name in ("optuna", "imblearn"):
+    sys.modules[name] = None  # importing it fails
+
+import autoimb
+import numpy as np
+import pandas as pd
+import autoimb.pipeline.artifact
+
+frame = pd.read_parquet(sys.argv[2])
+FORBIDDEN = {"pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.spawn",
+             "subprocess.Popen", "socket.connect", "ctypes.dlopen", "code.__new__"}
+CODE = {"exec", "compile", "marshal.loads"}
+
+def guard(event, args):
+    if event in FORBIDDEN:
+        raise RuntimeError(f"{event} {args}")
+    if event in CODE:
+        above = sys._getframe()
+        while above is not None:  # a module of an installed package may still be imported
+            if above.f_code.co_filename == "<frozen importlib._bootstrap>":
+                return
+            above = above.f_back
+        raise RuntimeError(f"{event} {args}")
+
+sys.addaudithook(guard)
+try:
+    exec("1")
+except RuntimeError:
+    pass
+else:
+    raise SystemExit("the guard is asleep")
+pipe = autoimb.load(sys.argv[1])
+np.save(sys.argv[3], pipe.predict_proba(frame))
+pipe.with_threshold("recall>=0.8").predict(frame)
+assert "imblearn" not in [name for name, module in sys.modules.items() if module]
+"""
+
+
+def test_load_executes_nothing_and_needs_no_search_packages(path: Path, tmp_path: Path) -> None:
+    frame = table(50)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    answer = tmp_path / "answer.npy"
+    command = [sys.executable, "-c", LOADED_UNDER_GUARD, path, tmp_path / "rows.parquet", answer]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(answer), PIPELINE.predict_proba(frame), atol=1e-7)
+
+
+# --- damaged files --------------------------------------------------------------------------------
+
+
+def no_zip(path: Path) -> None:
+    path.write_bytes(b"PK or not, this is no archive")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def flipped_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(bytes(content))
+
+
+def without(name: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            kept = {each: archive.read(each) for each in archive.namelist() if each != name}
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, content in kept.items():
+                archive.writestr(each, content)
+
+    damage.__name__ = f"without_{name}"
+    return damage
+
+
+def with_weights(content: bytes, compression: int = zipfile.ZIP_STORED) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        manifest, _ = parts(path)
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("manifest.json", json.dumps(manifest))
+            archive.writestr("weights.safetensors", content)
+
+    return damage
+
+
+def with_manifest(content: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", content)
+
+    return damage
+
+
+def bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b" " * (65 * 2**20))
+    assert path.stat().st_size < 2**20
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (no_zip, "is no whole .autoimb file"),
+        (truncated, "is no whole .autoimb file"),
+        (flipped_byte, "is no whole .autoimb file"),
+        (Path.unlink, "There is no pipeline file at"),
+        (without("manifest.json"), "must hold one manifest.json, got 0"),
+        (without("weights.safetensors"), "must hold one weights.safetensors, got 0"),
+        (bomb, "the limit is 67,108,864"),
+        (with_manifest("{"), "damaged values"),
+        (with_manifest("[" * 100_000), "damaged values"),
+        (with_manifest("[]"), "must say its format, got None"),
+        (with_manifest('{"format": "1"}'), "must say its format, got '1'"),
+        (with_manifest('{"format": 2}'), "has format 2, this autoimb reads up to 1"),
+        (with_weights(b"\x08"), "damaged values"),
+        (with_weights(bytes(2**20), zipfile.ZIP_DEFLATED), "weights.safetensors is compressed"),
+    ],
+)
+def test_a_damaged_file_is_refused(
+    damage: Callable[[Path], None], sentence: str, path: Path
+) -> None:
+    damage(path)
+    with pytest.raises(ArtifactError, match=sentence) as caught:
+        load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_folder_is_pointed_at_its_pipeline(path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"Did you mean .*pipeline\.autoimb"):
+        load(path.parent)
+
+
+def test_a_stored_size_that_lies_is_refused(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"weights.safetensors"))
+    lie = content[: at + 24] + (2**31).to_bytes(4, "little") + content[at + 28 :]
+    path.write_bytes(lie)
+    with pytest.raises(ArtifactError, match="compressed"):
+        load(path)
+
+
+def shapes() -> list[tuple[str, Any]]:
+    return [
+        ("strategies.0.packs.0.state.heads.bias", lambda a: a[:, :1]),
+        ("strategies.0.packs.0.state.heads.bias", lambda a: a[:1]),
+        ("strategies.0.packs.1.log_prior", lambda a: a[:, :1]),
+        ("strategies.0.packs.1.weight", lambda a: a * np.nan),
+        ("strategies.0.packs.1.fold", lambda a: a + 1),
+        ("strategies.0.packs.1.fold", lambda a: a - 1),
+        ("strategies.0.packs.0.state.hidden0.weight", None),
+        ("encoders.0.center", lambda a: a[:1]),
+        ("encoders.0.bins", lambda a: a + 1),
+        ("encoders.1.edges", lambda a: a[:-1]),
+        ("encoders.1.factor", None),
+        ("oof.proba", lambda a: a[:, :1]),
+        ("oof.y", lambda a: a[:-1]),
+        ("oof.y", None),
+    ]
+
+
+@pytest.mark.parametrize(("name", "change"), shapes())
+def test_arrays_that_do_not_fit_are_refused(name: str, change: Any, path: Path) -> None:
+    manifest, arrays = parts(path)
+    whole = arrays.pop(name)
+    if change is not None:
+        arrays[name] = np.ascontiguousarray(change(whole))
+    rewrite(path, manifest, arrays)
+    with pytest.raises(ArtifactError):
+        load(path)
+
+
+def values() -> list[tuple[str, Any]]:
+    return [
+        ("format", True),
+        ("positive", 2),
+        ("positive", "yes"),
+        ("weights", [1.0]),
+        ("weights", []),
+        ("strategies", []),
+        ("encoders", []),
+        ("schema", {}),
+        ("classes", {"dtype": "<U3", "labels": ["no"]}),
+        ("classes", {"dtype": "<U1000000000", "labels": ["no", "yes"]}),
+        ("classes", {"dtype": "V8", "labels": ["no", "yes"]}),
+        ("classes", {"dtype": "<i8", "labels": ["no", "yes"]}),
+        ("rule", {"kind": "offsets", "offsets": [0, 0, 0], "costs": None, "name": ""}),
+    ]
+
+
+@pytest.mark.parametrize(("key", "value"), values())
+def test_values_that_do_not_fit_are_refused(key: str, value: Any, path: Path) -> None:
+    manifest, arrays = parts(path)
+    rewrite(path, manifest | {key: value}, arrays)
+    with pytest.raises(ArtifactError):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("width", 10**9), ("depth", 10**9), ("k", 10**9), ("n_inputs", 10**12), ("width", "8")],
+)
+def test_a_network_of_other_sizes_is_refused_before_memory_is_taken(
+    key: str, value: Any, path: Path
+) -> None:
+    manifest, arrays = parts(path)
+    manifest["strategies"][0]["packs"][0]["spec"][key] = value
+    rewrite(path, manifest, arrays)
+    with pytest.raises(ArtifactError):
+        load(path)
+
+
+def test_every_key_of_the_manifest_is_needed(path: Path) -> None:
+    manifest, arrays = parts(path)
+    for key in manifest:
+        rewrite(path, {name: own for name, own in manifest.items() if name != key}, arrays)
+        with pytest.raises(ArtifactError):
+            load(path)
+
+
+def test_the_limit_leaves_room(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("manifest.json").file_size
+    assert size * 100 < container._MANIFEST_LIMIT

@@ -1,0 +1,337 @@
+"""Every mistake of a user gets one sentence that names the culprit, from both faces."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autoimb.cli import main
+from autoimb.errors import (
+    BudgetError,
+    InputError,
+    OptionError,
+    SchemaError,
+    TableError,
+    TargetError,
+)
+from autoimb.estimator import AutoImbClassifier
+
+
+def table(n_rows: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age": rng.normal(40, 10, n_rows).round(1),
+            "city": rng.choice(["Bern", "Lima", "Oslo"], n_rows),
+            "churn": np.where(np.arange(n_rows) % 5 == 0, "yes", "no"),
+        }
+    )
+
+
+def classifier(**params: Any) -> AutoImbClassifier:
+    quick: dict[str, Any] = {"n_trials": 1, "time_budget": None, "cv": 2, "random_state": 0}
+    return AutoImbClassifier(**quick | {"network": "mlp"} | params)
+
+
+def fit(frame: pd.DataFrame, y: Any = None, **params: Any) -> AutoImbClassifier:
+    labels = frame["churn"] if y is None else y
+    return classifier(**params).fit(frame.drop(columns="churn"), labels)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AutoImbClassifier:
+    return fit(table())
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad") / "run"
+    data = folder.parent / "train.csv"
+    table().to_csv(data, index=False)
+    words = ["--target", "churn", "--trials", "1", "--jobs", "1", "--cv", "2", "--quiet"]
+    assert main(["search", str(data), *words, "--network", "mlp", "--out", str(folder)]) == 0
+    return folder
+
+
+# --- the estimator --------------------------------------------------------------------------------
+
+
+def without_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.iloc[:0]
+
+
+def twice_the_same_name(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([frame, frame[["age"]]], axis=1)
+
+
+def infinite(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(age=frame["age"].where(frame.index != 3, np.inf))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (without_rows, TableError, "0 sample"),
+        (twice_the_same_name, TableError, "'age'"),
+        (infinite, SchemaError, "'age'"),
+        (lambda f: f.assign(age=1.0, city="Bern"), SchemaError, "No column is left"),
+        (lambda f: f.assign(churn="no"), TargetError, "one class"),
+        (lambda f: f.assign(churn=f["churn"].where(f.index != 3)), TargetError, "misses 1 of 60"),
+    ],
+)
+def test_a_table_that_cannot_be_learned_from(
+    spoil: Callable[[pd.DataFrame], pd.DataFrame], error: type[InputError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        fit(spoil(table()))
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        ({"metric": "averag_precision"}, OptionError, "Did you mean 'average_precision'"),
+        ({"resampling": "smoot"}, OptionError, "Did you mean 'smote'"),
+        ({"network": []}, OptionError, "network is an empty list"),
+        ({"loss": ["focal", "hinge"]}, OptionError, "'hinge'.*Choices: cross_entropy"),
+        ({"class_weight": {"maybe": 3}}, OptionError, "'maybe'.*Choices: no, yes"),
+        ({"class_weight": {"yes": -1}}, OptionError, ">= 0, got -1"),
+        ({"class_weight": {"yes": 0, "no": 0}}, OptionError, "every class the weight 0"),
+        ({"class_weight": [[0, 1]]}, OptionError, r"shape \(2, 2\)"),
+        ({"class_weight": 3}, OptionError, "got 3"),
+        ({"pos_label": "maybe"}, TargetError, "'maybe'.*Choices: no, yes"),
+        ({"kinds": {"town": "categorical"}}, SchemaError, "'town'.*Choices: age, city"),
+        ({"kinds": {"city": "category"}}, SchemaError, "Did you mean 'categorical'"),
+        ({"kinds": {"city": "numeric"}}, SchemaError, "'city' must hold numbers"),
+        ({"cv": 1}, OptionError, "at least 2"),
+        ({"cv": 61}, OptionError, "between 2 and"),
+        ({"n_jobs": 0}, OptionError, "n_jobs must not be 0"),
+        ({"n_trials": 0}, BudgetError, "at least 1"),
+        ({"n_trials": None}, BudgetError, "both None"),
+        ({"time_budget": 0.5}, BudgetError, "at least 5 seconds"),
+        ({"time_budget": float("nan")}, BudgetError, "got nan"),
+    ],
+)
+def test_a_parameter_that_no_search_can_use(
+    params: dict[str, Any], error: type[InputError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        fit(table(), **params)
+
+
+@pytest.mark.parametrize("weight", [np.full(60, -1.0), np.full(60, np.nan), np.ones(59)])
+def test_weights_that_are_none(weight: np.ndarray) -> None:
+    frame = table()
+    with pytest.raises(TableError, match="sample_weight"):
+        classifier().fit(frame.drop(columns="churn"), frame["churn"], sample_weight=weight)
+
+
+def test_an_eval_set_that_does_not_fit() -> None:
+    frame = table()
+    features, labels = frame.drop(columns="churn"), frame["churn"]
+    with pytest.raises(TargetError, match="maybe"):
+        classifier(cv=None).fit(
+            features, labels, eval_set=(features, labels.replace("yes", "maybe"))
+        )
+    with pytest.raises(OptionError, match="exclude each other"):
+        classifier().fit(features, labels, eval_set=(features, labels))
+
+
+def test_a_class_of_one_or_two_rows_is_learned_with_a_notice() -> None:
+    frame = table()
+    frame.loc[[1, 2], "churn"] = "maybe"
+    frame.loc[3, "churn"] = "once"
+    model = fit(frame)
+    assert list(model.classes_) == ["maybe", "no", "once", "yes"]
+    assert "'maybe' (2)" in " ".join(model.result_.facts.notices)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda f: f.drop(columns="city"), "city"),
+        (lambda f: f.assign(height=1.0), "height"),
+        (lambda f: f[["city", "age"]], "same order"),
+    ],
+)
+def test_other_columns_at_prediction(
+    spoil: Callable[[pd.DataFrame], pd.DataFrame], words: str, fitted: AutoImbClassifier
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        fitted.predict(spoil(table().drop(columns="churn")))
+
+
+def test_the_pipeline_takes_columns_by_name(fitted: AutoImbClassifier) -> None:
+    frame = table().drop(columns="churn")
+    mixed = frame.assign(height=1.0)[["height", "city", "age"]]
+    np.testing.assert_array_equal(
+        fitted.pipeline_.predict_proba(mixed), fitted.predict_proba(frame)
+    )
+    with pytest.raises(SchemaError, match="'city'"):
+        fitted.pipeline_.predict(frame.drop(columns="city"))
+
+
+def test_text_where_a_number_is_due(fitted: AutoImbClassifier) -> None:
+    frame = table().drop(columns="churn").astype({"age": object})
+    frame.loc[3, "age"] = "old"
+    with pytest.raises(SchemaError, match="'age' must hold numbers; row 3 holds 'old'"):
+        fitted.predict(frame)
+
+
+def test_unseen_categories_and_missing_cells_are_predicted(fitted: AutoImbClassifier) -> None:
+    frame = pd.DataFrame({"age": [np.nan, 40.0], "city": ["Quito", None]})
+    proba = fitted.predict_proba(frame)
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail by one line on stderr, and return it."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("autoimb: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "Missing option '--target'"),
+        (["--target", "chrun"], "Did you mean 'churn'"),
+        (["--target", "churn", "--metric", "f2"], "Choices: average_precision"),
+        (["--target", "churn", "--resampling", "smot"], "Did you mean 'smote'"),
+        (["--target", "churn", "--class-weight", "{"], "neither names nor JSON"),
+        (["--target", "churn", "--class-weight", '{"maybe": 2}'], "Choices: no, yes"),
+        (["--target", "churn", "--drop", "town"], "Unknown column to drop 'town'"),
+        (["--target", "churn", "--kind", "city"], "COLUMN=KIND"),
+        (["--target", "churn", "--kind", "city=numeric"], "must hold numbers"),
+        (["--target", "churn", "--pos-label", "maybe"], "Choices: no, yes"),
+        (["--target", "churn", "--cv", "1"], "at least 2"),
+        (["--target", "churn", "--jobs", "0"], "must not be 0"),
+        (["--target", "churn", "--time-budget", "1"], "at least 5 seconds"),
+        (["--target", "churn", "--time-budget", "soon"], "'--time-budget'"),
+        (["--target", "churn", "--trials", "0"], "at least 1"),
+        (["--target", "churn", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_search_that_cannot_start_leaves_nothing(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = tmp_path / "train.csv", tmp_path / "run"
+    table().to_csv(data, index=False)
+    assert expected in complaint(["search", str(data), "--out", str(run), *words], capsys)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("missing.csv", None, "no file"),
+        ("notes.docx", "a,b", "not a table file"),
+        ("empty.csv", "", "can't be read"),
+        ("headed.csv", "age,churn\n", "0 sample"),
+        ("twice.csv", "age,age,churn\n1,2,no\n", "'age'"),
+        ("broken.parquet", "PAR1", "can't be read"),
+        ("one.csv", "age,churn\n1,no\n2,no\n", "one class"),
+        ("holes.csv", "age,churn\n1,no\n2,\n3,yes\n", "misses 1 of 3"),
+        ("infinite.csv", "age,churn\n1,no\ninf,no\n2,yes\n3,yes\n", "infinity"),
+    ],
+)
+def test_data_that_is_no_table(
+    name: str,
+    content: str | None,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, run = tmp_path / name, tmp_path / "run"
+    if content is not None:
+        data.write_text(content)
+    words = ["search", str(data), "--target", "churn", "--trials", "1", "--out", str(run)]
+    assert expected in complaint(words, capsys)
+    assert not run.exists()
+
+
+def test_a_run_folder_that_cannot_be_used(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = run_folder.parent / "train.csv"
+    words = ["search", str(data), "--target", "churn", "--trials", "1", "--cv", "2"]
+    file = tmp_path / "file"
+    file.touch()
+    assert "can't be written" in complaint([*words, "--out", str(file / "run")], capsys)
+    assert "already holds a search" in complaint([*words, "--out", str(run_folder)], capsys)
+    again = [*words, "--out", str(run_folder), "--resume", "--seed", "7"]
+    assert "holds another search" in complaint(again, capsys)
+    for command in (["status"], ["report"], ["export", "-o", str(tmp_path / "out")]):
+        assert "run" in complaint([command[0], str(tmp_path / "none"), *command[1:]], capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda f: f.drop(columns="city"), "'city'"),
+        (lambda f: f.assign(age="old"), "must hold numbers"),
+    ],
+)
+def test_predicting_other_columns_leaves_nothing(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    expected: str,
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "new.csv"
+    change(table()).to_csv(data, index=False)
+    pipeline, out = str(run_folder / "pipeline.autoimb"), tmp_path / "out.csv"
+    assert expected in complaint(["predict", pipeline, str(data), "-o", str(out)], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
+
+
+def test_serving_mistakes(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline, data = str(run_folder / "pipeline.autoimb"), str(run_folder.parent / "train.csv")
+    out = str(tmp_path / "out.csv")
+    predict = ["predict", pipeline, data, "-o"]
+    assert "must end in" in complaint([*predict, str(tmp_path / "out.xls")], capsys)
+    assert "does not exist" in complaint([*predict, str(tmp_path / "no" / "out.csv")], capsys)
+    assert "recall" in complaint([*predict, out, "--threshold", "recal>=1"], capsys)
+    assert "no file" in complaint(["predict", pipeline, "none.csv", "-o", out], capsys)
+    assert "none.autoimb" in complaint(["predict", "none.autoimb", data, "-o", out], capsys)
+    assert "none.autoimb" in complaint(["inspect", "none.autoimb"], capsys)
+    assert "'churn'" in complaint(["evaluate", pipeline, data, "--target", "chrun"], capsys)
+    assert "Unknown label" in complaint(["evaluate", pipeline, data, "--target", "city"], capsys)
+    assert "Choices: resampling" in complaint(["options", "resamplin"], capsys)
+    assert "Choices: autoimb" in complaint(
+        ["export", str(run_folder), "--format", "onnx", "-o", out], capsys
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refitting_on_other_classes(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "new.csv"
+    table().replace({"churn": {"yes": "perhaps"}}).to_csv(data, index=False)
+    words = ["refit", str(run_folder), str(data), "-o", str(tmp_path / "new.autoimb")]
+    assert "yes" in complaint(words, capsys)
+    assert not (tmp_path / "new.autoimb").exists()
+
+
+def test_an_unfinished_run_has_no_report(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text('{"fingerprint": "0", "study": "none"}')
+    assert "not finished" in complaint(["report", str(tmp_path / "run")], capsys)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+import pickle
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoimb.errors import BudgetError, DeadlineExceeded
+from autoimb.search.budget import LEAST_BUDGET, Budget, Deadline, check_budget
+
+
+def test_no_deadline_never_expires():
+    deadline = Deadline.after(None)
+    assert deadline.left() == math.inf
+    assert not deadline.finite
+    assert not deadline.expired
+    deadline.check()
+    assert not deadline.sooner(5.0).finite
+    assert not deadline.fraction(0.5).finite
+
+
+def test_deadline_counts_down_and_then_raises():
+    deadline = Deadline.after(0.05)
+    assert 0.0 < deadline.left() <= 0.05
+    deadline.check()
+    time.sleep(0.06)
+    assert deadline.expired
+    with pytest.raises(DeadlineExceeded, match="passed"):
+        deadline.check()
+
+
+def test_parts_of_a_deadline():
+    deadline = Deadline.after(100.0)
+    assert deadline.sooner(40.0).left() == pytest.approx(60.0, abs=0.5)
+    assert deadline.fraction(0.25).left() == pytest.approx(25.0, abs=0.5)
+    assert deadline.within(10.0).left() == pytest.approx(10.0, abs=0.5)
+    assert deadline.within(1000.0) == deadline
+    assert deadline.within(None) is deadline
+
+
+def test_deadline_means_the_same_after_pickling():
+    deadline = Deadline.after(3.0)
+    assert pickle.loads(pickle.dumps(deadline)) == deadline
+
+
+@given(st.floats(LEAST_BUDGET, 1e6))
+def test_the_search_ends_early_enough_to_finish(total):
+    budget = Budget.start(total, started=1000.0)
+    assert budget.deadline == Deadline(1000.0 + total)
+    assert 2.0 <= budget.reserve <= 60.0
+    assert budget.search_deadline.at == pytest.approx(1000.0 + total - budget.reserve)
+    assert budget.search_deadline.at > 1000.0
+
+
+def test_budget_without_end():
+    budget = Budget.start(None)
+    assert budget.reserve == 0.0
+    assert not budget.search_deadline.finite
+    assert budget.elapsed >= 0.0
+
+
+def test_budget_counts_from_its_start():
+    budget = Budget.start(60.0, started=time.monotonic() - 10.0)
+    assert budget.elapsed == pytest.approx(10.0, abs=0.5)
+    assert budget.deadline.left() == pytest.approx(50.0, abs=0.5)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 4.9, math.nan, math.inf])
+def test_budgets_that_no_search_can_keep(seconds):
+    with pytest.raises(BudgetError, match="time_budget must be at least 5 seconds, got"):
+        Budget.start(seconds)
+
+
+@pytest.mark.parametrize("n_trials", [0, -3, 1.5, math.nan, math.inf])
+def test_numbers_of_trials_that_are_none(n_trials):
+    with pytest.raises(BudgetError, match="n_trials must be a whole number"):
+        check_budget(None, n_trials)
+
+
+def test_something_must_end_the_search():
+    with pytest.raises(BudgetError, match="both None"):
+        check_budget(None, None)
+    check_budget(None, 1)
+    check_budget(LEAST_BUDGET, None)

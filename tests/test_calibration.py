@@ -1,0 +1,191 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from autoimb.assessment.calibration import (
+    Calibrator,
+    correct_prior,
+    cross_fit_calibration,
+    fit_calibrator,
+    focal_posterior,
+)
+from autoimb.assessment.crossfit import deal, leave_group_out
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sample(n, prior, *, seed=0, spread=1.5):
+    """Probabilities, and labels that are drawn from them."""
+    rng = np.random.default_rng(seed)
+    proba = softmax(rng.normal(0, spread, (n, len(prior))) + np.log(prior))
+    y = (rng.random((n, 1)) > proba.cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
+    return y.astype(np.int64), proba
+
+
+# --- vector scaling -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
+def test_calibrated_probabilities_stay(prior):
+    y, proba = sample(20_000, prior)
+    fitted = fit_calibrator(y, proba)
+    assert fitted.slope == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(fitted.apply(proba), proba, atol=0.03)
+
+
+@pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
+def test_a_shifted_prior_and_overconfidence_are_taken_back(prior):
+    y, proba = sample(20_000, prior)
+    wrong = softmax(2 * np.log(proba) + np.arange(len(prior)))
+    fitted = fit_calibrator(y, wrong)
+    assert fitted.slope == pytest.approx(0.5, abs=0.05)
+    assert log_loss(y, fitted.apply(wrong)) == pytest.approx(log_loss(y, proba), abs=2e-3)
+
+
+def test_the_fit_is_the_minimum():
+    y, proba = sample(300, (0.8, 0.15, 0.05), seed=1)
+    wrong = softmax(1.7 * np.log(proba) + [0.0, 1.0, -1.0])
+    fitted = fit_calibrator(y, wrong)
+
+    def penalised(slope, bias):
+        loss = log_loss(y, Calibrator(slope, tuple(bias)).apply(wrong)) * len(y)
+        return loss + ((slope - 1) ** 2 + 0.1 * np.sum(np.square(bias))) / 2
+
+    best = penalised(fitted.slope, fitted.bias)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        move = rng.normal(0, 0.01, 4)
+        assert penalised(fitted.slope + move[0], np.add(fitted.bias, move[1:])) >= best - 1e-9
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.integers(1, 12), st.integers(2, 4))
+def test_few_rows_give_probabilities_all_the_same(seed, n, n_classes):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, n_classes, n)
+    proba = np.eye(n_classes)[rng.integers(0, n_classes, n)]  # as sure, and as wrong, as can be
+    fitted = fit_calibrator(y, proba)
+    assert fitted.slope > 0
+    assert np.isfinite(fitted.bias).all()
+    np.testing.assert_allclose(fitted.apply(proba).sum(axis=1), 1)
+    assert fit_calibrator(y, proba) == fitted
+
+
+def test_probabilities_that_point_the_wrong_way_keep_their_order():
+    y, proba = sample(500, (0.5, 0.5))
+    fitted = fit_calibrator(1 - y, proba)
+    assert 0 < fitted.slope < 0.02
+    kept = fitted.apply(proba)[:, 1]
+    assert (np.diff(kept[np.argsort(proba[:, 1])]) >= 0).all()
+
+
+def test_one_class_teaches_nothing():
+    proba = np.array([[0.6, 0.4], [0.3, 0.7]])
+    fitted = fit_calibrator(np.zeros(2, dtype=np.int64), proba)
+    assert fitted == Calibrator.identity(2)
+    np.testing.assert_allclose(fitted.apply(proba), proba)
+
+
+def test_a_class_without_rows_keeps_its_bias():
+    y, proba = sample(200, (0.6, 0.39, 0.01), seed=3)
+    keep = y < 2
+    assert fit_calibrator(y[keep], proba[keep]).bias[2] == 0.0
+
+
+def test_weights_count_rows():
+    y, proba = sample(100, (0.7, 0.3))
+    times = np.arange(100) % 3
+    a = fit_calibrator(y, proba, weight=times.astype(float))
+    b = fit_calibrator(np.repeat(y, times), np.repeat(proba, times, axis=0))
+    assert (a.slope, *a.bias) == pytest.approx((b.slope, *b.bias), abs=1e-6)
+    assert a != fit_calibrator(y, proba)
+
+
+def test_json():
+    fitted = fit_calibrator(*sample(50, (0.7, 0.3)))
+    assert Calibrator.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+
+
+# --- cross-fitting --------------------------------------------------------------------------------
+
+
+def test_no_row_calibrates_itself():
+    y, proba = sample(300, (0.8, 0.2))
+    group = np.arange(300) % 3
+    before = cross_fit_calibration(y, proba, group)
+    changed = y.copy()
+    changed[group == 1] = 1 - changed[group == 1]
+    after = cross_fit_calibration(changed, proba, group)
+    assert after[group == 1].tobytes() == before[group == 1].tobytes()
+    assert not np.allclose(after[group != 1], before[group != 1])
+
+
+def test_one_group_is_dealt():
+    y, proba = sample(100, (0.8, 0.2))
+    pairs = list(leave_group_out(y, np.zeros(100, dtype=np.int64)))
+    assert len(pairs) == 5
+    assert sum(use.astype(int) for _, use in pairs).tolist() == [1] * 100
+    assert cross_fit_calibration(y, proba, np.zeros(100, dtype=np.int64)).shape == (100, 2)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(2, 7))
+def test_classes_are_dealt_evenly(y, n_groups):
+    y = np.array(y, dtype=np.int64)
+    group = deal(y, n_groups)
+    for code in np.unique(y):
+        sizes = np.bincount(group[y == code], minlength=n_groups)
+        assert sizes.max() - sizes.min() <= 1
+    assert deal(y, n_groups).tolist() == group.tolist()
+
+
+# --- closed forms ---------------------------------------------------------------------------------
+
+
+def focal_minimiser(eta, gamma):
+    """Where the focal risk of two classes is least, by search."""
+    v = np.linspace(1e-5, 1 - 1e-5, 400_001)
+    risk = -eta * (1 - v) ** gamma * np.log(v) - (1 - eta) * v**gamma * np.log1p(-v)
+    best = v[risk.argmin()]
+    return np.array([1 - best, best])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("eta", [0.02, 0.3, 0.5, 0.9])
+def test_focal_minimisers_give_the_posterior(eta, gamma):
+    posterior = focal_posterior(focal_minimiser(eta, gamma)[None], gamma)
+    assert posterior[0, 1] == pytest.approx(eta, abs=2e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.integers(2, 5))
+def test_gamma_0_changes_nothing(seed, n_classes):
+    proba = np.random.default_rng(seed).dirichlet(np.full(n_classes, 0.3), 20)
+    np.testing.assert_allclose(focal_posterior(proba, 0.0), proba, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.integers(2, 5), st.floats(0.1, 5))
+def test_focal_posterior_keeps_order_and_is_finite(seed, n_classes, gamma):
+    rng = np.random.default_rng(seed)
+    proba = np.concatenate([rng.dirichlet(np.ones(n_classes), 20), np.eye(n_classes)])
+    posterior = focal_posterior(proba, gamma)
+    np.testing.assert_allclose(posterior.sum(axis=1), 1)
+    assert (posterior.argmax(axis=1) == proba.argmax(axis=1)).all()
+
+
+def test_prior_correction_undoes_over_sampling():
+    rng = np.random.default_rng(0)
+    real = rng.dirichlet([1, 1, 1], 10)
+    ratio = np.array([1.0, 4.0, 0.5])  # rate times weight of each class
+    trained = real * ratio / (real * ratio).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(correct_prior(np.log(trained), np.log(ratio)), np.log(real))
+    stacked = correct_prior(np.log(trained)[None] + 5.0, np.log(ratio)[None, None])
+    np.testing.assert_allclose(stacked[0], np.log(real))

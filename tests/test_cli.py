@@ -1,0 +1,286 @@
+"""The command line, from a table to predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+import autoimb
+from autoimb import load
+from autoimb.cli import main
+from autoimb.cli.tables import read_chunks, writer
+
+# the checkout's own package, wherever the tests run
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(autoimb.__file__).parents[1])}
+FAST = ["--jobs", "1", "--cv", "2", "--network", "mlp", "--quiet"]
+
+
+def table(n_rows: int = 120, *, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    amount = rng.normal(size=n_rows).round(3)
+    code = np.where(rng.random(n_rows) < 0.8, rng.integers(100, 104, n_rows).astype(str), "A1")
+    fraud = np.where(amount + rng.normal(size=n_rows) * 0.5 > 1.0, "yes", "no")
+    return pd.DataFrame({"amount": amount, "code": code, "fraud": fraud})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "train.csv"
+    table().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data: Path) -> Path:
+    folder = data.parent / "run"
+    words = ["search", str(data), "--target", "fraud", "--trials", "2", "--out", str(folder)]
+    assert main([*words, *FAST]) == 0
+    return folder
+
+
+def run_program(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "autoimb", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, check=False
+    )
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib\n"
+        "from autoimb.cli import main\n"
+        "assert main(['--help']) == 0 and main(['search', '--help']) == 0\n"
+        "heavy = {'torch', 'optuna', 'sklearn', 'pandas', 'numpy', 'imblearn', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Find the best strategy" in done.stdout
+    assert time.monotonic() - start < 5  # half a second on an idle machine
+
+
+def test_public_names_are_sorted_and_exist() -> None:
+    assert autoimb.__all__ == sorted(autoimb.__all__)
+    assert all(getattr(autoimb, name) for name in autoimb.__all__)
+    assert set(autoimb.__all__) < set(dir(autoimb))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = autoimb.nothing
+
+
+def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "autoimb 0.1.0\n"
+    assert main([]) == 0
+    assert "search" in capsys.readouterr().out
+
+
+def test_search_leaves_everything_in_its_folder(run: Path) -> None:
+    kept = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert {"pipeline.autoimb", "report.html", "leaderboard.csv", "run.json", "journal.log"} <= kept
+    assert len(pd.read_csv(run / "leaderboard.csv")) == 2
+    written = json.loads((run / "run.json").read_text())
+    assert written["request"]["target"] == "fraud"
+    assert written["versions"]["torch"]
+    assert written["results"]["winner"]
+    assert written["plan"]["folds"] == 2
+    assert load(run / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+
+
+def test_search_ends_with_a_summary_and_repeats_itself(
+    data: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", str(data), "--target", "fraud", "--trials", "2", "--out", str(tmp_path)]
+    assert main([*words, *FAST[:-1]]) == 0
+    out, err = capsys.readouterr()
+    winner, score, *_, files = out.splitlines()
+    assert "mlp" in winner
+    assert score.startswith("average_precision 0.")
+    assert "pipeline.autoimb" in files
+    assert "trial" in err
+    boards = [pd.read_csv(folder / "leaderboard.csv") for folder in (run, tmp_path)]
+    pd.testing.assert_series_equal(boards[0]["score"], boards[1]["score"])
+
+
+def test_resume_goes_on(data: Path, tmp_path: Path) -> None:
+    words = ["search", str(data), "--target", "fraud", "--out", str(tmp_path / "run"), *FAST]
+    assert main([*words, "--trials", "1"]) == 0
+    assert main([*words, "--trials", "2", "--resume"]) == 0
+    assert len(pd.read_csv(tmp_path / "run" / "leaderboard.csv")) == 2
+
+
+def test_the_default_folder_is_a_free_one(data: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["search", str(data), "--target", "fraud", "--trials", "1", *FAST]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["train", "train-2"]
+
+
+def test_options_of_the_search_reach_it(data: Path, tmp_path: Path) -> None:
+    words = ["search", str(data), "--target", "fraud", "--trials", "1", "--out", str(tmp_path)]
+    more = ["--metric", "f1", "--loss", "focal", "--kind", "amount=categorical", "--drop", "code"]
+    costs = ["--class-weight", '{"yes": 5}', "--pos-label", "no", "--seed", "3"]
+    assert main([*words, *FAST, *more, *costs]) == 0
+    asked = json.loads((tmp_path / "run.json").read_text())["request"]
+    assert asked["metric"] == "f1"
+    assert asked["costs"] == [1.0, 5.0]
+    assert asked["random_state"] == 3
+    pipeline = load(tmp_path / "pipeline.autoimb")
+    assert {c.name: c.kind for c in pipeline.schema.columns} == {"amount": "categorical"}
+    assert pipeline.classes[pipeline.positive] == "no"
+    assert pipeline.strategies[0].strategy["loss"]["name"] == "focal"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_predict(run: Path, data: Path, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"out{ending}"
+    assert main(["predict", str(run / "pipeline.autoimb"), str(data), "-o", str(out)]) == 0
+    answer = pd.read_parquet(out) if ending == ".parquet" else pd.read_csv(out)
+    assert list(answer.columns) == ["prediction", "proba_no", "proba_yes"]
+    pipeline, frame = load(run / "pipeline.autoimb"), pd.read_csv(data)
+    np.testing.assert_allclose(answer.iloc[:, 1:], pipeline.predict_proba(frame), rtol=1e-12)
+    assert list(answer["prediction"]) == list(pipeline.predict(frame))
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_predict_with_a_threshold(run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", str(out)]
+    for threshold, expected in (
+        ("1e-9", {"yes"}),
+        ("0.999999", {"no"}),
+        ("recall>=0.5", {"no", "yes"}),
+    ):
+        assert main([*words, "--threshold", threshold]) == 0
+        assert set(pd.read_csv(out)["prediction"]) == expected
+
+
+def test_text_that_looks_like_numbers_in_a_piece_stays_text(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    pipeline, frame = load(run / "pipeline.autoimb"), pd.read_csv(data)
+    ordered = frame.sort_values("code", kind="stable")  # the first pieces hold no "A1"
+    ordered.to_csv(tmp_path / "ordered.csv.gz", index=False, sep=";")
+    pieces = list(read_chunks(tmp_path / "ordered.csv.gz", pipeline, rows=7))
+    assert len(pieces) > 10
+    proba = np.concatenate([pipeline.predict_proba(piece) for piece in pieces])
+    np.testing.assert_allclose(proba, pipeline.predict_proba(ordered), rtol=1e-12)
+
+
+def test_a_table_without_rows_predicts_nothing(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("amount,code\n")
+    out = tmp_path / "out.csv"
+    words = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "empty.csv"), "-o", str(out)]
+    assert main(words) == 0
+    assert out.read_text() == "prediction,proba_no,proba_yes\n"
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    def frames():
+        yield pd.DataFrame({"a": [1]})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer(tmp_path / "out.parquet")(frames())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(run / "pipeline.autoimb"), str(data), "--target", "fraud"]
+    assert main(words) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("120 rows, ")
+    table = dict(line.split() for line in lines)
+    assert float(table["average_precision"]) > 0.3
+    assert {"roc_auc", "f1", "mcc", "log_loss", "brier"} <= set(table)
+
+
+def test_inspect_is_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(run / "pipeline.autoimb")]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["target"] == "fraud"
+    assert summary["columns"] == {"amount": "numeric", "code": "categorical"}
+
+
+def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(run)]) == 0
+    line, best = capsys.readouterr().out.splitlines()
+    assert "not running, finished; 2 trials (2 complete)" in line
+    assert best.startswith("best: trial ")
+    assert main(["report", str(run), "-o", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_bytes() == (run / "report.html").read_bytes()
+
+
+def test_options_prints_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    from autoimb.space.rooms import ROOMS
+
+    assert main(["options"]) == 0
+    everything = capsys.readouterr().out
+    assert all(f"  {name}" in everything for room in ROOMS.values() for name in room.names)
+    assert main(["options", "loss"]) == 0
+    assert "smote" not in capsys.readouterr().out
+
+
+def test_export(run: Path, data: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(data)
+    expected = load(run / "pipeline.autoimb").predict_proba(frame)
+    assert main(["export", str(run), "-o", str(tmp_path / "a.autoimb")]) == 0
+    np.testing.assert_array_equal(load(tmp_path / "a.autoimb").predict_proba(frame), expected)
+    words = ["export", str(run), "--format", "joblib", "-o", str(tmp_path / "a.joblib")]
+    assert main(words) == 0
+    pickled = joblib.load(tmp_path / "a.joblib")
+    np.testing.assert_array_equal(pickled.predict_proba(frame), expected)
+
+
+def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Path) -> None:
+    newer, out = tmp_path / "newer.csv", tmp_path / "newer.autoimb"
+    table(150, seed=1).to_csv(newer, index=False)
+    assert main(["refit", str(run), str(newer), "-o", str(out)]) == 0
+    old, new = load(run / "pipeline.autoimb"), load(out)
+    assert [s.strategy for s in new.strategies] == [s.strategy for s in old.strategies]
+    assert new.weights == old.weights
+    assert new.info["rows"] == 150
+    assert new.classes_.tolist() == old.classes_.tolist()
+
+
+def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:
+    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--time-budget", "12"]
+    start = time.monotonic()
+    done = run_program(*words, "--out", "run", cwd=tmp_path)
+    taken = time.monotonic() - start
+    assert done.returncode == 0, done.stderr
+    assert taken < 12 * 1.02 + 5
+    assert (tmp_path / "run" / "pipeline.autoimb").is_file()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_writes_what_it_has(
+    how: signal.Signals, data: Path, tmp_path: Path
+) -> None:
+    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--network", "mlp"]
+    command = [sys.executable, "-m", "autoimb", *words, "--time-budget", "120", "--out", "run"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "complete" in line:
+            break
+    os.kill(process.pid, how)
+    process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=30) == 130
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]

@@ -1,0 +1,269 @@
+"""The bridge from Optuna to strategies: nothing is lost, nothing impossible is drawn."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from autoimb.errors import OptionError
+from autoimb.space.draw import Space, draw, suggest
+from autoimb.space.option import Float, Int, OneOf
+from autoimb.space.portfolio import first_levers, first_networks
+from autoimb.space.rooms import PLAIN, ROOMS
+from autoimb.space.strategy import Strategy
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+checked = settings(deadline=None, max_examples=60, derandomize=True)
+
+STRENGTHS = ("strength", "tau")
+
+
+def some_names(room):
+    return st.none() | st.lists(st.sampled_from(ROOMS[room].names), min_size=1, unique=True)
+
+
+restrictions = st.fixed_dictionaries({room: some_names(room) for room in ROOMS}).map(
+    lambda rooms: {room: names for room, names in rooms.items() if names is not None}
+)
+seeds = st.integers(0, 2**31 - 1)
+
+
+def searched(room):
+    return tuple(option.name for option in ROOMS[room] if option.searched)
+
+
+def idle(allowed):
+    """Whether the rooms before the ensemble may leave the rows alone."""
+    weights = allowed.get("class_weight", searched("class_weight"))
+    rows = allowed.get("resampling", searched("resampling"))
+    return "none" in rows and bool({"none", "costs"} & set(weights))
+
+
+def possible(rooms):
+    ensembles = rooms.get("ensemble", searched("ensemble"))
+    return idle(rooms) or not all(ROOMS["ensemble"][name].samples_rows for name in ensembles)
+
+
+def space_of(rooms, *, costs=False):
+    assume(possible(rooms))
+    return Space.restricted(rooms, costs=costs)
+
+
+def study_of(seed=0):
+    return optuna.create_study(sampler=RandomSampler(seed=seed))
+
+
+def strengths(strategy):
+    chosen = [getattr(strategy, room).values for room in PLAIN]
+    return [values[key] for values in chosen for key in STRENGTHS if key in values]
+
+
+@checked
+@given(restrictions, seeds, st.booleans())
+def test_a_strategy_comes_back_from_its_parameters_and_from_json(rooms, seed, costs):
+    space = space_of(rooms, costs=costs)
+    trial = study_of(seed).ask()
+    strategy = draw(trial, space)
+    assert draw(FixedTrial(trial.params), space) == strategy
+    assert Strategy.from_json(json.loads(json.dumps(strategy.to_json()))) == strategy
+    assert hash(Strategy.from_json(strategy.to_json())) == hash(strategy)
+
+
+@checked
+@given(restrictions, seeds)
+def test_only_what_is_allowed_is_drawn(rooms, seed):
+    space = space_of(rooms)
+    strategy = draw(study_of(seed).ask(), space)
+    for room, option in ROOMS.items():
+        choice = getattr(strategy, room)
+        assert choice.name in rooms.get(room, searched(room))
+        assert [key for key, _ in choice.params] == list(option[choice.name].ranges)
+    if ROOMS["ensemble"][strategy.ensemble.name].samples_rows:
+        assert (strategy.resampling.name, strategy.class_weight.name) == ("none", "none")
+
+
+@checked
+@given(restrictions, seeds)
+def test_the_strengths_of_two_levers_sum_to_one_at_most(rooms, seed):
+    strategy = draw(study_of(seed).ask(), space_of(rooms))
+    found = strengths(strategy)
+    assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
+    assert all(value > 0 for value in found)
+
+
+def test_every_drawn_value_lies_in_its_range_and_both_ends_are_near():
+    study = study_of(3)
+    space = Space.restricted({room: ROOMS[room].names for room in ROOMS})
+    seen = {}
+    for _ in range(400):
+        trial = study.ask()
+        draw(trial, space)
+        for name, value in trial.params.items():
+            seen.setdefault(name, set()).add(value)
+    for room in ROOMS.values():
+        assert seen[room.name] == set(room.names)
+        for option in room:
+            for key, bounds in option.ranges.items():
+                values = seen[f"{room.name}.{option.name}.{key}"]
+                if isinstance(bounds, OneOf):
+                    assert values == set(bounds.values)
+                else:
+                    assert bounds.low <= min(values) < max(values) <= bounds.high
+
+
+floats = st.floats(1e-6, 1e6, allow_nan=False)
+ranges = st.one_of(
+    st.builds(
+        lambda a, b, log: Float(min(a, b), max(a, b), log=log), floats, floats, st.booleans()
+    ),
+    st.builds(
+        lambda a, b, log: Int(min(a, b), max(a, b), log=log),
+        st.integers(1, 10_000),
+        st.integers(1, 10_000),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda values: OneOf(tuple(values)), st.lists(st.integers(), min_size=1, unique=True)
+    ),
+)
+
+
+@checked
+@given(ranges, seeds)
+def test_every_field_of_a_range_reaches_optuna(bounds, seed):
+    trial = study_of(seed).ask()
+    value = suggest(trial, "any", bounds)
+    wanted = {
+        Float: lambda: FloatDistribution(bounds.low, bounds.high, log=bounds.log),
+        Int: lambda: IntDistribution(bounds.low, bounds.high, log=bounds.log),
+        OneOf: lambda: CategoricalDistribution(bounds.values),
+    }
+    assert trial.distributions["any"] == wanted[type(bounds)]()
+    assert trial.params["any"] == value
+
+
+def test_the_distributions_of_a_study_are_those_of_the_option_tables():
+    study, seen = study_of(1), {}
+    space = Space.restricted({room: ROOMS[room].names for room in ROOMS})
+    for _ in range(200):
+        trial = study.ask()
+        draw(trial, space)
+        seen |= trial.distributions
+    for room in ROOMS.values():
+        assert seen.pop(room.name) == CategoricalDistribution(room.names)
+        for option in room:
+            for key, bounds in option.ranges.items():
+                found = seen.pop(f"{room.name}.{option.name}.{key}")
+                if isinstance(bounds, OneOf):
+                    assert found == CategoricalDistribution(bounds.values)
+                else:
+                    assert (found.low, found.high) == (bounds.low, bounds.high)
+                    assert found.log == bounds.log
+    assert not seen
+
+
+# --- restricted spaces ----------------------------------------------------------------------------
+
+
+@checked
+@given(restrictions)
+def test_rooms_that_exclude_each_other_are_refused_and_no_others(rooms):
+    if possible(rooms):
+        space = Space.restricted(rooms)
+        for room in ROOMS:
+            wanted = rooms.get(room, searched(room))
+            assert set(space.names(room)) <= set(wanted)
+            if room != "ensemble":
+                assert list(space.names(room)) == list(wanted)
+    else:
+        with pytest.raises(OptionError, match=r"balanced rows.*got resampling"):
+            Space.restricted(rooms)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_unknown_option_is_named_with_the_choices(room):
+    first = ROOMS[room].names[0]
+    with pytest.raises(OptionError) as caught:
+        Space.restricted({room: [f"{first}x"]})
+    message = str(caught.value)
+    assert f"Unknown {room} option '{first}x'. Did you mean {first!r}?" in message
+    assert all(name in message for name in ROOMS[room].names)
+
+
+def test_an_unknown_room_and_an_empty_one_are_refused():
+    with pytest.raises(OptionError, match=r"Unknown room 'resample'. Did you mean 'resampling'"):
+        Space.restricted({"resample": ["smote"]})
+    with pytest.raises(OptionError, match="'loss' needs an option"):
+        Space.restricted({"loss": []})
+
+
+def test_costs_are_the_class_weights_and_never_drawn_without_being_given():
+    assert Space.restricted(costs=True).names("class_weight") == ("costs",)
+    assert "costs" not in Space.restricted().names("class_weight")
+
+
+def test_a_strategy_refuses_unknown_options_and_parameters():
+    good = draw(study_of().ask(), Space.restricted()).to_json()
+    with pytest.raises(OptionError, match="Unknown loss option 'hinge'"):
+        Strategy.from_json({**good, "loss": {"name": "hinge", "params": {}}})
+    with pytest.raises(OptionError, match=r"'focal' takes the parameters \['gamma'\]"):
+        Strategy.from_json({**good, "loss": {"name": "focal", "params": {"tau": 1.0}}})
+
+
+# --- the first trials -----------------------------------------------------------------------------
+
+
+def enqueued(params, space):
+    """Draw a trial that was enqueued; what it drew must be what was asked for."""
+    study = study_of(5)
+    study.enqueue_trial(params)
+    trial = study.ask()
+    strategy = draw(trial, space)
+    for key, value in params.items():
+        if key in trial.params:
+            assert trial.params[key] == value, key
+        else:  # an ensemble that draws its own rows leaves these rooms nothing to ask
+            assert key in ("resampling", "class_weight")
+            assert getattr(strategy, key).name == value
+    return strategy
+
+
+@checked
+@given(restrictions, st.booleans())
+def test_the_first_networks_are_valid_and_have_no_lever(rooms, costs):
+    space = space_of(rooms, costs=costs)
+    for params in first_networks(space):
+        strategy = enqueued(params, space)
+        for room, plain in PLAIN.items():
+            if plain in space.names(room):
+                assert getattr(strategy, room).name == plain
+        assert strategy.network.name in space.names("network")
+
+
+@checked
+@given(restrictions, seeds, st.booleans())
+def test_the_first_levers_are_valid_and_one_at_a_time(rooms, seed, costs):
+    space = space_of(rooms, costs=costs)
+    best = draw(study_of(seed).ask(), space)
+    for params in first_levers(space, best):
+        strategy = enqueued(params, space)
+        assert strategy.network == best.network
+        asked = [room for room in PLAIN if params.get(room, PLAIN[room]) != PLAIN[room]]
+        assert len(asked) == 1
+        assert getattr(strategy, asked[0]).name == params[asked[0]]
+
+
+def test_every_option_is_tried_first_somewhere():
+    space = Space.restricted()
+    best = enqueued(first_networks(space)[0], space)
+    for room in PLAIN:
+        tried = {params.get(room) for params in first_levers(space, best)}
+        assert set(searched(room)) - {PLAIN[room]} <= tried
+    assert {params["network"] for params in first_networks(space)} == set(searched("network"))

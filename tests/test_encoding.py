@@ -1,0 +1,290 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from autoimb.data.encoding import MOST_BINS, Encoder, Layout, plan_layout
+from autoimb.data.schema import Columns
+
+NAN = np.nan
+
+
+def columns_of(numbers, codes=None, vocabularies=None):
+    numbers = np.asarray(numbers, dtype=np.float64)
+    if numbers.ndim == 1:
+        numbers = numbers[:, None]
+    codes = np.zeros((len(numbers), 0)) if codes is None else np.asarray(codes)
+    codes = codes.reshape(len(numbers), -1).astype(np.int32)
+    if vocabularies is None:
+        vocabularies = tuple(
+            tuple(f"v{level:03}" for level in range(codes[:, j].max(initial=0) + 1))
+            for j in range(codes.shape[1])
+        )
+    names = tuple(f"n{j}" for j in range(numbers.shape[1]))
+    return Columns(
+        numbers, codes, vocabularies, names, tuple(f"c{j}" for j in range(codes.shape[1]))
+    )
+
+
+def fit(columns, rows=None):
+    rows = np.arange(columns.n_rows) if rows is None else np.asarray(rows)
+    return Encoder.fit(columns, rows, layout=plan_layout(columns))
+
+
+def random_columns(n=200, seed=0):
+    generator = np.random.default_rng(seed)
+    numbers = generator.standard_normal((n, 4)) * [1, 10, 0.1, 1]
+    numbers[:, 3] = np.round(numbers[:, 3])
+    numbers[generator.random((n, 4)) < [0.1, 0, 0, 0.3]] = NAN
+    codes = np.column_stack([generator.integers(-1, 5, n), generator.integers(0, 40, n)])
+    return columns_of(numbers, codes)
+
+
+def bytes_of(encoder):
+    parts = [json.dumps(encoder.to_json()).encode()]
+    return b"".join(parts + [array.tobytes() for array in encoder.to_arrays().values()])
+
+
+# --- numbers ---
+
+
+def test_numbers_are_scaled_by_median_and_quartiles():
+    encoder = fit(columns_of([0.0, 1, 2, 3, 4]))
+    assert encoder.center.tolist() == [2]
+    assert encoder.factor.tolist() == [0.5]
+    z = np.array([-1, -0.5, 0, 0.5, 1])
+    found = encoder.transform(columns_of([0.0, 1, 2, 3, 4])).numbers[:, 0]
+    np.testing.assert_allclose(found, z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_mostly_equal_numbers_fall_back_to_the_standard_deviation():
+    values = np.array([0.0] * 99 + [5.0])
+    assert fit(columns_of(values)).factor[0] == pytest.approx(1 / values.std())
+
+
+def test_constant_and_empty_training_columns_are_zero():
+    numbers = np.array([[1.0, NAN, 2.0], [1.0, NAN, NAN], [9.0, 5.0, 7.0]])
+    encoder = fit(columns_of(numbers), rows=[0, 1])
+    encoded = encoder.transform(columns_of(numbers))
+    np.testing.assert_array_equal(encoded.numbers, np.zeros((3, 3)))
+    np.testing.assert_array_equal(encoder.indicator, [-1, -1, 0])
+    for ple in (True, False):
+        x, _ = encoder.dense(encoded, ple=ple)
+        np.testing.assert_array_equal(x[:, :-1], 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12),
+        elements=st.one_of(
+            st.floats(allow_infinity=False, allow_nan=True), st.sampled_from([0.0, 1.0, NAN])
+        ),
+    ),
+    st.data(),
+)
+def test_whatever_the_numbers_the_input_is_finite_and_bounded(numbers, data):
+    n_train = data.draw(st.integers(1, len(numbers)))
+    columns = columns_of(numbers)
+    encoder = fit(columns, np.arange(n_train))
+    encoded = encoder.transform(columns)
+    assert (np.abs(encoded.numbers) <= 3).all()
+    assert (encoded.numbers[np.isnan(numbers)] == 0).all()
+    for ple in (True, False):
+        x, _ = encoder.dense(encoded, ple=ple)
+        assert x.shape == (len(numbers), encoder.width(ple=ple))
+        assert np.isfinite(x).all()
+        assert (np.abs(x) <= 3).all()
+
+
+@pytest.mark.parametrize("far", [6.8e38, 1e150, 1.7e308])
+def test_bins_have_a_width(far):
+    columns = columns_of([far, 0.0, 1.0])
+    encoder = fit(columns)
+    assert encoder.bins.tolist() == [1]  # 0 and 1 are next to nothing apart
+    x, _ = encoder.dense(encoder.transform(columns), ple=True)
+    assert np.isfinite(x).all()
+
+
+def test_order_is_kept():
+    values = np.sort(np.random.default_rng(0).standard_cauchy(500))
+    found = fit(columns_of(values)).transform(columns_of(values)).numbers[:, 0]
+    assert (np.diff(found) >= 0).all()
+
+
+# --- missing ---
+
+
+def test_equal_patterns_of_missing_rows_share_an_indicator():
+    numbers = np.array([[1, NAN, NAN, 4], [2, 2, 2, NAN], [3, 3, 3, 4], [4, 4, 5, 5]])
+    encoder = fit(columns_of(numbers))
+    np.testing.assert_array_equal(encoder.indicator, [-1, 0, 0, 1])
+    encoded = encoder.transform(columns_of(numbers))
+    assert encoded.cardinalities == (2, 2)
+    np.testing.assert_array_equal(encoded.codes, [[1, 0], [0, 1], [0, 0], [0, 0]])
+    x, _ = encoder.dense(encoded, ple=False)
+    np.testing.assert_array_equal(x[:, 4:], encoded.codes)
+
+
+def test_a_missing_number_is_zero_in_all_bins():
+    values = np.array([NAN, *np.arange(40.0)])
+    encoder = fit(columns_of(values))
+    x, _ = encoder.dense(encoder.transform(columns_of(values)), ple=True)
+    np.testing.assert_array_equal(x[0], [0] * MOST_BINS + [1])
+    assert (x[1:, :-1].sum(axis=1) > 0).sum() == 39  # the smallest is at the first edge
+    assert (x[1:, -1] == 0).all()
+
+
+# --- piecewise-linear ---
+
+
+def test_bins_are_those_of_the_paper():
+    values = np.random.default_rng(1).standard_normal(300)
+    columns = columns_of(values)
+    encoder = fit(columns)
+    encoded = encoder.transform(columns)
+    x, _ = encoder.dense(encoded, ple=True)
+    scaled, edges = encoded.numbers[:, 0], encoder.edges
+    assert encoder.bins.tolist() == [MOST_BINS]
+    expected = np.clip((scaled[:, None] - edges[:-1]) / np.diff(edges), 0, 1)
+    np.testing.assert_allclose(x, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        np.diff(edges, prepend=scaled.min())[0], 0, atol=1e-6
+    )  # the first edge is the smallest training value
+
+
+def test_outer_bins_go_on_by_one_width_at_most():
+    encoder = fit(columns_of([0.0, 1.0, 0.0, 1.0]))
+    assert encoder.bins.tolist() == [1]
+    beyond = columns_of([-100.0, -0.25, 0.0, 1.0, 1.25, 100.0])
+    x, _ = encoder.dense(encoder.transform(beyond), ple=True)
+    assert x[0, 0] == -1
+    assert -1 < x[1, 0] < 0
+    np.testing.assert_allclose(x[2:4, 0], [0, 1], atol=1e-6)
+    assert 1 < x[4, 0] < 2
+    assert x[5, 0] == 2
+
+
+# --- categories ---
+
+
+def test_codes_are_other_missing_and_training_levels():
+    train = [0, 0, 0, 1, 1, 2, 2, 2, -1]
+    columns = columns_of(np.arange(10.0), [*train, 3], (("a", "b", "c", "d"),))
+    encoder = fit(columns, rows=np.arange(9))
+    assert encoder.levels == (("a", "c"),)  # b is rare, d was not seen
+    encoded = encoder.transform(columns)
+    assert encoded.cardinalities == (4,)
+    np.testing.assert_array_equal(encoded.codes[:, 0], [2, 2, 2, 0, 0, 3, 3, 3, 1, 0])
+    x, _ = encoder.dense(encoded, ple=False)
+    np.testing.assert_array_equal(x[:, 1:], np.eye(4)[encoded.codes[:, 0]])
+
+
+def test_what_training_lacks_is_zero_in_all_columns():
+    columns = columns_of(np.arange(8.0), [0, 0, 0, 1, 1, 1, 2, -1], (("a", "b", "c"),))
+    encoder = fit(columns, rows=np.arange(6))
+    x, _ = encoder.dense(encoder.transform(columns), ple=False)
+    np.testing.assert_array_equal(x[:, 1:], [[1, 0]] * 3 + [[0, 1]] * 3 + [[0, 0]] * 2)
+
+
+def test_another_vocabulary_at_prediction():
+    encoder = fit(columns_of(np.arange(6.0), [0, 0, 0, 1, 1, 1], (("b", "c"),)))
+    later = columns_of(np.arange(4.0), [0, 1, 2, -1], (("a", "b", "d"),))
+    np.testing.assert_array_equal(encoder.transform(later).codes[:, 0], [0, 2, 0, 1])
+
+
+def test_layout_follows_the_levels_of_the_whole_table():
+    codes = np.column_stack([np.arange(100) % 24, np.arange(100) % 25])
+    columns = columns_of(np.zeros(100), codes)
+    assert plan_layout(columns) == Layout(onehot=(0,), embedded=(1,))
+    encoder = fit(columns)
+    x, embedded = encoder.dense(encoder.transform(columns), ple=True)
+    assert x.shape == (100, 1 + 24)
+    assert embedded.shape == (100, 1)
+    assert embedded.dtype == np.int64
+    assert encoder.embedded_cardinalities == (27,)
+    assert embedded.max() < 27
+
+
+# --- rows ---
+
+
+def test_only_training_rows_are_seen():
+    columns = random_columns()
+    train = np.arange(0, 200, 2)
+    before = bytes_of(fit(columns, train))
+    numbers, codes = columns.numbers.copy(), columns.codes.copy()
+    numbers[1::2] = 1e9
+    codes[1::2] = 0
+    # a level that only a scoring row has moves the codes of all later levels
+    vocabularies = (("aaa", *columns.vocabularies[0]), columns.vocabularies[1])
+    codes[0::2, 0] = np.where(codes[0::2, 0] >= 0, codes[0::2, 0] + 1, -1)
+    changed = Columns(numbers, codes, vocabularies, columns.number_names, columns.category_names)
+    encoder = Encoder.fit(changed, train, layout=plan_layout(columns))
+    assert bytes_of(encoder) == before
+    same = encoder.transform(changed, train)
+    np.testing.assert_array_equal(same.codes, fit(columns, train).transform(columns, train).codes)
+
+
+def test_rows_take_concat_and_blocks_agree():
+    columns = random_columns(n=2_500)
+    encoder = fit(columns)
+    encoded = encoder.transform(columns)
+    rows = np.random.default_rng(0).permutation(2_500)
+    halves = encoded.take(rows[:1_000]).concat(encoded.take(rows[1_000:]))
+    direct = encoder.transform(columns, rows)
+    np.testing.assert_array_equal(halves.numbers, direct.numbers)
+    np.testing.assert_array_equal(halves.codes, direct.codes)
+    assert halves.n_rows == 2_500
+    x, embedded = encoder.dense(encoded, ple=True)
+    one_by_one, codes = encoder.dense(encoded.take(rows[:1]), ple=True)
+    np.testing.assert_array_equal(one_by_one, x[rows[:1]])
+    np.testing.assert_array_equal(codes, embedded[rows[:1]])
+
+
+def test_different_codes_are_one_apart():
+    encoder = fit(columns_of(np.zeros(6), [0, 0, 0, 1, 1, 1]))
+    matrix = encoder.transform(columns_of(np.zeros(6), [0, 0, 0, 1, 1, 1])).matrix()
+    assert matrix.dtype == np.float32
+    assert matrix.shape == (6, 1 + 4)
+    assert np.linalg.norm(matrix[0] - matrix[3]) == pytest.approx(1)
+    assert np.linalg.norm(matrix[0] - matrix[1]) == 0
+
+
+def test_no_rows_and_no_columns():
+    columns = random_columns()
+    encoder = fit(columns)
+    x, embedded = encoder.dense(encoder.transform(columns, np.arange(0)), ple=True)
+    assert x.shape == (0, encoder.width(ple=True))
+    assert embedded.shape == (0, 1)
+    numbers_only = columns_of(np.arange(5.0))
+    assert fit(numbers_only).dense(fit(numbers_only).transform(numbers_only), ple=True)[
+        1
+    ].shape == (
+        5,
+        0,
+    )
+    levels_only = columns_of(np.zeros((6, 0)), [0, 0, 0, 1, 1, 1])
+    encoder = fit(levels_only)
+    x, _ = encoder.dense(encoder.transform(levels_only), ple=True)
+    np.testing.assert_array_equal(x, np.repeat(np.eye(2), 3, axis=0))
+
+
+def test_parts_round_trip():
+    columns = random_columns()
+    encoder = fit(columns, np.arange(100))
+    arrays = encoder.to_arrays()
+    assert all(array.dtype.kind in "fiu" for array in arrays.values())
+    again = Encoder.from_parts(json.loads(json.dumps(encoder.to_json())), arrays)
+    assert bytes_of(again) == bytes_of(encoder)
+    for ple in (True, False):
+        for one, other in zip(
+            encoder.dense(encoder.transform(columns), ple=ple),
+            again.dense(again.transform(columns), ple=ple),
+        ):
+            np.testing.assert_array_equal(one, other)

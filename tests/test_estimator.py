@@ -1,0 +1,212 @@
+"""The scikit-learn face."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import average_precision_score, log_loss, make_scorer, recall_score
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from autoimb import AutoImbClassifier, load
+
+QUICK: dict[str, Any] = {
+    "n_trials": 1,
+    "time_budget": None,
+    "network": "mlp",
+    "cv": 2,
+    "random_state": 0,
+}
+MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
+
+
+@parametrize_with_checks(
+    [AutoImbClassifier(**QUICK)],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": MINI_BATCHES,
+        "check_sample_weight_equivalence_on_sparse_data": MINI_BATCHES,
+    },
+)
+def test_scikit_learn_protocol(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def table(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:
+    """A signal in a number and a category, one class of a sixth; every kind of column."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=n_rows)
+    sick = signal + rng.normal(size=n_rows) > 1.2
+    frame = pd.DataFrame(
+        {
+            "pressure": np.where(rng.random(n_rows) < 0.1, np.nan, signal),
+            "ward": pd.Categorical(np.where(signal > 1, "east", "west")),
+            "insured": rng.random(n_rows) < 0.5,
+            "seen": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n_rows), "D"),
+        }
+    )
+    return frame, pd.Series(np.where(sick, "sick", "well"), name="state")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AutoImbClassifier:
+    X, y = table()
+    return AutoImbClassifier(**QUICK | {"n_trials": 3}).fit(X, y)
+
+
+def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    assert list(fitted.classes_) == ["sick", "well"]
+    assert fitted.n_features_in_ == 4
+    assert list(fitted.feature_names_in_) == list(X.columns)
+    assert fitted.best_params_ == fitted.best_strategy_.to_json()
+    assert fitted.best_params_["network"]["name"] == "mlp"
+    assert fitted.best_score_ > 2 * (y == "sick").mean()
+    assert set(fitted.predict(X)) == {"sick", "well"}
+    board = fitted.leaderboard()
+    assert len(board) == 3
+    assert list(board["status"]) == ["complete"] * 3
+    assert board["score"].is_monotonic_decreasing
+
+
+def test_the_positive_class_is_the_rarest_unless_told(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    assert fitted.classes_[fitted.pipeline_.positive] == "sick"
+    told = AutoImbClassifier(**QUICK, pos_label="well").fit(X, y)
+    assert told.classes_[told.pipeline_.positive] == "well"
+    assert told.best_score_ > fitted.best_score_
+
+
+def test_score_is_the_metric_in_scikit_learns_sign(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    sick, proba = y == "sick", fitted.predict_proba(X)
+    assert fitted.score(X, y) == pytest.approx(average_precision_score(sick, proba[:, 0]))
+    by_loss = clone(fitted).set_params(metric="log_loss", n_trials=1).fit(X, y)
+    assert by_loss.score(X, y) == pytest.approx(-log_loss(y, by_loss.predict_proba(X)))
+    assert by_loss.best_score_ < 0
+
+
+def test_weights_count_in_the_score(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    weight = np.linspace(0, 2, len(y))
+    expected = average_precision_score(
+        y == "sick", fitted.predict_proba(X)[:, 0], sample_weight=weight
+    )
+    assert fitted.score(X, y, sample_weight=weight) == pytest.approx(expected)
+
+
+def test_one_seed_one_answer(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    again = clone(fitted).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert again.best_strategy_ == fitted.best_strategy_
+    other = clone(fitted).set_params(random_state=1).fit(X, y)
+    assert not np.array_equal(other.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_unit_weights_change_nothing_and_others_do() -> None:
+    X, y = table()
+    plain = AutoImbClassifier(**QUICK).fit(X, y).predict_proba(X)
+    unit = AutoImbClassifier(**QUICK).fit(X, y, sample_weight=np.full(len(y), 3.0))
+    np.testing.assert_array_equal(unit.predict_proba(X), plain)
+    weight = np.where(y == "sick", 5.0, 1.0)
+    heavy = AutoImbClassifier(**QUICK).fit(X, y, sample_weight=weight).predict_proba(X)
+    assert heavy[:, 0].mean() > plain[:, 0].mean() + 0.1
+
+
+def test_rows_of_weight_zero_are_not_there() -> None:
+    X, y = table()
+    kept = np.arange(len(y)) % 3 > 0
+    weighted = AutoImbClassifier(**QUICK).fit(X, y, sample_weight=kept.astype(float))
+    without = AutoImbClassifier(**QUICK).fit(X[kept], y[kept])
+    np.testing.assert_array_equal(weighted.predict_proba(X), without.predict_proba(X))
+
+
+def test_an_eval_set_chooses_and_scores() -> None:
+    X, y = table(300)
+    model = AutoImbClassifier(**QUICK | {"cv": None})
+    model.fit(X[:200], y[:200], eval_set=(X[200:][X.columns[::1]], y[200:]))
+    assert len(model.pipeline_.oof[0]) == 50
+    assert len(model.pipeline_.encoders) == 1
+
+
+def test_class_weight_as_a_wish_moves_the_answer(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    plain = (fitted.predict(X) == "sick").mean()
+    for wish in ({"sick": 50.0}, [[0.0, 50.0], [1.0, 0.0]]):
+        model = clone(fitted).set_params(class_weight=wish, n_trials=1).fit(X, y)
+        assert model.best_params_["class_weight"]["name"] == "costs"
+        assert (model.predict(X) == "sick").mean() > plain + 0.1
+    balanced = clone(fitted).set_params(class_weight="balanced", n_trials=1).fit(X, y)
+    assert balanced.predict_proba(X)[:, 0].mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_class_weight_as_a_name_restricts_the_room() -> None:
+    X, y = table()
+    model = AutoImbClassifier(**QUICK, class_weight=["power"], resampling="none").fit(X, y)
+    assert model.best_params_["class_weight"]["name"] == "power"
+    assert model.best_params_["resampling"]["name"] == "none"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "balanced_accuracy",
+        "neg_brier_score",
+        make_scorer(recall_score),
+        lambda y, proba: average_precision_score(y == 0, proba[:, 0]),
+    ],
+)
+def test_metrics_of_every_sort(metric: Any) -> None:
+    X, y = table()
+    model = AutoImbClassifier(**QUICK | {"metric": metric}).fit(X, y)
+    assert np.isfinite(model.best_score_)
+    assert np.isfinite(model.score(X, y))
+
+
+def test_a_splitter_as_cv_and_a_place_in_cross_validation() -> None:
+    X, y = table(120)
+    groups = np.arange(len(y)) % 4
+    splits = list(GroupKFold(2).split(X, y, groups))
+    scores = cross_val_score(AutoImbClassifier(**QUICK), X, y, cv=2)
+    assert len(scores) == 2
+    assert AutoImbClassifier(**QUICK | {"cv": splits}).fit(X, y).pipeline_.oof[0].shape == (120,)
+
+
+def test_more_than_two_classes() -> None:
+    X, y = table()
+    three = y.where(X["pressure"].fillna(0) < 1.5, "dead")
+    model = AutoImbClassifier(**QUICK).fit(X, three)
+    assert list(model.classes_) == ["dead", "sick", "well"]
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+
+
+def test_arrays_and_lists_are_tables_too() -> None:
+    X, y = table(100)
+    rows = X.drop(columns="seen").astype({"ward": object}).to_numpy(dtype=object)
+    model = AutoImbClassifier(**QUICK).fit(rows.tolist(), y.tolist())
+    np.testing.assert_array_equal(model.predict(rows), model.predict(rows.tolist()))
+    assert [column.kind for column in model.pipeline_.schema.columns] == [
+        "numeric",
+        "categorical",
+        "categorical",
+    ]
+
+
+def test_export_report_and_pickle(fitted: AutoImbClassifier, tmp_path: Path) -> None:
+    X, _ = table()
+    with pytest.raises(NotFittedError):
+        clone(fitted).export(tmp_path / "none.autoimb")
+    path = fitted.export(tmp_path / "new" / "pipeline.autoimb")
+    proba = fitted.predict_proba(X)
+    np.testing.assert_array_equal(load(path).predict_proba(X), proba)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(X), proba)
+    page = fitted.report(tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    assert fitted.best_strategy_.network.name in page
+    assert "average_precision" in page or "average precision" in page

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pipelines import pack, pipeline, table
+
+from autoimb.assessment.calibration import focal_posterior
+from autoimb.data.encoding import Encoder
+from autoimb.data.schema import infer_schema, parse
+from autoimb.errors import ArtifactError, InputError, SchemaError
+from autoimb.nn.network import build
+from autoimb.pipeline import fitted
+from autoimb.pipeline.fitted import fold_average, member_posterior
+
+PIPELINE = pipeline()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+def test_member_posterior_without_corrections_is_the_mean_softmax_over_k() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 5, 4, 2)).astype(np.float32)
+    posterior = member_posterior(logits, log_prior=np.zeros((3, 2)), gamma=0.0)
+    assert posterior.dtype == np.float64
+    np.testing.assert_allclose(posterior, softmax(logits).mean(axis=2), rtol=1e-6)
+
+
+def test_the_prior_correction_is_bayes_rule_for_each_member() -> None:
+    # trained on as many positives as negatives, where 2 % are positive
+    real = np.array([0.98, 0.02])
+    correction = np.stack([np.log(real / 0.5), np.zeros(2)])
+    proba = np.array([0.3, 0.7])
+    logits = np.broadcast_to(np.log(proba), (2, 1, 1, 2))
+    corrected, untouched = member_posterior(logits, log_prior=correction, gamma=0.0)[:, 0]
+    np.testing.assert_allclose(corrected, real * proba / (real * proba).sum())
+    np.testing.assert_allclose(untouched, proba)
+
+
+def test_focal_comes_before_the_prior() -> None:
+    logits = np.random.default_rng(1).normal(size=(1, 6, 1, 3))
+    prior = np.array([[0.5, -1.0, 0.2]])
+    inverse = focal_posterior(softmax(logits), 2.0) * np.exp(prior)
+    wanted = (inverse / inverse.sum(axis=-1, keepdims=True))[:, :, 0]
+    np.testing.assert_allclose(member_posterior(logits, log_prior=prior, gamma=2.0), wanted)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    logits=arrays(np.float32, (2, 3, 2, 3), elements=st.floats(-1e4, 1e4, width=32)),
+    gamma=st.sampled_from([0.0, 1.0, 3.0]),
+)
+def test_posteriors_are_finite_and_sum_to_one(logits: np.ndarray, gamma: float) -> None:
+    posterior = member_posterior(logits, log_prior=np.full((2, 3), -5.0), gamma=gamma)
+    assert np.isfinite(posterior).all()
+    np.testing.assert_allclose(posterior.sum(axis=-1), 1.0)
+
+
+def test_fold_average_weighs_members_within_a_fold_and_folds_equally() -> None:
+    members = np.random.default_rng(0).dirichlet([1, 1], (3, 4))  # (M, n, C)
+    average = fold_average([members], [[0, 0, 1]], [[1.0, 3.0, 8.0]])
+    inside = 0.25 * members[0] + 0.75 * members[1]
+    np.testing.assert_allclose(average, (inside + members[2]) / 2)
+    apart = fold_average([members[:1], members[1:]], [[0], [0, 1]], [[1.0], [3.0, 8.0]])
+    np.testing.assert_allclose(apart, average)
+
+
+def test_a_strategy_is_its_stations_in_order() -> None:
+    frame = table(30, random_state=5)
+    columns = parse(frame, PIPELINE.schema)
+    strategy = PIPELINE.strategies[1]
+    (pack_,) = strategy.packs
+    folds = []
+    for fold, encoder in enumerate(PIPELINE.encoders):
+        x, codes = encoder.dense(encoder.transform(columns), ple=False)
+        padded = np.pad(x, ((0, 0), (0, pack_.spec.n_inputs - x.shape[1])))
+        mine = pack_.fold == fold
+        network = build(pack_.spec, int(mine.sum()))
+        network.load({name: values[mine] for name, values in pack_.state.items()})
+        with torch.no_grad():
+            logits = network.predict(torch.tensor(padded)[None], torch.tensor(codes)[None]).numpy()
+        posterior = member_posterior(logits, log_prior=pack_.log_prior[mine], gamma=0.0)
+        share = pack_.weight[mine] / pack_.weight[mine].sum()
+        folds.append(np.einsum("m,mnc->nc", share, posterior))
+    wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.tilt)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    got = strategy.predict_proba(columns, PIPELINE.encoders)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_the_blend_is_the_weighted_mean_of_its_strategies() -> None:
+    frame = table(50, random_state=2)
+    columns = parse(frame, PIPELINE.schema)
+    parts = [each.predict_proba(columns, PIPELINE.encoders) for each in PIPELINE.strategies]
+    np.testing.assert_allclose(PIPELINE.predict_proba(frame), 0.7 * parts[0] + 0.3 * parts[1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_probabilities_are_float64_and_sum_to_one(n_classes: int) -> None:
+    pipe = pipeline(tuple("abcd"[:n_classes]))
+    proba = pipe.predict_proba(table(33))
+    assert proba.shape == (33, n_classes)
+    assert proba.dtype == np.float64
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    assert set(pipe.predict(table(33))) <= set(pipe.classes_)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table(100)
+    whole = PIPELINE.predict_proba(frame)
+    monkeypatch.setattr(fitted, "CHUNK_ROWS", 32)
+    np.testing.assert_allclose(PIPELINE.predict_proba(frame), whole, atol=1e-7)
+
+
+def test_a_row_alone_gets_what_it_gets_in_the_table() -> None:
+    frame = table(12)
+    alone = np.concatenate([PIPELINE.predict_proba(frame.iloc[[row]]) for row in range(12)])
+    np.testing.assert_allclose(alone, PIPELINE.predict_proba(frame), atol=1e-7)
+
+
+def test_no_rows_give_no_rows() -> None:
+    assert PIPELINE.predict_proba(table(5).iloc[:0]).shape == (0, 2)
+
+
+def test_each_fold_encodes_a_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("transform", "dense"):
+        original = getattr(Encoder, name)
+
+        def counted(self, *args, _name=name, _original=original, **kwargs):
+            calls.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Encoder, name, counted)
+    PIPELINE.predict_proba(table(20))
+    assert calls.count("transform") == 2  # folds; three packs
+    assert calls.count("dense") == 4  # folds, with and without PLE
+
+
+def test_columns_are_found_by_name() -> None:
+    frame = table(20)
+    shuffled = frame[frame.columns[::-1]].assign(more=1)
+    np.testing.assert_array_equal(PIPELINE.predict_proba(shuffled), PIPELINE.predict_proba(frame))
+    with pytest.raises(SchemaError, match="'amount'"):
+        PIPELINE.predict_proba(frame.drop(columns="amount"))
+
+
+def test_an_array_is_taken_by_position() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    schema, _ = infer_schema(pd.DataFrame(X, columns=["x0", "x1", "x2"]))
+    columns = parse(X, schema)
+    encoders = tuple(
+        Encoder.fit(columns, np.arange(60), layout=PIPELINE.encoders[0].layout.__class__((), ()))
+        for _ in range(2)
+    )
+    strategy = replace(PIPELINE.strategies[1], packs=(pack(encoders, n_classes=2, k=1, ple=False),))
+    pipe = replace(
+        PIPELINE, schema=schema, encoders=encoders, strategies=(strategy,), weights=(1.0,)
+    )
+    assert pipe.predict_proba(X).shape == (60, 2)
+    assert pipe.feature_names_in_.tolist() == ["x0", "x1", "x2"]
+
+
+def test_unseen_levels_and_missing_values_are_answered() -> None:
+    frame = table(3)
+    frame["shop"] = "elsewhere"
+    frame["amount"] = np.nan
+    frame["colour"] = None
+    frame["day"] = pd.NaT
+    assert np.isfinite(PIPELINE.predict_proba(frame)).all()
+
+
+def test_with_threshold_changes_the_rule_only() -> None:
+    strict = PIPELINE.with_threshold(0.9)
+    frame = table(80)
+    np.testing.assert_array_equal(strict.predict_proba(frame), PIPELINE.predict_proba(frame))
+    positive = strict.predict_proba(frame)[:, 1] >= 0.9
+    np.testing.assert_array_equal(strict.predict(frame) == "yes", positive)
+
+
+def test_with_threshold_keeps_its_promise_out_of_fold() -> None:
+    codes, proba = PIPELINE.oof
+    labels = PIPELINE.with_threshold("recall>=0.8").rule.apply(proba)
+    assert (labels[codes == 1] == 1).mean() >= 0.8
+    with pytest.raises(InputError, match="recal"):
+        PIPELINE.with_threshold("recal>=0.8")
+
+
+def test_threads_share_a_pipeline() -> None:
+    frames = [table(40 + number, random_state=number) for number in range(8)]
+    wanted = [PIPELINE.predict_proba(frame) for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(PIPELINE.predict_proba, frames), wanted):
+            np.testing.assert_allclose(got, expected, atol=1e-7)
+
+
+def test_a_pipeline_can_be_pickled() -> None:
+    copy = pickle.loads(pickle.dumps(PIPELINE))
+    frame = table(20)
+    np.testing.assert_array_equal(copy.predict_proba(frame), PIPELINE.predict_proba(frame))
+
+
+def test_a_pipeline_says_what_it_is() -> None:
+    text = PIPELINE.describe()
+    parts = (
+        "fraud",
+        "no, yes",
+        "positive class yes",
+        "7 columns",
+        "focal(gamma=1)",
+        "0.30",
+        "± 0.02",
+    )
+    assert [part for part in parts if part not in text] == []
+    assert PIPELINE.n_features_in_ == 7
+    assert PIPELINE.feature_names_in_.tolist() == table().columns.tolist()
+    assert PIPELINE.classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("name", ["fold", "weight", "log_prior"])
+def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
+    whole = PIPELINE.strategies[1].packs[0]
+    part = {name: np.zeros((9, 9), dtype=getattr(whole, name).dtype)}
+    with pytest.raises(ArtifactError, match="must have shape"):
+        replace(whole, **part)

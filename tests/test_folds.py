@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
+
+from autoimb.data.folds import plan_folds
+from autoimb.errors import OptionError
+
+LABELS = np.array([0] * 40 + [1] * 10)
+
+
+def counts_of(y, plan):
+    return np.array([np.bincount(y[fold.score], minlength=y.max() + 1) for fold in plan.folds])
+
+
+@pytest.mark.parametrize(
+    ("rows", "minority", "folds"),
+    [(14_999, 5_000, 5), (15_000, 150, 3), (15_000, 149, 5), (60_000, 20_000, 3), (3, 1, 3)],
+)
+def test_folds_follow_rows_and_minority_rows(rows, minority, folds):
+    y = (np.arange(rows) < minority).astype(np.int64)
+    assert len(plan_folds(y, random_state=0).folds) == folds
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
+    cv=st.integers(2, 6),
+    seed=st.integers(0, 99),
+)
+def test_every_row_is_scored_once_and_classes_are_spread(counts, cv, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    cv = min(cv, len(y))
+    plan = plan_folds(y, cv=cv, random_state=seed)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([fold.score for fold in plan.folds])), np.arange(len(y))
+    )
+    for number, fold in enumerate(plan.folds):
+        np.testing.assert_array_equal(np.union1d(fold.train, fold.score), np.arange(len(y)))
+        assert len(fold.train) + len(fold.score) == len(y)
+        assert not len(fold.choose)
+        assert (plan.group[fold.score] == number).all()
+    per_class = counts_of(y, plan)
+    # a class with fewer rows than folds is dealt one row each: 0 or 1
+    assert (np.ptp(per_class, axis=0) <= 1).all()
+    assert np.ptp(per_class.sum(axis=1)) <= 1
+    assert (per_class.max(axis=0) > 0).all()
+
+
+def test_a_class_with_one_row_trains_wherever_it_is_not_scored():
+    y = np.array([0] * 20 + [1])
+    plan = plan_folds(y, random_state=1)
+    trains = [20 in fold.train for fold in plan.folds]
+    assert sorted(trains) == [False, True, True, True, True]
+
+
+def test_one_seed_one_plan():
+    first, again, other = (plan_folds(LABELS, random_state=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.group, again.group)
+    assert (first.group != other.group).any()
+
+
+@pytest.mark.parametrize("splitter", [KFold(4), StratifiedKFold(4, shuffle=True, random_state=0)])
+def test_splitters_are_obeyed(splitter):
+    plan = plan_folds(LABELS, cv=splitter, random_state=0)
+    for fold, (train, test) in zip(plan.folds, splitter.split(LABELS[:, None], LABELS)):
+        np.testing.assert_array_equal(fold.train, np.sort(train))
+        np.testing.assert_array_equal(fold.score, np.sort(test))
+    assert len(plan.scored) == len(LABELS)
+
+
+def test_rows_that_nothing_scores_have_no_group():
+    plan = plan_folds(LABELS, cv=TimeSeriesSplit(4), random_state=0)
+    assert len(plan.folds) == 4
+    np.testing.assert_array_equal(plan.scored, np.arange(10, 50))
+    assert (plan.group[:10] == -1).all()
+
+
+def test_masks_and_numbers_are_the_same():
+    test = np.arange(50) % 5 == 0
+    masks = plan_folds(LABELS, cv=[(~test, test), (test, ~test)], random_state=0)
+    rows = [np.flatnonzero(~test), np.flatnonzero(test)]
+    numbers = plan_folds(LABELS, cv=iter([rows, rows[::-1]]), random_state=0)
+    np.testing.assert_array_equal(masks.group, numbers.group)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        plan_folds(LABELS, cv=[(np.arange(0, 50, 2), np.arange(1, 50, 2))], random_state=0),
+        plan_folds(LABELS, cv=ShuffleSplit(1, test_size=25, random_state=0), random_state=0),
+        plan_folds(LABELS, random_state=0, eval_rows=np.arange(1, 50, 2)),
+    ],
+    ids=["pair", "splitter", "eval_rows"],
+)
+def test_a_hold_out_half_chooses_and_half_scores(plan):
+    (fold,) = plan.folds
+    test = np.union1d(fold.score, fold.choose)
+    assert len(fold.score) + len(fold.choose) == len(test) == 25
+    assert abs(len(fold.score) - len(fold.choose)) <= 1
+    assert not np.intersect1d(fold.train, test).size
+    spread = [np.bincount(LABELS[rows], minlength=2) for rows in (fold.score, fold.choose)]
+    assert (np.abs(spread[0] - spread[1]) <= 1).all()
+    np.testing.assert_array_equal(plan.scored, fold.score)
+    assert set(plan.group[fold.score]) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        (1, "cv=1 folds: must be between 2 and the number of rows, 50"),
+        (51, "cv=51 folds"),
+        (True, "must be a number of folds, a scikit-learn splitter, or an iterable"),
+        ("five", "cv='five': must be a number of folds"),
+        (2.5, "cv=2.5: must be"),
+        ([], "holds no splits"),
+        (RepeatedKFold(n_splits=5, n_repeats=2), "scores 10 rows twice.*must not overlap"),
+        (ShuffleSplit(3, test_size=0.5), "rows twice"),
+        (GroupKFold(3), "can't split this table: .*list\\(splitter.split"),
+        ([(np.arange(40), np.arange(39, 50))], "split 0 of cv: 1 rows train and score.* row 39"),
+        ([(np.arange(40), np.arange(40, 51))], "names row 50; the table has rows 0 to 49"),
+        ([(np.arange(40), np.array([-1, 41]))], "names row -1"),
+        ([(np.arange(40), np.array([0.5, 41]))], "must hold row numbers or a mask of 50 rows"),
+        ([(np.arange(40), np.array([41, 41]))], "names a row twice; rows are never copied"),
+        ([(np.arange(40), np.array([], dtype=int))], "both sides need rows; 40 train, 0 score"),
+        ([(np.arange(40), np.array([41]))], "A hold-out needs 2 rows"),
+        ([np.arange(50)], "split 0 must be \\(train, test\\)"),
+    ],
+)
+def test_bad_plans(cv, message):
+    with pytest.raises(OptionError, match=message):
+        plan_folds(LABELS, cv=cv, random_state=0)
+
+
+def test_cv_and_evaluation_rows_exclude_each_other():
+    with pytest.raises(OptionError, match="exclude each other"):
+        plan_folds(LABELS, cv=5, random_state=0, eval_rows=np.arange(10))

@@ -1,0 +1,259 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from autoimb.assessment.metrics import METRICS, confusion_counts, get_metric, metric_names
+from autoimb.errors import OptionError
+
+LABEL = [name for name, entry in METRICS.items() if entry.kind == "label"]
+
+
+@st.composite
+def predictions(draw, n_classes=None, few_values=None):
+    """Rows with every class present, often with ties, weights that are sometimes 0."""
+    n_classes = n_classes or draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n = draw(st.integers(2 * n_classes, 60))
+    y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)])
+    proba = rng.dirichlet(np.full(n_classes, 0.7), n)
+    if draw(st.booleans()):
+        proba = np.round(proba * 4 + 0.25)
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, n_classes, n)
+    weight = rng.choice([0.0, 0.5, 1.0, 3.0], n) if draw(st.booleans()) else None
+    if weight is not None:
+        weight[:n_classes] = 1.0
+    return y, proba, labels, weight
+
+
+def truth(name, y, proba, labels, weight, positive):
+    """The same number from scikit-learn."""
+    n_classes = proba.shape[1]
+    binary = n_classes == 2
+    hot = (y == positive) if binary else np.eye(n_classes)[y]
+    score = proba[:, positive] if binary else proba
+    average = {"pos_label": positive} if binary else {"average": "macro"}
+    average |= {"zero_division": 0.0, "sample_weight": weight}
+    if not binary:
+        average["labels"] = np.unique(y)
+    recalls = sk.recall_score(y, labels, average=None, sample_weight=weight)
+    return {
+        "average_precision": lambda: sk.average_precision_score(hot, score, sample_weight=weight),
+        "roc_auc": lambda: sk.roc_auc_score(hot, score, sample_weight=weight),
+        "balanced_accuracy": lambda: sk.balanced_accuracy_score(y, labels, sample_weight=weight),
+        "geometric_mean": lambda: np.prod(recalls) ** (1 / n_classes),
+        "f1": lambda: sk.f1_score(y, labels, **average),
+        "fbeta": lambda: sk.fbeta_score(y, labels, beta=2, **average),
+        "fbeta:0.5": lambda: sk.fbeta_score(y, labels, beta=0.5, **average),
+        "mcc": lambda: sk.matthews_corrcoef(y, labels, sample_weight=weight),
+        "recall": lambda: sk.recall_score(y, labels, **average),
+        "precision": lambda: sk.precision_score(y, labels, **average),
+        "accuracy": lambda: sk.accuracy_score(y, labels, sample_weight=weight),
+        "log_loss": lambda: sk.log_loss(y, proba, sample_weight=weight),
+        "brier": lambda: np.average(
+            ((np.eye(n_classes)[y] - proba) ** 2).sum(1) / 2, weights=weight
+        ),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5"])
+@settings(deadline=None, max_examples=50)
+@given(rows=predictions(), positive=st.integers(0, 1))
+def test_equals_scikit_learn(name, rows, positive):
+    y, proba, labels, weight = rows
+    metric = get_metric(name, n_classes=proba.shape[1], positive=positive)
+    value = metric(y, proba, labels, weight=weight)
+    assert value == pytest.approx(truth(name, y, proba, labels, weight, positive), abs=1e-9)
+
+
+def test_brier_of_two_classes_is_the_binary_score():
+    rng = np.random.default_rng(0)
+    y, proba = rng.integers(0, 2, 40), rng.dirichlet([1, 1], 40)
+    metric = get_metric("brier", n_classes=2, positive=1)
+    assert metric(y, proba) == pytest.approx(sk.brier_score_loss(y, proba[:, 1]))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", METRICS)
+def test_a_perfect_prediction_is_the_best(name, n_classes):
+    y = np.tile(np.arange(n_classes), 5)
+    metric = get_metric(name, n_classes=n_classes, positive=0)
+    perfect = metric(y, np.eye(n_classes)[y], y)
+    assert perfect == pytest.approx(0.0 if not metric.greater_is_better else 1.0)
+    assert metric.utility(perfect) > metric.worst
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=predictions())
+def test_unit_weights_change_nothing_and_weights_count_rows(rows):
+    y, proba, labels, _ = rows
+    times = np.random.default_rng(0).integers(1, 4, len(y))
+    again = np.repeat(np.arange(len(y)), times)
+    for name in METRICS:
+        metric = get_metric(name, n_classes=proba.shape[1], positive=1)
+        plain = metric(y, proba, labels)
+        assert metric(y, proba, labels, weight=np.ones(len(y))) == pytest.approx(plain, nan_ok=True)
+        repeated = metric(y[again], proba[again], labels[again])
+        weighted = metric(y, proba, labels, weight=times.astype(float))
+        assert weighted == pytest.approx(repeated, abs=1e-12)
+
+
+def test_absent_classes_are_left_out():
+    y = np.array([0, 0, 2, 2])
+    proba = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.1, 0.7]])
+    labels = proba.argmax(axis=1)
+    assert get_metric("balanced_accuracy", n_classes=3, positive=0)(y, proba, labels) == 0.75
+    assert get_metric("average_precision", n_classes=3, positive=0)(y, proba) == pytest.approx(
+        np.mean([sk.average_precision_score(y == c, proba[:, c]) for c in (0, 2)])
+    )
+
+
+@pytest.mark.parametrize("name", ["average_precision", "roc_auc", "f1", "recall"])
+def test_no_positive_row_is_undefined_and_worth_the_worst(name):
+    metric = get_metric(name, n_classes=2, positive=1)
+    proba = np.full((3, 2), 0.5)
+    value = metric(np.zeros(3, dtype=int), proba, np.zeros(3, dtype=int))
+    assert math.isnan(value)
+    assert metric.utility(value) == metric.worst
+
+
+def test_a_probability_that_is_not_a_number_is_undefined():
+    proba = np.array([[0.5, 0.5], [np.nan, np.nan]])
+    for name in METRICS:
+        assert math.isnan(get_metric(name, n_classes=2, positive=1)(np.array([0, 1]), proba))
+
+
+def test_labels_default_to_the_most_probable_class():
+    y, proba = np.array([0, 1, 1]), np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
+    metric = get_metric("recall", n_classes=2, positive=1)
+    assert metric(y, proba) == 0.5
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=predictions(n_classes=3))
+def test_many_confusion_matrices_at_once(rows):
+    y, proba, _, weight = rows
+    many = [(y + k) % 3 for k in range(3)]
+    counts = np.stack([confusion_counts(y, each, n_classes=3, weight=weight) for each in many])
+    for name in [*LABEL, "f1_weighted", "jaccard_macro", "neg_mean_absolute_error"]:
+        metric = get_metric(name, n_classes=3, positive=0)
+        single = [metric(y, proba, each, weight=weight) for each in many]
+        np.testing.assert_allclose(metric.of_confusion(counts), single, atol=1e-12)
+        assert metric.of_confusion(counts[:, None]).shape == (3, 1)
+
+
+def test_only_label_metrics_come_from_counts():
+    with pytest.raises(TypeError, match="roc_auc"):
+        get_metric("roc_auc", n_classes=2, positive=1).of_confusion(np.eye(2))
+
+
+# --- metrics of others ----------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=predictions(n_classes=2), positive=st.integers(0, 1))
+def test_named_scorers_judge_the_positive_class(rows, positive):
+    y, proba, labels, weight = rows
+    jaccard = get_metric("jaccard", n_classes=2, positive=positive)
+    expected = sk.jaccard_score(
+        y, labels, pos_label=positive, sample_weight=weight, zero_division=0
+    )
+    assert (jaccard.kind, jaccard.summable) == ("label", True)
+    assert jaccard(y, proba, labels, weight=weight) == pytest.approx(expected)
+    loss = get_metric("neg_log_loss", n_classes=2, positive=positive)
+    assert loss.kind == "probability"
+    assert loss.greater_is_better
+    assert loss(y, proba, weight=weight) == pytest.approx(
+        -sk.log_loss(y, proba, sample_weight=weight)
+    )
+
+
+@pytest.mark.parametrize("ratio", ["precision", "recall", "f1", "jaccard"])
+@pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
+@settings(deadline=None, max_examples=50)
+@given(rows=predictions())
+def test_averages_are_those_of_scikit_learn(ratio, average, rows):
+    y, proba, labels, weight = rows
+    y = np.minimum(y, 1)  # some classes are only predicted
+    weight = None if weight is None else weight + 0.5
+    metric = get_metric(f"{ratio}_{average}", n_classes=proba.shape[1], positive=1)
+    expected = getattr(sk, f"{ratio}_score")(
+        y, labels, average=average, sample_weight=weight, zero_division=0.0
+    )
+    assert metric(y, proba, labels, weight=weight) == pytest.approx(expected, abs=1e-9)
+
+
+def test_scorers_without_weights_ignore_them():
+    metric = get_metric("rand_score", n_classes=3, positive=0)
+    y, proba = np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 1]]
+    assert metric(y, proba, weight=np.arange(4.0)) == metric(y, proba)
+    assert not metric.summable
+
+
+def test_scorers_of_several_classes_and_of_missing_ones():
+    metric = get_metric("roc_auc_ovr", n_classes=3, positive=0)
+    y, proba = np.array([0, 1, 2, 2]), np.random.default_rng(0).dirichlet(np.ones(3), 4)
+    assert metric(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
+    assert math.isnan(metric(y[:2], proba[:2]))
+
+
+@pytest.mark.parametrize(
+    ("function", "method", "kind"),
+    [
+        (sk.f1_score, "predict", "label"),
+        (sk.brier_score_loss, "predict_proba", "probability"),
+        (sk.roc_auc_score, ("decision_function", "predict_proba"), "probability"),
+    ],
+)
+def test_scorer_objects(function, method, kind):
+    rng = np.random.default_rng(0)
+    y, proba, labels = rng.integers(0, 2, 30), rng.dirichlet([1, 1], 30), rng.integers(0, 2, 30)
+    metric = get_metric(sk.make_scorer(function, response_method=method), n_classes=2, positive=0)
+    answer = 1 - labels if kind == "label" else proba[:, 0]
+    assert metric.kind == kind
+    assert function.__name__ in metric.name
+    assert metric(y, proba, labels) == pytest.approx(function(1 - y, answer))
+
+
+def profit(y_true, proba, sample_weight=None):
+    return float(np.average((y_true == 1) * proba[:, 1], weights=sample_weight))
+
+
+def test_functions_of_users():
+    y, proba = np.array([0, 1, 1]), np.array([[0.5, 0.5], [0.4, 0.6], [0.2, 0.8]])
+    metric = get_metric(profit, n_classes=2, positive=1)
+    assert (metric.name, metric.kind) == ("profit", "probability")
+    assert metric(y, proba) == pytest.approx(1.4 / 3)
+    assert metric(y, proba, weight=np.array([0.0, 0.0, 1.0])) == pytest.approx(0.8)
+    assert get_metric(lambda y, p: len(y), n_classes=2, positive=1)(y, proba) == 3.0
+
+
+@pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5", "f1_macro", "roc_auc_ovr", profit])
+def test_metrics_cross_processes(name):
+    metric = get_metric(name, n_classes=2, positive=1)
+    y, proba = np.array([0, 1, 1, 0]), np.random.default_rng(0).dirichlet([1, 1], 4)
+    assert pickle.loads(pickle.dumps(metric))(y, proba) == metric(y, proba)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_classes", "words"),
+    [
+        ("averge_precision", 2, "Did you mean 'average_precision'"),
+        ("fbeta:none", 2, "positive number"),
+        ("fbeta:-1", 2, "positive number"),
+        ("jaccard", 3, "does not work on 3 classes"),
+        (3, 2, "name or a callable"),
+    ],
+)
+def test_unknown_metrics_are_named(name, n_classes, words):
+    with pytest.raises(OptionError, match=words):
+        get_metric(name, n_classes=n_classes, positive=0)
+
+
+def test_average_precision_is_the_default():
+    assert metric_names()[0] == "average_precision"

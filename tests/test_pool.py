@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from functools import partial
+from multiprocessing import spawn
+from pathlib import Path
+
+import numpy as np
+import pytest
+import studies
+import torch
+from optuna.trial import FixedTrial
+
+from autoimb.search import pool as pool_module
+from autoimb.search.budget import Deadline
+from autoimb.search.pool import InProcess, WorkerPool, runner_for
+from autoimb.search.process import _script_kept_out
+from autoimb.search.record import unscored
+from autoimb.search.worker import Work
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_networks
+
+FOREVER = Deadline()
+
+
+def strategies(n):
+    space = Space.restricted()
+    drawn = [draw(FixedTrial(params), space) for params in first_networks(space)]
+    return drawn[:n]
+
+
+def work(evaluate):
+    given = studies.material()
+    return Work(evaluate, given.dataset, given.plan, given.metric)
+
+
+def gather(runner, n, *, within=60.0):
+    """Collect `n` outcomes by number."""
+    end = time.monotonic() + within
+    found = {}
+    while len(found) < n:
+        assert time.monotonic() < end, f"only {found} came back"
+        found.update(runner.collect(0.2))
+    return found
+
+
+@pytest.fixture
+def pooled():
+    """Make pools, and close them."""
+    pools = []
+
+    def make(evaluate, n_jobs=2, **given):
+        pools.append(WorkerPool(work(evaluate), n_jobs, **given))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+# --- evaluations; importable in a worker -------------------------------------------------------
+
+
+def by_network(strategy, dataset, plan, *, deadline, **given):
+    """Each network does something else."""
+    deeds = {64: hang, 96: die, 128: studies.evaluate}
+    width = dict(strategy.network.params)["width"]
+    return deeds[width](strategy, dataset, plan, deadline=deadline, **given)
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(*_, **__):
+    os._exit(3)
+
+
+def hang(*_, **__):
+    time.sleep(60)
+
+
+def crash(*_, **__):
+    raise ValueError("no\n  good")
+
+
+def obey(strategy, dataset, plan, *, deadline, **given):
+    while True:
+        deadline.check()
+        time.sleep(0.01)
+
+
+def look(strategy, dataset, plan, **given):
+    """Tell what a worker looks like."""
+    dataset.columns.numbers[0, 0] = 1.0  # the worker's own
+    facts = (
+        type(dataset.columns.numbers.base).__name__,
+        str(torch.get_num_threads()),
+        str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN),
+        str(given["cache"]),
+        str(os.getpid()),
+    )
+    return unscored("failed", " ".join(facts))
+
+
+def own_cache(dataset, plan):
+    return f"cache-of-{len(dataset.y)}"
+
+
+# --- the tests ---------------------------------------------------------------------------------
+
+
+def test_outcomes_come_back_whole(pooled):
+    runner = pooled(studies.evaluate)
+    given = strategies(2)
+    for number, strategy in enumerate(given):
+        runner.submit(number, strategy, deadline=FOREVER)
+    assert runner.running == (0, 1)
+    assert runner.idle == 0
+    found = gather(runner, 2)
+    assert runner.running == ()
+    for number, strategy in enumerate(given):
+        wanted = studies.complete(strategy, studies.material().dataset)
+        assert found[number].score == wanted.score
+        np.testing.assert_array_equal(found[number].oof, wanted.oof)
+        assert found[number].fitted.description == strategy.describe()
+
+
+def test_one_bad_trial_takes_no_other_with_it(pooled):
+    """A hanging one, a dying one and a good one at the same time."""
+    runner = pooled(by_network, n_jobs=3)
+    dying, good, hanging = strategies(3)
+    runner.submit(1, good, deadline=FOREVER)
+    gather(runner, 1)  # the workers are up
+    runner.submit(0, dying, deadline=FOREVER)
+    runner.submit(1, good, deadline=FOREVER)
+    runner.submit(2, hanging, deadline=Deadline.after(0.5))
+    started = time.monotonic()
+    found = gather(runner, 3)
+    assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
+    assert found[0].status == "failed"
+    assert "killed by SIGKILL" in found[0].reason
+    assert found[1].status == "complete"
+    assert found[2].status == "timeout"
+    assert found[2].reason == "killed 2 seconds after its deadline"
+    for number in range(3, 6):
+        runner.submit(number, good, deadline=FOREVER)
+    assert {o.status for o in gather(runner, 3).values()} == {"complete"}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "status", "reason"),
+    [
+        (crash, "failed", "ValueError: no good"),
+        (leave, "failed", "the worker ended with exit status 3"),
+    ],
+)
+def test_reasons(pooled, evaluate, status, reason):
+    runner = pooled(evaluate, n_jobs=1)
+    for number in range(2):
+        runner.submit(number, *strategies(1), deadline=FOREVER)
+        outcome = gather(runner, 1)[number]
+        assert (outcome.status, outcome.reason) == (status, reason)
+
+
+@pytest.mark.parametrize("kind", [InProcess, partial(WorkerPool, n_jobs=1)])
+def test_a_deadline_inside_a_trial(kind):
+    runner = kind(work(obey))
+    runner.submit(0, *strategies(1), deadline=Deadline.after(0.3))
+    outcome = gather(runner, 1)[0]
+    runner.close()
+    assert outcome.status == "timeout"
+    assert "the deadline passed" in outcome.reason
+
+
+def test_a_worker_is_as_it_should_be(pooled, tmp_path):
+    given = studies.material()
+    runner = WorkerPool(
+        Work(look, given.dataset, given.plan, given.metric, own_cache), 1, folder=tmp_path / "c"
+    )
+    runner.submit(0, *strategies(1), deadline=FOREVER)
+    base, threads, ignores, cache, pid = gather(runner, 1)[0].reason.split()
+    assert base in ("mmap", "memmap")
+    assert (threads, ignores, cache) == ("1", "True", "cache-of-120")
+    assert len(list((tmp_path / "c").iterdir())) == 1
+    runner.close()
+    assert list((tmp_path / "c").iterdir()) == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_table_without_numbers_or_categories(pooled):
+    """Non-regression test: arrays without columns can't be mapped, and needn't be."""
+    given = studies.material()
+    for kept in ("number_names", "category_names"):
+        columns = studies.without(given.dataset.columns, kept)
+        dataset = studies.with_columns(given.dataset, columns)
+        runner = WorkerPool(Work(studies.evaluate, dataset, given.plan, given.metric), 1)
+        runner.submit(0, *strategies(1), deadline=FOREVER)
+        outcome = gather(runner, 1)[0]
+        runner.close()
+        assert outcome.status == "complete", outcome.reason
+
+
+def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_path):
+    module = tmp_path / "gone.py"
+    module.write_text("def evaluate(*a, **k): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    from gone import evaluate  # type: ignore[import-not-found]
+
+    runner = pooled(evaluate, n_jobs=1)
+    module.unlink()
+    for leftover in tmp_path.glob("__pycache__/*"):
+        leftover.unlink()
+    runner.submit(0, *strategies(1), deadline=FOREVER)
+    outcome = gather(runner, 1)[0]
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("the worker couldn't start: ModuleNotFoundError")
+
+
+def test_a_broken_pool_is_replaced(pooled):
+    runner = pooled(studies.evaluate, n_jobs=1)
+    runner.submit(0, *strategies(1), deadline=FOREVER)
+    gather(runner, 1)
+    (worker,) = runner._pool._pool_manager.worker_manager.workers
+    os.kill(worker, signal.SIGKILL)  # idle: pebble gives the whole pool up
+    time.sleep(0.5)
+    runner.submit(1, *strategies(1), deadline=FOREVER)
+    assert gather(runner, 1)[1].status == "complete"
+
+
+def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypatch):
+    monkeypatch.setattr(pool_module, "prepare_worker", leave)
+    runner = pooled(studies.evaluate, n_jobs=1)
+    runner.submit(0, *strategies(1), deadline=FOREVER)
+    outcome = gather(runner, 1)[0]
+    assert (outcome.status, outcome.reason) == ("failed", "the workers can't be kept alive")
+
+
+def test_no_orphans(tmp_path):
+    """A SIGKILL of the parent ends its workers, whatever they are at."""
+    process = subprocess.Popen(
+        [sys.executable, studies.__file__, str(tmp_path), "100", "30"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    tally = tmp_path / "tally.txt"
+    studies.wait_until(lambda: tally.exists() and len(tally.read_text().splitlines()) == 2)
+    workers = [int(line.split()[0]) for line in tally.read_text().splitlines()]
+    assert all(Path(f"/proc/{pid}").exists() for pid in workers)
+    process.kill()
+    process.wait()
+    studies.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+
+
+def test_in_this_process_where_nothing_must_be_killed():
+    before = torch.get_num_threads()
+    runner = runner_for(work(look), n_jobs=1, killable=False)
+    assert isinstance(runner, InProcess)
+    assert runner.collect(1.0) == []
+    runner.submit(7, *strategies(1), deadline=FOREVER)
+    assert (runner.running, runner.idle) == ((7,), 0)
+    ((number, outcome),) = runner.collect(0.0)
+    assert number == 7
+    assert outcome.reason.split()[1] == "1"
+    assert outcome.reason.split()[4] == str(os.getpid())
+    assert torch.get_num_threads() == before
+    runner.close()
+
+
+SCRIPT = """
+    from pathlib import Path
+    import sys
+
+    import studies
+
+    with Path(sys.argv[1]).open("a") as tally:
+        tally.write(__name__ + "\\n")
+
+    OFFSET = 1.0
+
+    def evaluate(strategy, dataset, plan, **given):
+        outcome = studies.evaluate(strategy, dataset, plan, **given)
+        assert outcome.score.value + OFFSET >= 1.0
+        return outcome
+
+    result = studies.study(n_jobs=2, n_trials=4, evaluate=evaluate)
+    print(*(record.status + record.reason for record in result.records))
+"""
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path):
+    """Workers neither run the user's script again nor miss what it defines."""
+    script = tmp_path / "story.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    tally = tmp_path / "tally.txt"
+    ran = subprocess.run(
+        [sys.executable, str(script), str(tally)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split() == ["complete"] * 4, ran.stderr
+    assert tally.read_text() == "__main__\n"
+
+
+def test_only_our_processes_leave_the_script_out():
+    seen = {}
+
+    def elsewhere():
+        seen["theirs"] = spawn.get_preparation_data("other")
+
+    with _script_kept_out():
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        seen["ours"] = spawn.get_preparation_data("worker")
+    after = spawn.get_preparation_data("worker")
+    mains = {"init_main_from_name", "init_main_from_path"}
+    assert not mains & seen["ours"].keys()
+    assert mains & seen["theirs"].keys()
+    assert mains & after.keys()
+    assert "sys_path" in seen["ours"]

@@ -1,0 +1,105 @@
+"""Law 4: after every lever with a formula, probabilities are those of the real distribution."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autoimb.assessment.metrics import get_metric
+from autoimb.data.encoding import plan_layout
+from autoimb.data.folds import plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.data.table import Dataset
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import Plan, evaluate
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.effort import Effort, Outline
+from autoimb.training.rounds import is_exact
+
+RATE = 0.01
+NETWORK = Choice(
+    "mlp",
+    (
+        ("width", 32),
+        ("depth", 1),
+        ("dropout", 0.0),
+        ("activation", "relu"),
+        ("embedding", "none"),
+        ("learning_rate", 3e-3),
+        ("weight_decay", 1e-3),
+        ("batch_factor", 1.0),
+        ("schedule", "constant"),
+    ),
+)
+PLAIN = {
+    "resampling": Choice("none"),
+    "class_weight": Choice("none"),
+    "loss": Choice("cross_entropy"),
+    "ensemble": Choice("single"),
+}
+LEVERS = {
+    "none": {},
+    "random_over": {"resampling": Choice("random_over", (("strength", 1.0),))},
+    "random_under": {"resampling": Choice("random_under", (("strength", 1.0),))},
+    "power": {"class_weight": Choice("power", (("tau", 1.0),))},
+    "balanced_bagging": {
+        "ensemble": Choice("balanced_bagging", (("members", 5), ("strength", 1.0)))
+    },
+    "logit_adjusted": {"loss": Choice("logit_adjusted", (("tau", 1.0),))},
+    "focal": {"loss": Choice("focal", (("gamma", 2.0),))},
+}
+
+
+def simulated(rows, seed):
+    """Rows whose true probabilities are known and average to 1 %."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, 4))
+    signal = 1.2 * x[:, 0] - 0.8 * x[:, 1]
+    low, high = -20.0, 5.0
+    for _ in range(60):  # the intercept that gives the rate
+        middle = (low + high) / 2
+        if (1 / (1 + np.exp(-(signal + middle)))).mean() > RATE:
+            high = middle
+        else:
+            low = middle
+    truth = 1 / (1 + np.exp(-(signal + low)))
+    # systematic draws, so that the labels have the rate and not just nearly so
+    order = np.argsort(truth, kind="stable")
+    steps = np.floor(np.cumsum(truth[order]) + random.uniform())
+    y = np.zeros(rows, dtype=np.int64)
+    y[order] = np.diff(steps, prepend=0.0).astype(np.int64).clip(0, 1)
+    return pd.DataFrame(x, columns=list("abcd")), y, truth
+
+
+def outcome_of(lever):
+    frame, y, truth = simulated(24_000, seed=0)
+    schema, _ = infer_schema(frame)
+    columns = parse(frame, schema)
+    data = Dataset(
+        columns=columns,
+        y=y,
+        weight=np.ones(len(y)),
+        n_classes=2,
+        positive=1,
+        layout=plan_layout(columns),
+    )
+    folds = plan_folds(y, random_state=0, cv=3)
+    effort = Effort(
+        operations=1e15, most_ticks=8, least_ticks=8, patience=8, outline=Outline.of(data)
+    )
+    plan = Plan(folds=folds, effort=effort, seed=0)
+    metric = get_metric("log_loss", n_classes=2, positive=1)
+    strategy = Strategy(**{**PLAIN, **LEVERS[lever], "network": NETWORK})
+    assert is_exact(strategy)  # no calibrator stands behind the figure
+    outcome = evaluate(strategy, data, plan, metric=metric, deadline=Deadline())
+    assert outcome.status == "complete", outcome.reason
+    return outcome, truth, y
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_the_mean_probability_is_the_true_rate(lever):
+    outcome, truth, y = outcome_of(lever)
+    assert y.mean() == pytest.approx(RATE, rel=0.02)
+    members = outcome.fitted.packs[0]
+    assert outcome.oof[:, 1].mean() == pytest.approx(RATE, rel=0.10), members.log_prior
+    # and they rank as the truth does
+    assert pd.Series(outcome.oof[:, 1]).corr(pd.Series(truth), method="spearman") > 0.8

@@ -1,0 +1,345 @@
+import datetime
+import decimal
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoimb.data.schema import Schema, infer_schema, parse
+from autoimb.errors import SchemaError, TableError
+
+N = 120
+
+
+def kind_of(values, name="column", **kwargs):
+    schema, _ = infer_schema(pd.DataFrame({name: values, "other": np.arange(len(values)) % 7.0}))
+    return schema.columns[0].kind
+
+
+def column_of(values, **kinds):
+    """Parse a frame of one column that is to be kept."""
+    frame = pd.DataFrame({"a": values})
+    schema, _ = infer_schema(frame, kinds=kinds or None)
+    return parse(frame, schema)
+
+
+# --- kinds ---
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2, 3], "numeric"),
+        ([1.5, None, 3.0], "numeric"),
+        (pd.array([1, None, 3], dtype="Int64"), "numeric"),
+        (pd.array([1.5, None, 3], dtype="Float64"), "numeric"),
+        (np.array([1, 2.5, None], dtype=object), "numeric"),
+        ([decimal.Decimal("1.5"), decimal.Decimal("2.5"), None], "numeric"),
+        (pd.to_timedelta([1, 2, 3], unit="s"), "numeric"),
+        (pd.arrays.SparseArray([0.0, 0.0, 1.0]), "numeric"),
+        ([True, False, True], "categorical"),
+        (pd.array([True, None, False], dtype="boolean"), "categorical"),
+        ([True, None, False], "categorical"),
+        (["a", "b", None], "categorical"),
+        (np.array(["a", "b", None], dtype=object), "categorical"),
+        (pd.array(["a", "b", None], dtype="string"), "categorical"),
+        (pd.Categorical([3, 1, 1]), "categorical"),
+        (np.array([1, "b", 2.5], dtype=object), "categorical"),
+        (["02139", "10001", "60601"], "categorical"),
+        (pd.to_datetime(["2013-01-01", None, "2013-05-01"]), "date"),
+        (pd.to_datetime(["2013-01-01", "2013-05-01"] * 2).tz_localize("Europe/Oslo"), "date"),
+        (pd.period_range("2013-01", periods=3, freq="M"), "date"),
+        ([datetime.date(2013, 1, 1), datetime.date(2014, 1, 1), None], "date"),
+        (["2013-01-01", None, "2013-02-01"], "date"),
+        (["2013-01-01 10:00", "2013-02-01T12:00:30.5Z", "2013-02-01"], "date"),
+        (["2013-01-01", "2013-13-41", "2013-01-01"], "categorical"),
+        (["2013-01-01", "never", "2013-01-01"], "categorical"),
+        (["2013", "2014", "2015"], "categorical"),
+        ([7, 7, 7], "constant"),
+        (["a", "a", "a"], "constant"),
+        ([None, None, None], "constant"),
+        ([np.nan, np.nan, np.nan], "constant"),
+        ([7, np.nan, 7], "numeric"),  # whether it is missing says something
+        (["a", None, "a"], "categorical"),
+    ],
+)
+def test_kinds(values, kind):
+    assert kind_of(values) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("customer_id", np.arange(N), "identifier"),
+        ("ID", np.arange(N), "identifier"),
+        ("PassengerId", np.arange(N), "identifier"),
+        ("index", np.arange(N), "identifier"),
+        ("Unnamed: 0", np.arange(N), "identifier"),
+        ("id_of_order", np.arange(N), "identifier"),
+        ("paid", np.arange(N), "numeric"),
+        ("age", np.arange(N), "numeric"),
+        ("customer_id", np.arange(99), "numeric"),
+        ("customer_id", np.arange(N) // 2, "numeric"),
+        ("customer_id", np.arange(N) + 0.5, "numeric"),
+        ("name", [f"name {i}" for i in range(N)], "identifier"),
+        ("name", [f"name {i}" for i in range(N - 1)] + ["name 0"], "identifier"),
+        ("name", [f"name {i // 2}" for i in range(N)], "categorical"),
+        ("name", [f"name {i}" for i in range(49)], "categorical"),
+        ("name", pd.Categorical([f"name {i}" for i in range(N)]), "categorical"),
+        ("when", pd.date_range("2020-01-01", periods=N).astype(str), "date"),
+    ],
+)
+def test_identifiers(name, values, kind):
+    assert kind_of(values, name) == kind
+
+
+def test_dropped_columns_and_text_numbers_are_noticed():
+    frame = pd.DataFrame(
+        {
+            "id": np.arange(N),
+            "same": 1,
+            "empty": None,
+            "price": [f"{i}.5" for i in range(N - 1)] + ["?"],
+            "x": np.arange(N) % 5,
+        }
+    )
+    schema, notices = infer_schema(frame)
+    assert [column.name for column in schema.kept] == ["x"]
+    assert notices == (
+        "Dropped 2 constant column(s), one value in every row: 'same', 'empty'; "
+        "kinds={'same': ...} keeps one.",
+        "Dropped 2 identifier column(s), different in (nearly) every row: 'id', 'price'; "
+        "kinds={'id': ...} keeps one.",
+        "Text with many levels that looks like numbers: 'price'; "
+        "kinds={'price': 'numeric'} takes one as numbers.",
+    )
+
+
+def test_the_user_overrules():
+    frame = pd.DataFrame(
+        {"zip": [1, 2, 1], "day": [20130101, 20130102, 20130102], "n": ["1", "2.5", None]}
+    )
+    kinds = {"zip": "categorical", "day": "date", "n": "numeric"}
+    schema, notices = infer_schema(frame, kinds=kinds)
+    assert not notices
+    columns = parse(frame, schema)
+    assert columns.vocabularies == (("1", "2"),)
+    assert columns.number_names == ("day.days", "day.day", "day.weekday", "n")
+    np.testing.assert_array_equal(columns.numbers[:, 0], [15706, 15707, 15707])
+    np.testing.assert_array_equal(columns.numbers[:, 3], [1, 2.5, np.nan])
+    schema, notices = infer_schema(frame, kinds={"zip": "identifier"})
+    assert [column.name for column in schema.kept] == ["day", "n"]
+
+
+def test_the_target_is_left_out():
+    schema, _ = infer_schema(pd.DataFrame({"a": [1, 2], "y": [0, 1]}), target="y")
+    assert (schema.names, schema.target) == (("a",), "y")
+    assert schema.with_target(None).target is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ({"zipp": "numeric"}, "Unknown column in kinds 'zipp'. Did you mean 'zip'?"),
+        ({"zip": "nominal"}, "Unknown kind of column 'zip' 'nominal'.*Choices: numeric, categ"),
+    ],
+)
+def test_bad_kinds(kinds, message):
+    with pytest.raises(SchemaError, match=message):
+        infer_schema(pd.DataFrame({"zip": [1, 2]}), kinds=kinds)
+
+
+def test_something_must_be_left():
+    with pytest.raises(SchemaError, match=r"No column is left to learn from: 'a' \(constant\)"):
+        infer_schema(pd.DataFrame({"a": [1, 1]}))
+
+
+def test_cells_that_are_no_value():
+    frame = pd.DataFrame({"a": np.array([1, {"foo": "bar"}], dtype=object)})
+    with pytest.raises(SchemaError, match="'a' holds a dict in row 1") as caught:
+        infer_schema(frame)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_json_round_trip():
+    frame = pd.DataFrame({"a": [1, 2], "when": pd.to_datetime(["2020-01-01", "2021-01-01"])})
+    schema, _ = infer_schema(frame, target="y")
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, None, 3.0],
+        pd.array([1, None, 3], dtype="Int64"),
+        pd.array([1, None, 3], dtype="Float64"),
+        pd.array([1, None, 3], dtype="int64[pyarrow]"),
+        np.array([1, None, 3.0], dtype=object),
+        [decimal.Decimal(1), None, decimal.Decimal(3)],
+        pd.to_timedelta([1, None, 3], unit="s"),
+    ],
+)
+def test_numbers_of_every_type(values):
+    columns = column_of(values)
+    assert columns.numbers.dtype == np.float64
+    np.testing.assert_array_equal(columns.numbers, [[1], [np.nan], [3]])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["b", None, "a", "b"],
+        np.array(["b", None, "a", "b"], dtype=object),
+        pd.array(["b", None, "a", "b"], dtype="string"),
+        pd.array(["b", None, "a", "b"], dtype="string[pyarrow]"),
+        pd.array(["b", None, "a", "b"], dtype=pd.ArrowDtype(__import__("pyarrow").string())),
+        pd.Categorical(["b", None, "a", "b"], categories=["c", "b", "a"]),
+    ],
+)
+def test_levels_of_every_type(values):
+    columns = column_of(values)
+    assert columns.vocabularies == (("a", "b"),)
+    assert columns.codes.dtype == np.int32
+    np.testing.assert_array_equal(columns.codes, [[1], [-1], [0], [1]])
+
+
+@pytest.mark.parametrize("dtype", [bool, "boolean", object])
+def test_booleans_have_the_same_levels(dtype):
+    columns = column_of(pd.Series([True, False, True], dtype=dtype))
+    assert columns.vocabularies == (("False", "True"),)
+    np.testing.assert_array_equal(columns.codes, [[1], [0], [1]])
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0], ["1", "2"], pd.Categorical([1, 2])])
+def test_whole_numbers_have_the_same_text(values):
+    assert column_of(values, a="categorical").vocabularies == (("1", "2"),)
+
+
+def test_equal_texts_are_one_level():
+    columns = column_of(np.array([1, "1", "b"], dtype=object))
+    assert columns.vocabularies == (("1", "b"),)
+    np.testing.assert_array_equal(columns.codes, [[0], [0], [1]])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.to_datetime(["2013-01-01 06:00", None, "2014-03-04 18:00"]),
+        pd.to_datetime(["2013-01-01 06:00", None, "2014-03-04 18:00"]).tz_localize("Asia/Tokyo"),
+        ["2013-01-01 06:00", None, "2014-03-04T18:00:00Z"],
+        [datetime.datetime(2013, 1, 1, 6), None, datetime.datetime(2014, 3, 4, 18)],
+    ],
+)
+def test_dates_become_parts(values):
+    columns = column_of(values)
+    parts = ("days", "year", "month", "day", "hour")  # both are Tuesdays
+    assert columns.number_names == tuple(f"a.{part}" for part in parts)
+    np.testing.assert_array_equal(
+        columns.numbers,
+        [[15706.25, 2013, 1, 1, 6], [np.nan] * 5, [16133.75, 2014, 3, 4, 18]],
+    )
+
+
+def test_parts_stay_those_of_inference():
+    frame = pd.DataFrame({"a": ["2013-01-01", "2013-01-02"]})
+    schema, _ = infer_schema(frame)
+    columns = parse(pd.DataFrame({"a": ["2020-02-03 10:00"]}), schema)
+    assert columns.number_names == ("a.days", "a.day", "a.weekday")
+    np.testing.assert_array_equal(columns.numbers[0, 1:], [3, 0])
+
+
+@pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 parses text to nanoseconds only")
+def test_far_dates():
+    columns = column_of(["2013-01-01", "9999-12-31"])
+    assert columns.numbers[1, 0] == 2932896
+
+
+FRAME = pd.DataFrame(
+    {"n": [1.0, 2.0, np.nan], "c": ["x", "y", "x"], "k": [5, 5, 5], "when": ["2013-01-01"] * 3}
+)
+FRAME.loc[1, "when"] = "2014-01-01"
+SCHEMA, _ = infer_schema(FRAME)
+
+
+def test_columns_may_move_come_and_be_dropped_ones():
+    parsed = parse(FRAME, SCHEMA)
+    other = parse(FRAME[["when", "c", "n"]].assign(new="?"), SCHEMA)
+    np.testing.assert_array_equal(parsed.numbers, other.numbers)
+    np.testing.assert_array_equal(parsed.codes, other.codes)
+    assert parsed.number_names == ("n", "when.days", "when.year", "when.weekday")
+    assert parsed.category_names == ("c",)
+
+
+def test_take():
+    parsed = parse(FRAME, SCHEMA).take(np.array([2, 0]))
+    assert parsed.n_rows == 2
+    np.testing.assert_array_equal(parsed.numbers[:, 0], [np.nan, 1.0])
+    np.testing.assert_array_equal(parsed.codes[:, 0], [0, 0])
+    assert parsed.vocabularies == (("x", "y"),)
+
+
+def test_no_rows_are_no_error_here():
+    assert parse(FRAME.iloc[:0], SCHEMA).n_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": ["1", "two", "3"]}, "Column 'n' must hold numbers; row 1 holds 'two'"),
+        ({"n": pd.Categorical(["1", "2", "x"])}, "Column 'n' must hold numbers; row 2 holds 'x'"),
+        ({"n": pd.to_datetime(["2013-01-01"] * 3)}, "'n' must hold numbers; it holds dates"),
+        ({"n": [1.0, 2.0, -np.inf]}, "Input X contains infinity .*: column 'n', row 2"),
+        ({"n": ["1", "inf", "2"]}, "Input X contains infinity .*: column 'n', row 1"),
+        ({"when": ["2013-01-01", None, "soon"]}, "Column 'when' must hold dates; row 2 holds 'so"),
+    ],
+)
+def test_bad_values_are_named(changes, message):
+    with pytest.raises(SchemaError, match=message):
+        parse(FRAME.assign(**changes), SCHEMA)
+
+
+def test_text_of_numbers_is_numbers():
+    parsed = parse(FRAME.assign(n=["1.5", None, "2"]), SCHEMA)
+    np.testing.assert_array_equal(parsed.numbers[:, 0], [1.5, np.nan, 2])
+
+
+def test_missing_columns_are_named():
+    with pytest.raises(SchemaError, match="lacks 2 of the 3 columns that were learned from: 'c', "):
+        parse(FRAME[["n"]], SCHEMA)
+
+
+def test_arrays_go_by_position():
+    array = np.array([[1.0, 2.0], [3.0, 5.0]])
+    schema, _ = infer_schema(pd.DataFrame(array, columns=["x0", "x1"]))
+    assert schema.positional
+    for same in (
+        array,
+        array.tolist(),
+        pd.DataFrame(array),
+        pd.DataFrame(array, columns=["u", "v"]),
+    ):
+        np.testing.assert_array_equal(parse(same, schema).numbers, array)
+    with pytest.raises(SchemaError, match="X has 3 features, but AutoImbClassifier is expecting 2"):
+        parse(np.zeros((1, 3)), schema)
+    with pytest.raises(TableError, match="Expected 2D array, got 1D array instead"):
+        parse(np.zeros(2), schema)
+    named, _ = infer_schema(pd.DataFrame(array, columns=["u", "v"]))
+    np.testing.assert_array_equal(parse(array, named).numbers, array)
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=30))
+def test_levels_give_the_text_back(texts):
+    frame = pd.DataFrame({"a": pd.Series(texts, dtype=object), "b": np.arange(len(texts))})
+    schema, _ = infer_schema(frame, kinds={"a": "categorical", "b": "numeric"})
+    columns = parse(frame, schema)
+    (vocabulary,) = columns.vocabularies
+    assert list(vocabulary) == sorted({text for text in texts if text is not None})
+    found = [vocabulary[code] if code >= 0 else None for code in columns.codes[:, 0]]
+    assert found == texts

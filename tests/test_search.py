@@ -1,0 +1,261 @@
+"""The search as a function: the request, the choice, the result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial
+
+from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.uncertainty import Score
+from autoimb.errors import RunError
+from autoimb.search.budget import Deadline
+from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
+from autoimb.search.evaluate import Outcome, evaluate, make_plan
+from autoimb.search.prepare import Prepared, Table, label_codes, prepare
+from autoimb.search.record import TrialRecord
+from autoimb.search.refit import refit
+from autoimb.search.request import Request, class_costs, restricted_rooms
+from autoimb.search.search import SearchResult, fit_encoders, search, with_networks
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_networks
+from autoimb.space.strategy import Strategy
+
+QUICK = Request(n_trials=2, time_budget=None, cv=2, rooms=(("network", ("mlp",)),))
+
+
+def table(n_rows: int = 150) -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=n_rows), "b": rng.choice(["x", "y"], n_rows), "c": 1.0}
+    )
+    return frame, pd.Series((frame["a"] + rng.normal(size=n_rows) > 1.3).astype(int))
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(Table(*table()), QUICK)
+
+
+@pytest.fixture(scope="module")
+def result() -> SearchResult:
+    return search(*table(), QUICK)
+
+
+# --- the request ----------------------------------------------------------------------------------
+
+LABELS = st.none() | st.text(max_size=5) | st.integers() | st.booleans()
+
+
+@given(
+    target=st.none() | st.text(max_size=5),
+    n_trials=st.integers(1, 1000),
+    pos_label=LABELS,
+    costs=st.none() | st.just("balanced") | st.tuples(st.floats(0, 9), st.floats(0, 9)),
+    cv=st.none() | st.integers(2, 9),
+)
+def test_a_request_survives_json(**given: Any) -> None:
+    request = Request(**given)
+    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+def test_a_callable_metric_and_a_splitter_become_names() -> None:
+    def lift(y: Any, proba: Any) -> float:
+        return 0.0
+
+    written = Request(metric=lift, cv=iter([]), pos_label=np.int64(3)).to_json()
+    assert written["metric"] == "lift"
+    assert isinstance(written["cv"], str)
+    assert written["pos_label"] == 3
+
+
+def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) -> None:
+    own = QUICK.fingerprint(prepared.dataset)
+    limits = {"time_budget": 60.0, "n_trials": 9, "n_jobs": 2, "verbose": 1, "data": "b.csv"}
+    assert replace(QUICK, **limits).fingerprint(prepared.dataset) == own
+    for change in ({"metric": "f1"}, {"random_state": 1}, {"costs": (1.0, 2.0)}, {"cv": 3}):
+        assert replace(QUICK, **change).fingerprint(prepared.dataset) != own
+    frame, y = table()
+    frame.loc[0, "a"] += 1.0
+    assert QUICK.fingerprint(prepare(Table(frame, y), QUICK).dataset) != own
+    assert QUICK.fingerprint(prepare(Table(*table()), QUICK).dataset) == own
+
+
+def test_class_weight_is_a_name_or_a_wish() -> None:
+    assert class_costs(None, ["a", "b"]) is None
+    assert class_costs("power", ["a", "b"]) is None
+    assert class_costs(["none", "power"], ["a", "b"]) is None
+    assert class_costs("balanced", ["a", "b"]) == "balanced"
+    assert class_costs({"b": 3}, ["a", "b"]) == (1.0, 3.0)
+    assert class_costs({"1": 3}, [0, 1]) == (1.0, 3.0)
+    assert class_costs(np.array([[0, 2], [1, 0]]), [0, 1]) == ((0.0, 2.0), (1.0, 0.0))
+    rooms = restricted_rooms({"network": "mlp", "loss": None, "resampling": ["none"]})
+    assert rooms == (("network", ("mlp",)), ("resampling", ("none",)))
+
+
+# --- preparing ------------------------------------------------------------------------------------
+
+
+def test_balanced_costs_weigh_classes_alike() -> None:
+    frame, y = table()
+    made = prepare(Table(frame, y), replace(QUICK, costs="balanced"))
+    assert made.costs is not None
+    mass = np.array(made.costs) * np.bincount(y)
+    assert mass[0] == pytest.approx(mass[1])
+
+
+def test_eval_rows_never_train() -> None:
+    frame, y = table(200)
+    train = Table(frame[:140], y[:140], eval_set=(frame[140:][["c", "b", "a"]], y[140:]))
+    made = prepare(train, replace(QUICK, cv=None))
+    (fold,) = made.folds.folds
+    assert list(fold.train) == list(range(140))
+    assert set(fold.choose) | set(fold.score) == set(range(140, 200))
+    np.testing.assert_array_equal(made.dataset.columns.numbers[:, 0], frame["a"])
+
+
+def test_weights_have_mean_one() -> None:
+    frame, y = table()
+    weight = np.where(np.arange(len(y)) < 10, 0.0, 4.0)
+    made = prepare(Table(frame, y, weight), QUICK)
+    np.testing.assert_array_equal(made.dataset.weight, np.ones(len(y) - 10))
+
+
+@pytest.mark.parametrize("classes", [np.array([0, 1]), np.array(["0", "1"]), np.array([0.0, 1.0])])
+def test_labels_are_known_by_value_or_text(classes: np.ndarray) -> None:
+    for labels in (["1", "0", "1"], [1, 0, 1], [1.0, 0.0, 1.0]):
+        assert label_codes(np.array(labels), classes).tolist() == [1, 0, 1]
+
+
+# --- the choice -----------------------------------------------------------------------------------
+
+
+def strategy(*, costs: bool = False, **params: Any) -> Strategy:
+    space = Space.restricted(costs=costs)
+    levers = {"class_weight": "costs"} if costs else {}
+    return draw(FixedTrial(first_networks(space)[0] | levers | params), space)
+
+
+FOCAL = {"loss": "focal", "loss.focal.gamma": 1.0}
+
+
+def trial(
+    number: int, made: Strategy, proba: np.ndarray, **fields: Any
+) -> tuple[TrialRecord, Outcome]:
+    value = float(proba[:5].mean())
+    result = Score(value, 0.01, (value,), False, value)
+    given: dict[str, Any] = {"status": "complete", "score": result, "fitted": "networks"}
+    outcome = Outcome(oof=np.column_stack([1 - proba, proba]), **given | fields)
+    return TrialRecord.of(number, outcome, stage="search", strategy=made), outcome
+
+
+def chosen(prepared: Prepared, *trials: tuple[TrialRecord, Outcome]) -> Winner:
+    records = [record for record, _ in trials]
+    outcomes = {record.number: outcome for record, outcome in trials}
+    plan = make_plan(prepared.dataset, prepared.folds, random_state=0, time_budget=None)
+    usable = usable_outcomes(records, outcomes)
+    return choose(prepared, plan, records, usable, deadline=Deadline())
+
+
+def test_none_is_the_answer_where_no_lever_beats_it_by_more_than_its_error(
+    prepared: Prepared,
+) -> None:
+    y = prepared.dataset.y
+    noise = np.random.default_rng(0).normal(size=len(y))
+    guess = 1 / (1 + np.exp(-(y + noise)))
+    nearly = 1 / (1 + np.exp(-(y + noise + 0.01 * np.sin(np.arange(len(y))))))
+    sure = 1 / (1 + np.exp(-(6 * y + noise - 3)))
+    plain, equal = trial(0, strategy(), guess), trial(1, strategy(**FOCAL), nearly)
+    winner = chosen(prepared, plain, equal)
+    assert winner.single == 0
+    assert not winner.verdict.lever_helps
+    better = chosen(prepared, plain, trial(1, strategy(**FOCAL), sure))
+    assert better.single == 1
+    assert better.verdict.lever_helps
+    assert better.blend.numbers == (1,)
+    assert chosen(prepared, equal).single == 1
+
+
+def test_costs_of_the_user_are_no_lever(prepared: Prepared) -> None:
+    proba = np.full(len(prepared.dataset.y), 0.5)
+    assert is_plain(trial(0, strategy(costs=True), proba)[0])
+    assert is_plain(trial(0, strategy(), proba)[0])
+    assert not is_plain(trial(0, strategy(costs=True, **FOCAL), proba)[0])
+
+
+def test_without_a_complete_trial_the_reasons_are_told(prepared: Prepared) -> None:
+    proba = np.full(len(prepared.dataset.y), 0.5)
+    cut = trial(0, strategy(), proba, status="timeout", reason="the deadline passed")
+    assert usable_outcomes([cut[0]], {0: cut[1]})[0].fitted is not None
+    failed = Outcome("failed", "ValueError: no")
+    records = [TrialRecord.of(n, failed, stage="search", strategy=strategy()) for n in range(3)]
+    with pytest.raises(RunError, match=r"3 × failed: ValueError: no"):
+        usable_outcomes(records, {})
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def test_the_result_holds_together(result: SearchResult) -> None:
+    frame, y = table()
+    assert [record.status for record in result.records] == ["complete"] * 2
+    assert result.facts.verdict
+    assert {row["name"] for row in result.facts.scores} >= {"winner", "logistic regression"}
+    assert result.best_score.value > y.mean()
+    assert list(result.pipeline.classes_) == [0, 1]
+    assert result.pipeline.info["score"] == result.best_score.value
+    assert [column.kind for column in result.pipeline.schema.columns][2] == "constant"
+    np.testing.assert_array_equal(result.pipeline.oof[0], y)
+    assert np.isfinite(result.pipeline.predict_proba(frame)).all()
+    assert not result.interrupted
+
+
+def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
+    result: SearchResult, prepared: Prepared
+) -> None:
+    """The pipeline's members of a fold give the rows of that fold what the search scored."""
+    (fitted, *_), (_, proba) = result.pipeline.strategies, result.pipeline.oof
+    if len(result.pipeline.strategies) > 1:
+        pytest.skip("a blend's out-of-fold rows are mixed by cross-fitted weights")
+    encoders = fit_encoders(prepared)
+    for number, fold in enumerate(prepared.folds.folds):
+        packs = [
+            replace(
+                pack,
+                fold=pack.fold[pack.fold == number],
+                weight=pack.weight[pack.fold == number],
+                log_prior=pack.log_prior[pack.fold == number],
+                state={n: v[pack.fold == number] for n, v in pack.state.items()},
+            )
+            for pack in fitted.packs
+        ]
+        own = replace(fitted, packs=tuple(packs), calibrator=Calibrator.identity(2))
+        columns = prepared.dataset.columns.take(fold.score)
+        order = np.argsort(own.predict_proba(columns, encoders)[:, 1])
+        assert np.all(np.diff(proba[fold.score, 1][order]) > -1e-6)
+
+
+def test_none_is_trained_again_where_its_networks_were_not_kept(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(prepared.dataset, prepared.folds, random_state=0, time_budget=None)
+    given = {"metric": prepared.metric, "deadline": Deadline()}
+    kept = evaluate(strategy(), prepared.dataset, plan, **given)
+    again = with_networks(replace(kept, fitted=None), strategy(), prepared, plan)
+    assert kept.fitted is not None
+    for name, values in kept.fitted.packs[0].state.items():
+        np.testing.assert_array_equal(again.packs[0].state[name], values)
+
+
+def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:
+    frame, y = table()
+    again = refit(result.pipeline, QUICK, frame, y)
+    np.testing.assert_array_equal(again.predict_proba(frame), result.pipeline.predict_proba(frame))
+    assert again.weights == result.pipeline.weights

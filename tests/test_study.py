@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+
+import optuna
+import pytest
+import studies
+from studies import FINGERPRINT, complete, study
+
+from autoimb.assessment.uncertainty import Score
+from autoimb.errors import RunError
+from autoimb.search import study as study_module
+from autoimb.search.budget import Deadline
+from autoimb.search.record import unscored
+from autoimb.search.run_folder import RunFolder
+from autoimb.space.draw import Space
+from autoimb.space.portfolio import first_levers, first_networks
+
+NARROW = Space.restricted(
+    {
+        "resampling": ["none"],
+        "class_weight": ["none"],
+        "loss": ["cross_entropy"],
+        "ensemble": ["single"],
+        "network": ["mlp"],
+    }
+)
+
+
+def opened(path, *, resume=True):
+    return RunFolder.open(path, fingerprint=FINGERPRINT, resume=resume)
+
+
+def optuna_trials(path):
+    """What the journal in a folder says."""
+    folder = RunFolder.view(path)
+    loaded = optuna.load_study(study_name=folder.study_name, storage=folder.storage())
+    return loaded.get_trials(deepcopy=False)
+
+
+def board(result):
+    return [(r.number, r.stage, r.status, r.strategy, r.score) for r in result.records]
+
+
+# --- evaluations -------------------------------------------------------------------------------
+
+
+def fail_often(strategy, dataset, plan, **given):
+    if studies.chance(strategy) < 0.5:
+        raise ZeroDivisionError("by chance")
+    return complete(strategy, dataset)
+
+
+def fail_always(*_, **__):
+    raise MemoryError
+
+
+def refuse(*_, **__):
+    return unscored("infeasible", "too few rows in a fold")
+
+
+def score_nothing(strategy, dataset, plan, **given):
+    score = Score(math.nan, math.nan, (), True, math.nan)
+    return replace(complete(strategy, dataset), score=score)
+
+
+def stop_short(strategy, dataset, plan, **given):
+    """Complete above a half, else ended by the deadline with a usable score."""
+    outcome = complete(strategy, dataset)
+    short = studies.chance(strategy) < 0.5
+    return replace(outcome, status="timeout", reason="late") if short else outcome
+
+
+def never_complete(strategy, dataset, plan, **given):
+    return replace(complete(strategy, dataset), status="timeout", reason="late")
+
+
+# --- order -------------------------------------------------------------------------------------
+
+
+def test_networks_come_first_then_levers_on_the_best_then_the_search():
+    result = study(n_trials=25)
+    space = Space.restricted()
+    networks, rest = result.records[:4], result.records[4:]
+    assert [r.stage for r in networks] == ["network"] * len(first_networks(space))
+    assert all(not r.strategy.levers for r in networks)
+    best = max(networks, key=lambda r: r.score.utility)
+    levers = [r for r in rest if r.stage == "lever"]
+    assert len(levers) == len(first_levers(space, best.strategy))
+    assert all(r.strategy.network == best.strategy.network for r in levers)
+    assert all(len(r.strategy.levers) == 1 for r in levers)
+    assert {r.stage for r in rest[len(levers) :]} == {"search"}
+
+
+def test_the_same_seed_gives_the_same_leaderboard():
+    first, second, other = (study(n_trials=24, random_state=seed) for seed in (1, 1, 2))
+    assert board(first) == board(second)
+    assert board(first) != board(other)
+    assert list(first.outcomes) == list(second.outcomes)
+
+
+def test_a_resumed_study_goes_on_like_one_that_was_never_stopped(tmp_path):
+    whole = study(n_trials=24)
+    with opened(tmp_path) as folder:
+        study(folder, n_trials=21)
+    with opened(tmp_path) as folder:
+        resumed = study(folder, n_trials=24)
+    assert board(resumed) == board(whole)
+
+
+def test_n_trials_counts_those_that_ran():
+    result = study(n_trials=12, evaluate=fail_often)
+    assert len([r for r in result.records if r.status in ("complete", "failed")]) == 12
+
+
+# --- outcomes ----------------------------------------------------------------------------------
+
+
+def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
+    with opened(tmp_path) as folder:
+        result = study(folder, n_trials=24)
+        on_disk = folder.load_trials()
+    utilities = [outcome.score.utility for outcome in result.outcomes.values()]
+    assert utilities == sorted(utilities, reverse=True)
+    assert len(utilities) == 24
+    assert all(outcome.oof is not None for outcome in result.outcomes.values())
+    kept = {n for n, outcome in result.outcomes.items() if outcome.fitted is not None}
+    plain = max((r for r in result.records if not r.strategy.levers), key=lambda r: r.score.utility)
+    assert kept == {*list(result.outcomes)[:12], plain.number}
+    assert {n for n, trial in on_disk.items() if trial.outcome.fitted is not None} == kept
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_failures_are_recorded_and_never_fatal(tmp_path, n_jobs):
+    with opened(tmp_path) as folder:
+        result = study(folder, n_trials=16, evaluate=fail_often, n_jobs=n_jobs)
+    failed = [r for r in result.records if r.status == "failed"]
+    assert failed
+    assert {r.reason for r in failed} == {"ZeroDivisionError: by chance"}
+    assert set(result.outcomes) == {r.number for r in result.records} - {r.number for r in failed}
+    states = {t.number: t.state.name for t in optuna_trials(tmp_path)}
+    assert {states[r.number] for r in failed} == {"PRUNED"}
+
+
+def test_a_search_without_hope_ends():
+    result = study(n_trials=500, evaluate=fail_always)
+    assert len(result.records) == study_module.HOPELESS
+    assert {(r.status, r.reason) for r in result.records} == {("failed", "MemoryError")}
+    assert result.outcomes == {}
+    refused = study(n_trials=500, evaluate=refuse)
+    assert len(refused.records) == study_module.HOPELESS
+
+
+def test_a_score_that_is_none_fails_the_trial():
+    result = study(n_trials=3, evaluate=score_nothing)
+    assert {(r.status, r.reason) for r in result.records} == {("failed", "its score is nan")}
+
+
+def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
+    def no_smote(strategy, profile):
+        return "too few rows" if "smote" in strategy.resampling.name else None
+
+    monkeypatch.setattr(study_module, "infeasible", no_smote)
+    tally = tmp_path / "tally.txt"
+    work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
+    result = study(n_trials=20, evaluate=work)
+    refused = [r for r in result.records if r.status == "infeasible"]
+    assert refused
+    assert {r.reason for r in refused} == {"too few rows"}
+    assert len(result.records) == 20 + len(refused)
+    assert len(tally.read_text().splitlines()) == 20
+
+
+def test_a_strategy_is_evaluated_once(tmp_path, monkeypatch):
+    same = first_networks(NARROW)[0]
+    monkeypatch.setattr(study_module, "first_networks", lambda space: [same] * 5)
+    tally = tmp_path / "tally.txt"
+    work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
+    with opened(tmp_path / "run") as folder:
+        result = study(folder, space=NARROW, n_trials=4, evaluate=work)
+    assert len(result.records) == len(tally.read_text().splitlines()) == 4
+    assert len({r.strategy for r in result.records}) == 4
+    repeated = [t for t in optuna_trials(tmp_path / "run") if t.user_attrs["status"] == "repeated"]
+    assert [t.number for t in repeated] == [1, 2, 3, 4]
+    assert {t.value for t in repeated} == {result.records[0].score.utility}
+
+
+def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
+    only = study(space=NARROW, n_trials=1).records[0].strategy
+    monkeypatch.setattr(study_module, "draw", lambda trial, space: only)
+    assert len(study(space=NARROW, n_trials=9).records) == 1
+
+
+def test_partial_results_count_only_where_nothing_is_complete():
+    mixed = study(n_trials=12, evaluate=stop_short)
+    assert {o.status for o in mixed.outcomes.values()} == {"complete"}
+    assert len(mixed.outcomes) < 12
+    partial_only = study(n_trials=5, evaluate=never_complete)
+    assert len(partial_only.outcomes) == 5
+    assert all(o.fitted is not None for o in partial_only.outcomes.values())
+
+
+# --- time --------------------------------------------------------------------------------------
+
+
+def test_the_deadline_ends_the_search_in_time():
+    started = time.monotonic()
+    result = study(n_trials=None, n_jobs=2, evaluate=studies.slowly, deadline=Deadline.after(8.0))
+    assert 4.0 < time.monotonic() - started < 12.0
+    assert len(result.outcomes) > 3
+
+
+def test_nothing_starts_without_time():
+    assert study(deadline=Deadline.after(0.0)).records == ()
+
+
+def test_a_trial_has_its_own_limit():
+    forever = partial(studies.evaluate_slowly, seconds=600)
+    result = study(n_trials=1, evaluate=forever, deadline=Deadline.after(60.0), trial_limit=0.2)
+    assert [r.status for r in result.records] == ["timeout"]
+    assert result.outcomes == {}
+
+
+def test_no_trial_starts_that_would_not_end(monkeypatch):
+    slow = partial(studies.evaluate_slowly, seconds=0.0)
+
+    def long(strategy, dataset, plan, **given):
+        return replace(slow(strategy, dataset, plan, **given), seconds=1000.0)
+
+    result = study(n_trials=9, evaluate=long, deadline=Deadline.after(300.0))
+    assert len(result.records) == 1
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------
+
+
+def after(n, deed):
+    """An evaluation whose n-th call does something first."""
+    calls = []
+
+    def evaluate(strategy, dataset, plan, **given):
+        calls.append(strategy)
+        if len(calls) == n:
+            deed()
+        return complete(strategy, dataset)
+
+    return evaluate
+
+
+def test_ctrl_c_keeps_what_had_finished(tmp_path):
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.0)  # interrupted
+
+    with opened(tmp_path) as folder:
+        result = study(folder, evaluate=after(6, press))
+    assert result.interrupted
+    assert [r.status for r in result.records] == ["complete"] * 5 + ["killed"]
+    assert len(result.outcomes) == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with opened(tmp_path) as folder:
+        resumed = study(folder, n_trials=8)
+    assert not resumed.interrupted
+    assert [r.status for r in resumed.records] == ["complete"] * 5 + ["killed"] + ["complete"] * 3
+    assert resumed.records[6].strategy == result.records[5].strategy
+
+
+def test_ctrl_c_kills_what_runs_in_workers():
+    presser = threading.Timer(7.0, os.kill, (os.getpid(), signal.SIGINT))
+    presser.start()
+    started = time.monotonic()
+    forever = partial(studies.evaluate_slowly, seconds=600)
+    result = study(n_jobs=2, n_trials=4, evaluate=forever)
+    presser.join()
+    assert result.interrupted
+    assert time.monotonic() - started < 15.0
+    assert {r.status for r in result.records} <= {"killed"}
+
+
+def test_ctrl_c_waits_while_a_trial_is_written_down():
+    """It comes while an event is told, which is after the trial was saved."""
+    pressed = []
+
+    def press(event):
+        if event.finished is not None and event.finished.number == 3 and not pressed:
+            pressed.append(event)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = study(n_trials=8, on_event=press)
+    assert result.interrupted
+    assert sum(r.status == "complete" for r in result.records) == 4
+
+
+# --- storages and folders ----------------------------------------------------------------------
+
+
+def test_the_study_can_live_in_an_optuna_storage(tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    with opened(tmp_path / "run") as folder:
+        study(folder, n_trials=5, storage=url)
+        name = folder.study_name
+        assert not folder.journal.exists()
+        with pytest.raises(RunError, match="needs the storage that it began with"):
+            study(folder, n_trials=6)
+        assert "sqlite" not in json.dumps(folder.read_run())  # a URL may hold a password
+    with opened(tmp_path / "run") as folder:
+        assert len(study(folder, n_trials=7, storage=url).records) == 7
+    assert len(optuna.load_study(study_name=name, storage=url).trials) == 7
+    assert len(study(n_trials=2, storage=url).records) == 2
+    assert len(optuna.get_all_study_names(url)) == 2
+
+
+def test_a_journal_is_not_left_for_another_storage(tmp_path):
+    with opened(tmp_path / "run") as folder:
+        study(folder, n_trials=1)
+        with pytest.raises(RunError, match="keeps its own journal"):
+            study(folder, n_trials=2, storage=f"sqlite:///{tmp_path}/studies.db")
+
+
+def test_a_storage_that_cannot_be_reached():
+    with pytest.raises(RunError, match="'postgresql' storage can't be opened") as caught:
+        study(storage="postgresql://me:secret@nowhere.invalid/db")
+    assert "secret" not in str(caught.value)
+
+
+def cut(path, n):
+    """Drop the last n entries of a journal."""
+    journal = path / "journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-n]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 30, 90])
+def test_a_journal_behind_its_files_is_brought_up(tmp_path, n):
+    """Trials with a file are told, or added, and never evaluated again."""
+    with opened(tmp_path) as folder:
+        before = study(folder, n_trials=10)
+    cut(tmp_path, n)
+    tally = tmp_path / "tally.txt"
+    work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
+    with opened(tmp_path) as folder:
+        resumed = study(folder, n_trials=12, evaluate=work)
+    assert resumed.records[:10] == before.records
+    assert len(resumed.records) == 12
+    assert len(tally.read_text().splitlines()) == 2
+    trials = optuna_trials(tmp_path)
+    assert {t.state.name for t in trials} == {"COMPLETE"}
+    assert [t.value for t in trials[:10]] == [r.score.utility for r in before.records]
+
+
+def test_a_lost_journal_is_made_again(tmp_path):
+    with opened(tmp_path) as folder:
+        before = study(folder, n_trials=10, evaluate=fail_often)
+    (tmp_path / "journal.log").unlink()
+    (tmp_path / "trials" / "0004.safetensors").unlink()
+    with opened(tmp_path) as folder:
+        resumed = study(folder, n_trials=10, evaluate=fail_often)
+    kept = [r for r in before.records if r.number != 4]
+    assert [r for r in resumed.records if r.number < 10] == kept
+    trials = optuna_trials(tmp_path)
+    assert trials[4].state.name == "FAIL"
+    assert trials[5].params
+    assert [t.number for t in trials] == list(range(len(trials)))
+
+
+def test_a_trial_that_was_cut_off_is_asked_for_once_more_and_only_once(tmp_path):
+    """It may be what killed the program."""
+    with opened(tmp_path) as folder:
+        before = study(folder, n_trials=6)
+    for round_ in range(2):
+        number = 5 + round_
+        (tmp_path / "trials" / f"{number:04d}.safetensors").unlink()
+        cut(tmp_path, 2)  # its status and its end
+        with opened(tmp_path) as folder:
+            resumed = study(folder, n_trials=6)
+        assert [r.status for r in resumed.records[5:]] == ["killed"] * (round_ + 1) + ["complete"]
+        again = resumed.records[-1].strategy == before.records[5].strategy
+        assert again == (round_ == 0)
+    assert {t.state.name for t in optuna_trials(tmp_path)} == {"COMPLETE", "FAIL"}

@@ -1,0 +1,258 @@
+import bz2
+import gzip
+import lzma
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
+
+from autoimb.data.table import encode_target, frame_of, match_labels, read_table, split_target
+from autoimb.errors import AutoImbError, SchemaError, TableError, TargetError
+
+FRAME = pd.DataFrame(
+    {"age": [30, 41, 52], "city": ["Rome", "Oslo", "Bonn"], "fee": [0.5, None, 2.0]}
+)
+PACKERS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+}
+
+
+def write_zip(path: Path, **members: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(f"{name}.csv", text)
+    return path
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_text_is_read_whatever_separates(tmp_path, separator):
+    path = tmp_path / "table.csv"
+    FRAME.to_csv(path, index=False, sep=separator)
+    pd.testing.assert_frame_equal(read_table(path), FRAME)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_packed_text(tmp_path, suffix):
+    path = tmp_path / f"table.csv{suffix}"
+    path.write_bytes(PACKERS[suffix](FRAME.to_csv(index=False).encode()))
+    pd.testing.assert_frame_equal(read_table(str(path)), FRAME)
+
+
+def test_zip_holds_one_table(tmp_path):
+    text = FRAME.to_csv(index=False)
+    one = write_zip(tmp_path / "one.csv.zip", a=text)
+    pd.testing.assert_frame_equal(read_table(one), FRAME)
+    two = write_zip(tmp_path / "two.csv.zip", a=text, b=text)
+    with pytest.raises(TableError, match="must hold one table, holds 2 files"):
+        read_table(two)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_binary_tables(tmp_path, kind):
+    path = tmp_path / f"table.{kind}"
+    getattr(FRAME, f"to_{kind}")(path)
+    pd.testing.assert_frame_equal(read_table(path), FRAME)
+
+
+def test_byte_order_mark_and_blank_lines(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xef\xbb\xbf\n\nage,city\n1,Rome\n")
+    assert list(read_table(path).columns) == ["age", "city"]
+
+
+def test_row_names_of_r_are_no_column(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("age,fee\n1,30,0.5\n2,41,0.7\n")
+    assert read_table(path).to_dict("list") == {"age": [30, 41], "fee": [0.5, 0.7]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("table.xlsx", b"", r"is not a table file. Choices: .csv, .tsv, .txt, .parquet, .feather"),
+        ("table", b"", "is not a table file"),
+        ("table.csv", b"", r"can't be read as a .csv table: No columns to parse"),
+        ("table.csv", b"a,b\n\xff\xfe,2\n", "can't be read as a .csv table"),
+        ("table.csv", b'a,b\n"1,2\n', "can't be read as a .csv table"),
+        ("table.csv", b"a,b,a\n1,2,3\n", "Column names must differ; repeated: 'a'"),
+        ("table.csv", b"a,b\n", r"Found array with 0 sample\(s\) \(shape=\(0, 2\)\)"),
+        ("table.csv.gz", b"no gzip", "can't be read as a .csv table"),
+        ("table.csv.zip", b"no zip", "can't be read as a .csv table"),
+        ("table.csv.zst", b"no zstd", "can't be read as a .csv table"),
+        ("table.parquet", b"PAR1 or not", "can't be read as a .parquet table"),
+        ("table.feather", b"ARROW or not", "can't be read as a .feather table"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=message) as caught:
+        read_table(path)
+    assert name in str(caught.value) or "0 sample" in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(TableError, match=r"There is no file '.*gone.csv'"):
+        read_table(tmp_path / "gone.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(TableError, match=r"There is no file '.*folder.csv'"):
+        read_table(tmp_path / "folder.csv")
+
+
+# --- memory ---
+
+
+def test_a_frame_is_taken_as_it_is():
+    frame = pd.DataFrame({1: [1.0, 2.0], "b": ["x", "y"]}, index=[7, 9])
+    table = read_table(frame)
+    assert list(table.columns) == ["1", "b"]
+    assert list(table.index) == [7, 9]
+    assert list(frame.columns) == [1, "b"]
+    assert np.shares_memory(table["1"].to_numpy(), frame[1].to_numpy())
+
+
+def test_an_array_gets_names_and_its_objects_types():
+    table = read_table(np.array([[1, "a", 0.5], [2, "b", None]], dtype=object))
+    assert list(table.columns) == ["x0", "x1", "x2"]
+    assert table["x0"].dtype == np.int64
+    assert table["x2"].dtype == np.float64
+    assert frame_of([[1, "a"], [2, "b"]])["x0"].dtype == np.int64
+
+
+def test_anything_that_becomes_pandas():
+    assert read_table(pa.table({"a": [1, 2]})).to_dict("list") == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros(3), "Expected 2D array, got 1D array instead. Reshape your data"),
+        (pd.Series([1.0, 2.0]), "Expected 2D array, got 1D array instead. Reshape your data"),
+        (np.float64(3), "Expected 2D array, got scalar array instead. Reshape your data"),
+        (np.zeros((2, 2, 2)), "Found array with dim 3"),
+        (np.zeros((0, 3)), r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum"),
+        (np.zeros((12, 0)), r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required"),
+        (sparse.csr_matrix(np.eye(3)), "[Ss]parse"),
+        (sparse.csr_array(np.eye(3)), "[Ss]parse"),
+        (np.eye(2) * 1j, "Complex data not supported"),
+        (pd.DataFrame({1: [0], "1": [0]}), "Column names must differ; repeated: '1'"),
+    ],
+)
+def test_bad_tables_in_memory(source, message):
+    with pytest.raises(TableError, match=message):
+        read_table(source)
+
+
+def test_an_array_of_another_width():
+    with pytest.raises(SchemaError, match="X has 3 features, but AutoImbClassifier is expecting 4"):
+        frame_of(np.zeros((2, 3)), tuple("abcd"))
+
+
+# --- the target ---
+
+
+def test_split_target():
+    features, target = split_target(FRAME, "city")
+    assert list(features.columns) == ["age", "fee"]
+    assert target.name == "city"
+    with pytest.raises(TargetError, match=r"Unknown target column 'citty'. Did you mean 'city'?"):
+        split_target(FRAME, "citty")
+    with pytest.raises(TargetError, match="no column beside the target"):
+        split_target(FRAME[["age"]], "age")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array([1, 0, 1, 1]), [0, 1]),
+        (np.array([-1.0, 1.0, 1.0]), [-1.0, 1.0]),
+        (np.array(["no", "yes", "no"]), ["no", "yes"]),
+        (np.array(["no", "yes", "no"], dtype=object), ["no", "yes"]),
+        ([True, False, False], [False, True]),
+        (pd.Series(["b", "a", "b"]), ["a", "b"]),
+        (pd.Series(["b", "a", "b"], dtype="string"), ["a", "b"]),
+        (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"]),
+        (pd.Series([2, 1, 2], dtype="category"), [1, 2]),
+        (pd.Series([2, 1, 2], dtype="Int64"), [1, 2]),
+        (pd.Series([True, False, True], dtype="boolean"), [False, True]),
+    ],
+)
+def test_classes_are_the_sorted_labels(labels, classes):
+    target = encode_target(labels)
+    assert target.classes.tolist() == classes
+    assert target.codes.dtype == np.int64
+    np.testing.assert_array_equal(target.classes[target.codes], np.asarray(labels))
+    assert target.counts.sum() == len(target.codes)
+    np.testing.assert_array_equal(match_labels(labels, target.classes), target.codes)
+
+
+def test_the_positive_class_is_the_rarest_or_the_named():
+    labels = ["a"] * 3 + ["b"] * 2 + ["c"] * 2
+    assert encode_target(labels).positive == 2
+    assert encode_target(labels, positive="b").positive == 1
+    assert encode_target([0, 1, 1], positive="1").positive == 1
+    assert encode_target([0.0, 1.0, 1.0], positive="1").positive == 1
+    assert encode_target([True, True, False], positive=True).positive == 1
+    with pytest.raises(TargetError, match=r"Unknown positive class 'd'. Choices: a, b, c"):
+        encode_target(labels, positive="d")
+
+
+def test_rare_classes_are_allowed_and_named():
+    target = encode_target([0] * 5 + [1] * 2 + [2])
+    assert target.counts.tolist() == [5, 2, 1]
+    assert target.notices == (
+        "Classes with one or two rows, whose scores say nothing: '1' (2), '2' (1).",
+    )
+    assert encode_target([0, 0, 0, 1, 1, 1]).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "requires y to be passed, but the target y is None"),
+        ([], "no rows"),
+        ([1, 1, 1], r"one class \('1' in all 3 rows\)"),
+        ([1], "one class"),
+        (list("abc"), "All 3 rows have different classes"),
+        ([0.0, 1.0, np.nan], "Input y contains NaN: the target misses 1 of 3 values, .* row 2"),
+        (["a", None, "b"], "misses 1 of 3 values, the first in row 1"),
+        ([0.0, np.inf, 1.0], r"Input y contains infinity or a value too large for dtype\('float64"),
+        ([0.5, 1.0, 2.0], "Unknown label type: continuous.*0.5 in row 0"),
+        (np.array([1j, 0, 0]), "Complex data not supported"),
+        (np.array([1, "a", "a"], dtype=object), "must be of one type"),
+        (np.array([{}, "a", "a"], dtype=object), "must be of one type"),
+        (np.zeros((3, 2)), r"y should be a 1d array, got an array of shape \(3, 2\)"),
+        (pd.to_datetime(["2020-01-01"] * 2 + ["2021-01-01"]), "Unknown label type: datetime"),
+    ],
+)
+def test_bad_targets(labels, message):
+    with pytest.raises(TargetError, match=message) as caught:
+        encode_target(labels)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, AutoImbError)
+
+
+def test_a_column_vector_warns():
+    with pytest.warns(DataConversionWarning, match="1d array was expected"):
+        assert encode_target(np.array([[0], [1], [1]])).codes.tolist() == [0, 1, 1]
+
+
+def test_labels_of_other_rows():
+    classes = np.array([0, 1])
+    assert match_labels(pd.Series(["1", "0"]), classes).tolist() == [1, 0]
+    assert match_labels(np.array([1.0, 0.0]), classes).tolist() == [1, 0]
+    with pytest.raises(TargetError, match=r"Unknown label 2. Choices: 0, 1"):
+        match_labels([0, 2], classes)
+    with pytest.raises(TargetError, match="misses a label in row 1"):
+        match_labels([0.0, np.nan], classes)

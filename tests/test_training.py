@@ -1,0 +1,203 @@
+"""The trainer: weights, packs, and a plain PyTorch loop that gives the same networks."""
+
+import numpy as np
+import pytest
+import torch
+
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.network import NetworkSpec, build
+from autoimb.space.loss import LOSS
+from autoimb.training.schedule import Schedule
+from autoimb.training.trainer import Pack, _Stream, train, weighted_gradient
+
+CPU = torch.device("cpu")
+STEPS = 20
+
+
+def spec(k=1, dropout=0.25, cardinalities=(5,)):
+    return NetworkSpec(
+        kind="any",
+        width=12,
+        depth=2,
+        k=k,
+        activation="relu",
+        dropout=dropout,
+        embedding_dim=3,
+        ple=False,
+        n_inputs=6,
+        cardinalities=cardinalities,
+        n_classes=3,
+    )
+
+
+def some_pack(members=4, rows=60, seed=0):
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.normal(size=(2 * rows, 6)))
+    return Pack(
+        x=x,
+        codes=torch.from_numpy(random.integers(0, 5, (2 * rows, 1))),
+        y=torch.from_numpy(random.integers(0, 3, 2 * rows)),
+        rows=tuple(random.choice(2 * rows, rows - 7 * m) for m in range(members)),
+        weights=tuple(random.uniform(0.5, 1.5, rows - 7 * m) for m in range(members)),
+        keys=tuple((11, m % 2, m) for m in range(members)),
+        offsets=torch.from_numpy(random.normal(size=(members, 3))),
+    )
+
+
+def only(pack, member):
+    return Pack(
+        x=pack.x,
+        codes=pack.codes,
+        y=pack.y,
+        rows=(pack.rows[member],),
+        weights=(pack.weights[member],),
+        keys=(pack.keys[member],),
+        offsets=pack.offsets[member : member + 1],
+    )
+
+
+def schedule(kind="cosine"):
+    return Schedule(
+        ticks=2,
+        steps=STEPS // 2,
+        batch_size=16,
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        kind=kind,
+    )
+
+
+def trained(pack, network_spec, kind="cosine", loss=None):
+    network = build(network_spec, len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    states = []
+
+    def watch(tick):
+        states.append(network.state())
+        return True
+
+    loss = loss or LOSS["cross_entropy"].code()
+    train(network, pack, loss, schedule(kind), seed=11, watch=watch)
+    return states[-1]
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_member_alone_equals_itself_in_any_pack(k, kind):
+    pack = some_pack()
+    together = trained(pack, spec(k), kind)
+    for member in range(len(pack.rows)):
+        alone = trained(only(pack, member), spec(k), kind)
+        for name, values in alone.items():
+            np.testing.assert_allclose(
+                values[0], together[name][member], rtol=1e-9, atol=1e-12, err_msg=name
+            )
+
+
+def plain_loop(pack, member, network_spec):
+    """Train one member the way a textbook does: autograd, a loop, torch's own optimizer."""
+    start = build(network_spec, 1, dtype=torch.float64)
+    start.draw([pack.keys[member]], [6])
+    values = {name: torch.tensor(a[0], requires_grad=True) for name, a in start.state().items()}
+    decayed = [p.name for p in start.parameters.wanted if p.decay]
+    plan = schedule()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [values[n] for n in values if n in decayed], "weight_decay": 0.1},
+            {"params": [values[n] for n in values if n not in decayed], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.99),
+    )
+    stream = _Stream(pack.rows[member], pack.weights[member], pack.keys[member])
+    size = plan.batch_size * network_spec.k * network_spec.width
+    pool = MaskPool(
+        [pack.keys[member]],
+        network_spec.dropout,
+        size=size,
+        seed=11,
+        dtype=torch.float64,
+        device=CPU,
+    )
+    kept = 1 - MaskPool.rounded(network_spec.dropout)
+    for tick in range(plan.ticks):
+        rows, weights = stream.take(plan.steps * plan.batch_size)
+        pool.refresh()
+        for step in range(plan.steps):
+            part = slice(step * plan.batch_size, (step + 1) * plan.batch_size)
+            at = torch.from_numpy(rows[part])
+            h = torch.cat([values["embedding.table"][pack.codes[at, 0]], pack.x[at]], 1)
+            h = h[:, None, :].expand(-1, network_spec.k, -1)
+            if network_spec.k > 1:
+                h = h * values["hidden0.scale"].T
+            for i in range(network_spec.depth):
+                h = torch.relu(h @ values[f"hidden{i}.weight"] + values[f"hidden{i}.bias"])
+                mask = pool.mask(plan.batch_size * network_spec.k, network_spec.width)
+                h = h * mask.view(plan.batch_size, network_spec.k, -1) / kept
+            logits = torch.einsum("bkh,khc->bkc", h, values["heads.weight"])
+            logits = logits + values["heads.bias"][:, 0] + pack.offsets[member]
+            y = pack.y[at]
+            losses = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), y[:, None].expand(-1, network_spec.k), reduction="none"
+            )
+            loss = (losses.mean(1) * torch.from_numpy(weights[part])).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(tick * plan.steps + step)
+            optimizer.step()
+    return {name: value.detach().numpy() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
+    pack = some_pack()
+    together = trained(pack, spec(k))
+    for member in range(len(pack.rows)):
+        for name, values in plain_loop(pack, member, spec(k)).items():
+            np.testing.assert_allclose(
+                together[name][member], values, rtol=1e-7, atol=1e-10, err_msg=name
+            )
+
+
+def full_batch_gradients(x, y, weights, loss):
+    network = build(spec(dropout=0.0, cardinalities=()), 1, dtype=torch.float64)
+    network.draw([(3, 0, 0)], [6])
+    logits = network.forward(x[None], None)
+    scale = torch.as_tensor(weights)[None] / np.mean(weights)
+    values = (loss.value(logits, y[None]).mean(2) * scale).mean()
+    network.backward(weighted_gradient(loss, logits, y[None], scale))
+    return float(values), network.parameters.gradients.clone()
+
+
+@pytest.mark.parametrize("option", list(LOSS), ids=lambda o: o.name)
+def test_weight_two_is_the_row_standing_there_twice(option):
+    middle = {key: (bounds.low + bounds.high) / 2 for key, bounds in option.ranges.items()}
+    loss = option.code(**middle)
+    random = np.random.default_rng(1)
+    x = torch.from_numpy(random.normal(size=(20, 6)))
+    y = torch.from_numpy(random.integers(0, 3, 20))
+    weights = np.ones(20)
+    weights[[2, 5]] = 2.0
+    weighted = full_batch_gradients(x, y, weights, loss)
+    twice = np.concatenate([np.arange(20), [2, 5]])
+    copied = full_batch_gradients(x[twice], y[twice], np.ones(22), loss)
+    unweighted = full_batch_gradients(x, y, np.ones(20), loss)
+    assert weighted[0] == pytest.approx(copied[0], abs=1e-6)
+    torch.testing.assert_close(weighted[1], copied[1], rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(weighted[1], unweighted[1], rtol=1e-3)
+
+
+def test_a_watcher_that_says_stop_ends_the_training():
+    network = build(spec(), 4, dtype=torch.float64)
+    pack = some_pack()
+    network.draw(pack.keys, [6] * 4)
+    seen = []
+    train(
+        network,
+        pack,
+        LOSS["cross_entropy"].code(),
+        schedule(),
+        seed=0,
+        watch=lambda tick: bool(seen.append(tick)),
+    )
+    assert seen == [0]

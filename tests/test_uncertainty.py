@@ -1,0 +1,171 @@
+import json
+
+import numpy as np
+import pytest
+
+from autoimb.assessment.metrics import METRICS, get_metric
+from autoimb.assessment.uncertainty import Score, paired_difference, score
+
+
+def sample(n, rate, *, seed=0, signal=1.5):
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < rate).astype(np.int64)
+    z = rng.normal(0, 1, n) + signal * y
+    p = 1 / (1 + np.exp(2 - z))
+    return y, np.column_stack([1 - p, p]), np.arange(n) % 5
+
+
+def noisy(proba, amount, *, seed=0):
+    z = np.log(proba[:, 1] / proba[:, 0])
+    z = z + np.random.default_rng(seed).normal(0, amount, len(z))
+    p = 1 / (1 + np.exp(-z))
+    return np.column_stack([1 - p, p])
+
+
+AP = get_metric("average_precision", n_classes=2, positive=1)
+F1 = get_metric("f1", n_classes=2, positive=1)
+
+
+def test_groups_with_enough_rows_are_averaged():
+    y, proba, group = sample(1000, 0.2)
+    result = score(AP, y, proba, proba.argmax(1), group)
+    values = [AP(y[group == g], proba[group == g]) for g in range(5)]
+    assert not result.pooled
+    assert result.per_group == pytest.approx(values)
+    assert result.value == pytest.approx(np.mean(values))
+    assert result.error == pytest.approx(np.std(values, ddof=1) / np.sqrt(5))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_few_rows_are_pooled(name):
+    y, proba, group = sample(300, 0.08)
+    metric = get_metric(name, n_classes=2, positive=1)
+    labels = (proba[:, 1] > 0.3).astype(np.int64)
+    result = score(metric, y, proba, labels, group)
+    assert result.pooled
+    assert result.value == metric(y, proba, labels)
+    assert result.utility == metric.utility(result.value)
+    assert 0 < result.error < 0.3
+
+
+def test_labels_come_from_pooled_counts():
+    y, proba, group = sample(1000, 0.2)
+    labels = (proba[:, 1] > 0.3).astype(np.int64)
+    result = score(F1, y, proba, labels, group)
+    assert result.pooled
+    assert result.value == F1(y, proba, labels)
+    assert len(result.per_group) == 5
+
+
+def test_one_group_is_pooled():
+    y, proba, group = sample(400, 0.3)
+    assert score(AP, y, proba, proba.argmax(1), group * 0).pooled
+
+
+@pytest.mark.parametrize("name", ["f1", "accuracy", "log_loss", "average_precision"])
+def test_the_error_is_that_of_repeated_samples(name):
+    metric = get_metric(name, n_classes=2, positive=1)
+    values, errors = [], []
+    for seed in range(80):
+        y, proba, group = sample(400, 0.1, seed=seed)
+        labels = (proba[:, 1] > 0.3).astype(np.int64)
+        result = score(metric, y, proba, labels, group)
+        values.append(result.value)
+        errors.append(result.error)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
+
+
+def test_fast_and_slow_jackknife_agree():
+    y, proba, group = sample(300, 0.2)
+    labels = (proba[:, 1] > 0.3).astype(np.int64)
+    by_rows = get_metric(
+        lambda y, p: F1(y, p, (p[:, 1] > 0.3).astype(int)), n_classes=2, positive=1
+    )
+    slow = score(by_rows, y, proba, labels, group * 0)
+    fast = score(F1, y, proba, labels, group * 0)
+    assert (slow.value, slow.error) == pytest.approx((fast.value, fast.error))
+
+
+def test_a_group_without_a_positive_row_is_not_shown():
+    y, proba, _ = sample(200, 0.1)
+    group = np.where(y == 1, 0, np.arange(200) % 5)
+    result = score(AP, y, proba, proba.argmax(1), group)
+    assert result.pooled
+    assert result.per_group == ()
+    assert np.isfinite(result.value)
+
+
+def test_one_positive_row_is_scored():
+    y, proba, group = sample(50, 0.0)
+    y[3] = 1
+    assert np.isfinite(score(AP, y, proba, proba.argmax(1), group).value)
+
+
+def test_several_classes():
+    rng = np.random.default_rng(0)
+    y, proba, group = rng.integers(0, 3, 300), rng.dirichlet([1, 1, 1], 300), np.arange(300) % 3
+    for name in METRICS:
+        metric = get_metric(name, n_classes=3, positive=0)
+        result = score(metric, y, proba, proba.argmax(1), group)
+        assert result.pooled == (metric.kind == "label")
+        assert result.error > 0
+
+
+def test_weights_reach_the_score():
+    y, proba, group = sample(600, 0.2)
+    labels = (proba[:, 1] > 0.3).astype(np.int64)
+    weight = np.random.default_rng(0).uniform(0.2, 3, 600)
+    for metric in (AP, F1):
+        plain = score(metric, y, proba, labels, group)
+        unit = score(metric, y, proba, labels, group, weight=np.ones(600))
+        assert (unit.value, unit.error) == pytest.approx((plain.value, plain.error))
+        other = score(metric, y, proba, labels, group, weight=weight)
+        assert other.value != plain.value
+        assert other.error != plain.error
+
+
+def test_json():
+    y, proba, group = sample(600, 0.2)
+    result = score(AP, y, proba, proba.argmax(1), group)
+    assert Score.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+# --- pairs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3])
+@pytest.mark.parametrize("name", ["average_precision", "log_loss", "f1", "brier", "roc_auc"])
+def test_the_better_prediction_is_above(name, rate):
+    y, proba, group = sample(800, rate)
+    metric = get_metric(name, n_classes=2, positive=1)
+    a, b = proba, noisy(proba, 3.0)
+    pair = [(p, (p[:, 1] > 0.3).astype(np.int64)) for p in (a, b)]
+    difference, error = paired_difference(metric, y, pair[0], pair[1], group)
+    assert difference > error > 0
+    back, same = paired_difference(metric, y, pair[1], pair[0], group)
+    assert (back, same) == pytest.approx((-difference, error))
+    single = [score(metric, y, *p, group).utility for p in pair]
+    assert difference == pytest.approx(single[0] - single[1])
+
+
+def test_pairs_are_surer_than_single_scores():
+    y, proba, group = sample(400, 0.1)
+    a, b = (proba, proba.argmax(1)), (noisy(proba, 0.2), proba.argmax(1))
+    _, error = paired_difference(AP, y, a, b, group)
+    assert error < score(AP, y, *a, group).error / 1.5
+
+
+def test_a_prediction_equals_itself():
+    y, proba, group = sample(400, 0.2)
+    a = (proba, proba.argmax(1))
+    assert paired_difference(AP, y, a, a, group) == (0.0, 0.0)
+
+
+def test_equals_rarely_differ_by_two_errors():
+    far = 0
+    for seed in range(60):
+        y, proba, group = sample(500, 0.15, seed=seed)
+        a, b = noisy(proba, 1.0, seed=seed), noisy(proba, 1.0, seed=seed + 1000)
+        difference, error = paired_difference(AP, y, (a, a.argmax(1)), (b, b.argmax(1)), group)
+        far += abs(difference) > 2 * error
+    assert far <= 6

@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.references import _MOST_ROWS, _draw, logistic_reference
+from autoimb.assessment.verdict import verdict
+from autoimb.data.encoding import Encoder, plan_layout
+from autoimb.data.folds import plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.data.table import Dataset
+
+AP = get_metric("average_precision", n_classes=2, positive=1)
+
+
+def predictions(*noises, n=800, rate=0.15, seed=0):
+    """Labels, groups, and one prediction a noise: the less noise, the better."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < rate).astype(np.int64)
+    z = rng.normal(0, 1, n) + 1.5 * y - 2
+    result = []
+    for noise in noises:
+        p = 1 / (1 + np.exp(-(z + rng.normal(0, noise, n))))
+        result.append((np.column_stack([1 - p, p]), (p > 0.3).astype(np.int64)))
+    return y, np.arange(n) % 5, result
+
+
+@pytest.mark.parametrize("name", ["average_precision", "f1", "log_loss"])
+def test_a_better_lever_helps(name):
+    metric = get_metric(name, n_classes=2, positive=1)
+    y, group, (lever, none) = predictions(0.0, 3.0)
+    result = verdict(metric, y, group, none=none, lever=lever, lever_name="smote(strength=0.5)")
+    assert result.lever_helps
+    assert result.difference > result.error > 0
+    assert "helps on this table" in result.sentence
+    assert "smote(strength=0.5)" in result.sentence
+
+
+def test_a_worse_lever_does_not():
+    y, group, (none, lever) = predictions(0.0, 3.0)
+    result = verdict(AP, y, group, none=none, lever=lever)
+    assert not result.lever_helps
+    assert "does not help" in result.sentence
+    assert "worse by" in result.sentence
+
+
+def test_none_wins_a_tie():
+    y, group, (none, _) = predictions(0.5, 0.5)
+    result = verdict(AP, y, group, none=none, lever=none)
+    assert not result.lever_helps
+    assert "no different" in result.sentence
+    assert result.sentence.endswith("The answer is to leave it out.")
+
+
+def test_equal_levers_seldom_help_however_many_are_tried():
+    helped = {1: 0, 10: 0}
+    for seed in range(30):
+        y, group, (none, *levers) = predictions(*[1.0] * 11, n=400, seed=seed)
+        best = max(
+            levers, key=lambda p: np.mean([AP(y[group == g], p[0][group == g]) for g in range(5)])
+        )
+        for tried in helped:
+            helped[tried] += verdict(AP, y, group, none=none, lever=best, tried=tried).lever_helps
+    assert helped[10] < helped[1]
+    assert helped[10] <= 9
+
+
+def test_missing_sides_are_said():
+    y, group, (some,) = predictions(0.5)
+    without_lever = verdict(AP, y, group, none=some, lever=None)
+    assert not without_lever.lever_helps
+    assert math.isnan(without_lever.difference)
+    assert "Only strategies without" in without_lever.sentence
+    assert "No strategy without" in verdict(AP, y, group, none=None, lever=some).sentence
+    assert "No strategy finished" in verdict(AP, y, group, none=None, lever=None).sentence
+
+
+def test_too_few_rows_are_said():
+    y, group, (a, b) = predictions(0.5, 0.6, n=30, rate=0.0)
+    result = verdict(AP, y, group, none=a, lever=b)
+    assert not result.lever_helps
+    assert "too few rows" in result.sentence
+
+
+# --- the reference --------------------------------------------------------------------------------
+
+
+def table(n=400, *, n_classes=2, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.choice(n_classes, n, p=[0.8, *[0.2 / (n_classes - 1)] * (n_classes - 1)])
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(y, 1.0),
+            "b": np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n)),
+            "few": np.where(rng.random(n) < 0.7, "k" + pd.Series(y).astype(str), "other"),
+            "many": [f"v{i}" for i in rng.integers(0, 40, n)],
+        }
+    )
+    schema, _ = infer_schema(frame)
+    columns = parse(frame, schema)
+    data = Dataset(
+        columns=columns,
+        y=y.astype(np.int64),
+        weight=np.ones(n),
+        n_classes=n_classes,
+        positive=1,
+        layout=plan_layout(columns),
+    )
+    plan = plan_folds(data.y, random_state=0)
+    encoders = [Encoder.fit(columns, fold.train, layout=data.layout) for fold in plan.folds]
+    return data, plan, encoders
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_reference_learns_on_the_same_folds(n_classes):
+    data, plan, encoders = table(n_classes=n_classes)
+    assert data.layout.embedded
+    metric = get_metric("average_precision", n_classes=n_classes, positive=1)
+    reference = logistic_reference(data, plan, encoders, metric)
+    scored = plan.scored
+    assert reference.proba.shape == (len(scored), n_classes)
+    assert reference.proba.dtype == np.float64
+    np.testing.assert_allclose(reference.proba.sum(axis=1), 1)
+    chance = metric(data.y[scored], np.full_like(reference.proba, 1 / n_classes))
+    assert reference.score.value > chance + 0.2
+    again = logistic_reference(data, plan, encoders, metric)
+    assert again.proba.tobytes() == reference.proba.tobytes()
+
+
+def test_a_class_that_a_fold_never_sees_is_impossible_there():
+    data, plan, encoders = table()
+    one = np.flatnonzero(data.y == 1)
+    train = plan.folds[0].train
+    data.y[np.intersect1d(one, train)] = 0
+    reference = logistic_reference(data, plan, encoders, AP)
+    first = np.isin(plan.scored, plan.folds[0].score)
+    assert (reference.proba[first, 1] == 0).all()
+    assert np.isfinite(reference.score.value)
+
+
+def test_rows_are_drawn_of_the_many_first():
+    y = np.repeat([0, 1, 2], [120_000, 60_000, 500])
+    rows, scale = _draw(y, np.arange(len(y)), np.random.default_rng(0))
+    assert len(rows) == len(np.unique(rows)) == _MOST_ROWS
+    assert (y[rows] == 2).sum() == 500
+    np.testing.assert_allclose(np.bincount(y[rows], scale), np.bincount(y))
