@@ -335,3 +335,8 @@ def test_an_unfinished_run_has_no_report(
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text('{"fingerprint": "0", "study": "none"}')
     assert "not finished" in complaint(["report", str(tmp_path / "run")], capsys)
+
+
+def test_costs_are_given_by_themselves_not_by_their_name() -> None:
+    with pytest.raises(OptionError, match="lacks the costs"):
+        fit(table(), class_weight="costs")

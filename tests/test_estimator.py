@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import average_precision_score, log_loss, make_scorer, recall_score
+from sklearn.metrics import average_precision_score, log_loss, make_scorer
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {
     "n_trials": 1,
     "time_budget": None,
     "network": "mlp",
-    "cv": 2,
+    "cv": 3,
     "random_state": 0,
 }
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
@@ -159,7 +159,7 @@ def test_class_weight_as_a_name_restricts_the_room() -> None:
     [
         "balanced_accuracy",
         "neg_brier_score",
-        make_scorer(recall_score),
+        make_scorer(average_precision_score, response_method="predict_proba", pos_label=1),
         lambda y, proba: average_precision_score(y == 0, proba[:, 0]),
     ],
 )

@@ -17,6 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tables import (
+    OPTION_IDS,
+    OPTIONS,
+    SHARES,
+    at,
+    chosen,
+    dataset_of,
+    mixed_table,
+    short_plan,
+    strategy_with,
+)
 
 import autoimb.search.search
 from autoimb import AutoImbClassifier
@@ -30,17 +41,6 @@ from autoimb.search.evaluate import Outcome, Plan, evaluate, make_plan
 from autoimb.space.option import Option, Room
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy
-from tables import (
-    OPTION_IDS,
-    OPTIONS,
-    SHARES,
-    at,
-    chosen,
-    dataset_of,
-    mixed_table,
-    short_plan,
-    strategy_with,
-)
 
 LABELS = {"binary": np.array(["no", "yes"]), "multiclass": np.array(["a", "b", "c"])}
 KINDS = tuple(SHARES)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -270,6 +271,21 @@ def test_ctrl_c_keeps_what_had_finished(tmp_path):
     assert not resumed.interrupted
     assert [r.status for r in resumed.records] == ["complete"] * 5 + ["killed"] + ["complete"] * 3
     assert resumed.records[6].strategy == result.records[5].strategy
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is of POSIX")
+def test_sigterm_is_heard_like_ctrl_c_where_the_program_says_so():
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.0)
+
+    try:
+        assert study(evaluate=after(2, stop)).interrupted
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_kills_what_runs_in_workers():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from autoimb.search.search import SearchResult
 
-__all__ = ["refit", "search"]
+__all__ = ["refit", "search", "section", "write_results"]
 
 ALL_CORES = -1
 INTERRUPTED = 130

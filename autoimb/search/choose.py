@@ -8,12 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from autoimb.assessment.uncertainty import Prediction
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.decision import (
+    DecisionRule,
+    cross_fit_labels,
+    fit_rule,
+    label_metric_for,
+)
+from autoimb.assessment.uncertainty import Prediction, paired_difference
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.errors import RunError
 from autoimb.search.blend import Blend, blend
 
 if TYPE_CHECKING:
+    from autoimb.assessment.metrics import Metric
     from autoimb.search.budget import Deadline
     from autoimb.search.evaluate import Outcome, Plan
     from autoimb.search.prepare import Prepared
@@ -34,13 +44,27 @@ class Winner:
         The best trial of one strategy, after law 3.
     blend : Blend
         What is handed over: a blend, or the single strategy.
+    rule : DecisionRule
+        Fitted on all out-of-fold rows.
     verdict : Verdict
         Whether any lever helps.
     """
 
     single: int
     blend: Blend
+    rule: DecisionRule
     verdict: Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The scored rows, and what they are judged by."""
+
+    metric: Metric
+    y: NDArray[np.int64]
+    group: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    costs: tuple[tuple[float, ...], ...] | None
 
 
 def is_plain(record: TrialRecord) -> bool:
@@ -107,19 +131,21 @@ def choose(
     Winner
         All its trials have out-of-fold predictions; `none` may lack its networks.
     """
-    rows = plan.folds.scored
-    y, weight, group = (
-        prepared.dataset.y[rows],
-        prepared.dataset.weight[rows],
-        plan.folds.group[rows],
+    scored, dataset = plan.folds.scored, prepared.dataset
+    rows = _Rows(
+        metric=prepared.metric,
+        y=dataset.y[scored],
+        group=plan.folds.group[scored],
+        weight=dataset.weight[scored],
+        costs=plan.cost_matrix,
     )
     best = blend(
-        prepared.metric,
+        rows.metric,
         outcomes,
-        y,
-        group,
-        weight=weight,
-        costs=plan.cost_matrix,
+        rows.y,
+        rows.group,
+        weight=rows.weight,
+        costs=rows.costs,
         random_state=plan.seed,
         deadline=deadline,
     )
@@ -128,35 +154,57 @@ def choose(
     plain = next((n for n in ranked if is_plain(by_number[n])), None)
     pulled = [n for n in ranked if not is_plain(by_number[n])]
     answer = verdict(
-        prepared.metric,
-        y,
-        group,
+        rows.metric,
+        rows.y,
+        rows.group,
         none=None if plain is None else _prediction(outcomes[plain]),
         lever=_prediction(outcomes[pulled[0]]) if pulled else None,
         lever_name=by_number[pulled[0]].strategy.describe() if pulled else "",
         tried=len(pulled),
-        weight=weight,
+        weight=rows.weight,
     )
     single = pulled[0] if pulled and (plain is None or answer.lever_helps) else plain
     if single is None:
         single = ranked[0]
     if not best.kept:
-        best = _alone(single, outcomes[single], best)
-    return Winner(single=single, blend=best, verdict=answer)
+        best = _alone(single, outcomes[single], best, rows)
+    rule, labels = _decide(best, rows)
+    return Winner(single=single, blend=replace(best, labels=labels), rule=rule, verdict=answer)
 
 
-def _alone(number: int, outcome: Outcome, best: Blend) -> Blend:
+def _alone(number: int, outcome: Outcome, best: Blend, rows: _Rows) -> Blend:
     """Return the single strategy as what is handed over."""
     if best.numbers == (number,) or outcome.oof is None or outcome.score is None:
         return best
+    labels = outcome.labels
+    if labels is None:
+        labels = cross_fit_labels(
+            rows.metric, rows.y, outcome.oof, rows.group, weight=rows.weight, costs=rows.costs
+        )
     return replace(
-        best,
-        numbers=(number,),
-        proba=outcome.oof,
-        labels=_prediction(outcome)[1],
-        score=outcome.score,
-        gain=0.0,
+        best, numbers=(number,), proba=outcome.oof, labels=labels, score=outcome.score, gain=0.0
     )
+
+
+def _decide(best: Blend, rows: _Rows) -> tuple[DecisionRule, NDArray[np.int64]]:
+    """Fit the decision rule, and label the rows out of fold.
+
+    Where the metric does not judge labels and the user gave no costs, the most probable class is
+    the answer unless the rule beats it by more than its error: as scikit-learn would have it.
+    """
+    rule = fit_rule(rows.metric, rows.y, best.proba, weight=rows.weight, costs=rows.costs)
+    if rows.metric.kind == "label" or rows.costs is not None:
+        return rule, best.labels
+    likeliest = best.proba.argmax(axis=1)
+    gain, error = paired_difference(
+        label_metric_for(rows.metric),
+        rows.y,
+        (best.proba, best.labels),
+        (best.proba, likeliest),
+        rows.group,
+        weight=rows.weight,
+    )
+    return (rule, best.labels) if gain > error else (DecisionRule(), likeliest)
 
 
 def _prediction(outcome: Outcome) -> Prediction:

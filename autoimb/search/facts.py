@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from autoimb.search.prepare import Prepared
     from autoimb.search.record import TrialRecord
     from autoimb.search.study import StudyResult
-    from autoimb.space.strategy import Strategy
 
 __all__ = ["STANDARD_METRICS", "Found", "build_facts", "leaderboard", "versions"]
 
@@ -320,19 +319,13 @@ def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
     return [
         {
             "trial": record.number,
-            "strategy": _brief(record.strategy),
+            "strategy": record.strategy.describe(),
             "status": record.status,
             "reason": record.reason,
         }
         for record in sorted(records, key=lambda record: record.number)
         if record.status in NO_SCORE
     ]
-
-
-def _brief(strategy: Strategy) -> str:
-    """Name what it does against the imbalance, and its network without the settings."""
-    levers = " + ".join(str(getattr(strategy, room)) for room in strategy.levers)
-    return f"{levers or 'no imbalance method'} on {strategy.network.name}"
 
 
 def _winner(result: StudyResult, found: Found, names: Sequence[str], positive: int) -> WinnerFacts:
@@ -344,7 +337,7 @@ def _winner(result: StudyResult, found: Found, names: Sequence[str], positive: i
             {
                 "trial": number,
                 "weight": weight,
-                "description": _brief(strategy),
+                "description": strategy.describe(),
                 "strategy": strategy.to_json(),
                 "summaries": {
                     room.name: room[getattr(strategy, room.name).name].summary

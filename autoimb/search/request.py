@@ -165,6 +165,11 @@ def restricted_rooms(asked: Mapping[str, str | Sequence[str] | None]) -> Rooms:
         for name in listed:
             if name not in ROOMS[room].names:
                 raise OptionError(choices(f"{room} option", name, ROOMS[room].names))
+            if (room, name) == ("class_weight", "costs"):
+                raise OptionError(
+                    "class_weight='costs' lacks the costs: give 'balanced', a weight for each "
+                    "class, or a matrix of true × predicted class."
+                )
         rooms.append((room, listed))
     return tuple(rooms)
 

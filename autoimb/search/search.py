@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from autoimb.assessment.decision import fit_rule
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.encoding import Encoder
@@ -33,7 +32,7 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.search.run_folder import RunFolder
 
-__all__ = ["SearchResult", "run_search", "search"]
+__all__ = ["SearchResult", "fit_encoders", "run_search", "search", "with_networks"]
 
 REFERENCE_RATE = 1e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
@@ -258,9 +257,7 @@ def _pipeline(
     fitted: tuple[FittedStrategy, ...],
     encoders: tuple[Encoder, ...],
 ) -> FittedPipeline:
-    """Put the winner together; its rule is fitted on all out-of-fold rows."""
-    rows = plan.folds.scored
-    y, weight = prepared.dataset.y[rows], prepared.dataset.weight[rows]
+    """Put the winner together."""
     best = winner.blend
     return FittedPipeline(
         schema=prepared.schema,
@@ -269,8 +266,8 @@ def _pipeline(
         encoders=encoders,
         strategies=fitted,
         weights=best.weights,
-        rule=fit_rule(prepared.metric, y, best.proba, weight=weight, costs=plan.cost_matrix),
-        oof=(y, best.proba),
+        rule=winner.rule,
+        oof=(prepared.dataset.y[plan.folds.scored], best.proba),
         info={
             "metric": prepared.metric.name,
             "score": best.score.value,

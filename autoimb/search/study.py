@@ -246,7 +246,7 @@ class _Search:
                 flight = self._next()
                 if flight is None:
                     break
-                deadline = self._settings.deadline.within(self._settings.trial_limit)
+                deadline = self._settings.deadline.within(self._trial_limit())
                 runner.submit(flight.number, flight.strategy, deadline=deadline)
             if not runner.running:
                 return
@@ -268,6 +268,11 @@ class _Search:
         seconds = [record.seconds for record in ran if record.status == "complete"]
         typical = max(LEAST_TRIAL, statistics.median(seconds)) if seconds else LEAST_TRIAL
         return not self._exhausted and self._settings.deadline.left() > typical
+
+    def _trial_limit(self) -> float | None:
+        """Return the most seconds for a trial: twice as many until one has given something."""
+        limit = self._settings.trial_limit
+        return limit if limit is None or self._outcomes else 2.0 * limit
 
     def _next(self) -> _Flight | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""

@@ -83,9 +83,12 @@ class Strategy:
         return cls(**made)
 
     def describe(self) -> str:
-        """Return one line in words, levers first."""
+        """Return one line in words: the levers, then the network and its size."""
         levers = [str(getattr(self, room)) for room in self.levers]
-        return f"{' + '.join(levers) or 'none'} on {self.network}"
+        shape = self.network.values
+        sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
+        ple = ", ple" if shape.get("embedding") == "ple" else ""
+        return f"{' + '.join(levers) or 'no lever'} on {self.network.name} ({sizes}{ple})"
 
 
 def _short(value: Value) -> str:

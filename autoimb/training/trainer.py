@@ -114,7 +114,7 @@ def train(
     pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
     values = network.parameters.values
     every = max(1, schedule.steps // 16)
-    averaged = Averaged(values, decay=0.9)
+    averaged = Averaged(values, decay=0.85)
     x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
     for tick in range(schedule.ticks):
         rows, weights = _gather(streams, schedule, network)

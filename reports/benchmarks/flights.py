@@ -54,7 +54,7 @@ TABLE = ROOT / "examples" / "data" / "flights" / "flights.csv.gz"
 TARGET, POSITIVE = "cancelled", "yes"
 SEED = 0
 
-SCHEDULE = ["dayofyear", "hour", "minute", "distance"]
+SCHEDULE = ["day_of_year", "hour", "minute", "distance"]
 WIND = ["wind_dir", "wind_speed", "wind_gust"]
 NUMBERS = [*SCHEDULE, *WIND, "temp", "dewp", "humid", "precip", "pressure", "visib"]
 STRINGS = ["carrier", "origin", "dest", "month", "weekday"]
@@ -100,7 +100,7 @@ def with_calendar(frame: pd.DataFrame) -> pd.DataFrame:
     """Replace the date by its day of the year, month and weekday."""
     date = pd.to_datetime(frame["date"])
     return frame.drop(columns="date").assign(
-        dayofyear=date.dt.dayofyear, month=date.dt.month_name(), weekday=date.dt.day_name()
+        day_of_year=date.dt.day_of_year, month=date.dt.month_name(), weekday=date.dt.day_name()
     )
 
 
@@ -196,9 +196,10 @@ def search(
 
 def plan(y: NDArray[np.bool_], days: pd.Series, *, options: argparse.Namespace) -> Folds:
     """Plan the validation folds inside the training rows."""
-    by_day = StratifiedGroupKFold if options.cv == "days" else StratifiedKFold
-    folds = by_day(options.folds, shuffle=True, random_state=options.seed)
-    return list(folds.split(np.zeros(len(y)), y, days))
+    deal = {"n_splits": options.folds, "shuffle": True, "random_state": options.seed}
+    if options.cv == "days":
+        return list(StratifiedGroupKFold(**deal).split(y, y, days))
+    return list(StratifiedKFold(**deal).split(y, y))
 
 
 def compete(options: argparse.Namespace) -> dict[str, list[Result]]:
@@ -274,7 +275,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5, choices=range(1, 6), help="how many of 5")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes")
     parser.add_argument("--cv", choices=("days", "rows"), default="days", help="validation folds")
-    parser.add_argument("--folds", type=int, default=3, help="number of validation folds")
+    parser.add_argument("--folds", type=int, default=5, help="number of validation folds")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()

@@ -1,0 +1,663 @@
+"""Law 1 by behaviour: changing a scored row changes nothing that predicts it, byte for byte.
+
+Cross-validated, a fold's encoder, training part, weights, schedule, networks and epoch are
+compared while the values of the *other* folds, whose networks may see the row, are scripted; then
+calibration and decision while the probabilities are given. On a hold-out no network sees a scored
+row, so there the whole evaluation is compared from end to end. Every station has a leak planted,
+which its check must find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+
+import autoimb.search.evaluate as evaluating
+import autoimb.training.rounds as rounds
+from autoimb.assessment.metrics import get_metric
+from autoimb.data.encoding import Encoder
+from autoimb.data.folds import FoldPlan, plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.data.table import Dataset
+from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.pipeline.fitted import FittedMemberPack
+from autoimb.search.budget import Deadline
+from autoimb.space.rooms import ROOMS
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.effort import Outline
+from autoimb.training.parts import Parts
+from autoimb.training.watch import Evaluation, Watch
+
+Stations = dict[str, Any]
+Observe = Callable[[Dataset], Stations]
+
+N_ROWS, FOLDS, TICKS = 120, 3, 3
+FOLD = 1  # whose rows are changed
+# what the other folds' rows say at each tick: best at a tick that depends on the fold
+SCRIPT = np.random.default_rng(4).normal(size=(50, FOLDS))
+
+
+def assert_blind(observe: Observe, base: Dataset, changes: Mapping[str, Dataset]) -> None:
+    """Assert that every station gives the same bytes for the base and every changed dataset."""
+    wanted = observe(base)
+    for change, dataset in changes.items():
+        got = observe(dataset)
+        assert got.keys() == wanted.keys()
+        for station, value in wanted.items():
+            same = as_bytes(got[station]) == as_bytes(value)
+            assert same, f"{station} saw the {change}"
+
+
+def as_bytes(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Mapping):
+        return {key: as_bytes(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_bytes(each) for each in value]
+    return value
+
+
+# --- tables whose scored rows are changed ---------------------------------------------------------
+
+
+@cache
+def base_frame() -> tuple[pd.DataFrame, np.ndarray]:
+    frame, y = mixed_table("binary", N_ROWS)
+    return frame.astype({"colour": object, "shop": object, "paid": object, "count": float}), y
+
+
+@cache
+def base_dataset() -> Dataset:
+    return dataset_of(*base_frame())
+
+
+def changed(rows: np.ndarray, *, label: bool = False, **values: object) -> Dataset:
+    """The base with other labels or values in some rows, parsed anew; the layout is the study's."""
+    frame, y = base_frame()
+    schema, _ = infer_schema(frame)
+    frame, y = frame.copy(), y.copy()
+    for name, value in values.items():
+        frame.loc[rows, name] = value
+    if label:
+        y[rows] = 1 - y[rows]
+    base = base_dataset()
+    return replace(base, columns=parse(frame, schema), y=y)
+
+
+EXTREME = {"amount": 1e12, "count": -1e9, "day": pd.Timestamp("1700-01-01")}
+UNSEEN = {"colour": "a colour before all others", "shop": "a shop before all others"}
+MISSING = {"amount": np.nan, "count": np.nan, "colour": None, "shop": None, "paid": None}
+
+
+def all_changes(rows: np.ndarray) -> dict[str, Dataset]:
+    """One row's label, one's features in every way, and everything in all rows at once."""
+    one = rows[:1]
+    return {
+        "label of a row": changed(one, label=True),
+        "unseen levels of a row": changed(one, **UNSEEN),
+        "missing values of a row": changed(one, **MISSING, day=pd.NaT),
+        "extreme values of a row": changed(one, **EXTREME),
+        "new levels and values of all rows": changed(rows, **UNSEEN, **EXTREME),
+        "new levels, several rows each": changed(rows, shop=several_levels(rows)),
+        "missing values of all rows": changed(rows, **MISSING, day=pd.NaT),
+        "labels of all rows": changed(rows, label=True),
+    }
+
+
+def several_levels(rows: np.ndarray) -> np.ndarray:
+    """Frequent enough to get codes of their own in the other folds, and many."""
+    return np.array([f"new {i % 9}" for i in range(len(rows))], dtype=object)
+
+
+def few_changes(rows: np.ndarray) -> dict[str, Dataset]:
+    """The two that reach furthest."""
+    return {
+        "label and levels of a row": changed(rows[:1], label=True, **UNSEEN, **EXTREME),
+        "labels, levels and values of all rows": changed(rows, label=True, **UNSEEN, **EXTREME),
+    }
+
+
+PAIRS = [
+    pytest.param(resampling, ensemble, id=f"{resampling.name}-{ensemble.name}")
+    for resampling in ROOMS["resampling"]
+    for ensemble in ROOMS["ensemble"]
+]
+every_pair = pytest.mark.parametrize(("resampling", "ensemble"), PAIRS)
+
+
+def strategy_of(resampling, ensemble, **choices: Choice) -> Strategy:
+    # enough of them to differ, and quick
+    few = {key: 3 for key in ("members", "rounds") if key in ensemble.ranges}
+    return strategy_with(
+        resampling=chosen(resampling, 1.0), ensemble=chosen(ensemble, 1.0, **few), **choices
+    )
+
+
+# --- cross-validation: everything up to a fold's probabilities ------------------------------------
+
+
+@cache
+def folds_of() -> FoldPlan:
+    return plan_folds(base_dataset().y, cv=FOLDS, random_state=0)
+
+
+def scored_rows() -> np.ndarray:
+    return folds_of().folds[FOLD].score
+
+
+def members_alone(pack: FittedMemberPack, fold: int) -> FittedMemberPack:
+    mine = pack.fold == fold
+    return FittedMemberPack(
+        spec=pack.spec,
+        fold=pack.fold[mine],
+        weight=pack.weight[mine],
+        log_prior=pack.log_prior[mine],
+        focal_gamma=pack.focal_gamma,
+        state={name: values[mine] for name, values in pack.state.items()},
+    )
+
+
+def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
+    """Observe all that predicts the rows of one fold, the other folds' values being scripted."""
+    plan = short_plan(base_dataset(), folds_of(), ticks=TICKS, patience=patience)
+
+    def observe(dataset: Dataset) -> Stations:
+        parts = Parts(dataset, plan.folds, seed=plan.seed)
+        packs, schedules = [], []
+        train, value = rounds.train, Watch._value
+
+        def recorded_train(network, pack, loss, schedule, **named):
+            packs.append(pack)
+            schedules.append(asdict(schedule))
+            return train(network, pack, loss, schedule, **named)
+
+        def scripted_value(watch: Watch, fold: int, posterior: np.ndarray) -> float:
+            own = value(watch, fold, posterior)
+            return own if fold == FOLD else float(SCRIPT[len(watch._values), fold])
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rounds, "train", recorded_train)
+            patch.setattr(Watch, "_value", scripted_value)
+            trained = rounds.train_strategy(
+                strategy,
+                parts,
+                effort=plan.effort,
+                costs=np.array([1.0, 5.0]),
+                measure=evaluating._measure(
+                    get_metric("average_precision", n_classes=2, positive=1),
+                    dataset,
+                    (1000, 1000),
+                ),
+                check=lambda: None,
+            )
+        encoder = parts.encoder(FOLD)
+        part = parts.training(FOLD, strategy.resampling)
+        own = [members_alone(pack, FOLD) for pack in trained.packs]
+        mine = np.flatnonzero(trained.packs[0].fold == FOLD)
+        known = encoder.dense(encoder.transform(base_dataset().columns), ple=own[0].spec.ple)
+        return {
+            "encoder": (encoder.to_arrays(), encoder.to_json()),
+            "training part": (part.encoded.numbers, part.encoded.codes, part.y, part.weight),
+            "prior": part.prior,
+            "rows of the members": [
+                (pack.x[pack.rows[m]].numpy(), pack.codes[pack.rows[m]].numpy())
+                for pack in packs
+                for m in mine
+            ],
+            "row weights": [pack.weights[m] for pack in packs for m in mine],
+            "class weights": [
+                (pack.log_prior, packs[i].offsets[mine].numpy()) for i, pack in enumerate(own)
+            ],
+            "schedule": schedules,
+            "epoch": np.array(trained.ticks).reshape(-1, FOLDS)[:, FOLD],
+            "votes": [pack.weight for pack in own],
+            "networks": [dict(pack.state) for pack in own],
+            "posterior": [pack.predictor()(lambda fold, ple: known) for pack in own],
+        }
+
+    return observe
+
+
+@every_pair
+def test_a_scored_row_reaches_nothing_in_its_fold(resampling, ensemble):
+    strategy = strategy_of(resampling, ensemble)
+    assert_blind(observed_fold(strategy, patience=1), base_dataset(), few_changes(scored_rows()))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param({room.name: chosen(option, 0.5)}, id=f"{room.name}-{option.name}")
+        for room in (ROOMS["class_weight"], ROOMS["loss"])
+        for option in room
+    ]
+    + [
+        pytest.param({"network": chosen(option, 0.0)}, id=f"network-{option.name}")
+        for option in ROOMS["network"]
+    ],
+)
+def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
+    strategy = strategy_with(**choices)
+    assert_blind(observed_fold(strategy), base_dataset(), all_changes(scored_rows()))
+
+
+# --- cross-validation: from given probabilities to labels -----------------------------------------
+
+
+def given_probabilities(shift: np.ndarray | float = 0.0) -> np.ndarray:
+    """Overconfident and biased, so that calibrators and rules have something to do."""
+    y = base_dataset().y
+    logits = np.random.default_rng(6).normal(2.0 * y - 1.0, 1.5) * 3.0 - 2.0 + shift
+    positive = 1.0 / (1.0 + np.exp(-logits))
+    return np.column_stack([1.0 - positive, positive])
+
+
+def observed_judgement(strategy: Strategy, metric: str, oof: np.ndarray | None = None) -> Observe:
+    """Observe what a group's rows get after training, the probabilities of all folds given."""
+    plan = short_plan(base_dataset(), folds_of())
+    rows = scored_rows()
+
+    def observe(dataset: Dataset) -> Stations:
+        with pytest.MonkeyPatch.context() as patch:
+            empty = rounds.Trained((), (), (), (), False)
+            patch.setattr(evaluating, "train_strategy", lambda *a, **k: empty)
+            patch.setattr(
+                evaluating,
+                "_out_of_fold",
+                lambda *a: given_probabilities() if oof is None else oof,
+            )
+            judge = get_metric(metric, n_classes=2, positive=1)
+            outcome = evaluating.evaluate(
+                strategy, dataset, plan, metric=judge, deadline=Deadline()
+            )
+        assert outcome.status == "complete", outcome.reason
+        return {
+            "calibrator": outcome.oof[rows],
+            "decision rule": 0 if outcome.labels is None else outcome.labels[rows],
+        }
+
+    return observe
+
+
+def calibrated_strategies() -> list[Strategy]:
+    """One whose prior is known by formula, and one that is always calibrated."""
+    return [strategy_with(), strategy_with(resampling=chosen(ROOMS["resampling"]["smote"]))]
+
+
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "average_precision"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_label_reaches_neither_the_calibrator_nor_the_rule_of_its_group(number, metric):
+    rows = scored_rows()
+    labels = {
+        f"labels of {len(some)} rows": changed(some, label=True)
+        for some in (rows[:1], rows[:7], rows)
+    }
+    observe = observed_judgement(calibrated_strategies()[number], metric)
+    assert_blind(observe, base_dataset(), labels)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_probability_reaches_neither_the_calibrator_nor_the_rule_of_its_group(number):
+    strategy = calibrated_strategies()[number]
+    first, others = scored_rows()[0], scored_rows()[1:]
+    moved = np.zeros(N_ROWS)
+    moved[first] = 7.0
+    plain = observed_judgement(strategy, "f1")(base_dataset())
+    other = observed_judgement(strategy, "f1", given_probabilities(moved))(base_dataset())
+    at = np.searchsorted(scored_rows(), others)
+    for station, values in plain.items():
+        assert as_bytes(values[at]) == as_bytes(other[station][at]), station
+
+
+# --- a hold-out: from end to end ------------------------------------------------------------------
+
+
+@cache
+def hold_out() -> FoldPlan:
+    return plan_folds(base_dataset().y, random_state=0, eval_rows=np.arange(N_ROWS - 48, N_ROWS))
+
+
+def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> Observe:
+    """Observe a whole evaluation: all that predicts some rows of one group, and their labels."""
+    plan = short_plan(base_dataset(), hold_out(), ticks=TICKS, patience=1)
+    group = hold_out().group
+    beside = np.setdiff1d(np.flatnonzero(group == group[rows[0]]), rows)
+    at = np.searchsorted(hold_out().scored, beside)
+
+    def observe(dataset: Dataset) -> Stations:
+        judge = get_metric(metric, n_classes=2, positive=1)
+        outcome = evaluating.evaluate(strategy, dataset, plan, metric=judge, deadline=Deadline())
+        assert outcome.status == "complete", outcome.reason
+        packs = outcome.fitted.packs
+        return {
+            "networks": [dict(pack.state) for pack in packs],
+            "votes": [(pack.weight, pack.log_prior) for pack in packs],
+            "epoch": outcome.epochs,
+            "curve": outcome.curve,
+            "probabilities of the rows beside it": outcome.oof[at],
+            "labels of the rows beside it": 0 if outcome.labels is None else outcome.labels[at],
+        }
+
+    return observe
+
+
+def one_scored_row() -> np.ndarray:
+    group = hold_out().group
+    return np.flatnonzero(group == 0)[:1]
+
+
+@every_pair
+def test_a_scored_row_of_a_hold_out_reaches_nothing_at_all(resampling, ensemble):
+    rows = one_scored_row()
+    strategy = strategy_of(resampling, ensemble)
+    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
+    assert_blind(observed_study(strategy, rows), base_dataset(), changes)
+
+
+def test_no_change_of_a_scored_row_of_a_hold_out_reaches_anything():
+    rows = one_scored_row()
+    for strategy in calibrated_strategies():
+        assert_blind(observed_study(strategy, rows), base_dataset(), all_changes(rows))
+
+
+def test_the_rows_that_choose_are_never_scored_nor_trained_on():
+    fold = hold_out().folds[0]
+    assert not set(fold.choose) & (set(fold.score) | set(fold.train))
+    assert (hold_out().group[fold.choose] == -1).all()
+    choosing = {"labels of the rows that choose": changed(fold.choose, label=True)}
+    observe = observed_study(strategy_with(), one_scored_row())
+    with pytest.raises(AssertionError, match=r"curve|networks|epoch"):  # they do choose
+        assert_blind(observe, base_dataset(), choosing)
+
+
+# --- patience -------------------------------------------------------------------------------------
+
+
+def tiny_network(members: int) -> Network:
+    spec = NetworkSpec(
+        kind="mlp",
+        width=1,
+        depth=1,
+        k=1,
+        activation="relu",
+        dropout=0.0,
+        embedding_dim=1,
+        ple=False,
+        n_inputs=1,
+        cardinalities=(),
+        n_classes=2,
+    )
+    return build(spec, members)
+
+
+def ticks_kept(values: np.ndarray, *, patience: int) -> list[int]:
+    """Run a watch on scripted values (ticks, folds) until it says stop."""
+    folds = values.shape[1]
+    evaluation = Evaluation(
+        x=torch.zeros(folds, 4, 1),
+        codes=None,
+        choose=(0,) * folds,
+        rows=tuple(np.arange(4) for _ in range(folds)),
+        y=np.zeros(4, dtype=np.int64),
+        weight=np.ones(4),
+    )
+    watch = Watch(
+        tiny_network(folds),
+        evaluation,
+        log_prior=np.zeros((folds, 2)),
+        gamma=0.0,
+        measure=lambda y, proba, weight: 0.0,
+        patience=patience,
+        check=lambda: None,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "_value", lambda self, fold, _: float(values[len(self._values), fold]))
+        for tick in range(len(values)):
+            if not watch(tick):
+                break
+    return watch.chosen.tolist()
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_the_values_of_a_fold_never_move_its_own_tick(patience):
+    """Nor through the tick at which the pack stops, which the other folds' ticks decide."""
+    random = np.random.default_rng(8)
+    for _ in range(100):
+        values = random.normal(size=(12, FOLDS))
+        before = ticks_kept(values, patience=patience)
+        other = values.copy()
+        other[:, FOLD] = random.normal(size=12)
+        assert ticks_kept(other, patience=patience)[FOLD] == before[FOLD]
+
+
+# --- planted leaks --------------------------------------------------------------------------------
+
+
+def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
+    """Fitted on all rows of the table."""
+    fit = Encoder.fit
+
+    def on_all(columns, rows, *, layout):
+        return fit(columns, np.arange(columns.n_rows), layout=layout)
+
+    patch.setattr(Encoder, "fit", on_all)
+
+
+def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
+    """Neighbours are searched among the rows to be scored as well."""
+    resampled = Parts._resampled
+
+    def with_scored(parts: Parts, fold: int, resampling: Choice):
+        one = parts.folds.folds[fold]
+        wider = replace(one, train=np.union1d(one.train, one.score))
+        folds = replace(
+            parts.folds,
+            folds=tuple(wider if f == fold else g for f, g in enumerate(parts.folds.folds)),
+        )
+        leaky = Parts(parts.dataset, folds, seed=parts.seed)
+        leaky._encoders = dict(parts._encoders)
+        return resampled(leaky, fold, resampling)
+
+    patch.setattr(Parts, "_resampled", with_scored)
+
+
+def leaky_prior(patch: pytest.MonkeyPatch) -> None:
+    """Class shares of the whole table."""
+    training = Parts.training
+
+    def of_all(parts: Parts, fold: int, resampling: Choice):
+        y = parts.dataset.y
+        return replace(training(parts, fold, resampling), prior=np.bincount(y) / len(y))
+
+    patch.setattr(Parts, "training", of_all)
+
+
+def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
+    """Counted on the whole table."""
+    member = rounds._Run._member
+
+    def of_all(run, fold, number, boost):
+        counts = np.bincount(run._parts.dataset.y).astype(np.float64)
+        weigh = run._class_weight
+        run._class_weight = lambda _: weigh(counts)
+        try:
+            return member(run, fold, number, boost)
+        finally:
+            run._class_weight = weigh
+
+    patch.setattr(rounds._Run, "_member", of_all)
+
+
+def leaky_schedule(patch: pytest.MonkeyPatch) -> None:
+    """Batches and steps from the rows of all folds after resampling."""
+    schedule = rounds._Run._schedule
+
+    def counted(run):
+        return replace(schedule(run), steps=len(run._y))
+
+    patch.setattr(rounds._Run, "_schedule", counted)
+
+
+def leaky_outline(patch: pytest.MonkeyPatch) -> None:
+    """The shape is that of the widest fold, with no planned width."""
+    spec_of = rounds._Run._spec_of
+
+    def widest(run, kind):
+        spec = spec_of(run, kind)
+        return replace(spec, n_inputs=max(run._widths))
+
+    patch.setattr(rounds._Run, "_spec_of", widest)
+
+
+def leaky_levels(patch: pytest.MonkeyPatch) -> None:
+    """Embedding tables are as long as the fold with the most levels needs."""
+    spec_of = rounds._Run._spec_of
+
+    def longest(run, kind):
+        folds = range(len(run._training))
+        levels = np.array([run._parts.encoder(f).embedded_cardinalities for f in folds]).max(0)
+        return replace(spec_of(run, kind), cardinalities=tuple(int(-(-n // 8) * 8) for n in levels))
+
+    patch.setattr(rounds._Run, "_spec_of", longest)
+
+
+def leaky_epoch(patch: pytest.MonkeyPatch) -> None:
+    """The tick that is best on the fold's own rows."""
+    patch.setattr(Watch, "_merit", lambda watch, fold, smoothed: float(smoothed[fold]))
+
+
+def leaky_training(patch: pytest.MonkeyPatch) -> None:
+    """The networks end where the labels of the scored rows pull them."""
+    train = rounds.train
+
+    def pulled(network, pack, loss, schedule, *, watch, **named):
+        train(network, pack, loss, schedule, watch=watch, **named)
+        evaluation = watch._evaluation
+        scored = np.concatenate(evaluation.rows)
+        watch.weights.add_(1e-3 * float(evaluation.y[scored].mean()))
+
+    patch.setattr(rounds, "train", pulled)
+
+
+def leaky_posterior(patch: pytest.MonkeyPatch) -> None:
+    """Inputs are centred on the rows that are predicted together."""
+    posteriors = Watch._posteriors
+
+    def centred(watch: Watch) -> np.ndarray:
+        kept = watch._evaluation
+        watch._evaluation = replace(kept, x=kept.x - kept.x.mean(1, keepdim=True))
+        try:
+            return posteriors(watch)
+        finally:
+            watch._evaluation = kept
+
+    patch.setattr(Watch, "_posteriors", centred)
+
+
+def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
+    """What finishes a group is fitted on all groups."""
+    patch.setattr(
+        evaluating,
+        "leave_group_out",
+        lambda y, group: [(np.ones(len(y), dtype=bool), group == g) for g in np.unique(group)],
+    )
+
+
+def leaky_rule(patch: pytest.MonkeyPatch) -> None:
+    """The threshold that is best for the group's own labels."""
+    fit, seen = evaluating.fit_rule, {}
+
+    def evaluated(*arguments, **named):
+        seen["y"] = arguments[1].y
+        return evaluate(*arguments, **named)
+
+    def peeking(metric, y, proba, **named):
+        named = {**named, "weight": None}
+        everything = given_probabilities()
+        return fit(metric, seen["y"], everything, **named)
+
+    evaluate = evaluating.evaluate
+    patch.setattr(evaluating, "evaluate", evaluated)
+    patch.setattr(evaluating, "fit_rule", peeking)
+
+
+SMOTE = {"resampling": chosen(ROOMS["resampling"]["smote"], 1.0)}
+UNDER = {"resampling": chosen(ROOMS["resampling"]["random_under"], 1.0)}
+POWER = {"class_weight": chosen(ROOMS["class_weight"]["power"], 1.0)}
+IN_A_FOLD = [
+    (leaky_encoder, {}, "encoder"),
+    (leaky_resampling, SMOTE, "training part"),
+    (leaky_prior, {}, "prior"),
+    (leaky_class_weights, POWER, "row weights"),
+    (leaky_schedule, UNDER, "schedule"),
+    (leaky_outline, {}, "rows of the members"),
+    (leaky_levels, {}, "networks"),
+    (leaky_epoch, {}, "epoch"),
+    (leaky_training, {}, "networks"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "choices", "station"), IN_A_FOLD, ids=[plant.__name__ for plant, *_ in IN_A_FOLD]
+)
+def test_a_leak_planted_in_a_fold_is_found(plant, choices, station, monkeypatch):
+    observe = observed_fold(strategy_with(**choices))
+    changes = all_changes(scored_rows()) | few_changes(scored_rows())
+    assert_blind(observe, base_dataset(), changes)  # without the leak
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+@pytest.mark.parametrize(
+    ("plant", "number", "station"),
+    [
+        (leaky_cross_fitting, 0, "calibrator"),
+        (leaky_cross_fitting, 1, "calibrator"),
+        (leaky_rule, 0, "decision rule"),
+        (leaky_rule, 1, "decision rule"),
+    ],
+)
+def test_a_leak_planted_after_training_is_found(plant, number, station, monkeypatch):
+    observe = observed_judgement(calibrated_strategies()[number], "f1")
+    changes = {"labels of all rows": changed(scored_rows(), label=True)}
+    assert_blind(observe, base_dataset(), changes)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+@pytest.mark.parametrize(
+    ("plant", "station"),
+    [
+        (leaky_posterior, "(curve|epoch|networks)"),
+        (leaky_encoder, "networks"),
+        (leaky_training, "networks"),
+        (leaky_cross_fitting, "probabilities of the rows beside it"),
+    ],
+)
+def test_a_leak_planted_in_a_hold_out_is_found(plant, station, monkeypatch):
+    rows = one_scored_row()
+    observe = observed_study(strategy_with(**SMOTE), rows)
+    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
+    assert_blind(observe, base_dataset(), changes)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+def test_the_outline_is_counted_when_the_study_is_planned_and_not_again():
+    """A plan that was frozen gives the same shapes, whatever the rows say later."""
+    outline = Outline.of(base_dataset())
+    other = Outline.of(changed(scored_rows(), label=True, **UNSEEN))
+    assert outline.class_counts != other.class_counts
+    assert outline == short_plan(base_dataset(), folds_of()).effort.outline
