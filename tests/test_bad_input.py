@@ -222,6 +222,11 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--target", "churn", "--time-budget", "soon"], "'--time-budget'"),
         (["--target", "churn", "--trials", "0"], "at least 1"),
         (["--target", "churn", "--nonsense"], "--nonsense"),
+        (["--target", "churn", "--trials", "1", "--storage", "no://x"], "can't be opened"),
+        (
+            ["--target", "churn", "--ensemble", "balanced_bagging", "--resampling", "smote"],
+            "draws its own balanced rows",
+        ),
     ],
 )
 def test_a_search_that_cannot_start_leaves_nothing(

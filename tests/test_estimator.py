@@ -126,6 +126,13 @@ def test_rows_of_weight_zero_are_not_there() -> None:
     weighted = AutoImbClassifier(**QUICK).fit(X, y, sample_weight=kept.astype(float))
     without = AutoImbClassifier(**QUICK).fit(X[kept], y[kept])
     np.testing.assert_array_equal(weighted.predict_proba(X), without.predict_proba(X))
+    halves = [
+        (np.arange(0, 240, 2), np.arange(1, 240, 2)),
+        (np.arange(240) % 2 > 0, np.arange(0, 240, 2)),
+    ]
+    split = AutoImbClassifier(**QUICK | {"cv": halves})
+    split.fit(X, y, sample_weight=kept.astype(float))
+    assert split.pipeline_.oof[0].tolist() == (y[kept] == "well").astype(int).tolist()
 
 
 def test_an_eval_set_chooses_and_scores() -> None:

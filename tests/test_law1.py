@@ -39,7 +39,7 @@ from autoimb.training.watch import Evaluation, Watch
 Stations = dict[str, Any]
 Observe = Callable[[Dataset], Stations]
 
-N_ROWS, FOLDS, TICKS = 120, 3, 3
+N_ROWS, FOLDS, TICKS = 120, 3, 6
 FOLD = 1  # whose rows are changed
 # what the other folds' rows say at each tick: best at a tick that depends on the fold
 SCRIPT = np.random.default_rng(4).normal(size=(50, FOLDS))

@@ -51,7 +51,6 @@ def test_none_wins_a_tie():
     result = verdict(AP, y, group, none=none, lever=none)
     assert not result.lever_helps
     assert "no different" in result.sentence
-    assert result.sentence.endswith("The answer is to leave it out.")
 
 
 def test_equal_levers_seldom_help_however_many_are_tried():

@@ -98,7 +98,7 @@ def _missing(none: Prediction | None, lever: Prediction | None) -> str:
         )
     return (
         "Only strategies without special treatment of the rare class finished, so it is not known "
-        "whether such treatment helps on this table; the answer here is to leave it out."
+        "whether such treatment helps on this table."
     )
 
 
@@ -108,7 +108,7 @@ def _sentence(metric: Metric, difference: float, needed: float, lever_name: str)
     if math.isnan(difference) or math.isnan(needed):
         return (
             f"There are too few rows to say whether special treatment of the rare class helps: "
-            f"{lever} can't be compared by {name}. The answer is to leave it out."
+            f"{lever} can't be compared by {name}."
         )
     size, chance = f"{abs(difference):.4f}", f"{needed:.4f}"
     if difference > needed:
@@ -122,10 +122,9 @@ def _sentence(metric: Metric, difference: float, needed: float, lever_name: str)
     if difference < -needed:
         return (
             f"Special treatment of the rare class does not help on this table: {lever} {gap} than "
-            "the best strategy without it. The answer is to leave it out."
+            "the best strategy without it."
         )
     return (
         f"Special treatment of the rare class is not shown to help on this table: {lever} {gap} "
-        f"against the best strategy without it, and chance alone could explain up to {chance}. "
-        "The answer is to leave it out."
+        f"against the best strategy without it, and chance alone could explain up to {chance}."
     )

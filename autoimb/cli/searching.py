@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoimb.cli.words import Data, Out, Run, Target, column_kinds, listed, weight_words
-from autoimb.errors import RunError, SchemaError, choices
+from autoimb.errors import AutoImbError, RunError, SchemaError, choices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +97,6 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 
     limit = DEFAULT_BUDGET if time_budget is None and trials is None else time_budget
     budget = Budget.start(limit, started=context.obj)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop keeps all too
     frame, y = _read(data, target, drop)
     words = weight_words(class_weight)
     costs = class_costs(words, sorted(y.dropna().unique(), key=str))
@@ -116,7 +119,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     prepared = prepare(Table(frame, y, kinds=column_kinds(kind or [])), request)
     path = out or _free_folder(data)
     fingerprint = request.fingerprint(prepared.dataset)
-    with RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder:
+    with (
+        _stoppable(),
+        _nothing_left(path),
+        RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
+    ):
         result = run_search(prepared, folder=folder, budget=budget, storage=storage)
         write_results(folder, result)
     if not quiet:
@@ -177,6 +184,31 @@ def _read(data: Path, target: str, drop: str | None) -> tuple[pd.DataFrame, pd.S
         if name not in frame.columns:
             raise SchemaError(choices("column to drop", name, frame.columns))
     return frame.drop(columns=dropped), y
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Hear SIGTERM, a scheduler's stop, as Ctrl-C: what has finished is still written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _nothing_left(path: Path) -> Iterator[None]:
+    """Remove a folder that was made for a search that then never finished a trial."""
+    made = not path.exists()
+    try:
+        yield
+    except AutoImbError:
+        if made and not any(path.glob("trials/*.safetensors")):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _free_folder(data: Path) -> Path:

@@ -48,12 +48,26 @@ class Winner:
         Fitted on all out-of-fold rows.
     verdict : Verdict
         Whether any lever helps.
+    is_plain : bool
+        Whether `single` pulls no lever.
     """
 
     single: int
     blend: Blend
     rule: DecisionRule
     verdict: Verdict
+    is_plain: bool
+
+    @property
+    def sentence(self) -> str:
+        """Whether levers help, and what is handed over."""
+        finding = self.verdict.sentence
+        if self.blend.kept:
+            return (
+                f"{finding} What is handed over is a blend of {len(self.blend.numbers)} "
+                "strategies: it scored better on rows that had no part in weighing them."
+            )
+        return f"{finding} The answer is to leave it out." if self.is_plain else finding
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +183,13 @@ def choose(
     if not best.kept:
         best = _alone(single, outcomes[single], best, rows)
     rule, labels = _decide(best, rows)
-    return Winner(single=single, blend=replace(best, labels=labels), rule=rule, verdict=answer)
+    return Winner(
+        single=single,
+        blend=replace(best, labels=labels),
+        rule=rule,
+        verdict=answer,
+        is_plain=single == plain,
+    )
 
 
 def _alone(number: int, outcome: Outcome, best: Blend, rows: _Rows) -> Blend:

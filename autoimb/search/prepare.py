@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.encoding import plan_layout
@@ -17,7 +17,7 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import Dataset, Target, encode_target, read_table
 from autoimb.data.values import text_of
-from autoimb.errors import SchemaError, TableError, TargetError, choices
+from autoimb.errors import OptionError, SchemaError, TableError, TargetError, choices
 from autoimb.search.request import Costs, Request
 
 __all__ = ["Prepared", "Table", "label_codes", "prepare"]
@@ -100,7 +100,8 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
     InputError
         Naming the column, label or value that no search can use.
     """
-    table = _checked_weights(table)
+    kept = _weighing_rows(table)
+    table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
     if schema is None:
@@ -119,7 +120,7 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
         target.codes,
-        cv=request.cv,
+        cv=_kept_splits(request.cv, kept),
         random_state=request.random_state,
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
     )
@@ -136,10 +137,10 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
     )
 
 
-def _checked_weights(table: Table) -> Table:
-    """Refuse weights that are none, drop the rows of weight 0, scale the others to mean 1."""
+def _weighing_rows(table: Table) -> NDArray[np.bool_]:
+    """Refuse weights that are none, and tell which rows have a weight above 0, shape (n,)."""
     if table.weight is None:
-        return table
+        return np.ones(len(table.frame), dtype=bool)
     weight = np.asarray(table.weight, dtype=np.float64)
     if weight.shape != (len(table.frame),):
         raise TableError(
@@ -155,12 +156,37 @@ def _checked_weights(table: Table) -> Table:
     kept = weight > 0
     if not kept.any():
         raise TableError("sample_weight must not be zero in all rows.")
+    return np.asarray(kept)
+
+
+def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
+    """Drop the rows of weight 0, and scale the other weights to mean 1."""
+    if table.weight is None:
+        return table
+    weight = np.asarray(table.weight, dtype=np.float64)[kept]
     return replace(
         table,
         frame=table.frame.loc[kept],
         y=np.asarray(table.y)[kept],
-        weight=weight[kept] / weight[kept].mean(),
+        weight=weight / weight.mean(),
     )
+
+
+def _kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
+    """Renumber the rows of given splits, (train, test) of the user's table, after the dropping."""
+    if kept.all() or not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
+        return cv
+    place = np.cumsum(kept) - 1
+
+    def renumbered(rows: ArrayLike) -> NDArray[np.int64]:
+        numbers = np.asarray(rows)
+        if numbers.dtype == bool:
+            numbers = np.flatnonzero(numbers)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept):
+            raise OptionError(f"cv names rows outside the table, which has {len(kept)} rows.")
+        return np.asarray(place[numbers[kept[numbers]]], dtype=np.int64)
+
+    return [(renumbered(train), renumbered(test)) for train, test in cv]
 
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:

@@ -250,6 +250,8 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Iterable):
+        return "given splits"
     return str(value)
 
 

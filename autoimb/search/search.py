@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchResult", "fit_encoders", "run_search", "search", "with_networks"]
 
-REFERENCE_RATE = 1e9  # operations a second of a logistic regression, counted low
+REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
 TRIAL_SHARE = 0.4  # of the budget: what one trial may take at most
 
@@ -197,26 +197,26 @@ def _conclude(
     """Turn the finished study into what is handed over."""
     started = time.monotonic()
     outcomes = usable_outcomes(study.records, study.outcomes)
-    deadline = budget.deadline.fraction(0.5)
-    winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
-    strategies = {record.number: record.strategy for record in study.records}
     encoders = fit_encoders(prepared)
-    fitted = tuple(
-        with_networks(outcomes[n], strategies[n], prepared, plan) for n in winner.blend.numbers
-    )
-    pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
     references = {}
-    if _reference_seconds(prepared, encoders) < 0.5 * deadline.left():
+    if _reference_seconds(prepared, encoders) < 0.4 * budget.deadline.left():
         known = logistic_reference(
             prepared.dataset, plan.folds, encoders, prepared.metric, random_state=plan.seed
         )
         references[known.name] = known.proba
+    deadline = budget.deadline.fraction(0.5)
+    winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
+    strategies = {record.number: record.strategy for record in study.records}
+    fitted = tuple(
+        with_networks(outcomes[n], strategies[n], prepared, plan) for n in winner.blend.numbers
+    )
+    pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
     timing["finishing"] = time.monotonic() - started
-    found = Found(winner.blend, pipeline.rule, winner.verdict.sentence, references, timing)
+    found = Found(winner.blend, pipeline.rule, winner.sentence, references, timing)
     return SearchResult(
         pipeline=pipeline,
         records=study.records,
-        facts=build_facts(prepared, plan, study, found),
+        facts=build_facts(prepared, plan, study, found, deadline=budget.deadline.fraction(0.5)),
         best_strategy=strategies[winner.single],
         best_score=winner.blend.score,
         leaderboard=pd.DataFrame(leaderboard(study.records)),

@@ -17,7 +17,8 @@ __all__ = ["Evaluation", "Watch"]
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
-_SMOOTHED = 3  # evaluations that a running mean spans
+_SMOOTHED = 3  # evaluations that a running mean spans; the first ticks, without one, stand only
+# until a later one is there
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,10 @@ class Watch:
             if tick - self.chosen[fold] > self._patience:
                 continue  # its own patience has ended, however long the others go on
             merit = self._merit(fold, smoothed)
-            if tick == 0 or merit > self._best[fold]:
-                self._best[fold] = -np.inf if np.isnan(merit) else merit
+            if len(self._values) < _SMOOTHED:
+                self._keep(fold, tick, posterior)
+            elif merit > self._best[fold]:
+                self._best[fold] = merit
                 self._keep(fold, tick, posterior)
         return not self.cut and bool(tick - self.chosen.max() < self._patience)
 
