@@ -89,6 +89,10 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     RUN gets the pipeline, the report, the leaderboard, and the journal to resume from. Ctrl-C
     ends the search early and still writes all of them.
     """
+    from autoimb.search.process import warm_up
+
+    if trials is None or time_budget is not None or jobs != 1:
+        warm_up()  # the workers' server imports while this process does
     from autoimb.search.budget import DEFAULT_BUDGET, Budget
     from autoimb.search.prepare import Table, prepare
     from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_rooms

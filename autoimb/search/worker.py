@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 import joblib
 
 from autoimb.errors import DeadlineExceeded
@@ -117,7 +117,7 @@ class Work:
 def one_thread() -> Iterator[None]:
     """Compute with one thread while inside: more would fight each other, and sum differently."""
     import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     with threadpool_limits(limits=1):

@@ -36,13 +36,13 @@ _LEVERS: tuple[dict[str, tuple[str, dict[str, Value]]], ...] = (
     {"loss": ("focal", {"gamma": 1.0})},
     {"resampling": ("smote", {"strength": 0.5, "k_neighbors": 5})},
     {"ensemble": ("bagging", {"members": 3})},
-    {"resampling": ("tomek_links", {"strength": 1.0})},
     {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
     {"resampling": ("near_miss", {"strength": 0.5, "version": 2, "n_neighbors": 3})},
     {"ensemble": ("boosting", {"rounds": 3})},
+    {"resampling": ("tomek_links", {"strength": 1.0})},
     {"resampling": ("smote_enn", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
-    {"resampling": ("cluster_centroids", {"strength": 0.8})},
     {"resampling": ("smote_tomek", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
+    {"resampling": ("cluster_centroids", {"strength": 0.8})},
 )
 
 

@@ -158,9 +158,11 @@ def main() -> None:
             tries += 1
             run = folder / f"run{tries}"
             words = command(table, run, trials=given.trials, seed=given.seed + tries)
-            row = kill_and_resume(words, run, after=chance.uniform(0.0, longest))
-            if row is None:
-                continue  # it had exported before the kill
+            after = chance.uniform(0.0, longest)
+            row = kill_and_resume(words, run, after=after)
+            if row is None:  # it had exported before the kill
+                longest = after
+                continue
             rows.append(row)
             print(len(rows), row, flush=True)
     text = report(rows, given.trials)
