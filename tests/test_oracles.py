@@ -26,7 +26,7 @@ from autoimb.errors import InfeasibleError
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
 from autoimb.space.ensemble import samme
-from autoimb.space.resampling import RESAMPLING, Rows, over_counts, under_counts
+from autoimb.space.resampling import RESAMPLING, Rows, neighbour_space, over_counts, under_counts
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
 from autoimb.training.parts import Parts
@@ -93,7 +93,7 @@ def smote_oracle(columns: str, **values):
 @pytest.mark.parametrize("kind", KINDS)
 def test_counts_are_those_of_imbalanced_learn(kind, columns):
     part = part_of(kind, columns)
-    x = part.encoded.matrix()  # neighbours are searched here
+    x = neighbour_space(part.encoded)  # neighbours are searched here
     n_min = min(COUNTS[kind])
     oracles = {
         "random_over": RandomOverSampler(random_state=SEED),
@@ -113,7 +113,7 @@ def test_counts_are_those_of_imbalanced_learn(kind, columns):
 def test_cluster_centroids_has_the_counts_of_imbalanced_learn():
     part = part_of("multiclass")
     oracle = ClusterCentroids(random_state=SEED, voting="hard")
-    _, wanted = oracle.fit_resample(part.encoded.matrix(), part.y)
+    _, wanted = oracle.fit_resample(neighbour_space(part.encoded), part.y)
     _, y = result_of(resample("cluster_centroids", part), part)
     np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted))
 
@@ -174,7 +174,7 @@ def test_near_miss_keeps_the_rows_of_imbalanced_learn(version, kind):
     oracle = NearMiss(version=version, n_neighbors=3, n_neighbors_ver3=3)
     with warnings.catch_warnings():  # version 3 says where it keeps fewer rows than wanted
         warnings.simplefilter("ignore", UserWarning)
-        oracle.fit_resample(part.encoded.matrix(), part.y)
+        oracle.fit_resample(neighbour_space(part.encoded), part.y)
     got = resample("near_miss", part, version=version, n_neighbors=3).rows
     np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
 
@@ -184,7 +184,7 @@ def test_near_miss_keeps_the_rows_of_imbalanced_learn(version, kind):
 def test_tomek_links_keeps_the_rows_of_imbalanced_learn(kind, columns):
     part = part_of(kind, columns)
     oracle = TomekLinks()
-    oracle.fit_resample(part.encoded.matrix(), part.y)
+    oracle.fit_resample(neighbour_space(part.encoded), part.y)
     got = resample("tomek_links", part).rows
     np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
     assert len(got) < len(part.y)

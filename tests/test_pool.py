@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from multiprocessing import spawn
 from pathlib import Path
@@ -25,14 +26,21 @@ from autoimb.search.record import unscored
 from autoimb.search.worker import Work
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
+from autoimb.space.strategy import Choice
 
 FOREVER = Deadline()
 
 
+WIDTHS = (96, 128, 64)
+
+
 def strategies(n):
+    """Strategies that differ in the width of their network."""
     space = Space.restricted()
-    drawn = [draw(FixedTrial(params), space) for params in first_networks(space)]
-    return drawn[:n]
+    first = draw(FixedTrial(first_networks(space)[0]), space)
+    given = first.network.values
+    made = [Choice(first.network.name, tuple((given | {"width": w}).items())) for w in WIDTHS]
+    return [replace(first, network=network) for network in made[:n]]
 
 
 def work(evaluate):
@@ -68,8 +76,8 @@ def pooled():
 
 
 def by_network(strategy, dataset, plan, *, deadline, **given):
-    """Each network does something else."""
-    deeds = {64: hang, 96: die, 128: studies.evaluate}
+    """Do something else for each width."""
+    deeds = dict(zip(WIDTHS, (die, studies.evaluate, hang)))
     width = dict(strategy.network.params)["width"]
     return deeds[width](strategy, dataset, plan, deadline=deadline, **given)
 

@@ -30,7 +30,7 @@ Status = Literal["complete", "pruned", "infeasible", "failed", "timeout"]
 
 _FEW_MINORITY_ROWS = 50  # below, the log-loss chooses the epoch: the metric is too noisy
 _RATE = 40e9  # operations a second that the plan counts on for each worker
-_TRIALS = 36  # strategies that the plan would like to see in a budget
+_TRIALS = 30  # strategies that the plan would like to see in a budget
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def make_plan(
     effort = Effort(
         operations=operations,
         most_ticks=most,
-        least_ticks=6,
+        least_ticks=5,
         patience=patience,
         outline=Outline.of(dataset),
     )

@@ -17,10 +17,11 @@ from autoimb.data.encoding import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, OneOf, Room, minority_at_least, rows_at_most
 
-__all__ = ["RESAMPLING", "Resampled", "Rows", "over_counts", "under_counts"]
+__all__ = ["RESAMPLING", "Resampled", "Rows", "neighbour_space", "over_counts", "under_counts"]
 
 RESAMPLING = Room("resampling", "What is done to the training rows before networks see them.")
 
+_MOST_DIMENSIONS = 32
 _NEIGHBOURS = rows_at_most(60_000, "it searches neighbours among all rows")
 _CLUSTERS = rows_at_most(30_000, "it clusters all rows")
 
@@ -71,6 +72,25 @@ def under_counts(counts: np.ndarray, strength: float) -> np.ndarray:
     counts = np.asarray(counts)
     wanted = np.round(counts.min() ** strength * counts ** (1.0 - strength)).astype(np.int64)
     return np.asarray(np.clip(wanted, 1, counts))
+
+
+def neighbour_space(encoded: Encoded) -> np.ndarray:
+    """Return the space in which rows are near or far.
+
+    The encoded columns; where they are more than 32, their 32 principal components, which keep
+    the distances that matter at a fraction of the cost. Sees: the rows given, no labels.
+
+    Returns
+    -------
+    float32 array of shape (n, at most 32)
+    """
+    from sklearn.decomposition import PCA
+
+    matrix = encoded.matrix()
+    if min(matrix.shape) <= _MOST_DIMENSIONS:
+        return matrix
+    reduced = PCA(_MOST_DIMENSIONS, svd_solver="covariance_eigh").fit_transform(matrix)
+    return np.ascontiguousarray(reduced, dtype=np.float32)
 
 
 def _selection(rows: np.ndarray) -> Resampled:
@@ -203,12 +223,14 @@ def cluster_centroids(part: Rows, *, strength: float, seed: int) -> Resampled:
     from sklearn.metrics import pairwise_distances_argmin
 
     classes, counts = _present(part.y)
-    space, kept = part.encoded.matrix(), []
+    space, kept = neighbour_space(part.encoded), []
     for c, had, n in zip(classes, counts, under_counts(counts, strength)):
         rows = np.flatnonzero(part.y == c)
         if n < had:
             distinct = min(int(n), len(np.unique(space[rows], axis=0)))
-            means = MiniBatchKMeans(distinct, n_init=1, random_state=seed, batch_size=4096)
+            means = MiniBatchKMeans(
+                distinct, n_init=1, max_iter=20, random_state=seed, batch_size=4096
+            )
             means.fit(space[rows])
             nearest = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
             rows = _filled(rows, nearest, int(n), np.random.default_rng(seed))
@@ -274,7 +296,7 @@ def smote_tomek(
 
 def _sampled_rows(sampler: Any, part: Rows, name: str) -> Resampled:
     """Run an imbalanced-learn sampler that selects rows; every class must survive it."""
-    sampler.fit_resample(part.encoded.matrix(), part.y)
+    sampler.fit_resample(neighbour_space(part.encoded), part.y)
     rows = np.asarray(sampler.sample_indices_)
     _check_survivors(part.y[rows], part.y, name)
     return _selection(rows)
@@ -298,7 +320,7 @@ def _cleaned(grown: Resampled, part: Rows, cleaner: Any, cleaning: float, seed: 
     real, new = part.encoded.take(grown.rows), grown.synthetic
     whole = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])
-    cleaner.fit_resample(whole.matrix(), y)
+    cleaner.fit_resample(neighbour_space(whole), y)
     kept = _softened(np.asarray(cleaner.sample_indices_), len(y), cleaning, seed)
     _check_survivors(y[kept], y, "cleaning")
     n = len(grown.rows)
