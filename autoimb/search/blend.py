@@ -2,9 +2,9 @@
 
 Bagged greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of
 models", 2004) on out-of-fold probabilities. Weights are cheap to overfit, so a blend is kept only
-where one whose weights half of the groups chose beats, on the other half, the single strategy that
-the same half chose. Its score and its predictions here come from that exchange too: no row is
-predicted by weights that it had a part in.
+where blends whose weights the other groups chose beat, on the group left out, the single strategy
+that the same groups chose. Its score and its predictions here come from that exchange too: no row
+is predicted by weights that it had a part in.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ MOST_BAGS = 8
 STEPS = 8  # strategies drawn in a bag, with replacement
 WORK = 10_000_000  # rows scored in one fit, about a second; counted, so that no clock decides
 ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
+MOST_PARTS = 5  # groups left out at a time, so that many folds cost no more
 _FLAT = 1e-9  # a gain that small is rounding
 
 
@@ -54,7 +55,7 @@ class Blend:
     weights : tuple of float
         Of their probabilities; they sum to 1.
     proba : ndarray of float64, shape (n, C)
-        Out-of-fold probabilities; of a blend, mixed by weights that the row's half did not choose.
+        Out-of-fold probabilities; of a blend, mixed by weights that the row's group did not choose.
     labels : ndarray of int64, shape (n,)
         Cross-fitted labels.
     score : Score
@@ -173,9 +174,9 @@ def blend(
     if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
         return single
     bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
-    half = np.isin(group, np.unique(group)[::2])
     gains, crossed = [], np.empty_like(single.proba)
-    for mask in (half, ~half):
+    for part in np.array_split(np.unique(group), min(len(np.unique(group)), MOST_PARTS)):
+        mask = ~np.isin(group, part)
         chosen, used = rows.take(mask), rows.take(~mask)
         weights, alone = _fit(chosen, bags, deadline)
         crossed[~mask] = rows.mix(weights)[~mask]

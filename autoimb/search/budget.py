@@ -14,7 +14,7 @@ DEFAULT_BUDGET = 300.0  # seconds
 LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
 LEAST_RESERVE = 3.0  # seconds: a small blend, an export and a report
 MOST_RESERVE = 60.0
-RESERVED = 0.08  # share of the budget
+RESERVED = 0.1  # share of the budget
 
 
 @dataclass(frozen=True)

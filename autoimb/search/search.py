@@ -36,7 +36,7 @@ __all__ = ["SearchResult", "fit_encoders", "run_search", "search", "with_network
 
 REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
-TRIAL_SHARE = 0.4  # of the budget: what one trial may take at most
+TRIAL_SHARE = 0.25  # of the budget: what one trial may take at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def _conclude(
             prepared.dataset, plan.folds, encoders, prepared.metric, random_state=plan.seed
         )
         references[known.name] = known.proba
-    deadline = budget.deadline.fraction(0.5)
+    deadline = budget.deadline.fraction(0.75)
     winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
     strategies = {record.number: record.strategy for record in study.records}
     fitted = tuple(
