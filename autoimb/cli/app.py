@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0, or 2 after a user's mistake (one line on stderr), or 130 after an interruption.
     """
-    started = time.monotonic() - (_process_age() if arguments is None else 0.0)
+    # a shell that ended in exec hands over its own, much older, start: no start takes a second
+    started = time.monotonic() - (min(_process_age(), 1.0) if arguments is None else 0.0)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         code = app(args=words, prog_name="autoimb", standalone_mode=False, obj=started)
