@@ -6,6 +6,7 @@
     ├── InputError (ValueError)      a user's mistake: culprit, rule, value and choices are named
     │   ├── TableError               the table itself: not a table file, no rows, repeated names
     │   ├── SchemaError              columns: missing, of another kind than the schema says
+    │   │   └── CellError (TypeError)    a cell holds neither text, number nor date
     │   ├── TargetError              the target: unknown, missing values, one class
     │   ├── OptionError              an unknown option, metric or parameter value
     │   └── BudgetError              a budget that no search can keep
@@ -24,6 +25,7 @@ __all__ = [
     "ArtifactError",
     "AutoImbError",
     "BudgetError",
+    "CellError",
     "DeadlineExceeded",
     "InfeasibleError",
     "InputError",
@@ -50,6 +52,10 @@ class TableError(InputError):
 
 class SchemaError(InputError):
     """A column is missing or is not what the schema says."""
+
+
+class CellError(SchemaError, TypeError):
+    """A cell holds something that is neither text, number nor date."""
 
 
 class TargetError(InputError):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from pipelines import table
+from tables import dataset_of, tiny_spec
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.metrics import Metric, get_metric
@@ -22,9 +23,9 @@ from autoimb.assessment.uncertainty import Score
 from autoimb.data.encoding import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
-from autoimb.data.schema import Columns, infer_schema, parse
+from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.table import Dataset, encode_target
-from autoimb.nn.network import NetworkSpec, build
+from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome, Plan, make_plan
@@ -50,15 +51,7 @@ def material(n_rows: int = 120) -> Material:
     frame = table(n_rows)
     target = encode_target(np.arange(n_rows) % 6 == 0)
     schema, _ = infer_schema(frame)
-    columns = parse(frame, schema)
-    dataset = Dataset(
-        columns=columns,
-        y=target.codes,
-        weight=np.ones(n_rows),
-        n_classes=2,
-        positive=target.positive,
-        layout=plan_layout(columns),
-    )
+    dataset = dataset_of(frame, target.codes)
     folds = plan_folds(target.codes, cv=3, random_state=0)
     return Material(
         dataset=dataset,
@@ -69,19 +62,7 @@ def material(n_rows: int = 120) -> Material:
 
 
 def fitted(strategy: Strategy) -> FittedStrategy:
-    spec = NetworkSpec(
-        kind="mlp",
-        width=4,
-        depth=1,
-        k=1,
-        activation="relu",
-        dropout=0.0,
-        embedding_dim=2,
-        ple=False,
-        n_inputs=3,
-        cardinalities=(),
-        n_classes=2,
-    )
+    spec = tiny_spec(width=4, n_inputs=3)
     network = build(spec, 1)
     network.draw([(int(1e6 * chance(strategy)), 0)], [3])
     pack = FittedMemberPack(

@@ -12,6 +12,7 @@ from autoimb.data.encoding import plan_layout
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
 from autoimb.data.table import Dataset
+from autoimb.nn.network import NetworkSpec
 from autoimb.search.evaluate import Plan
 from autoimb.space.option import Float, Int, Option, Range, Value
 from autoimb.space.rooms import PLAIN, ROOMS
@@ -77,6 +78,24 @@ def chosen(option: Option, share: float = 0.5, **changes: Value) -> Choice:
 
 def small_network() -> Choice:
     return chosen(ROOMS["network"]["mlp"], 0.0, learning_rate=3e-3)
+
+
+def tiny_spec(**changes: Any) -> NetworkSpec:
+    """The smallest network, but for what is named."""
+    fields: dict[str, Any] = {
+        "kind": "mlp",
+        "width": 1,
+        "depth": 1,
+        "k": 1,
+        "activation": "relu",
+        "dropout": 0.0,
+        "embedding_dim": 1,
+        "ple": False,
+        "n_inputs": 1,
+        "cardinalities": (),
+        "n_classes": 2,
+    }
+    return NetworkSpec(**fields | changes)
 
 
 def strategy_with(**choices: Choice) -> Strategy:

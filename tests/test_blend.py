@@ -13,6 +13,7 @@ from autoimb.errors import BudgetError
 from autoimb.search import blend as module
 from autoimb.search.blend import blend
 from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import Outcome
 
 
 def _proba(logits):
@@ -47,7 +48,7 @@ def _outcome(metric, y, group, proba, **changes):
         "labels": labels if metric.kind == "label" else None,
         "fitted": object(),
     }
-    return SimpleNamespace(**fields | changes)
+    return Outcome(**fields | changes)
 
 
 @pytest.mark.parametrize("metric", ["average_precision", "roc_auc", "log_loss", "f1", "mcc"])
@@ -107,7 +108,7 @@ def test_only_complete_trials_with_networks_join():
     outcomes[50] = _outcome(metric, y, group, truth, fitted=None)
     outcomes[51] = _outcome(metric, y, group, truth, status="pruned")
     outcomes[52] = _outcome(metric, y, group, truth, oof=None)
-    outcomes[53] = SimpleNamespace(status="failed", score=None, oof=None, labels=None, fitted=None)
+    outcomes[53] = Outcome("failed")
     assert max(blend(metric, outcomes, y, group).numbers) < 50
 
 
@@ -135,9 +136,8 @@ def test_a_row_has_no_part_in_the_weights_that_mix_it():
     own = group == group[0]
     before = blend(metric, outcomes, y, group)
     turned = np.where(own, 1 - y, y)
-    order = sorted(outcomes, key=lambda number: (-outcomes[number].score.utility, number))
-    proba = np.stack([outcomes[number].oof for number in order])
-    bags = module._bags(len(order), n_rows=len(y), random_state=0)
+    proba = np.stack([outcomes[number].oof for number in sorted(outcomes)])
+    bags = module._bags(len(proba), n_rows=len(y), random_state=0)
     for labels in (y, turned):
         rows = module._Rows(metric, proba, labels, group, None, None)
         weights, _ = module._fit(rows.take(~own), bags, Deadline())

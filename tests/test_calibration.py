@@ -8,8 +8,8 @@ from sklearn.metrics import log_loss
 
 from autoimb.assessment.calibration import (
     Calibrator,
+    Finishing,
     correct_prior,
-    cross_fit_calibration,
     fit_calibrator,
     focal_posterior,
 )
@@ -116,23 +116,32 @@ def test_json():
 # --- cross-fitting --------------------------------------------------------------------------------
 
 
-def test_no_row_calibrates_itself():
+def test_a_view_is_finished_by_the_calibrator_of_its_part():
     y, proba = sample(300, (0.8, 0.2))
     group = np.arange(300) % 3
-    before = cross_fit_calibration(y, proba, group)
-    changed = y.copy()
-    changed[group == 1] = 1 - changed[group == 1]
-    after = cross_fit_calibration(changed, proba, group)
-    assert after[group == 1].tobytes() == before[group == 1].tobytes()
-    assert not np.allclose(after[group != 1], before[group != 1])
+    calibrators = tuple(fit_calibrator(y[own], proba[own]) for own, _ in leave_group_out(y, group))
+    finishing = Finishing(proba, calibrators, tilt=(1.0, 3.0))
+    for part, calibrator in enumerate(calibrators):
+        expected = calibrator.apply(proba) * [1.0, 3.0]
+        expected /= expected.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(finishing.view(part), expected)
+    assert not np.allclose(finishing.view(0), finishing.view(1))
+
+
+def test_many_groups_are_left_out_a_few_at_a_time():
+    y, group = np.arange(120) % 2, np.arange(120) % 12
+    pairs = list(leave_group_out(y, group))
+    assert len(pairs) == 5
+    assert sum(use.astype(int) for _, use in pairs).tolist() == [1] * 120
+    for learn, use in pairs:
+        assert not set(group[learn]) & set(group[use])
 
 
 def test_one_group_is_dealt():
-    y, proba = sample(100, (0.8, 0.2))
+    y = np.arange(100) % 2
     pairs = list(leave_group_out(y, np.zeros(100, dtype=np.int64)))
     assert len(pairs) == 5
     assert sum(use.astype(int) for _, use in pairs).tolist() == [1] * 100
-    assert cross_fit_calibration(y, proba, np.zeros(100, dtype=np.int64)).shape == (100, 2)
 
 
 @settings(deadline=None, max_examples=50)

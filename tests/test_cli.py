@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -263,6 +264,25 @@ def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert taken < 12 * 1.02 + 5
     assert (tmp_path / "run" / "pipeline.autoimb").is_file()
+
+
+def test_the_budget_does_not_count_the_shell_that_became_the_program(
+    data: Path, tmp_path: Path
+) -> None:
+    """``bash -c "install && search"`` ends in exec, which keeps the start time of the shell."""
+    words = [sys.executable, "-m", "autoimb", "search", str(data), "--target", "fraud", *FAST[:-1]]
+    command = f"sleep 9; exec {shlex.join(words)} --time-budget 10 --out run"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    trials = json.loads((tmp_path / "run" / "run.json").read_text())["results"]["leaderboard"]
+    assert sum(trial["status"] == "complete" for trial in trials) >= 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -65,7 +65,7 @@ def _study(metric_name="average_precision", n_classes=2):
         labels = cross_fit_labels(metric, y[:SCORED], proba, group[:SCORED])
         own = score(metric, y[:SCORED], proba, labels, group[:SCORED])
         kept = labels if metric.kind == "label" else None
-        outcome = Outcome("complete", "", own, proba, kept, None, seconds=1.5)
+        outcome = Outcome("complete", score=own, oof=proba, labels=kept, seconds=1.5)
         records.append(TrialRecord.of(number, outcome, stage="search", strategy=strategy))
         outcomes[number] = outcome
     for status, reason in (("failed", "boom"), ("pruned", ""), ("infeasible", "too few rows")):

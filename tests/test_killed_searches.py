@@ -45,7 +45,7 @@ def test_killed_and_resumed_until_it_ends(tmp_path):
         process = start(tmp_path)
         before = len(known)
         studies.wait_until(
-            lambda: (tmp_path / "run.json").exists() and len(files(tmp_path)) > before  # noqa: B023
+            lambda: (tmp_path / "run.json").exists() and len(files(tmp_path)) > before  # noqa: B023  called here
         )
         time.sleep(chance.uniform(0.0, 0.6))
         os.killpg(process.pid, signal.SIGKILL)

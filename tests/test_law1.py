@@ -18,16 +18,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with, tiny_spec
 
+import autoimb.assessment.decision as decision
+import autoimb.search.blend as blending
 import autoimb.search.evaluate as evaluating
 import autoimb.training.rounds as rounds
+from autoimb.assessment.decision import cross_fit_labels, fit_rule
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding import Encoder
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.data.table import Dataset
-from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
 from autoimb.search.budget import Deadline
 from autoimb.space.rooms import ROOMS
@@ -253,10 +256,10 @@ def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
 # --- cross-validation: from given probabilities to labels -----------------------------------------
 
 
-def given_probabilities(shift: np.ndarray | float = 0.0) -> np.ndarray:
+def given_probabilities(shift: np.ndarray | float = 0.0, *, seed: int = 6) -> np.ndarray:
     """Overconfident and biased, so that calibrators and rules have something to do."""
     y = base_dataset().y
-    logits = np.random.default_rng(6).normal(2.0 * y - 1.0, 1.5) * 3.0 - 2.0 + shift
+    logits = np.random.default_rng(seed).normal(2.0 * y - 1.0, 1.5) * 3.0 - 2.0 + shift
     positive = 1.0 / (1.0 + np.exp(-logits))
     return np.column_stack([1.0 - positive, positive])
 
@@ -316,6 +319,53 @@ def test_a_probability_reaches_neither_the_calibrator_nor_the_rule_of_its_group(
     at = np.searchsorted(scored_rows(), others)
     for station, values in plain.items():
         assert as_bytes(values[at]) == as_bytes(other[station][at]), station
+
+
+def observed_handing_over() -> Observe:
+    """Observe how a group's rows are labelled and mixed once the trials are finished."""
+    folds = folds_of()
+    rows, group = scored_rows(), folds.group
+    plan = short_plan(base_dataset(), folds)
+
+    def observe(dataset: Dataset) -> Stations:
+        judge = get_metric("average_precision", n_classes=2, positive=1)
+        learned_from = []
+
+        def fit(metric, y, proba, **named):
+            learned_from.append((y, proba))
+            return fit_rule(metric, y, proba, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            empty = rounds.Trained((), (), (), (), False)
+            patch.setattr(evaluating, "train_strategy", lambda *a, **k: empty)
+            outcomes = {}
+            for number in range(4):
+                oof = given_probabilities(seed=20 + number)
+                patch.setattr(evaluating, "_out_of_fold", lambda *a, oof=oof: oof)
+                outcomes[number] = evaluating.evaluate(
+                    calibrated_strategies()[1], dataset, plan, metric=judge, deadline=Deadline()
+                )
+            patch.setattr(decision, "fit_rule", fit)
+            patch.setattr(blending, "_FLAT", -1.0)  # whatever it gains, it is kept
+            single = cross_fit_labels(judge, dataset.y, outcomes[0].view, group)
+            found = blending.blend(judge, outcomes, dataset.y, group)
+        assert found.kept
+        return {
+            "what the rule learned from": learned_from[FOLD::FOLDS],
+            "labels": (single[rows], found.labels[rows]),
+            "mixture": found.proba[rows],
+        }
+
+    return observe
+
+
+def test_a_label_reaches_nothing_of_its_group_by_way_of_other_calibrators():
+    changes = {"labels of all rows": changed(scored_rows(), label=True)}
+    assert_blind(observed_handing_over(), base_dataset(), changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating.Outcome, "view", lambda outcome, part: outcome.oof)
+        with pytest.raises(AssertionError, match=r"^what the rule learned from saw the"):
+            assert_blind(observed_handing_over(), base_dataset(), changes)
 
 
 # --- a hold-out: from end to end ------------------------------------------------------------------
@@ -383,20 +433,7 @@ def test_the_rows_that_choose_are_never_scored_nor_trained_on():
 
 
 def tiny_network(members: int) -> Network:
-    spec = NetworkSpec(
-        kind="mlp",
-        width=1,
-        depth=1,
-        k=1,
-        activation="relu",
-        dropout=0.0,
-        embedding_dim=1,
-        ple=False,
-        n_inputs=1,
-        cardinalities=(),
-        n_classes=2,
-    )
-    return build(spec, members)
+    return build(tiny_spec(), members)
 
 
 def ticks_kept(values: np.ndarray, *, patience: int) -> list[int]:

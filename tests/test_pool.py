@@ -219,7 +219,7 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
     module = tmp_path / "gone.py"
     module.write_text("def evaluate(*a, **k): pass")
     monkeypatch.syspath_prepend(tmp_path)
-    from gone import evaluate  # type: ignore[import-not-found]
+    from gone import evaluate  # type: ignore[import-not-found]  # made above
 
     runner = pooled(evaluate, n_jobs=1)
     module.unlink()

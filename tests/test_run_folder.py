@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from optuna.trial import FixedTrial
 from studies import FINGERPRINT, complete, material, study
 
+from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.errors import RunError
 from autoimb.search.record import TrialRecord, unscored
 from autoimb.search.run_folder import RunFolder, write_atomically
@@ -52,6 +54,28 @@ def test_trials_come_back_as_they_were(run):
     run.drop_weights(3)
     run.drop_weights(3)
     assert run.load_trials()[3].outcome.fitted is None
+
+
+def test_whether_a_search_holds_it_is_told(run):
+    seen = RunFolder.view(run.path)
+    assert seen.in_use
+    run.cache.mkdir()
+    run.close()
+    assert not seen.in_use
+    assert not run.cache.exists()
+
+
+def test_how_a_trial_was_finished_comes_back(run):
+    given = strategy()
+    outcome = complete(given, material().dataset)
+    finishing = Finishing(outcome.oof, (Calibrator(0.5, (0.0, 1.0)), Calibrator(2.0, (1.0, 0.0))))
+    for tilt in (None, (1.0, 2.0)):
+        finished = replace(outcome, finishing=replace(finishing, tilt=tilt))
+        record = TrialRecord.of(3, finished, stage="lever", strategy=given)
+        run.save_trial(record, finished, {})
+        stored = run.load_trials()[3].outcome
+        for part in (0, 1):
+            np.testing.assert_array_equal(stored.view(part), finished.view(part))
 
 
 def test_a_trial_without_a_score_comes_back(run):

@@ -18,12 +18,12 @@ from autoimb.assessment.uncertainty import Score
 from autoimb.errors import RunError
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
-from autoimb.search.evaluate import Outcome, evaluate, make_plan
+from autoimb.search.evaluate import Outcome, make_plan
 from autoimb.search.prepare import Prepared, Table, label_codes, prepare
 from autoimb.search.record import TrialRecord
 from autoimb.search.refit import refit
 from autoimb.search.request import Request, class_costs, restricted_rooms
-from autoimb.search.search import SearchResult, fit_encoders, search, with_networks
+from autoimb.search.search import SearchResult, fit_encoders, search
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
@@ -183,6 +183,19 @@ def test_none_is_the_answer_where_no_lever_beats_it_by_more_than_its_error(
     assert chosen(prepared, equal).single == 1
 
 
+def test_what_is_handed_over_has_its_networks(prepared: Prepared) -> None:
+    """A file of networks that was torn takes its trial out of the choice, not the search."""
+    y = prepared.dataset.y
+    sure = 1 / (1 + np.exp(-(6 * y + np.random.default_rng(0).normal(size=len(y)) - 3)))
+    torn, whole = (
+        trial(0, strategy(), sure, fitted=None),
+        trial(1, strategy(), np.full(len(y), 0.5)),
+    )
+    assert chosen(prepared, torn, whole).single == 1
+    with pytest.raises(RunError, match="complete"):
+        chosen(prepared, torn)
+
+
 def test_costs_of_the_user_are_no_lever(prepared: Prepared) -> None:
     proba = np.full(len(prepared.dataset.y), 0.5)
     assert is_plain(trial(0, strategy(costs=True), proba)[0])
@@ -218,12 +231,12 @@ def test_the_result_holds_together(result: SearchResult) -> None:
 
 
 def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
-    result: SearchResult, prepared: Prepared
+    prepared: Prepared,
 ) -> None:
     """The pipeline's members of a fold give the rows of that fold what the search scored."""
-    (fitted, *_), (_, proba) = result.pipeline.strategies, result.pipeline.oof
-    if len(result.pipeline.strategies) > 1:
-        pytest.skip("a blend's out-of-fold rows are mixed by cross-fitted weights")
+    one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
+    pipeline = search(*table(), one).pipeline
+    (fitted,), (_, proba) = pipeline.strategies, pipeline.oof
     encoders = fit_encoders(prepared)
     for number, fold in enumerate(prepared.folds.folds):
         packs = [
@@ -240,18 +253,6 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
         columns = prepared.dataset.columns.take(fold.score)
         order = np.argsort(own.predict_proba(columns, encoders)[:, 1])
         assert np.all(np.diff(proba[fold.score, 1][order]) > -1e-6)
-
-
-def test_none_is_trained_again_where_its_networks_were_not_kept(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = make_plan(prepared.dataset, prepared.folds, random_state=0, time_budget=None)
-    given = {"metric": prepared.metric, "deadline": Deadline()}
-    kept = evaluate(strategy(), prepared.dataset, plan, **given)
-    again = with_networks(replace(kept, fitted=None), strategy(), prepared, plan)
-    assert kept.fitted is not None
-    for name, values in kept.fitted.packs[0].state.items():
-        np.testing.assert_array_equal(again.packs[0].state[name], values)
 
 
 def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:

@@ -2,7 +2,7 @@
 
 Two corrections are exact where their formula applies (:func:`correct_prior`,
 :func:`focal_posterior`); the rest is learned from out-of-fold rows by vector scaling
-(:func:`fit_calibrator`), and cross-fitted wherever a row is judged.
+(:func:`fit_calibrator`), and cross-fitted wherever a row is judged (:class:`Finishing`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autoimb.assessment.crossfit import leave_group_out
-
 __all__ = [
     "Calibrator",
+    "Finishing",
     "correct_prior",
-    "cross_fit_calibration",
+    "finish",
     "fit_calibrator",
     "focal_posterior",
     "log_proba",
@@ -78,6 +77,42 @@ class Calibrator:
     def from_json(cls, value: Mapping[str, Any]) -> Calibrator:
         """Read what :meth:`to_json` wrote."""
         return cls(float(value["slope"]), tuple(float(b) for b in value["bias"]))
+
+
+def finish(proba: Floats, calibrator: Calibrator, tilt: tuple[float, ...] | None) -> Floats:
+    """Calibrate probabilities (n, C) and tilt them by the costs that the user gave (C,), if any."""
+    proba = calibrator.apply(proba)
+    if tilt is not None:
+        proba = proba * np.asarray(tilt)
+    finished: Floats = proba / proba.sum(axis=1, keepdims=True)
+    return finished
+
+
+@dataclass(frozen=True, eq=False)
+class Finishing:
+    """How out-of-fold probabilities were finished: for each part of the rows by the other parts.
+
+    What learns from finished rows and is used on a part must not have its labels by way of the
+    calibrators of the other parts either: it learns from :meth:`view` of that part.
+
+    Attributes
+    ----------
+    raw : ndarray of float64, shape (n, C)
+        Before it.
+    calibrators : tuple of Calibrator
+        One a part, in the order of :func:`autoimb.assessment.crossfit.leave_group_out`; it saw the
+        labels of the other parts.
+    tilt : tuple of C floats, or None
+        See :func:`finish`.
+    """
+
+    raw: Floats
+    calibrators: tuple[Calibrator, ...]
+    tilt: tuple[float, ...] | None = None
+
+    def view(self, part: int) -> Floats:
+        """Finish all rows by what saw no label of a part; float64, (n, C)."""
+        return finish(self.raw, self.calibrators[part], self.tilt)
 
 
 @dataclass(frozen=True)
@@ -163,34 +198,6 @@ def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> C
         start[0] = _LEAST_SLOPE
         theta = _minimise(problem, start, np.concatenate([[False], present]))
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
-
-
-def cross_fit_calibration(
-    y: Ints, proba: Floats, group: Ints, *, weight: Floats | None = None
-) -> Floats:
-    """Calibrate each group by what the other groups teach.
-
-    Parameters
-    ----------
-    y : ndarray of int64, shape (n,)
-        Class codes.
-    proba : ndarray of float, shape (n, C)
-        Out-of-fold probabilities.
-    group : ndarray of int64, shape (n,)
-        Cross-fitting group of each row; one group alone is dealt into five.
-    weight : ndarray of float64, shape (n,), optional
-        Row weights.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, C)
-        No row's own label has a part in its probabilities.
-    """
-    calibrated = np.empty(proba.shape, dtype=np.float64)
-    for learn, use in leave_group_out(y, group):
-        part = None if weight is None else weight[learn]
-        calibrated[use] = fit_calibrator(y[learn], proba[learn], weight=part).apply(proba[use])
-    return calibrated
 
 
 def focal_posterior(proba: Floats, gamma: float) -> Floats:

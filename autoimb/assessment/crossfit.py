@@ -12,6 +12,8 @@ __all__ = ["deal", "leave_group_out"]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+_MOST_PARTS = 5  # so that many folds cost no more than a few
+
 
 def deal(y: Ints, n_groups: int, *, random_state: int = 0) -> Ints:
     """Deal rows to groups, each class as evenly as it goes.
@@ -38,7 +40,9 @@ def deal(y: Ints, n_groups: int, *, random_state: int = 0) -> Ints:
 
 
 def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tuple[Mask, Mask]]:
-    """Yield (rows to learn from, rows to use it on) for each group.
+    """Yield (rows to learn from, rows to use it on) for each group, or for a few at a time.
+
+    The same arguments give the same parts in the same order, so a part's number names it.
 
     Parameters
     ----------
@@ -47,7 +51,8 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     group : ndarray of int64, shape (n,)
         Cross-fitting group of each row. One group alone is dealt into ``n_groups``.
     n_groups : int, optional
-        Number of groups dealt where one is given.
+        Number of groups dealt where one is given. More than five groups are left out in five
+        parts.
 
     Yields
     ------
@@ -58,6 +63,6 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     if len(names) < 2:
         group = deal(y, n_groups)
         names = np.unique(group)
-    for name in names:
-        inside = group == name
+    for part in np.array_split(names, min(len(names), _MOST_PARTS)):
+        inside = np.isin(group, part)
         yield ~inside, inside

@@ -12,7 +12,7 @@ probability metrics do not say what a good label is: their labels maximise F1
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -239,7 +239,7 @@ def fit_rule(
 def cross_fit_labels(
     metric: Metric,
     y: Ints,
-    proba: Floats,
+    proba: Floats | Callable[[int], Floats],
     group: Ints,
     *,
     weight: Floats | None = None,
@@ -249,8 +249,11 @@ def cross_fit_labels(
 
     Parameters
     ----------
-    metric, y, proba, weight, costs
+    metric, y, weight, costs
         As for :func:`fit_rule`.
+    proba : ndarray of float, shape (n, C), or callable
+        Probabilities. Where something was fitted on labels to make them, a callable that gives
+        all rows' for the number of a part: those that no label of that part had a part in.
     group : ndarray of int64, shape (n,)
         Cross-fitting group of each row; one group alone is dealt into five.
 
@@ -265,10 +268,11 @@ def cross_fit_labels(
         Costs of another shape.
     """
     labels = np.empty(len(y), dtype=np.int64)
-    for learn, use in leave_group_out(y, group):
+    for number, (learn, use) in enumerate(leave_group_out(y, group)):
+        own = proba(number) if callable(proba) else proba
         part = None if weight is None else weight[learn]
-        rule = fit_rule(metric, y[learn], proba[learn], weight=part, costs=costs)
-        labels[use] = rule.apply(proba[use])
+        rule = fit_rule(metric, y[learn], own[learn], weight=part, costs=costs)
+        labels[use] = rule.apply(own[use])
     return labels
 
 
@@ -350,7 +354,7 @@ def threshold_for(
 
 def _number(value: object) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]  # whatever it refuses is no number
     except (TypeError, ValueError):
         return float("nan")
 

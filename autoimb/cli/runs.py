@@ -25,7 +25,7 @@ def status(run: Run) -> None:
     records = folder.records()
     counts = Counter(record.status for record in records)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    state = "running" if _is_locked(folder.path / ".lock") else "not running"
+    state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
     typer.echo(f"{run}: {state}, {finished}; {len(records)} trials{f' ({shown})' * bool(shown)}")
     scored = [record for record in records if record.status == "complete" and record.score]
@@ -105,20 +105,6 @@ def export(
         joblib.dump(pipeline, content)
         write_atomically(out, content.getvalue())
     typer.echo(out)
-
-
-def _is_locked(lock: Path) -> bool:
-    """Tell whether a search holds the folder; False where the system can't say."""
-    try:
-        import fcntl
-
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):
-        return False
-    return False
 
 
 def _range(bounds: Range) -> str:

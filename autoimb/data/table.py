@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
-from sklearn.exceptions import DataConversionWarning
 
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import text_of
@@ -272,6 +271,8 @@ def _target_series(y: object) -> pd.Series:
         return y
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
+        from sklearn.exceptions import DataConversionWarning
+
         message = "A column-vector y was passed when a 1d array was expected."
         warnings.warn(message, DataConversionWarning, stacklevel=3)
         array = array.ravel()

@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from autoimb.errors import SchemaError
+from autoimb.errors import CellError, SchemaError
 
 __all__ = [
     "DATE_PARTS",
-    "CellError",
     "date_numbers",
     "factorize",
     "levels_of",
@@ -27,10 +26,6 @@ DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
-
-
-class CellError(SchemaError, TypeError):
-    """A cell holds something that is neither text, number nor date."""
 
 
 def numbers_of(series: pd.Series, name: str) -> Floats:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from autoimb.assessment.calibration import (
     Calibrator,
     correct_prior,
+    finish,
     focal_posterior,
     log_proba,
 )
@@ -237,10 +238,7 @@ class FittedStrategy:
 
     def finish(self, proba: Floats) -> Floats:
         """Calibrate the members' average and give it the user's tilt."""
-        proba = self.calibrator.apply(proba)
-        if self.tilt is not None:
-            proba = proba * np.asarray(self.tilt)
-        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+        return finish(proba, self.calibrator, self.tilt)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.decision import cross_fit_labels, fit_rule
 from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Score, score
@@ -40,7 +41,6 @@ MOST_BAGS = 8
 STEPS = 8  # strategies drawn in a bag, with replacement
 WORK = 10_000_000  # rows scored in one fit, about a second; counted, so that no clock decides
 ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
-MOST_PARTS = 5  # groups left out at a time, so that many folds cost no more
 _FLAT = 1e-9  # a gain that small is rounding
 
 
@@ -169,24 +169,30 @@ def blend(
     """
     deadline, n_rows = deadline or Deadline(), len(y) * len(metric.classes)
     numbers = _candidates(outcomes, n_rows=n_rows)
+    best = min(numbers, key=lambda number: (-_utility(outcomes[number]), number))
     rows = _Rows(metric, _stacked(outcomes, numbers), y, group, weight, costs)
-    single = _single(rows, outcomes[numbers[0]], numbers[0])
+    single = _single(rows, outcomes[best], best)
     if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
         return single
     bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
-    gains, crossed = [], np.empty_like(single.proba)
-    for part in np.array_split(np.unique(group), min(len(np.unique(group)), MOST_PARTS)):
-        mask = ~np.isin(group, part)
-        chosen, used = rows.take(mask), rows.take(~mask)
+    gains, crossed, mixed = [], np.empty_like(single.proba), []
+    for part, (learn, use) in enumerate(leave_group_out(y, group)):
+        seen = replace(rows, proba=_stacked(outcomes, numbers, part=part))
+        chosen, used = seen.take(learn), seen.take(use)
         weights, alone = _fit(chosen, bags, deadline)
-        crossed[~mask] = rows.mix(weights)[~mask]
+        mixed.append(weights)
+        crossed[use] = seen.mix(weights)[use]
         gains.append(_transferred(chosen, used, weights) - _transferred(chosen, used, alone))
     gain = float(np.mean(gains))
     weights, _ = _fit(rows.take(np.ones(len(y), dtype=bool)), bags, deadline)
     order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     if gain <= _FLAT or len(order) < 2:
         return replace(single, gain=gain)
-    labels = cross_fit_labels(metric, y, crossed, group, weight=weight, costs=costs)
+
+    def view(part: int) -> Floats:
+        return replace(rows, proba=_stacked(outcomes, numbers, part=part)).mix(mixed[part])
+
+    labels = cross_fit_labels(metric, y, view, group, weight=weight, costs=costs)
     return Blend(
         numbers=tuple(numbers[k] for k in order),
         weights=tuple(float(weights[k]) for k in order),
@@ -199,9 +205,9 @@ def blend(
 
 
 def _candidates(outcomes: Mapping[int, Outcome], *, n_rows: int) -> list[int]:
-    """Trials that can join, best first; fewer where rows are many."""
+    """Trials that can join, by number: the best, and fewer of them where rows are many."""
     utility = {
-        number: outcome.score.utility
+        number: _utility(outcome)
         for number, outcome in outcomes.items()
         if outcome.status == "complete"
         and outcome.score is not None
@@ -214,19 +220,28 @@ def _candidates(outcomes: Mapping[int, Outcome], *, n_rows: int) -> list[int]:
             "or see the reasons in the leaderboard."
         )
     most = int(np.clip(WORK // (STEPS * n_rows), LEAST_CANDIDATES, MOST_CANDIDATES))
-    return sorted(utility, key=lambda number: (-utility[number], number))[:most]
+    return sorted(sorted(utility, key=lambda number: (-utility[number], number))[:most])
 
 
-def _stacked(outcomes: Mapping[int, Outcome], numbers: Sequence[int]) -> Floats:
-    return np.stack([np.asarray(outcomes[number].oof, dtype=np.float64) for number in numbers])
+def _utility(outcome: Outcome) -> float:
+    return -np.inf if outcome.score is None else outcome.score.utility
+
+
+def _stacked(
+    outcomes: Mapping[int, Outcome], numbers: Sequence[int], *, part: int | None = None
+) -> Floats:
+    """Stack probabilities (K, n, C); of all rows, as no label of a part has touched."""
+    found = [outcomes[number] for number in numbers]
+    own = [outcome.oof if part is None else outcome.view(part) for outcome in found]
+    return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
 
 
 def _single(rows: _Rows, outcome: Outcome, number: int) -> Blend:
     """Hand over the best strategy alone."""
-    proba, labels = rows.proba[0], outcome.labels
+    proba, labels = np.asarray(outcome.oof, dtype=np.float64), outcome.labels
     if labels is None:
         labels = cross_fit_labels(
-            rows.metric, rows.y, proba, rows.group, weight=rows.weight, costs=rows.costs
+            rows.metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=rows.costs
         )
     if outcome.score is None:
         raise ValueError(f"trial {number} is complete and has no score")

@@ -101,7 +101,7 @@ def usable_outcomes(
     """
     found = {n: o for n, o in outcomes.items() if o.score is not None and o.oof is not None}
     complete = {n: o for n, o in found.items() if o.status == "complete"}
-    if complete:
+    if any(o.fitted is not None for o in complete.values()):
         return complete
     cut = {n: replace(o, status="complete") for n, o in found.items() if o.fitted is not None}
     if cut:
@@ -178,8 +178,8 @@ def choose(
         weight=rows.weight,
     )
     single = pulled[0] if pulled and (plain is None or answer.lever_helps) else plain
-    if single is None:
-        single = ranked[0]
+    if single is None or outcomes[single].fitted is None:  # its file was torn since
+        single = next(number for number in ranked if outcomes[number].fitted is not None)
     if not best.kept:
         best = _alone(single, outcomes[single], best, rows)
     rule, labels = _decide(best, rows)
@@ -199,7 +199,7 @@ def _alone(number: int, outcome: Outcome, best: Blend, rows: _Rows) -> Blend:
     labels = outcome.labels
     if labels is None:
         labels = cross_fit_labels(
-            rows.metric, rows.y, outcome.oof, rows.group, weight=rows.weight, costs=rows.costs
+            rows.metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=rows.costs
         )
     return replace(
         best, numbers=(number,), proba=outcome.oof, labels=labels, score=outcome.score, gain=0.0

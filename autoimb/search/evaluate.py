@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from autoimb.assessment.calibration import Calibrator, fit_calibrator
+from autoimb.assessment.calibration import Calibrator, Finishing, fit_calibrator
 from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.decision import DecisionRule, fit_rule
 from autoimb.assessment.metrics import Metric, get_metric
@@ -71,6 +71,8 @@ class Outcome:
     score : Score or None
     oof : float64 array of shape (n_scored, C), or None
         Out-of-fold probabilities of ``plan.folds.scored``, calibrated across folds.
+    finishing : Finishing or None
+        How they were calibrated, where they were.
     labels : int64 array of shape (n_scored,), or None
         Cross-fitted by the decision rule where the metric is one of labels, else the most
         probable class.
@@ -86,11 +88,20 @@ class Outcome:
     reason: str = ""
     score: Score | None = None
     oof: np.ndarray | None = None
+    finishing: Finishing | None = None
     labels: np.ndarray | None = None
     fitted: FittedStrategy | None = None
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
     epochs: tuple[int, ...] = ()
+
+    def view(self, part: int) -> np.ndarray:
+        """Return all rows' probabilities as what saw no label of a part gives them, (n_scored, C).
+
+        The parts are those of `leave_group_out`; its own rows are those of `oof`.
+        """
+        assert self.oof is not None  # of a scored trial
+        return self.oof if self.finishing is None else self.finishing.view(part)
 
 
 def make_plan(
@@ -242,22 +253,27 @@ def _evaluate(
         calibrator=_calibrator(y, oof, weight, needed=not exact),
         tilt=plan.cost_weights if strategy.class_weight.name == "costs" else None,
     )
+    # a part is finished by what the other parts teach, as new rows are by what all do
+    splits = list(leave_group_out(y, group))
+    calibrators = tuple(
+        _calibrator(y[learn], oof[learn], weight[learn], needed=not exact) for learn, _ in splits
+    )
+    finishing = Finishing(oof, calibrators, fitted.tilt)
     proba, labels = np.empty_like(oof), np.empty(len(y), dtype=np.int64)
-    # a group is finished by what the other groups teach, as new rows are by what all do
-    for learn, use in leave_group_out(y, group):
-        calibrator = _calibrator(y[learn], oof[learn], weight[learn], needed=not exact)
-        finish = replace(fitted, calibrator=calibrator).finish
-        proba[use], rule = finish(oof[use]), DecisionRule()
+    for number, (learn, use) in enumerate(splits):
+        view, rule = finishing.view(number), DecisionRule()
         if metric.kind == "label":
             rule = fit_rule(
-                metric, y[learn], finish(oof[learn]), weight=weight[learn], costs=plan.cost_matrix
+                metric, y[learn], view[learn], weight=weight[learn], costs=plan.cost_matrix
             )
-        labels[use] = rule.apply(proba[use])
+        proba[use], labels[use] = view[use], rule.apply(view[use])
+    identity = Calibrator.identity(oof.shape[1])
     return Outcome(
         status="timeout" if trained.cut else "complete",
         reason="The deadline ended it; its best epoch so far stands." if trained.cut else "",
         score=score(metric, y, proba, labels, group, weight=weight),
         oof=proba,
+        finishing=None if set(calibrators) == {identity} else finishing,
         labels=labels if metric.kind == "label" else None,
         fitted=fitted,
         curve=trained.curve,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -93,7 +93,7 @@ class _Judged:
     weight: Floats
     plan: Plan
 
-    def labels(self, proba: Floats) -> Ints:
+    def labels(self, proba: Floats | Callable[[int], Floats]) -> Ints:
         return cross_fit_labels(
             self.metric,
             self.y,
@@ -105,7 +105,7 @@ class _Judged:
 
     def of_trial(self, outcome: Outcome) -> Prediction:
         proba = np.asarray(outcome.oof)
-        return proba, self.labels(proba) if outcome.labels is None else outcome.labels
+        return proba, self.labels(outcome.view) if outcome.labels is None else outcome.labels
 
     def of_reference(self, proba: Floats) -> Prediction:
         """Label as trials are labelled: the rule of costs is for probabilities that they tilt."""

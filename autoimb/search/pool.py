@@ -227,7 +227,7 @@ def _broken() -> Future[Outcome]:
 
 
 def _end(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
+    pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves its result out
     pool.join()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
 from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
 from autoimb.search.evaluate import Outcome
@@ -139,13 +140,18 @@ def unscored(
 
 def trial_bytes(record: TrialRecord, outcome: Outcome, params: Mapping[str, Any]) -> bytes:
     """Return the content of a trial's file: the record in the header, predictions as arrays."""
-    named = {"oof": outcome.oof, "labels": outcome.labels}
+    finishing = outcome.finishing
+    raw = None if finishing is None else finishing.raw
+    named = {"oof": outcome.oof, "raw": raw, "labels": outcome.labels}
     arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
     header = {
         "format": FORMAT,
         "record": json.dumps(record.to_json()),
         "params": json.dumps(dict(params)),
     }
+    if finishing is not None:
+        calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
+        header["finishing"] = json.dumps({"calibrators": calibrators, "tilt": finishing.tilt})
     return bytes(save(arrays, metadata=header))
 
 
@@ -172,13 +178,14 @@ def read_trial(path: Path) -> StoredTrial:
     """
     with safe_open(path, framework="numpy") as file:
         header = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     record = TrialRecord.from_json(json.loads(header["record"]))
     outcome = Outcome(
         status="failed" if record.status == "killed" else record.status,
         reason=record.reason,
         score=record.score,
         oof=arrays.get("oof"),
+        finishing=_finishing(arrays.get("raw"), header.get("finishing", "null")),
         labels=arrays.get("labels"),
         seconds=record.seconds,
         curve=record.curve,
@@ -187,9 +194,20 @@ def read_trial(path: Path) -> StoredTrial:
     return StoredTrial(record, outcome, json.loads(header["params"]))
 
 
+def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
+    values = json.loads(text)
+    if raw is None or values is None:
+        return None
+    return Finishing(
+        raw=raw,
+        calibrators=tuple(Calibrator.from_json(value) for value in values["calibrators"]),
+        tilt=None if values["tilt"] is None else tuple(values["tilt"]),
+    )
+
+
 def read_weights(path: Path) -> FittedStrategy:
     """Read a trial's fitted networks."""
     with safe_open(path, framework="numpy") as file:
         fields = json.loads(file.metadata()["strategy"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     return unpack_strategy(fields, arrays)

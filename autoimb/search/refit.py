@@ -73,8 +73,8 @@ def refit(
         costs=prepared.costs,
     )
     parts = Parts(prepared.dataset, plan.folds, seed=plan.seed)
-    fitted, proba = [], np.zeros((len(plan.folds.scored), prepared.dataset.n_classes))
-    for weight, old in zip(pipeline.weights, pipeline.strategies):
+    outcomes = []
+    for old in pipeline.strategies:
         outcome = evaluate(
             Strategy.from_json(old.strategy),
             prepared.dataset,
@@ -85,8 +85,7 @@ def refit(
         )
         if outcome.fitted is None or outcome.oof is None:
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")
-        fitted.append(outcome.fitted)
-        proba += weight * outcome.oof
+        outcomes.append(outcome)
     rows = plan.folds.scored
     codes, own, group = (
         prepared.dataset.y[rows],
@@ -94,14 +93,21 @@ def refit(
         plan.folds.group[rows],
     )
     metric, costs = prepared.metric, plan.cost_matrix
-    labels = cross_fit_labels(metric, codes, proba, group, weight=own, costs=costs)
+
+    def mixed(part: int | None) -> NDArray[np.float64]:
+        """Mix the strategies' probabilities; of all rows, as no label of a part has touched."""
+        own = [np.asarray(o.oof if part is None else o.view(part)) for o in outcomes]
+        return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
+
+    proba = mixed(None)
+    labels = cross_fit_labels(metric, codes, mixed, group, weight=own, costs=costs)
     result = score(metric, codes, proba, labels, group, weight=own)
     return FittedPipeline(
         schema=prepared.schema,
         classes=prepared.target.classes,
         positive=prepared.target.positive,
         encoders=fit_encoders(prepared),
-        strategies=tuple(fitted),
+        strategies=tuple(outcome.fitted for outcome in outcomes if outcome.fitted is not None),
         weights=pipeline.weights,
         rule=fit_rule(metric, codes, proba, weight=own, costs=costs),
         oof=(codes, proba),

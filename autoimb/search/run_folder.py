@@ -69,6 +69,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.leaderboard = self.path / "leaderboard.csv"
         self._run = self.path / "run.json"
+        self._lock_file = self.path / ".lock"
         self._lock = lock
 
     @classmethod
@@ -126,9 +127,27 @@ class RunFolder:
             raise RunError(f"{folder.path} holds no search: there is no run.json in it.")
         return folder
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a search holds it; False where the system can't say."""
+        try:
+            lock = os.open(self._lock_file, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            _lock(lock)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(lock)
+        return False
+
     def close(self) -> None:
-        """Give the folder back."""
+        """Sweep the workers' copy of the table away and give the folder back."""
         if self._lock is not None:
+            shutil.rmtree(self.cache, ignore_errors=True)
             os.close(self._lock)  # the lock goes with it
             self._lock = None
 

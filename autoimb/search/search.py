@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.encoding import Encoder
-from autoimb.errors import RunError
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.build import Facts
-from autoimb.search.budget import Budget, Deadline
+from autoimb.search.budget import Budget
 from autoimb.search.choose import Winner, choose, usable_outcomes
-from autoimb.search.evaluate import Outcome, Plan, evaluate, make_plan
+from autoimb.search.evaluate import Plan, make_plan
 from autoimb.search.facts import Found, build_facts, leaderboard, versions
 from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.progress import Progress
@@ -32,7 +31,7 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.search.run_folder import RunFolder
 
-__all__ = ["SearchResult", "fit_encoders", "run_search", "search", "with_networks"]
+__all__ = ["SearchResult", "fit_encoders", "run_search", "search"]
 
 REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
@@ -207,9 +206,8 @@ def _conclude(
     deadline = budget.deadline.fraction(0.75)
     winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
     strategies = {record.number: record.strategy for record in study.records}
-    fitted = tuple(
-        with_networks(outcomes[n], strategies[n], prepared, plan) for n in winner.blend.numbers
-    )
+    handed = (outcomes[number].fitted for number in winner.blend.numbers)
+    fitted = tuple(networks for networks in handed if networks is not None)
     pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
     timing["finishing"] = time.monotonic() - started
     found = Found(winner.blend, pipeline.rule, winner.sentence, references, timing)
@@ -231,22 +229,6 @@ def fit_encoders(prepared: Prepared) -> tuple[Encoder, ...]:
         Encoder.fit(dataset.columns, fold.train, layout=dataset.layout)
         for fold in prepared.folds.folds
     )
-
-
-def with_networks(
-    outcome: Outcome, strategy: Strategy, prepared: Prepared, plan: Plan
-) -> FittedStrategy:
-    """Return the fitted networks of a trial; trained again where they were not kept.
-
-    The networks of the best trials only are kept, and `none` may be chosen though it is not
-    among them. The same arguments give the same networks.
-    """
-    if outcome.fitted is not None:
-        return outcome.fitted
-    again = evaluate(strategy, prepared.dataset, plan, metric=prepared.metric, deadline=Deadline())
-    if again.fitted is None:
-        raise RunError(f"{strategy.describe()} could not be trained again: {again.reason}")
-    return again.fitted
 
 
 def _pipeline(
