@@ -118,7 +118,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
         strategies=strategies,
         weights=(0.7, 0.3),
         rule=_rule(codes, proba),
-        oof=(codes, proba),
+        oof=(codes, proba, np.ones(len(codes))),
         info={"metric": "average_precision", "score": 0.5, "error": 0.02},
     )
 

@@ -28,7 +28,8 @@ from autoimb.data.table import Dataset, encode_target
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
 from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome, Plan, make_plan
+from autoimb.search.evaluate import Outcome
+from autoimb.search.planning import Plan, make_plan
 from autoimb.search.run_folder import RunFolder
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.space.draw import Space

@@ -13,7 +13,7 @@ from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
 from autoimb.data.table import Dataset
 from autoimb.nn.network import NetworkSpec
-from autoimb.search.evaluate import Plan
+from autoimb.search.planning import Plan
 from autoimb.space.option import Float, Int, Option, Range, Value
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy

@@ -189,7 +189,7 @@ def test_with_threshold_changes_the_rule_only() -> None:
 
 
 def test_with_threshold_keeps_its_promise_out_of_fold() -> None:
-    codes, proba = PIPELINE.oof
+    codes, proba, _ = PIPELINE.oof
     labels = PIPELINE.with_threshold("recall>=0.8").rule.apply(proba)
     assert (labels[codes == 1] == 1).mean() >= 0.8
     with pytest.raises(InputError, match="recal"):

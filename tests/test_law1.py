@@ -536,12 +536,12 @@ def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_schedule(patch: pytest.MonkeyPatch) -> None:
     """Batches and steps from the rows of all folds after resampling."""
-    schedule = rounds._Run._schedule
+    schedule = rounds._Run.schedule
 
     def counted(run):
         return replace(schedule(run), steps=len(run._y))
 
-    patch.setattr(rounds._Run, "_schedule", counted)
+    patch.setattr(rounds._Run, "schedule", counted)
 
 
 def leaky_outline(patch: pytest.MonkeyPatch) -> None:

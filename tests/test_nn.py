@@ -50,7 +50,7 @@ def reference(network: Network, values: dict, x, codes, masks) -> torch.Tensor:
                 copies = copies * masks[i][m].view(len(h), spec.k, -1) * kept
         heads = values["heads.weight"][m], values["heads.bias"][m]
         outputs.append(torch.einsum("bkh,khc->bkc", copies, heads[0]) + heads[1][:, 0])
-    return torch.stack(outputs)
+    return torch.stack(outputs)  # (M, B, k, C)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -82,12 +82,12 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(spec):
         pool = make_pool()
         masks = [pool.mask(batch * spec.k, spec.width) for _ in range(spec.depth)]
     expected = reference(network, values, x, codes, masks)
-    logits = network.forward(x, codes, make_pool())
+    logits = network.forward(x, codes, make_pool()).permute(0, 3, 1, 2)
     torch.testing.assert_close(logits, expected, rtol=1e-12, atol=1e-12)
 
     upstream = torch.randn_like(expected)
     expected.backward(upstream)
-    network.backward(upstream.clone())
+    network.backward(upstream.permute(0, 2, 3, 1).clone())
     for name, value in values.items():
         torch.testing.assert_close(
             network.parameters.gradient(name), value.grad, rtol=1e-10, atol=1e-12, msg=name

@@ -37,7 +37,8 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.table import encode_target
 from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome, Plan, evaluate, make_plan
+from autoimb.search.evaluate import Outcome, evaluate
+from autoimb.search.planning import Plan, make_plan
 from autoimb.space.option import Option, Room
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy

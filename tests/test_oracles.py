@@ -301,10 +301,13 @@ def test_smote_lowers_its_neighbours_to_what_the_class_has():
 # --- losses ---------------------------------------------------------------------------------------
 
 
-def some_logits(n_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+def some_logits(n_classes: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
+    """Logits (M, k, C, B), the classes (M, B) of their rows, and these as one-hot truth."""
     random = np.random.default_rng(2)
-    logits = torch.from_numpy(random.normal(0.0, 2.0, (3, 11, 4, n_classes)))
-    return logits, torch.from_numpy(random.integers(0, n_classes, (3, 11)))
+    logits = torch.from_numpy(random.normal(0.0, 2.0, (3, 4, n_classes, 11)))
+    y = random.integers(0, n_classes, (3, 11))
+    truth = y[:, None, None, :] == np.arange(n_classes)[:, None]
+    return logits, y, torch.from_numpy(truth.astype(np.float64))
 
 
 def formula(name: str, values: dict, p: np.ndarray) -> np.ndarray:
@@ -320,28 +323,28 @@ def formula(name: str, values: dict, p: np.ndarray) -> np.ndarray:
 def test_losses_are_their_formula_and_gradients_those_of_autograd(option, share, n_classes):
     values = {key: at(bounds, share) for key, bounds in option.ranges.items()}
     loss = option.code(**values)
-    logits, y = some_logits(n_classes)
+    logits, y, truth = some_logits(n_classes)
     exp = np.exp(logits.numpy())
     own = np.take_along_axis(
-        exp / exp.sum(-1, keepdims=True),
-        np.broadcast_to(y.numpy()[:, :, None, None], (3, 11, 4, 1)),
-        axis=-1,
-    )[..., 0]
+        exp / exp.sum(2, keepdims=True),
+        np.broadcast_to(y[:, None, None, :], (3, 4, 1, 11)),
+        axis=2,
+    )[:, :, 0]
     np.testing.assert_allclose(
-        loss.value(logits, y).numpy(), formula(option.name, values, own), rtol=1e-9, atol=1e-12
+        loss.value(logits, truth).numpy(), formula(option.name, values, own), rtol=1e-9, atol=1e-12
     )
     free = logits.clone().requires_grad_()
-    loss.value(free, y).sum().backward()
-    torch.testing.assert_close(loss.gradient(logits, y), free.grad, rtol=1e-7, atol=1e-9)
+    loss.value(free, truth).sum().backward()
+    torch.testing.assert_close(loss.gradient(logits, truth), free.grad, rtol=1e-7, atol=1e-9)
 
 
 def test_no_two_losses_are_the_same():
-    logits, y = some_logits(3)
-    prior = torch.log(torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64))
+    logits, _, truth = some_logits(3)
+    prior = torch.log(torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64))[:, None]
     made = []
     for option in ROOMS["loss"]:
         loss = option.code(**chosen(option).values)
-        made.append(loss.value(logits + loss.adjustment * prior, y))
+        made.append(loss.value(logits + loss.adjustment * prior, truth))
     for i, a in enumerate(made):
         for b in made[i + 1 :]:
             assert not torch.allclose(a, b, rtol=1e-2)

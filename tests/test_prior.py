@@ -10,7 +10,8 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.data.table import Dataset
 from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Plan, evaluate
+from autoimb.search.evaluate import evaluate
+from autoimb.search.planning import Plan
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.effort import Effort, Outline
 from autoimb.training.rounds import is_exact

@@ -18,7 +18,8 @@ from autoimb.assessment.uncertainty import Score
 from autoimb.errors import RunError
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
-from autoimb.search.evaluate import Outcome, make_plan
+from autoimb.search.evaluate import Outcome
+from autoimb.search.planning import make_plan
 from autoimb.search.prepare import Prepared, Table, label_codes, prepare
 from autoimb.search.record import TrialRecord
 from autoimb.search.refit import refit
@@ -236,7 +237,7 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
     """The pipeline's members of a fold give the rows of that fold what the search scored."""
     one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
     pipeline = search(*table(), one).pipeline
-    (fitted,), (_, proba) = pipeline.strategies, pipeline.oof
+    (fitted,), (_, proba, _) = pipeline.strategies, pipeline.oof
     encoders = fit_encoders(prepared)
     for number, fold in enumerate(prepared.folds.folds):
         packs = [

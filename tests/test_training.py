@@ -164,8 +164,9 @@ def full_batch_gradients(x, y, weights, loss):
     network.draw([(3, 0, 0)], [6])
     logits = network.forward(x[None], None)
     scale = torch.as_tensor(weights)[None] / np.mean(weights)
-    values = (loss.value(logits, y[None]).mean(2) * scale).mean()
-    network.backward(weighted_gradient(loss, logits, y[None], scale))
+    truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
+    values = (loss.value(logits, truth).mean(1) * scale).mean()
+    network.backward(weighted_gradient(loss, logits, truth, scale))
     return float(values), network.parameters.gradients.clone()
 
 

@@ -17,6 +17,7 @@ from autoimb.data.encoding import Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import Columns
 from autoimb.data.table import Dataset
+from autoimb.data.thinning import thin
 
 __all__ = ["Reference", "logistic_reference"]
 
@@ -81,14 +82,15 @@ def logistic_reference(
     """
     total = np.zeros((len(dataset.y), dataset.n_classes))
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
-        rows, scale = _draw(dataset.y, fold.train, np.random.default_rng([random_state, number]))
+        generator = np.random.default_rng([random_state, number])
+        rows, scale = thin(dataset.y, fold.train, _MOST_ROWS, generator)
         train = _features(encoder, dataset.columns, rows)
         held_out = _features(encoder, dataset.columns, fold.score)
         target = (dataset.y[rows], dataset.weight[rows] * scale)
         total[fold.score] += _fit_predict(train, target, held_out, dataset.n_classes)
     scored = plan.scored
     proba = total[scored] / total[scored].sum(axis=1, keepdims=True)
-    y, group, weight = dataset.y[scored], plan.group[scored], dataset.weight[scored]
+    y, group, weight = dataset.y[scored], plan.group[scored], plan.scored_weight(dataset.weight)
     labels = cross_fit_labels(metric, y, proba, group, weight=weight)
     return Reference(
         name="logistic regression",
@@ -96,22 +98,6 @@ def logistic_reference(
         labels=labels,
         score=score(metric, y, proba, labels, group, weight=weight),
     )
-
-
-def _draw(y: Ints, rows: Ints, generator: np.random.Generator) -> tuple[Ints, Floats]:
-    """Draw rows evenly over the classes, each drawn row weighing what it stands for."""
-    if len(rows) <= _MOST_ROWS:
-        return rows, np.ones(len(rows))
-    left, parts, scales = _MOST_ROWS, [], []
-    codes, sizes = np.unique(y[rows], return_counts=True)
-    for place, which in enumerate(np.argsort(sizes, kind="stable")):  # rarest first
-        size = int(sizes[which])
-        number = min(size, left // (len(codes) - place))
-        own = rows[y[rows] == codes[which]]
-        parts.append(own if number == size else generator.choice(own, number, replace=False))
-        scales.append(np.full(number, size / max(number, 1)))
-        left -= number
-    return np.concatenate(parts), np.concatenate(scales)
 
 
 def _features(encoder: Encoder, columns: Columns, rows: Ints) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -46,15 +46,46 @@ class FoldPlan:
     group : ndarray of shape (n,), int64
         Cross-fitting group of each scored row: what labels or calibrates a group is fitted on the
         other groups. -1 marks rows that are never scored. With several folds it is the fold.
+    scale : ndarray of shape (n,), float64, or None
+        How many rows each scored row stands for, where not all are scored.
     """
 
     folds: tuple[Fold, ...]
     group: Rows
+    scale: NDArray[np.float64] | None = None
 
     @property
     def scored(self) -> Rows:
         """The rows that some fold scores, sorted."""
         return np.flatnonzero(self.group >= 0).astype(np.int64)
+
+    def take(self, rows: Rows) -> FoldPlan:
+        """Give the same folds of these rows (sorted), by their new numbers."""
+        place = np.full(len(self.group), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+
+        def renumbered(own: Rows) -> Rows:
+            numbers: Rows = place[own]
+            return numbers[numbers >= 0]
+
+        folds = (
+            Fold(renumbered(f.train), renumbered(f.score), renumbered(f.choose)) for f in self.folds
+        )
+        return FoldPlan(tuple(folds), self.group[rows])
+
+    def scoring(self, rows: Rows, scale: NDArray[np.float64]) -> FoldPlan:
+        """Give the same folds, but score these rows only, each standing for so many."""
+        group = np.full_like(self.group, -1)
+        group[rows] = self.group[rows]
+        stands_for = np.ones(len(group))
+        stands_for[rows] = scale
+        folds = (replace(f, score=f.score[group[f.score] >= 0]) for f in self.folds)
+        return FoldPlan(tuple(folds), group, stands_for)
+
+    def scored_weight(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the weights of the scored rows, from those of all rows."""
+        rows = self.scored
+        return weight[rows] if self.scale is None else weight[rows] * self.scale[rows]
 
 
 def plan_folds(

@@ -42,6 +42,8 @@ class Profile:
         Levels of each category column.
     notices : tuple of str
         What the user should know about the table.
+    operations : float or None
+        Floating-point operations that a trial is planned to be; None where nothing was planned.
     """
 
     n_rows: int
@@ -56,6 +58,7 @@ class Profile:
     missing: Mapping[str, int]
     cardinality: Mapping[str, int]
     notices: tuple[str, ...] = ()
+    operations: float | None = None
 
     @property
     def n_columns(self) -> int:

@@ -77,6 +77,9 @@ class Dataset:
         Number of classes; code of the positive one.
     layout : Layout
         Which category columns are one-hot and which are embedded.
+    kept : ndarray of shape (C,), float64, or None
+        Where the user's table has more rows than these: the share of each class's rows that are
+        here. Their weights make up for the others.
     """
 
     columns: Columns
@@ -85,6 +88,7 @@ class Dataset:
     n_classes: int
     positive: int
     layout: Layout
+    kept: NDArray[np.float64] | None = None
 
 
 # --- reading ---------------------------------------------------------------------------------

@@ -206,8 +206,11 @@ class SpreadLinear:
         wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
         torch.mul(self._weight[:, :, None, :], self._scale[:, :, :, None], out=wide)
         z = self._buffers.get(self.name, members, batch, self.k * self.n_out)
-        bias = self._bias.repeat(1, 1, self.k)
-        torch.baddbmm(bias, x, wide.view(members, self.n_in, self.k * self.n_out), out=z)
+        bias = self._buffers.get(self.name + ".bias", members, 1, self.k, self.n_out)
+        bias.copy_(self._bias[:, :, None])
+        torch.baddbmm(
+            bias.view(members, 1, -1), x, wide.view(members, self.n_in, self.k * self.n_out), out=z
+        )
         return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
 
     def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
@@ -261,25 +264,31 @@ class Heads:
         flat = (-1, self.n_in, self.n_classes)
         self._weight = parameters.value(f"{self.name}.weight").view(flat)
         self._weight_gradient = parameters.gradient(f"{self.name}.weight").view(flat)
-        self._bias = parameters.value(f"{self.name}.bias").view(-1, 1, self.n_classes)
+        self._bias = parameters.value(f"{self.name}.bias").view(-1, self.n_classes, 1)
         self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, 1, self.n_classes)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        """Map ``(M, B * k, n_in) -> (M, B, k, C)``."""
+        """Map ``(M, B * k, n_in) -> (M, k, C, B)``: the rows last, see `autoimb.space.loss`."""
         members, batch = x.shape[0], x.shape[1] // self.k
         self._alpha = self.incoming if training else 1.0
-        self._shape = (members, batch)
         # (M, B * k, H) -> (M * k, B, H)
         apart = x.view(members, batch, self.k, self.n_in).transpose(1, 2)
         self._x = apart.reshape(members * self.k, batch, self.n_in)
-        z = torch.baddbmm(self._bias, self._x, self._weight, alpha=self._alpha)
-        return z.view(members, self.k, batch, self.n_classes).transpose(1, 2)
+        z = self._buffers.get(self.name, members * self.k, self.n_classes, batch)
+        torch.baddbmm(
+            self._bias,
+            self._weight.transpose(1, 2),
+            self._x.transpose(1, 2),
+            alpha=self._alpha,
+            out=z,
+        )
+        return z.view(members, self.k, self.n_classes, batch)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Take ``(M, B, k, C)``; return the gradient of x, ``(M, B * k, n_in)``."""
-        members, batch = self._shape
-        # (M, B, k, C) -> (M * k, B, C)
-        apart = gradient.transpose(1, 2).reshape(members * self.k, batch, self.n_classes)
+        """Take ``(M, k, C, B)``; return the gradient of x, ``(M, B * k, n_in)``."""
+        members, batch = gradient.shape[0], gradient.shape[3]
+        # (M, k, C, B) -> (M * k, B, C)
+        apart = gradient.reshape(members * self.k, self.n_classes, batch).transpose(1, 2)
         _product(self._x.transpose(1, 2), apart, self._alpha, self._weight_gradient)
         torch.sum(apart, 1, keepdim=True, out=self._bias_gradient)
         back = self._buffers.get(self.name + ".back", members * self.k, batch, self.n_in)

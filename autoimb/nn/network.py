@@ -18,6 +18,8 @@ from autoimb.nn.parameters import Parameters
 
 __all__ = ["Network", "NetworkSpec", "build"]
 
+CACHED = 2**18  # numbers of one layer's activations that stay in the cache
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -165,7 +167,8 @@ class Network:
 
         Returns
         -------
-        Tensor of shape (M, B, k, C)
+        Tensor of shape (M, k, C, B)
+            Overwritten by the next call.
         """
         if self._embedding is not None:
             assert codes is not None
@@ -177,7 +180,7 @@ class Network:
         return self._heads.forward(x, pool is not None)
 
     def backward(self, gradient: Tensor) -> None:
-        """Write all parameters' gradients from that of the logits, ``(M, B, k, C)``."""
+        """Write all parameters' gradients from that of the logits, ``(M, k, C, B)``."""
         back = self._heads.backward(gradient)
         for layer in reversed(self._hidden):
             is_first = layer is self._hidden[0]
@@ -188,21 +191,25 @@ class Network:
         if self._embedding is not None:
             self._embedding.backward(back[:, :, : self._embedding.columns * self._embedding.dim])
 
-    def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int = 1024) -> Tensor:
+    def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
         """Return logits without dropout, a chunk of rows at a time.
 
         Parameters
         ----------
-        x : Tensor of shape (M or 1, n, n_inputs)
-        codes : Tensor of shape (M or 1, n, Q), or None
-        chunk : int
-            Rows at once: activations stay in the cache.
+        x : Tensor of shape (F, n, n_inputs)
+            M is a multiple of F: members side by side share rows.
+        codes : Tensor of shape (F, n, Q), or None
+        chunk : int, optional
+            Rows at once; by default so many that activations stay in the cache.
 
         Returns
         -------
         Tensor of shape (M, n, k, C)
         """
-        n = x.shape[1]
+        n, shared = x.shape[1], self.members // x.shape[0]
+        if chunk is None:
+            wide = self.members * self.spec.k * self.spec.width
+            chunk = min(max(CACHED // wide // 64 * 64, 64), 4096)
         out = torch.empty(
             (self.members, n, self.spec.k, self.spec.n_classes),
             dtype=self.dtype,
@@ -210,9 +217,10 @@ class Network:
         )
         for start in range(0, n, chunk):
             part = slice(start, min(start + chunk, n))
-            some = x[:, part].expand(self.members, -1, -1)
-            some_codes = None if codes is None else codes[:, part].expand(self.members, -1, -1)
-            out[:, part] = self.forward(some, some_codes)
+            some = x[:, part].repeat_interleave(shared, 0)
+            some_codes = None if codes is None else codes[:, part].repeat_interleave(shared, 0)
+            # (M, k, C, B) -> (M, B, k, C)
+            out[:, part] = self.forward(some, some_codes).permute(0, 3, 1, 2)
         return out
 
     def state(self) -> dict[str, np.ndarray]:

@@ -208,8 +208,8 @@ def unpack_strategy(
 
 
 def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
-    codes, proba = pipeline.oof
-    arrays: Arrays = {"oof.y": codes, "oof.proba": proba}
+    codes, proba, weight = pipeline.oof
+    arrays: Arrays = {"oof.y": codes, "oof.proba": proba, "oof.weight": weight}
     strategies = []
     for number, strategy in enumerate(pipeline.strategies):
         values, own = pack_strategy(strategy)
@@ -246,7 +246,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         ),
         weights=tuple(float(weight) for weight in manifest["weights"]),
         rule=DecisionRule.from_json(manifest["rule"]),
-        oof=(arrays["oof.y"], arrays["oof.proba"]),
+        oof=(arrays["oof.y"], arrays["oof.proba"], arrays["oof.weight"]),
         info=dict(manifest["info"]),
     )
 
@@ -254,7 +254,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
 def _check(pipeline: FittedPipeline) -> None:
     """Refuse parts that don't fit each other, by counts and then by a dry run."""
     n_classes = len(pipeline.classes)
-    codes, proba = pipeline.oof
+    codes, proba, weight = pipeline.oof
     kept = pipeline.schema.kept
     n_categories = sum(column.kind == "categorical" for column in kept)
     n_numbers = sum(len(c.numbers) for c in kept if c.kind != "categorical")
@@ -270,7 +270,8 @@ def _check(pipeline: FittedPipeline) -> None:
             and (len(each.center), len(each.levels)) == (n_numbers, n_categories)
             for each in pipeline.encoders
         ),
-        "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes),
+        "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes)
+        and weight.shape == codes.shape,
     }
     for wanted, holds in rules.items():
         if not holds:

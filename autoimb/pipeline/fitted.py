@@ -263,8 +263,9 @@ class FittedPipeline:
         The blend's, one a strategy.
     rule : DecisionRule
         What turns probabilities into labels.
-    oof : tuple of (int64 ndarray of shape (n,), float64 ndarray of shape (n, C))
-        Class codes and out-of-fold probabilities of the scored rows, for `with_threshold`.
+    oof : tuple of (int64 ndarray (n,), float64 ndarray (n, C), float64 ndarray (n,))
+        Class codes, out-of-fold probabilities and weights of the scored rows, for
+        `with_threshold`.
     info : dict
         Plain values: metric, score, versions, created.
     """
@@ -276,7 +277,7 @@ class FittedPipeline:
     strategies: tuple[FittedStrategy, ...]
     weights: tuple[float, ...]
     rule: DecisionRule
-    oof: tuple[NDArray[np.int64], Floats]
+    oof: tuple[NDArray[np.int64], Floats, Floats]
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -356,8 +357,9 @@ class FittedPipeline:
         InputError
             Where the expression can't be read or met.
         """
-        codes, proba = self.oof
-        return replace(self, rule=threshold_for(threshold, codes, proba, self.positive))
+        codes, proba, weight = self.oof
+        rule = threshold_for(threshold, codes, proba, self.positive, weight=weight)
+        return replace(self, rule=rule)
 
     def describe(self) -> str:
         """Say in a few lines what predicts what, and how."""

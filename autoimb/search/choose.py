@@ -25,7 +25,8 @@ from autoimb.search.blend import Blend, blend
 if TYPE_CHECKING:
     from autoimb.assessment.metrics import Metric
     from autoimb.search.budget import Deadline
-    from autoimb.search.evaluate import Outcome, Plan
+    from autoimb.search.evaluate import Outcome
+    from autoimb.search.planning import Plan
     from autoimb.search.prepare import Prepared
     from autoimb.search.record import TrialRecord
 
@@ -150,7 +151,7 @@ def choose(
         metric=prepared.metric,
         y=dataset.y[scored],
         group=plan.folds.group[scored],
-        weight=dataset.weight[scored],
+        weight=plan.folds.scored_weight(dataset.weight),
         costs=plan.cost_matrix,
     )
     best = blend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,47 +14,21 @@ from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.decision import DecisionRule, fit_rule
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score, score
-from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.pipeline.fitted import FittedStrategy, fold_average
 from autoimb.search.budget import Deadline
+from autoimb.search.planning import Plan
+from autoimb.search.pruning import Bar
 from autoimb.space.strategy import Strategy
-from autoimb.training.effort import Effort, Outline
 from autoimb.training.parts import Parts
 from autoimb.training.rounds import Trained, is_exact, train_strategy
 
-__all__ = ["Outcome", "Plan", "Status", "evaluate", "make_plan"]
+__all__ = ["Outcome", "Status", "evaluate"]
 
 Status = Literal["complete", "pruned", "infeasible", "failed", "timeout"]
 
 _FEW_MINORITY_ROWS = 50  # below, the log-loss chooses the epoch: the metric is too noisy
-_RATE = 40e9  # operations a second that the plan counts on for each worker
-_TRIALS = 30  # strategies that the plan would like to see in a budget
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all trials of a study share; frozen before the first one.
-
-    Attributes
-    ----------
-    folds : FoldPlan
-    effort : Effort
-    seed : int
-    cost_weights : tuple of C floats, or None
-        The user's cost of each class: weights the loss and tilts the probabilities.
-    cost_matrix : tuple of C tuples of C floats, or None
-        Cost of (true, predicted), for tilted probabilities: the labels minimise it.
-    device : str
-    """
-
-    folds: FoldPlan
-    effort: Effort
-    seed: int
-    cost_weights: tuple[float, ...] | None = None
-    cost_matrix: tuple[tuple[float, ...], ...] | None = None
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -78,8 +52,10 @@ class Outcome:
         probable class.
     fitted : FittedStrategy or None
     seconds : float
-    curve : tuple of float
-        The measure at each tick.
+    curve, floor : tuple of float
+        The measure at each tick: the mean over the folds, and the worst of them.
+    planned : int
+        Ticks that were planned.
     epochs : tuple of int
         The tick that each fold kept.
     """
@@ -93,6 +69,8 @@ class Outcome:
     fitted: FittedStrategy | None = None
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    planned: int = 0
     epochs: tuple[int, ...] = ()
 
     def view(self, part: int) -> np.ndarray:
@@ -104,78 +82,6 @@ class Outcome:
         return self.oof if self.finishing is None else self.finishing.view(part)
 
 
-def make_plan(
-    dataset: Dataset,
-    folds: FoldPlan,
-    *,
-    random_state: int,
-    time_budget: float | None,
-    n_jobs: int = 1,
-    costs: Sequence[float] | Sequence[Sequence[float]] | None = None,
-) -> Plan:
-    """Plan a study from counts and the budget; no clock is read.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    folds : FoldPlan
-    random_state : int
-    time_budget : float or None
-        Seconds; None plans as for 300.
-    n_jobs : int
-    costs : C floats, or a C × C matrix (true × predicted), or None
-
-    Returns
-    -------
-    Plan
-    """
-    rows = len(dataset.y)
-    seconds = 300.0 if time_budget is None else time_budget
-    limits = ((3_000, 60, 10), (15_000, 40, 8), (60_000, 20, 4))
-    most, patience = next(((t, p) for n, t, p in limits if rows < n), (10, 3))
-    operations = _RATE * n_jobs * 0.8 * seconds / _TRIALS
-    effort = Effort(
-        operations=operations,
-        most_ticks=most,
-        least_ticks=5,
-        patience=patience,
-        outline=Outline.of(dataset),
-    )
-    weights, matrix = _costs(costs)
-    return Plan(
-        folds=folds,
-        effort=effort,
-        seed=random_state,
-        cost_weights=weights,
-        cost_matrix=matrix,
-        device=_device(),
-    )
-
-
-def _costs(
-    costs: Sequence[float] | Sequence[Sequence[float]] | None,
-) -> tuple[tuple[float, ...] | None, tuple[tuple[float, ...], ...] | None]:
-    """Split costs into a weight for each class and what the decision minimises.
-
-    Trained with a weight w on each class, a network gives probabilities tilted by w. The expected
-    cost of answering j, sum_i p_i C_ij, is sum_i (tilted_i / w_i) C_ij up to a factor.
-    """
-    if costs is None:
-        return None, None
-    given = np.asarray(costs, dtype=np.float64)
-    matrix = given if given.ndim == 2 else given[:, None] * (1.0 - np.eye(len(given)))
-    weights = np.maximum(given.sum(1) if given.ndim == 2 else given, 1e-12)
-    weights = weights / weights.mean()
-    tilted = matrix / weights[:, None]
-    return tuple(map(float, weights)), tuple(tuple(map(float, row)) for row in tilted)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def evaluate(
     strategy: Strategy,
     dataset: Dataset,
@@ -184,6 +90,7 @@ def evaluate(
     metric: Metric,
     deadline: Deadline,
     cache: Parts | None = None,
+    bar: Bar | None = None,
 ) -> Outcome:
     """Evaluate a strategy out of fold; never raises for a bad one.
 
@@ -197,6 +104,8 @@ def evaluate(
         Checked at every fold and tick.
     cache : Parts, optional
         The study's encoded folds, where the caller keeps them between trials.
+    bar : Bar, optional
+        What it must reach to go on.
 
     Returns
     -------
@@ -211,6 +120,7 @@ def evaluate(
             metric=metric,
             check=deadline.check,
             parts=cache or Parts(dataset, plan.folds, seed=plan.seed),
+            bar=bar,
         )
     except InfeasibleError as error:
         outcome = Outcome("infeasible", str(error))
@@ -228,6 +138,7 @@ def _evaluate(
     metric: Metric,
     check: Callable[[], None],
     parts: Parts,
+    bar: Bar | None,
 ) -> Outcome:
     data = parts.dataset
     costs = None if plan.cost_weights is None else np.array(plan.cost_weights)
@@ -238,13 +149,26 @@ def _evaluate(
         costs=costs,
         measure=_measure(metric, data, plan.effort.outline.class_counts),
         check=check,
+        hopeless=None if bar is None else bar.above,
         device=plan.device,
     )
+    outcome = Outcome(
+        "timeout" if trained.cut else "complete",
+        "The deadline ended it; its best epoch so far stands." if trained.cut else "",
+        curve=trained.curve,
+        floor=trained.floor,
+        planned=trained.planned,
+        epochs=trained.ticks,
+    )
+    if trained.pruned:
+        reason = f"Given up after {len(trained.curve)} of {trained.planned} ticks."
+        return replace(outcome, status="pruned", reason=reason)
     oof = _out_of_fold(trained, parts)
     if not np.isfinite(oof).all():
         return Outcome("failed", "The training diverged: some probabilities are not finite.")
     scored = plan.folds.scored
-    y, weight, group = data.y[scored], data.weight[scored], plan.folds.group[scored]
+    y, weight = data.y[scored], plan.folds.scored_weight(data.weight)
+    group = plan.folds.group[scored]
     exact = is_exact(strategy)
     fitted = FittedStrategy(
         strategy=strategy.to_json(),
@@ -268,16 +192,13 @@ def _evaluate(
             )
         proba[use], labels[use] = view[use], rule.apply(view[use])
     identity = Calibrator.identity(oof.shape[1])
-    return Outcome(
-        status="timeout" if trained.cut else "complete",
-        reason="The deadline ended it; its best epoch so far stands." if trained.cut else "",
+    return replace(
+        outcome,
         score=score(metric, y, proba, labels, group, weight=weight),
         oof=proba,
         finishing=None if set(calibrators) == {identity} else finishing,
         labels=labels if metric.kind == "label" else None,
         fitted=fitted,
-        curve=trained.curve,
-        epochs=trained.ticks,
     )
 
 

@@ -34,7 +34,8 @@ from autoimb.space.rooms import PLAIN, ROOMS
 if TYPE_CHECKING:
     from autoimb.data.profile import Profile
     from autoimb.search.blend import Blend
-    from autoimb.search.evaluate import Outcome, Plan
+    from autoimb.search.evaluate import Outcome
+    from autoimb.search.planning import Plan
     from autoimb.search.prepare import Prepared
     from autoimb.search.record import TrialRecord
     from autoimb.search.study import StudyResult
@@ -147,7 +148,7 @@ def build_facts(
         metric=prepared.metric,
         y=dataset.y[scored],
         group=plan.folds.group[scored],
-        weight=dataset.weight[scored],
+        weight=plan.folds.scored_weight(dataset.weight),
         plan=plan,
     )
     contenders = _contenders(judged, result, found)

@@ -33,6 +33,7 @@ from autoimb.search.worker import (
 if TYPE_CHECKING:
     from autoimb.search.budget import Deadline
     from autoimb.search.evaluate import Outcome
+    from autoimb.search.pruning import Bar
     from autoimb.space.strategy import Strategy
 
 __all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
@@ -54,7 +55,9 @@ class Runner(Protocol):
         """How many more trials it can take now."""
         ...
 
-    def submit(self, number: int, strategy: Strategy, *, deadline: Deadline) -> None:
+    def submit(
+        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
+    ) -> None:
         """Take a trial."""
         ...
 
@@ -77,7 +80,7 @@ class InProcess:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._task: tuple[int, Strategy, Deadline] | None = None
+        self._task: tuple[int, Strategy, Deadline, Bar | None] | None = None
         self._cache = work.new_cache()
 
     @property
@@ -90,17 +93,19 @@ class InProcess:
         """1, or 0 while a trial waits to be run."""
         return int(self._task is None)
 
-    def submit(self, number: int, strategy: Strategy, *, deadline: Deadline) -> None:
+    def submit(
+        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
+    ) -> None:
         """Take a trial; `collect` runs it."""
-        self._task = (number, strategy, deadline)
+        self._task = (number, strategy, deadline, bar)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
         """Run the trial to its end and return it."""
         if self._task is None:
             return []
-        number, strategy, deadline = self._task
+        number, strategy, deadline, bar = self._task
         with one_thread():
-            outcome = self._work.run(strategy, deadline, self._cache)
+            outcome = self._work.run(strategy, deadline, self._cache, bar=bar)
         self._task = None
         return [(number, outcome)]
 
@@ -115,6 +120,7 @@ class _Task:
 
     strategy: Strategy
     deadline: Deadline
+    bar: Bar | None
     future: Future[Outcome]
     submitted: float
     attempt: int
@@ -162,9 +168,11 @@ class WorkerPool:
         """How many workers have nothing to do."""
         return self._n_jobs - len(self._tasks)
 
-    def submit(self, number: int, strategy: Strategy, *, deadline: Deadline) -> None:
+    def submit(
+        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
+    ) -> None:
         """Hand a trial to a worker."""
-        self._start(number, strategy, deadline, attempt=1)
+        self._start(number, strategy, deadline, bar, attempt=1)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after at most so many seconds.
@@ -191,13 +199,21 @@ class WorkerPool:
         _end(self._pool)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, number: int, strategy: Strategy, deadline: Deadline, *, attempt: int) -> None:
+    def _start(
+        self,
+        number: int,
+        strategy: Strategy,
+        deadline: Deadline,
+        bar: Bar | None,
+        *,
+        attempt: int,
+    ) -> None:
         future: Future[Outcome]
         try:
-            future = self._pool.schedule(run_trial, args=(strategy, deadline))
+            future = self._pool.schedule(run_trial, args=(strategy, deadline, bar))
         except RuntimeError:  # the pool broke; the next `collect` restarts it
             future = _broken()
-        self._tasks[number] = _Task(strategy, deadline, future, time.monotonic(), attempt)
+        self._tasks[number] = _Task(strategy, deadline, bar, future, time.monotonic(), attempt)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
@@ -215,7 +231,8 @@ class WorkerPool:
             if task.future.done() and not isinstance(task.future.exception(), BrokenProcessPool):
                 continue
             if task.attempt < ATTEMPTS:
-                self._start(number, task.strategy, task.deadline, attempt=task.attempt + 1)
+                again = task.attempt + 1
+                self._start(number, task.strategy, task.deadline, task.bar, attempt=again)
             else:
                 self._tasks[number] = replace(task, future=_broken())
 

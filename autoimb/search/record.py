@@ -65,8 +65,10 @@ class TrialRecord:
         Wall-clock time of its evaluation.
     epochs : tuple of int
         Epochs of each fold.
-    curve : tuple of float
-        The score of the out-of-fold predictions by tick.
+    curve, floor : tuple of float
+        The measure of the out-of-fold predictions by tick: the mean over folds, the worst fold.
+    planned : int
+        Ticks that were planned.
     """
 
     number: int
@@ -78,6 +80,8 @@ class TrialRecord:
     seconds: float
     epochs: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    planned: int = 0
 
     @classmethod
     def of(cls, number: int, outcome: Outcome, *, stage: Stage, strategy: Strategy) -> TrialRecord:
@@ -92,6 +96,8 @@ class TrialRecord:
             seconds=outcome.seconds,
             epochs=tuple(outcome.epochs),
             curve=tuple(outcome.curve),
+            floor=tuple(outcome.floor),
+            planned=outcome.planned,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -109,6 +115,7 @@ class TrialRecord:
             "score": score,
             "epochs": tuple(data["epochs"]),
             "curve": tuple(data["curve"]),
+            "floor": tuple(data["floor"]),
         }
         return cls(**dict(data) | converted)
 
@@ -189,6 +196,8 @@ def read_trial(path: Path) -> StoredTrial:
         labels=arrays.get("labels"),
         seconds=record.seconds,
         curve=record.curve,
+        floor=record.floor,
+        planned=record.planned,
         epochs=record.epochs,
     )
     return StoredTrial(record, outcome, json.loads(header["params"]))

@@ -14,10 +14,10 @@ from autoimb.assessment.uncertainty import score
 from autoimb.errors import RunError, TargetError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate, make_plan
+from autoimb.search.evaluate import evaluate
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
-from autoimb.search.search import fit_encoders
+from autoimb.search.search import fit_encoders, planned
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
 
@@ -64,14 +64,7 @@ def refit(
             f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "
             f"{_listed(prepared.target.classes)}."
         )
-    plan = make_plan(
-        prepared.dataset,
-        prepared.folds,
-        random_state=request.random_state,
-        time_budget=request.time_budget,
-        n_jobs=request.n_jobs,
-        costs=prepared.costs,
-    )
+    prepared, plan = planned(prepared, time_budget=request.time_budget, n_jobs=request.n_jobs)
     parts = Parts(prepared.dataset, plan.folds, seed=plan.seed)
     outcomes = []
     for old in pipeline.strategies:
@@ -87,11 +80,8 @@ def refit(
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")
         outcomes.append(outcome)
     rows = plan.folds.scored
-    codes, own, group = (
-        prepared.dataset.y[rows],
-        prepared.dataset.weight[rows],
-        plan.folds.group[rows],
-    )
+    codes, group = prepared.dataset.y[rows], plan.folds.group[rows]
+    weight = plan.folds.scored_weight(prepared.dataset.weight)
     metric, costs = prepared.metric, plan.cost_matrix
 
     def mixed(part: int | None) -> NDArray[np.float64]:
@@ -100,8 +90,8 @@ def refit(
         return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
 
     proba = mixed(None)
-    labels = cross_fit_labels(metric, codes, mixed, group, weight=own, costs=costs)
-    result = score(metric, codes, proba, labels, group, weight=own)
+    labels = cross_fit_labels(metric, codes, mixed, group, weight=weight, costs=costs)
+    result = score(metric, codes, proba, labels, group, weight=weight)
     return FittedPipeline(
         schema=prepared.schema,
         classes=prepared.target.classes,
@@ -109,8 +99,8 @@ def refit(
         encoders=fit_encoders(prepared),
         strategies=tuple(outcome.fitted for outcome in outcomes if outcome.fitted is not None),
         weights=pipeline.weights,
-        rule=fit_rule(metric, codes, proba, weight=own, costs=costs),
-        oof=(codes, proba),
+        rule=fit_rule(metric, codes, proba, weight=weight, costs=costs),
+        oof=(codes, proba, weight),
         info={
             "metric": metric.name,
             "score": result.value,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.build import Facts
 from autoimb.search.budget import Budget
 from autoimb.search.choose import Winner, choose, usable_outcomes
-from autoimb.search.evaluate import Plan, make_plan
 from autoimb.search.facts import Found, build_facts, leaderboard, versions
+from autoimb.search.planning import Plan, make_plan, seen, thinned
 from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.progress import Progress
 from autoimb.search.record import TrialRecord
@@ -31,7 +31,7 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.search.run_folder import RunFolder
 
-__all__ = ["SearchResult", "fit_encoders", "run_search", "search"]
+__all__ = ["SearchResult", "fit_encoders", "planned", "run_search", "search"]
 
 REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
@@ -142,7 +142,7 @@ def run_search(
     """
     request = prepared.request
     space = Space.restricted(dict(request.rooms), costs=prepared.costs is not None)
-    plan = _plan(prepared, folder)
+    prepared, plan = _plan(prepared, folder)
     settings = StudySettings(
         n_trials=request.n_trials,
         deadline=budget.search_deadline,
@@ -158,7 +158,7 @@ def run_search(
             plan,
             space,
             metric=prepared.metric,
-            profile=prepared.profile,
+            profile=seen(prepared.profile, prepared.dataset, plan),
             settings=settings,
             folder=folder,
             on_event=progress,
@@ -167,7 +167,7 @@ def run_search(
     return _conclude(prepared, plan, study, budget=budget, timing=timing)
 
 
-def _plan(prepared: Prepared, folder: RunFolder | None) -> Plan:
+def _plan(prepared: Prepared, folder: RunFolder | None) -> tuple[Prepared, Plan]:
     """Plan the study; a resumed one goes on as it was planned, whatever its limits are now."""
     request = prepared.request
     first: dict[str, Any] = {"time_budget": request.time_budget, "n_jobs": request.n_jobs}
@@ -175,14 +175,35 @@ def _plan(prepared: Prepared, folder: RunFolder | None) -> Plan:
         first |= {"folds": len(prepared.folds.folds)}
         first = folder.read_run().get("plan", first)
         folder.update_run({"request": request.to_json(), "plan": first, "versions": versions()})
-    return make_plan(
-        prepared.dataset,
-        prepared.folds,
-        random_state=request.random_state,
-        time_budget=first["time_budget"],
-        n_jobs=first["n_jobs"],
-        costs=prepared.costs,
-    )
+    return planned(prepared, time_budget=first["time_budget"], n_jobs=first["n_jobs"])
+
+
+def planned(prepared: Prepared, *, time_budget: float | None, n_jobs: int) -> tuple[Prepared, Plan]:
+    """Plan a study, of fewer rows where not all of them fit.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    time_budget : float or None
+        Seconds.
+    n_jobs : int
+
+    Returns
+    -------
+    tuple of Prepared and Plan
+        With the rows that trials see. The profile stays that of the whole table.
+    """
+    limits: dict[str, Any] = {"time_budget": time_budget, "n_jobs": n_jobs}
+    seed, before = prepared.request.random_state, len(prepared.dataset.y)
+    dataset, folds = thinned(prepared.dataset, prepared.folds, random_state=seed, **limits)
+    notices = prepared.notices
+    if len(dataset.y) < before:
+        notices += (
+            f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
+            "as far as possible: more would not fit its time or memory.",
+        )
+    plan = make_plan(dataset, folds, random_state=seed, costs=prepared.costs, **limits)
+    return replace(prepared, dataset=dataset, folds=folds, notices=notices), plan
 
 
 def _conclude(
@@ -249,7 +270,11 @@ def _pipeline(
         strategies=fitted,
         weights=best.weights,
         rule=winner.rule,
-        oof=(prepared.dataset.y[plan.folds.scored], best.proba),
+        oof=(
+            prepared.dataset.y[plan.folds.scored],
+            best.proba,
+            plan.folds.scored_weight(prepared.dataset.weight),
+        ),
         info={
             "metric": prepared.metric.name,
             "score": best.score.value,

@@ -19,6 +19,7 @@ from autoimb.search.interrupt import Interrupt
 from autoimb.search.ledger import Ledger
 from autoimb.search.pool import Runner, runner_for
 from autoimb.search.progress import Event
+from autoimb.search.pruning import Bar
 from autoimb.search.record import RAN, Stage, TrialRecord, unscored
 from autoimb.search.worker import Evaluate, Work, sentence
 from autoimb.space.draw import Space, draw, infeasible
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from autoimb.assessment.metrics import Metric
     from autoimb.data.profile import Profile
     from autoimb.data.table import Dataset
-    from autoimb.search.evaluate import Outcome, Plan
+    from autoimb.search.evaluate import Outcome
+    from autoimb.search.planning import Plan
     from autoimb.search.run_folder import RunFolder
     from autoimb.space.strategy import Strategy
 
@@ -247,7 +249,7 @@ class _Search:
                 if flight is None:
                     break
                 deadline = self._settings.deadline.within(self._trial_limit())
-                runner.submit(flight.number, flight.strategy, deadline=deadline)
+                runner.submit(flight.number, flight.strategy, deadline=deadline, bar=self._bar())
             if not runner.running:
                 return
             self._say(None)
@@ -273,6 +275,14 @@ class _Search:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
         return limit if limit is None or self._outcomes else 2.0 * limit
+
+    def _bar(self) -> Bar | None:
+        """Return what a trial must reach to go on; None while nothing is complete."""
+        ranked = self._ranked()
+        best = self._records[ranked[0]] if ranked else None
+        if best is None or best.status != "complete":
+            return None
+        return Bar(best.floor, best.planned)
 
     def _next(self) -> _Flight | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from autoimb.assessment.metrics import Metric
     from autoimb.data.table import Dataset
     from autoimb.search.budget import Deadline
-    from autoimb.search.evaluate import Outcome, Plan
+    from autoimb.search.evaluate import Outcome
+    from autoimb.search.planning import Plan
+    from autoimb.search.pruning import Bar
     from autoimb.space.strategy import Strategy
 
 __all__ = [
@@ -48,6 +50,7 @@ class Evaluate(Protocol):
         metric: Metric,
         deadline: Deadline,
         cache: Any,
+        bar: Bar | None,
     ) -> Outcome:
         """Evaluate a strategy; `cache` is what `Work.new_cache` made for this process."""
         ...
@@ -79,7 +82,9 @@ class Work:
         """Make the cache of a process."""
         return None if self.make_cache is None else self.make_cache(self.dataset, self.plan)
 
-    def run(self, strategy: Strategy, deadline: Deadline, cache: Any) -> Outcome:
+    def run(
+        self, strategy: Strategy, deadline: Deadline, cache: Any, *, bar: Bar | None
+    ) -> Outcome:
         """Evaluate a strategy; what it raises becomes the reason of its failure."""
         started = time.monotonic()
         try:
@@ -90,6 +95,7 @@ class Work:
                 metric=self.metric,
                 deadline=deadline,
                 cache=cache,
+                bar=bar,
             )
         except DeadlineExceeded as error:
             return unscored("timeout", str(error), seconds=time.monotonic() - started)
@@ -151,9 +157,9 @@ def prepare_worker(shared: str) -> None:
         _worker["error"] = error
 
 
-def run_trial(strategy: Strategy, deadline: Deadline) -> Outcome:
+def run_trial(strategy: Strategy, deadline: Deadline, bar: Bar | None) -> Outcome:
     """Evaluate a strategy with what `prepare_worker` mapped."""
     if "error" in _worker:
         return unscored("failed", f"the worker couldn't start: {sentence(_worker['error'])}")
     work: Work = _worker["work"]
-    return work.run(strategy, deadline, _worker["cache"])
+    return work.run(strategy, deadline, _worker["cache"], bar=bar)

@@ -17,14 +17,15 @@ LOSS = Room("loss", "What the networks minimise.")
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss on logits.
+    """A loss on logits. The rows of a batch are the last axis: then no step of it is a short one.
 
     Attributes
     ----------
     value : callable
-        ``(logits (..., k, C), y (...)) -> (..., k)``: the loss of each row and copy.
+        ``(logits (..., C, B), truth (..., C, B)) -> (..., B)``: the loss of each row, of one-hot
+        truth that broadcasts.
     gradient : callable
-        ``(logits (..., k, C), y (...)) -> (..., k, C)``: its derivative by the logits.
+        ``(logits (..., C, B), truth (..., C, B)) -> (..., C, B)``: its derivative by the logits.
     gamma : float
         Focal exponent, which prediction inverts in closed form.
     adjustment : float
@@ -37,20 +38,17 @@ class Loss:
     adjustment: float = 0.0
 
 
-def _own_class(values: Tensor, y: Tensor) -> Tensor:
-    """Pick the entry of each row's class: (..., k, C), (...) -> (..., k, 1)."""
-    index = y[..., None, None].expand(*values.shape[:-1], 1)
-    return values.gather(-1, index)
+def _own_log_proba(logits: Tensor, truth: Tensor) -> Tensor:
+    """Log-probability of each row's own class: (..., C, B) -> (..., 1, B)."""
+    return torch.log_softmax(logits, -2).mul(truth).sum(-2, keepdim=True)
 
 
-def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    return -_own_class(torch.log_softmax(logits, -1), y)[..., 0]
+def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    return -_own_log_proba(logits, truth)[..., 0, :]
 
 
-def _cross_entropy_gradient(logits: Tensor, y: Tensor) -> Tensor:
-    p = torch.softmax(logits, -1)
-    index = y[..., None, None].expand(*logits.shape[:-1], 1)
-    return p.scatter_add_(-1, index, torch.full_like(index, -1.0, dtype=p.dtype))
+def _cross_entropy_gradient(logits: Tensor, truth: Tensor) -> Tensor:
+    return torch.softmax(logits, -2).sub_(truth)
 
 
 @LOSS.option()
@@ -63,16 +61,16 @@ def cross_entropy() -> Loss:
 def focal(gamma: float) -> Loss:
     """Focal loss: rows that are already right count less (Lin et al., 2017)."""
 
-    def value(logits: Tensor, y: Tensor) -> Tensor:
-        log_p = _own_class(torch.log_softmax(logits, -1), y)[..., 0]
+    def value(logits: Tensor, truth: Tensor) -> Tensor:
+        log_p = _own_log_proba(logits, truth)[..., 0, :]
         return -((1.0 - log_p.exp()) ** gamma) * log_p
 
-    def gradient(logits: Tensor, y: Tensor) -> Tensor:
-        log_p = _own_class(torch.log_softmax(logits, -1), y)
+    def gradient(logits: Tensor, truth: Tensor) -> Tensor:
+        log_p = _own_log_proba(logits, truth)
         p = log_p.exp()
         rest = (1.0 - p).clamp_(min=1e-7)
         factor = rest**gamma - gamma * p * rest ** (gamma - 1.0) * log_p
-        return _cross_entropy_gradient(logits, y).mul_(factor)
+        return _cross_entropy_gradient(logits, truth).mul_(factor)
 
     return Loss(value, gradient, gamma=gamma)
 

@@ -22,10 +22,12 @@ __all__ = [
     "Rule",
     "Value",
     "minority_at_least",
-    "rows_at_most",
+    "work_at_most",
 ]
 
 Value = float | int | str | bool
+
+_OPERATIONS = 640e9  # of a trial, in a search of the default five minutes on two workers
 
 
 class Profile(Protocol):
@@ -50,6 +52,10 @@ class Profile(Protocol):
     @property
     def n_categories(self) -> int:
         """Categorical columns."""
+
+    @property
+    def operations(self) -> float | None:
+        """Floating-point operations planned for a trial; None where nothing was planned."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +200,20 @@ def minority_at_least(count: int) -> Rule:
     return rule
 
 
-def rows_at_most(count: int, because: str) -> Rule:
-    """Demand at most so many rows."""
+def work_at_most(operations: Callable[[Profile], float], because: str) -> Rule:
+    """Demand that the work, in operations, is within what a trial is planned to be.
+
+    Without a plan it must be within that of a trial in a default search.
+    """
 
     def rule(profile: Profile) -> str | None:
-        if profile.n_rows <= count:
+        planned = profile.operations or _OPERATIONS
+        needed = operations(profile)
+        if needed <= planned:
             return None
-        return f"runs on at most {count:,} rows ({because}), got {profile.n_rows:,}."
+        return (
+            f"would need {needed / planned:.1f} times the work that is planned for a trial "
+            f"({because}: {profile.n_rows:,} of them)."
+        )
 
     return rule

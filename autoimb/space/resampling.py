@@ -15,15 +15,32 @@ import numpy as np
 
 from autoimb.data.encoding import Encoded
 from autoimb.errors import InfeasibleError
-from autoimb.space.option import Float, Int, OneOf, Room, minority_at_least, rows_at_most
+from autoimb.space.option import Float, Int, OneOf, Profile, Room, minority_at_least, work_at_most
 
 __all__ = ["RESAMPLING", "Resampled", "Rows", "neighbour_space", "over_counts", "under_counts"]
 
 RESAMPLING = Room("resampling", "What is done to the training rows before networks see them.")
 
 _MOST_DIMENSIONS = 32
-_NEIGHBOURS = rows_at_most(60_000, "it searches neighbours among all rows")
-_CLUSTERS = rows_at_most(30_000, "it clusters all rows")
+_ALL_FOLDS = 2.0  # rows that train in any fold, for each row of the table
+
+
+def _neighbours(profile: Profile) -> float:
+    """Count the distances between all pairs of rows, in all folds."""
+    return _ALL_FOLDS * 2.0 * profile.n_rows**2 * _dimensions(profile)
+
+
+def _clusters(profile: Profile) -> float:
+    """Count the distances between all rows and all centres, a few times over."""
+    return 0.4 * _ALL_FOLDS * 2.0 * profile.n_rows**2 * _dimensions(profile)
+
+
+def _dimensions(profile: Profile) -> int:
+    return min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
+
+
+_NEIGHBOURS = work_at_most(_neighbours, "it searches neighbours among all rows")
+_CLUSTERS = work_at_most(_clusters, "it clusters all rows")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from autoimb.nn.parameters import Parameters
 
@@ -11,7 +12,7 @@ __all__ = ["Averaged", "Optimizer"]
 
 
 class Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector.
+    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, in one fused call.
 
     Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
 
@@ -22,13 +23,12 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Parameters, *, weight_decay: float) -> None:
-        split = parameters.decayed
-        groups = []
-        for part, decay in ((slice(0, split), weight_decay), (slice(split, None), 0.0)):
-            values = parameters.values[part]
-            values.grad = parameters.gradients[part]
-            groups.append({"params": [values], "weight_decay": decay})
-        self._adamw = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+        self._values, self._gradients = [parameters.values], [parameters.gradients]
+        self._mean = [torch.zeros_like(parameters.values)]
+        self._square = [torch.zeros_like(parameters.values)]
+        self._steps = [torch.zeros((), dtype=torch.float32, device=parameters.values.device)]
+        self._decayed = parameters.values[: parameters.decayed]
+        self._weight_decay = weight_decay
 
     def step(self, rate: float) -> None:
         """Step along the gradients that the network wrote.
@@ -38,9 +38,23 @@ class Optimizer:
         rate : float
             Learning rate of this step.
         """
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
-        self._adamw.step()
+        self._decayed.mul_(1.0 - rate * self._weight_decay)
+        adamw(
+            self._values,
+            self._gradients,
+            self._mean,
+            self._square,
+            [],
+            self._steps,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.99,
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class Averaged:

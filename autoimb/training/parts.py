@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from autoimb.data.encoding import Encoded, Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
+from autoimb.space.option import Sizes
 from autoimb.space.resampling import Rows
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
@@ -112,10 +114,29 @@ class Parts:
         seed = int(np.random.default_rng([self.seed, fold, 4]).integers(2**31))
         new = option.code(Rows(encoded, y), seed=seed, **resampling.values)
         kept = encoded.take(new.rows)
+        new_y = np.concatenate([y[new.rows], new.synthetic_y])
+        owed = self.owed(option.sizes, y, resampling.values.get("strength"))
         mean = mass / np.maximum(np.bincount(y, minlength=data.n_classes), 1)
         return TrainingPart(
             encoded=kept if new.synthetic is None else kept.concat(new.synthetic),
-            y=np.concatenate([y[new.rows], new.synthetic_y]),
-            weight=np.concatenate([weight[new.rows], mean[new.synthetic_y]]),
+            y=new_y,
+            weight=np.concatenate([weight[new.rows], mean[new.synthetic_y]]) * owed[new_y],
             prior=mass / mass.sum(),
         )
+
+    def owed(self, sizes: Sizes | None, y: np.ndarray, strength: Any) -> np.ndarray:
+        """Return what a row of each class must weigh more, (C,), after balanced rows were drawn.
+
+        Where the plan kept but a share of a class, a row stands for several. Sizes are meant for
+        the whole table: what was drawn by the sizes of fewer rows makes up for it by weight.
+        """
+        kept = self.dataset.kept
+        if sizes is None or kept is None:
+            return np.ones(self.dataset.n_classes)
+        counts = np.bincount(y, minlength=self.dataset.n_classes)
+        share = np.maximum(kept, 1e-12)
+        present = counts > 0
+        wanted, got = np.ones(len(counts)), np.ones(len(counts))
+        wanted[present] = sizes(np.round(counts / share)[present], strength)
+        got[present] = sizes(counts[present], strength)
+        return np.asarray(wanted * share / got)

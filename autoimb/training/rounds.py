@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoimb.data.thinning import thin
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
 from autoimb.space.ensemble import Ensemble
@@ -26,6 +27,10 @@ __all__ = ["Trained", "is_exact", "train_strategy"]
 
 ClassWeight = Callable[[np.ndarray], np.ndarray]
 
+LEAST_EPOCHS = 1.5  # over its rows: a member that can't make as many sees fewer rows
+LEAST_ROWS = 2_000
+LEAST_STEPS = 10  # in a tick
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -39,10 +44,14 @@ class Trained:
         Out of fold: one list a round.
     ticks : tuple of int
         The tick that each fold kept, of every round.
-    curve : tuple of float
-        The measure at each tick of the first round.
+    curve, floor : tuple of float
+        The measure at each tick of the first round: the mean over folds, and the worst fold.
+    planned : int
+        Ticks planned for a round.
     cut : bool
         Whether the deadline ended it before its own stopping rule did.
+    pruned : bool
+        Whether it was given up.
     """
 
     packs: tuple[FittedMemberPack, ...]
@@ -50,6 +59,9 @@ class Trained:
     ticks: tuple[int, ...]
     curve: tuple[float, ...]
     cut: bool
+    floor: tuple[float, ...] = ()
+    planned: int = 0
+    pruned: bool = False
 
 
 def is_exact(strategy: Strategy) -> bool:
@@ -65,6 +77,7 @@ def train_strategy(
     costs: np.ndarray | None,
     measure: Callable[[np.ndarray, np.ndarray, np.ndarray], float],
     check: Callable[[], None],
+    hopeless: Callable[[int, int, float], bool] | None = None,
     device: str = "cpu",
 ) -> Trained:
     """Train all folds and members of a strategy.
@@ -79,6 +92,9 @@ def train_strategy(
         The user's cost of each class.
     measure, check
         See `Watch`.
+    hopeless : callable, optional
+        ``(tick, planned ticks, value) -> bool``; not asked where rounds follow each other, since
+        one round says little of their sum.
     device : str
 
     Returns
@@ -100,17 +116,30 @@ def train_strategy(
     posteriors: list[list[np.ndarray]] = []
     ticks: list[int] = []
     curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    pruned = False
+    planned = run.schedule().ticks
     for number in range(run.ensemble.rounds):
-        pack, watch = run.round(number, boost)
+        pack, watch = run.round(number, boost, None if run.ensemble.rounds > 1 else hopeless)
         posteriors.append(watch.posteriors)
         ticks.extend(int(t) for t in watch.chosen)
-        curve = curve or tuple(watch.curve)
+        curve, floor = curve or tuple(watch.curve), floor or tuple(watch.floor)
+        pruned = watch.pruned
         if run.ensemble.update is not None:
             pack = run.vote(pack, boost)
         packs.append(pack)
         if watch.cut:
             break
-    return Trained(tuple(packs), tuple(posteriors), tuple(ticks), curve, watch.cut)
+    return Trained(
+        packs=tuple(packs),
+        posteriors=tuple(posteriors),
+        ticks=tuple(ticks),
+        curve=curve,
+        cut=watch.cut,
+        floor=floor,
+        planned=planned,
+        pruned=pruned,
+    )
 
 
 class _Run:
@@ -153,6 +182,8 @@ class _Run:
         )
         self._y = torch.from_numpy(np.concatenate([part.y for part in training])).to(self._device)
         self._evaluation = self._evaluated()
+        draws = effort.operations / (3 * self._row_operations() * self.ensemble.rounds)
+        self._most_rows = max(int(draws / LEAST_EPOCHS), LEAST_ROWS)
 
     def _spec_of(self, kind: str) -> NetworkSpec:
         hyper, folds = self._hyper, range(len(self._training))
@@ -189,6 +220,7 @@ class _Run:
         parts, folds = self._parts, range(len(self._training))
         rows = tuple(parts.evaluated_rows(f) for f in folds)
         longest = max(len(r) for r in rows)
+        weight = parts.dataset.weight
         x = np.zeros((len(rows), longest, self._spec.n_inputs), dtype=np.float32)
         codes = np.zeros((len(rows), longest, len(self._spec.cardinalities)), dtype=np.int64)
         for f in folds:
@@ -201,10 +233,15 @@ class _Run:
             choose=tuple(len(parts.folds.folds[f].choose) for f in folds),
             rows=rows,
             y=parts.dataset.y,
-            weight=parts.dataset.weight,
+            weight=weight if parts.folds.scale is None else weight * parts.folds.scale,
         )
 
-    def round(self, number: int, boost: Sequence[np.ndarray]) -> tuple[FittedMemberPack, Watch]:
+    def round(
+        self,
+        number: int,
+        boost: Sequence[np.ndarray],
+        hopeless: Callable[[int, int, float], bool] | None = None,
+    ) -> tuple[FittedMemberPack, Watch]:
         """Train one round: every fold's members, in one pack."""
         members = [
             (fold, number * self.ensemble.members + m)
@@ -230,7 +267,7 @@ class _Run:
         )
         network = build(self._spec, len(members), device=self._device)
         network.draw(keys, [self._widths[fold] for fold, _ in members])
-        schedule = self._schedule()
+        schedule = self.schedule()
         watch = Watch(
             network,
             self._evaluation,
@@ -239,6 +276,7 @@ class _Run:
             measure=self._measure,
             patience=schedule.patience,
             check=self._check,
+            hopeless=lambda tick, value: bool(hopeless and hopeless(tick, schedule.ticks, value)),
         )
         train(
             network,
@@ -268,9 +306,13 @@ class _Run:
         part = self._training[fold]
         random = np.random.default_rng([self._parts.seed, fold, member, 5])
         rows = self.ensemble.draw(part.y, random)
+        rows, scale = thin(part.y, rows, self._most_rows, random)
         y = part.y[rows]
         n_classes = len(part.prior)
-        weight = part.weight[rows] * boost[rows]
+        choice = self._strategy.ensemble
+        sizes = ROOMS["ensemble"][choice.name].sizes
+        owed = self._parts.owed(sizes, part.y, choice.values.get("strength"))
+        weight = part.weight[rows] * boost[rows] * scale * owed[y]
         counts = np.bincount(y, weights=weight, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
         by_class = self._class_weight(present)
@@ -283,22 +325,34 @@ class _Run:
         row_weight = weight * by_class[y]
         return rows, row_weight / row_weight.mean(), correction + offset, offset
 
-    def _schedule(self) -> Schedule:
-        """Plan batch, steps and ticks from the planned sizes, in arithmetic alone."""
-        hyper, effort, spec = self._hyper, self._effort, self._spec
-        rows = effort.outline.rows(self._strategy, self._parts.folds)
+    def _row_operations(self) -> float:
+        """Count what a forward pass of all members on a row each costs."""
+        hyper, spec = self._hyper, self._spec
+        embedded = spec.embedding_dim * len(spec.cardinalities)
+        inputs = self._effort.outline.inputs[hyper.ple] + embedded
+        members = len(self._training) * self.ensemble.members
+        layers = hyper.width * (inputs + (hyper.depth - 1) * hyper.width)
+        return 2.0 * members * hyper.k * layers
+
+    def schedule(self) -> Schedule:
+        """Plan batch, steps and ticks from the planned sizes, in arithmetic alone.
+
+        The work stays near what was planned: where so many ticks as there must be would be more,
+        they are shorter, down to a few steps.
+        """
+        hyper, effort = self._hyper, self._effort
+        rows = min(effort.outline.rows(self._strategy, self._parts.folds), self._most_rows)
         batch = int(min(max(batch_for(rows) * hyper.batch_factor, 16), rows))
         longest = self._evaluation.x.shape[1]
         # evaluation takes about a fifth of the arithmetic, but a tick stays within four epochs
         # of a small part, and is never tiny
         epoch = -(-rows // batch)
         steps = max(epoch, min(-(-4 * longest // (3 * batch)), 4 * epoch), 20)
-        inputs = effort.outline.inputs[hyper.ple] + spec.embedding_dim * len(spec.cardinalities)
-        members = len(self._training) * self.ensemble.members
-        per_row = 2 * members * hyper.k * hyper.width * (inputs + (hyper.depth - 1) * hyper.width)
-        per_tick = per_row * (3 * steps * batch + longest)
-        affordable = int(effort.operations / max(per_tick * self.ensemble.rounds, 1))
-        ticks = min(max(affordable, effort.least_ticks), effort.most_ticks)
+        per_tick = self._row_operations() * (3 * steps * batch + longest)
+        affordable = effort.operations / (per_tick * self.ensemble.rounds)
+        ticks = min(max(int(affordable), effort.least_ticks), effort.most_ticks)
+        if affordable < ticks:
+            steps = max(int(steps * affordable / ticks), LEAST_STEPS)
         return Schedule(
             ticks=ticks,
             steps=steps,

@@ -113,11 +113,14 @@ def train(
     dtype, device = network.dtype, network.device
     pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
     values = network.parameters.values
+    classes = torch.arange(spec.n_classes, device=device)[:, None]
+    adjusted = bool(pack.offsets.any())
     every = max(1, schedule.steps // 16)
     averaged = Averaged(values, decay=0.85)
     x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
     for tick in range(schedule.ticks):
         rows, weights = _gather(streams, schedule, network)
+        y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
         pool.refresh()
         for step in range(schedule.steps):
             if time_up():
@@ -126,9 +129,10 @@ def train(
             torch.index_select(pack.x, 0, at, out=x)
             codes = None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
             logits = network.forward(x.view(network.members, batch, -1), codes, pool)
-            y = pack.y[at].view(network.members, batch)
-            logits = logits + pack.offsets[:, None, None, :]
-            network.backward(weighted_gradient(loss, logits, y, weights[step]))
+            if adjusted:
+                logits.add_(pack.offsets[:, None, :, None])
+            truth = (y[step] == classes).to(dtype)
+            network.backward(weighted_gradient(loss, logits, truth, weights[step]))
             optimizer.step(schedule.rate(tick * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)
@@ -142,7 +146,7 @@ def train(
             return
 
 
-def weighted_gradient(loss: Loss, logits: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+def weighted_gradient(loss: Loss, logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Return the gradient of the mean weighted loss of each member.
 
     A member's loss is the mean over its batch and its k copies of weight · loss(row).
@@ -150,16 +154,17 @@ def weighted_gradient(loss: Loss, logits: Tensor, y: Tensor, weights: Tensor) ->
     Parameters
     ----------
     loss : Loss
-    logits : Tensor of shape (M, B, k, C)
-    y : Tensor of shape (M, B)
+    logits : Tensor of shape (M, k, C, B)
+    truth : Tensor of shape (M, 1, C, B)
+        One-hot.
     weights : Tensor of shape (M, B)
 
     Returns
     -------
-    Tensor of shape (M, B, k, C)
+    Tensor of shape (M, k, C, B)
     """
-    scale = weights / (logits.shape[1] * logits.shape[2])
-    return loss.gradient(logits, y).mul_(scale[:, :, None, None])
+    scale = weights / (logits.shape[1] * logits.shape[3])
+    return loss.gradient(logits, truth).mul_(scale[:, None, None, :])
 
 
 def _gather(

@@ -65,6 +65,8 @@ class Watch:
         Ticks without a better one, in every fold, after which it answers False.
     check : callable
         Raises DeadlineExceeded when time is up, which ends the pack.
+    hopeless : callable
+        ``(tick, value) -> bool``: whether to give up, from the mean over the folds.
     """
 
     def __init__(
@@ -77,17 +79,20 @@ class Watch:
         measure: Measure,
         patience: int,
         check: Callable[[], None],
+        hopeless: Callable[[int, float], bool] = lambda _tick, _value: False,
     ) -> None:
         self._network, self._evaluation = network, evaluation
         self._log_prior, self._gamma = log_prior, gamma
         self._measure, self._patience, self._check = measure, patience, check
+        self._hopeless = hopeless
         folds = len(evaluation.rows)
         self._per_fold = network.members // folds
         self._values: list[list[float]] = []
         self._best = np.full(folds, -np.inf)
         self.chosen = np.zeros(folds, dtype=np.int64)
         self.curve: list[float] = []
-        self.cut = False
+        self.floor: list[float] = []  # the worst fold at each tick
+        self.cut = self.pruned = False
         self.weights = network.parameters.values.clone()
         # each fold's members' posteriors for its scored rows at its best tick, (K, n, C)
         self.posteriors: list[np.ndarray] = [np.empty(0)] * folds
@@ -105,6 +110,10 @@ class Watch:
         self._values.append([self._value(f, posterior) for f in range(len(self._best))])
         smoothed = _mean(np.array(self._values[-_SMOOTHED:]), axis=0)
         self.curve.append(float(_mean(smoothed, axis=0)))
+        self.floor.append(float(np.min(smoothed)))
+        self.pruned = not self.cut and self._hopeless(tick, self.curve[-1])
+        if self.pruned:
+            return False
         for fold in range(len(self._best)):
             if tick - self.chosen[fold] > self._patience:
                 continue  # its own patience has ended, however long the others go on
@@ -126,12 +135,7 @@ class Watch:
 
     def _posteriors(self) -> np.ndarray:
         """Return (F * K, V, C)."""
-        e, k = self._evaluation, self._per_fold
-        x = e.x.repeat_interleave(k, 0) if k > 1 else e.x
-        codes = e.codes
-        if codes is not None and k > 1:
-            codes = codes.repeat_interleave(k, 0)
-        logits = self._network.predict(x, codes).cpu().numpy()
+        logits = self._network.predict(self._evaluation.x, self._evaluation.codes).cpu().numpy()
         return member_posterior(logits, log_prior=self._log_prior, gamma=self._gamma)
 
     def _members(self, fold: int) -> slice:

@@ -1,0 +1,177 @@
+"""How many rows a study works on, and what the rows that are left stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import chosen, dataset_of, strategy_with
+
+import autoimb.search.planning as planning
+from autoimb.assessment.metrics import get_metric
+from autoimb.data.folds import plan_folds
+from autoimb.data.profile import profile
+from autoimb.data.schema import infer_schema
+from autoimb.data.table import encode_target
+from autoimb.data.thinning import thin
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import evaluate
+from autoimb.search.planning import Plan, make_plan, seen, thinned
+from autoimb.space.resampling import RESAMPLING
+from autoimb.space.rooms import ROOMS
+from autoimb.training.parts import Parts
+from autoimb.training.rounds import _Run
+
+
+def simulated(n_rows: int = 6_000, *, rate: float = 0.04, seed: int = 0):
+    """Numbers whose class follows from a logistic model."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.normal(size=(n_rows, 3)), columns=["a", "b", "c"])
+    logits = 1.5 * frame["a"] - frame["b"] + np.log(rate / (1 - rate)) - 1.2
+    chance = 1 / (1 + np.exp(-logits.to_numpy()))
+    return frame, (random.random(n_rows) < chance).astype(np.int64)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=2, max_size=5),
+    most=st.integers(10, 200),
+    seed=st.integers(0, 5),
+)
+def test_thinning_keeps_rare_classes_whole_and_every_class_its_mass(sizes, most, seed):
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    rows, scale = thin(y, np.arange(len(y)), most, np.random.default_rng(seed))
+    assert len(rows) == min(len(y), most)
+    assert len(np.unique(rows)) == len(rows)
+    assert (np.diff(rows) > 0).all()
+    np.testing.assert_allclose(np.bincount(y[rows], scale), sizes)
+    kept = np.bincount(y[rows])
+    fair = most // len(sizes)
+    for size, left in zip(sizes, kept):
+        assert left >= min(size, fair)
+
+
+def test_a_table_that_fits_is_left_alone():
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, random_state=0)
+    assert thinned(dataset, folds, random_state=0, time_budget=60.0) == (dataset, folds)
+
+
+def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
+    monkeypatch.setattr(planning, "LEAST_ROWS", 1_000)
+    monkeypatch.setattr(planning, "MOST_SCORED", 500)
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, random_state=0)
+    few, plan = thinned(dataset, folds, random_state=0, time_budget=0.1)
+    assert len(few.y) == 1_000
+    rare = int((dataset.y == 1).sum())
+    assert int((few.y == 1).sum()) == rare
+    np.testing.assert_allclose(few.kept, [(1_000 - rare) / (dataset.y == 0).sum(), 1.0])
+    # by weight the classes are as they were
+    share = np.bincount(few.y, few.weight) / few.weight.sum()
+    np.testing.assert_allclose(share, np.bincount(dataset.y) / len(dataset.y))
+    assert len(plan.scored) == 500
+    weight = plan.scored_weight(few.weight)
+    scored = np.bincount(few.y[plan.scored], weight) / weight.sum()
+    np.testing.assert_allclose(scored, share)
+    for fold in plan.folds:
+        assert not set(fold.train) & set(fold.score)
+        assert set(fold.score) <= set(plan.scored)
+        assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
+    again, _ = thinned(dataset, folds, random_state=0, time_budget=0.1)
+    np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
+
+
+def test_no_clock_is_read(monkeypatch):
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, random_state=0)
+    monkeypatch.setattr("time.monotonic", lambda: pytest.fail("a clock was read"))
+    make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    thinned(dataset, folds, random_state=0, time_budget=0.1)
+
+
+def small_study(monkeypatch, n_rows: int = 6_000):
+    monkeypatch.setattr(planning, "LEAST_ROWS", 2_500)
+    dataset = dataset_of(*simulated(n_rows))
+    folds = plan_folds(dataset.y, cv=3, random_state=0)
+    return dataset, folds, thinned(dataset, folds, random_state=0, time_budget=0.1)
+
+
+@pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])
+def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
+    """The classes weigh after a lever what they would weigh had no row been left out."""
+    dataset, folds, (few, plan) = small_study(monkeypatch)
+    choice = chosen(RESAMPLING[name], 0.6)
+    whole = Parts(dataset, folds, seed=0).training(0, choice)
+    part = Parts(few, plan, seed=0).training(0, choice)
+    assert len(part.y) < len(whole.y)
+    shares = [np.bincount(p.y, p.weight) / p.weight.sum() for p in (part, whole)]
+    np.testing.assert_allclose(shares[0], shares[1], rtol=0.03)
+    np.testing.assert_allclose(part.prior, whole.prior, rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"resampling": chosen(ROOMS["resampling"]["random_under"], 1.0)},
+        {"class_weight": chosen(ROOMS["class_weight"]["power"], 1.0)},
+        {"ensemble": chosen(ROOMS["ensemble"]["balanced_bagging"], 1.0, members=4)},
+    ],
+    ids=["none", "random_under", "power", "balanced_bagging"],
+)
+def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, monkeypatch):
+    dataset, _, (few, folds) = small_study(monkeypatch)
+    plan = make_plan(few, folds, random_state=0, time_budget=30.0)
+    metric = get_metric("average_precision", n_classes=2, positive=1)
+    outcome = evaluate(strategy_with(**choices), few, plan, metric=metric, deadline=Deadline())
+    assert outcome.status == "complete", outcome.reason
+    weight = folds.scored_weight(few.weight)
+    mean = float(weight @ outcome.oof[:, 1] / weight.sum())
+    assert mean == pytest.approx(dataset.y.mean(), rel=0.12)
+
+
+def run_of(dataset, plan: Plan, strategy) -> _Run:
+    parts = Parts(dataset, plan.folds, seed=0)
+    training = [parts.training(f, strategy.resampling) for f in range(len(plan.folds.folds))]
+    return _Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
+
+
+def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
+    dataset = dataset_of(*simulated(20_000))
+    folds = plan_folds(dataset.y, random_state=0)
+    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    small = replace(plan, effort=replace(plan.effort, operations=2e9))
+    cheap = strategy_with()
+    dear = strategy_with(
+        network=chosen(ROOMS["network"]["tabm"], 1.0),
+        ensemble=chosen(ROOMS["ensemble"]["bagging"], 1.0),
+    )
+    planned = {}
+    for name, strategy in {"cheap": cheap, "dear": dear}.items():
+        run = run_of(dataset, small, strategy)
+        rows, weight, _, _ = run._member(0, 0, np.ones(len(run._training[0].y)))
+        schedule = run.schedule()
+        planned[name] = (len(rows), schedule.steps * schedule.ticks * schedule.batch_size)
+        assert weight.mean() == pytest.approx(1.0)
+    assert planned["dear"][0] < planned["cheap"][0] == len(folds.folds[0].train)
+    assert planned["dear"][1] < planned["cheap"][1]
+
+
+def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, random_state=0)
+    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    frame, y = simulated()
+    schema, _ = infer_schema(frame)
+    table = seen(profile(frame, schema, encode_target(y)), dataset, plan)
+    option = RESAMPLING["tomek_links"]
+    assert option.feasible(table) is None
+    reason = option.feasible(replace(table, n_rows=500_000))
+    assert reason is not None
+    assert "times the work that is planned for a trial" in reason
+    assert "500,000" in reason
+    assert RESAMPLING["random_under"].feasible(replace(table, n_rows=10**8)) is None
