@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.references import _MOST_ROWS, _draw, logistic_reference
+from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.verdict import verdict
 from autoimb.data.encoding import Encoder, plan_layout
 from autoimb.data.folds import plan_folds
@@ -137,11 +137,3 @@ def test_a_class_that_a_fold_never_sees_is_impossible_there():
     first = np.isin(plan.scored, plan.folds[0].score)
     assert (reference.proba[first, 1] == 0).all()
     assert np.isfinite(reference.score.value)
-
-
-def test_rows_are_drawn_of_the_many_first():
-    y = np.repeat([0, 1, 2], [120_000, 60_000, 500])
-    rows, scale = _draw(y, np.arange(len(y)), np.random.default_rng(0))
-    assert len(rows) == len(np.unique(rows)) == _MOST_ROWS
-    assert (y[rows] == 2).sum() == 500
-    np.testing.assert_allclose(np.bincount(y[rows], scale), np.bincount(y))

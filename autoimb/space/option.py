@@ -27,6 +27,7 @@ __all__ = [
 
 Value = float | int | str | bool
 
+_TIMES = 2.0  # the planned work of a trial, that a single option may cost
 _OPERATIONS = 640e9  # of a trial, in a search of the default five minutes on two workers
 
 
@@ -209,11 +210,11 @@ def work_at_most(operations: Callable[[Profile], float], because: str) -> Rule:
     def rule(profile: Profile) -> str | None:
         planned = profile.operations or _OPERATIONS
         needed = operations(profile)
-        if needed <= planned:
+        if needed <= _TIMES * planned:
             return None
         return (
             f"would need {needed / planned:.1f} times the work that is planned for a trial "
-            f"({because}: {profile.n_rows:,} of them)."
+            f"({because}; {profile.n_rows:,} rows)."
         )
 
     return rule

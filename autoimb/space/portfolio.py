@@ -20,8 +20,10 @@ _COMMON: dict[str, Value] = {
     "batch_factor": 1.0,
     "schedule": "constant",
 }
-# written by hand: small networks, which train to their end in a minute's search, first
+# written by hand: first a quick one, so that there soon is a result; then small ones, which train
+# to their end in a minute's search
 _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
+    ("mlp", {"width": 128, "depth": 1, "embedding": "none"}),
     ("mlp", {"width": 128, "depth": 2, "embedding": "ple"}),
     ("tabm", {"k": 4, "width": 48, "depth": 2, "embedding": "ple", "learning_rate": 8e-3}),
     ("tabm", {"k": 4, "width": 96, "depth": 1, "embedding": "ple"}),

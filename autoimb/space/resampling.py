@@ -22,24 +22,38 @@ __all__ = ["RESAMPLING", "Resampled", "Rows", "neighbour_space", "over_counts", 
 RESAMPLING = Room("resampling", "What is done to the training rows before networks see them.")
 
 _MOST_DIMENSIONS = 32
-_ALL_FOLDS = 2.0  # rows that train in any fold, for each row of the table
+_FOLDS = 3.0  # training parts of all folds, in tables
 
 
-def _neighbours(profile: Profile) -> float:
-    """Count the distances between all pairs of rows, in all folds."""
-    return _ALL_FOLDS * 2.0 * profile.n_rows**2 * _dimensions(profile)
+def _all_pairs(profile: Profile) -> float:
+    """Count the distances between all rows."""
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
+    return _FOLDS * 3.0 * profile.n_rows**2 * dimensions
+
+
+def _rare_pairs(profile: Profile) -> float:
+    """Count the ranking of the rare rows by every other row."""
+    return _FOLDS * 1.5e3 * profile.n_rows * profile.minority_count
+
+
+def _new_rows(profile: Profile) -> float:
+    """Count the making of rows, of which each category takes a vote of its neighbours."""
+    new = np.sqrt(float(profile.n_rows) * profile.minority_count)
+    pairs = profile.minority_count**2 * (profile.n_numbers + 8 * profile.n_categories)
+    return float(_FOLDS * (4.0 * pairs + 1.5e6 * new * profile.n_categories))
 
 
 def _clusters(profile: Profile) -> float:
-    """Count the distances between all rows and all centres, a few times over."""
-    return 0.4 * _ALL_FOLDS * 2.0 * profile.n_rows**2 * _dimensions(profile)
+    """Count the distances between all rows and all centres, a few hundred times over."""
+    centres = float(profile.minority_count) ** 0.8 * float(profile.n_rows) ** 0.2
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
+    return float(200.0 * profile.n_rows * centres * dimensions)
 
 
-def _dimensions(profile: Profile) -> int:
-    return min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
-
-
-_NEIGHBOURS = work_at_most(_neighbours, "it searches neighbours among all rows")
+# the factors are of single runs on tables of 20,000 to 200,000 rows, at 40e9 operations a second
+_NEIGHBOURS = work_at_most(_all_pairs, "it searches neighbours among all rows")
+_RARE = work_at_most(_rare_pairs, "it ranks the rare rows by every other row")
+_MAKES = work_at_most(_new_rows, "it makes new rows one by one")
 _CLUSTERS = work_at_most(_clusters, "it clusters all rows")
 
 
@@ -143,6 +157,7 @@ def random_over(part: Rows, *, strength: float, seed: int) -> Resampled:
 
 @RESAMPLING.option(
     minority_at_least(6),
+    _MAKES,
     strength=Float(0.3, 1.0),
     k_neighbors=Int(2, 15, log=True),
     exact=False,
@@ -204,7 +219,7 @@ def random_under(part: Rows, *, strength: float, seed: int) -> Resampled:
 
 @RESAMPLING.option(
     minority_at_least(6),
-    _NEIGHBOURS,
+    _RARE,
     strength=Float(0.3, 1.0),
     version=OneOf((1, 2, 3)),
     n_neighbors=Int(2, 8),
@@ -275,6 +290,7 @@ def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
 
 @RESAMPLING.option(
     minority_at_least(6),
+    _MAKES,
     _NEIGHBOURS,
     strength=Float(0.3, 1.0),
     k_neighbors=Int(2, 15, log=True),
@@ -294,6 +310,7 @@ def smote_enn(
 
 @RESAMPLING.option(
     minority_at_least(6),
+    _MAKES,
     _NEIGHBOURS,
     strength=Float(0.3, 1.0),
     k_neighbors=Int(2, 15, log=True),

@@ -43,10 +43,10 @@ ORDERS = 200
 
 
 def strategies(profile: Any) -> list[Strategy]:
-    """Return ten strategies: three networks, three levers, and draws."""
+    """Return ten strategies: four networks, three levers, and draws."""
     space = Space.restricted()
-    networks = [draw(FixedTrial(params), space) for params in first_networks(space)[:3]]
-    levers = [draw(FixedTrial(params), space) for params in first_levers(space, networks[0])]
+    networks = [draw(FixedTrial(params), space) for params in first_networks(space)[:4]]
+    levers = [draw(FixedTrial(params), space) for params in first_levers(space, networks[1])]
     chosen = [*networks, *levers[:9:3]]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     while len(chosen) < EACH:

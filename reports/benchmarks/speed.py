@@ -65,7 +65,8 @@ class Case:
     @property
     def strategy(self) -> Strategy:
         """The strategy that trains it."""
-        values = {
+        values = {"k": self.k} if self.network == "tabm" else {}
+        values |= {
             "width": self.width,
             "depth": self.depth,
             "dropout": self.dropout,
@@ -76,8 +77,6 @@ class Case:
             "batch_factor": 1.0,
             "schedule": "constant",
         }
-        if self.network == "tabm":
-            values["k"] = self.k
         choices = {room: Choice(name) for room, name in PLAIN.items()}
         if self.members > 1:
             choices["ensemble"] = Choice("bagging", (("members", self.members),))
