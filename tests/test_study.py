@@ -13,6 +13,7 @@ from functools import partial
 import optuna
 import pytest
 import studies
+from optuna.trial import FixedTrial
 from studies import FINGERPRINT, complete, study
 
 from autoimb.assessment.uncertainty import Score
@@ -21,7 +22,7 @@ from autoimb.search import study as study_module
 from autoimb.search.budget import Deadline
 from autoimb.search.record import unscored
 from autoimb.search.run_folder import RunFolder
-from autoimb.space.draw import Space
+from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_levers, first_networks
 
 NARROW = Space.restricted(
@@ -33,6 +34,17 @@ NARROW = Space.restricted(
         "network": ["mlp"],
     }
 )
+
+
+def planned_trials() -> int:
+    """How many trials are planned before the search draws its own."""
+    space = Space.restricted()
+    networks = first_networks(space)
+    best = draw(FixedTrial(networks[0]), space)
+    return len(networks) + len(first_levers(space, best))
+
+
+PLANNED = planned_trials()
 
 
 def opened(path, *, resume=True):
@@ -87,7 +99,7 @@ def never_complete(strategy, dataset, plan, **given):
 
 
 def test_networks_come_first_then_levers_on_the_best_then_the_search():
-    result = study(n_trials=25)
+    result = study(n_trials=PLANNED + 1)
     space = Space.restricted()
     n_networks = len(first_networks(space))
     networks, rest = result.records[:n_networks], result.records[n_networks:]
@@ -102,18 +114,18 @@ def test_networks_come_first_then_levers_on_the_best_then_the_search():
 
 
 def test_the_same_seed_gives_the_same_leaderboard():
-    first, second, other = (study(n_trials=24, random_state=seed) for seed in (1, 1, 2))
+    first, second, other = (study(n_trials=PLANNED + 2, random_state=seed) for seed in (1, 1, 2))
     assert board(first) == board(second)
     assert board(first) != board(other)
     assert list(first.outcomes) == list(second.outcomes)
 
 
 def test_a_resumed_study_goes_on_like_one_that_was_never_stopped(tmp_path):
-    whole = study(n_trials=24)
+    whole = study(n_trials=PLANNED + 2)
     with opened(tmp_path) as folder:
-        study(folder, n_trials=21)
+        study(folder, n_trials=PLANNED - 1)
     with opened(tmp_path) as folder:
-        resumed = study(folder, n_trials=24)
+        resumed = study(folder, n_trials=PLANNED + 2)
     assert board(resumed) == board(whole)
 
 
@@ -127,7 +139,7 @@ def test_n_trials_counts_those_that_ran():
 
 def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     with opened(tmp_path) as folder:
-        result = study(folder, n_trials=24)
+        result = study(folder, n_trials=PLANNED + 2)
         on_disk = folder.load_trials()
     utilities = [outcome.score.utility for outcome in result.outcomes.values()]
     assert utilities == sorted(utilities, reverse=True)
