@@ -143,7 +143,7 @@ def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
         on_disk = folder.load_trials()
     utilities = [outcome.score.utility for outcome in result.outcomes.values()]
     assert utilities == sorted(utilities, reverse=True)
-    assert len(utilities) == 24
+    assert len(utilities) == PLANNED + 2
     assert all(outcome.oof is not None for outcome in result.outcomes.values())
     kept = {n for n, outcome in result.outcomes.items() if outcome.fitted is not None}
     plain = max((r for r in result.records if not r.strategy.levers), key=lambda r: r.score.utility)
