@@ -40,6 +40,10 @@ def test_equal_shares_of_the_plans_are_compared():
     assert not Bar((), planned=4).above(3, 4, -1.0)
 
 
+def test_the_bar_is_as_far_below_the_worst_fold_as_that_is_below_the_mean():
+    assert Bar.of((0.5, 0.8), (0.4, 0.8), 7) == Bar((pytest.approx(0.3), 0.8), 7)
+
+
 def evaluated(strategy: Strategy, bar: Bar | None) -> Outcome:
     dataset = dataset_of(*mixed_table("binary", 200))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0), ticks=10)

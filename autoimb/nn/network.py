@@ -217,8 +217,8 @@ class Network:
         )
         for start in range(0, n, chunk):
             part = slice(start, min(start + chunk, n))
-            some = x[:, part].repeat_interleave(shared, 0)
-            some_codes = None if codes is None else codes[:, part].repeat_interleave(shared, 0)
+            some = _repeated(x[:, part], shared)
+            some_codes = None if codes is None else _repeated(codes[:, part], shared)
             # (M, k, C, B) -> (M, B, k, C)
             out[:, part] = self.forward(some, some_codes).permute(0, 3, 1, 2)
         return out
@@ -241,6 +241,11 @@ class Network:
                 got = state[p.name].shape if p.name in state else "nothing"
                 raise ArtifactError(f"Weights {p.name!r} must have shape {shape}, got {got}.")
         self.parameters.from_arrays(state)
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    """Give each fold's rows to its members: (F, B, D) -> (F * times, B, D)."""
+    return rows if times == 1 else rows.repeat_interleave(times, 0)
 
 
 def build(

@@ -176,8 +176,10 @@ class FittedMemberPack:
         padding of the rows. The columns are padded as in training, to the widest fold.
         """
         n, rows = len(x), -(-len(x) // _PAD_ROWS) * _PAD_ROWS
-        wide = torch.zeros(1, rows, self.spec.n_inputs)
-        wide[0, :n, : x.shape[1]] = torch.from_numpy(x)
+        wide = torch.from_numpy(x)[None]
+        if x.shape != (rows, self.spec.n_inputs):
+            wide = torch.zeros(1, rows, self.spec.n_inputs)
+            wide[0, :n, : x.shape[1]] = torch.from_numpy(x)
         levels = None
         if self.spec.cardinalities:
             levels = torch.zeros(1, rows, len(self.spec.cardinalities), dtype=torch.int64)

@@ -1,7 +1,8 @@
-"""When a trial is given up: where it is worse than the worst fold of the best trial so far."""
+"""When a trial is given up: where it is much worse than the worst fold of the best so far."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,20 +15,27 @@ LEAST_SHARE = 0.3  # of its planned ticks, before which nothing is given up
 class Bar:
     """What a trial must reach to go on.
 
-    The best trial's worst fold, at the same share of the planned ticks: a forgiving bar (Bergman,
-    Purucker & Hutter, "Don't waste your time: early stopping cross-validation", 2024), which folds
-    that differ much lower by themselves.
+    It lies as far below the best trial's worst fold as that is below its mean, at the same share of
+    the planned ticks. The worst fold is a forgiving bar, which folds that differ much lower by
+    themselves (Bergman, Purucker & Hutter, "Don't waste your time: early stopping
+    cross-validation", 2024); recorded curves asked for twice that distance
+    (``reports/benchmarks/pruning.md``).
 
     Attributes
     ----------
     floor : tuple of float
-        The measure of the best trial's worst fold, by tick.
+        By tick of the best trial.
     planned : int
         Ticks that were planned for it.
     """
 
     floor: tuple[float, ...]
     planned: int
+
+    @classmethod
+    def of(cls, curve: Sequence[float], worst: Sequence[float], planned: int) -> Bar:
+        """Make it from the best trial's measure by tick: the mean over folds, and the worst."""
+        return cls(tuple(2.0 * low - mean for mean, low in zip(curve, worst)), planned)
 
     def above(self, tick: int, planned: int, value: float) -> bool:
         """Say whether a trial is to be given up.

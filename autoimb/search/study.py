@@ -282,7 +282,7 @@ class _Search:
         best = self._records[ranked[0]] if ranked else None
         if best is None or best.status != "complete":
             return None
-        return Bar(best.floor, best.planned)
+        return Bar.of(best.curve, best.floor, best.planned)
 
     def _next(self) -> _Flight | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""

@@ -97,7 +97,7 @@ def replay(rows: list[dict[str, Any]], order: np.ndarray) -> tuple[float, float]
         ticks = len(row["curve"])
         planned_ticks += ticks
         if best is not None and not row["rounds"]:
-            bar = Bar(tuple(best["floor"]), best["planned"])
+            bar = Bar.of(best["curve"], best["floor"], best["planned"])
             given_up = [
                 tick
                 for tick, value in enumerate(row["curve"])

@@ -1,0 +1,248 @@
+"""Seconds for a complete trial, against one written by hand, over the same ten strategies.
+
+``python reports/benchmarks/trials.py`` (``pip install skorch``) evaluates ten strategies on five
+folds of simulated tables, one thread, in one process: through autoimb as a search of a minute on
+two workers plans them, and as a practitioner writes it with an imbalanced-learn pipeline around a
+skorch network (at most 60 epochs, early stopping with patience 8). Architecture, resampling,
+weights, rows and folds are the same; each ends by its own stopping rule. It writes ``trials.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import platform
+import tempfile
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from budget import simulated
+from imblearn.combine import SMOTEENN, SMOTETomek
+from imblearn.over_sampling import SMOTE, RandomOverSampler
+from imblearn.pipeline import make_pipeline
+from imblearn.under_sampling import RandomUnderSampler
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import average_precision_score
+from sklearn.pipeline import make_pipeline as plain_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+import autoimb
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import evaluate
+from autoimb.search.prepare import Prepared, Table, prepare
+from autoimb.search.request import Request
+from autoimb.search.search import planned
+from autoimb.space.rooms import PLAIN
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.parts import Parts
+
+FOLDS = 5
+STRATEGIES = (
+    # resampling, class weight, width, depth
+    ("none", "none", 64, 2),
+    ("none", "none", 128, 2),
+    ("none", "power", 64, 2),
+    ("none", "power", 128, 1),
+    ("random_over", "none", 64, 2),
+    ("random_over", "none", 128, 2),
+    ("random_under", "none", 64, 2),
+    ("smote", "none", 64, 2),
+    ("smote_enn", "none", 64, 2),
+    ("smote_tomek", "none", 64, 2),
+)
+SAMPLERS: dict[str, Any] = {
+    "none": None,
+    "random_over": RandomOverSampler,
+    "random_under": RandomUnderSampler,
+    "smote": SMOTE,
+    "smote_enn": SMOTEENN,
+    "smote_tomek": SMOTETomek,
+}
+
+
+class Network(nn.Module):
+    """The network of the practitioner."""
+
+    def __init__(self, n_in: int = 1, width: int = 64, depth: int = 2) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(depth):
+            layers += [nn.Linear(n_in, width), nn.ReLU(), nn.Dropout(0.1)]
+            n_in = width
+        self.layers = nn.Sequential(*layers, nn.Linear(n_in, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, n_in) to (n, 2)."""
+        out: torch.Tensor = self.layers(x)
+        return out
+
+
+def prepared_by_hand() -> ColumnTransformer:
+    """Return the usual preprocessing."""
+    numbers = plain_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    strings = plain_pipeline(
+        SimpleImputer(strategy="most_frequent"),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False, max_categories=30),
+    )
+    return ColumnTransformer(
+        [
+            ("numbers", numbers, make_column_selector(dtype_include="number")),
+            ("strings", strings, make_column_selector(dtype_exclude="number")),
+        ]
+    )
+
+
+def by_hand(
+    row: tuple[str, str, int, int], frame: pd.DataFrame, y: NDArray[np.int64], prepared: Prepared
+) -> float:
+    """Cross-validate a strategy; return its average precision over all held-out rows."""
+    resampling, weight, width, depth = row
+    inputs = prepared_by_hand().fit_transform(frame).shape[1]
+    proba = np.zeros(len(y))
+    for fold in prepared.folds.folds:
+        own = y[fold.train]
+        balanced = torch.tensor(len(own) / (2 * np.bincount(own)), dtype=torch.float32)
+        network = NeuralNetClassifier(
+            Network,
+            module__n_in=inputs,
+            module__width=width,
+            module__depth=depth,
+            criterion=nn.CrossEntropyLoss,
+            criterion__weight=balanced if weight == "power" else None,
+            optimizer=torch.optim.AdamW,
+            lr=2e-3,
+            batch_size=128,
+            max_epochs=60,
+            callbacks=[EarlyStopping(patience=8)],
+            verbose=0,
+        )
+        sampler = SAMPLERS[resampling]
+        steps = [prepared_by_hand()] + ([sampler(random_state=0)] if sampler else [])
+        model = make_pipeline(*steps, FunctionTransformer(np.float32), network)
+        with warnings.catch_warnings():  # of unseen categories in a fold
+            warnings.simplefilter("ignore")
+            model.fit(frame.iloc[fold.train], own)
+            proba[fold.score] = model.predict_proba(frame.iloc[fold.score])[:, 1]
+    return float(average_precision_score(y, proba))
+
+
+def strategy(row: tuple[str, str, int, int]) -> Strategy:
+    """Return the same strategy in our words."""
+    resampling, weight, width, depth = row
+    values: dict[str, Any] = {"strength": 1.0, "k_neighbors": 5, "cleaning": 1.0}
+    wanted = {
+        "none": (),
+        "random_over": ("strength",),
+        "random_under": ("strength",),
+        "smote": ("strength", "k_neighbors"),
+        "smote_enn": ("strength", "k_neighbors", "cleaning"),
+        "smote_tomek": ("strength", "k_neighbors", "cleaning"),
+    }[resampling]
+    choices = {room: Choice(name) for room, name in PLAIN.items()}
+    choices["resampling"] = Choice(resampling, tuple((key, values[key]) for key in wanted))
+    if weight == "power":
+        choices["class_weight"] = Choice("power", (("tau", 1.0),))
+    network = {
+        "width": width,
+        "depth": depth,
+        "dropout": 0.1,
+        "activation": "relu",
+        "embedding": "none",
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-2,
+        "batch_factor": 1.0,
+        "schedule": "constant",
+    }
+    return Strategy(**choices, network=Choice("mlp", tuple(network.items())))
+
+
+def compare(rows: int, folder: Path) -> list[str]:
+    """Run all strategies both ways on a table of so many rows."""
+    frame = pd.read_parquet(simulated(rows, folder))
+    target = frame.pop("target")
+    request = Request(target="target", time_budget=60.0, n_jobs=2, cv=FOLDS)
+    prepared, plan = planned(prepare(Table(frame, target), request), time_budget=60.0, n_jobs=2)
+    y = (target == "yes").to_numpy().astype(np.int64)
+    parts = Parts(prepared.dataset, plan.folds, seed=0)
+    lines, times, scores = [], [], []
+    for row in STRATEGIES:
+        start = time.perf_counter()
+        outcome = evaluate(
+            strategy(row),
+            prepared.dataset,
+            plan,
+            metric=prepared.metric,
+            deadline=Deadline(),
+            cache=parts,
+        )
+        ours = time.perf_counter() - start
+        scored = plan.folds.scored
+        weight = plan.folds.scored_weight(prepared.dataset.weight)
+        assert outcome.oof is not None, outcome.reason
+        own = average_precision_score(
+            prepared.dataset.y[scored], outcome.oof[:, 1], sample_weight=weight
+        )
+        start = time.perf_counter()
+        theirs_score = by_hand(row, frame, y, prepared)
+        theirs = time.perf_counter() - start
+        times.append((ours, theirs))
+        scores.append((float(own), theirs_score))
+        name = " + ".join(part for part in row[:2] if part != "none") or "no lever"
+        lines.append(
+            f"| {rows:,} | {name} on {row[2]} × {row[3]} | {ours:.2f} | {theirs:.2f} "
+            f"| {theirs / ours:.1f} | {own:.4f} | {theirs_score:.4f} |"
+        )
+        print(lines[-1], flush=True)
+    total, score = np.array(times).sum(axis=0), np.array(scores).mean(axis=0)
+    lines.append(
+        f"| **{rows:,}** | **all ten** | {total[0]:.2f} | {total[1]:.2f} "
+        f"| **{total[1] / total[0]:.1f}** | {score[0]:.4f} | {score[1]:.4f} |"
+    )
+    print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    """Read the command line, compare and write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [
+        "# Seconds for a complete trial",
+        "",
+        "Average precision over all held-out rows of five folds.",
+        "",
+        "| rows | strategy | autoimb s | by hand s | ratio | AP autoimb | AP by hand |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in options.rows:
+            lines += compare(rows, Path(folder))
+    packages = ", ".join(f"{n} {version(n)}" for n in ("torch", "skorch", "imbalanced-learn"))
+    lines += [
+        "",
+        f"`python reports/benchmarks/trials.py`: one thread, Python {platform.python_version()}, "
+        f"autoimb {autoimb.__version__}, {packages}.",
+        "",
+    ]
+    options.out.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
