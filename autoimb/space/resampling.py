@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from autoimb.data.encoding import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, OneOf, Profile, Room, minority_at_least, work_at_most
+from autoimb.space.smote_nc import new_rows
 
 __all__ = ["RESAMPLING", "Resampled", "Rows", "neighbour_space", "over_counts", "under_counts"]
 
@@ -40,7 +42,8 @@ def _new_rows(profile: Profile) -> float:
     """Count the making of rows, of which each category takes a vote of its neighbours."""
     new = np.sqrt(float(profile.n_rows) * profile.minority_count)
     pairs = profile.minority_count**2 * (profile.n_numbers + 8 * profile.n_categories)
-    return float(_FOLDS * (4.0 * pairs + 1.5e6 * new * profile.n_categories))
+    votes = new * profile.n_categories * (1.5e6 if profile.n_numbers == 0 else 2e4)
+    return float(_FOLDS * (4.0 * pairs + votes))
 
 
 def _clusters(profile: Profile) -> float:
@@ -174,6 +177,8 @@ def smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resamp
         return _selection(np.arange(len(part.y)))
     encoded = part.encoded
     n, p = encoded.numbers.shape
+    if p and encoded.codes.shape[1]:
+        return _mixed_smote(part, wanted, k_neighbors, seed)
     table = np.hstack([encoded.numbers, encoded.codes.astype(np.float32)])
     sampler = _smote_for(part, k_neighbors, wanted, seed)
     new, new_y = sampler.fit_resample(table, part.y)
@@ -187,22 +192,33 @@ def smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resamp
 
 
 def _smote_for(part: Rows, k_neighbors: int, wanted: dict[int, int], seed: int) -> Any:
-    from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
+    from imblearn.over_sampling import SMOTE, SMOTEN
 
-    rarest = min(int((part.y == c).sum()) for c in wanted)
-    if rarest < 2:
-        raise InfeasibleError("smote needs at least 2 training rows of a class to add to, got 1.")
     common = {
-        "k_neighbors": min(k_neighbors, rarest - 1),
+        "k_neighbors": _allowed_neighbours(part, k_neighbors, wanted),
         "sampling_strategy": wanted,
         "random_state": seed,
     }
-    p, q = part.encoded.numbers.shape[1], part.encoded.codes.shape[1]
-    if q == 0:
-        return SMOTE(**common)
-    if p == 0:
-        return SMOTEN(**common)
-    return SMOTENC(categorical_features=list(range(p, p + q)), **common)
+    return SMOTE(**common) if part.encoded.codes.shape[1] == 0 else SMOTEN(**common)
+
+
+def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) -> int:
+    rarest = min(int((part.y == c).sum()) for c in wanted)
+    if rarest < 2:
+        raise InfeasibleError("smote needs at least 2 training rows of a class to add to, got 1.")
+    return min(k_neighbors, rarest - 1)
+
+
+def _mixed_smote(part: Rows, wanted: dict[int, int], k_neighbors: int, seed: int) -> Resampled:
+    from sklearn.utils import check_random_state
+
+    k, random = _allowed_neighbours(part, k_neighbors, wanted), check_random_state(seed)
+    made, classes = [], []
+    for c, size in wanted.items():
+        own = part.encoded.take(np.flatnonzero(part.y == c))
+        made.append(new_rows(own, size - own.n_rows, k=k, random=random))
+        classes.append(np.full(made[-1].n_rows, c, dtype=np.int64))
+    return Resampled(np.arange(len(part.y)), reduce(Encoded.concat, made), np.concatenate(classes))
 
 
 @RESAMPLING.option(strength=Float(0.3, 1.0), sizes=under_counts)
