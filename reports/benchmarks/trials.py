@@ -162,7 +162,7 @@ def strategy(row: tuple[str, str, int, int]) -> Strategy:
         "dropout": 0.1,
         "activation": "relu",
         "embedding": "none",
-        "learning_rate": 2e-3,
+        "learning_rate": 2e-3 * 2**0.5,  # scaled to a batch of 256: 2e-3 at 128
         "weight_decay": 1e-2,
         "batch_factor": 1.0,
         "schedule": "constant",
