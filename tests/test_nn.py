@@ -99,7 +99,7 @@ def test_prediction_drops_nothing_and_does_not_depend_on_chunks():
     network = build(spec, 2, dtype=torch.float64)
     network.draw([(0, 0), (0, 1)], [5, 5])
     x = torch.randn(1, 23, 5, dtype=torch.float64)
-    codes = torch.zeros(1, 23, 2, dtype=torch.int64)
+    codes = torch.zeros(1, 2, 23, dtype=torch.int64).transpose(1, 2)  # columns side by side
     whole = network.predict(x, codes)
     torch.testing.assert_close(network.predict(x, codes, chunk=4), whole)
     values = {p.name: network.parameters.value(p.name) for p in network.parameters.wanted}

@@ -25,6 +25,7 @@ from autoimb.space.resampling import RESAMPLING
 from autoimb.space.rooms import ROOMS
 from autoimb.training.parts import Parts
 from autoimb.training.rounds import _Run
+from autoimb.training.schedule import LEAST_EPOCHS
 
 
 def simulated(n_rows: int = 6_000, *, rate: float = 0.04, seed: int = 0):
@@ -144,12 +145,13 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
     dataset = dataset_of(*simulated(20_000))
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
-    small = replace(plan, effort=replace(plan.effort, operations=2e9))
     cheap = strategy_with()
     dear = strategy_with(
-        network=chosen(ROOMS["network"]["tabm"], 1.0),
-        ensemble=chosen(ROOMS["ensemble"]["bagging"], 1.0),
+        network=chosen(ROOMS["network"]["tabm"], 0.3),
+        ensemble=chosen(ROOMS["ensemble"]["bagging"], 0.0),
     )
+    row = run_of(dataset, plan, dear)._row_operations()
+    small = replace(plan, effort=replace(plan.effort, operations=3 * row * LEAST_EPOCHS * 8_000))
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         run = run_of(dataset, small, strategy)
@@ -157,8 +159,21 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
         schedule = run.schedule()
         planned[name] = (len(rows), schedule.steps * schedule.ticks * schedule.batch_size)
         assert weight.mean() == pytest.approx(1.0)
-    assert planned["dear"][0] < planned["cheap"][0] == len(folds.folds[0].train)
+    assert planned["dear"][0] == pytest.approx(8_000, abs=1)
+    assert planned["cheap"][0] == len(folds.folds[0].train)
     assert planned["dear"][1] < planned["cheap"][1]
+
+
+def test_networks_that_are_far_too_dear_are_infeasible():
+    dataset = dataset_of(*simulated(20_000))
+    folds = plan_folds(dataset.y, random_state=0)
+    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    small = replace(plan, effort=replace(plan.effort, operations=1e9))
+    dear = strategy_with(network=chosen(ROOMS["network"]["tabm"], 1.0))
+    metric = get_metric("average_precision", n_classes=2, positive=1)
+    outcome = evaluate(dear, dataset, small, metric=metric, deadline=Deadline())
+    assert outcome.status == "infeasible"
+    assert "times the work that is planned for a trial" in outcome.reason
 
 
 def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():

@@ -5,7 +5,7 @@ probabilities but no tuning: the prior-corrected one for balanced accuracy and t
 the one of the best *expected* counts for other metrics of counts (for F1 of two classes that is
 half of the best F1 as the threshold), the most probable class otherwise. A tuned rule replaces it
 only where it is better cross-fitted, by more than the error of the comparison. Ranking and
-probability metrics do not say what a good label is: their labels maximise F1
+probability metrics do not say what a good label is: their labels get the plug-in for F1
 (:func:`label_metric_for`).
 """
 
@@ -24,6 +24,7 @@ from autoimb.assessment.crossfit import deal, leave_group_out
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.offsets import Evidence, best_offsets, reaching_offset
 from autoimb.assessment.uncertainty import paired_difference
+from autoimb.data.thinning import thin
 from autoimb.errors import OptionError
 
 __all__ = [
@@ -39,6 +40,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _INNER = 5  # inner folds that compare the tuned rule with the plug-in
+_MOST_WORK, _LEAST_ROWS = 400_000, 2_000  # rows times classes squared, that a rule is fitted on
 _TIE = 1e-9  # a probability that near to the threshold has reached it
 _BY_PRIOR = frozenset({"balanced_accuracy", "geometric_mean"})
 
@@ -207,8 +209,9 @@ def fit_rule(
     Returns
     -------
     DecisionRule
-        The plug-in, unless a tuned rule is better, by more than the error of the comparison, on
-        rows that it was not tuned on.
+        The plug-in, unless the metric is one of labels and a tuned rule is better, by more than
+        the error of the comparison, on rows that it was not tuned on. Of many rows and classes
+        it is fitted on some, the rarer classes whole as far as possible.
 
     Raises
     ------
@@ -218,10 +221,14 @@ def fit_rule(
     if costs is not None:
         matrix = cost_matrix(costs, proba.shape[1])
         return DecisionRule("costs", costs=matrix, name="least expected cost")
-    metric = label_metric_for(metric)
-    rows = Evidence.of(y, np.asarray(proba, dtype=np.float64), weight)
+    asked, metric = metric, label_metric_for(metric)
+    most = max(_MOST_WORK // proba.shape[1] ** 2, _LEAST_ROWS)
+    kept, scale = thin(y, np.arange(len(y)), most, np.random.default_rng(0))
+    weight = scale if weight is None else weight[kept] * scale
+    y, proba = y[kept], np.asarray(proba, dtype=np.float64)[kept]
+    rows = Evidence.of(y, proba, weight)
     plug_in = _plug_in(metric, rows)
-    if len(np.unique(y)) < 2:
+    if asked.kind != "label" or len(np.unique(y)) < 2:
         return plug_in
     safe, tuned = np.empty(len(y), dtype=np.int64), np.empty(len(y), dtype=np.int64)
     inner = deal(y, _INNER)

@@ -17,7 +17,7 @@ __all__ = ["Evidence", "best_offsets", "reaching_offset"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_CUTS = 100  # tried for one class of several
+_CUTS = 50  # tried for one class of several
 _SLOW_CUTS = (50, 16)  # where each costs a call of another's metric: two classes, several
 _PASSES = 3  # of coordinate ascent over the classes
 _FLAT = 1e-12  # values that near are equal

@@ -340,7 +340,7 @@ class Embedding:
 
     def forward(self, codes: Tensor) -> Tensor:
         """Map ``(M, B, Q) -> (M, B, Q * dim)``."""
-        self._rows = (codes + self._start).view(-1)
+        self._rows = (codes + self._start).reshape(-1)
         vectors = torch.index_select(self._table, 0, self._rows)
         return vectors.view(codes.shape[0], codes.shape[1], self.columns * self.dim)
 

@@ -17,19 +17,15 @@ from autoimb.space.loss import Loss
 from autoimb.space.network.room import Hyperparameters
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Strategy
-from autoimb.training.effort import Effort, batch_for
+from autoimb.training.effort import Effort
 from autoimb.training.parts import Parts, TrainingPart
-from autoimb.training.schedule import Schedule
+from autoimb.training.schedule import Schedule, most_rows, plan_schedule
 from autoimb.training.trainer import Pack, train
 from autoimb.training.watch import Evaluation, Watch
 
 __all__ = ["Trained", "is_exact", "train_strategy"]
 
 ClassWeight = Callable[[np.ndarray], np.ndarray]
-
-LEAST_EPOCHS = 1.5  # over its rows: a member that can't make as many sees fewer rows
-LEAST_ROWS = 2_000
-LEAST_STEPS = 10  # in a tick
 
 
 @dataclass(frozen=True)
@@ -169,21 +165,20 @@ class _Run:
         self._is_cost = choice.name == "costs"
         self._class_weight: ClassWeight = lambda counts: weigh(counts, costs, **choice.values)
         self._spec = self._spec_of(strategy.network.name)
-        self._dense = [
+        dense = [
             parts.encoder(f).dense(part.encoded, ple=self._hyper.ple)
             for f, part in enumerate(training)
         ]
         self._starts = np.cumsum([0, *(len(part.y) for part in training)])
-        self._x = self._stacked([x for x, _ in self._dense])
+        self._x = self._stacked([x for x, _ in dense])
         self._codes = (
-            torch.from_numpy(np.concatenate([c for _, c in self._dense])).to(self._device)
+            torch.from_numpy(np.concatenate([c for _, c in dense])).to(self._device)
             if self._spec.cardinalities
             else None
         )
         self._y = torch.from_numpy(np.concatenate([part.y for part in training])).to(self._device)
         self._evaluation = self._evaluated()
-        draws = effort.operations / (3 * self._row_operations() * self.ensemble.rounds)
-        self._most_rows = max(int(draws / LEAST_EPOCHS), LEAST_ROWS)
+        self._most_rows = most_rows(effort, row_operations=self._row_operations())
 
     def _spec_of(self, kind: str) -> NetworkSpec:
         hyper, folds = self._hyper, range(len(self._training))
@@ -326,41 +321,22 @@ class _Run:
         return rows, row_weight / row_weight.mean(), correction + offset, offset
 
     def _row_operations(self) -> float:
-        """Count what a forward pass of all members on a row each costs."""
+        """Count what a forward pass of all members of all rounds on a row each costs."""
         hyper, spec = self._hyper, self._spec
         embedded = spec.embedding_dim * len(spec.cardinalities)
         inputs = self._effort.outline.inputs[hyper.ple] + embedded
-        members = len(self._training) * self.ensemble.members
+        members = len(self._training) * self.ensemble.members * self.ensemble.rounds
         layers = hyper.width * (inputs + (hyper.depth - 1) * hyper.width)
         return 2.0 * members * hyper.k * layers
 
     def schedule(self) -> Schedule:
-        """Plan batch, steps and ticks from the planned sizes, in arithmetic alone.
-
-        The work stays near what was planned: where so many ticks as there must be would be more,
-        they are shorter, down to a few steps.
-        """
-        hyper, effort = self._hyper, self._effort
-        rows = min(effort.outline.rows(self._strategy, self._parts.folds), self._most_rows)
-        batch = int(min(max(batch_for(rows) * hyper.batch_factor, 16), rows))
-        longest = self._evaluation.x.shape[1]
-        # evaluation takes about a fifth of the arithmetic, but a tick stays within four epochs
-        # of a small part, and is never tiny
-        epoch = -(-rows // batch)
-        steps = max(epoch, min(-(-4 * longest // (3 * batch)), 4 * epoch), 20)
-        per_tick = self._row_operations() * (3 * steps * batch + longest)
-        affordable = effort.operations / (per_tick * self.ensemble.rounds)
-        ticks = min(max(int(affordable), effort.least_ticks), effort.most_ticks)
-        if affordable < ticks:
-            steps = max(int(steps * affordable / ticks), LEAST_STEPS)
-        return Schedule(
-            ticks=ticks,
-            steps=steps,
-            batch_size=batch,
-            learning_rate=hyper.learning_rate * float(np.sqrt(batch / 256)),
-            weight_decay=hyper.weight_decay,
-            kind=hyper.schedule,
-            patience=effort.patience,
+        """Plan batch, steps and ticks; see `plan_schedule`."""
+        return plan_schedule(
+            self._hyper,
+            self._effort,
+            rows=min(self._effort.outline.rows(self._strategy, self._parts.folds), self._most_rows),
+            row_operations=self._row_operations(),
+            evaluated=self._evaluation.x.shape[1],
         )
 
     def vote(self, pack: FittedMemberPack, boost: list[np.ndarray]) -> FittedMemberPack:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, pi, sqrt
 from typing import Literal
 
-__all__ = ["Schedule"]
+from autoimb.errors import InfeasibleError
+from autoimb.space.network.room import Hyperparameters
+from autoimb.training.effort import Effort, batch_for
+
+__all__ = ["LEAST_EPOCHS", "Schedule", "most_rows", "plan_schedule"]
+
+LEAST_EPOCHS = 1.5  # over its rows: a member that can't make as many sees fewer rows
+LEAST_ROWS = 2_000
+LEAST_STEPS = 10  # in a tick
+MOST_TIMES = 2.0  # the planned work of a trial, that its networks may cost
 
 
 @dataclass(frozen=True)
@@ -46,3 +55,75 @@ class Schedule:
         if self.kind == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1.0 + cos(pi * (step - warm) / max(total - warm, 1)))
+
+
+def most_rows(effort: Effort, *, row_operations: float) -> int:
+    """Return how many rows a member may see, so that it goes over them more than once.
+
+    Parameters
+    ----------
+    effort : Effort
+    row_operations : float
+        Of a forward pass of all networks on a row each.
+    """
+    draws = effort.operations / (3 * row_operations)
+    return max(int(draws / LEAST_EPOCHS), LEAST_ROWS)
+
+
+def plan_schedule(
+    hyper: Hyperparameters,
+    effort: Effort,
+    *,
+    rows: int,
+    row_operations: float,
+    evaluated: int,
+) -> Schedule:
+    """Plan batch, steps and ticks from the planned sizes, in arithmetic alone.
+
+    The work stays near what was planned: where so many ticks as there must be would be more, they
+    are shorter, down to a few steps.
+
+    Parameters
+    ----------
+    hyper : Hyperparameters
+    effort : Effort
+    rows : int
+        That a member sees.
+    row_operations : float
+        Of a forward pass of all networks on a row each.
+    evaluated : int
+        Rows of the longest fold, at each tick.
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    InfeasibleError
+        Where the least of it would be far more work than was planned.
+    """
+    batch = int(min(max(batch_for(rows) * hyper.batch_factor, 16), rows))
+    # evaluation takes about a fifth of the arithmetic, but a tick stays within four epochs
+    # of a small part, and is never tiny
+    epoch = -(-rows // batch)
+    steps = max(epoch, min(-(-4 * evaluated // (3 * batch)), 4 * epoch), 20)
+    affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
+    ticks = min(max(int(affordable), effort.least_ticks), effort.most_ticks)
+    if affordable < ticks:
+        steps = max(int(steps * affordable / ticks), LEAST_STEPS)
+        least = row_operations * (3 * steps * batch + evaluated) * ticks
+        if least > MOST_TIMES * effort.operations:
+            raise InfeasibleError(
+                f"Its networks would need at least {least / effort.operations:.1f} times the work "
+                "that is planned for a trial."
+            )
+    return Schedule(
+        ticks=ticks,
+        steps=steps,
+        batch_size=batch,
+        learning_rate=hyper.learning_rate * sqrt(batch / 256),
+        weight_decay=hyper.weight_decay,
+        kind=hyper.schedule,
+        patience=effort.patience,
+    )
