@@ -41,7 +41,7 @@ def test_equal_shares_of_the_plans_are_compared():
 
 
 def test_the_bar_is_as_far_below_the_worst_fold_as_that_is_below_the_mean():
-    assert Bar.of((0.5, 0.8), (0.4, 0.8), 7) == Bar((pytest.approx(0.3), 0.8), 7)
+    assert Bar.of((0.5, 0.8, -1.0), (0.4, 0.8, -1.0), 7).floor == pytest.approx((0.3, 0.72, -1.1))
 
 
 def evaluated(strategy: Strategy, bar: Bar | None) -> Outcome:

@@ -9,6 +9,7 @@ from math import ceil
 __all__ = ["Bar"]
 
 LEAST_SHARE = 0.3  # of its planned ticks, before which nothing is given up
+SLACK = 0.1  # of the best trial's measure
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class Bar:
     """What a trial must reach to go on.
 
     It lies as far below the best trial's worst fold as that is below its mean, at the same share of
-    the planned ticks. The worst fold is a forgiving bar, which folds that differ much lower by
-    themselves (Bergman, Purucker & Hutter, "Don't waste your time: early stopping
-    cross-validation", 2024); recorded curves asked for twice that distance
-    (``reports/benchmarks/pruning.md``).
+    the planned ticks, and at least a tenth below the mean: what is nearly as good may still serve a
+    blend. The worst fold is a forgiving bar, which folds that differ much lower by themselves
+    (Bergman, Purucker & Hutter, "Don't waste your time: early stopping cross-validation", 2024);
+    recorded curves asked for twice that distance (``reports/benchmarks/pruning.md``).
 
     Attributes
     ----------
@@ -35,7 +36,10 @@ class Bar:
     @classmethod
     def of(cls, curve: Sequence[float], worst: Sequence[float], planned: int) -> Bar:
         """Make it from the best trial's measure by tick: the mean over folds, and the worst."""
-        return cls(tuple(2.0 * low - mean for mean, low in zip(curve, worst)), planned)
+        pairs = zip(curve, worst)
+        return cls(
+            tuple(min(2 * low - mean, mean - SLACK * abs(mean)) for mean, low in pairs), planned
+        )
 
     def above(self, tick: int, planned: int, value: float) -> bool:
         """Say whether a trial is to be given up.
