@@ -113,6 +113,18 @@ def test_networks_come_first_then_levers_on_the_best_then_the_search():
     assert {r.stage for r in rest[len(levers) :]} == {"search"}
 
 
+def test_planned_trials_are_never_given_up():
+    bars = []
+
+    def work(strategy, dataset, plan, *, bar, **given):
+        bars.append(bar)
+        return replace(complete(strategy, dataset), floor=(0.1,), planned=2)
+
+    study(n_trials=PLANNED + 2, evaluate=work)
+    assert bars[:PLANNED] == [None] * PLANNED
+    assert all(bar is not None for bar in bars[PLANNED:])
+
+
 def test_the_same_seed_gives_the_same_leaderboard():
     first, second, other = (study(n_trials=PLANNED + 2, random_state=seed) for seed in (1, 1, 2))
     assert board(first) == board(second)

@@ -249,7 +249,8 @@ class _Search:
                 if flight is None:
                     break
                 deadline = self._settings.deadline.within(self._trial_limit())
-                runner.submit(flight.number, flight.strategy, deadline=deadline, bar=self._bar())
+                bar = self._bar() if flight.stage == "search" else None
+                runner.submit(flight.number, flight.strategy, deadline=deadline, bar=bar)
             if not runner.running:
                 return
             self._say(None)
@@ -277,7 +278,10 @@ class _Search:
         return limit if limit is None or self._outcomes else 2.0 * limit
 
     def _bar(self) -> Bar | None:
-        """Return what a trial must reach to go on; None while nothing is complete."""
+        """Return what a trial must reach to go on; None while nothing is complete.
+
+        The planned trials are never given up: the verdict and the report compare them.
+        """
         ranked = self._ranked()
         best = self._records[ranked[0]] if ranked else None
         if best is None or best.status != "complete":
