@@ -15,6 +15,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import platform
+import sys
 import tempfile
 import time
 import warnings
@@ -235,9 +236,10 @@ def main() -> None:
         for rows in options.rows:
             lines += compare(rows, Path(folder))
     packages = ", ".join(f"{n} {version(n)}" for n in ("torch", "skorch", "imbalanced-learn"))
+    command = f"python reports/benchmarks/trials.py {' '.join(sys.argv[1:])}".rstrip()
     lines += [
         "",
-        f"`python reports/benchmarks/trials.py`: one thread, Python {platform.python_version()}, "
+        f"`{command}`: one thread, Python {platform.python_version()}, "
         f"autoimb {autoimb.__version__}, {packages}.",
         "",
     ]
