@@ -49,7 +49,7 @@ def reference(network: Network, values: dict, x, codes, masks) -> torch.Tensor:
             if masks is not None:
                 copies = copies * masks[i][m].view(len(h), spec.k, -1) * kept
         heads = values["heads.weight"][m], values["heads.bias"][m]
-        outputs.append(torch.einsum("bkh,khc->bkc", copies, heads[0]) + heads[1][:, 0])
+        outputs.append(torch.einsum("bkh,kch->bkc", copies, heads[0]) + heads[1][:, 0])
     return torch.stack(outputs)  # (M, B, k, C)
 
 

@@ -580,7 +580,7 @@ def posterior_of(pack, fold: int, dense) -> np.ndarray:
     h = np.hstack([*embedded, x, padding])
     for i in range(pack.spec.depth):
         h = np.maximum(h @ state[f"hidden{i}.weight"] + state[f"hidden{i}.bias"], 0.0)
-    logits = h @ state["heads.weight"][0] + state["heads.bias"][0] + pack.log_prior[fold]
+    logits = h @ state["heads.weight"][0].T + state["heads.bias"][0] + pack.log_prior[fold]
     proba = np.exp(logits - logits.max(1, keepdims=True))
     return proba / proba.sum(1, keepdims=True)
 

@@ -8,7 +8,7 @@ from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.space.loss import LOSS
 from autoimb.training.schedule import Schedule
-from autoimb.training.trainer import Pack, _Stream, train, weighted_gradient
+from autoimb.training.trainer import Pack, _Stream, train
 
 CPU = torch.device("cpu")
 STEPS = 20
@@ -133,7 +133,7 @@ def plain_loop(pack, member, network_spec):
                 h = torch.relu(h @ values[f"hidden{i}.weight"] + values[f"hidden{i}.bias"])
                 mask = pool.mask(plan.batch_size * network_spec.k, network_spec.width)
                 h = h * mask.view(plan.batch_size, network_spec.k, -1) / kept
-            logits = torch.einsum("bkh,khc->bkc", h, values["heads.weight"])
+            logits = torch.einsum("bkh,kch->bkc", h, values["heads.weight"])
             logits = logits + values["heads.bias"][:, 0] + pack.offsets[member]
             y = pack.y[at]
             losses = torch.nn.functional.cross_entropy(
@@ -166,7 +166,7 @@ def full_batch_gradients(x, y, weights, loss):
     scale = torch.as_tensor(weights)[None] / np.mean(weights)
     truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
     values = (loss.value(logits, truth).mean(1) * scale).mean()
-    network.backward(weighted_gradient(loss, logits, truth, scale))
+    network.backward(loss.gradient(logits, truth).mul_(scale[:, None, None] / len(y)))
     return float(values), network.parameters.gradients.clone()
 
 

@@ -44,7 +44,8 @@ class MaskPool:
         self._offsets = np.random.default_rng([seed, 2])
         self._zeros = round(rate * 256)
         self._size = 2 * size
-        self._pool = torch.empty((len(keys), self._size), dtype=dtype, device=device)
+        held = self._size if self._zeros else 0
+        self._pool = torch.empty((len(keys), held), dtype=dtype, device=device)
         self.refresh()
 
     @staticmethod
@@ -54,6 +55,8 @@ class MaskPool:
 
     def refresh(self) -> None:
         """Draw the pools anew; the trainer does so at every epoch."""
+        if self._zeros == 0:
+            return
         for row, stream in zip(self._pool, self._streams):
             draws = stream.integers(0, 256, self._size, dtype=np.uint8)
             row.copy_(torch.from_numpy(draws >= self._zeros))

@@ -142,12 +142,12 @@ class Linear:
     def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
         """Write the parameters' gradients; return that of x, or None where nobody needs it."""
         gradient = self.node.backward(gradient)
-        _product(self._x.transpose(1, 2), gradient, self._alpha, self._weight_gradient)
+        _product(self._x.mT, gradient, self._alpha, self._weight_gradient)
         torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
         if not need_input:
             return None
         back = self._buffers.get(self.name + ".back", *self._x.shape)
-        return _product(gradient, self._weight.transpose(1, 2), self._alpha, back)
+        return _product(gradient, self._weight.mT, self._alpha, back)
 
 
 class SpreadLinear:
@@ -234,6 +234,8 @@ class SpreadLinear:
 class Heads:
     """One linear map to the classes for each implicit member.
 
+    Its weights lie class by class: long rows are what a product with so few classes needs.
+
     Parameters
     ----------
     name, n_in
@@ -254,18 +256,20 @@ class Heads:
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
         return [
-            Parameter(f"{self.name}.weight", (self.k, self.n_in, self.n_classes), "uniform"),
+            Parameter(
+                f"{self.name}.weight", (self.k, self.n_classes, self.n_in), "uniform", inputs=-1
+            ),
             Parameter(f"{self.name}.bias", (self.k, 1, self.n_classes), "zeros", False),
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
-        flat = (-1, self.n_in, self.n_classes)
+        flat = (-1, self.n_classes, self.n_in)
         self._weight = parameters.value(f"{self.name}.weight").view(flat)
         self._weight_gradient = parameters.gradient(f"{self.name}.weight").view(flat)
         self._bias = parameters.value(f"{self.name}.bias").view(-1, self.n_classes, 1)
-        self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, 1, self.n_classes)
+        self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, self.n_classes, 1)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """Map ``(M, B * k, n_in) -> (M, k, C, B)``: the rows last, see `autoimb.space.loss`."""
@@ -275,24 +279,18 @@ class Heads:
         apart = x.view(members, batch, self.k, self.n_in).transpose(1, 2)
         self._x = apart.reshape(members * self.k, batch, self.n_in)
         z = self._buffers.get(self.name, members * self.k, self.n_classes, batch)
-        torch.baddbmm(
-            self._bias,
-            self._weight.transpose(1, 2),
-            self._x.transpose(1, 2),
-            alpha=self._alpha,
-            out=z,
-        )
+        torch.baddbmm(self._bias, self._weight, self._x.mT, alpha=self._alpha, out=z)
         return z.view(members, self.k, self.n_classes, batch)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """Take ``(M, k, C, B)``; return the gradient of x, ``(M, B * k, n_in)``."""
         members, batch = gradient.shape[0], gradient.shape[3]
-        # (M, k, C, B) -> (M * k, B, C)
-        apart = gradient.reshape(members * self.k, self.n_classes, batch).transpose(1, 2)
-        _product(self._x.transpose(1, 2), apart, self._alpha, self._weight_gradient)
-        torch.sum(apart, 1, keepdim=True, out=self._bias_gradient)
+        # (M, k, C, B) -> (M * k, C, B)
+        apart = gradient.reshape(members * self.k, self.n_classes, batch)
+        _product(apart, self._x, self._alpha, self._weight_gradient)
+        torch.sum(apart, 2, keepdim=True, out=self._bias_gradient)
         back = self._buffers.get(self.name + ".back", members * self.k, batch, self.n_in)
-        _product(apart, self._weight.transpose(1, 2), self._alpha, back)
+        _product(apart.mT, self._weight, self._alpha, back)
         if self.k == 1:
             return back
         sides = back.view(members, self.k, batch, self.n_in).transpose(1, 2)

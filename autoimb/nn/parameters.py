@@ -27,13 +27,15 @@ class Parameter:
     shape : tuple of int
         Without the member axis.
     init : {"uniform", "zeros", "signs", "normal"}
-        ``uniform`` draws from ±1/sqrt(rows in use), ``normal`` from N(0, scale²).
+        ``uniform`` draws from ±scale/sqrt(inputs in use), ``normal`` from N(0, scale²).
     decay : bool
         Whether weight decay applies.
     scale : float
         Factor of ``uniform``, ``normal`` and ``signs``.
     padded : bool
         The first axis may be wider than a member's own input; the rest starts, and stays, at zero.
+    inputs : int
+        The axis of the shape that is summed over.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Parameter:
     decay: bool = True
     scale: float = 1.0
     padded: bool = False
+    inputs: int = -2
 
 
 class Parameters:
@@ -89,11 +92,10 @@ class Parameters:
         start, stop, shape = self._spans[name]
         return flat[start:stop].view(shape)
 
-    def copy_members(self, source: Tensor, target: Tensor, members: Sequence[int]) -> None:
-        """Copy some members' values from one flat vector to another."""
-        chosen = torch.as_tensor(list(members), device=target.device)
+    def copy_members(self, source: Tensor, target: Tensor, members: slice) -> None:
+        """Copy the values of members that stand side by side from one flat vector to another."""
         for name in self._spans:
-            self._view(target, name).index_copy_(0, chosen, self._view(source, name)[chosen])
+            self._view(target, name)[members].copy_(self._view(source, name)[members])
 
     def draw(self, keys: Sequence[Sequence[int]], rows: Sequence[Mapping[str, int]]) -> None:
         """Draw every member's start from its own random stream.
@@ -132,6 +134,5 @@ def _drawn(p: Parameter, shape: tuple[int, ...], random: np.random.Generator) ->
         return np.asarray(p.scale * random.choice(np.array([-1.0, 1.0]), shape))
     if p.init == "normal":
         return np.asarray(random.normal(0.0, p.scale, shape))
-    fan_in = shape[-2] if len(shape) > 1 else shape[0]
-    bound = p.scale / np.sqrt(max(fan_in, 1))
+    bound = p.scale / np.sqrt(max(shape[p.inputs], 1))
     return np.asarray(random.uniform(-bound, bound, shape))

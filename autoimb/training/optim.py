@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from autoimb.nn.parameters import Parameters
 
@@ -15,6 +14,8 @@ class Optimizer:
     """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, in one fused call.
 
     Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
+    The fused kernel is called without torch's wrappers, which at a small pack's step take longer
+    than the kernel.
 
     Parameters
     ----------
@@ -39,20 +40,20 @@ class Optimizer:
             Learning rate of this step.
         """
         self._decayed.mul_(1.0 - rate * self._weight_decay)
-        adamw(
+        self._steps[0].add_(1)
+        torch._fused_adamw_(
             self._values,
             self._gradients,
             self._mean,
             self._square,
             [],
             self._steps,
-            fused=True,
-            amsgrad=False,
+            lr=rate,
             beta1=0.9,
             beta2=0.99,
-            lr=rate,
             weight_decay=0.0,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
 

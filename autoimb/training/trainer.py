@@ -15,7 +15,7 @@ from autoimb.space.loss import Loss
 from autoimb.training.optim import Averaged, Optimizer
 from autoimb.training.schedule import Schedule
 
-__all__ = ["Pack", "train", "weighted_gradient"]
+__all__ = ["Pack", "train"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def train(
 ) -> None:
     """Train a drawn network on a pack until the schedule ends or the watcher stops it.
 
+    A member's loss is the mean over its batch and its k copies of weight · loss(row).
+
     Parameters
     ----------
     network : Network
@@ -114,6 +116,7 @@ def train(
     pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
     values = network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
+    truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
     adjusted = bool(pack.offsets.any())
     every = max(1, schedule.steps // 16)
     averaged = Averaged(values, decay=0.85)
@@ -121,6 +124,7 @@ def train(
     for tick in range(schedule.ticks):
         rows, weights = _gather(streams, schedule, network)
         y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
+        weights.div_(spec.k * batch)
         pool.refresh()
         for step in range(schedule.steps):
             if time_up():
@@ -131,8 +135,8 @@ def train(
             logits = network.forward(x.view(network.members, batch, -1), codes, pool)
             if adjusted:
                 logits.add_(pack.offsets[:, None, :, None])
-            truth = (y[step] == classes).to(dtype)
-            network.backward(weighted_gradient(loss, logits, truth, weights[step]))
+            torch.eq(y[step], classes, out=truth)
+            network.backward(loss.gradient(logits, truth).mul_(weights[step]))
             optimizer.step(schedule.rate(tick * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)
@@ -146,31 +150,10 @@ def train(
             return
 
 
-def weighted_gradient(loss: Loss, logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Return the gradient of the mean weighted loss of each member.
-
-    A member's loss is the mean over its batch and its k copies of weight · loss(row).
-
-    Parameters
-    ----------
-    loss : Loss
-    logits : Tensor of shape (M, k, C, B)
-    truth : Tensor of shape (M, 1, C, B)
-        One-hot.
-    weights : Tensor of shape (M, B)
-
-    Returns
-    -------
-    Tensor of shape (M, k, C, B)
-    """
-    scale = weights / (logits.shape[1] * logits.shape[3])
-    return loss.gradient(logits, truth).mul_(scale[:, None, None, :])
-
-
 def _gather(
     streams: Sequence[_Stream], schedule: Schedule, network: Network
 ) -> tuple[Tensor, Tensor]:
-    """Draw a tick's batches: rows (S, M * B) and weights (S, M, B)."""
+    """Draw a tick's batches: rows (S, M * B) and weights (S, M, 1, 1, B)."""
     steps, batch = schedule.steps, schedule.batch_size
     drawn = [stream.take(steps * batch) for stream in streams]
     # (M, S * B) -> (S, M, B)
@@ -179,5 +162,7 @@ def _gather(
     flat = np.ascontiguousarray(rows).reshape(steps, -1)
     return (
         torch.from_numpy(flat).to(network.device),
-        torch.from_numpy(np.ascontiguousarray(weights)).to(network.device, network.dtype),
+        torch.from_numpy(np.ascontiguousarray(weights[:, :, None, None])).to(
+            network.device, network.dtype
+        ),
     )

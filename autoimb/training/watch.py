@@ -160,9 +160,8 @@ class Watch:
         self.chosen[fold] = tick
         scored = slice(e.choose[fold], len(e.rows[fold]))
         self.posteriors[fold] = posterior[members, scored]
-        numbers = range(members.start, members.stop)
         parameters = self._network.parameters
-        parameters.copy_members(parameters.values, self.weights, numbers)
+        parameters.copy_members(parameters.values, self.weights, members)
 
     def restore(self) -> None:
         """Put every fold's best weights into the network."""
