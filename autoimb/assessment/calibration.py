@@ -245,7 +245,8 @@ def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:
         Normalised log-probabilities.
     """
     logits = np.asarray(logp, dtype=np.float64) - np.asarray(log_ratio, dtype=np.float64)
-    top = logits.max(axis=-1, keepdims=True)
-    total = top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
-    corrected: Floats = logits - total
-    return corrected
+    # (..., C) -> (C, ...): sums over a last axis of two numbers would take most of a prediction
+    leading = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    leading -= leading.max(axis=0)
+    leading -= np.log(np.exp(leading).sum(axis=0))
+    return np.moveaxis(leading, 0, -1)

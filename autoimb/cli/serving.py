@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,6 @@ from autoimb.cli.words import Data, Out, Pipeline, Target
 from autoimb.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     import pandas as pd
 
     from autoimb.pipeline.fitted import FittedPipeline
@@ -37,12 +36,17 @@ def predict(pipeline: Pipeline, data: Data, out: Out, threshold: Threshold = Non
 
     OUT ends in .csv, .csv.gz or .parquet; it gets the columns prediction and proba_<class>.
     """
-    from autoimb.cli.tables import read_chunks, writer
+    import joblib
+    import torch
+
+    from autoimb.cli.tables import in_order, read_chunks, writer
 
     fitted = _load(pipeline, threshold)
     write = writer(out)
+    torch.set_num_threads(1)  # each of the threads that predict
     with closing(read_chunks(data, fitted)) as chunks:
-        n_rows = write(_predictions(fitted, chunks))
+        threads = joblib.cpu_count()
+        n_rows = write(in_order(partial(_predicted, fitted), chunks, threads=threads))
     typer.echo(f"{n_rows} rows -> {out}")
 
 
@@ -89,12 +93,11 @@ def _load(path: Path, threshold: str | None) -> FittedPipeline:
     return fitted.with_threshold(rule)
 
 
-def _predictions(fitted: FittedPipeline, chunks: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _predicted(fitted: FittedPipeline, frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    for frame in chunks:
-        proba = fitted.predict_proba(frame)
-        columns: dict[str, Any] = {"prediction": fitted.classes_[fitted.rule.apply(proba)]}
-        for code, label in enumerate(fitted.classes_):
-            columns[f"proba_{label}"] = proba[:, code]
-        yield pd.DataFrame(columns)
+    proba = fitted.predict_proba(frame)
+    columns: dict[str, Any] = {"prediction": fitted.classes_[fitted.rule.apply(proba)]}
+    for code, label in enumerate(fitted.classes_):
+        columns[f"proba_{label}"] = proba[:, code]
+    return pd.DataFrame(columns)

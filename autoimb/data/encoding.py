@@ -212,7 +212,8 @@ class Encoder:
         numbers = np.empty(part.numbers.shape, dtype=np.float32)
         for block in _blocks(part.n_rows):
             scaled = _squash(part.numbers[block], self.center, self.factor)
-            numbers[block] = np.where(np.isnan(scaled), 0, scaled)
+            np.copyto(scaled, 0, where=np.isnan(scaled))
+            numbers[block] = scaled
         n_categories = len(self.levels)
         codes = np.empty((part.n_rows, len(self.cardinalities)), dtype=np.int32)
         for j, (levels, vocabulary) in enumerate(zip(self.levels, part.vocabularies)):
@@ -354,19 +355,25 @@ def _squash(
     values: NDArray[np.float64],
     center: NDArray[np.float64] | float,
     factor: NDArray[np.float64] | float,
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Scale and clip smoothly to (-3, 3) (Holzmüller et al. 2024, RealMLP); NaN stays."""
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.clip((values - center) * factor, -1e6, 1e6)  # its square is finite
-    return np.asarray(scaled / np.sqrt(1 + np.square(scaled / 3)))
+        scaled = values - center
+        scaled *= factor
+        np.clip(scaled, -1e6, 1e6, out=scaled)  # its square is finite
+    small = scaled.astype(np.float32)
+    root = np.square(small / np.float32(3.0))
+    root += 1
+    small /= np.sqrt(root, out=root)
+    return small
 
 
-def _edges(scaled: NDArray[np.float64], most: int) -> NDArray[np.float32]:
+def _edges(scaled: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """Quantile edges of the bins; a column without spread gets one bin that is always 0."""
     if len(scaled):
         shares = np.linspace(0, 1, most + 1)
         # "lower" names values that occur: 0 and 1 are one bin, not halves of it
-        edges = np.unique(np.quantile(scaled.astype(np.float32), shares, method="lower"))
+        edges = np.unique(np.quantile(scaled, shares, method="lower"))
         edges = edges[np.diff(edges, prepend=-np.inf) >= THINNEST]
         if len(edges) > 1:
             return edges
