@@ -29,7 +29,7 @@ from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome
-from autoimb.search.planning import Plan, make_plan
+from autoimb.search.planning import Plan, make_plan, trial_operations
 from autoimb.search.run_folder import RunFolder
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.space.draw import Space
@@ -56,7 +56,7 @@ def material(n_rows: int = 120) -> Material:
     folds = plan_folds(target.codes, cv=3, random_state=0)
     return Material(
         dataset=dataset,
-        plan=make_plan(dataset, folds, random_state=0, time_budget=10.0),
+        plan=make_plan(dataset, folds, random_state=0, operations=trial_operations(10.0)),
         metric=get_metric("average_precision", n_classes=2, positive=target.positive),
         profile=profile(frame, schema, target),
     )

@@ -20,7 +20,7 @@ from autoimb.data.table import encode_target
 from autoimb.data.thinning import thin
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
-from autoimb.search.planning import Plan, make_plan, seen, thinned
+from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operations
 from autoimb.space.resampling import RESAMPLING
 from autoimb.space.rooms import ROOMS
 from autoimb.training.parts import Parts
@@ -58,7 +58,10 @@ def test_thinning_keeps_rare_classes_whole_and_every_class_its_mass(sizes, most,
 def test_a_table_that_fits_is_left_alone():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    assert thinned(dataset, folds, random_state=0, time_budget=60.0) == (dataset, folds)
+    assert thinned(dataset, folds, random_state=0, operations=trial_operations(60.0)) == (
+        dataset,
+        folds,
+    )
 
 
 def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
@@ -66,7 +69,7 @@ def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
     monkeypatch.setattr(planning, "MOST_SCORED", 500)
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    few, plan = thinned(dataset, folds, random_state=0, time_budget=0.1)
+    few, plan = thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
     assert len(few.y) == 1_000
     rare = int((dataset.y == 1).sum())
     assert int((few.y == 1).sum()) == rare
@@ -82,7 +85,7 @@ def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
         assert not set(fold.train) & set(fold.score)
         assert set(fold.score) <= set(plan.scored)
         assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
-    again, _ = thinned(dataset, folds, random_state=0, time_budget=0.1)
+    again, _ = thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
     np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
 
 
@@ -90,15 +93,15 @@ def test_no_clock_is_read(monkeypatch):
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
     monkeypatch.setattr("time.monotonic", lambda: pytest.fail("a clock was read"))
-    make_plan(dataset, folds, random_state=0, time_budget=60.0)
-    thinned(dataset, folds, random_state=0, time_budget=0.1)
+    make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
 
 
 def small_study(monkeypatch, n_rows: int = 6_000):
     monkeypatch.setattr(planning, "LEAST_ROWS", 2_500)
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    return dataset, folds, thinned(dataset, folds, random_state=0, time_budget=0.1)
+    return dataset, folds, thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
 
 
 @pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])
@@ -126,7 +129,7 @@ def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
 )
 def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, monkeypatch):
     dataset, _, (few, folds) = small_study(monkeypatch)
-    plan = make_plan(few, folds, random_state=0, time_budget=30.0)
+    plan = make_plan(few, folds, random_state=0, operations=trial_operations(30.0))
     metric = get_metric("average_precision", n_classes=2, positive=1)
     outcome = evaluate(strategy_with(**choices), few, plan, metric=metric, deadline=Deadline())
     assert outcome.status == "complete", outcome.reason
@@ -144,7 +147,7 @@ def run_of(dataset, plan: Plan, strategy) -> _Run:
 def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
     dataset = dataset_of(*simulated(20_000))
     folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     cheap = strategy_with()
     dear = strategy_with(
         network=chosen(ROOMS["network"]["tabm"], 0.3),
@@ -167,7 +170,7 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
 def test_networks_that_are_far_too_dear_are_infeasible():
     dataset = dataset_of(*simulated(20_000))
     folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     small = replace(plan, effort=replace(plan.effort, operations=1e9))
     dear = strategy_with(network=chosen(ROOMS["network"]["tabm"], 1.0))
     metric = get_metric("average_precision", n_classes=2, positive=1)
@@ -179,7 +182,7 @@ def test_networks_that_are_far_too_dear_are_infeasible():
 def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, time_budget=60.0)
+    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     frame, y = simulated()
     schema, _ = infer_schema(frame)
     table = seen(profile(frame, schema, encode_target(y)), dataset, plan)
@@ -190,3 +193,14 @@ def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     assert "times the work that is planned for a trial" in reason
     assert "500,000" in reason
     assert RESAMPLING["random_under"].feasible(replace(table, n_rows=10**8)) is None
+
+
+def test_more_work_is_more_operations_and_ticks_on_the_same_folds():
+    dataset = dataset_of(*simulated())
+    folds = plan_folds(dataset.y, random_state=0)
+    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    more = plan.times(4)
+    assert more.effort.operations == 4 * plan.effort.operations
+    assert more.effort.most_ticks == 2 * plan.effort.most_ticks
+    assert (more.folds, more.work, more.effort.patience) == (folds, 4, plan.effort.patience)
+    assert plan.times(1) is plan

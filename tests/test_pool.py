@@ -23,7 +23,7 @@ from autoimb.search.budget import Deadline
 from autoimb.search.pool import InProcess, WorkerPool, runner_for
 from autoimb.search.process import _script_kept_out
 from autoimb.search.record import unscored
-from autoimb.search.worker import Work
+from autoimb.search.worker import Assignment, Work
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
@@ -128,7 +128,7 @@ def test_outcomes_come_back_whole(pooled):
     runner = pooled(studies.evaluate)
     given = strategies(2)
     for number, strategy in enumerate(given):
-        runner.submit(number, strategy, deadline=FOREVER, bar=None)
+        runner.submit(number, Assignment(strategy, FOREVER))
     assert runner.running == (0, 1)
     assert runner.idle == 0
     found = gather(runner, 2)
@@ -144,11 +144,11 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     """A hanging one, a dying one and a good one at the same time."""
     runner = pooled(by_network, n_jobs=3)
     dying, good, hanging = strategies(3)
-    runner.submit(1, good, deadline=FOREVER, bar=None)
+    runner.submit(1, Assignment(good, FOREVER))
     gather(runner, 1)  # the workers are up
-    runner.submit(0, dying, deadline=FOREVER, bar=None)
-    runner.submit(1, good, deadline=FOREVER, bar=None)
-    runner.submit(2, hanging, deadline=Deadline.after(0.5), bar=None)
+    runner.submit(0, Assignment(dying, FOREVER))
+    runner.submit(1, Assignment(good, FOREVER))
+    runner.submit(2, Assignment(hanging, Deadline.after(0.5)))
     started = time.monotonic()
     found = gather(runner, 3)
     assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
@@ -158,7 +158,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     assert found[2].status == "timeout"
     assert found[2].reason == "killed 2 seconds after its deadline"
     for number in range(3, 6):
-        runner.submit(number, good, deadline=FOREVER, bar=None)
+        runner.submit(number, Assignment(good, FOREVER))
     assert {o.status for o in gather(runner, 3).values()} == {"complete"}
 
 
@@ -172,7 +172,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
 def test_reasons(pooled, evaluate, status, reason):
     runner = pooled(evaluate, n_jobs=1)
     for number in range(2):
-        runner.submit(number, *strategies(1), deadline=FOREVER, bar=None)
+        runner.submit(number, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[number]
         assert (outcome.status, outcome.reason) == (status, reason)
 
@@ -180,7 +180,7 @@ def test_reasons(pooled, evaluate, status, reason):
 @pytest.mark.parametrize("kind", [InProcess, partial(WorkerPool, n_jobs=1)])
 def test_a_deadline_inside_a_trial(kind):
     runner = kind(work(obey))
-    runner.submit(0, *strategies(1), deadline=Deadline.after(0.3), bar=None)
+    runner.submit(0, Assignment(*strategies(1), Deadline.after(0.3)))
     outcome = gather(runner, 1)[0]
     runner.close()
     assert outcome.status == "timeout"
@@ -192,7 +192,7 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner = WorkerPool(
         Work(look, given.dataset, given.plan, given.metric, own_cache), 1, folder=tmp_path / "c"
     )
-    runner.submit(0, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
     base, threads, ignores, cache, pid = gather(runner, 1)[0].reason.split()
     assert base in ("mmap", "memmap")
     assert (threads, ignores, cache) == ("1", "True", "cache-of-120")
@@ -209,7 +209,7 @@ def test_a_table_without_numbers_or_categories(pooled):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
         runner = WorkerPool(Work(studies.evaluate, dataset, given.plan, given.metric), 1)
-        runner.submit(0, *strategies(1), deadline=FOREVER, bar=None)
+        runner.submit(0, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[0]
         runner.close()
         assert outcome.status == "complete", outcome.reason
@@ -225,7 +225,7 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
     module.unlink()
     for leftover in tmp_path.glob("__pycache__/*"):
         leftover.unlink()
-    runner.submit(0, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
     outcome = gather(runner, 1)[0]
     assert outcome.status == "failed"
     assert outcome.reason.startswith("the worker couldn't start: ModuleNotFoundError")
@@ -233,19 +233,19 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
 
 def test_a_broken_pool_is_replaced(pooled):
     runner = pooled(studies.evaluate, n_jobs=1)
-    runner.submit(0, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
     gather(runner, 1)
     (worker,) = runner._pool._pool_manager.worker_manager.workers
     os.kill(worker, signal.SIGKILL)  # idle: pebble gives the whole pool up
     time.sleep(0.5)
-    runner.submit(1, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(1, Assignment(*strategies(1), FOREVER))
     assert gather(runner, 1)[1].status == "complete"
 
 
 def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypatch):
     monkeypatch.setattr(pool_module, "prepare_worker", leave)
     runner = pooled(studies.evaluate, n_jobs=1)
-    runner.submit(0, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
     outcome = gather(runner, 1)[0]
     assert (outcome.status, outcome.reason) == ("failed", "the workers can't be kept alive")
 
@@ -270,7 +270,7 @@ def test_in_this_process_where_nothing_must_be_killed():
     runner = runner_for(work(look), n_jobs=1, killable=False)
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
-    runner.submit(7, *strategies(1), deadline=FOREVER, bar=None)
+    runner.submit(7, Assignment(*strategies(1), FOREVER))
     assert (runner.running, runner.idle) == ((7,), 0)
     ((number, outcome),) = runner.collect(0.0)
     assert number == 7

@@ -19,7 +19,7 @@ from autoimb.errors import RunError
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
 from autoimb.search.evaluate import Outcome
-from autoimb.search.planning import make_plan
+from autoimb.search.planning import make_plan, trial_operations
 from autoimb.search.prepare import Prepared, Table, label_codes, prepare
 from autoimb.search.record import TrialRecord
 from autoimb.search.refit import refit
@@ -160,7 +160,9 @@ def trial(
 def chosen(prepared: Prepared, *trials: tuple[TrialRecord, Outcome]) -> Winner:
     records = [record for record, _ in trials]
     outcomes = {record.number: outcome for record, outcome in trials}
-    plan = make_plan(prepared.dataset, prepared.folds, random_state=0, time_budget=None)
+    plan = make_plan(
+        prepared.dataset, prepared.folds, random_state=0, operations=trial_operations(None)
+    )
     usable = usable_outcomes(records, outcomes)
     return choose(prepared, plan, records, usable, deadline=Deadline())
 
@@ -261,3 +263,10 @@ def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) ->
     again = refit(result.pipeline, QUICK, frame, y)
     np.testing.assert_array_equal(again.predict_proba(frame), result.pipeline.predict_proba(frame))
     assert again.weights == result.pipeline.weights
+
+
+def test_refit_gives_a_confirmed_strategy_as_much_work(result: SearchResult) -> None:
+    frame, y = table()
+    confirmed = tuple(replace(strategy, work=3) for strategy in result.pipeline.strategies)
+    again = refit(replace(result.pipeline, strategies=confirmed), QUICK, frame, y)
+    assert {strategy.work for strategy in again.strategies} == {3}

@@ -18,6 +18,7 @@ from studies import FINGERPRINT, complete, study
 
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import RunError
+from autoimb.search import agenda
 from autoimb.search import study as study_module
 from autoimb.search.budget import Deadline
 from autoimb.search.record import unscored
@@ -206,7 +207,7 @@ def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
 
 def test_a_strategy_is_evaluated_once(tmp_path, monkeypatch):
     same = first_networks(NARROW)[0]
-    monkeypatch.setattr(study_module, "first_networks", lambda space: [same] * 5)
+    monkeypatch.setattr(agenda, "first_networks", lambda space: [same] * 5)
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
     with opened(tmp_path / "run") as folder:

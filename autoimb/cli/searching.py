@@ -149,7 +149,7 @@ def refit(run: Run, data: Data, out: Out) -> None:
     folder = RunFolder.view(run)
     request = Request.from_json(section(folder, "request"))
     plan = section(folder, "plan")  # the one that the strategies were found with
-    request = replace(request, time_budget=plan["time_budget"], n_jobs=plan["n_jobs"])
+    request = replace(request, time_budget=plan["time_budget"])
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     frame, y = _read(data, request.target, None)

@@ -156,6 +156,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "packs": packs,
         "calibrator": fitted.calibrator.to_json(),
         "tilt": None if fitted.tilt is None else list(fitted.tilt),
+        "work": fitted.work,
     }
     return values, arrays
 
@@ -204,6 +205,7 @@ def unpack_strategy(
         packs=tuple(packs),
         calibrator=Calibrator.from_json(values["calibrator"]),
         tilt=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
+        work=int(values["work"]),
     )
 
 

@@ -204,6 +204,8 @@ class FittedStrategy:
         Fitted on out-of-fold probabilities.
     tilt : tuple of float, of length C, or None
         Class weights that the user asked for: multiplied in at the end, not corrected away.
+    work : int
+        How many times the planned work of a trial went into it; a refit does as much.
     """
 
     strategy: dict[str, Any]
@@ -211,6 +213,7 @@ class FittedStrategy:
     packs: tuple[FittedMemberPack, ...]
     calibrator: Calibrator
     tilt: tuple[float, ...] | None = None
+    work: int = 1
 
     def predict_proba(self, columns: Columns, encoders: Sequence[Encoder]) -> Floats:
         """Predict rows with all members of all folds.
@@ -378,8 +381,7 @@ class FittedPipeline:
             lines += [f"strategy, weight {w:.2f}: {s.description}" for w, s in parts]
         lines.append(f"decision rule: {self.rule.name}")
         if {"metric", "score", "error"} <= self.info.keys():
-            score = "{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(self.info)
-            lines.append(score)
+            lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(self.info))
         return "\n".join(lines)
 
 

@@ -176,6 +176,7 @@ def _evaluate(
         packs=trained.packs,
         calibrator=_calibrator(y, oof, weight, needed=not exact),
         tilt=plan.cost_weights if strategy.class_weight.name == "costs" else None,
+        work=plan.work,
     )
     # a part is finished by what the other parts teach, as new rows are by what all do
     splits = list(leave_group_out(y, group))

@@ -99,6 +99,17 @@ class Ledger:
         self._study.enqueue_trial(dict(params), user_attrs={"stage": stage, "plan": plan})
         self.plans.add(plan)
 
+    @property
+    def confirmed(self) -> set[int]:
+        """The trials of which another evaluation was enqueued."""
+        names = (name.split(".") for name in self.plans)
+        return {int(number) for stage, number in names if stage == "confirm"}
+
+    def enqueue_again(self, number: int) -> None:
+        """Let the strategy of a trial come next once more, to confirm it."""
+        params = self._trials()[number].params
+        self.enqueue(params, stage="confirm", plan=f"confirm.{number}")
+
     def ask(self) -> Trial:
         """Return the next trial.
 

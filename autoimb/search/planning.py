@@ -15,16 +15,17 @@ from autoimb.data.table import Dataset
 from autoimb.data.thinning import thin
 from autoimb.training.effort import Effort, Outline
 
-__all__ = ["Plan", "make_plan", "seen", "thinned"]
+__all__ = ["Plan", "make_plan", "seen", "thinned", "trial_operations"]
 
-RATE = 40e9  # operations a second that the plan counts on for each worker
-TRIALS = 30  # strategies that the plan would like to see in a budget
+RATE = 40e9  # operations a second that the plan counts on
+TRIALS = 20  # strategies that the plan would like each worker to complete in a budget
 UNLIMITED = 300.0  # seconds that are planned for where there is no budget
 WIDTH = 128  # of the network that the size of a study is planned for
 EPOCHS = 1.5  # over its rows that such a network can at least make
 LEAST_ROWS = 20_000
 MOST_BYTES = 2**29  # of a network's inputs on all folds, in each worker
 MOST_SCORED = 40_000
+CONFIRMING = 4  # times the work of a trial, for a trial that confirms another
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Plan:
     cost_matrix : tuple of C tuples of C floats, or None
         Cost of (true, predicted), for tilted probabilities: the labels minimise it.
     device : str
+    work : int
+        How many times the planned work a trial is given.
     """
 
     folds: FoldPlan
@@ -49,6 +52,13 @@ class Plan:
     cost_weights: tuple[float, ...] | None = None
     cost_matrix: tuple[tuple[float, ...], ...] | None = None
     device: str = "cpu"
+    work: int = 1
+
+    def times(self, work: int) -> Plan:
+        """Return the plan with so many times the work of a trial, on the same rows and folds."""
+        if work == 1:
+            return self
+        return replace(self, effort=self.effort.times(work), work=work * self.work)
 
 
 def make_plan(
@@ -56,20 +66,18 @@ def make_plan(
     folds: FoldPlan,
     *,
     random_state: int,
-    time_budget: float | None,
-    n_jobs: int = 1,
+    operations: float,
     costs: Sequence[float] | Sequence[Sequence[float]] | None = None,
 ) -> Plan:
-    """Plan a study from counts and the budget; no clock is read.
+    """Plan a study from counts; no clock is read.
 
     Parameters
     ----------
     dataset : Dataset
     folds : FoldPlan
     random_state : int
-    time_budget : float or None
-        Seconds; None plans as for 300.
-    n_jobs : int
+    operations : float
+        Of a trial; see `trial_operations`.
     costs : C floats, or a C × C matrix (true × predicted), or None
 
     Returns
@@ -80,7 +88,7 @@ def make_plan(
     limits = ((3_000, 60, 6), (15_000, 40, 5), (60_000, 20, 4))
     most, patience = next(((t, p) for n, t, p in limits if rows < n), (10, 3))
     effort = Effort(
-        operations=_operations(time_budget, n_jobs),
+        operations=operations,
         most_ticks=most,
         least_ticks=5,
         patience=patience,
@@ -97,19 +105,22 @@ def make_plan(
     )
 
 
-def _operations(time_budget: float | None, n_jobs: int) -> float:
-    """Return the floating-point operations of a trial."""
+def trial_operations(time_budget: float | None) -> float:
+    """Return the floating-point operations of a trial.
+
+    More workers complete more trials, and not larger ones.
+
+    Parameters
+    ----------
+    time_budget : float or None
+        Seconds; None plans as for 300.
+    """
     seconds = UNLIMITED if time_budget is None else time_budget
-    return RATE * n_jobs * 0.8 * seconds / TRIALS
+    return RATE * 0.8 * seconds / TRIALS
 
 
 def thinned(
-    dataset: Dataset,
-    folds: FoldPlan,
-    *,
-    random_state: int,
-    time_budget: float | None,
-    n_jobs: int = 1,
+    dataset: Dataset, folds: FoldPlan, *, random_state: int, operations: float
 ) -> tuple[Dataset, FoldPlan]:
     """Take as many rows as a trial has time and memory for; no clock is read.
 
@@ -122,9 +133,8 @@ def thinned(
     dataset : Dataset
     folds : FoldPlan
     random_state : int
-    time_budget : float or None
-        Seconds; None plans as for 300.
-    n_jobs : int
+    operations : float
+        Of a trial.
 
     Returns
     -------
@@ -133,7 +143,7 @@ def thinned(
     """
     n_folds, inputs = len(folds.folds), _inputs(dataset.columns)
     epoch = 6.0 * max(n_folds - 1, 1) * WIDTH * (inputs + WIDTH)  # operations for each row
-    affordable = _operations(time_budget, n_jobs) / (EPOCHS * epoch)
+    affordable = operations / (EPOCHS * epoch)
     fitting = MOST_BYTES / (4 * n_folds * inputs)
     most = max(int(min(affordable, fitting)), LEAST_ROWS)
     random = np.random.default_rng([random_state, 6])

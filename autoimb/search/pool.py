@@ -23,6 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 from autoimb.search.process import WorkerContext, warm_up
 from autoimb.search.record import unscored
 from autoimb.search.worker import (
+    Assignment,
     Work,
     one_thread,
     prepare_worker,
@@ -31,10 +32,7 @@ from autoimb.search.worker import (
 )
 
 if TYPE_CHECKING:
-    from autoimb.search.budget import Deadline
     from autoimb.search.evaluate import Outcome
-    from autoimb.search.pruning import Bar
-    from autoimb.space.strategy import Strategy
 
 __all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
 
@@ -55,9 +53,7 @@ class Runner(Protocol):
         """How many more trials it can take now."""
         ...
 
-    def submit(
-        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
-    ) -> None:
+    def submit(self, number: int, assignment: Assignment) -> None:
         """Take a trial."""
         ...
 
@@ -80,7 +76,7 @@ class InProcess:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._task: tuple[int, Strategy, Deadline, Bar | None] | None = None
+        self._task: tuple[int, Assignment] | None = None
         self._cache = work.new_cache()
 
     @property
@@ -93,19 +89,17 @@ class InProcess:
         """1, or 0 while a trial waits to be run."""
         return int(self._task is None)
 
-    def submit(
-        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
-    ) -> None:
+    def submit(self, number: int, assignment: Assignment) -> None:
         """Take a trial; `collect` runs it."""
-        self._task = (number, strategy, deadline, bar)
+        self._task = (number, assignment)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
         """Run the trial to its end and return it."""
         if self._task is None:
             return []
-        number, strategy, deadline, bar = self._task
+        number, assignment = self._task
         with one_thread():
-            outcome = self._work.run(strategy, deadline, self._cache, bar=bar)
+            outcome = self._work.run(assignment, self._cache)
         self._task = None
         return [(number, outcome)]
 
@@ -118,9 +112,7 @@ class InProcess:
 class _Task:
     """A trial in flight."""
 
-    strategy: Strategy
-    deadline: Deadline
-    bar: Bar | None
+    assignment: Assignment
     future: Future[Outcome]
     submitted: float
     attempt: int
@@ -128,7 +120,7 @@ class _Task:
     @property
     def overdue(self) -> bool:
         """Whether it has outlived its deadline by more than the grace."""
-        return self.deadline.left() < -GRACE
+        return self.assignment.deadline.left() < -GRACE
 
 
 class WorkerPool:
@@ -168,11 +160,9 @@ class WorkerPool:
         """How many workers have nothing to do."""
         return self._n_jobs - len(self._tasks)
 
-    def submit(
-        self, number: int, strategy: Strategy, *, deadline: Deadline, bar: Bar | None
-    ) -> None:
+    def submit(self, number: int, assignment: Assignment) -> None:
         """Hand a trial to a worker."""
-        self._start(number, strategy, deadline, bar, attempt=1)
+        self._start(number, assignment, attempt=1)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after at most so many seconds.
@@ -183,7 +173,8 @@ class WorkerPool:
         if not self._pool.active:
             self._restart()
         futures = [task.future for task in self._tasks.values()]
-        soonest = min((task.deadline.left() + GRACE for task in self._tasks.values()), default=0.0)
+        deadlines = [task.assignment.deadline for task in self._tasks.values()]
+        soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
         ended = []
         for number, task in tuple(self._tasks.items()):
@@ -199,21 +190,13 @@ class WorkerPool:
         _end(self._pool)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(
-        self,
-        number: int,
-        strategy: Strategy,
-        deadline: Deadline,
-        bar: Bar | None,
-        *,
-        attempt: int,
-    ) -> None:
+    def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:
         future: Future[Outcome]
         try:
-            future = self._pool.schedule(run_trial, args=(strategy, deadline, bar))
+            future = self._pool.schedule(run_trial, args=(assignment,))
         except RuntimeError:  # the pool broke; the next `collect` restarts it
             future = _broken()
-        self._tasks[number] = _Task(strategy, deadline, bar, future, time.monotonic(), attempt)
+        self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
@@ -231,8 +214,7 @@ class WorkerPool:
             if task.future.done() and not isinstance(task.future.exception(), BrokenProcessPool):
                 continue
             if task.attempt < ATTEMPTS:
-                again = task.attempt + 1
-                self._start(number, task.strategy, task.deadline, task.bar, attempt=again)
+                self._start(number, task.assignment, attempt=task.attempt + 1)
             else:
                 self._tasks[number] = replace(task, future=_broken())
 

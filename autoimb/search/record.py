@@ -37,7 +37,7 @@ __all__ = [
 
 FORMAT = "1"
 
-Stage = Literal["network", "lever", "search"]
+Stage = Literal["network", "lever", "search", "confirm"]
 Status = Literal["complete", "pruned", "infeasible", "failed", "timeout", "killed"]
 
 RAN: tuple[Status, ...] = ("complete", "pruned", "failed", "timeout")  # what `n_trials` counts
@@ -51,7 +51,7 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "lever", "search"}
+    stage : {"network", "lever", "search", "confirm"}
         Which part of the search asked for it.
     strategy : Strategy
     status : {"complete", "pruned", "infeasible", "failed", "timeout", "killed"}

@@ -64,14 +64,14 @@ def refit(
             f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "
             f"{_listed(prepared.target.classes)}."
         )
-    prepared, plan = planned(prepared, time_budget=request.time_budget, n_jobs=request.n_jobs)
+    prepared, plan = planned(prepared, time_budget=request.time_budget)
     parts = Parts(prepared.dataset, plan.folds, seed=plan.seed)
     outcomes = []
     for old in pipeline.strategies:
         outcome = evaluate(
             Strategy.from_json(old.strategy),
             prepared.dataset,
-            plan,
+            plan.times(old.work),
             metric=prepared.metric,
             deadline=Deadline(),
             cache=parts,

@@ -19,7 +19,7 @@ from autoimb.report.build import Facts
 from autoimb.search.budget import Budget
 from autoimb.search.choose import Winner, choose, usable_outcomes
 from autoimb.search.facts import Found, build_facts, leaderboard, versions
-from autoimb.search.planning import Plan, make_plan, seen, thinned
+from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operations
 from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.progress import Progress
 from autoimb.search.record import TrialRecord
@@ -170,15 +170,15 @@ def run_search(
 def _plan(prepared: Prepared, folder: RunFolder | None) -> tuple[Prepared, Plan]:
     """Plan the study; a resumed one goes on as it was planned, whatever its limits are now."""
     request = prepared.request
-    first: dict[str, Any] = {"time_budget": request.time_budget, "n_jobs": request.n_jobs}
+    first: dict[str, Any] = {"time_budget": request.time_budget}
     if folder is not None:
         first |= {"folds": len(prepared.folds.folds)}
         first = folder.read_run().get("plan", first)
         folder.update_run({"request": request.to_json(), "plan": first, "versions": versions()})
-    return planned(prepared, time_budget=first["time_budget"], n_jobs=first["n_jobs"])
+    return planned(prepared, time_budget=first["time_budget"])
 
 
-def planned(prepared: Prepared, *, time_budget: float | None, n_jobs: int) -> tuple[Prepared, Plan]:
+def planned(prepared: Prepared, *, time_budget: float | None) -> tuple[Prepared, Plan]:
     """Plan a study, of fewer rows where not all of them fit.
 
     Parameters
@@ -186,23 +186,24 @@ def planned(prepared: Prepared, *, time_budget: float | None, n_jobs: int) -> tu
     prepared : Prepared
     time_budget : float or None
         Seconds.
-    n_jobs : int
 
     Returns
     -------
     tuple of Prepared and Plan
         With the rows that trials see. The profile stays that of the whole table.
     """
-    limits: dict[str, Any] = {"time_budget": time_budget, "n_jobs": n_jobs}
+    operations = trial_operations(time_budget)
     seed, before = prepared.request.random_state, len(prepared.dataset.y)
-    dataset, folds = thinned(prepared.dataset, prepared.folds, random_state=seed, **limits)
+    dataset, folds = thinned(
+        prepared.dataset, prepared.folds, random_state=seed, operations=operations
+    )
     notices = prepared.notices
     if len(dataset.y) < before:
         notices += (
             f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
             "as far as possible: more would not fit its time or memory.",
         )
-    plan = make_plan(dataset, folds, random_state=seed, costs=prepared.costs, **limits)
+    plan = make_plan(dataset, folds, random_state=seed, operations=operations, costs=prepared.costs)
     return replace(prepared, dataset=dataset, folds=folds, notices=notices), plan
 
 

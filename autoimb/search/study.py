@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from autoimb.search.agenda import plan_ahead
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.evaluate import evaluate
 from autoimb.search.interrupt import Interrupt
 from autoimb.search.ledger import Ledger
+from autoimb.search.planning import CONFIRMING
 from autoimb.search.pool import Runner, runner_for
 from autoimb.search.progress import Event
 from autoimb.search.pruning import Bar
 from autoimb.search.record import RAN, Stage, TrialRecord, unscored
-from autoimb.search.worker import Evaluate, Work, sentence
+from autoimb.search.worker import Assignment, Evaluate, Work, sentence
 from autoimb.space.draw import Space, draw, infeasible
-from autoimb.space.portfolio import first_levers, first_networks
 from autoimb.training.parts import Parts
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class _Search:
         self._outcomes: dict[int, Outcome] = {}
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._flights: dict[int, _Flight] = {}
-        self._networks = first_networks(space)
+        self._seconds = settings.deadline.left()  # that the search has
         self._exhausted = False
 
     def run(self, work: Work, interrupt: Interrupt, *, cache: Path | None) -> bool:
@@ -236,7 +237,7 @@ class _Search:
     def _restore(self) -> None:
         for number, stored in self._ledger.restore(self._space).items():
             self._records[number] = stored.record
-            if stored.record.status != "killed":
+            if stored.record.status != "killed" and stored.record.stage != "confirm":
                 self._numbers[stored.record.strategy] = number
             if _is_usable(stored.outcome):
                 self._outcomes[number] = stored.outcome
@@ -248,9 +249,7 @@ class _Search:
                 flight = self._next()
                 if flight is None:
                     break
-                deadline = self._settings.deadline.within(self._trial_limit())
-                bar = self._bar() if flight.stage == "search" else None
-                runner.submit(flight.number, flight.strategy, deadline=deadline, bar=bar)
+                runner.submit(flight.number, self._assignment(flight))
             if not runner.running:
                 return
             self._say(None)
@@ -272,18 +271,25 @@ class _Search:
         typical = max(LEAST_TRIAL, statistics.median(seconds)) if seconds else LEAST_TRIAL
         return not self._exhausted and self._settings.deadline.left() > typical
 
+    def _assignment(self, flight: _Flight) -> Assignment:
+        confirms = flight.stage == "confirm"
+        return Assignment(
+            flight.strategy,
+            self._settings.deadline.within(None if confirms else self._trial_limit()),
+            # the planned trials are never given up: the verdict and the report compare them
+            bar=self._bar() if flight.stage == "search" else None,
+            work=CONFIRMING if confirms else 1,
+        )
+
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
         return limit if limit is None or self._outcomes else 2.0 * limit
 
     def _bar(self) -> Bar | None:
-        """Return what a trial must reach to go on; None while nothing is complete.
-
-        The planned trials are never given up: the verdict and the report compare them.
-        """
-        ranked = self._ranked()
-        best = self._records[ranked[0]] if ranked else None
+        """Return what a trial must reach to go on; None while nothing is complete."""
+        planned = [n for n in self._outcomes if self._records[n].stage != "confirm"]
+        best = self._records[min(planned, key=self._rank)] if planned else None
         if best is None or best.status != "complete":
             return None
         return Bar.of(best.curve, best.floor, best.planned)
@@ -291,7 +297,13 @@ class _Search:
     def _next(self) -> _Flight | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(IDLE_ASKS):
-            self._plan_ahead()
+            plan_ahead(
+                self._ledger,
+                self._space,
+                [self._records[number] for number in self._ranked()],
+                deadline=self._settings.deadline,
+                seconds=self._seconds,
+            )
             trial = self._ledger.ask()
             try:
                 strategy = draw(trial, self._space)
@@ -300,11 +312,11 @@ class _Search:
                 continue
             stage: Stage = trial.user_attrs.get("stage", "search")
             flight = _Flight(trial.number, stage, strategy, dict(trial.params))
-            if strategy in self._numbers:
+            if stage != "confirm" and strategy in self._numbers:
                 known = self._records.get(self._numbers[strategy])
                 self._ledger.repeat(flight.number, known)
                 continue
-            self._numbers[strategy] = flight.number
+            self._numbers.setdefault(strategy, flight.number)
             self._flights[flight.number] = flight
             reason = infeasible(strategy, self._profile)
             if reason is None:
@@ -312,22 +324,6 @@ class _Search:
             self._finish(flight, unscored("infeasible", reason))
         self._exhausted = True
         return None
-
-    def _plan_ahead(self) -> None:
-        """Enqueue the next planned trial: networks without a lever, then levers on the best."""
-        if self._ledger.waiting:
-            return
-        planned: list[tuple[Stage, str, dict[str, Any]]] = [
-            ("network", f"network.{i}", params) for i, params in enumerate(self._networks)
-        ]
-        plain = [n for n in self._ranked() if is_plain(self._records[n])]
-        if plain:
-            levers = first_levers(self._space, self._records[plain[0]].strategy)
-            planned += [("lever", f"lever.{i}", params) for i, params in enumerate(levers)]
-        for stage, plan, params in planned:
-            if plan not in self._ledger.plans:
-                self._ledger.enqueue(params, stage=stage, plan=plan)
-                return
 
     def _finish(self, flight: _Flight, outcome: Outcome) -> None:
         """Write a trial down; its networks only while it is among the best."""
@@ -348,14 +344,19 @@ class _Search:
         self._say(record)
 
     def _ranked(self) -> list[int]:
-        """Return the numbers of the usable trials, complete ones first, best first."""
+        """Return the numbers of the usable trials, complete ones first, best first.
 
-        def rank(number: int) -> tuple[bool, float, int]:
-            score = self._records[number].score
-            utility = -math.inf if score is None else score.utility
-            return self._records[number].status != "complete", -utility, number
+        A strategy that was confirmed competes as it was confirmed, better or worse.
+        """
+        usable = [self._records[number] for number in self._outcomes]
+        again = {r.strategy for r in usable if r.stage == "confirm" and r.status == "complete"}
+        competing = (r for r in usable if r.stage == "confirm" or r.strategy not in again)
+        return sorted((record.number for record in competing), key=self._rank)
 
-        return sorted(self._outcomes, key=rank)
+    def _rank(self, number: int) -> tuple[bool, float, int]:
+        score = self._records[number].score
+        utility = -math.inf if score is None else score.utility
+        return self._records[number].status != "complete", -utility, number
 
     def _kept(self) -> set[int]:
         """Return the trials whose networks are kept: the best, and the best without a lever."""

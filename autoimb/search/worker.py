@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from autoimb.space.strategy import Strategy
 
 __all__ = [
+    "Assignment",
     "Evaluate",
     "Work",
     "one_thread",
@@ -57,6 +58,26 @@ class Evaluate(Protocol):
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """What a worker is asked to do.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    deadline : Deadline
+    bar : Bar or None
+        What the trial must reach to go on.
+    work : int
+        How many times the planned work the trial is given.
+    """
+
+    strategy: Strategy
+    deadline: Deadline
+    bar: Bar | None = None
+    work: int = 1
+
+
+@dataclass(frozen=True)
 class Work:
     """What all trials of a study share.
 
@@ -82,20 +103,18 @@ class Work:
         """Make the cache of a process."""
         return None if self.make_cache is None else self.make_cache(self.dataset, self.plan)
 
-    def run(
-        self, strategy: Strategy, deadline: Deadline, cache: Any, *, bar: Bar | None
-    ) -> Outcome:
+    def run(self, assignment: Assignment, cache: Any) -> Outcome:
         """Evaluate a strategy; what it raises becomes the reason of its failure."""
         started = time.monotonic()
         try:
             return self.evaluate(
-                strategy,
+                assignment.strategy,
                 self.dataset,
-                self.plan,
+                self.plan.times(assignment.work),
                 metric=self.metric,
-                deadline=deadline,
+                deadline=assignment.deadline,
                 cache=cache,
-                bar=bar,
+                bar=assignment.bar,
             )
         except DeadlineExceeded as error:
             return unscored("timeout", str(error), seconds=time.monotonic() - started)
@@ -157,9 +176,9 @@ def prepare_worker(shared: str) -> None:
         _worker["error"] = error
 
 
-def run_trial(strategy: Strategy, deadline: Deadline, bar: Bar | None) -> Outcome:
+def run_trial(assignment: Assignment) -> Outcome:
     """Evaluate a strategy with what `prepare_worker` mapped."""
     if "error" in _worker:
         return unscored("failed", f"the worker couldn't start: {sentence(_worker['error'])}")
     work: Work = _worker["work"]
-    return work.run(strategy, deadline, _worker["cache"], bar=bar)
+    return work.run(assignment, _worker["cache"])

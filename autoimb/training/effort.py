@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,10 @@ class Effort:
     least_ticks: int
     patience: int
     outline: Outline
+
+    def times(self, factor: int) -> Effort:
+        """Return so many times the work, in up to twice as many evaluations."""
+        return replace(self, operations=self.operations * factor, most_ticks=2 * self.most_ticks)
 
 
 def batch_for(rows: int) -> int:

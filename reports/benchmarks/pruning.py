@@ -63,7 +63,7 @@ def recorded(path: Path, *, budget: float) -> list[dict[str, Any]]:
     table = pd.read_parquet(path)
     request = Request(target="target", time_budget=budget, n_jobs=2)
     prepared = prepare(Table(table.drop(columns="target"), table["target"]), request)
-    prepared, plan = planned(prepared, time_budget=budget, n_jobs=2)
+    prepared, plan = planned(prepared, time_budget=budget)
     rows = []
     for strategy in strategies(prepared.profile):
         outcome = evaluate(

@@ -37,7 +37,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.data.table import Dataset
 from autoimb.nn.network import build
-from autoimb.search.planning import Plan, make_plan
+from autoimb.search.planning import Plan, make_plan, trial_operations
 from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
@@ -97,7 +97,7 @@ def table(rows: int, columns: int) -> Dataset:
 def plan_of(dataset: Dataset, *, ticks: int, folds: int = FOLDS) -> Plan:
     """Plan so many ticks, whatever they cost."""
     split = plan_folds(dataset.y, cv=folds, random_state=0)
-    plan = make_plan(dataset, split, random_state=0, time_budget=None)
+    plan = make_plan(dataset, split, random_state=0, operations=trial_operations(None))
     effort = replace(
         plan.effort, operations=1e18, most_ticks=ticks, least_ticks=ticks, patience=ALWAYS
     )

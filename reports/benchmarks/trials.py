@@ -176,7 +176,7 @@ def compare(rows: int, folder: Path) -> list[str]:
     frame = pd.read_parquet(simulated(rows, folder))
     target = frame.pop("target")
     request = Request(target="target", time_budget=60.0, n_jobs=2, cv=FOLDS)
-    prepared, plan = planned(prepare(Table(frame, target), request), time_budget=60.0, n_jobs=2)
+    prepared, plan = planned(prepare(Table(frame, target), request), time_budget=60.0)
     y = (target == "yes").to_numpy().astype(np.int64)
     parts = Parts(prepared.dataset, plan.folds, seed=0)
     lines, times, scores = [], [], []

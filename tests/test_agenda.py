@@ -1,0 +1,99 @@
+"""What comes next in a study: confirmations of the trials that the plan cut short."""
+
+from dataclasses import replace
+from functools import partial
+
+import studies
+from optuna.trial import FixedTrial
+from studies import FINGERPRINT, material, study
+
+from autoimb.search.agenda import SURVIVORS, next_to_confirm
+from autoimb.search.budget import Deadline
+from autoimb.search.choose import is_plain
+from autoimb.search.planning import CONFIRMING
+from autoimb.search.record import TrialRecord
+from autoimb.search.run_folder import RunFolder
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_levers, first_networks
+
+SPACE = Space.restricted()
+NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
+LEVERS = [draw(FixedTrial(params), SPACE) for params in first_levers(SPACE, NETWORK)]
+
+
+def record(number, strategy, ticks=5, planned=5, **changed):
+    outcome = studies.complete(strategy, material().dataset, seconds=1.0)
+    made = TrialRecord.of(number, outcome, stage="lever", strategy=strategy)
+    return replace(made, curve=(0.1,) * ticks, planned=planned, **changed)
+
+
+def confirmed_in_turn(ranked, seconds=100.0):
+    numbers = []
+    while (found := next_to_confirm(ranked, numbers, seconds=seconds)) is not None:
+        numbers.append(found.number)
+    return numbers
+
+
+def test_the_best_without_a_lever_is_confirmed_first_and_then_the_best():
+    ranked = [record(i, lever) for i, lever in enumerate(LEVERS[:10])] + [record(10, NETWORK)]
+    assert confirmed_in_turn(ranked) == [10, *range(SURVIVORS)]
+
+
+def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
+    ranked = [
+        record(0, LEVERS[0], ticks=4),
+        record(1, LEVERS[1], stage="confirm"),
+        record(2, LEVERS[2], status="timeout"),
+        record(3, LEVERS[3], ticks=0, planned=0),
+        record(4, LEVERS[4]),
+    ]
+    assert confirmed_in_turn(ranked) == [4]
+
+
+def test_what_would_not_end_in_time_is_not_begun():
+    ranked = [record(0, NETWORK, seconds=9.0), record(1, LEVERS[0])]
+    assert confirmed_in_turn(ranked, seconds=9.0 * CONFIRMING) == [1]
+
+
+def better_by_more_work(strategy, dataset, plan, **given):
+    """A trial that runs out of ticks; more work than the plan's gives it another score."""
+    planned = material().plan.effort
+    more = plan.effort.operations / planned.operations
+    outcome = studies.evaluate_slowly(strategy, dataset, plan, seconds=0.02, **given)
+    value = outcome.score.value / 2 + (0.5 if more > 1 else 0.0)
+    assert more in (1, CONFIRMING)
+    return replace(
+        outcome,
+        score=replace(outcome.score, value=value, utility=value),
+        curve=(0.1,) * 5,
+        planned=5,
+        seconds=0.02,
+    )
+
+
+def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
+    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
+        result = study(
+            folder, n_trials=None, deadline=Deadline.after(6.0), evaluate=better_by_more_work
+        )
+    confirming = [r for r in result.records if r.stage == "confirm" and r.status == "complete"]
+    by_strategy = {r.strategy: r for r in result.records if r.stage != "confirm"}
+    assert SURVIVORS <= len(confirming) <= SURVIVORS + 1
+    assert is_plain(confirming[0])
+    for again in confirming:
+        assert again.number in result.outcomes
+        assert by_strategy[again.strategy].number not in result.outcomes
+    # and a search that goes on does not confirm them once more
+    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT, resume=True) as folder:
+        resumed = study(
+            folder, n_trials=None, deadline=Deadline.after(2.0), evaluate=better_by_more_work
+        )
+    strategies = [r.strategy for r in resumed.records if r.stage == "confirm"]
+    assert len(strategies) == len(set(strategies))
+    assert {r.number for r in confirming} <= resumed.outcomes.keys()
+
+
+def test_a_search_without_a_deadline_confirms_nothing():
+    work = partial(better_by_more_work)
+    result = study(n_trials=30, evaluate=work)
+    assert {r.stage for r in result.records} == {"network", "lever", "search"}
