@@ -501,7 +501,7 @@ def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
             folds=tuple(wider if f == fold else g for f, g in enumerate(parts.folds.folds)),
         )
         leaky = Parts(parts.dataset, folds, seed=parts.seed)
-        leaky._encoders = dict(parts._encoders)
+        leaky.encoder = parts.encoder  # the honest one: resampling alone leaks
         return resampled(leaky, fold, resampling)
 
     patch.setattr(Parts, "_resampled", with_scored)

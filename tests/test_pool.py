@@ -117,8 +117,8 @@ def look(strategy, dataset, plan, **given):
     return unscored("failed", " ".join(facts))
 
 
-def own_cache(dataset, plan):
-    return f"cache-of-{len(dataset.y)}"
+def own_cache(dataset, plan, folder):
+    return f"cache-of-{len(dataset.y)}-in-{folder.name}"
 
 
 # --- the tests ---------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner.submit(0, Assignment(*strategies(1), FOREVER))
     base, threads, ignores, cache, pid = gather(runner, 1)[0].reason.split()
     assert base in ("mmap", "memmap")
-    assert (threads, ignores, cache) == ("1", "True", "cache-of-120")
+    assert (threads, ignores, cache) == ("1", "True", "cache-of-120-in-parts")
     assert len(list((tmp_path / "c").iterdir())) == 1
     runner.close()
     assert list((tmp_path / "c").iterdir()) == []

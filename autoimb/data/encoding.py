@@ -67,6 +67,11 @@ class Encoded:
         """Number of rows."""
         return len(self.numbers)
 
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self.numbers.nbytes + self.codes.nbytes
+
     def take(self, rows: NDArray[np.int64]) -> Encoded:
         """Give these rows."""
         return Encoded(self.numbers[rows], self.codes[rows], self.cardinalities)

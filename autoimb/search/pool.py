@@ -202,7 +202,7 @@ class WorkerPool:
         return ProcessPool(
             max_workers=self._n_jobs,
             initializer=prepare_worker,
-            initargs=(str(self._shared),),
+            initargs=(self._shared,),
             context=WorkerContext(),
         )
 

@@ -152,9 +152,9 @@ def run_study(
     return search.result(interrupted=interrupted)
 
 
-def _parts(dataset: Dataset, plan: Plan) -> Parts:
-    """Make what a process keeps between trials: the encoded folds."""
-    return Parts(dataset, plan.folds, seed=plan.seed)
+def _parts(dataset: Dataset, plan: Plan, folder: Path | None) -> Parts:
+    """Make what is kept between trials: the encoded folds."""
+    return Parts(dataset, plan.folds, seed=plan.seed, folder=folder)
 
 
 @contextmanager

@@ -90,18 +90,20 @@ class Work:
     metric : Metric
         May hold a callable of the user's script.
     make_cache : callable or None
-        Makes from the dataset and the plan what `evaluate` keeps between the trials of a process.
+        Makes from the dataset, the plan and a folder what `evaluate` keeps between trials; the
+        processes of a study share the folder, which is None where there is but one.
     """
 
     evaluate: Evaluate
     dataset: Dataset
     plan: Plan
     metric: Metric
-    make_cache: Callable[[Dataset, Plan], Any] | None = None
+    make_cache: Callable[[Dataset, Plan, Path | None], Any] | None = None
 
-    def new_cache(self) -> Any:
+    def new_cache(self, folder: Path | None = None) -> Any:
         """Make the cache of a process."""
-        return None if self.make_cache is None else self.make_cache(self.dataset, self.plan)
+        make = self.make_cache
+        return None if make is None else make(self.dataset, self.plan, folder)
 
     def run(self, assignment: Assignment, cache: Any) -> Outcome:
         """Evaluate a strategy; what it raises becomes the reason of its failure."""
@@ -127,7 +129,7 @@ class Work:
         joblib.dump({"dataset": self.dataset, "plan": self.plan, "code": code}, path)
 
     @classmethod
-    def load(cls, path: str) -> Work:
+    def load(cls, path: Path) -> Work:
         """Read what `dump` wrote.
 
         Arrays are copied when they are written to, not before: processes share them, and torch
@@ -162,7 +164,7 @@ def sentence(error: BaseException) -> str:
 _worker: dict[str, Any] = {}
 
 
-def prepare_worker(shared: str) -> None:
+def prepare_worker(shared: Path) -> None:
     """Map the study's arrays and settle in; an error is told by each trial, not by dying."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
     end_with_parent()
@@ -171,7 +173,7 @@ def prepare_worker(shared: str) -> None:
         _worker["thread"] = one_thread()
         _worker["thread"].__enter__()  # for good
         work = Work.load(shared)
-        _worker.update(work=work, cache=work.new_cache())
+        _worker.update(work=work, cache=work.new_cache(shared.with_name("parts")))
     except Exception as error:
         _worker["error"] = error
 

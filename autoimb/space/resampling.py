@@ -8,8 +8,9 @@ n_min^s · n_c^(1-s), and cleaning drops the fraction s of the rows that it flag
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,22 @@ import numpy as np
 from autoimb.data.encoding import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, OneOf, Profile, Room, minority_at_least, work_at_most
-from autoimb.space.smote_nc import new_rows
+from autoimb.space.smote_nc import neighbours, new_rows
 
-__all__ = ["RESAMPLING", "Resampled", "Rows", "neighbour_space", "over_counts", "under_counts"]
+__all__ = [
+    "RESAMPLING",
+    "Once",
+    "Resampled",
+    "Rows",
+    "neighbour_space",
+    "over_counts",
+    "under_counts",
+]
 
 RESAMPLING = Room("resampling", "What is done to the training rows before networks see them.")
 
 _MOST_DIMENSIONS = 32
+_MOST_NEIGHBOURS = 15  # of SMOTE
 _FOLDS = 3.0  # training parts of all folds, in tables
 
 
@@ -60,6 +70,13 @@ _MAKES = work_at_most(_new_rows, "it makes new rows one by one")
 _CLUSTERS = work_at_most(_clusters, "it clusters all rows")
 
 
+Once = Callable[[tuple[str | int, ...], Callable[[], np.ndarray]], np.ndarray]
+
+
+def _each_time(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:  # noqa: ARG001  an `Once`
+    return make()
+
+
 @dataclass(frozen=True)
 class Rows:
     """The training part of one fold.
@@ -69,10 +86,14 @@ class Rows:
     encoded : Encoded
         n rows.
     y : int64 array of shape (n,)
+    once : callable
+        ``(key, make) -> array``: what follows from these rows alone, whatever the parameters, so
+        that a study makes it once.
     """
 
     encoded: Encoded
     y: np.ndarray
+    once: Once = _each_time
 
 
 @dataclass(frozen=True)
@@ -162,7 +183,7 @@ def random_over(part: Rows, *, strength: float, seed: int) -> Resampled:
     minority_at_least(6),
     _MAKES,
     strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, 15, log=True),
+    k_neighbors=Int(2, _MOST_NEIGHBOURS, log=True),
     exact=False,
     sizes=over_counts,
 )
@@ -172,34 +193,20 @@ def smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resamp
     Chawla et al., 2002. The neighbours are searched within each class of the training rows, with
     at most as many as the smallest sampled class has others.
     """
+    from imblearn.over_sampling import SMOTEN
+
     wanted = _targets(part.y, over_counts(_present(part.y)[1], strength))
     if not wanted:
         return _selection(np.arange(len(part.y)))
-    encoded = part.encoded
-    n, p = encoded.numbers.shape
-    if p and encoded.codes.shape[1]:
-        return _mixed_smote(part, wanted, k_neighbors, seed)
-    table = np.hstack([encoded.numbers, encoded.codes.astype(np.float32)])
-    sampler = _smote_for(part, k_neighbors, wanted, seed)
-    new, new_y = sampler.fit_resample(table, part.y)
-    new, new_y = np.asarray(new)[n:], np.asarray(new_y)[n:]
-    synthetic = Encoded(
-        numbers=new[:, :p].astype(np.float32),
-        codes=new[:, p:].astype(np.int32),
-        cardinalities=encoded.cardinalities,
-    )
-    return Resampled(np.arange(n), synthetic, new_y.astype(np.int64))
-
-
-def _smote_for(part: Rows, k_neighbors: int, wanted: dict[int, int], seed: int) -> Any:
-    from imblearn.over_sampling import SMOTE, SMOTEN
-
-    common = {
-        "k_neighbors": _allowed_neighbours(part, k_neighbors, wanted),
-        "sampling_strategy": wanted,
-        "random_state": seed,
-    }
-    return SMOTE(**common) if part.encoded.codes.shape[1] == 0 else SMOTEN(**common)
+    k = _allowed_neighbours(part, k_neighbors, wanted)
+    if part.encoded.numbers.shape[1]:
+        return _interpolated(part, wanted, k, seed)
+    sampler = SMOTEN(k_neighbors=k, sampling_strategy=wanted, random_state=seed)
+    n = len(part.y)
+    codes, classes = (np.asarray(a)[n:] for a in sampler.fit_resample(part.encoded.codes, part.y))
+    no_numbers = np.empty((len(codes), 0), dtype=np.float32)
+    synthetic = Encoded(no_numbers, codes.astype(np.int32), part.encoded.cardinalities)
+    return Resampled(np.arange(n), synthetic, classes.astype(np.int64))
 
 
 def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) -> int:
@@ -209,14 +216,13 @@ def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) ->
     return min(k_neighbors, rarest - 1)
 
 
-def _mixed_smote(part: Rows, wanted: dict[int, int], k_neighbors: int, seed: int) -> Resampled:
-    from sklearn.utils import check_random_state
-
-    k, random = _allowed_neighbours(part, k_neighbors, wanted), check_random_state(seed)
+def _interpolated(part: Rows, wanted: dict[int, int], k: int, seed: int) -> Resampled:
     made, classes = [], []
     for c, size in wanted.items():
         own = part.encoded.take(np.flatnonzero(part.y == c))
-        made.append(new_rows(own, size - own.n_rows, k=k, random=random))
+        find = partial(neighbours, own, min(_MOST_NEIGHBOURS, own.n_rows - 1))
+        near = part.once(("smote", c), find)[:, :k]
+        made.append(new_rows(own, size - own.n_rows, near=near, seed=seed))
         classes.append(np.full(made[-1].n_rows, c, dtype=np.int64))
     return Resampled(np.arange(len(part.y)), reduce(Encoded.concat, made), np.concatenate(classes))
 
@@ -300,7 +306,8 @@ def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
     """Drop rows of the larger classes whose nearest neighbour is of another class (Tomek, 1976)."""
     from imblearn.under_sampling import TomekLinks
 
-    kept = _sampled_rows(TomekLinks(sampling_strategy="auto"), part, "tomek_links").rows
+    sampler = TomekLinks(sampling_strategy="auto")
+    kept = part.once(("tomek_links",), lambda: _sampled_rows(sampler, part, "tomek_links").rows)
     return _selection(_softened(kept, len(part.y), strength, seed))
 
 
@@ -309,7 +316,7 @@ def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
     _MAKES,
     _NEIGHBOURS,
     strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, 15, log=True),
+    k_neighbors=Int(2, _MOST_NEIGHBOURS, log=True),
     cleaning=Float(0.3, 1.0),
     exact=False,
     sizes=over_counts,
@@ -329,7 +336,7 @@ def smote_enn(
     _MAKES,
     _NEIGHBOURS,
     strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, 15, log=True),
+    k_neighbors=Int(2, _MOST_NEIGHBOURS, log=True),
     cleaning=Float(0.3, 1.0),
     exact=False,
     sizes=over_counts,

@@ -8,16 +8,39 @@ import numpy as np
 
 from autoimb.data.encoding import Encoded
 
-__all__ = ["new_rows"]
+__all__ = ["neighbours", "new_rows"]
 
 
-def new_rows(own: Encoded, count: int, *, k: int, random: Any) -> Encoded:
+def neighbours(own: Encoded, k: int) -> np.ndarray:
+    """Find the nearest others of each row of a class.
+
+    Parameters
+    ----------
+    own : Encoded
+        The rows of one class: n of them, with numbers.
+    k : int
+        How many, fewer than n.
+
+    Returns
+    -------
+    int64 array of shape (n, k)
+        Nearest first.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    far, p = own.matrix(), own.numbers.shape[1]
+    far[:, p:] *= np.median(own.numbers.std(axis=0))
+    search = NearestNeighbors(n_neighbors=k + 1).fit(far)
+    return np.asarray(search.kneighbors(far, return_distance=False)[:, 1:])
+
+
+def new_rows(own: Encoded, count: int, *, near: np.ndarray, seed: int) -> Encoded:
     """Make rows of a class: numbers between two neighbours, codes that most neighbours have.
 
     SMOTE-NC (Chawla et al., 2002, section 6.1): two different codes are as far apart as the median
     standard deviation of the class's numbers. Of codes that are equally frequent one is drawn.
-    imbalanced-learn's SMOTENC gives the same rows but for such draws, and takes a vote for each
-    new row and column in Python.
+    Without codes it is SMOTE. imbalanced-learn's SMOTENC gives the same rows but for such draws,
+    and takes a vote for each new row and column in Python.
 
     Parameters
     ----------
@@ -25,26 +48,24 @@ def new_rows(own: Encoded, count: int, *, k: int, random: Any) -> Encoded:
         The rows of one class: n of them, with numbers.
     count : int
         How many to make.
-    k : int
-        Neighbours, fewer than n.
-    random : RandomState
+    near : int64 array of shape (n, k)
+        The nearest others of each row.
+    seed : int
 
     Returns
     -------
     Encoded
         The new rows.
     """
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.utils import check_random_state
 
-    far, p = own.matrix(), own.numbers.shape[1]
-    far[:, p:] *= np.median(own.numbers.std(axis=0))
-    search = NearestNeighbors(n_neighbors=k + 1).fit(far)
-    near = search.kneighbors(far, return_distance=False)[:, 1:]  # (n, k)
+    random, k = check_random_state(seed), near.shape[1]
     drawn = random.randint(0, near.size, size=count)
-    step = random.uniform(size=count).astype(np.float32)[:, None]
+    step = random.uniform(size=count)[:, None]
     base, other = drawn // k, near.reshape(-1)[drawn]
+    between = own.numbers[base] + step * (own.numbers[other] - own.numbers[base])
     return Encoded(
-        numbers=own.numbers[base] + step * (own.numbers[other] - own.numbers[base]),
+        numbers=between.astype(np.float32),
         codes=_most_frequent(own.codes[near[base]], own.cardinalities, random),
         cardinalities=own.cardinalities,
     )

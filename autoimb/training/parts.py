@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,12 @@ from autoimb.data.encoding import Encoded, Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
 from autoimb.space.option import Sizes
-from autoimb.space.resampling import Rows
+from autoimb.space.resampling import Once, Rows
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
+from autoimb.training.store import Store
 
 __all__ = ["Parts", "TrainingPart"]
-
-_MOST_BYTES = 512 * 2**20  # of resampled parts kept for later trials
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,11 @@ class TrainingPart:
     @property
     def size(self) -> int:
         """Bytes held."""
-        arrays = (self.encoded.numbers, self.encoded.codes, self.y, self.weight)
-        return sum(a.nbytes for a in arrays)
+        return self.encoded.size + self.y.nbytes + self.weight.nbytes
 
 
 class Parts:
-    """The folds of a study as arrays; a cache, and nothing else.
+    """The folds of a study as arrays, each computed once.
 
     Parameters
     ----------
@@ -57,28 +56,36 @@ class Parts:
     folds : FoldPlan
     seed : int
         The study's: resampling draws from ``(seed, fold)``, the same for every trial.
+    folder : Path, optional
+        Where the processes of a study share them.
     """
 
-    def __init__(self, dataset: Dataset, folds: FoldPlan, *, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, folds: FoldPlan, *, seed: int, folder: Path | None = None
+    ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
-        self._encoders: dict[int, Encoder] = {}
-        self._evaluation: dict[int, Encoded] = {}
-        self._training: OrderedDict[tuple[int, Choice], TrainingPart] = OrderedDict()
+        self._store = Store(folder)
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
-        if fold not in self._encoders:
-            rows = self.folds.folds[fold].train
-            data = self.dataset
-            self._encoders[fold] = Encoder.fit(data.columns, rows, layout=data.layout)
-        return self._encoders[fold]
+        rows, data = self.folds.folds[fold].train, self.dataset
+        return self._store.get(
+            ("encoder", fold),
+            lambda: Encoder.fit(data.columns, rows, layout=data.layout),
+            size=lambda encoder: encoder.edges.nbytes,
+        )
 
     def evaluation(self, fold: int) -> Encoded:
         """Return the rows that choose the epoch, then those that are scored, encoded."""
-        if fold not in self._evaluation:
-            rows = self.evaluated_rows(fold)
-            self._evaluation[fold] = self.encoder(fold).transform(self.dataset.columns, rows)
-        return self._evaluation[fold]
+        return self._encoded("evaluation", fold, self.evaluated_rows(fold))
+
+    def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
+        encoder = self.encoder(fold)
+        return self._store.get(
+            (name, fold),
+            lambda: encoder.transform(self.dataset.columns, rows),
+            size=lambda encoded: encoded.size,
+        )
 
     def evaluated_rows(self, fold: int) -> np.ndarray:
         """Return the numbers of the rows that choose, then of those that are scored."""
@@ -93,26 +100,21 @@ class Parts:
         InfeasibleError
             Where the method can't run on these rows.
         """
-        key = (fold, resampling)
-        if key in self._training:
-            self._training.move_to_end(key)
-            return self._training[key]
-        part = self._resampled(fold, resampling)
-        self._training[key] = part
-        while sum(p.size for p in self._training.values()) > _MOST_BYTES:
-            if len(self._training) == 1:
-                break
-            self._training.popitem(last=False)
-        return part
+        return self._store.get(
+            ("training", fold, resampling),
+            lambda: self._resampled(fold, resampling),
+            size=lambda part: part.size,
+        )
 
     def _resampled(self, fold: int, resampling: Choice) -> TrainingPart:
         data, rows = self.dataset, self.folds.folds[fold].train
-        encoded = self.encoder(fold).transform(data.columns, rows)
+        encoded = self._encoded("rows", fold, rows)
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
         option = ROOMS["resampling"][resampling.name]
         seed = int(np.random.default_rng([self.seed, fold, 4]).integers(2**31))
-        new = option.code(Rows(encoded, y), seed=seed, **resampling.values)
+        part = Rows(encoded, y, once=self._once(fold))
+        new = option.code(part, seed=seed, **resampling.values)
         kept = encoded.take(new.rows)
         new_y = np.concatenate([y[new.rows], new.synthetic_y])
         owed = self.owed(option.sizes, y, resampling.values.get("strength"))
@@ -123,6 +125,14 @@ class Parts:
             weight=np.concatenate([weight[new.rows], mean[new.synthetic_y]]) * owed[new_y],
             prior=mass / mass.sum(),
         )
+
+    def _once(self, fold: int) -> Once:
+        """Return what keeps an array of a fold's rows for every resampling that needs it."""
+
+        def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+            return self._store.get(("of rows", fold, *key), make, size=lambda array: array.nbytes)
+
+        return once
 
     def owed(self, sizes: Sizes | None, y: np.ndarray, strength: Any) -> np.ndarray:
         """Return what a row of each class must weigh more, (C,), after balanced rows were drawn.

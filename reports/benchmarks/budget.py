@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ COLUMNS = 30
 RATE = 0.01
 
 
-def simulated(rows: int, folder: Path) -> Path:
-    """Write a table of 24 numbers and 6 categories, 1 % positive, with missing cells."""
+def simulated(rows: int, folder: Path, *, rate: float = RATE) -> Path:
+    """Write a table of 24 numbers and 6 categories with missing cells; so many are positive."""
     path = folder / f"simulated_{rows}.parquet"
     random = np.random.default_rng(0)
     numbers = random.normal(size=(rows, 24))
@@ -49,7 +49,7 @@ def simulated(rows: int, folder: Path) -> Path:
     known = frame.filter(like="n").fillna(0.0).to_numpy()
     logits = 1.2 * known[:, 0] + known[:, 1] * known[:, 2] - np.abs(known[:, 3])
     logits += 0.5 * (frame["c1"].cat.codes % 3 == 0)
-    cut = np.quantile(logits + random.logistic(size=rows), 1 - max(RATE, 20 / rows))
+    cut = np.quantile(logits + random.logistic(size=rows), 1 - max(rate, 20 / rows))
     frame["target"] = np.where(logits + random.logistic(size=rows) > cut, "yes", "no")
     frame.to_parquet(path)
     return path
@@ -73,12 +73,13 @@ def memory(root: int) -> float:
     return total
 
 
-def run(path: Path, budget: float, *, jobs: int) -> dict[str, Any]:
+def run(path: Path, budget: float, *, jobs: int, more: Sequence[str] = ()) -> dict[str, Any]:
     """Search a table in a process of its own and look at what it left."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         words = ["search", str(path), "--target", "target", "--time-budget", f"{budget:g}"]
         command = [sys.executable, "-m", "autoimb", *words, "--jobs", str(jobs), "--out", str(out)]
+        command += more
         started, clock, most = time.time(), time.monotonic(), 0.0
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             while process.poll() is None:

@@ -1,0 +1,93 @@
+"""What is computed once a study, however many processes ask for it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import joblib
+from filelock import FileLock
+
+__all__ = ["Store"]
+
+T = TypeVar("T")
+
+_MOST_BYTES = 512 * 2**20  # on disk, and of each process's own copies
+
+
+class Store:
+    """Values by key, kept for later trials; what was not used longest goes first.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where processes share them: each value is computed by one of them and mapped into the
+        memory of all. None keeps them in this process alone.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._held: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: Hashable, make: Callable[[], T], *, size: Callable[[T], int]) -> T:
+        """Return the value of a key, made where nobody has made it yet.
+
+        Parameters
+        ----------
+        key : hashable
+            Its ``repr`` names the value in all processes.
+        make : callable
+            What it raises is raised, and nothing is kept.
+        size : callable
+            Bytes of a value.
+        """
+        path = None if self._folder is None else self._folder / _name(key)
+        if key in self._held:
+            self._held.move_to_end(key)
+            if path is not None:
+                with contextlib.suppress(FileNotFoundError):  # mapped, and dropped meanwhile
+                    os.utime(path)
+            value: T = self._held[key][1]
+            return value
+        value = make() if path is None else _shared(path, make)
+        self._held[key] = (size(value), value)
+        while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > _MOST_BYTES:
+            self._held.popitem(last=False)
+        return value
+
+
+def _name(key: Hashable) -> str:
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+
+
+def _shared(path: Path, make: Callable[[], T]) -> T:
+    with FileLock(path.with_suffix(".lock")):  # a process that dies gives it back
+        if path.exists():
+            os.utime(path)
+        else:
+            part = path.with_suffix(".part")
+            joblib.dump(make(), part)
+            part.replace(path)
+            _drop_oldest(path.parent)
+        value: T = joblib.load(path, mmap_mode="c")
+    return value
+
+
+def _drop_oldest(folder: Path) -> None:
+    """Remove files until the rest is small enough; who has mapped one keeps it."""
+    files = sorted((p for p in folder.iterdir() if not p.suffix), key=lambda p: p.stat().st_mtime)
+    total = sum(p.stat().st_size for p in files)
+    for path in files[:-1]:
+        if total <= _MOST_BYTES:
+            break
+        with contextlib.suppress(OSError):  # where a file in use can't be removed
+            size = path.stat().st_size
+            path.unlink()
+            total -= size
