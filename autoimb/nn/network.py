@@ -191,6 +191,7 @@ class Network:
         if self._embedding is not None:
             self._embedding.backward(back[:, :, : self._embedding.columns * self._embedding.dim])
 
+    @torch.inference_mode()
     def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
         """Return logits without dropout, a chunk of rows at a time.
 

@@ -85,7 +85,7 @@ def make_plan(
     Plan
     """
     rows = len(dataset.y)
-    limits = ((3_000, 60, 6), (15_000, 40, 5), (60_000, 20, 4))
+    limits = ((3_000, 60, 4), (15_000, 40, 5), (60_000, 20, 4))
     most, patience = next(((t, p) for n, t, p in limits if rows < n), (10, 3))
     effort = Effort(
         operations=operations,

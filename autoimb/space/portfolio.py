@@ -25,7 +25,7 @@ _COMMON: dict[str, Value] = {
 _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     ("mlp", {"width": 128, "depth": 1, "embedding": "none"}),
     ("mlp", {"width": 128, "depth": 2, "embedding": "ple"}),
-    ("tabm", {"k": 4, "width": 48, "depth": 2, "embedding": "ple", "learning_rate": 8e-3}),
+    ("tabm", {"k": 4, "width": 48, "depth": 2, "embedding": "ple", "learning_rate": 1.2e-2}),
     ("tabm", {"k": 4, "width": 96, "depth": 1, "embedding": "ple"}),
     ("tabm", {"k": 4, "width": 64, "depth": 2, "embedding": "none"}),
 )

@@ -88,8 +88,8 @@ class Effort:
 
 
 def batch_for(rows: int) -> int:
-    """Return the plan's batch for so many training rows (DESIGN 7)."""
-    for limit, batch in ((1_000, 32), (3_000, 64), (15_000, 128), (60_000, 256)):
+    """Return the plan's batch for so many training rows."""
+    for limit, batch in ((1_000, 32), (15_000, 64), (60_000, 128)):
         if rows < limit:
             return batch
-    return 512
+    return 256

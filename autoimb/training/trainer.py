@@ -79,6 +79,7 @@ class _Stream:
         return self._rows[chosen], self._weights[chosen]
 
 
+@torch.inference_mode()
 def train(
     network: Network,
     pack: Pack,

@@ -18,7 +18,7 @@ __all__ = ["tabm"]
     dropout=OneOf((0.0, 0.1, 0.25, 0.4)),
     activation=OneOf(("relu", "silu")),
     embedding=OneOf(("ple", "none")),
-    learning_rate=Float(3e-4, 1e-2, log=True),
+    learning_rate=Float(5e-4, 3e-2, log=True),
     weight_decay=Float(1e-4, 3e-1, log=True),
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("constant", "cosine")),
