@@ -14,9 +14,14 @@ from imblearn.under_sampling import (
     ClusterCentroids,
     EditedNearestNeighbours,
     NearMiss,
+    NeighbourhoodCleaningRule,
+    OneSidedSelection,
     RandomUnderSampler,
     TomekLinks,
 )
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_class_weight
 from tables import at, chosen, dataset_of, mixed_table, short_plan, strategy_with
 
@@ -26,7 +31,13 @@ from autoimb.errors import InfeasibleError
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
 from autoimb.space.ensemble import samme
-from autoimb.space.resampling import RESAMPLING, Rows, neighbour_space, over_counts, under_counts
+from autoimb.space.resampling.room import (
+    RESAMPLING,
+    Rows,
+    neighbour_space,
+    over_counts,
+    under_counts,
+)
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
 from autoimb.training.parts import Parts
@@ -227,6 +238,116 @@ def test_tomek_links_keeps_the_rows_of_imbalanced_learn(kind, columns):
     got = resample("tomek_links", part).rows
     np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
     assert len(got) < len(part.y)
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "oracle"),
+    [
+        ("edited_nn", EditedNearestNeighbours()),
+        ("neighbourhood_cleaning", NeighbourhoodCleaningRule()),
+        ("one_sided_selection", OneSidedSelection(random_state=SEED)),
+    ],
+)
+def test_cleaning_keeps_the_rows_of_imbalanced_learn(name, oracle, kind, columns):
+    part = part_of(kind, columns)
+    oracle.fit_resample(neighbour_space(part.encoded), part.y)
+    np.testing.assert_array_equal(resample(name, part).rows, np.sort(oracle.sample_indices_))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_instance_hardness_keeps_the_easiest_rows(kind):
+    part = part_of(kind)
+    split = StratifiedKFold(3, shuffle=True, random_state=SEED)
+    model = LogisticRegression(max_iter=200)
+    proba = cross_val_predict(
+        model, neighbour_space(part.encoded), part.y, cv=split, method="predict_proba"
+    )
+    easy = proba[np.arange(len(part.y)), part.y]
+    kept = np.isin(np.arange(len(part.y)), resample("instance_hardness", part).rows)
+    for c, count in enumerate(COUNTS[kind]):
+        own = part.y == c
+        assert (kept & own).sum() == min(COUNTS[kind])
+        if count > min(COUNTS[kind]):
+            assert easy[own & kept].min() >= easy[own & ~kept].max()
+
+
+def first_parents(name: str, part: Rows, c: int) -> np.ndarray:
+    """How often each row of a class is a first parent, of many new rows."""
+    often = np.zeros(len(part.y))
+    for seed in range(30):
+        new = resample(name, part, seed=seed)
+        np.add.at(often, new.parents[new.synthetic_y == c, 0], 1.0)
+    return often[part.y == c]
+
+
+def others_near(part: Rows, c: int) -> np.ndarray:
+    space = neighbour_space(part.encoded).astype(np.float64)
+    distance = np.linalg.norm(space[:, None] - space[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    near = np.argsort(distance, axis=1)[:, :10]
+    return (part.y[near] != part.y[:, None]).mean(1)[part.y == c]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_the_variants_of_smote_start(kind):
+    part = part_of(kind)
+    c = int(np.argmin(COUNTS[kind]))
+    share = others_near(part, c)
+    danger = (share >= 0.5) & (share < 1.0)
+    assert 0 < danger.sum() < len(danger)
+    assert set(np.flatnonzero(first_parents("borderline_smote", part, c))) == set(
+        np.flatnonzero(danger)
+    )
+    often = first_parents("adasyn", part, c)
+    np.testing.assert_allclose(often / often.sum(), share / share.sum(), atol=0.04)
+    support = np.isin(np.flatnonzero(part.y == c), SVC().fit(part.encoded.numbers, part.y).support_)
+    assert set(np.flatnonzero(first_parents("svm_smote", part, c))) == set(
+        np.flatnonzero(support & (share < 1.0))
+    )
+
+
+def test_kmeans_smote_starts_where_the_class_is_common():
+    """Two groups of rare rows: one among themselves, one lost among the others."""
+    random = np.random.default_rng(0)
+    common = random.normal(0.0, 0.5, (80, 2))
+    own, lost = random.normal(8.0, 0.5, (12, 2)), random.normal(0.0, 0.5, (2, 2))
+    x = np.vstack([common, own, lost]).astype(np.float32)
+    y = np.repeat([0, 1], [80, 14])
+    part = Rows(Encoded(x, np.empty((94, 0), np.int32), ()), y)
+    often = first_parents("kmeans_smote", part, 1)
+    assert often[:12].min() > 0
+    assert often[12:].sum() < 0.1 * often.sum()
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed"])
+def test_jittered_rows_are_their_rows_with_the_noise_of_a_smoothed_bootstrap(columns):
+    part = part_of("binary", columns)
+    new = resample("jittered_over", part, shrinkage=0.5)
+    base = new.parents[:, 0]
+    np.testing.assert_array_equal(new.synthetic.codes, part.encoded.codes[base])
+    own, p = part.encoded.numbers[part.y == 1], part.encoded.numbers.shape[1]
+    factor = (4.0 / ((p + 2.0) * len(own))) ** (1.0 / (p + 4.0))
+    noise = new.synthetic.numbers - part.encoded.numbers[base]
+    np.testing.assert_allclose(noise.std(0), 0.5 * factor * own.std(0), rtol=0.35)
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])
+@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
+def test_a_synthetic_row_has_two_parents_of_its_class(option, columns):
+    part = part_of("multiclass", columns)
+    new = resample(option.name, part, **({"version": 2} if option.name == "near_miss" else {}))
+    assert new.parents.shape == (len(new.synthetic_y), 2)
+    np.testing.assert_array_equal(part.y[new.parents], np.stack([new.synthetic_y] * 2, axis=1))
+    if new.synthetic is not None and part.encoded.numbers.shape[1]:
+        # interpolated numbers lie no farther from their parents than these from each other
+        if option.name == "jittered_over":
+            return
+        a, b = (part.encoded.numbers[new.parents[:, i]] for i in (0, 1))
+        x = new.synthetic.numbers
+        assert (np.minimum(a, b) - 1e-5 <= x).all()
+        assert (x <= np.maximum(a, b) + 1e-5).all()
 
 
 @pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])

@@ -21,7 +21,7 @@ from autoimb.data.thinning import thin
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
 from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operations
-from autoimb.space.resampling import RESAMPLING
+from autoimb.space.resampling.room import RESAMPLING
 from autoimb.space.rooms import ROOMS
 from autoimb.training.parts import Parts
 from autoimb.training.rounds import _Run

@@ -8,8 +8,8 @@ import pytest
 from tables import chosen, dataset_of, mixed_table
 
 from autoimb.data.folds import plan_folds
-from autoimb.space import resampling
-from autoimb.space.resampling import RESAMPLING
+from autoimb.space.resampling import cleaning, smote
+from autoimb.space.resampling.room import RESAMPLING
 from autoimb.training import store as store_module
 from autoimb.training.parts import Parts
 from autoimb.training.store import Store
@@ -81,8 +81,8 @@ def test_what_was_not_used_longest_goes_first(tmp_path, monkeypatch, shared):
 @pytest.mark.parametrize(
     ("name", "values", "search"),
     [
-        ("smote", {"k_neighbors": (2, 7)}, "neighbours"),
-        ("tomek_links", {"strength": (0.4, 1.0)}, "_sampled_rows"),
+        ("smote", {"k_neighbors": (2, 7)}, (smote, "neighbours")),
+        ("tomek_links", {"strength": (0.4, 1.0)}, (cleaning, "sampled_rows")),
     ],
 )
 def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):
@@ -91,8 +91,8 @@ def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):
     ((key, pair),) = values.items()
     one, other = (chosen(RESAMPLING[name], **{key: value}) for value in pair)
     calls = []
-    real = getattr(resampling, search)
-    monkeypatch.setattr(resampling, search, lambda *args: calls.append(args) or real(*args))
+    real = getattr(*search)
+    monkeypatch.setattr(*search, lambda *args: calls.append(args) or real(*args))
     parts = Parts(dataset, folds, seed=0)
     parts.training(0, one)
     shared = parts.training(0, other)

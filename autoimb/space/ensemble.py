@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoimb.space.option import Float, Int, Room
-from autoimb.space.resampling import under_counts
+from autoimb.space.resampling.room import under_counts
 
 __all__ = ["ENSEMBLE", "Ensemble", "samme"]
 

@@ -9,9 +9,13 @@ from autoimb.space.network.mlp import mlp
 from autoimb.space.network.room import NETWORK
 from autoimb.space.network.tabm import tabm
 from autoimb.space.option import Room
-from autoimb.space.resampling import RESAMPLING
+from autoimb.space.resampling.at_random import none
+from autoimb.space.resampling.cleaning import tomek_links
+from autoimb.space.resampling.room import RESAMPLING
+from autoimb.space.resampling.smote import smote
+from autoimb.space.resampling.under import near_miss
 
-__all__ = ["PLAIN", "ROOMS", "mlp", "tabm"]
+__all__ = ["PLAIN", "ROOMS", "mlp", "near_miss", "none", "smote", "tabm", "tomek_links"]
 
 ROOMS: dict[str, Room] = {
     room.name: room for room in (RESAMPLING, CLASS_WEIGHT, LOSS, ENSEMBLE, NETWORK)

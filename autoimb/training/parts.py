@@ -13,7 +13,7 @@ from autoimb.data.encoding import Encoded, Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
 from autoimb.space.option import Sizes
-from autoimb.space.resampling import Once, Rows
+from autoimb.space.resampling.room import Once, Rows
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
 from autoimb.training.store import Store
@@ -31,7 +31,7 @@ class TrainingPart:
         n rows, real ones first.
     y : int64 array of shape (n,)
     weight : float64 array of shape (n,)
-        The user's row weights; a synthetic row gets the mean of its class.
+        The user's row weights; a synthetic row gets the mean of its parents'.
     prior : float64 array of shape (C,)
         Weighted class shares of the fold's real training rows: what probabilities go back to.
     """
@@ -117,12 +117,12 @@ class Parts:
         new = option.code(part, seed=seed, **resampling.values)
         kept = encoded.take(new.rows)
         new_y = np.concatenate([y[new.rows], new.synthetic_y])
+        new_weight = np.concatenate([weight[new.rows], weight[new.parents].mean(axis=1)])
         owed = self.owed(option.sizes, y, resampling.values.get("strength"))
-        mean = mass / np.maximum(np.bincount(y, minlength=data.n_classes), 1)
         return TrainingPart(
             encoded=kept if new.synthetic is None else kept.concat(new.synthetic),
             y=new_y,
-            weight=np.concatenate([weight[new.rows], mean[new.synthetic_y]]) * owed[new_y],
+            weight=new_weight * owed[new_y],
             prior=mass / mass.sum(),
         )
 

@@ -1,4 +1,4 @@
-"""SMOTE for tables with numbers and categories, at the speed of array operations."""
+"""New rows between near ones, for tables with numbers and categories, by array operations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["neighbours", "new_rows"]
 def neighbours(own: Encoded, k: int) -> np.ndarray:
     """Find the nearest others of each row of a class.
 
+    Two different codes are as far apart as the median standard deviation of the class's numbers
+    (SMOTE-NC; Chawla et al., 2002, section 6.1), or 1 where there are no numbers.
+
     Parameters
     ----------
     own : Encoded
-        The rows of one class: n of them, with numbers.
+        The rows of one class: n of them.
     k : int
         How many, fewer than n.
 
@@ -29,46 +32,58 @@ def neighbours(own: Encoded, k: int) -> np.ndarray:
     from sklearn.neighbors import NearestNeighbors
 
     far, p = own.matrix(), own.numbers.shape[1]
-    far[:, p:] *= np.median(own.numbers.std(axis=0))
+    if p:
+        far[:, p:] *= np.median(own.numbers.std(axis=0))
     search = NearestNeighbors(n_neighbors=k + 1).fit(far)
     return np.asarray(search.kneighbors(far, return_distance=False)[:, 1:])
 
 
-def new_rows(own: Encoded, count: int, *, near: np.ndarray, seed: int) -> Encoded:
+def new_rows(
+    own: Encoded, count: int, *, near: np.ndarray, seed: int, chance: np.ndarray | None = None
+) -> tuple[Encoded, np.ndarray]:
     """Make rows of a class: numbers between two neighbours, codes that most neighbours have.
 
-    SMOTE-NC (Chawla et al., 2002, section 6.1): two different codes are as far apart as the median
-    standard deviation of the class's numbers. Of codes that are equally frequent one is drawn.
-    Without codes it is SMOTE. imbalanced-learn's SMOTENC gives the same rows but for such draws,
-    and takes a vote for each new row and column in Python.
+    With numbers alone it is SMOTE. With both, imbalanced-learn's SMOTENC gives the same rows but
+    for codes that are equally frequent, of which one is drawn, and takes a vote for each new row
+    and column in Python.
 
     Parameters
     ----------
     own : Encoded
-        The rows of one class: n of them, with numbers.
+        The rows of one class: n of them.
     count : int
         How many to make.
     near : int64 array of shape (n, k)
         The nearest others of each row.
     seed : int
+    chance : float64 array of shape (n,), optional
+        How likely each row is to be the first parent; by default all are equally.
 
     Returns
     -------
     Encoded
         The new rows.
+    int64 array of shape (count, 2)
+        The parents of each, as positions in `own`.
     """
     from sklearn.utils import check_random_state
 
     random, k = check_random_state(seed), near.shape[1]
-    drawn = random.randint(0, near.size, size=count)
+    if chance is None:
+        drawn = random.randint(0, near.size, size=count)
+        base, which = drawn // k, drawn % k
+    else:
+        base = random.choice(len(near), size=count, p=chance)
+        which = random.randint(0, k, size=count)
     step = random.uniform(size=count)[:, None]
-    base, other = drawn // k, near.reshape(-1)[drawn]
+    other = near[base, which]
     between = own.numbers[base] + step * (own.numbers[other] - own.numbers[base])
-    return Encoded(
+    made = Encoded(
         numbers=between.astype(np.float32),
         codes=_most_frequent(own.codes[near[base]], own.cardinalities, random),
         cardinalities=own.cardinalities,
     )
+    return made, np.stack([base, other], axis=1)
 
 
 def _most_frequent(codes: np.ndarray, cardinalities: tuple[int, ...], random: Any) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""The resampling room: one file a kind of method."""
