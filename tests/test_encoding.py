@@ -158,6 +158,23 @@ def test_bins_are_those_of_the_paper():
     )  # the first edge is the smallest training value
 
 
+def test_a_value_that_fills_many_bins_leaves_the_others_to_the_rest():
+    """Nine zeros in ten rows: nearly all bins are in the tail, and equally full."""
+    random = np.random.default_rng(2)
+    tail = random.exponential(size=2_000)
+    values = np.concatenate([np.zeros(18_000), tail])
+    encoder = fit(columns_of(values))
+    assert encoder.bins.tolist() == [MOST_BINS]
+    scaled = encoder.transform(columns_of(values)).numbers[:, 0]
+    filled, _ = np.histogram(scaled[18_000:], encoder.edges)
+    np.testing.assert_allclose(filled[1:], 2_000 / (MOST_BINS - 1), rtol=0.15)
+
+
+def test_every_value_of_few_is_an_edge():
+    encoder = fit(columns_of(np.repeat([0.0, 1.0, 2.0, 5.0], [90, 5, 3, 2])))
+    assert encoder.bins.tolist() == [3]
+
+
 def test_outer_bins_go_on_by_one_width_at_most():
     encoder = fit(columns_of([0.0, 1.0, 0.0, 1.0]))
     assert encoder.bins.tolist() == [1]

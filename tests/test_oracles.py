@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.errors import InfeasibleError
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
-from autoimb.space.ensemble import samme
+from autoimb.space.ensemble import samme, self_paced_rows
 from autoimb.space.resampling.room import (
     RESAMPLING,
     Rows,
@@ -40,6 +41,7 @@ from autoimb.space.resampling.room import (
 )
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
+from autoimb.training import run as running
 from autoimb.training.parts import Parts
 from autoimb.training.rounds import train_strategy
 
@@ -605,7 +607,8 @@ def drawn(name: str, y: np.ndarray, members: int = 4, **values) -> list[np.ndarr
     key = "rounds" if "rounds" in option.ranges else "members"
     code = {key: members} if key in option.ranges else {}
     ensemble = option.code(**code, **values)
-    return [ensemble.draw(y, np.random.default_rng([0, m])) for m in range(members)]
+    ones = np.ones(len(y))
+    return [ensemble.draw(y, ones, 0.0, np.random.default_rng([0, m])) for m in range(members)]
 
 
 def test_bagging_draws_a_bootstrap_of_every_class():
@@ -689,6 +692,86 @@ def test_boosting_votes_and_reweights_as_samme_says(kind):
             weights /= weights.sum()
 
 
+def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
+    """At first each bin of hardness contributes as much hardness, at last as many rows."""
+    rows = np.arange(1_000, 2_000)
+    hardness = np.repeat([0.01, 0.5, 0.99], [900, 60, 40])
+    shares = []
+    for progress in (0.0, 1.0):
+        counts = np.zeros(3)
+        for seed in range(300):
+            drawn = self_paced_rows(rows, 12, hardness, progress, np.random.default_rng(seed))
+            assert len(set(drawn)) == 12
+            counts += np.bincount(np.searchsorted([0.1, 0.9], hardness[drawn - 1_000]), minlength=3)
+        shares.append(counts / counts.sum())
+    easy_first = (1 / np.array([0.01, 0.5, 0.99])) / (1 / np.array([0.01, 0.5, 0.99])).sum()
+    np.testing.assert_allclose(shares[0], easy_first, atol=0.02)
+    np.testing.assert_allclose(shares[1], [1 / 3] * 3, atol=0.04)
+
+
+def test_a_self_paced_ensemble_hands_on_the_mean_probability_of_the_own_class():
+    y, ensemble = np.array([0, 1]), ROOMS["ensemble"]["self_paced"].code(rounds=4, strength=1.0)
+    handed = np.ones(2)
+    for number, own in enumerate(([0.2, 0.8], [0.4, 0.6])):
+        proba = np.array([[own[0], 1 - own[0]], [1 - own[1], own[1]]])
+        handed, vote = ensemble.update(handed, y, proba, number)
+        assert vote == 1.0
+    np.testing.assert_allclose(handed, [0.3, 0.7])
+
+
+def observed_rounds(monkeypatch, **choices):
+    """Each round's pack, and the weights with which its training began and ended."""
+    real, seen = running.train, []
+
+    def recorded(network, pack, *args, **named):
+        start = network.parameters.values.clone()
+        real(network, pack, *args, **named)
+        seen.append((pack, start, network.parameters.values.clone()))
+
+    monkeypatch.setattr(running, "train", recorded)
+    result, parts = trained("binary", **choices)
+    return seen, result, parts
+
+
+def test_an_easy_ensemble_boosts_within_bags(monkeypatch):
+    values = (("members", 3), ("rounds", 3), ("strength", 1.0))
+    seen, result, parts = observed_rounds(monkeypatch, ensemble=Choice("easy_ensemble", values))
+    for member in range(6):
+        bags = [set(pack.rows[member]) for pack, _, _ in seen]
+        assert bags[0] == bags[1] == bags[2]
+    fold0 = [frozenset(seen[0][0].rows[m]) for m in range(3)]
+    assert len(set(fold0)) == 3
+    # what a round got wrong in a bag weighs more in the next one, by e^vote
+    encoder, rows = parts.encoder(0), parts.folds.folds[0].train
+    dense = encoder.dense(encoder.transform(parts.dataset.columns, rows), ple=True)
+    y, bag = parts.dataset.y[rows], np.array(sorted(fold0[0]))
+    wrong = posterior_of(result.packs[0], 0, dense).argmax(1)[bag] != y[bag]
+    error = np.clip(wrong.mean(), 1e-3, None)
+    assert 0 < error < 0.5
+    assert result.packs[0].weight[0] == pytest.approx(np.log((1 - error) / error))
+    order = np.argsort(seen[1][0].rows[0])
+    ratio = seen[1][0].weights[0][order] / seen[0][0].weights[0][np.argsort(seen[0][0].rows[0])]
+    np.testing.assert_allclose(ratio[wrong].mean() / ratio[~wrong].mean(), (1 - error) / error)
+
+
+def test_rus_boost_draws_balanced_rows_anew(monkeypatch):
+    values = (("rounds", 3), ("strength", 1.0))
+    seen, _, parts = observed_rounds(monkeypatch, ensemble=Choice("rus_boost", values))
+    y = parts.dataset.y[parts.folds.folds[0].train]
+    for pack, _, _ in seen:
+        np.testing.assert_array_equal(np.bincount(y[pack.rows[0]]), [np.bincount(y).min()] * 2)
+    assert len({frozenset(pack.rows[0]) for pack, _, _ in seen}) == 3
+
+
+def test_a_snapshot_goes_on_where_the_last_one_ended(monkeypatch):
+    seen, result, _ = observed_rounds(monkeypatch, ensemble=Choice("snapshot", (("rounds", 3),)))
+    for (_, _, end), (_, start, _) in pairwise(seen):
+        assert torch.equal(start, end)
+    first, last = (result.packs[i].state["heads.weight"] for i in (0, 2))
+    assert not np.array_equal(first, last)
+    assert all((pack.weight == 1.0).all() for pack in result.packs)
+
+
 def posterior_of(pack, fold: int, dense) -> np.ndarray:
     """Predict with one member by plain matrix products, no pack and no padding."""
     x, codes = (np.asarray(part, dtype=np.float64) for part in dense)
@@ -716,7 +799,7 @@ def test_members_count_by_their_votes():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_members_of_an_ensemble_differ(kind):
-    for name in ("bagging", "balanced_bagging"):
+    for name in ("bagging", "balanced_bagging", "easy_ensemble"):
         option = chosen(ROOMS["ensemble"][name], 0.0)
         result, _ = trained(kind, ensemble=option)
         pack = result.packs[0]

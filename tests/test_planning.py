@@ -24,7 +24,7 @@ from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operat
 from autoimb.space.resampling.room import RESAMPLING
 from autoimb.space.rooms import ROOMS
 from autoimb.training.parts import Parts
-from autoimb.training.rounds import _Run
+from autoimb.training.run import Run
 from autoimb.training.schedule import LEAST_EPOCHS
 
 
@@ -138,10 +138,10 @@ def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, 
     assert mean == pytest.approx(dataset.y.mean(), rel=0.12)
 
 
-def run_of(dataset, plan: Plan, strategy) -> _Run:
+def run_of(dataset, plan: Plan, strategy) -> Run:
     parts = Parts(dataset, plan.folds, seed=0)
     training = [parts.training(f, strategy.resampling) for f in range(len(plan.folds.folds))]
-    return _Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
+    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
 
 
 def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():

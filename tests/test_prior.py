@@ -14,7 +14,6 @@ from autoimb.search.evaluate import evaluate
 from autoimb.search.planning import Plan
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.effort import Effort, Outline
-from autoimb.training.rounds import is_exact
 
 RATE = 0.01
 NETWORK = Choice(
@@ -90,7 +89,7 @@ def outcome_of(lever):
     plan = Plan(folds=folds, effort=effort, seed=0)
     metric = get_metric("log_loss", n_classes=2, positive=1)
     strategy = Strategy(**{**PLAIN, **LEVERS[lever], "network": NETWORK})
-    assert is_exact(strategy)  # no calibrator stands behind the figure
+    assert strategy.exact  # no calibrator stands behind the figure
     outcome = evaluate(strategy, data, plan, metric=metric, deadline=Deadline())
     assert outcome.status == "complete", outcome.reason
     return outcome, truth, y

@@ -20,6 +20,7 @@ MOST_BINS = 16
 MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
 THINNEST = 1e-6  # width of a bin, on scaled numbers: its slope stays a float32
 OTHER, MISSING, FIRST_LEVEL = 0, 1, 2
+_FIXED_POINT = 20  # steps until a bin's rows no longer change
 BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
 
 
@@ -374,11 +375,21 @@ def _squash(
 
 
 def _edges(scaled: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    """Quantile edges of the bins; a column without spread gets one bin that is always 0."""
+    """Quantile edges of the bins; a column without spread gets one bin that is always 0.
+
+    A value that fills several bins by itself counts as one bin's worth of rows, so that the others
+    share the rest: of 95 % zeros and a long tail most bins are in the tail.
+    """
     if len(scaled):
-        shares = np.linspace(0, 1, most + 1)
-        # "lower" names values that occur: 0 and 1 are one bin, not halves of it
-        edges = np.unique(np.quantile(scaled, shares, method="lower"))
+        values, counts = np.unique(scaled, return_counts=True)
+        bin_rows = len(scaled) / most
+        for _ in range(_FIXED_POINT):
+            bin_rows = float(np.minimum(counts, bin_rows).sum()) / most
+        upto = np.cumsum(np.minimum(counts, bin_rows))
+        shares = np.linspace(0, upto[-1], most + 1)[:-1]
+        # values that occur: 0 and 1 are one bin, not halves of it
+        edges = np.unique(values[np.searchsorted(upto, shares, side="right")])
+        edges = np.append(edges[edges < values[-1]], values[-1])
         edges = edges[np.diff(edges, prepend=-np.inf) >= THINNEST]
         if len(edges) > 1:
             return edges

@@ -22,7 +22,7 @@ from autoimb.search.planning import Plan
 from autoimb.search.pruning import Bar
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
-from autoimb.training.rounds import Trained, is_exact, train_strategy
+from autoimb.training.rounds import Trained, train_strategy
 
 __all__ = ["Outcome", "Status", "evaluate"]
 
@@ -169,7 +169,7 @@ def _evaluate(
     scored = plan.folds.scored
     y, weight = data.y[scored], plan.folds.scored_weight(data.weight)
     group = plan.folds.group[scored]
-    exact = is_exact(strategy)
+    exact = strategy.exact
     fitted = FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),

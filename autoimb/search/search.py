@@ -25,6 +25,7 @@ from autoimb.search.progress import Progress
 from autoimb.search.record import TrialRecord
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.search.worker import one_thread
 from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
 
@@ -164,7 +165,8 @@ def run_search(
             on_event=progress,
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
-    return _conclude(prepared, plan, study, budget=budget, timing=timing)
+    with one_thread():  # which no other program's load makes many times slower
+        return _conclude(prepared, plan, study, budget=budget, timing=timing)
 
 
 def _plan(prepared: Prepared, folder: RunFolder | None) -> tuple[Prepared, Plan]:

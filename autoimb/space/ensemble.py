@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +10,22 @@ import numpy as np
 from autoimb.space.option import Float, Int, Room
 from autoimb.space.resampling.room import under_counts
 
-__all__ = ["ENSEMBLE", "Ensemble", "samme"]
+__all__ = ["ENSEMBLE", "Ensemble", "samme", "self_paced_rows"]
 
 ENSEMBLE = Room("ensemble", "How many networks a fold trains, and on which rows each.")
 
-Draw = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-Update = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float]]
+_BINS = 20  # of hardness
+
+Draw = Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]
+Update = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """What the rounds of an ensemble are.
+
+    What a member's rounds hand on is one number for each of the n rows of its fold's training
+    part, all ones at first.
 
     Attributes
     ----------
@@ -29,30 +34,72 @@ class Ensemble:
     rounds : int
         Rounds that follow each other.
     draw : callable
-        ``(y (n,), random) -> rows``: the rows of the training part that one member sees.
+        ``(y (n,), handed (n,), progress, random) -> rows``: the rows of the training part that one
+        member sees; the progress goes from 0 in the first round to 1 in the last.
     update : callable or None
-        ``(weights (n,), y (n,), proba (n, C)) -> (weights (n,), vote)`` after a round, from its
-        prediction for the training rows.
+        ``(handed (n,), y (n,), proba (n, C), round) -> (handed (n,), vote)`` after a round, from
+        its prediction for the training rows.
+    weighs : bool
+        Whether what is handed on weighs the rows.
+    bagged : bool
+        Whether a member keeps its rows in every round, and is judged on them alone.
+    continues : bool
+        Whether a round goes on from the networks of the one before, on a cosine of its own.
     """
 
     members: int
     rounds: int
     draw: Draw
     update: Update | None = None
+    weighs: bool = True
+    bagged: bool = False
+    continues: bool = False
 
 
-def _all_rows(y: np.ndarray, random: np.random.Generator) -> np.ndarray:  # noqa: ARG001  a Draw
+def _all_rows(
+    y: np.ndarray,
+    handed: np.ndarray,  # noqa: ARG001  a Draw
+    progress: float,  # noqa: ARG001
+    random: np.random.Generator,  # noqa: ARG001
+) -> np.ndarray:
     return np.arange(len(y))
 
 
-def _bootstrap(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _bootstrap(
+    y: np.ndarray,
+    handed: np.ndarray,  # noqa: ARG001  a Draw
+    progress: float,  # noqa: ARG001
+    random: np.random.Generator,
+) -> np.ndarray:
     """Draw each class with replacement, at its own size, so that no class is lost."""
     parts = [random.choice(rows, len(rows)) for rows in _by_class(y)]
     return np.concatenate(parts)
 
 
+def _balanced(strength: float) -> Draw:
+    """Draw random rows of the larger classes, down to the sizes of this strength."""
+
+    def draw(
+        y: np.ndarray,
+        handed: np.ndarray,  # noqa: ARG001  a Draw
+        progress: float,  # noqa: ARG001
+        random: np.random.Generator,
+    ) -> np.ndarray:
+        parts = [random.choice(rows, n, replace=False) for rows, n in _under_sampled(y, strength)]
+        return np.concatenate(parts)
+
+    return draw
+
+
 def _by_class(y: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(y == c) for c in np.unique(y)]
+
+
+def _under_sampled(y: np.ndarray, strength: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield each class's rows, and how many of them to draw."""
+    groups = _by_class(y)
+    wanted = under_counts(np.array([len(rows) for rows in groups]), strength)
+    return zip(groups, map(int, wanted))
 
 
 @ENSEMBLE.option()
@@ -72,14 +119,7 @@ def bagging(members: int) -> Ensemble:
 )
 def balanced_bagging(members: int, strength: float) -> Ensemble:
     """Networks on under-sampled rows, another draw for each (Wallace et al., 2011)."""
-
-    def draw(y: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        groups = _by_class(y)
-        wanted = under_counts(np.array([len(rows) for rows in groups]), strength)
-        parts = [random.choice(rows, n, replace=False) for rows, n in zip(groups, wanted)]
-        return np.concatenate(parts)
-
-    return Ensemble(members, 1, draw)
+    return Ensemble(members, 1, _balanced(strength))
 
 
 @ENSEMBLE.option(rounds=Int(3, 8), exact=False)
@@ -88,7 +128,115 @@ def boosting(rounds: int) -> Ensemble:
     return Ensemble(1, rounds, _all_rows, samme)
 
 
-def samme(weights: np.ndarray, y: np.ndarray, proba: np.ndarray) -> tuple[np.ndarray, float]:
+@ENSEMBLE.option(
+    rounds=Int(3, 8),
+    strength=Float(0.5, 1.0),
+    exact=False,
+    samples_rows=True,
+    sizes=under_counts,
+    searched=False,
+)
+def rus_boost(rounds: int, strength: float) -> Ensemble:
+    """Boosting on rows that are under-sampled anew in every round (Seiffert et al., 2010)."""
+    return Ensemble(1, rounds, _balanced(strength), samme)
+
+
+@ENSEMBLE.option(
+    members=Int(2, 6),
+    rounds=Int(2, 4),
+    strength=Float(0.5, 1.0),
+    exact=False,
+    samples_rows=True,
+    sizes=under_counts,
+    searched=False,
+)
+def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
+    """Boosted networks on each of several under-sampled bags of rows (Liu et al., 2009)."""
+    return Ensemble(members, rounds, _balanced(strength), samme, bagged=True)
+
+
+@ENSEMBLE.option(
+    rounds=Int(4, 10),
+    strength=Float(0.5, 1.0),
+    exact=False,
+    samples_rows=True,
+    sizes=under_counts,
+)
+def self_paced(rounds: int, strength: float) -> Ensemble:
+    """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
+
+    def draw(
+        y: np.ndarray, handed: np.ndarray, progress: float, random: np.random.Generator
+    ) -> np.ndarray:
+        parts = [
+            self_paced_rows(rows, n, 1.0 - handed[rows], progress, random)
+            for rows, n in _under_sampled(y, strength)
+        ]
+        return np.concatenate(parts)
+
+    return Ensemble(1, rounds, draw, _mean_own_probability, weighs=False)
+
+
+@ENSEMBLE.option(rounds=Int(3, 6))
+def snapshot(rounds: int) -> Ensemble:
+    """One network a fold, restarted warm on a new cosine; each end counts (Huang et al., 2017)."""
+    return Ensemble(1, rounds, _all_rows, continues=True)
+
+
+def self_paced_rows(
+    rows: np.ndarray,
+    count: int,
+    hardness: np.ndarray,
+    progress: float,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Draw rows of a class by how hard they are.
+
+    The rows of each of 20 bins of hardness share a chance of 1 / (mean hardness + α), where α
+    grows from 0 to infinity: at first each bin contributes the same hardness, at last each the
+    same number of rows (Liu et al., "Self-paced ensemble for highly imbalanced massive data
+    classification", 2020, algorithm 1).
+
+    Parameters
+    ----------
+    rows : int64 array of shape (n,)
+    count : int
+        How many to draw, at most n, none twice.
+    hardness : float64 array of shape (n,)
+        From 0 to 1: one minus the probability that the ensemble so far gives to the row's class.
+    progress : float
+        From 0 to 1.
+    random : Generator
+
+    Returns
+    -------
+    int64 array of shape (count,)
+    """
+    if count == len(rows) or np.ptp(hardness) == 0.0:
+        return random.choice(rows, count, replace=False)
+    edges = np.linspace(hardness.min(), hardness.max(), _BINS + 1)
+    place = np.clip(np.searchsorted(edges, hardness, side="right") - 1, 0, _BINS - 1)
+    size = np.bincount(place, minlength=_BINS)
+    mean = np.bincount(place, hardness, minlength=_BINS) / np.maximum(size, 1)
+    pace = np.tan(0.5 * np.pi * min(progress, 1.0 - 1e-6))
+    chance = (1.0 / (mean + pace + 1e-6) / np.maximum(size, 1))[place]
+    return random.choice(rows, count, replace=False, p=chance / chance.sum())
+
+
+def _mean_own_probability(
+    handed: np.ndarray, y: np.ndarray, proba: np.ndarray, number: int
+) -> tuple[np.ndarray, float]:
+    """Hand on the mean probability that all rounds give to a row's own class; votes are equal."""
+    own = proba[np.arange(len(y)), y]
+    return (handed * number + own) / (number + 1), 1.0
+
+
+def samme(
+    weights: np.ndarray,
+    y: np.ndarray,
+    proba: np.ndarray,
+    number: int = 0,  # noqa: ARG001  an Update
+) -> tuple[np.ndarray, float]:
     """Reweight rows after a round and say how much its member counts.
 
     Parameters
@@ -98,6 +246,8 @@ def samme(weights: np.ndarray, y: np.ndarray, proba: np.ndarray) -> tuple[np.nda
     y : int64 array of shape (n,)
     proba : float64 array of shape (n, C)
         What the round's member gives for these rows.
+    number : int
+        Of the round; it changes nothing.
 
     Returns
     -------

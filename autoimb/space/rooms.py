@@ -15,7 +15,16 @@ from autoimb.space.resampling.room import RESAMPLING
 from autoimb.space.resampling.smote import smote
 from autoimb.space.resampling.under import near_miss
 
-__all__ = ["PLAIN", "ROOMS", "mlp", "near_miss", "none", "smote", "tabm", "tomek_links"]
+__all__ = [
+    "PLAIN",
+    "ROOMS",
+    "mlp",
+    "near_miss",
+    "none",
+    "smote",
+    "tabm",
+    "tomek_links",
+]
 
 ROOMS: dict[str, Room] = {
     room.name: room for room in (RESAMPLING, CLASS_WEIGHT, LOSS, ENSEMBLE, NETWORK)

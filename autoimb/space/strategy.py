@@ -68,6 +68,11 @@ class Strategy:
         """The rooms in which the strategy does something against the imbalance."""
         return tuple(room for room, plain in PLAIN.items() if getattr(self, room).name != plain)
 
+    @property
+    def exact(self) -> bool:
+        """Whether every prior shift of the strategy is known by formula (law 4)."""
+        return all(room[getattr(self, name).name].exact for name, room in ROOMS.items())
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}

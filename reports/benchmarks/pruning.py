@@ -81,7 +81,7 @@ def recorded(path: Path, *, budget: float) -> list[dict[str, Any]]:
             "score": outcome.score.utility,
             "seconds": round(outcome.seconds, 2),
             "planned": outcome.planned,
-            "rounds": strategy.ensemble.name == "boosting",
+            "rounds": "rounds" in strategy.ensemble.values,
             "curve": [round(value, 6) for value in outcome.curve],
             "floor": [round(value, 6) for value in outcome.floor],
         }

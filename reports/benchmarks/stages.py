@@ -36,7 +36,8 @@ from autoimb.search.search import planned
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_levers, first_networks
 from autoimb.space.strategy import Strategy
-from autoimb.training import rounds, trainer
+from autoimb.training import run as running
+from autoimb.training import trainer
 from autoimb.training.optim import Averaged, Optimizer
 from autoimb.training.parts import Parts
 from autoimb.training.watch import Watch
@@ -45,14 +46,14 @@ FILES = ("yeast_me2", "mammography", "hmeq", "adult", "covertype_4v2")
 STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "encode": ((Encoder, "fit"), (Encoder, "transform"), (Encoder, "dense")),
     "resample": ((Parts, "_resampled"),),
-    "prepare": ((rounds._Run, "__init__"), (rounds._Run, "_member")),
+    "prepare": ((running.Run, "__init__"), (running.Run, "_member")),
     "batches": ((trainer, "_gather"), (torch, "index_select")),
     "dropout masks": ((MaskPool, "refresh"),),
     "forward": ((Network, "forward"),),
     "backward": ((Network, "backward"),),
     "optimizer": ((Optimizer, "step"), (Averaged, "update")),
     "evaluate": ((Watch, "__call__"),),
-    "loop": ((rounds, "train"),),
+    "loop": ((running, "train"),),
     "calibrate and score": ((evaluation, "_evaluate"),),
 }
 

@@ -41,7 +41,7 @@ from autoimb.search.planning import Plan, make_plan, trial_operations
 from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
-from autoimb.training.rounds import _Run
+from autoimb.training.run import Run
 
 FOLDS = 5
 ALWAYS = 10**6  # patience that never ends a training
@@ -113,7 +113,7 @@ def peak() -> float:
     return best
 
 
-def runner(case: Case, *, folds: int = FOLDS) -> tuple[_Run, Callable[[], object]]:
+def runner(case: Case, *, folds: int = FOLDS) -> tuple[Run, Callable[[], object]]:
     """Prepare a case; the callable is its whole training loop."""
     dataset = table(case.rows, case.columns)
     plan = plan_of(dataset, ticks=case.ticks, folds=folds)
@@ -125,12 +125,11 @@ def runner(case: Case, *, folds: int = FOLDS) -> tuple[_Run, Callable[[], object
         own = np.clip(proba[np.arange(len(y)), y], 1e-15, 1)
         return float(weight @ np.log(own))
 
-    run = _Run(strategy, parts, training, plan.effort, None, measure, lambda: None, "cpu")
-    boost = [np.ones(len(part.y)) for part in training]
-    return run, lambda: run.round(0, boost)
+    run = Run(strategy, parts, training, plan.effort, None, measure, lambda: None, "cpu")
+    return run, lambda: run.round(0, run.begin())
 
 
-def operations(run: _Run) -> float:
+def operations(run: Run) -> float:
     """Count 6 · batch · Σ in · out over all steps and networks."""
     schedule, spec = run.schedule(), run._spec
     layers = (
@@ -326,9 +325,8 @@ def growth(repeats: int) -> list[dict[str, Any]]:
             rows = len(run._training[0].y)
             fixed = replace(run.schedule(), steps=-(-rows // 256), batch_size=256)
             run.schedule = lambda fixed=fixed: fixed
-            boost = [np.ones(len(part.y)) for part in run._training]
             times = 1 if name == "rows" and value > 100_000 else repeats
-            seconds.append(least(partial(run.round, 0, boost), times))
+            seconds.append(least(partial(run.round, 0, run.begin()), times))
         slope = float(np.polyfit(np.log(values), np.log(seconds), 1)[0])
         out.append({"with": name, "values": values, "seconds": seconds, "exponent": slope})
         print(out[-1], flush=True)

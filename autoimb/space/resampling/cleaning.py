@@ -35,8 +35,10 @@ __all__ = [
 
 def _kept(sampler: Any, part: Rows, name: str, strength: float, seed: int) -> Resampled:
     """Drop the fraction `strength` of the rows that a cleaner flags; flagged once a study."""
-    kept = part.once((name, seed), lambda: sampled_rows(sampler, part, name).rows)
-    return selection(softened(kept, len(part.y), strength, seed))
+    kept = part.once((name, seed), lambda: sampled_rows(sampler, part))
+    rows = softened(kept, len(part.y), strength, seed)
+    survivors_checked(part.y[rows], part.y, name)
+    return selection(rows)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False)

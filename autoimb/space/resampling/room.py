@@ -179,12 +179,10 @@ def targets(y: np.ndarray, wanted: np.ndarray) -> dict[int, int]:
     return {int(c): int(n) for c, n, had in zip(classes, wanted, counts) if n != had}
 
 
-def sampled_rows(sampler: Any, part: Rows, name: str) -> Resampled:
-    """Run an imbalanced-learn sampler that selects rows; every class must survive it."""
+def sampled_rows(sampler: Any, part: Rows) -> np.ndarray:
+    """Return the rows that an imbalanced-learn sampler keeps, as positions in the part."""
     sampler.fit_resample(neighbour_space(part.encoded), part.y)
-    rows = np.asarray(sampler.sample_indices_)
-    survivors_checked(part.y[rows], part.y, name)
-    return selection(rows)
+    return np.asarray(sampler.sample_indices_)
 
 
 def survivors_checked(kept: np.ndarray, before: np.ndarray, name: str) -> None:

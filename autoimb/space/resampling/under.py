@@ -17,6 +17,7 @@ from autoimb.space.resampling.room import (
     present,
     sampled_rows,
     selection,
+    survivors_checked,
     targets,
     under_counts,
 )
@@ -46,7 +47,9 @@ def near_miss(
     sampler = NearMiss(sampling_strategy=wanted, version=version, n_neighbors=k, n_neighbors_ver3=k)
     with warnings.catch_warnings():  # version 3 may find fewer rows than wanted, and keeps those
         warnings.simplefilter("ignore", UserWarning)
-        return sampled_rows(sampler, part, "near_miss")
+        rows = sampled_rows(sampler, part)
+    survivors_checked(part.y[rows], part.y, "near_miss")
+    return selection(rows)
 
 
 @RESAMPLING.option(

@@ -1,0 +1,288 @@
+"""The networks of one strategy: what they read, which rows each member sees, and its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoimb.data.thinning import thin
+from autoimb.nn.network import NetworkSpec, build
+from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
+from autoimb.space.ensemble import Ensemble
+from autoimb.space.loss import Loss
+from autoimb.space.network.room import Hyperparameters
+from autoimb.space.rooms import ROOMS
+from autoimb.space.strategy import Strategy
+from autoimb.training.effort import Effort
+from autoimb.training.parts import Parts, TrainingPart
+from autoimb.training.schedule import Schedule, most_rows, plan_schedule
+from autoimb.training.trainer import Pack, train
+from autoimb.training.watch import Evaluation, Watch
+
+__all__ = ["Run"]
+
+ClassWeight = Callable[[np.ndarray], np.ndarray]
+Drawn = tuple[np.ndarray, np.ndarray]
+
+
+class Run:
+    """The fixed parts of one strategy's training, and its rounds."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        parts: Parts,
+        training: Sequence[TrainingPart],
+        effort: Effort,
+        costs: np.ndarray | None,
+        measure: Callable[[np.ndarray, np.ndarray, np.ndarray], float],
+        check: Callable[[], None],
+        device: str,
+    ) -> None:
+        self._strategy, self._parts = strategy, parts
+        self._training, self._effort = training, effort
+        self._measure, self._check = measure, check
+        self._device = torch.device(device)
+        self._exact = strategy.exact
+        self._loss: Loss = _made(strategy, "loss")
+        self.ensemble: Ensemble = _made(strategy, "ensemble")
+        self._hyper: Hyperparameters = _made(strategy, "network")
+        # each fold's members side by side
+        self._members = [(f, m) for f in range(len(training)) for m in range(self.ensemble.members)]
+        self._end: torch.Tensor  # the weights with which a round ended
+        choice = strategy.class_weight
+        weigh = ROOMS["class_weight"][choice.name].code
+        self._is_cost = choice.name == "costs"
+        self._class_weight: ClassWeight = lambda counts: weigh(counts, costs, **choice.values)
+        self._spec = self._spec_of(strategy.network.name)
+        dense = [
+            parts.encoder(f).dense(part.encoded, ple=self._hyper.ple)
+            for f, part in enumerate(training)
+        ]
+        self._starts = np.cumsum([0, *(len(part.y) for part in training)])
+        self._x = self._stacked([x for x, _ in dense])
+        self._codes = (
+            torch.from_numpy(np.concatenate([c for _, c in dense])).to(self._device)
+            if self._spec.cardinalities
+            else None
+        )
+        self._y = torch.from_numpy(np.concatenate([part.y for part in training])).to(self._device)
+        self._evaluation = self._evaluated()
+        self._most_rows = most_rows(effort, row_operations=self._row_operations())
+
+    def _spec_of(self, kind: str) -> NetworkSpec:
+        hyper, folds = self._hyper, range(len(self._training))
+        encoders = [self._parts.encoder(f) for f in folds]
+        self._widths = [e.width(ple=hyper.ple) for e in encoders]
+        outline = self._effort.outline
+        # padded to a multiple of 8, so that a level more or less rarely changes a shape
+        padded = -(-max(outline.inputs[hyper.ple], *self._widths) // 8) * 8
+        levels = np.array([outline.levels, *(e.embedded_cardinalities for e in encoders)])
+        return NetworkSpec(
+            kind=kind,
+            width=hyper.width,
+            depth=hyper.depth,
+            k=hyper.k,
+            activation=hyper.activation,
+            dropout=hyper.dropout,
+            embedding_dim=8,
+            ple=hyper.ple,
+            n_inputs=padded,
+            cardinalities=tuple(int(-(-n // 8) * 8) for n in levels.max(0)),
+            n_classes=self._parts.dataset.n_classes,
+        )
+
+    def _stacked(self, tables: Sequence[np.ndarray]) -> torch.Tensor:
+        rows = sum(len(t) for t in tables)
+        out = np.zeros((rows, self._spec.n_inputs), dtype=np.float32)
+        start = 0
+        for table in tables:
+            out[start : start + len(table), : table.shape[1]] = table
+            start += len(table)
+        return torch.from_numpy(out).to(self._device)
+
+    def _evaluated(self) -> Evaluation:
+        parts, folds = self._parts, range(len(self._training))
+        rows = tuple(parts.evaluated_rows(f) for f in folds)
+        longest = max(len(r) for r in rows)
+        weight = parts.dataset.weight
+        x = np.zeros((len(rows), longest, self._spec.n_inputs), dtype=np.float32)
+        codes = np.zeros((len(rows), longest, len(self._spec.cardinalities)), dtype=np.int64)
+        for f in folds:
+            dense, wide = parts.encoder(f).dense(parts.evaluation(f), ple=self._hyper.ple)
+            x[f, : len(dense), : dense.shape[1]] = dense
+            codes[f, : len(dense)] = wide
+        return Evaluation(
+            x=torch.from_numpy(x).to(self._device),
+            codes=torch.from_numpy(codes).to(self._device) if self._spec.cardinalities else None,
+            choose=tuple(len(parts.folds.folds[f].choose) for f in folds),
+            rows=rows,
+            y=parts.dataset.y,
+            weight=weight if parts.folds.scale is None else weight * parts.folds.scale,
+        )
+
+    def begin(self) -> list[np.ndarray]:
+        """Return what the first round is handed: ones for the rows of every fold's members."""
+        return [np.ones(len(self._training[fold].y)) for fold, _ in self._members]
+
+    def round(
+        self,
+        number: int,
+        handed: Sequence[np.ndarray],
+        hopeless: Callable[[int, int, float], bool] | None = None,
+    ) -> tuple[FittedMemberPack, Watch]:
+        """Train one round: every fold's members, in one pack."""
+        members = [(f, number * self.ensemble.members + m) for f, m in self._members]
+        rows, weights, log_prior, offsets = [], [], [], []
+        for position, (fold, _) in enumerate(members):
+            drawn, weight, prior, offset = self._member(position, number, handed[position])
+            rows.append(drawn + self._starts[fold])
+            weights.append(weight)
+            log_prior.append(prior)
+            offsets.append(offset)
+        keys = tuple((self._parts.seed, fold, member) for fold, member in members)
+        pack = Pack(
+            x=self._x,
+            codes=self._codes,
+            y=self._y,
+            rows=tuple(rows),
+            weights=tuple(weights),
+            keys=keys,
+            offsets=torch.from_numpy(np.array(offsets)).to(self._device, torch.float32),
+        )
+        network = build(self._spec, len(members), device=self._device)
+        network.draw(keys, [self._widths[fold] for fold, _ in members])
+        schedule = self.schedule()
+        if self.ensemble.continues:
+            schedule = replace(schedule, kind="cosine")
+            if number:
+                network.parameters.values.copy_(self._end)
+        watch = Watch(
+            network,
+            self._evaluation,
+            log_prior=np.array(log_prior),
+            gamma=self._loss.gamma,
+            measure=self._measure,
+            patience=schedule.patience,
+            check=self._check,
+            hopeless=lambda tick, value: bool(hopeless and hopeless(tick, schedule.ticks, value)),
+        )
+        train(
+            network,
+            pack,
+            self._loss,
+            schedule,
+            seed=self._parts.seed,
+            watch=watch,
+            time_up=watch.time_up,
+        )
+        if self.ensemble.continues:
+            self._end = network.parameters.values.clone()
+        watch.restore()
+        fitted = FittedMemberPack(
+            spec=self._spec,
+            fold=np.array([fold for fold, _ in members], dtype=np.int64),
+            weight=np.ones(len(members)),
+            log_prior=np.array(log_prior),
+            focal_gamma=self._loss.gamma,
+            state=network.state(),
+        )
+        self._network = network
+        return fitted, watch
+
+    def _drawn(self, position: int, number: int, handed: np.ndarray) -> Drawn:
+        """Return a member's rows of its fold's training part, and how many each stands for."""
+        (fold, m), ensemble = self._members[position], self.ensemble
+        part = self._training[fold]
+        member = m if ensemble.bagged else number * ensemble.members + m
+        random = np.random.default_rng([self._parts.seed, fold, member, 5])
+        progress = number / max(ensemble.rounds - 1, 1)
+        rows = ensemble.draw(part.y, handed, progress, random)
+        return thin(part.y, rows, self._most_rows, random)
+
+    def _member(
+        self, position: int, number: int, handed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return a member's rows, weights (mean 1), log prior correction and loss offset."""
+        part = self._training[self._members[position][0]]
+        rows, scale = self._drawn(position, number, handed)
+        y = part.y[rows]
+        n_classes = len(part.prior)
+        choice = self._strategy.ensemble
+        sizes = ROOMS["ensemble"][choice.name].sizes
+        owed = self._parts.owed(sizes, part.y, choice.values.get("strength"))
+        weight = part.weight[rows] * scale * owed[y]
+        if self.ensemble.weighs:
+            weight = weight * handed[rows]
+        counts = np.bincount(y, weights=weight, minlength=n_classes)
+        present = np.maximum(counts, 1e-12)
+        by_class = self._class_weight(present)
+        weighted = present * by_class
+        seen = weighted / weighted.sum()
+        offset = self._loss.adjustment * np.log(seen)
+        # a class without a row in this fold's training part keeps a prior of next to nothing
+        ratio = np.log(np.maximum(part.prior, 1e-12)) - np.log(seen)
+        correction = ratio if self._exact else np.zeros(n_classes)
+        row_weight = weight * by_class[y]
+        return rows, row_weight / row_weight.mean(), correction + offset, offset
+
+    def _row_operations(self) -> float:
+        """Count what a forward pass of all members of all rounds on a row each costs."""
+        hyper, spec = self._hyper, self._spec
+        embedded = spec.embedding_dim * len(spec.cardinalities)
+        inputs = self._effort.outline.inputs[hyper.ple] + embedded
+        members = len(self._training) * self.ensemble.members * self.ensemble.rounds
+        layers = hyper.width * (inputs + (hyper.depth - 1) * hyper.width)
+        return 2.0 * members * hyper.k * layers
+
+    def schedule(self) -> Schedule:
+        """Plan batch, steps and ticks; see `plan_schedule`."""
+        return plan_schedule(
+            self._hyper,
+            self._effort,
+            rows=min(self._effort.outline.rows(self._strategy, self._parts.folds), self._most_rows),
+            row_operations=self._row_operations(),
+            evaluated=self._evaluation.x.shape[1],
+        )
+
+    def vote(
+        self, pack: FittedMemberPack, handed: list[np.ndarray], number: int
+    ) -> FittedMemberPack:
+        """Hand on what every member's round says of its rows, and give the member its vote."""
+        votes = []
+        assert self.ensemble.update is not None
+        for position, (fold, _) in enumerate(self._members):
+            y = self._training[fold].y
+            proba = self._training_posterior(position, len(y), pack.log_prior)
+            own = np.arange(len(y))
+            if self.ensemble.bagged:
+                own = np.unique(self._drawn(position, number, handed[position])[0])
+            handed[position][own], vote = self.ensemble.update(
+                handed[position][own], y[own], proba[own], number
+            )
+            votes.append(vote)
+        weight = np.maximum(np.array(votes), 1e-6)  # a member at chance counts next to nothing
+        return replace(pack, weight=weight)
+
+    def _training_posterior(self, position: int, count: int, log_prior: np.ndarray) -> np.ndarray:
+        """Predict a member's fold's own training rows with it, as the round saw them."""
+        alone = build(self._spec, 1, device=self._device)
+        own = slice(position, position + 1)
+        alone.load({k: v[own] for k, v in self._network.state().items()})
+        start = int(self._starts[self._members[position][0]])
+        part = slice(start, start + count)
+        codes = None if self._codes is None else self._codes[None, part]
+        logits = alone.predict(self._x[None, part], codes).cpu().numpy()
+        return np.asarray(
+            member_posterior(logits, log_prior=log_prior[own], gamma=self._loss.gamma)[0]
+        )
+
+
+def _made(strategy: Strategy, room: str) -> Any:
+    """Call an option's code with its parameters."""
+    choice = getattr(strategy, room)
+    return ROOMS[room][choice.name].code(**choice.values)

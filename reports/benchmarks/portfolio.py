@@ -1,0 +1,166 @@
+"""Which networks to try first: learned on public tables, judged on those that were left out.
+
+``python reports/benchmarks/portfolio.py --data DATA`` evaluates networks without a lever, the ones
+written by hand and random ones, on every Parquet file of DATA (last column ``target``), as a search
+of a minute would, and appends to ``portfolio.jsonl``; what is there already is not run again. Then
+it picks greedily, so that every prefix has the least mean regret: the distance of the best score so
+far from the best of all, as a share of the range between the median and the best. The list is
+judged by leaving out one family of tables after the other (``INDEX.csv``), against the hand-made
+list and random order. It writes ``portfolio.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from optuna.trial import FixedTrial
+
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import evaluate
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.request import Request
+from autoimb.search.search import planned
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_networks
+from autoimb.space.rooms import PLAIN
+from autoimb.space.strategy import Strategy
+from autoimb.training.parts import Parts
+
+HERE = Path(__file__).resolve().parent
+PREFIXES = (1, 3, 5, 8)
+
+
+def strategies(count: int) -> list[Strategy]:
+    """Return the networks written by hand, then so many random ones."""
+    space = Space.restricted({room: [name] for room, name in PLAIN.items()})
+    hand = [draw(FixedTrial(params), space) for params in first_networks(space)]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return list(dict.fromkeys(hand + [draw(study.ask(), space) for _ in range(count)]))
+
+
+def scored(path: Path, wanted: list[Strategy], *, budget: float, seed: int) -> list[dict[str, Any]]:
+    """Evaluate strategies on a table, each as a trial of a search with this budget."""
+    torch.set_num_threads(1)
+    frame = pd.read_parquet(path)
+    y = frame.pop("target")
+    request = Request(target="target", time_budget=budget, n_jobs=2, random_state=seed)
+    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=budget)
+    parts = Parts(prepared.dataset, plan.folds, seed=seed)
+    rows = []
+    for strategy in wanted:
+        outcome = evaluate(
+            strategy,
+            prepared.dataset,
+            plan,
+            metric=prepared.metric,
+            deadline=Deadline(),
+            cache=parts,
+        )
+        value = None if outcome.score is None else outcome.score.utility
+        row = {"data": path.stem, "strategy": strategy.to_json()["network"], "score": value}
+        rows.append(row | {"seconds": round(outcome.seconds, 3)})
+    return rows
+
+
+def regrets(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scale each table's scores: 0 is the best strategy, 1 the median one."""
+    best, middle = scores.max(axis=1), scores.median(axis=1)
+    return scores.rsub(best, axis=0).div((best - middle).clip(lower=1e-9), axis=0).clip(upper=3.0)
+
+
+def greedy(scores: pd.DataFrame, count: int) -> list[str]:
+    """Pick strategies (columns) so that every prefix has the least mean regret over tables."""
+    regret, chosen = regrets(scores), []
+    best = pd.Series(np.inf, index=regret.index)
+    for _ in range(count):
+        means = regret.apply(lambda one: np.minimum(one, best).mean()).drop(chosen)  # noqa: B023
+        chosen.append(str(means.idxmin()))
+        best = np.minimum(best, regret[chosen[-1]])
+    return chosen
+
+
+def left_out(scores: pd.DataFrame, family: pd.Series, hand: list[str]) -> dict[str, list[float]]:
+    """Mean regret on the tables of a family, of lists that were made without it."""
+    regret, random = regrets(scores), np.random.default_rng(0)
+    found: dict[str, list[list[float]]] = {"learned": [], "by hand": [], "random": []}
+    for name in family.unique():
+        out = family.index[family == name]
+        learned = greedy(scores.drop(index=out), max(PREFIXES))
+        for table in out:
+            row = regret.loc[table]
+            found["learned"].append([row[learned[:n]].min() for n in PREFIXES])
+            found["by hand"].append([row[hand[:n]].min() for n in PREFIXES])
+            orders = [random.permutation(row) for _ in range(200)]
+            found["random"].append([np.mean([o[:n].min() for o in orders]) for n in PREFIXES])
+    return {key: list(np.mean(values, axis=0)) for key, values in found.items()}
+
+
+def main() -> None:
+    """Read the command line, evaluate what is missing, and write the list and its regret."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
+    parser.add_argument("--count", type=int, default=60, help="random networks")
+    parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--pick", type=int, default=8)
+    parser.add_argument("--raw", type=Path, default=HERE / "portfolio.jsonl")
+    options = parser.parse_args()
+    wanted = strategies(options.count)
+    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    known = {(row["data"], json.dumps(row["strategy"])) for row in done}
+    paths = sorted(options.data.glob("*.parquet"), key=lambda p: -p.stat().st_size)
+    jobs = []
+    for path in paths:
+        left = [s for s in wanted if (path.stem, json.dumps(s.to_json()["network"])) not in known]
+        jobs += [delayed(scored)(path, left, budget=options.budget, seed=0)] if left else []
+    for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
+        with options.raw.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        print(rows[0]["data"], file=sys.stderr, flush=True)
+    rows = [json.loads(line) for line in options.raw.open()]
+    frame = pd.DataFrame([row | {"strategy": json.dumps(row["strategy"])} for row in rows])
+    scores = frame.pivot_table(index="data", columns="strategy", values="score").dropna(axis=1)
+    hand = [json.dumps(s.to_json()["network"]) for s in wanted[: len(wanted) - options.count]]
+    hand = [one for one in hand if one in scores]
+    index = pd.read_csv(options.data / "INDEX.csv").set_index("name")["family"]
+    judged = left_out(scores, index.reindex(scores.index), hand)
+    chosen = greedy(scores, options.pick)
+    lines = [
+        "# The first networks",
+        "",
+        f"{scores.shape[1]} networks without a lever on {len(scores)} public tables. Regret of the "
+        "best of the first n on tables whose family was left out: 0 is the best of all networks, 1 "
+        "the median one.",
+        "",
+        f"| list | {' | '.join(f'n = {n}' for n in PREFIXES)} |",
+        f"|---|{'---|' * len(PREFIXES)}",
+        *(
+            f"| {key} | {' | '.join(f'{value:.3f}' for value in values)} |"
+            for key, values in judged.items()
+        ),
+        "",
+        "Learned on all of them:",
+        "",
+        *(f"{n}. `{one}`" for n, one in enumerate(chosen, 1)),
+        "",
+        f"`python reports/benchmarks/portfolio.py --count {options.count}`.",
+        "",
+    ]
+    options.raw.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
