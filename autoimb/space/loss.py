@@ -79,3 +79,19 @@ def focal(gamma: float) -> Loss:
 def logit_adjusted(tau: float) -> Loss:
     """Logit adjustment: a margin of τ · log prior in training (Menon et al., 2021)."""
     return Loss(_cross_entropy, _cross_entropy_gradient, adjustment=tau)
+
+
+@LOSS.option(smoothing=Float(0.02, 0.2), exact=False, searched=False)
+def label_smoothing(smoothing: float) -> Loss:
+    """Cross-entropy to labels of which a share goes to all classes (Szegedy et al., 2016)."""
+
+    def smoothed(truth: Tensor) -> Tensor:
+        return truth * (1.0 - smoothing) + smoothing / truth.shape[-2]
+
+    def value(logits: Tensor, truth: Tensor) -> Tensor:
+        return -torch.log_softmax(logits, -2).mul(smoothed(truth)).sum(-2)
+
+    def gradient(logits: Tensor, truth: Tensor) -> Tensor:
+        return torch.softmax(logits, -2).sub_(smoothed(truth))
+
+    return Loss(value, gradient)
