@@ -12,22 +12,138 @@ from autoimb.space.strategy import Strategy
 
 __all__ = ["first_levers", "first_networks"]
 
-_COMMON: dict[str, Value] = {
-    "dropout": 0.1,
-    "activation": "relu",
-    "learning_rate": 4e-3,
-    "weight_decay": 1e-2,
-    "batch_factor": 1.0,
-    "schedule": "constant",
-}
-# written by hand: first a quick one, so that there soon is a result; then small ones, which train
-# to their end in a minute's search
+# a quick one, so that there soon is a result, then those that `reports/benchmarks/portfolio.py`
+# picked on public tables: every first n of them leave the least regret
 _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
-    ("mlp", {"width": 128, "depth": 1, "embedding": "none"}),
-    ("mlp", {"width": 128, "depth": 2, "embedding": "ple"}),
-    ("tabm", {"k": 4, "width": 48, "depth": 2, "embedding": "ple", "learning_rate": 1.2e-2}),
-    ("tabm", {"k": 4, "width": 96, "depth": 1, "embedding": "ple"}),
-    ("tabm", {"k": 4, "width": 64, "depth": 2, "embedding": "none"}),
+    (
+        "mlp",
+        {
+            "width": 128,
+            "depth": 1,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "none",
+            "learning_rate": 0.004,
+            "weight_decay": 0.01,
+            "batch_factor": 1.0,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "tabm",
+        {
+            "k": 8,
+            "width": 38,
+            "depth": 2,
+            "dropout": 0.0,
+            "activation": "silu",
+            "embedding": "ple",
+            "learning_rate": 0.018,
+            "weight_decay": 0.0064,
+            "batch_factor": 2.0,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "mlp",
+        {
+            "width": 45,
+            "depth": 2,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "none",
+            "learning_rate": 0.0042,
+            "weight_decay": 0.027,
+            "batch_factor": 0.5,
+            "schedule": "cosine",
+        },
+    ),
+    (
+        "tabm",
+        {
+            "k": 8,
+            "width": 56,
+            "depth": 3,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "ple",
+            "learning_rate": 0.008,
+            "weight_decay": 0.00087,
+            "batch_factor": 0.5,
+            "schedule": "cosine",
+        },
+    ),
+    (
+        "tabm",
+        {
+            "k": 4,
+            "width": 53,
+            "depth": 3,
+            "dropout": 0.4,
+            "activation": "relu",
+            "embedding": "ple",
+            "learning_rate": 0.0029,
+            "weight_decay": 0.00017,
+            "batch_factor": 0.5,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "mlp",
+        {
+            "width": 128,
+            "depth": 2,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "ple",
+            "learning_rate": 0.004,
+            "weight_decay": 0.01,
+            "batch_factor": 1.0,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "mlp",
+        {
+            "width": 82,
+            "depth": 2,
+            "dropout": 0.0,
+            "activation": "silu",
+            "embedding": "none",
+            "learning_rate": 0.001,
+            "weight_decay": 0.032,
+            "batch_factor": 2.0,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "mlp",
+        {
+            "width": 96,
+            "depth": 2,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "ple",
+            "learning_rate": 0.0023,
+            "weight_decay": 0.051,
+            "batch_factor": 1.0,
+            "schedule": "constant",
+        },
+    ),
+    (
+        "mlp",
+        {
+            "width": 87,
+            "depth": 2,
+            "dropout": 0.4,
+            "activation": "relu",
+            "embedding": "none",
+            "learning_rate": 0.001,
+            "weight_decay": 0.00054,
+            "batch_factor": 2.0,
+            "schedule": "cosine",
+        },
+    ),
 )
 _LEVERS: tuple[dict[str, tuple[str, dict[str, Value]]], ...] = (
     {"class_weight": ("power", {"tau": 0.5})},
@@ -37,7 +153,9 @@ _LEVERS: tuple[dict[str, tuple[str, dict[str, Value]]], ...] = (
     {"resampling": ("random_under", {"strength": 0.5})},
     {"loss": ("focal", {"gamma": 1.0})},
     {"resampling": ("smote", {"strength": 0.5, "k_neighbors": 5})},
-    {"ensemble": ("bagging", {"members": 3})},
+    {"ensemble": ("bagging", {"members": 8})},
+    {"ensemble": ("self_paced", {"rounds": 8, "strength": 0.8})},
+    {"ensemble": ("snapshot", {"rounds": 4})},
     {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
     {"resampling": ("near_miss", {"strength": 0.5, "version": 2, "n_neighbors": 3})},
     {"ensemble": ("boosting", {"rounds": 3})},
@@ -59,17 +177,27 @@ def first_networks(space: Space) -> list[dict[str, Any]]:
     """
     plain = _plain(space)
     return [
-        plain | _flat("network", name, _COMMON | params)
+        plain | _flat("network", name, params)
         for name, params in _NETWORKS
         if name in space.names("network")
     ]
 
 
 def first_levers(space: Space, best: Strategy) -> list[dict[str, Any]]:
-    """Return parameters to enqueue for one lever at a time on the best network so far."""
+    """Return parameters to enqueue for one lever at a time on the best network so far.
+
+    Where an ensemble that draws its own rows may be drawn instead of a single network, levers on
+    the rows and their weights would be taken back, and are left out.
+    """
     network = _flat("network", best.network.name, best.network.values)
+    ensembles = space.names("ensemble")
+    own_rows = PLAIN["ensemble"] not in ensembles and any(
+        ROOMS["ensemble"][name].samples_rows for name in ensembles
+    )
     trials = []
     for lever in _LEVERS:
+        if own_rows and {"resampling", "class_weight"} & lever.keys():
+            continue
         if all(name in space.names(room) for room, (name, _) in lever.items()):
             flat: dict[str, Any] = _plain(space, without=lever)
             for room, (name, params) in lever.items():
