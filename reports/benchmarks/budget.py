@@ -35,7 +35,7 @@ COLUMNS = 30
 RATE = 0.01
 
 
-def simulated(rows: int, folder: Path, *, rate: float = RATE) -> Path:
+def simulated(rows: int, folder: Path, *, rate: float = RATE, signal: float = 1.0) -> Path:
     """Write a table of 24 numbers and 6 categories with missing cells; so many are positive."""
     path = folder / f"simulated_{rows}.parquet"
     random = np.random.default_rng(0)
@@ -49,8 +49,8 @@ def simulated(rows: int, folder: Path, *, rate: float = RATE) -> Path:
     known = frame.filter(like="n").fillna(0.0).to_numpy()
     logits = 1.2 * known[:, 0] + known[:, 1] * known[:, 2] - np.abs(known[:, 3])
     logits += 0.5 * (frame["c1"].cat.codes % 3 == 0)
-    cut = np.quantile(logits + random.logistic(size=rows), 1 - max(rate, 20 / rows))
-    frame["target"] = np.where(logits + random.logistic(size=rows) > cut, "yes", "no")
+    noisy = signal * logits + random.logistic(size=rows)
+    frame["target"] = np.where(noisy > np.quantile(noisy, 1 - max(rate, 20 / rows)), "yes", "no")
     frame.to_parquet(path)
     return path
 

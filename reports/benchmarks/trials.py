@@ -50,7 +50,8 @@ from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
 
 FOLDS = 5
-RATE = 0.05  # of the positive class: scores of 1,000 rows are to mean something
+# of the positive class, and of what can be learned: scores of 1,000 rows are to mean something
+RATE, SIGNAL = 0.1, 3.0
 STRATEGIES = (
     # resampling, class weight, width, depth
     ("none", "none", 64, 2),
@@ -172,7 +173,7 @@ def strategy(row: tuple[str, str, int, int]) -> Strategy:
 
 def compare(rows: int, folder: Path) -> list[dict[str, Any]]:
     """Run all strategies both ways on a table of so many rows."""
-    frame = pd.read_parquet(simulated(rows, folder, rate=RATE))
+    frame = pd.read_parquet(simulated(rows, folder, rate=RATE, signal=SIGNAL))
     target = frame.pop("target")
     request = Request(target="target", time_budget=60.0, n_jobs=2, cv=FOLDS)
     prepared, plan = planned(prepare(Table(frame, target), request), time_budget=60.0)
