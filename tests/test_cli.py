@@ -14,6 +14,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import autoimb
@@ -174,7 +175,7 @@ def test_text_that_looks_like_numbers_in_a_piece_stays_text(
     pipeline, frame = load(run / "pipeline.autoimb"), pd.read_csv(data)
     ordered = frame.sort_values("code", kind="stable")  # the first pieces hold no "A1"
     ordered.to_csv(tmp_path / "ordered.csv.gz", index=False, sep=";")
-    pieces = list(read_chunks(tmp_path / "ordered.csv.gz", pipeline, rows=7))
+    pieces = list(read_chunks(tmp_path / "ordered.csv.gz", pipeline, cells=14))
     assert len(pieces) > 10
     proba = np.concatenate([pipeline.predict_proba(piece) for piece in pieces])
     np.testing.assert_allclose(proba, pipeline.predict_proba(ordered), rtol=1e-12)
@@ -189,12 +190,12 @@ def test_a_table_without_rows_predicts_nothing(run: Path, tmp_path: Path) -> Non
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
-    def frames():
-        yield pd.DataFrame({"a": [1]})
+    def tables():
+        yield pa.table({"a": [1]})
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        writer(tmp_path / "out.parquet")(frames())
+        writer(tmp_path / "out.parquet")(tables())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ from autoimb.errors import TargetError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from autoimb.pipeline.fitted import FittedPipeline
 
@@ -93,11 +94,12 @@ def _load(path: Path, threshold: str | None) -> FittedPipeline:
     return fitted.with_threshold(rule)
 
 
-def _predicted(fitted: FittedPipeline, frame: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
+def _predicted(fitted: FittedPipeline, frame: pd.DataFrame) -> pa.Table:
+    import pyarrow as pa
 
     proba = fitted.predict_proba(frame)
-    columns: dict[str, Any] = {"prediction": fitted.classes_[fitted.rule.apply(proba)]}
+    labels = pa.array(fitted.classes_)
+    columns: dict[str, Any] = {"prediction": labels.take(pa.array(fitted.rule.apply(proba)))}
     for code, label in enumerate(fitted.classes_):
-        columns[f"proba_{label}"] = proba[:, code]
-    return pd.DataFrame(columns)
+        columns[f"proba_{label}"] = pa.array(proba[:, code])
+    return pa.table(columns)

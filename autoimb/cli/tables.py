@@ -26,15 +26,15 @@ from autoimb.pipeline.fitted import FittedPipeline
 
 __all__ = ["in_order", "read_chunks", "writer"]
 
-ROWS = 50_000  # a chunk
+CELLS = 6_000_000  # a piece of a text file
 TEXT = (".csv", ".tsv", ".txt")
-Frames = Iterator[pd.DataFrame]
+Tables = Iterator[pa.Table]
 
 
 def read_chunks(
-    path: Path, pipeline: FittedPipeline, *, rows: int = ROWS
+    path: Path, pipeline: FittedPipeline, *, cells: int = CELLS
 ) -> Generator[pd.DataFrame]:
-    """Yield a table to predict: text files in pieces of `rows` rows, others whole.
+    """Yield a table to predict: text files in pieces of about so many cells, others whole.
 
     pandas guesses a column's type from the piece that it sees, so columns that were text in
     training are read as text: a piece in which every "A12" happens to be a "0815" changes nothing.
@@ -45,8 +45,8 @@ def read_chunks(
         As for `autoimb.data.table.read_table`.
     pipeline : FittedPipeline
         Knows which columns were text.
-    rows : int
-        Rows of a piece.
+    cells : int
+        Cells of a piece, which has a row at least.
 
     Yields
     ------
@@ -70,6 +70,7 @@ def read_chunks(
             first = next((line for line in lines if line.strip()), "")
             lines.close()
         separator = max(",;\t|", key=first.count)
+        rows = max(cells // (first.count(separator) + 1), 1)
         with (
             opener(path) as binary,
             pd.read_csv(binary, sep=separator, dtype=text, chunksize=rows) as pieces,
@@ -84,8 +85,8 @@ def read_chunks(
 
 
 def in_order(
-    work: Callable[[pd.DataFrame], pd.DataFrame], frames: Frames, *, threads: int
-) -> Generator[pd.DataFrame]:
+    work: Callable[[pd.DataFrame], pa.Table], frames: Iterator[pd.DataFrame], *, threads: int
+) -> Generator[pa.Table]:
     """Yield what becomes of each frame, a few being worked on while the next ones are read.
 
     Parameters
@@ -97,10 +98,10 @@ def in_order(
 
     Yields
     ------
-    DataFrame
+    Table
         In the order of the frames.
     """
-    coming: deque[Future[pd.DataFrame]] = deque()
+    coming: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for frame in frames:
             coming.append(pool.submit(work, frame))
@@ -127,8 +128,8 @@ def _is_guessed(level: str) -> bool:
         return False
 
 
-def writer(path: Path) -> Callable[[Frames], int]:
-    """Return the function that writes frames to `path`, chosen by its suffix.
+def writer(path: Path) -> Callable[[Tables], int]:
+    """Return the function that writes tables to `path`, chosen by its suffix.
 
     The file appears when it is complete, or not at all.
 
@@ -140,14 +141,14 @@ def writer(path: Path) -> Callable[[Frames], int]:
     Returns
     -------
     callable
-        Takes the frames, returns the number of rows.
+        Takes the tables, returns the number of rows.
 
     Raises
     ------
     TableError
         On another suffix, or a folder that does not exist.
     """
-    endings: dict[str, Callable[[Frames, Path], int]] = {
+    endings: dict[str, Callable[[Tables, Path], int]] = {
         ".csv": _to_csv,
         ".csv.gz": _to_csv_gz,
         ".parquet": _to_parquet,
@@ -158,12 +159,12 @@ def writer(path: Path) -> Callable[[Frames], int]:
     if not path.parent.is_dir():
         raise TableError(f"{path}: the folder {path.parent} does not exist.")
 
-    def write(frames: Frames) -> int:
+    def write(tables: Tables) -> int:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         draft = Path(name)
         try:
-            n_rows = endings[ending](frames, draft)
+            n_rows = endings[ending](tables, draft)
             draft.chmod(0o644)
             draft.replace(path)
         finally:
@@ -173,27 +174,27 @@ def writer(path: Path) -> Callable[[Frames], int]:
     return write
 
 
-def _to_csv(frames: Frames, path: Path) -> int:
+def _to_csv(tables: Tables, path: Path) -> int:
     with path.open("wb") as out:
-        return _write_rows(frames, out)
+        return _write_rows(tables, out)
 
 
-def _to_csv_gz(frames: Frames, path: Path) -> int:
+def _to_csv_gz(tables: Tables, path: Path) -> int:
     with gzip.open(path, "wb") as out:
-        return _write_rows(frames, out)
+        return _write_rows(tables, out)
 
 
-def _write_rows(frames: Frames, out: io.BufferedIOBase) -> int:
+def _write_rows(tables: Tables, out: io.BufferedIOBase) -> int:
     """Write text by pyarrow, which is many times faster than pandas at numbers."""
     n_rows = 0
-    for frame in frames:
+    for table in tables:
         if n_rows == 0:
-            out.write(_line(frame.columns))
-        labels = frame["prediction"].drop_duplicates().astype(str)
+            out.write(_line(table.column_names))
+        labels = table["prediction"].unique().to_pylist()
         plain = all(_line([label]).decode() == f"{label}\n" for label in labels)
         options = pc.WriteOptions(include_header=False, quoting_style="none" if plain else "needed")
-        pc.write_csv(pa.Table.from_pandas(frame, preserve_index=False), out, options)
-        n_rows += len(frame)
+        pc.write_csv(table, out, options)
+        n_rows += len(table)
     return n_rows
 
 
@@ -203,14 +204,13 @@ def _line(cells: Iterable[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _to_parquet(frames: Frames, path: Path) -> int:
+def _to_parquet(tables: Tables, path: Path) -> int:
     n_rows, out = 0, None
     try:
-        for frame in frames:
-            table = pa.Table.from_pandas(frame, preserve_index=False)
+        for table in tables:
             out = out or pq.ParquetWriter(path, table.schema)
             out.write_table(table)
-            n_rows += len(frame)
+            n_rows += len(table)
     finally:
         if out is not None:
             out.close()

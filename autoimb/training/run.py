@@ -59,17 +59,8 @@ class Run:
         self._is_cost = choice.name == "costs"
         self._class_weight: ClassWeight = lambda counts: weigh(counts, costs, **choice.values)
         self._spec = self._spec_of(strategy.network.name)
-        dense = [
-            parts.encoder(f).dense(part.encoded, ple=self._hyper.ple)
-            for f, part in enumerate(training)
-        ]
         self._starts = np.cumsum([0, *(len(part.y) for part in training)])
-        self._x = self._stacked([x for x, _ in dense])
-        self._codes = (
-            torch.from_numpy(np.concatenate([c for _, c in dense])).to(self._device)
-            if self._spec.cardinalities
-            else None
-        )
+        self._x, self._codes = self._inputs()
         self._y = torch.from_numpy(np.concatenate([part.y for part in training])).to(self._device)
         self._evaluation = self._evaluated()
         self._most_rows = most_rows(effort, row_operations=self._row_operations())
@@ -96,14 +87,17 @@ class Run:
             n_classes=self._parts.dataset.n_classes,
         )
 
-    def _stacked(self, tables: Sequence[np.ndarray]) -> torch.Tensor:
-        rows = sum(len(t) for t in tables)
-        out = np.zeros((rows, self._spec.n_inputs), dtype=np.float32)
-        start = 0
-        for table in tables:
-            out[start : start + len(table), : table.shape[1]] = table
-            start += len(table)
-        return torch.from_numpy(out).to(self._device)
+    def _inputs(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Write the rows of all folds one below the other, a fold at a time."""
+        rows, columns = int(self._starts[-1]), len(self._spec.cardinalities)
+        x = np.zeros((rows, self._spec.n_inputs), dtype=np.float32)
+        codes = np.zeros((rows, columns), dtype=np.int64)
+        for fold, part in enumerate(self._training):
+            own = slice(int(self._starts[fold]), int(self._starts[fold + 1]))
+            dense, codes[own] = self._parts.encoder(fold).dense(part.encoded, ple=self._hyper.ple)
+            x[own, : dense.shape[1]] = dense
+        wide = torch.from_numpy(codes).to(self._device) if columns else None
+        return torch.from_numpy(x).to(self._device), wide
 
     def _evaluated(self) -> Evaluation:
         parts, folds = self._parts, range(len(self._training))

@@ -45,7 +45,7 @@ def sections(options: argparse.Namespace) -> dict[str, tuple[Callable[[], Rows],
         "growth": (lambda: training.growth(max(repeats - 1, 1)), training.growth_table),
         "stages": (lambda: stages.measure(options.data), stages.table),
         "workers": (lambda: workers.measure(1), workers.table),
-        "serving": (lambda: [serving.measure(repeats)], lambda rows: serving.table(rows[0])),
+        "serving": (lambda: serving.measure(repeats), serving.table),
     }
 
 

@@ -94,9 +94,11 @@ def watched() -> Iterator[dict[str, float]]:
 
 
 def strategies() -> dict[str, Strategy]:
-    """Two planned networks without a lever, and two levers on the second."""
+    """Return two planned networks without a lever, and two levers on the second."""
     space = Space.restricted()
-    mlp, tabm = (draw(FixedTrial(first_networks(space)[i]), space) for i in (1, 2))
+    networks = [draw(FixedTrial(params), space) for params in first_networks(space)]
+    embedded = [n for n in networks if n.network.values["embedding"] == "ple"]
+    mlp, tabm = (next(n for n in embedded if n.network.name == kind) for kind in ("mlp", "tabm"))
     chosen = {"mlp": mlp, "tabm": tabm}
     for params in first_levers(space, tabm):
         for lever in ("smote", "balanced_bagging"):
