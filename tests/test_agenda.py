@@ -95,5 +95,5 @@ def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirm
 
 def test_a_search_without_a_deadline_confirms_nothing():
     work = partial(better_by_more_work)
-    result = study(n_trials=30, evaluate=work)
+    result = study(n_trials=40, evaluate=work)
     assert {r.stage for r in result.records} == {"network", "lever", "search"}

@@ -472,8 +472,11 @@ def some_logits(n_classes: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]
     return logits, y, torch.from_numpy(truth.astype(np.float64))
 
 
-def formula(name: str, values: dict, p: np.ndarray) -> np.ndarray:
-    """The loss from the probability of a row's own class, after the papers."""
+def formula(name: str, values: dict, p: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """The loss from the probabilities of a row's own class and of every class, after the papers."""
+    if name == "label_smoothing":
+        share = values["smoothing"]
+        return -(1 - share) * np.log(p) - share * np.log(every).mean(axis=2)
     if name == "focal":
         return -((1 - p) ** values["gamma"]) * np.log(p)
     return -np.log(p)  # the adjustment is made to the logits
@@ -486,15 +489,15 @@ def test_losses_are_their_formula_and_gradients_those_of_autograd(option, share,
     values = {key: at(bounds, share) for key, bounds in option.ranges.items()}
     loss = option.code(**values)
     logits, y, truth = some_logits(n_classes)
-    exp = np.exp(logits.numpy())
+    every = np.exp(logits.numpy())
+    every /= every.sum(2, keepdims=True)
     own = np.take_along_axis(
-        exp / exp.sum(2, keepdims=True),
+        every,
         np.broadcast_to(y[:, None, None, :], (3, 4, 1, 11)),
         axis=2,
     )[:, :, 0]
-    np.testing.assert_allclose(
-        loss.value(logits, truth).numpy(), formula(option.name, values, own), rtol=1e-9, atol=1e-12
-    )
+    wanted = formula(option.name, values, own, every)
+    np.testing.assert_allclose(loss.value(logits, truth).numpy(), wanted, rtol=1e-9, atol=1e-12)
     free = logits.clone().requires_grad_()
     loss.value(free, truth).sum().backward()
     torch.testing.assert_close(loss.gradient(logits, truth), free.grad, rtol=1e-7, atol=1e-9)
