@@ -27,6 +27,7 @@ import torch
 import training
 import trials
 import workers
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 import autoimb
@@ -51,7 +52,7 @@ def sections(options: argparse.Namespace) -> dict[str, tuple[Callable[[], Rows],
 
 def plot(found: dict[str, Rows], path: Path) -> None:
     """Draw how the cost grows and where a trial's time goes."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(12, 8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
     for row in found.get("growth", []):
         start, first = row["values"][0], row["seconds"][0]
@@ -64,15 +65,15 @@ def plot(found: dict[str, Rows], path: Path) -> None:
     left.loglog([1, 100], [1, 100], ":", color="grey", label="linear")
     left.set(title="How the cost grows", xlabel="times as many", ylabel="times the seconds")
     left.legend()
-    rows = found.get("stages", [])[::-1]
-    names = [f"{row['data']}\n{row['strategy']}, {row['seconds']:.1f} s" for row in rows]
+    rows = [row for row in found.get("stages", [])[::-1] if row["status"] == "complete"]
+    names = [f"{row['data']}: {row['strategy']}, {row['seconds']:.1f} s" for row in rows]
     begin = [0.0] * len(rows)
     for number, stage in enumerate(stages.STAGES):
         shares = [100 * row["stages"].get(stage, 0.0) / row["seconds"] for row in rows]
-        right.barh(names, shares, left=begin, label=stage, color=f"C{number}", alpha=0.85)
+        right.barh(names, shares, left=begin, label=stage, color=colormaps["tab20"](number))
         begin = [b + s for b, s in zip(begin, shares)]
     right.set(title="Where a trial's time goes", xlabel="% of its seconds", xlim=(0, 100))
-    right.tick_params(axis="y", labelsize=5)
+    right.tick_params(axis="y", labelsize=7)
     right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=130)
 

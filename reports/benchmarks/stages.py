@@ -146,6 +146,12 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         f"|---|---|---|{'---|' * (len(STAGES) + 1)}",
     ]
     for row in rows:
+        if row["status"] != "complete":
+            lines.append(
+                f"| {row['data']} | {row['strategy']} | {row['status']} |"
+                + " |" * (len(STAGES) + 1)
+            )
+            continue
         known = [row["stages"].get(stage, 0.0) / row["seconds"] for stage in STAGES]
         shares = " | ".join(f"{share:.0%}" for share in [*known, 1 - sum(known)])
         lines.append(f"| {row['data']} | {row['strategy']} | {row['seconds']:.2f} | {shares} |")
