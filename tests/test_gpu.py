@@ -13,9 +13,7 @@ from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
 from autoimb.space.rooms import ROOMS
 
-pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="torch sees no GPU on this machine"
-)
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 OPTIONS = [(room, option) for room in ("class_weight", "loss", "network") for option in ROOMS[room]]
 
 

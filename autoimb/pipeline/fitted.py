@@ -184,8 +184,7 @@ class FittedMemberPack:
         if self.spec.cardinalities:
             levels = torch.zeros(1, rows, len(self.spec.cardinalities), dtype=torch.int64)
             levels[0, :n] = torch.from_numpy(codes)
-        with torch.no_grad():
-            return network.predict(wide, levels)[:, :n].numpy()
+        return network.predict(wide, levels)[:, :n].numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,36 @@ import numpy as np
 from autoimb.space.option import Float, Int, Room
 from autoimb.space.resampling.room import under_counts
 
-__all__ = ["ENSEMBLE", "Ensemble", "samme", "self_paced_rows"]
+__all__ = ["ENSEMBLE", "Ensemble", "Round", "samme", "self_paced_rows"]
 
 ENSEMBLE = Room("ensemble", "How many networks a fold trains, and on which rows each.")
 
 _BINS = 20  # of hardness
 
-Draw = Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]
+
+@dataclass(frozen=True)
+class Round:
+    """What a member's rows are drawn from.
+
+    Attributes
+    ----------
+    y : int64 array of shape (n,)
+        The classes of the fold's training part.
+    handed : float64 array of shape (n,)
+        What the member's last round handed on.
+    progress : float
+        From 0 in the first round to 1 in the last.
+    random : Generator
+        The member's own.
+    """
+
+    y: np.ndarray
+    handed: np.ndarray
+    progress: float
+    random: np.random.Generator
+
+
+Draw = Callable[[Round], np.ndarray]
 Update = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, float]]
 
 
@@ -34,8 +57,7 @@ class Ensemble:
     rounds : int
         Rounds that follow each other.
     draw : callable
-        ``(y (n,), handed (n,), progress, random) -> rows``: the rows of the training part that one
-        member sees; the progress goes from 0 in the first round to 1 in the last.
+        ``(round) -> rows``: the rows of the training part that one member sees.
     update : callable or None
         ``(handed (n,), y (n,), proba (n, C), round) -> (handed (n,), vote)`` after a round, from
         its prediction for the training rows.
@@ -56,36 +78,22 @@ class Ensemble:
     continues: bool = False
 
 
-def _all_rows(
-    y: np.ndarray,
-    handed: np.ndarray,  # noqa: ARG001  a Draw
-    progress: float,  # noqa: ARG001
-    random: np.random.Generator,  # noqa: ARG001
-) -> np.ndarray:
-    return np.arange(len(y))
+def _all_rows(now: Round) -> np.ndarray:
+    return np.arange(len(now.y))
 
 
-def _bootstrap(
-    y: np.ndarray,
-    handed: np.ndarray,  # noqa: ARG001  a Draw
-    progress: float,  # noqa: ARG001
-    random: np.random.Generator,
-) -> np.ndarray:
+def _bootstrap(now: Round) -> np.ndarray:
     """Draw each class with replacement, at its own size, so that no class is lost."""
-    parts = [random.choice(rows, len(rows)) for rows in _by_class(y)]
-    return np.concatenate(parts)
+    return np.concatenate([now.random.choice(rows, len(rows)) for rows in _by_class(now.y)])
 
 
 def _balanced(strength: float) -> Draw:
     """Draw random rows of the larger classes, down to the sizes of this strength."""
 
-    def draw(
-        y: np.ndarray,
-        handed: np.ndarray,  # noqa: ARG001  a Draw
-        progress: float,  # noqa: ARG001
-        random: np.random.Generator,
-    ) -> np.ndarray:
-        parts = [random.choice(rows, n, replace=False) for rows, n in _under_sampled(y, strength)]
+    def draw(now: Round) -> np.ndarray:
+        parts = [
+            now.random.choice(rows, n, replace=False) for rows, n in _under_sampled(now.y, strength)
+        ]
         return np.concatenate(parts)
 
     return draw
@@ -165,12 +173,10 @@ def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
 
-    def draw(
-        y: np.ndarray, handed: np.ndarray, progress: float, random: np.random.Generator
-    ) -> np.ndarray:
+    def draw(now: Round) -> np.ndarray:
         parts = [
-            self_paced_rows(rows, n, 1.0 - handed[rows], progress, random)
-            for rows, n in _under_sampled(y, strength)
+            self_paced_rows(rows, n, 1.0 - now.handed[rows], now.progress, now.random)
+            for rows, n in _under_sampled(now.y, strength)
         ]
         return np.concatenate(parts)
 

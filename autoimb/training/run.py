@@ -12,7 +12,7 @@ import torch
 from autoimb.data.thinning import thin
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
-from autoimb.space.ensemble import Ensemble
+from autoimb.space.ensemble import Ensemble, Round
 from autoimb.space.loss import Loss
 from autoimb.space.network.room import Hyperparameters
 from autoimb.space.rooms import ROOMS
@@ -195,7 +195,7 @@ class Run:
         member = m if ensemble.bagged else number * ensemble.members + m
         random = np.random.default_rng([self._parts.seed, fold, member, 5])
         progress = number / max(ensemble.rounds - 1, 1)
-        rows = ensemble.draw(part.y, handed, progress, random)
+        rows = ensemble.draw(Round(part.y, handed, progress, random))
         return thin(part.y, rows, self._most_rows, random)
 
     def _member(

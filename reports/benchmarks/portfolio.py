@@ -86,7 +86,7 @@ def greedy(scores: pd.DataFrame, count: int) -> list[str]:
     regret, chosen = regrets(scores), []
     best = pd.Series(np.inf, index=regret.index)
     for _ in range(count):
-        means = regret.apply(lambda one: np.minimum(one, best).mean()).drop(chosen)  # noqa: B023
+        means = regret.clip(upper=best, axis=0).mean().drop(chosen)
         chosen.append(str(means.idxmin()))
         best = np.minimum(best, regret[chosen[-1]])
     return chosen

@@ -85,7 +85,7 @@ def one_sided_selection(part: Rows, *, strength: float, seed: int) -> Resampled:
     return _kept(sampler, part, "one_sided_selection", strength, seed)
 
 
-@RESAMPLING.option(
+_after_smote = RESAMPLING.option(
     minority_at_least(6),
     MAKES,
     NEIGHBOURS,
@@ -95,6 +95,9 @@ def one_sided_selection(part: Rows, *, strength: float, seed: int) -> Resampled:
     exact=False,
     sizes=over_counts,
 )
+
+
+@_after_smote
 def smote_enn(
     part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
 ) -> Resampled:
@@ -105,16 +108,7 @@ def smote_enn(
     return _cleaned(grown, part, EditedNearestNeighbours(sampling_strategy="all"), cleaning, seed)
 
 
-@RESAMPLING.option(
-    minority_at_least(6),
-    MAKES,
-    NEIGHBOURS,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MOST_NEIGHBOURS, log=True),
-    cleaning=Float(0.3, 1.0),
-    exact=False,
-    sizes=over_counts,
-)
+@_after_smote
 def smote_tomek(
     part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
 ) -> Resampled:

@@ -136,7 +136,7 @@ def _others(part: Rows) -> np.ndarray:
     return part.once(("others",), share)
 
 
-@RESAMPLING.option(
+_by_the_border = RESAMPLING.option(
     minority_at_least(_FEWEST),
     MAKES,
     NEIGHBOURS,
@@ -146,6 +146,9 @@ def _others(part: Rows) -> np.ndarray:
     sizes=over_counts,
     searched=False,
 )
+
+
+@_by_the_border
 def borderline_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
     """SMOTE from the rows on the border: half to nearly all of their neighbours are others.
 
@@ -159,16 +162,7 @@ def borderline_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int
     return _interpolated(part, strength, k_neighbors, seed, chance)
 
 
-@RESAMPLING.option(
-    minority_at_least(_FEWEST),
-    MAKES,
-    NEIGHBOURS,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MOST_NEIGHBOURS, log=True),
-    exact=False,
-    sizes=over_counts,
-    searched=False,
-)
+@_by_the_border
 def adasyn(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
     """SMOTE from each row in proportion to how many of its neighbours are others.
 
@@ -179,16 +173,7 @@ def adasyn(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resam
     return _interpolated(part, strength, k_neighbors, seed, lambda _, rows: share[rows])
 
 
-@RESAMPLING.option(
-    minority_at_least(_FEWEST),
-    MAKES,
-    NEIGHBOURS,
-    strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MOST_NEIGHBOURS, log=True),
-    exact=False,
-    sizes=over_counts,
-    searched=False,
-)
+@_by_the_border
 def svm_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
     """SMOTE from the support vectors of a class, but for those among others only.
 

@@ -1,0 +1,444 @@
+"""Each resampler against an independent oracle, so that none is another one in disguise."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from imblearn.combine import SMOTEENN, SMOTETomek
+from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
+from imblearn.under_sampling import (
+    ClusterCentroids,
+    EditedNearestNeighbours,
+    NearMiss,
+    NeighbourhoodCleaningRule,
+    OneSidedSelection,
+    RandomUnderSampler,
+    TomekLinks,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.svm import SVC
+from tables import at
+
+from autoimb.data.encoding import Encoded
+from autoimb.errors import InfeasibleError
+from autoimb.space.resampling.room import (
+    RESAMPLING,
+    Rows,
+    neighbour_space,
+    over_counts,
+    under_counts,
+)
+
+SEED = 7
+COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
+KINDS = tuple(COUNTS)
+
+
+def part_of(kind: str, columns: str = "numbers") -> Rows:
+    """Classes that overlap; numbers only, categories only, or both."""
+    random = np.random.default_rng(3)
+    y = np.repeat(np.arange(len(COUNTS[kind])), COUNTS[kind])
+    y = y[random.permutation(len(y))]
+    p, q = {"numbers": (4, 0), "categories": (0, 3), "mixed": (3, 2)}[columns]
+    numbers = (random.normal(size=(len(y), p)) + 0.9 * y[:, None]).astype(np.float32)
+    codes = (random.integers(0, 4, (len(y), q)) + (y[:, None] > 0)).astype(np.int32)
+    return Rows(Encoded(numbers, codes, (5,) * q), y)
+
+
+def table_of(encoded: Encoded) -> np.ndarray:
+    return np.hstack([encoded.numbers, encoded.codes.astype(np.float32)])
+
+
+def resample(name: str, part: Rows, *, seed: int = SEED, **values):
+    """Run an option at full strength (and full cleaning) unless told otherwise."""
+    option = RESAMPLING[name]
+    full = {
+        key: at(bounds, 1.0 if key in ("strength", "cleaning") else 0.5)
+        for key, bounds in option.ranges.items()
+    }
+    return option.code(part, seed=seed, **(full | values))
+
+
+def result_of(new, part: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that training sees, as a table, and their classes."""
+    x, y = table_of(part.encoded)[new.rows], part.y[new.rows]
+    if new.synthetic is not None:
+        x = np.vstack([x, table_of(new.synthetic)])
+        y = np.concatenate([y, new.synthetic_y])
+    return x, y
+
+
+def in_order(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The same rows in an order that does not depend on how they were made."""
+    whole = np.column_stack([y, x])
+    return whole[np.lexsort(whole.T[::-1])]
+
+
+def smote_oracle(columns: str, **values):
+    common = {"k_neighbors": 5, "random_state": SEED, **values}
+    if columns == "numbers":
+        return SMOTE(**common)
+    if columns == "categories":
+        return SMOTEN(**common)
+    return SMOTENC(categorical_features=[3, 4], **common)
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_are_those_of_imbalanced_learn(kind, columns):
+    part = part_of(kind, columns)
+    x = neighbour_space(part.encoded)  # neighbours are searched here
+    n_min = min(COUNTS[kind])
+    oracles = {
+        "random_over": RandomOverSampler(random_state=SEED),
+        "random_under": RandomUnderSampler(random_state=SEED),
+        "near_miss": NearMiss(version=2, n_neighbors=5),
+        "tomek_links": TomekLinks(),
+    }
+    for name, oracle in oracles.items():
+        values = {"version": 2, "n_neighbors": 5} if name == "near_miss" else {}
+        _, y = result_of(resample(name, part, **values), part)
+        _, wanted = oracle.fit_resample(x, part.y)
+        np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted), err_msg=name)
+    _, y = result_of(resample("cluster_centroids", part), part)
+    np.testing.assert_array_equal(np.bincount(y), [n_min] * len(COUNTS[kind]))
+
+
+def test_cluster_centroids_has_the_counts_of_imbalanced_learn():
+    part = part_of("multiclass")
+    oracle = ClusterCentroids(random_state=SEED, voting="hard")
+    _, wanted = oracle.fit_resample(neighbour_space(part.encoded), part.y)
+    _, y = result_of(resample("cluster_centroids", part), part)
+    np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted))
+
+
+def test_cluster_centroids_keeps_a_row_of_every_cluster():
+    random = np.random.default_rng(0)
+    centres = 10.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    far = np.repeat(centres, 20, axis=0) + random.normal(0, 0.01, (80, 2))
+    rare = random.normal(50.0, 1.0, (4, 2))
+    x = np.vstack([far, rare]).astype(np.float32)
+    y = np.repeat([0, 1], [80, 4])
+    codes = np.empty((84, 0), dtype=np.int32)
+    kept = resample("cluster_centroids", Rows(Encoded(x, codes, ()), y)).rows
+    np.testing.assert_array_equal(np.sort(kept[kept < 80] // 20), np.arange(4))
+    # random rows would miss a cluster nearly always
+    missed = [
+        len(np.unique(rows[rows < 80] // 20)) < 4
+        for seed in range(20)
+        for rows in [resample("random_under", Rows(Encoded(x, codes, ()), y), seed=seed).rows]
+    ]
+    assert np.mean(missed) > 0.5
+
+
+@pytest.mark.parametrize("columns", ["numbers", "categories"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_smote_gives_the_rows_of_imbalanced_learn(kind, columns):
+    part = part_of(kind, columns)
+    got = result_of(resample("smote", part, k_neighbors=5), part)
+    oracle = smote_oracle(columns)
+    wanted, wanted_y = oracle.fit_resample(table_of(part.encoded), part.y)
+    np.testing.assert_array_equal(got[1], wanted_y)
+    np.testing.assert_allclose(got[0], wanted, rtol=1e-6)
+    assert (np.bincount(got[1]) == max(COUNTS[kind])).all()
+
+
+def test_mixed_smote_gives_the_rows_of_imbalanced_learn():
+    """But for codes that are equally frequent among the neighbours, where each draws one."""
+    part = part_of("binary", "mixed")
+    got, classes = result_of(resample("smote", part, k_neighbors=5), part)
+    wanted, wanted_y = smote_oracle("mixed").fit_resample(table_of(part.encoded), part.y)
+    np.testing.assert_array_equal(classes, wanted_y)
+    p = part.encoded.numbers.shape[1]
+    np.testing.assert_allclose(got[:, :p], wanted[:, :p], rtol=1e-4, atol=1e-5)
+    assert (got[:, p:] == wanted[:, p:]).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_smote_lies_between_neighbours_and_takes_their_commonest_codes(kind):
+    part = part_of(kind, "mixed")
+    new = resample("smote", part, k_neighbors=3)
+    for c in np.unique(new.synthetic_y):
+        own = part.encoded.take(np.flatnonzero(part.y == c))
+        far = own.matrix()
+        p = own.numbers.shape[1]
+        far[:, p:] *= np.median(own.numbers.std(axis=0))
+        distance = np.linalg.norm(far[:, None] - far[None], axis=2)
+        near = np.argsort(distance, axis=1)[:, 1:4]
+        for row in np.flatnonzero(new.synthetic_y == c)[:20]:
+            x, codes = new.synthetic.numbers[row], new.synthetic.codes[row]
+            ends = own.numbers[near] - own.numbers[:, None]  # (n, k, p)
+            share = ((x - own.numbers)[:, None] * ends).sum(2) / (ends**2).sum(2)
+            gap = np.abs(own.numbers[:, None] + share[..., None] * ends - x).max(2)
+            gap[(share < 0) | (share > 1)] = np.inf
+            bases = np.flatnonzero((gap < 1e-4).any(axis=1))  # two where each is near the other
+            assert len(bases)
+            votes = [
+                [np.bincount(own.codes[near[base], j]) for j in range(len(codes))] for base in bases
+            ]
+            assert any(
+                all(v[code] == v.max() for v, code in zip(each, codes) if code < len(v))
+                for each in votes
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "combined", "cleaner"),
+    [
+        ("smote_enn", SMOTEENN, EditedNearestNeighbours(sampling_strategy="all")),
+        ("smote_tomek", SMOTETomek, TomekLinks(sampling_strategy="all")),
+    ],
+)
+def test_smote_and_cleaning_give_the_rows_of_imbalanced_learn(name, combined, cleaner, kind):
+    part = part_of(kind)
+    key = "enn" if name == "smote_enn" else "tomek"
+    oracle = combined(smote=smote_oracle("numbers"), **{key: cleaner}, random_state=SEED)
+    wanted = in_order(*oracle.fit_resample(table_of(part.encoded), part.y))
+    got = in_order(*result_of(resample(name, part, k_neighbors=5), part))
+    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    assert len(got) < len(result_of(resample("smote", part, k_neighbors=5), part)[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_near_miss_keeps_the_rows_of_imbalanced_learn(version, kind):
+    part = part_of(kind)
+    oracle = NearMiss(version=version, n_neighbors=3, n_neighbors_ver3=3)
+    with warnings.catch_warnings():  # version 3 says where it keeps fewer rows than wanted
+        warnings.simplefilter("ignore", UserWarning)
+        oracle.fit_resample(neighbour_space(part.encoded), part.y)
+    got = resample("near_miss", part, version=version, n_neighbors=3).rows
+    np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tomek_links_keeps_the_rows_of_imbalanced_learn(kind, columns):
+    part = part_of(kind, columns)
+    oracle = TomekLinks()
+    oracle.fit_resample(neighbour_space(part.encoded), part.y)
+    got = resample("tomek_links", part).rows
+    np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
+    assert len(got) < len(part.y)
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "oracle"),
+    [
+        ("edited_nn", EditedNearestNeighbours()),
+        ("neighbourhood_cleaning", NeighbourhoodCleaningRule()),
+        ("one_sided_selection", OneSidedSelection(random_state=SEED)),
+    ],
+)
+def test_cleaning_keeps_the_rows_of_imbalanced_learn(name, oracle, kind, columns):
+    part = part_of(kind, columns)
+    oracle.fit_resample(neighbour_space(part.encoded), part.y)
+    np.testing.assert_array_equal(resample(name, part).rows, np.sort(oracle.sample_indices_))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_instance_hardness_keeps_the_easiest_rows(kind):
+    part = part_of(kind)
+    split = StratifiedKFold(3, shuffle=True, random_state=SEED)
+    model = LogisticRegression(max_iter=200)
+    proba = cross_val_predict(
+        model, neighbour_space(part.encoded), part.y, cv=split, method="predict_proba"
+    )
+    easy = proba[np.arange(len(part.y)), part.y]
+    kept = np.isin(np.arange(len(part.y)), resample("instance_hardness", part).rows)
+    for c, count in enumerate(COUNTS[kind]):
+        own = part.y == c
+        assert (kept & own).sum() == min(COUNTS[kind])
+        if count > min(COUNTS[kind]):
+            assert easy[own & kept].min() >= easy[own & ~kept].max()
+
+
+def first_parents(name: str, part: Rows, c: int) -> np.ndarray:
+    """How often each row of a class is a first parent, of many new rows."""
+    often = np.zeros(len(part.y))
+    for seed in range(30):
+        new = resample(name, part, seed=seed)
+        np.add.at(often, new.parents[new.synthetic_y == c, 0], 1.0)
+    return often[part.y == c]
+
+
+def others_near(part: Rows, c: int) -> np.ndarray:
+    space = neighbour_space(part.encoded).astype(np.float64)
+    distance = np.linalg.norm(space[:, None] - space[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    near = np.argsort(distance, axis=1)[:, :10]
+    return (part.y[near] != part.y[:, None]).mean(1)[part.y == c]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_the_variants_of_smote_start(kind):
+    part = part_of(kind)
+    c = int(np.argmin(COUNTS[kind]))
+    share = others_near(part, c)
+    danger = (share >= 0.5) & (share < 1.0)
+    assert 0 < danger.sum() < len(danger)
+    assert set(np.flatnonzero(first_parents("borderline_smote", part, c))) == set(
+        np.flatnonzero(danger)
+    )
+    often = first_parents("adasyn", part, c)
+    np.testing.assert_allclose(often / often.sum(), share / share.sum(), atol=0.04)
+    support = np.isin(np.flatnonzero(part.y == c), SVC().fit(part.encoded.numbers, part.y).support_)
+    assert set(np.flatnonzero(first_parents("svm_smote", part, c))) == set(
+        np.flatnonzero(support & (share < 1.0))
+    )
+
+
+def test_kmeans_smote_starts_where_the_class_is_common():
+    """Two groups of rare rows: one among themselves, one lost among the others."""
+    random = np.random.default_rng(0)
+    common = random.normal(0.0, 0.5, (80, 2))
+    own, lost = random.normal(8.0, 0.5, (12, 2)), random.normal(0.0, 0.5, (2, 2))
+    x = np.vstack([common, own, lost]).astype(np.float32)
+    y = np.repeat([0, 1], [80, 14])
+    part = Rows(Encoded(x, np.empty((94, 0), np.int32), ()), y)
+    often = first_parents("kmeans_smote", part, 1)
+    assert often[:12].min() > 0
+    assert often[12:].sum() < 0.1 * often.sum()
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed"])
+def test_jittered_rows_are_their_rows_with_the_noise_of_a_smoothed_bootstrap(columns):
+    part = part_of("binary", columns)
+    new = resample("jittered_over", part, shrinkage=0.5)
+    base = new.parents[:, 0]
+    np.testing.assert_array_equal(new.synthetic.codes, part.encoded.codes[base])
+    own, p = part.encoded.numbers[part.y == 1], part.encoded.numbers.shape[1]
+    factor = (4.0 / ((p + 2.0) * len(own))) ** (1.0 / (p + 4.0))
+    noise = new.synthetic.numbers - part.encoded.numbers[base]
+    np.testing.assert_allclose(noise.std(0), 0.5 * factor * own.std(0), rtol=0.35)
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])
+@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
+def test_a_synthetic_row_has_two_parents_of_its_class(option, columns):
+    part = part_of("multiclass", columns)
+    new = resample(option.name, part, **({"version": 2} if option.name == "near_miss" else {}))
+    assert new.parents.shape == (len(new.synthetic_y), 2)
+    np.testing.assert_array_equal(part.y[new.parents], np.stack([new.synthetic_y] * 2, axis=1))
+    if new.synthetic is not None and part.encoded.numbers.shape[1]:
+        # interpolated numbers lie no farther from their parents than these from each other
+        if option.name == "jittered_over":
+            return
+        a, b = (part.encoded.numbers[new.parents[:, i]] for i in (0, 1))
+        x = new.synthetic.numbers
+        assert (np.minimum(a, b) - 1e-5 <= x).all()
+        assert (x <= np.maximum(a, b) + 1e-5).all()
+
+
+@pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
+def test_real_rows_stand_first_and_only_the_smaller_classes_grow(option, kind, columns):
+    part = part_of(kind, columns)
+    new = resample(option.name, part, **({"version": 2} if option.name == "near_miss" else {}))
+    assert new.rows.min() >= 0
+    assert new.rows.max() < len(part.y)
+    assert set(part.y[new.rows]) == set(part.y)
+    times = np.bincount(new.rows, minlength=len(part.y))
+    if option.name != "random_over":
+        assert times.max() == 1
+    assert (times[part.y == np.argmax(COUNTS[kind])] <= 1).all()
+    if new.synthetic is not None:
+        assert np.argmax(COUNTS[kind]) not in new.synthetic_y
+        assert (new.synthetic.codes < np.array(new.synthetic.cardinalities)).all()
+
+
+@pytest.mark.parametrize("name", ["smote", "smote_enn", "smote_tomek"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_synthetic_rows_lie_between_two_rows_of_their_class(kind, name):
+    part = part_of(kind)
+    new = resample(name, part, cleaning=0.5) if name != "smote" else resample(name, part)
+    assert new.synthetic is not None
+    for row, c in zip(new.synthetic.numbers.astype(np.float64), new.synthetic_y):
+        own = part.encoded.numbers[part.y == c].astype(np.float64)
+        # |a - x| + |x - b| = |a - b| for a pair of parents
+        to_row = np.linalg.norm(own - row, axis=1)
+        between = np.linalg.norm(own[:, None] - own[None], axis=2)
+        assert (to_row[:, None] + to_row[None] - between).min() < 1e-5
+
+
+def test_smote_takes_categories_that_neighbours_have():
+    part = part_of("binary", "mixed")
+    new = resample("smote", part)
+    own = part.encoded.codes[part.y == 1]
+    for j in range(own.shape[1]):
+        assert set(new.synthetic.codes[:, j]) <= set(own[:, j])
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_strength_is_the_geometric_scale(kind, strength):
+    part = part_of(kind)
+    counts = np.array(COUNTS[kind])
+    more = np.round(counts.max() ** strength * counts ** (1 - strength))
+    fewer = np.round(counts.min() ** strength * counts ** (1 - strength))
+    for name, wanted in {
+        "random_over": more,
+        "smote": more,
+        "random_under": fewer,
+        "near_miss": fewer,
+        "cluster_centroids": fewer,
+    }.items():
+        values = {"version": 2} if name == "near_miss" else {}
+        new = resample(name, part, strength=strength, **values)
+        np.testing.assert_array_equal(np.bincount(result_of(new, part)[1]), wanted, err_msg=name)
+        np.testing.assert_array_equal(RESAMPLING[name].sizes(counts, strength), wanted)
+
+
+def test_strength_zero_changes_nothing_and_one_balances():
+    counts = np.array([1000, 130, 7])
+    for sizes in (over_counts, under_counts):
+        np.testing.assert_array_equal(sizes(counts, 0.0), counts)
+    np.testing.assert_array_equal(over_counts(counts, 1.0), [1000] * 3)
+    np.testing.assert_array_equal(under_counts(counts, 1.0), [7] * 3)
+
+
+@pytest.mark.parametrize("name", ["tomek_links", "smote_enn", "smote_tomek"])
+def test_cleaning_drops_its_share_of_the_flagged_rows(name):
+    part = part_of("multiclass")
+    key = "strength" if name == "tomek_links" else "cleaning"
+    before = result_of(resample("none" if name == "tomek_links" else "smote", part), part)
+    whole = resample(name, part, **{key: 1.0})
+    half = resample(name, part, **{key: 0.5})
+    n = len(before[1])
+    flagged = n - len(result_of(whole, part)[1])
+    assert flagged > 4
+    assert n - len(result_of(half, part)[1]) == round(0.5 * flagged)
+    assert set(whole.rows) <= set(half.rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_options_give_the_same_rows(kind):
+    part = part_of(kind)
+    made = {}
+    for option in RESAMPLING:
+        new = resample(option.name, part, **({"version": 2} if "version" in option.ranges else {}))
+        made[option.name] = in_order(*result_of(new, part))
+    names = list(made)
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            same = made[a].shape == made[b].shape and np.array_equal(made[a], made[b])
+            assert not same, (a, b)
+
+
+def test_smote_lowers_its_neighbours_to_what_the_class_has():
+    part = part_of("binary")
+    few = np.concatenate([np.flatnonzero(part.y == 0), np.flatnonzero(part.y == 1)[:4]])
+    small = Rows(part.encoded.take(few), part.y[few])
+    wanted = smote_oracle("numbers", k_neighbors=3).fit_resample(small.encoded.numbers, small.y)
+    got = result_of(resample("smote", small, k_neighbors=15), small)
+    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-6)
+    one = Rows(part.encoded.take(few[:-3]), part.y[few[:-3]])
+    with pytest.raises(InfeasibleError, match="at least 2 training rows"):
+        resample("smote", one)
