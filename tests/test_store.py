@@ -82,7 +82,7 @@ def test_what_was_not_used_longest_goes_first(tmp_path, monkeypatch, shared):
     ("name", "values", "search"),
     [
         ("smote", {"k_neighbors": (2, 7)}, (smote, "neighbours")),
-        ("tomek_links", {"strength": (0.4, 1.0)}, (cleaning, "sampled_rows")),
+        ("tomek_links", {"strength": (0.4, 1.0)}, (cleaning, "nearest")),
     ],
 )
 def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):

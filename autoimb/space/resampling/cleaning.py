@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from autoimb.space.option import Float, Int, minority_at_least
+from autoimb.space.resampling.near import nearest
 from autoimb.space.resampling.room import (
     MAKES,
     MOST_NEIGHBOURS,
@@ -16,6 +18,7 @@ from autoimb.space.resampling.room import (
     Rows,
     neighbour_space,
     over_counts,
+    present,
     sampled_rows,
     selection,
     softened,
@@ -32,10 +35,39 @@ __all__ = [
     "tomek_links",
 ]
 
+_VOTERS = 3
 
-def _kept(sampler: Any, part: Rows, name: str, strength: float, seed: int) -> Resampled:
+
+Flags = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _linked(space: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Flag the rows of Tomek links: two rows of two classes, each the other's nearest."""
+    near = nearest(space, 1)[:, 0]
+    return np.asarray((near[near] == np.arange(len(y))) & (y[near] != y))
+
+
+def _disputed(space: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Flag the rows that one of their 3 neighbours disagrees with."""
+    return np.asarray((y[nearest(space, min(_VOTERS, len(y) - 1))] != y[:, None]).any(axis=1))
+
+
+def _unflagged(flags: Flags) -> Callable[[Rows], np.ndarray]:
+    """Keep the rows that are not flagged, and the rarest class whole."""
+
+    def keep(part: Rows) -> np.ndarray:
+        classes, counts = present(part.y)
+        common = part.y != classes[counts.argmin()]
+        return np.flatnonzero(~(flags(neighbour_space(part.encoded), part.y) & common))
+
+    return keep
+
+
+def _kept(
+    keep: Callable[[Rows], np.ndarray], part: Rows, name: str, strength: float, seed: int
+) -> Resampled:
     """Drop the fraction `strength` of the rows that a cleaner flags; flagged once a study."""
-    kept = part.once((name, seed), lambda: sampled_rows(sampler, part))
+    kept = part.once((name, seed), lambda: keep(part))
     rows = softened(kept, len(part.y), strength, seed)
     survivors_checked(part.y[rows], part.y, name)
     return selection(rows)
@@ -44,9 +76,7 @@ def _kept(sampler: Any, part: Rows, name: str, strength: float, seed: int) -> Re
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False)
 def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
     """Drop rows of the larger classes whose nearest neighbour is of another class (Tomek, 1976)."""
-    from imblearn.under_sampling import TomekLinks
-
-    return _kept(TomekLinks(sampling_strategy="auto"), part, "tomek_links", strength, seed)
+    return _kept(_unflagged(_linked), part, "tomek_links", strength, seed)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
@@ -55,10 +85,7 @@ def edited_nn(part: Rows, *, strength: float, seed: int) -> Resampled:
 
     Each of the neighbours must agree for a row to stay.
     """
-    from imblearn.under_sampling import EditedNearestNeighbours
-
-    sampler = EditedNearestNeighbours(sampling_strategy="auto")
-    return _kept(sampler, part, "edited_nn", strength, seed)
+    return _kept(_unflagged(_disputed), part, "edited_nn", strength, seed)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
@@ -70,7 +97,7 @@ def neighbourhood_cleaning(part: Rows, *, strength: float, seed: int) -> Resampl
     from imblearn.under_sampling import NeighbourhoodCleaningRule
 
     sampler = NeighbourhoodCleaningRule(sampling_strategy="auto")
-    return _kept(sampler, part, "neighbourhood_cleaning", strength, seed)
+    return _kept(partial(sampled_rows, sampler), part, "neighbourhood_cleaning", strength, seed)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
@@ -82,7 +109,7 @@ def one_sided_selection(part: Rows, *, strength: float, seed: int) -> Resampled:
     from imblearn.under_sampling import OneSidedSelection
 
     sampler = OneSidedSelection(sampling_strategy="auto", random_state=seed)
-    return _kept(sampler, part, "one_sided_selection", strength, seed)
+    return _kept(partial(sampled_rows, sampler), part, "one_sided_selection", strength, seed)
 
 
 _after_smote = RESAMPLING.option(
@@ -102,10 +129,8 @@ def smote_enn(
     part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
 ) -> Resampled:
     """SMOTE, then drop rows whose neighbours disagree with them (Batista et al., 2004)."""
-    from imblearn.under_sampling import EditedNearestNeighbours
-
     grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
-    return _cleaned(grown, part, EditedNearestNeighbours(sampling_strategy="all"), cleaning, seed)
+    return _cleaned(grown, part, _disputed, cleaning, seed)
 
 
 @_after_smote
@@ -113,18 +138,16 @@ def smote_tomek(
     part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
 ) -> Resampled:
     """SMOTE, then drop both rows of every Tomek link (Batista et al., 2003)."""
-    from imblearn.under_sampling import TomekLinks
-
     grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
-    return _cleaned(grown, part, TomekLinks(sampling_strategy="all"), cleaning, seed)
+    return _cleaned(grown, part, _linked, cleaning, seed)
 
 
-def _cleaned(grown: Resampled, part: Rows, cleaner: Any, cleaning: float, seed: int) -> Resampled:
+def _cleaned(grown: Resampled, part: Rows, flags: Flags, cleaning: float, seed: int) -> Resampled:
     real, new = part.encoded.take(grown.rows), grown.synthetic
     whole = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])
-    cleaner.fit_resample(neighbour_space(whole), y)
-    kept = softened(np.asarray(cleaner.sample_indices_), len(y), cleaning, seed)
+    unflagged = np.flatnonzero(~flags(neighbour_space(whole), y))
+    kept = softened(unflagged, len(y), cleaning, seed)
     survivors_checked(y[kept], y, "cleaning")
     n = len(grown.rows)
     rows, fresh = grown.rows[kept[kept < n]], kept[kept >= n] - n

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from autoimb.data.encoding import Encoded
+from autoimb.space.resampling.near import nearest
 
 __all__ = ["neighbours", "new_rows"]
 
@@ -29,13 +30,10 @@ def neighbours(own: Encoded, k: int) -> np.ndarray:
     int64 array of shape (n, k)
         Nearest first.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     far, p = own.matrix(), own.numbers.shape[1]
     if p:
         far[:, p:] *= np.median(own.numbers.std(axis=0))
-    search = NearestNeighbors(n_neighbors=k + 1).fit(far)
-    return np.asarray(search.kneighbors(far, return_distance=False)[:, 1:])
+    return nearest(far, k)
 
 
 def new_rows(

@@ -10,6 +10,7 @@ import numpy as np
 from autoimb.data.encoding import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, minority_at_least
+from autoimb.space.resampling.near import nearest
 from autoimb.space.resampling.new_rows import neighbours, new_rows
 from autoimb.space.resampling.room import (
     MAKES,
@@ -126,12 +127,9 @@ def _others(part: Rows) -> np.ndarray:
     """Return the share of other classes among each row's neighbours of all classes, (n,)."""
 
     def share() -> np.ndarray:
-        from sklearn.neighbors import NearestNeighbors
-
         space = neighbour_space(part.encoded)
-        k = min(_BORDER, len(space) - 1)
-        near = NearestNeighbors(n_neighbors=k + 1).fit(space).kneighbors(return_distance=False)
-        return np.asarray((part.y[near[:, :k]] != part.y[:, None]).mean(axis=1))
+        near = nearest(space, min(_BORDER, len(space) - 1))
+        return np.asarray((part.y[near] != part.y[:, None]).mean(axis=1))
 
     return part.once(("others",), share)
 
