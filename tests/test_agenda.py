@@ -7,7 +7,9 @@ import studies
 from optuna.trial import FixedTrial
 from studies import FINGERPRINT, material, study
 
-from autoimb.search.agenda import SURVIVORS, next_to_confirm
+from autoimb.data import folds
+from autoimb.data.folds import DEALS
+from autoimb.search.agenda import ENOUGH, SURVIVORS, next_to_confirm
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.planning import CONFIRMING
@@ -27,9 +29,9 @@ def record(number, strategy, ticks=5, planned=5, **changed):
     return replace(made, curve=(0.1,) * ticks, planned=planned, **changed)
 
 
-def confirmed_in_turn(ranked, seconds=100.0):
+def confirmed_in_turn(ranked, seconds=100.0, **how):
     numbers = []
-    while (found := next_to_confirm(ranked, numbers, seconds=seconds)) is not None:
+    while (found := next_to_confirm(ranked, numbers, seconds=seconds, **how)) is not None:
         numbers.append(found.number)
     return numbers
 
@@ -48,6 +50,12 @@ def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
         record(4, LEVERS[4]),
     ]
     assert confirmed_in_turn(ranked) == [4]
+
+
+def test_on_further_folds_the_best_are_confirmed_however_they_ended():
+    ranked = [record(0, LEVERS[0], ticks=4), record(1, LEVERS[1]), record(2, NETWORK, ticks=4)]
+    assert confirmed_in_turn(ranked, repeats=True) == [2, 0, 1]
+    assert confirmed_in_turn(ranked, repeats=True, most=1) == [2, 0]
 
 
 def test_what_would_not_end_in_time_is_not_begun():
@@ -71,7 +79,10 @@ def better_by_more_work(strategy, dataset, plan, **given):
     )
 
 
-def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
+def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(folds, "FEW_ROWS", 0)
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         result = study(
             folder, n_trials=None, deadline=Deadline.after(6.0), evaluate=better_by_more_work
@@ -91,6 +102,20 @@ def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirm
     strategies = [r.strategy for r in resumed.records if r.stage == "confirm"]
     assert len(strategies) == len(set(strategies))
     assert {r.number for r in confirming} <= resumed.outcomes.keys()
+
+
+def repeated(strategy, dataset, plan, **given):
+    assert plan.effort == material().plan.effort  # the same networks, on more folds
+    return replace(studies.complete(strategy, dataset, seconds=0.02), seconds=0.01 * plan.deals)
+
+
+def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more_folds():
+    result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=repeated)
+    first = [r for r in result.records if r.stage != "confirm" and r.status == "complete"]
+    again = [r for r in result.records if r.stage == "confirm"]
+    assert ENOUGH <= len(first) <= ENOUGH + 1  # one may be on its way
+    assert {r.seconds for r in again} == {0.01 * DEALS}
+    assert {r.strategy for r in again} == {r.strategy for r in first}
 
 
 def test_a_search_without_a_deadline_confirms_nothing():

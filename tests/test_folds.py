@@ -55,6 +55,28 @@ def test_every_row_is_scored_once_and_classes_are_spread(counts, cv, seed):
     assert (per_class.max(axis=0) > 0).all()
 
 
+@pytest.mark.parametrize(("rows", "deals"), [(2_999, 4), (3_000, 1)])
+def test_few_rows_are_dealt_to_folds_again(rows, deals):
+    y = (np.arange(rows) % 9 == 0).astype(np.int64)
+    plan = plan_folds(y, random_state=0)
+    assert 1 + len(plan.further) == deals
+    splits = []
+    for number in range(deals):
+        deal = plan.deal(number)
+        scored = np.concatenate([fold.score for fold in deal.folds])
+        np.testing.assert_array_equal(np.sort(scored), np.arange(rows))
+        for fold in deal.folds:
+            np.testing.assert_array_equal(np.setdiff1d(np.arange(rows), fold.train), fold.score)
+        np.testing.assert_array_equal(deal.group, plan.group)
+        splits.append({tuple(fold.score) for fold in deal.folds})
+    assert len(set.union(*splits)) == deals * len(plan.folds) == len(plan.every)
+
+
+def test_folds_that_the_user_gave_are_not_dealt_again():
+    assert plan_folds(LABELS, cv=StratifiedKFold(3), random_state=0).further == ()
+    assert plan_folds(LABELS, eval_rows=np.arange(9), random_state=0).further == ()
+
+
 def test_a_class_with_one_row_trains_wherever_it_is_not_scored():
     y = np.array([0] * 20 + [1])
     plan = plan_folds(y, random_state=1)

@@ -17,6 +17,8 @@ Rows = NDArray[np.int64]
 
 MANY_ROWS = 15_000  # from here on three folds do
 FEW_MINORITY_ROWS = 150  # below, three folds would train on too few of them
+FEW_ROWS = 3_000  # below, the best strategies are cross-validated again on other folds
+DEALS = 4  # of the rows to folds, the first one included
 HOLD_OUT_GROUPS = 5
 
 
@@ -48,11 +50,24 @@ class FoldPlan:
         other groups. -1 marks rows that are never scored. With several folds it is the fold.
     scale : ndarray of shape (n,), float64, or None
         How many rows each scored row stands for, where not all are scored.
+    further : tuple of tuple of Fold
+        The same rows dealt anew, for repeated cross-validation: each deal as many folds, that
+        score each row once.
     """
 
     folds: tuple[Fold, ...]
     group: Rows
     scale: NDArray[np.float64] | None = None
+    further: tuple[tuple[Fold, ...], ...] = ()
+
+    def deal(self, number: int) -> FoldPlan:
+        """Give the folds of a deal, 0 being the plan's own; groups stay those of the plan."""
+        return self if number == 0 else replace(self, folds=self.further[number - 1], further=())
+
+    @property
+    def every(self) -> tuple[Fold, ...]:
+        """The folds of all deals, one deal after the other."""
+        return sum(self.further, self.folds)
 
     @property
     def scored(self) -> Rows:
@@ -68,10 +83,14 @@ class FoldPlan:
             numbers: Rows = place[own]
             return numbers[numbers >= 0]
 
-        folds = (
-            Fold(renumbered(f.train), renumbered(f.score), renumbered(f.choose)) for f in self.folds
+        def renumbered_folds(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
+            return tuple(Fold(*map(renumbered, (f.train, f.score, f.choose))) for f in folds)
+
+        return FoldPlan(
+            folds=renumbered_folds(self.folds),
+            group=self.group[rows],
+            further=tuple(renumbered_folds(folds) for folds in self.further),
         )
-        return FoldPlan(tuple(folds), self.group[rows])
 
     def scoring(self, rows: Rows, scale: NDArray[np.float64]) -> FoldPlan:
         """Give the same folds, but score these rows only, each standing for so many."""
@@ -79,8 +98,12 @@ class FoldPlan:
         group[rows] = self.group[rows]
         stands_for = np.ones(len(group))
         stands_for[rows] = scale
-        folds = (replace(f, score=f.score[group[f.score] >= 0]) for f in self.folds)
-        return FoldPlan(tuple(folds), group, stands_for)
+
+        def fewer(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
+            return tuple(replace(f, score=f.score[group[f.score] >= 0]) for f in folds)
+
+        further = tuple(fewer(folds) for folds in self.further)
+        return FoldPlan(fewer(self.folds), group, stands_for, further)
 
     def scored_weight(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the weights of the scored rows, from those of all rows."""
@@ -97,7 +120,8 @@ def plan_folds(
     rarest class has fewer than 150 rows. **A class with fewer rows than folds** has its rows dealt
     to different folds, one each: the remaining folds score none of it, and it trains in every fold
     but those that score it. A single split (or an evaluation set) is a hold-out: a stratified half
-    of its rows chooses the epoch, the other half scores in up to 5 stratified groups.
+    of its rows chooses the epoch, the other half scores in up to 5 stratified groups. Below 3,000
+    rows the plan deals them to as many folds three times more.
 
     Parameters
     ----------
@@ -132,10 +156,11 @@ def plan_folds(
         return _hold_out(y, train, test, generator)
     if cv is None or _is_whole_number(cv):
         n_folds = _count_folds(y) if cv is None else _check_count(cast(int, cv), n_rows)
-        deal = _deal(y, n_folds, generator)
-        return _plan(
-            [(np.flatnonzero(deal != k), np.flatnonzero(deal == k)) for k in range(n_folds)], n_rows
-        )
+        deals = [
+            _plan(_dealt(y, n_folds, generator), n_rows)
+            for _ in range(DEALS if n_rows < FEW_ROWS else 1)
+        ]
+        return replace(deals[0], further=tuple(plan.folds for plan in deals[1:]))
     splits = _read_splits(cv, y)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], generator)
@@ -166,6 +191,11 @@ def _deal(y: NDArray[np.int64], n_parts: int, generator: np.random.Generator) ->
     part = np.empty(len(y), dtype=np.int64)
     part[by_class] = generator.permutation(n_parts)[np.arange(len(y)) % n_parts]
     return part
+
+
+def _dealt(y: NDArray[np.int64], n_folds: int, generator: np.random.Generator) -> list[Any]:
+    deal = _deal(y, n_folds, generator)
+    return [(np.flatnonzero(deal != k), np.flatnonzero(deal == k)) for k in range(n_folds)]
 
 
 def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:

@@ -2,75 +2,125 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.ledger import Ledger
-from autoimb.search.planning import CONFIRMING
+from autoimb.search.planning import CONFIRMING, Plan
 from autoimb.search.record import Stage, TrialRecord
 from autoimb.space.draw import Space
 from autoimb.space.portfolio import first_levers, first_networks
 
-__all__ = ["next_to_confirm", "plan_ahead"]
+__all__ = ["Agenda", "next_to_confirm"]
 
 SHARE = 0.3  # of the search's time, at its end: for survivors
 SURVIVORS = 8
+FEW_MINORITY_ROWS = 100  # below, the scores of more strategies say nothing more
+ENOUGH = 40  # strategies where minority rows are few
 
 
-def plan_ahead(
-    ledger: Ledger,
-    space: Space,
-    ranked: Sequence[TrialRecord],
-    *,
-    deadline: Deadline,
-    seconds: float,
-) -> None:
-    """Enqueue the next planned trial: networks without a lever, then levers on the best.
+@dataclass(frozen=True)
+class Agenda:
+    """What comes when in a study.
 
-    When the time for them has come, survivors come first.
-
-    Parameters
+    Attributes
     ----------
-    ledger : Ledger
     space : Space
-    ranked : sequence of TrialRecord
-        The trials that compete, best first.
-    deadline : Deadline
-        Of the search.
     seconds : float
-        That the search had at its start.
+        That the search has.
+    repeats : bool
+        Whether survivors are cross-validated on further deals of the rows to folds, and not on
+        the same with more work.
+    most : float
+        Strategies, after which there is nothing to do but to confirm them.
     """
-    if ledger.waiting:
-        return
-    left = deadline.left()
-    if left < SHARE * seconds:
-        survivor = next_to_confirm(ranked, ledger.confirmed, seconds=left)
-        if survivor is not None:
-            ledger.enqueue_again(survivor.number)
-            return
-    planned: list[tuple[Stage, str, dict[str, Any]]] = [
-        ("network", f"network.{i}", params) for i, params in enumerate(first_networks(space))
-    ]
-    plain = next((record for record in ranked if is_plain(record)), None)
-    if plain is not None:
-        levers = first_levers(space, plain.strategy)
-        planned += [("lever", f"lever.{i}", params) for i, params in enumerate(levers)]
-    for stage, plan, params in planned:
-        if plan not in ledger.plans:
-            ledger.enqueue(params, stage=stage, plan=plan)
-            return
+
+    space: Space
+    seconds: float
+    repeats: bool = False
+    most: float = math.inf
+
+    @classmethod
+    def of(cls, plan: Plan, space: Space, deadline: Deadline) -> Agenda:
+        """Make the agenda of a plan: few minority rows tell few strategies apart.
+
+        Among many that are equally good the best score is luck, so below 100 minority rows the
+        rest of the time goes to more networks of the same strategies, on other folds.
+        """
+        repeats = bool(plan.folds.further)
+        few = min(plan.effort.outline.class_counts) < FEW_MINORITY_ROWS
+        most = ENOUGH if repeats and few and deadline.finite else math.inf
+        return cls(space, deadline.left(), repeats=repeats, most=most)
+
+    def plan_ahead(self, ledger: Ledger, ranked: Sequence[TrialRecord], *, left: float) -> bool:
+        """Enqueue the next planned trial: networks without a lever, then levers on the best.
+
+        When the time for them has come, survivors come first.
+
+        Parameters
+        ----------
+        ledger : Ledger
+        ranked : sequence of TrialRecord
+            The trials that compete, best first.
+        left : float
+            Seconds of the search.
+
+        Returns
+        -------
+        bool
+            Whether there is anything left to try.
+        """
+        if ledger.waiting:
+            return True
+        enough = len(ranked) >= self.most
+        if enough or left < SHARE * self.seconds:
+            survivor = next_to_confirm(
+                ranked,
+                ledger.confirmed,
+                seconds=left,
+                repeats=self.repeats,
+                most=len(ranked) if enough else SURVIVORS,
+            )
+            if survivor is not None:
+                ledger.enqueue_again(survivor.number)
+                return True
+        if enough:
+            return False
+        for stage, plan, params in self._planned(ranked):
+            if plan not in ledger.plans:
+                ledger.enqueue(params, stage=stage, plan=plan)
+                break
+        return True
+
+    def _planned(
+        self, ranked: Sequence[TrialRecord]
+    ) -> Iterator[tuple[Stage, str, dict[str, Any]]]:
+        for i, params in enumerate(first_networks(self.space)):
+            yield "network", f"network.{i}", params
+        plain = next((record for record in ranked if is_plain(record)), None)
+        if plain is not None:
+            for i, params in enumerate(first_levers(self.space, plain.strategy)):
+                yield "lever", f"lever.{i}", params
 
 
 def next_to_confirm(
-    ranked: Sequence[TrialRecord], confirmed: Collection[int], *, seconds: float
+    ranked: Sequence[TrialRecord],
+    confirmed: Collection[int],
+    *,
+    seconds: float,
+    repeats: bool = False,
+    most: int = SURVIVORS,
 ) -> TrialRecord | None:
     """Find the next trial to evaluate once more, with more work.
 
     A study of many trials gives each little work. What that ends, and not its own patience, may be
     better than its score: so the last part of a search goes to the best of such trials, and to the
-    best without a lever, against which the verdict holds the others.
+    best without a lever, against which the verdict holds the others. Where confirming means other
+    folds instead of longer training, it goes to the best, however they ended.
 
     Parameters
     ----------
@@ -80,23 +130,21 @@ def next_to_confirm(
         The trials that were confirmed already, or are being confirmed.
     seconds : float
         That are left.
+    repeats : bool
+        See `Agenda`.
+    most : int
+        How many of the best.
 
     Returns
     -------
     TrialRecord or None
         None where more work would change nothing, or would not end in time.
     """
-    for record in _survivors(ranked):
-        if record.number not in confirmed and record.seconds * CONFIRMING < seconds:
+    plain = [record for record in ranked if is_plain(record)]
+    for record in [*plain[:1], *ranked[:most]]:
+        ran_out = 0 < record.planned <= len(record.curve)
+        once = record.status == "complete" and record.stage != "confirm"
+        new = once and record.number not in confirmed
+        if new and (ran_out or repeats) and record.seconds * CONFIRMING < seconds:
             return record
     return None
-
-
-def _survivors(ranked: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
-    """Yield the best trial without a lever, then the best: those whose planned ticks ran out."""
-    plain = next((record for record in ranked if is_plain(record)), None)
-    best = ranked[:SURVIVORS]
-    for record in best if plain is None else [plain, *best]:
-        ran_out = 0 < record.planned <= len(record.curve)
-        if record.status == "complete" and record.stage != "confirm" and ran_out:
-            yield record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score, score
 from autoimb.data.table import Dataset
 from autoimb.errors import DeadlineExceeded, InfeasibleError
-from autoimb.pipeline.fitted import FittedStrategy, fold_average
+from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.search.budget import Deadline
 from autoimb.search.planning import Plan
 from autoimb.search.pruning import Bar
@@ -57,7 +57,7 @@ class Outcome:
     planned : int
         Ticks that were planned.
     epochs : tuple of int
-        The tick that each fold kept.
+        The tick that each fold kept, of every deal.
     """
 
     status: Status
@@ -142,28 +142,34 @@ def _evaluate(
 ) -> Outcome:
     data = parts.dataset
     costs = None if plan.cost_weights is None else np.array(plan.cost_weights)
-    trained = train_strategy(
-        strategy,
-        parts,
-        effort=plan.effort,
-        costs=costs,
-        measure=_measure(metric, data, plan.effort.outline.class_counts),
-        check=check,
-        hopeless=None if bar is None else bar.above,
-        device=plan.device,
-    )
+    deals = [parts.deal(number) for number in range(plan.deals)]
+    trained = [
+        train_strategy(
+            strategy,
+            own,
+            effort=plan.effort,
+            costs=costs,
+            measure=_measure(metric, data, plan.effort.outline.class_counts),
+            check=check,
+            hopeless=None if bar is None else bar.above,
+            device=plan.device,
+        )
+        for own in deals
+    ]
+    first, cut = trained[0], any(one.cut for one in trained)
     outcome = Outcome(
-        "timeout" if trained.cut else "complete",
-        "The deadline ended it; its best epoch so far stands." if trained.cut else "",
-        curve=trained.curve,
-        floor=trained.floor,
-        planned=trained.planned,
-        epochs=trained.ticks,
+        "timeout" if cut else "complete",
+        "The deadline ended it; its best epoch so far stands." if cut else "",
+        curve=first.curve,
+        floor=first.floor,
+        planned=first.planned,
+        epochs=tuple(tick for one in trained for tick in one.ticks),
     )
-    if trained.pruned:
-        reason = f"Given up after {len(trained.curve)} of {trained.planned} ticks."
+    if first.pruned:
+        reason = f"Given up after {len(first.curve)} of {first.planned} ticks."
         return replace(outcome, status="pruned", reason=reason)
-    oof = _out_of_fold(trained, parts)
+    # of each row, from the networks of all deals that did not see it
+    oof = np.mean([_out_of_fold(one, own) for one, own in zip(trained, deals)], axis=0)
     if not np.isfinite(oof).all():
         return Outcome("failed", "The training diverged: some probabilities are not finite.")
     scored = plan.folds.scored
@@ -173,7 +179,7 @@ def _evaluate(
     fitted = FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),
-        packs=trained.packs,
+        packs=_packs(trained, n_folds=len(plan.folds.folds)),
         calibrator=_calibrator(y, oof, weight, needed=not exact),
         tilt=plan.cost_weights if strategy.class_weight.name == "costs" else None,
         work=plan.work,
@@ -200,6 +206,15 @@ def _evaluate(
         finishing=None if set(calibrators) == {identity} else finishing,
         labels=labels if metric.kind == "label" else None,
         fitted=fitted,
+    )
+
+
+def _packs(trained: Sequence[Trained], *, n_folds: int) -> tuple[FittedMemberPack, ...]:
+    """Return all packs, their folds numbered through all deals, as the pipeline's encoders are."""
+    return tuple(
+        replace(pack, fold=pack.fold + number * n_folds)
+        for number, one in enumerate(trained)
+        for pack in one.packs
     )
 
 

@@ -44,6 +44,8 @@ class Plan:
     device : str
     work : int
         How many times the planned work a trial is given.
+    deals : int
+        How many deals of the rows to folds a trial is cross-validated on.
     """
 
     folds: FoldPlan
@@ -53,11 +55,19 @@ class Plan:
     cost_matrix: tuple[tuple[float, ...], ...] | None = None
     device: str = "cpu"
     work: int = 1
+    deals: int = 1
 
     def times(self, work: int) -> Plan:
-        """Return the plan with so many times the work of a trial, on the same rows and folds."""
+        """Return the plan with so many times the work of a trial, on the same rows.
+
+        Where the plan holds further deals of the rows to folds, the same networks are trained on
+        so many of them; else networks are trained so much longer on the same folds.
+        """
         if work == 1:
             return self
+        if self.folds.further:
+            deals = min(work, 1 + len(self.folds.further))
+            return replace(self, deals=deals, work=deals)
         return replace(self, effort=self.effort.times(work), work=work * self.work)
 
 

@@ -17,7 +17,7 @@ from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
-from autoimb.search.search import fit_encoders, planned
+from autoimb.search.search import encoders_read, fit_encoders, planned
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
 
@@ -92,12 +92,13 @@ def refit(
     proba = mixed(None)
     labels = cross_fit_labels(metric, codes, mixed, group, weight=weight, costs=costs)
     result = score(metric, codes, proba, labels, group, weight=weight)
+    fitted = tuple(outcome.fitted for outcome in outcomes if outcome.fitted is not None)
     return FittedPipeline(
         schema=prepared.schema,
         classes=prepared.target.classes,
         positive=prepared.target.positive,
-        encoders=fit_encoders(prepared),
-        strategies=tuple(outcome.fitted for outcome in outcomes if outcome.fitted is not None),
+        encoders=fit_encoders(prepared.dataset, plan.folds.every[: encoders_read(fitted)]),
+        strategies=fitted,
         weights=pipeline.weights,
         rule=fit_rule(metric, codes, proba, weight=weight, costs=costs),
         oof=(codes, proba, weight),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.encoding import Encoder
+from autoimb.data.folds import Fold
+from autoimb.data.table import Dataset
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.build import Facts
 from autoimb.search.budget import Budget
@@ -32,7 +34,7 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.search.run_folder import RunFolder
 
-__all__ = ["SearchResult", "fit_encoders", "planned", "run_search", "search"]
+__all__ = ["SearchResult", "encoders_read", "fit_encoders", "planned", "run_search", "search"]
 
 REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
@@ -220,7 +222,7 @@ def _conclude(
     """Turn the finished study into what is handed over."""
     started = time.monotonic()
     outcomes = usable_outcomes(study.records, study.outcomes)
-    encoders = fit_encoders(prepared)
+    encoders = fit_encoders(prepared.dataset, plan.folds.folds)
     references = {}
     if _reference_seconds(prepared, encoders) < 0.4 * budget.deadline.left():
         known = logistic_reference(
@@ -232,6 +234,8 @@ def _conclude(
     strategies = {record.number: record.strategy for record in study.records}
     handed = (outcomes[number].fitted for number in winner.blend.numbers)
     fitted = tuple(networks for networks in handed if networks is not None)
+    further = plan.folds.every[len(encoders) : encoders_read(fitted)]
+    encoders += fit_encoders(prepared.dataset, further)
     pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
     timing["finishing"] = time.monotonic() - started
     found = Found(winner.blend, pipeline.rule, winner.sentence, references, timing)
@@ -246,13 +250,14 @@ def _conclude(
     )
 
 
-def fit_encoders(prepared: Prepared) -> tuple[Encoder, ...]:
+def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:
     """Fit one encoder a fold. Sees: the fold's training rows only."""
-    dataset = prepared.dataset
-    return tuple(
-        Encoder.fit(dataset.columns, fold.train, layout=dataset.layout)
-        for fold in prepared.folds.folds
-    )
+    return tuple(Encoder.fit(dataset.columns, fold.train, layout=dataset.layout) for fold in folds)
+
+
+def encoders_read(strategies: Sequence[FittedStrategy]) -> int:
+    """Count the encoders that the strategies' members read, from the first to the last of them."""
+    return 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
 
 
 def _pipeline(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from autoimb.search.agenda import plan_ahead
+from autoimb.search.agenda import Agenda
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.evaluate import evaluate
@@ -146,7 +146,8 @@ def run_study(
     cache = None if folder is None else folder.cache
     with _quiet_optuna():
         ledger = Ledger.open(folder, storage=settings.storage, random_state=settings.random_state)
-        search = _Search(ledger, space, profile, settings=settings, on_event=on_event)
+        agenda = Agenda.of(plan, space, settings.deadline)
+        search = _Search(ledger, agenda, profile, settings=settings, on_event=on_event)
         with Interrupt() as interrupt:
             interrupted = search.run(work, interrupt, cache=cache)
     return search.result(interrupted=interrupted)
@@ -183,14 +184,15 @@ class _Search:
     def __init__(
         self,
         ledger: Ledger,
-        space: Space,
+        agenda: Agenda,
         profile: Profile,
         *,
         settings: StudySettings,
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._ledger = ledger
-        self._space = space
+        self._agenda = agenda
+        self._space = agenda.space
         self._profile = profile
         self._settings = settings
         self._on_event = on_event
@@ -198,7 +200,6 @@ class _Search:
         self._outcomes: dict[int, Outcome] = {}
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._flights: dict[int, _Flight] = {}
-        self._seconds = settings.deadline.left()  # that the search has
         self._exhausted = False
 
     def run(self, work: Work, interrupt: Interrupt, *, cache: Path | None) -> bool:
@@ -297,13 +298,10 @@ class _Search:
     def _next(self) -> _Flight | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(IDLE_ASKS):
-            plan_ahead(
-                self._ledger,
-                self._space,
-                [self._records[number] for number in self._ranked()],
-                deadline=self._settings.deadline,
-                seconds=self._seconds,
-            )
+            ranked, left = self._ranked(), self._settings.deadline.left()
+            records = [self._records[number] for number in ranked]
+            if not self._agenda.plan_ahead(self._ledger, records, left=left):
+                break
             trial = self._ledger.ask()
             try:
                 strategy = draw(trial, self._space)

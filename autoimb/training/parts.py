@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,22 @@ class Parts:
         self, dataset: Dataset, folds: FoldPlan, *, seed: int, folder: Path | None = None
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
-        self._store = Store(folder)
+        self._store, self._deal = Store(folder), 0
+
+    def deal(self, number: int) -> Parts:
+        """Return the parts of another deal of the rows to folds, 0 being the plan's own."""
+        if number == 0:
+            return self
+        other = copy(self)
+        other.folds, other._deal = self.folds.deal(number), number
+        other.seed = int(np.random.default_rng([self.seed, number, 7]).integers(2**31))
+        return other
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("encoder", fold),
+            ("encoder", self._deal, fold),
             lambda: Encoder.fit(data.columns, rows, layout=data.layout),
             size=lambda encoder: encoder.edges.nbytes,
         )
@@ -82,7 +92,7 @@ class Parts:
     def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
         encoder = self.encoder(fold)
         return self._store.get(
-            (name, fold),
+            (name, self._deal, fold),
             lambda: encoder.transform(self.dataset.columns, rows),
             size=lambda encoded: encoded.size,
         )
@@ -101,7 +111,7 @@ class Parts:
             Where the method can't run on these rows.
         """
         return self._store.get(
-            ("training", fold, resampling),
+            ("training", self._deal, fold, resampling),
             lambda: self._resampled(fold, resampling),
             size=lambda part: part.size,
         )
@@ -130,7 +140,8 @@ class Parts:
         """Return what keeps an array of a fold's rows for every resampling that needs it."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            return self._store.get(("of rows", fold, *key), make, size=lambda array: array.nbytes)
+            own = ("of rows", self._deal, fold, *key)
+            return self._store.get(own, make, size=lambda array: array.nbytes)
 
         return once
 
