@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
+from tables import chosen, strategy_with
 
 from autoimb.errors import OptionError
 from autoimb.space.draw import Space, draw, suggest
@@ -216,6 +217,15 @@ def test_a_strategy_refuses_unknown_options_and_parameters():
         Strategy.from_json({**good, "loss": {"name": "hinge", "params": {}}})
     with pytest.raises(OptionError, match=r"'focal' takes the parameters \['gamma'\]"):
         Strategy.from_json({**good, "loss": {"name": "focal", "params": {"tau": 1.0}}})
+
+
+def test_a_strategy_of_an_older_version_gets_the_plain_value_of_what_came_later():
+    network = chosen(ROOMS["network"]["tabm"])
+    values = strategy_with(network=network).to_json()
+    del values["network"]["params"]["variant"]
+    old = Strategy.from_json(json.loads(json.dumps(values)))
+    wanted = chosen(ROOMS["network"]["tabm"], variant="mini")
+    assert old == strategy_with(network=wanted)
 
 
 # --- the first trials -----------------------------------------------------------------------------

@@ -234,6 +234,14 @@ class Encoder:
         numbers = int(self.bins.sum()) if ple else len(self.bins)
         return numbers + sum(self._onehot_widths) + len(self._missing_columns)
 
+    def features(self, *, ple: bool) -> NDArray[np.int64]:
+        """Say which feature each column of `dense` comes from, (D,): numbers, then the others."""
+        numbers = len(self.bins)
+        first = np.repeat(np.arange(numbers), self.bins) if ple else np.arange(numbers)
+        onehot = np.repeat(numbers + np.arange(len(self._onehot_widths)), self._onehot_widths)
+        start = numbers + len(self._onehot_widths)
+        return np.concatenate([first, onehot, start + np.arange(len(self._missing_columns))])
+
     @cached_property
     def _onehot_widths(self) -> tuple[int, ...]:
         return tuple(len(self.levels[j]) + int(self.seen[j].sum()) for j in self.layout.onehot)

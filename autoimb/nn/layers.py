@@ -12,17 +12,18 @@ Dropout masks hold zeros and ones; the factor 1/(1-p) is given to the *next* lay
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.node import Activation, Node
 from autoimb.nn.parameters import Parameter, Parameters
 
-__all__ = ["Activation", "Buffers", "Embedding", "Heads", "Linear", "SpreadLinear"]
+__all__ = ["Buffers", "Embedding", "Heads", "Layer", "Linear", "Spread", "SpreadLinear", "product"]
 
-Activation = Literal["relu", "silu"]
-
+Spread = Literal["signs", "normal"]
 
 _SHAPES_HELD = 3  # a training batch, a chunk of rows to predict, and the last, shorter chunk
 
@@ -44,40 +45,20 @@ class Buffers:
         return own[shape]
 
 
-class _Node:
-    """Activation and dropout in place: the end of `Linear` and `SpreadLinear`."""
+class Layer(Protocol):
+    """What a network is a stack of."""
 
-    def __init__(self, activation: Activation, dropout: float) -> None:
-        self.activation = activation
-        self.dropout = dropout
-        self._before: Tensor | None = None
-        self._after: Tensor | None = None
-        self._mask: Tensor | None = None
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
 
-    def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Overwrite z by its activation times the mask."""
-        self._mask = mask
-        if self.activation == "relu":
-            z.relu_()
-        else:
-            self._before = z.clone()
-            torch.nn.functional.silu(z, inplace=True)
-        if mask is not None:
-            z.mul_(mask)
-        self._after = z
-        return z
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
 
-    def backward(self, gradient: Tensor) -> Tensor:
-        """Overwrite the gradient of the output by that of z."""
-        if self.activation == "relu":  # where the mask is 0 the output is 0 as well
-            torch.ops.aten.threshold_backward.grad_input(
-                gradient, self._after, 0, grad_input=gradient
-            )
-            return gradient
-        if self._mask is not None:
-            gradient.mul_(self._mask)
-        torch.ops.aten.silu_backward.grad_input(gradient, self._before, grad_input=gradient)
-        return gradient
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
+        """Map ``(M, N, n_in) -> (M, N', n_out)``; the masks are given in training only."""
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
 
 
 class Linear:
@@ -89,7 +70,7 @@ class Linear:
         Prefix of the parameters' names.
     n_in, n_out : int
         Widths.
-    activation : {"relu", "silu"}
+    activation : {"relu", "silu", "selu"} or None
     dropout : float
         Share of outputs set to zero in training.
     incoming : float
@@ -104,14 +85,14 @@ class Linear:
         n_in: int,
         n_out: int,
         *,
-        activation: Activation,
-        dropout: float,
+        activation: Activation | None,
+        dropout: float = 0.0,
         incoming: float = 1.0,
         padded: bool = False,
     ) -> None:
         self.name, self.n_in, self.n_out = name, n_in, n_out
         self.incoming = incoming
-        self.node = _Node(activation, dropout)
+        self.node = Node(activation, dropout)
         self._padded = padded
 
     def wanted(self) -> list[Parameter]:
@@ -131,23 +112,23 @@ class Linear:
         self._weight_gradient = parameters.gradient(f"{self.name}.weight")
         self._bias_gradient = parameters.gradient(f"{self.name}.bias")
 
-    def forward(self, x: Tensor, mask: Tensor | None, training: bool) -> Tensor:
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N, n_out)``."""
         self._x = x
-        self._alpha = self.incoming if training else 1.0
+        self._alpha = 1.0 if pool is None else self.incoming
         z = self._buffers.get(self.name, x.shape[0], x.shape[1], self.n_out)
         torch.baddbmm(self._bias, x, self._weight, alpha=self._alpha, out=z)
-        return self.node.forward(z, mask)
+        return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
     def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
         """Write the parameters' gradients; return that of x, or None where nobody needs it."""
         gradient = self.node.backward(gradient)
-        _product(self._x.mT, gradient, self._alpha, self._weight_gradient)
+        product(self._x.mT, gradient, self._alpha, self._weight_gradient)
         torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
         if not need_input:
             return None
         back = self._buffers.get(self.name + ".back", *self._x.shape)
-        return _product(gradient, self._weight.mT, self._alpha, back)
+        return product(gradient, self._weight.mT, self._alpha, back)
 
 
 class SpreadLinear:
@@ -173,13 +154,13 @@ class SpreadLinear:
         n_out: int,
         *,
         k: int,
-        spread: Literal["signs", "normal"],
+        spread: Spread,
         activation: Activation,
         dropout: float,
     ) -> None:
         self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
-        self.node = _Node(activation, dropout)
-        self._spread: Literal["signs", "normal"] = spread
+        self.node = Node(activation, dropout)
+        self._spread: Spread = spread
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
@@ -199,7 +180,7 @@ class SpreadLinear:
         self._scale_gradient = parameters.gradient(f"{self.name}.scale")
         self._bias_gradient = parameters.gradient(f"{self.name}.bias")
 
-    def forward(self, x: Tensor, mask: Tensor | None, training: bool) -> Tensor:  # noqa: ARG002  the layers' common signature
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, B, n_in) -> (M, B * k, n_out)``, the k copies of a row side by side."""
         members, batch = x.shape[:2]
         self._x = x
@@ -211,6 +192,7 @@ class SpreadLinear:
         torch.baddbmm(
             bias.view(members, 1, -1), x, wide.view(members, self.n_in, self.k * self.n_out), out=z
         )
+        mask = self.node.mask(pool, batch * self.k, self.n_out)
         return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
 
     def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
@@ -247,6 +229,8 @@ class Heads:
         1/(1-p) of the layer before.
     """
 
+    gain = 1.0  # factor of the products
+
     def __init__(
         self, name: str, n_in: int, *, k: int, n_classes: int, incoming: float = 1.0
     ) -> None:
@@ -271,10 +255,10 @@ class Heads:
         self._bias = parameters.value(f"{self.name}.bias").view(-1, self.n_classes, 1)
         self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, self.n_classes, 1)
 
-    def forward(self, x: Tensor, training: bool) -> Tensor:
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, B * k, n_in) -> (M, k, C, B)``: the rows last, see `autoimb.space.loss`."""
         members, batch = x.shape[0], x.shape[1] // self.k
-        self._alpha = self.incoming if training else 1.0
+        self._alpha = self.gain * (1.0 if pool is None else self.incoming)
         # (M, B * k, H) -> (M * k, B, H)
         apart = x.view(members, batch, self.k, self.n_in).transpose(1, 2)
         self._x = apart.reshape(members * self.k, batch, self.n_in)
@@ -287,10 +271,10 @@ class Heads:
         members, batch = gradient.shape[0], gradient.shape[3]
         # (M, k, C, B) -> (M * k, C, B)
         apart = gradient.reshape(members * self.k, self.n_classes, batch)
-        _product(apart, self._x, self._alpha, self._weight_gradient)
+        product(apart, self._x, self._alpha, self._weight_gradient)
         torch.sum(apart, 2, keepdim=True, out=self._bias_gradient)
         back = self._buffers.get(self.name + ".back", members * self.k, batch, self.n_in)
-        _product(apart.mT, self._weight, self._alpha, back)
+        product(apart.mT, self._weight, self._alpha, back)
         if self.k == 1:
             return back
         sides = back.view(members, self.k, batch, self.n_in).transpose(1, 2)
@@ -348,7 +332,7 @@ class Embedding:
         self._gradient.index_add_(0, self._rows, gradient.reshape(-1, self.dim))
 
 
-def _product(a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
+def product(a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
     """Write ``alpha * a @ b`` into out, which need not hold anything yet."""
     if alpha == 1.0:
         return torch.bmm(a, b, out=out)

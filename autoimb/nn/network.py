@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autoimb.data.encoding import MISSING, OTHER
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Activation, Buffers, Embedding, Heads, Linear, SpreadLinear
+from autoimb.nn.hidden import hidden_layers, published
+from autoimb.nn.layers import Buffers, Embedding, Heads
+from autoimb.nn.ntk import SLOW, ScaledFront, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
+from autoimb.nn.periodic import Periodic
+from autoimb.nn.spec import NetworkSpec
 
 __all__ = ["Network", "NetworkSpec", "build"]
 
 CACHED = 2**18  # numbers of one layer's activations that stay in the cache
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Everything that the shape of one member depends on.
-
-    Attributes
-    ----------
-    kind : str
-        The network option's name.
-    width, depth : int
-        Of the hidden layers.
-    k : int
-        Implicit members with shared weights (TabM); 1 in a plain network.
-    activation : {"relu", "silu"}
-    dropout : float
-        After every hidden layer, in training only.
-    embedding_dim : int
-        Length of the learned vectors of wide category columns.
-    ple : bool
-        Whether numbers enter piecewise-linearly encoded.
-    n_inputs : int
-        Dense columns, padded to the widest fold.
-    cardinalities : tuple of int
-        Levels of each embedded column, padded to the widest fold.
-    n_classes : int
-    """
-
-    kind: str
-    width: int
-    depth: int
-    k: int
-    activation: Activation
-    dropout: float
-    embedding_dim: int
-    ple: bool
-    n_inputs: int
-    cardinalities: tuple[int, ...]
-    n_classes: int
-
-    def __post_init__(self) -> None:
-        sizes = (self.width, self.depth, self.k, self.n_classes, self.embedding_dim)
-        if min(sizes) < 1 or self.n_inputs < 0 or self.activation not in get_args(Activation):
-            raise ArtifactError(f"A network can't be built from {self!r}.")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self) | {"cardinalities": list(self.cardinalities)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NetworkSpec:
-        """Build from what `to_json` gave."""
-        return cls(**{**values, "cardinalities": tuple(values["cardinalities"])})
 
 
 class Network:
@@ -95,51 +45,30 @@ class Network:
             if spec.cardinalities
             else None
         )
-        kept = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
-        first = self._first_layer(spec)
-        later = [
-            Linear(
-                f"hidden{i}",
-                spec.width,
-                spec.width,
-                activation=spec.activation,
-                dropout=spec.dropout,
-                incoming=kept,
-            )
-            for i in range(1, spec.depth)
-        ]
-        self._hidden: list[Linear | SpreadLinear] = [first, *later]
-        self._heads = Heads("heads", spec.width, k=spec.k, n_classes=spec.n_classes, incoming=kept)
-        layers = [*([self._embedding] if self._embedding else []), *self._hidden, self._heads]
+        rate = SLOW if spec.body == "scaled" else 1.0
+        self._periodic = Periodic("periodic", spec.periodic, rate=rate) if spec.periodic else None
+        self._hidden, incoming = hidden_layers(spec)
+        self._heads = (
+            ScaledHeads("heads", spec.width, n_classes=spec.n_classes, incoming=incoming)
+            if spec.body == "scaled"
+            else Heads("heads", spec.width, k=spec.k, n_classes=spec.n_classes, incoming=incoming)
+        )
+        before = [each for each in (self._embedding, self._periodic) if each is not None]
+        layers = [*before, *self._hidden, self._heads]
         wanted = [p for layer in layers for p in layer.wanted()]
+        if spec.body in ("published", "adapters"):
+            wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         self._buffers = Buffers(dtype, device)
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
-    @staticmethod
-    def _first_layer(spec: NetworkSpec) -> Linear | SpreadLinear:
-        n_in = spec.n_inputs + spec.embedding_dim * len(spec.cardinalities)
-        if spec.k == 1:
-            return Linear(
-                "hidden0",
-                n_in,
-                spec.width,
-                activation=spec.activation,
-                dropout=spec.dropout,
-                padded=True,
-            )
-        return SpreadLinear(
-            "hidden0",
-            n_in,
-            spec.width,
-            k=spec.k,
-            spread="normal" if spec.ple else "signs",
-            activation=spec.activation,
-            dropout=spec.dropout,
-        )
-
-    def draw(self, keys: Sequence[Sequence[int]], n_inputs: Sequence[int]) -> None:
+    def draw(
+        self,
+        keys: Sequence[Sequence[int]],
+        n_inputs: Sequence[int],
+        features: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None:
         """Draw every member's start; see `Parameters.draw`.
 
         Parameters
@@ -147,13 +76,40 @@ class Network:
         keys : sequence of sequences of int, of length members
         n_inputs : sequence of int, of length members
             The dense columns that each member's own fold has; the padding starts at zero.
+        features : sequence of int64 arrays (n_inputs,), of length members, optional
+            The feature that each of them comes from, numbers first; by default its own.
         """
-        embedded = self.spec.embedding_dim * len(self.spec.cardinalities)
-        # embedded vectors stand before the dense columns, so the padding is at the end
-        rows = [{"hidden0.weight": embedded + n, "hidden0.scale": embedded + n} for n in n_inputs]
-        self.parameters.draw(keys, rows)
+        spec, columns = self.spec, len(self.spec.cardinalities)
+        # what is embedded stands before the dense columns, so the padding is at the end
+        before = np.concatenate(
+            [
+                np.repeat(-1 - np.arange(columns), spec.embedding_dim),
+                np.repeat(np.arange(spec.periodic), Periodic.DIM),
+            ]
+        )
+        dense = features or [np.arange(n) for n in n_inputs]
+        used = [np.concatenate([before, own]) for own in dense]
+        names = [p.name for p in self.parameters.wanted if p.name.startswith("hidden0.")]
+        self.parameters.draw(keys, [dict.fromkeys(names, each) for each in used])
         if self._embedding is not None:
             self._embedding.silence((OTHER, MISSING))
+
+    @torch.inference_mode()
+    def settle(self, x: Tensor, codes: Tensor | None, keys: Sequence[Sequence[int]]) -> None:
+        """Let the drawn start look at training rows, where the network's kind wants it to.
+
+        Parameters
+        ----------
+        x : Tensor of shape (M, n, n_inputs)
+            Each member's own rows.
+        codes : Tensor of shape (M, n, Q), or None
+        keys : sequence of sequences of int, of length members
+        """
+        streams = [np.random.default_rng([*key, 6]) for key in keys]
+        x = self._inputs(x, codes)
+        for layer in (*self._hidden, self._heads):
+            if isinstance(layer, ScaledFront | ScaledLinear | ScaledHeads):
+                x = layer.settle(x, streams)
 
     def forward(self, x: Tensor, codes: Tensor | None, pool: MaskPool | None = None) -> Tensor:
         """Map dense columns and codes to logits.
@@ -170,26 +126,35 @@ class Network:
         Tensor of shape (M, k, C, B)
             Overwritten by the next call.
         """
+        x = self._inputs(x, codes)
+        for layer in self._hidden:
+            x = layer.forward(x, pool)
+        return self._heads.forward(x, pool)
+
+    def _inputs(self, x: Tensor, codes: Tensor | None) -> Tensor:
+        """Put what is embedded before the dense columns: (M, B, embedded + n_inputs)."""
+        parts = [x]
+        if self._periodic is not None:
+            parts.insert(0, self._periodic.forward(x[:, :, : self.spec.periodic]))
         if self._embedding is not None:
             assert codes is not None
-            x = torch.cat([self._embedding.forward(codes), x], dim=2)
-        rows = x.shape[1] * self.spec.k
-        for layer in self._hidden:
-            mask = None if pool is None else pool.mask(rows, self.spec.width)
-            x = layer.forward(x, mask, pool is not None)
-        return self._heads.forward(x, pool is not None)
+            parts.insert(0, self._embedding.forward(codes))
+        if len(parts) == 1:
+            return x
+        width = self.spec.embedded + x.shape[2]
+        return torch.cat(parts, 2, out=self._buffers.get("inputs", *x.shape[:2], width))
 
     def backward(self, gradient: Tensor) -> None:
         """Write all parameters' gradients from that of the logits, ``(M, k, C, B)``."""
         back = self._heads.backward(gradient)
-        for layer in reversed(self._hidden):
-            is_first = layer is self._hidden[0]
-            need = not is_first or self._embedding is not None
-            result = layer.backward(back, need)
-            if result is not None:
-                back = result
+        for layer in self._hidden[:0:-1]:
+            back = _given(layer.backward(back, True))
+        inputs = self._hidden[0].backward(back, bool(self.spec.embedded))
+        split = self.spec.embedding_dim * len(self.spec.cardinalities)
         if self._embedding is not None:
-            self._embedding.backward(back[:, :, : self._embedding.columns * self._embedding.dim])
+            self._embedding.backward(_given(inputs)[:, :, :split])
+        if self._periodic is not None:
+            self._periodic.backward(_given(inputs)[:, :, split : self.spec.embedded])
 
     @torch.inference_mode()
     def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
@@ -209,7 +174,9 @@ class Network:
         """
         n, shared = x.shape[1], self.members // x.shape[0]
         if chunk is None:
-            wide = self.members * self.spec.k * self.spec.width
+            wide = self.members * max(
+                self.spec.k * self.spec.widest, self.spec.periodic * Periodic.FREQUENCIES
+            )
             chunk = min(max(CACHED // wide // 64 * 64, 64), 4096)
         out = torch.empty(
             (self.members, n, self.spec.k, self.spec.n_classes),
@@ -242,6 +209,11 @@ class Network:
                 got = state[p.name].shape if p.name in state else "nothing"
                 raise ArtifactError(f"Weights {p.name!r} must have shape {shape}, got {got}.")
         self.parameters.from_arrays(state)
+
+
+def _given(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None  # it was asked for
+    return gradient
 
 
 def _repeated(rows: Tensor, times: int) -> Tensor:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Parameter", "Parameters"]
+__all__ = ["Parameter", "Parameters", "Segment"]
 
-Init = Literal["uniform", "zeros", "signs", "normal"]
+Init = Literal["uniform", "zeros", "ones", "fan", "signs", "normal"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class Parameter:
         Unique within the network; the key in an artifact.
     shape : tuple of int
         Without the member axis.
-    init : {"uniform", "zeros", "signs", "normal"}
-        ``uniform`` draws from ±scale/sqrt(inputs in use), ``normal`` from N(0, scale²).
+    init : {"uniform", "zeros", "ones", "fan", "signs", "normal"}
+        ``uniform`` draws from ±scale/sqrt(inputs in use), ``normal`` from N(0, scale²); ``fan`` is
+        1/sqrt(inputs in use).
     decay : bool
         Whether weight decay applies.
     scale : float
@@ -36,6 +39,12 @@ class Parameter:
         The first axis may be wider than a member's own input; the rest starts, and stays, at zero.
     inputs : int
         The axis of the shape that is summed over.
+    rate : float
+        Factor of the learning rate; 0 is never trained.
+    fan : int
+        The inputs that are summed over where no axis of the shape says so; 0 where one does.
+    alike : {"", "feature", "all"}
+        Which rows of the first axis start alike: those that come from one feature, or all.
     """
 
     name: str
@@ -45,14 +54,35 @@ class Parameter:
     scale: float = 1.0
     padded: bool = False
     inputs: int = -2
+    rate: float = 1.0
+    fan: int = 0
+    alike: Literal["", "feature", "all"] = ""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Parameters that are stepped alike: one stretch of the flat vectors.
+
+    Attributes
+    ----------
+    part : slice
+    decay : bool
+    rate : float
+        Factor of the learning rate.
+    """
+
+    part: slice
+    decay: bool
+    rate: float
 
 
 class Parameters:
     """The values and gradients of every layer of a pack.
 
-    Decayed parameters come first, so that ``decayed`` splits the flat vectors in two. Every
-    parameter is one contiguous segment ``(members, *shape)``, which is what the batched matrix
-    products need to write their results in place.
+    Decayed parameters come first, and those of one learning rate side by side, so that the
+    ``segments`` to be stepped alike are few. Every parameter is one contiguous stretch
+    ``(members, *shape)``, which is what the batched matrix products need to write their results
+    in place.
 
     Parameters
     ----------
@@ -69,14 +99,18 @@ class Parameters:
     ) -> None:
         self.wanted = tuple(wanted)
         self.members = members
-        ordered = [p for p in wanted if p.decay] + [p for p in wanted if not p.decay]
         self._spans: dict[str, tuple[int, int, tuple[int, ...]]] = {}
+        self.segments: list[Segment] = []
         start = 0
-        for p in ordered:
-            stop = start + members * prod(p.shape)
-            self._spans[p.name] = (start, stop, (members, *p.shape))
-            start = stop
-        self.decayed = sum(members * prod(p.shape) for p in wanted if p.decay)
+        by_step = sorted(wanted, key=lambda p: (not p.decay, p.rate))
+        for (kept, rate), alike in groupby(by_step, key=lambda p: (p.decay, p.rate)):
+            first = start
+            for p in alike:
+                stop = start + members * prod(p.shape)
+                self._spans[p.name] = (start, stop, (members, *p.shape))
+                start = stop
+            if rate:
+                self.segments.append(Segment(slice(first, start), kept, rate))
         self.values = torch.zeros(start, dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.values)
 
@@ -97,7 +131,9 @@ class Parameters:
         for name in self._spans:
             self._view(target, name)[members].copy_(self._view(source, name)[members])
 
-    def draw(self, keys: Sequence[Sequence[int]], rows: Sequence[Mapping[str, int]]) -> None:
+    def draw(
+        self, keys: Sequence[Sequence[int]], features: Sequence[Mapping[str, NDArray[np.int64]]]
+    ) -> None:
         """Draw every member's start from its own random stream.
 
         A member's numbers depend on its key and its own widths alone, never on the pack.
@@ -106,15 +142,15 @@ class Parameters:
         ----------
         keys : sequence of sequences of int, of length members
             Seeds, e.g. ``(seed, fold, member)``.
-        rows : sequence of mappings, of length members
-            For padded parameters, how many rows of the first axis the member really uses.
+        features : sequence of mappings, of length members
+            For the parameters of the first layer, the feature that each input comes from which the
+            member really uses.
         """
-        for member, (key, used) in enumerate(zip(keys, rows)):
+        for member, (key, used) in enumerate(zip(keys, features)):
             random = np.random.default_rng([*key, 0])
             for p in self.wanted:
-                shape = (used.get(p.name, p.shape[0]), *p.shape[1:]) if p.padded else p.shape
-                drawn = _drawn(p, shape, random)
-                where = self.value(p.name)[member][tuple(slice(0, n) for n in shape)]
+                drawn = _drawn(p, used.get(p.name), random)
+                where = self.value(p.name)[member][tuple(slice(0, n) for n in drawn.shape)]
                 where.copy_(torch.from_numpy(drawn))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -127,12 +163,28 @@ class Parameters:
             self.value(p.name).copy_(torch.from_numpy(np.ascontiguousarray(arrays[p.name])))
 
 
-def _drawn(p: Parameter, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    if p.init == "zeros":
-        return np.zeros(shape)
+def _drawn(
+    p: Parameter, used: NDArray[np.int64] | None, random: np.random.Generator
+) -> NDArray[np.float64]:
+    fan = len(used) if used is not None else p.fan or p.shape[p.inputs]
+    rows = np.arange(len(used) if used is not None and p.padded else p.shape[0])
+    if p.alike == "all":
+        rows = np.zeros_like(rows)
+    elif p.alike == "feature" and used is not None:
+        rows = np.unique(used, return_inverse=True)[1]
+    different = int(rows.max(initial=-1)) + 1
+    return _numbers(p, (different, *p.shape[1:]), fan, random)[rows]
+
+
+def _numbers(
+    p: Parameter, shape: tuple[int, ...], fan: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    fixed = {"zeros": 0.0, "ones": 1.0, "fan": 1.0 / np.sqrt(max(fan, 1))}
+    if p.init in fixed:
+        return np.full(shape, fixed[p.init])
     if p.init == "signs":
         return np.asarray(p.scale * random.choice(np.array([-1.0, 1.0]), shape))
     if p.init == "normal":
         return np.asarray(random.normal(0.0, p.scale, shape))
-    bound = p.scale / np.sqrt(max(shape[p.inputs], 1))
+    bound = p.scale / np.sqrt(max(fan, 1))
     return np.asarray(random.uniform(-bound, bound, shape))

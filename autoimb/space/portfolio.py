@@ -32,6 +32,7 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
+            "variant": "mini",
             "k": 8,
             "width": 38,
             "depth": 2,
@@ -61,6 +62,7 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
+            "variant": "mini",
             "k": 8,
             "width": 56,
             "depth": 3,
@@ -76,6 +78,7 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
+            "variant": "mini",
             "k": 4,
             "width": 53,
             "depth": 3,
@@ -142,6 +145,34 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
             "weight_decay": 0.00054,
             "batch_factor": 2.0,
             "schedule": "cosine",
+        },
+    ),
+    (
+        "realmlp",
+        {
+            "width": 128,
+            "depth": 2,
+            "dropout": 0.15,
+            "activation": "selu",
+            "embedding": "pbld",
+            "learning_rate": 0.04,
+            "weight_decay": 0.02,
+            "batch_factor": 1.0,
+            "schedule": "coslog4",
+        },
+    ),
+    (
+        "resnet",
+        {
+            "width": 64,
+            "depth": 2,
+            "dropout": 0.25,
+            "activation": "relu",
+            "embedding": "ple",
+            "learning_rate": 0.002,
+            "weight_decay": 0.01,
+            "batch_factor": 1.0,
+            "schedule": "constant",
         },
     ),
 )

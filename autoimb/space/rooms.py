@@ -6,6 +6,8 @@ from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.loss import LOSS
 from autoimb.space.network.mlp import mlp
+from autoimb.space.network.realmlp import realmlp
+from autoimb.space.network.resnet import resnet
 from autoimb.space.network.room import NETWORK
 from autoimb.space.network.tabm import tabm
 from autoimb.space.option import Room
@@ -21,6 +23,8 @@ __all__ = [
     "mlp",
     "near_miss",
     "none",
+    "realmlp",
+    "resnet",
     "smote",
     "tabm",
     "tomek_links",

@@ -11,7 +11,7 @@ __all__ = ["Averaged", "Optimizer"]
 
 
 class Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, in one fused call.
+    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, a fused call a segment.
 
     Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
     The fused kernel is called without torch's wrappers, which at a small pack's step take longer
@@ -21,15 +21,19 @@ class Optimizer:
     ----------
     parameters : Parameters
     weight_decay : float
+    beta2 : float
+        Share of the running mean of squared gradients that is kept at a step.
     """
 
-    def __init__(self, parameters: Parameters, *, weight_decay: float) -> None:
-        self._values, self._gradients = [parameters.values], [parameters.gradients]
-        self._mean = [torch.zeros_like(parameters.values)]
-        self._square = [torch.zeros_like(parameters.values)]
+    def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
         self._steps = [torch.zeros((), dtype=torch.float32, device=parameters.values.device)]
-        self._decayed = parameters.values[: parameters.decayed]
-        self._weight_decay = weight_decay
+        self._beta2 = beta2
+        mean, square = torch.zeros_like(parameters.values), torch.zeros_like(parameters.values)
+        flat = (parameters.values, parameters.gradients, mean, square)
+        self._groups = [
+            (tuple([each[s.part]] for each in flat), s.rate, weight_decay if s.decay else 0.0)
+            for s in parameters.segments
+        ]
 
     def step(self, rate: float) -> None:
         """Step along the gradients that the network wrote.
@@ -37,25 +41,25 @@ class Optimizer:
         Parameters
         ----------
         rate : float
-            Learning rate of this step.
+            Learning rate of this step, before each segment's own factor.
         """
-        self._decayed.mul_(1.0 - rate * self._weight_decay)
         self._steps[0].add_(1)
-        torch._fused_adamw_(
-            self._values,
-            self._gradients,
-            self._mean,
-            self._square,
-            [],
-            self._steps,
-            lr=rate,
-            beta1=0.9,
-            beta2=0.99,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
+        for (values, gradients, mean, square), factor, decay in self._groups:
+            torch._fused_adamw_(
+                values,
+                gradients,
+                mean,
+                square,
+                [],
+                self._steps,
+                lr=rate * factor,
+                beta1=0.9,
+                beta2=self._beta2,
+                weight_decay=decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class Averaged:

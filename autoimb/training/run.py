@@ -25,6 +25,7 @@ from autoimb.training.watch import Evaluation, Watch
 
 __all__ = ["Run"]
 
+_ROWS_TO_START = 512  # that a start which looks at rows looks at
 ClassWeight = Callable[[np.ndarray], np.ndarray]
 Drawn = tuple[np.ndarray, np.ndarray]
 
@@ -69,6 +70,7 @@ class Run:
         hyper, folds = self._hyper, range(len(self._training))
         encoders = [self._parts.encoder(f) for f in folds]
         self._widths = [e.width(ple=hyper.ple) for e in encoders]
+        self._features = [e.features(ple=hyper.ple) for e in encoders]
         outline = self._effort.outline
         # padded to a multiple of 8, so that a level more or less rarely changes a shape
         padded = -(-max(outline.inputs[hyper.ple], *self._widths) // 8) * 8
@@ -85,6 +87,8 @@ class Run:
             n_inputs=padded,
             cardinalities=tuple(int(-(-n // 8) * 8) for n in levels.max(0)),
             n_classes=self._parts.dataset.n_classes,
+            body=hyper.body,
+            periodic=len(encoders[0].bins) if hyper.periodic else 0,
         )
 
     def _inputs(self) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -149,7 +153,13 @@ class Run:
             offsets=torch.from_numpy(np.array(offsets)).to(self._device, torch.float32),
         )
         network = build(self._spec, len(members), device=self._device)
-        network.draw(keys, [self._widths[fold] for fold, _ in members])
+        network.draw(
+            keys,
+            [self._widths[fold] for fold, _ in members],
+            [self._features[fold] for fold, _ in members],
+        )
+        if self._spec.body == "scaled":
+            network.settle(*self._seen(pack), keys)
         schedule = self.schedule()
         if self.ensemble.continues:
             schedule = replace(schedule, kind="cosine")
@@ -187,6 +197,15 @@ class Run:
         )
         self._network = network
         return fitted, watch
+
+    def _seen(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return some of each member's own rows: dense columns and codes, (M, n, ...)."""
+        some = [
+            np.random.default_rng([*key, 7]).choice(rows, _ROWS_TO_START)
+            for key, rows in zip(pack.keys, pack.rows)
+        ]
+        at = torch.from_numpy(np.stack(some)).to(self._device)
+        return pack.x[at], None if pack.codes is None else pack.codes[at]
 
     def _drawn(self, position: int, number: int, handed: np.ndarray) -> Drawn:
         """Return a member's rows of its fold's training part, and how many each stands for."""
@@ -226,12 +245,9 @@ class Run:
 
     def _row_operations(self) -> float:
         """Count what a forward pass of all members of all rounds on a row each costs."""
-        hyper, spec = self._hyper, self._spec
-        embedded = spec.embedding_dim * len(spec.cardinalities)
-        inputs = self._effort.outline.inputs[hyper.ple] + embedded
         members = len(self._training) * self.ensemble.members * self.ensemble.rounds
-        layers = hyper.width * (inputs + (hyper.depth - 1) * hyper.width)
-        return 2.0 * members * hyper.k * layers
+        inputs = self._effort.outline.inputs[self._hyper.ple]
+        return 2.0 * members * self._spec.products(inputs)
 
     def schedule(self) -> Schedule:
         """Plan batch, steps and ticks; see `plan_schedule`."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi, sqrt
-from typing import Literal
+from math import cos, log2, pi, sqrt
 
 from autoimb.errors import InfeasibleError
-from autoimb.space.network.room import Hyperparameters
+from autoimb.space.network.room import Anneal, Hyperparameters
 from autoimb.training.effort import Effort, batch_for
 
 __all__ = ["LEAST_EPOCHS", "Schedule", "most_rows", "plan_schedule"]
@@ -32,10 +31,14 @@ class Schedule:
         Rows of each member in a step.
     learning_rate, weight_decay : float
         Of AdamW.
-    kind : {"constant", "cosine"}
+    kind : {"constant", "cosine", "coslog4"}
         After the warm-up: constant with averaged weights, or a cosine to zero at the last step.
+        Or four cycles from zero to the rate and back, each twice as long as the one before
+        (Holzmüller et al., 2024).
     patience : int
         Evaluations without a better one after which the pack stops.
+    beta2 : float
+        Of AdamW.
     """
 
     ticks: int
@@ -43,12 +46,16 @@ class Schedule:
     batch_size: int
     learning_rate: float
     weight_decay: float
-    kind: Literal["constant", "cosine"] = "constant"
+    kind: Anneal = "constant"
     patience: int = 8
+    beta2: float = 0.99
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         total = self.ticks * self.steps
+        if self.kind == "coslog4":
+            cycles = log2(1 + 15 * (step + 0.5) / total)
+            return self.learning_rate * 0.5 * (1.0 - cos(2 * pi * cycles))
         warm = min(50, max(total // 20, 1))
         if step < warm:
             return self.learning_rate * (step + 1) / warm
@@ -125,5 +132,7 @@ def plan_schedule(
         learning_rate=hyper.learning_rate * sqrt(batch / 256),
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
-        patience=effort.patience,
+        # a cycle is judged where it ends
+        patience=ticks if hyper.schedule == "coslog4" else effort.patience,
+        beta2=hyper.beta2,
     )

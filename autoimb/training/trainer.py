@@ -111,8 +111,10 @@ def train(
     """
     spec, batch = network.spec, schedule.batch_size
     streams = [_Stream(r, w, k) for r, w, k in zip(pack.rows, pack.weights, pack.keys)]
-    optimizer = Optimizer(network.parameters, weight_decay=schedule.weight_decay)
-    size = batch * spec.k * spec.width
+    optimizer = Optimizer(
+        network.parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2
+    )
+    size = batch * spec.k * spec.widest
     dtype, device = network.dtype, network.device
     pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
     values = network.parameters.values

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from autoimb.nn.layers import Activation
-from autoimb.space.network.room import NETWORK, Hyperparameters
+from autoimb.nn.node import Activation
+from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["mlp"]
@@ -16,7 +14,7 @@ __all__ = ["mlp"]
     depth=Int(1, 4),
     dropout=OneOf((0.0, 0.1, 0.25, 0.4)),
     activation=OneOf(("relu", "silu")),
-    embedding=OneOf(("ple", "none")),
+    embedding=OneOf(("ple", "none", "pbld")),
     learning_rate=Float(3e-4, 1e-2, log=True),
     weight_decay=Float(1e-4, 3e-1, log=True),
     batch_factor=OneOf((1.0, 0.5, 2.0)),
@@ -28,20 +26,20 @@ def mlp(
     depth: int,
     dropout: float,
     activation: Activation,
-    embedding: str,
+    embedding: Embedding,
     learning_rate: float,
     weight_decay: float,
     batch_factor: float,
-    schedule: Literal["constant", "cosine"],
+    schedule: Anneal,
 ) -> Hyperparameters:
-    """Plain multi-layer perceptron, with piecewise-linear or scaled numbers."""
+    """Plain multi-layer perceptron, on scaled or embedded numbers."""
     return Hyperparameters(
         width=width,
         depth=depth,
         k=1,
         activation=activation,
         dropout=dropout,
-        ple=embedding == "ple",
+        embedding=embedding,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         batch_factor=batch_factor,

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from autoimb.nn.layers import Activation
+from autoimb.nn.node import Activation
+from autoimb.nn.spec import Body
 from autoimb.space.option import Room
 
-__all__ = ["NETWORK", "Hyperparameters"]
+__all__ = ["NETWORK", "Anneal", "Embedding", "Hyperparameters"]
+
+Embedding = Literal["ple", "pbld", "none"]
+Anneal = Literal["constant", "cosine", "coslog4"]
 
 NETWORK = Room("network", "The network, its regularisation and its training.")
 
@@ -19,13 +23,17 @@ class Hyperparameters:
 
     Attributes
     ----------
-    width, depth, k, activation, dropout, ple
+    width, depth, k, activation, dropout, body
         As in `autoimb.nn.network.NetworkSpec`.
+    embedding : {"ple", "pbld", "none"}
+        How numbers enter: piecewise-linearly encoded, with a periodic embedding, or scaled.
     learning_rate, weight_decay : float
         Of AdamW, at a batch of 256 rows; the rate grows with the root of the batch.
     batch_factor : float
         Batch size as a multiple of the plan's.
-    schedule : {"constant", "cosine"}
+    schedule : {"constant", "cosine", "coslog4"}
+    beta2 : float
+        Of AdamW: how long it remembers squared gradients.
     """
 
     width: int
@@ -33,8 +41,20 @@ class Hyperparameters:
     k: int
     activation: Activation
     dropout: float
-    ple: bool
+    embedding: Embedding
     learning_rate: float
     weight_decay: float
     batch_factor: float
-    schedule: Literal["constant", "cosine"]
+    schedule: Anneal
+    body: Body = "plain"
+    beta2: float = 0.99
+
+    @property
+    def ple(self) -> bool:
+        """Whether numbers enter piecewise-linearly encoded."""
+        return self.embedding == "ple"
+
+    @property
+    def periodic(self) -> bool:
+        """Whether numbers get a periodic embedding."""
+        return self.embedding == "pbld"

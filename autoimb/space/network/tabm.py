@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from autoimb.nn.layers import Activation
-from autoimb.space.network.room import NETWORK, Hyperparameters
+from autoimb.nn.node import Activation
+from autoimb.nn.spec import Body
+from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["tabm"]
 
+_BODIES: dict[str, Body] = {"mini": "plain", "published": "published", "full": "adapters"}
+
 
 @NETWORK.option(
+    variant=OneOf(("mini", "published", "full")),
     k=OneOf((4, 6, 8)),
     width=Int(32, 192, log=True),
     depth=Int(1, 3),
     dropout=OneOf((0.0, 0.1, 0.25, 0.4)),
     activation=OneOf(("relu", "silu")),
-    embedding=OneOf(("ple", "none")),
+    embedding=OneOf(("ple", "none", "pbld")),
     learning_rate=Float(5e-4, 3e-2, log=True),
     weight_decay=Float(1e-4, 3e-1, log=True),
     batch_factor=OneOf((1.0, 0.5, 2.0)),
@@ -25,16 +29,17 @@ __all__ = ["tabm"]
 )
 def tabm(
     *,
+    variant: Literal["mini", "published", "full"],
     k: int,
     width: int,
     depth: int,
     dropout: float,
     activation: Activation,
-    embedding: str,
+    embedding: Embedding,
     learning_rate: float,
     weight_decay: float,
     batch_factor: float,
-    schedule: Literal["constant", "cosine"],
+    schedule: Anneal,
 ) -> Hyperparameters:
     """Train k perceptrons that share all but an input scale and the head: TabM (mini).
 
@@ -46,9 +51,10 @@ def tabm(
         k=k,
         activation=activation,
         dropout=dropout,
-        ple=embedding == "ple",
+        embedding=embedding,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         batch_factor=batch_factor,
         schedule=schedule,
+        body=_BODIES[variant],
     )

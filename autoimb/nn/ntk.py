@@ -1,0 +1,215 @@
+"""The hidden layers of RealMLP (Holzmüller et al., 2024, "Better by default").
+
+The neural tangent parametrisation: weights start with variance 1, and 1/sqrt(inputs) stands in the
+formula. Before the first map each input has a trained scale, and each unit's activation is mixed
+with the identity by a trained slope. Biases and slopes learn at a tenth of the rate, scales at six
+times the rate. A start that looks at training rows gives every unit a spread of 1 and a kink
+among the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.layers import Buffers, Heads, product
+from autoimb.nn.node import Activation, activate, derive
+from autoimb.nn.parameters import Parameter, Parameters
+
+__all__ = ["BETA2", "SLOW", "ScaledFront", "ScaledHeads", "ScaledLinear"]
+
+BETA2 = 0.95  # of Adam, in the paper's default
+SLOW, _FAST = 0.1, 6.0  # factors of the learning rate
+_CORNERS = 5  # rows that a bias is a random mean of
+
+
+class ScaledFront:
+    """``x ∘ s / sqrt(inputs)``: a trained scale for each input, 1 at the start.
+
+    The root is of the inputs that a member really uses, so that padding changes nothing.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters' names.
+    n_in : int
+        Inputs, with the padding.
+    """
+
+    def __init__(self, name: str, n_in: int) -> None:
+        self.name, self.n_in = name, n_in
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        shape = (self.n_in, 1)
+        return [
+            Parameter(f"{self.name}.scale", shape, "ones", padded=True, rate=_FAST),
+            Parameter(f"{self.name}.gain", shape, "fan", False, padded=True, rate=0.0),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters, as ``(M, 1, n_in)``."""
+        self._buffers = buffers
+        self._scale = parameters.value(f"{self.name}.scale").mT
+        self._gain = parameters.value(f"{self.name}.gain").mT
+        self._scale_gradient = parameters.gradient(f"{self.name}.scale").mT
+
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:  # noqa: ARG002  drops nothing
+        """Map ``(M, B, n_in) -> (M, B, n_in)``."""
+        self._x = x
+        self._gate = self._scale * self._gain
+        return torch.mul(x, self._gate, out=self._buffers.get(self.name + ".scaled", *x.shape))
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        along = self._buffers.get(self.name + ".along", *gradient.shape)
+        torch.mul(gradient, self._x, out=along)
+        torch.sum(along, 1, keepdim=True, out=self._scale_gradient)
+        self._scale_gradient.mul_(self._gain)
+        return gradient.mul_(self._gate) if need_input else None
+
+    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002
+        """Return the output; nothing here hangs on the rows."""
+        return self.forward(x, None)
+
+
+class ScaledLinear:
+    """``z + a ∘ (activation(z) - z)`` of ``z = x W / sqrt(n_in) + b``, then dropout.
+
+    Parameters
+    ----------
+    name, n_in, n_out, dropout, incoming
+        As in `autoimb.nn.layers.Linear`.
+    activation : {"relu", "silu", "selu"}
+    first : bool
+        Whether it follows a `ScaledFront`, which has the root; then its input may be padded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        n_in: int,
+        n_out: int,
+        *,
+        activation: Activation,
+        dropout: float,
+        incoming: float = 1.0,
+        first: bool = False,
+    ) -> None:
+        self.name, self.n_in, self.n_out = name, n_in, n_out
+        self.activation, self.dropout = activation, dropout
+        self._incoming, self._first = incoming, first
+        self._gain = 1.0 if first else 1.0 / sqrt(n_in)
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        weight, row = (self.n_in, self.n_out), (1, self.n_out)
+        return [
+            Parameter(f"{self.name}.weight", weight, "normal", padded=self._first),
+            Parameter(f"{self.name}.bias", row, "zeros", False, rate=SLOW),
+            Parameter(f"{self.name}.slope", row, "ones", rate=SLOW),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        names = ("weight", "bias", "slope")
+        self._weight, self._bias, self._slope = (
+            parameters.value(f"{self.name}.{own}") for own in names
+        )
+        self._weight_gradient, self._bias_gradient, self._slope_gradient = (
+            parameters.gradient(f"{self.name}.{own}") for own in names
+        )
+
+    def _before(self, x: Tensor, training: bool) -> Tensor:
+        self._x = x
+        self._alpha = self._gain * (self._incoming if training else 1.0)
+        z = self._buffers.get(self.name + ".before", x.shape[0], x.shape[1], self.n_out)
+        return torch.baddbmm(self._bias, x, self._weight, alpha=self._alpha, out=z)
+
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
+        """Map ``(M, N, n_in) -> (M, N, n_out)``."""
+        self._z = self._before(x, pool is not None)
+        # what the activation adds, which the slope takes a share of
+        self._added = self._buffers.get(self.name + ".added", *self._z.shape)
+        activate(self.activation, self._added.copy_(self._z)).sub_(self._z)
+        out = torch.addcmul(
+            self._z, self._added, self._slope, out=self._buffers.get(self.name, *self._z.shape)
+        )
+        self._mask = None
+        if pool is not None and self.dropout:
+            self._mask = pool.mask(x.shape[1], self.n_out)
+        return out if self._mask is None else out.mul_(self._mask)
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        if self._mask is not None:
+            gradient.mul_(self._mask)
+        torch.sum(self._added.mul_(gradient), 1, keepdim=True, out=self._slope_gradient)
+        bent = torch.mul(gradient, self._slope, out=self._added)
+        gradient.sub_(bent).add_(derive(self.activation, bent, self._z))
+        product(self._x.mT, gradient, self._alpha, self._weight_gradient)
+        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
+        if not need_input:
+            return None
+        back = self._buffers.get(self.name + ".back", *self._x.shape)
+        return product(gradient, self._weight.mT, self._alpha, back)
+
+    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+        """Start weights and biases by what a drawn layer makes of rows ``(M, n, n_in)``."""
+        spread, bias = _start(self._before(x, training=False), streams)
+        self._weight.div_(spread)
+        self._bias.copy_(bias)
+        return self.forward(x, None)
+
+
+class ScaledHeads(Heads):
+    """Heads in the same parametrisation.
+
+    Parameters
+    ----------
+    name, n_in, n_classes, incoming
+        As in `autoimb.nn.layers.Heads`.
+    """
+
+    def __init__(self, name: str, n_in: int, *, n_classes: int, incoming: float = 1.0) -> None:
+        super().__init__(name, n_in, k=1, n_classes=n_classes, incoming=incoming)
+        self.gain = 1.0 / sqrt(n_in)
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        weight, bias = super().wanted()
+        return [replace(weight, init="normal"), replace(bias, rate=SLOW)]
+
+    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+        """Start weights and biases by what drawn heads make of rows ``(M, n, n_in)``."""
+        # (M, 1, C, n) -> (M, n, C)
+        spread, bias = _start(self.forward(x, None)[:, 0].mT, streams)
+        self._weight.div_(spread.mT)
+        self._bias.copy_(bias.mT)
+        return self.forward(x, None)
+
+
+def _start(z: Tensor, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+    """Return each unit's spread over the rows ``(M, n, O)``, and a bias: both ``(M, 1, O)``.
+
+    The bias puts the unit's zero at a random mean of a few rows: "he+5" of the paper, after
+    Steinwart (2019).
+    """
+    spread = z.std(1, correction=0, keepdim=True)
+    spread[spread < 1e-6] = 1.0  # a unit without input
+    rows, units = z.shape[1:]
+    bias = torch.empty_like(spread)
+    for member, random in enumerate(streams):
+        chosen = torch.from_numpy(random.integers(rows, size=(_CORNERS, units)))
+        shares = random.exponential(size=(_CORNERS, units))
+        mixed = torch.from_numpy(shares / shares.sum(0)).to(z.device, z.dtype)
+        own = z[member].gather(0, chosen.to(z.device)).mul_(mixed)
+        bias[member] = -own.sum(0) / spread[member]
+    return spread, bias

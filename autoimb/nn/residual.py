@@ -1,0 +1,155 @@
+"""The layers of a residual network (Gorishniy et al., 2021, "Revisiting deep learning models").
+
+The norm is that of a row's own units (Ba et al., 2016), where the paper's is that of the batch:
+then a row's output does not depend on the rows beside it, in training as in prediction, and
+members need no running means.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.layers import Buffers, Linear
+from autoimb.nn.node import Activation, Node
+from autoimb.nn.parameters import Parameter, Parameters
+
+__all__ = ["EXPANSION", "ActiveNorm", "Block", "Norm"]
+
+EXPANSION = 2  # a block is so many times as wide inside, as in the paper's default
+_EPSILON = 1e-5
+
+
+class Norm:
+    """``(x - mean) / deviation`` over a row's units, then each unit's scale and shift.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters' names.
+    width : int
+        Units.
+    """
+
+    def __init__(self, name: str, width: int) -> None:
+        self.name, self.width = name, width
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [
+            Parameter(f"{self.name}.scale", (1, self.width), "ones", False),
+            Parameter(f"{self.name}.shift", (1, self.width), "zeros", False),
+        ]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._buffers = buffers
+        self._scale = parameters.value(f"{self.name}.scale")
+        self._shift = parameters.value(f"{self.name}.shift")
+        self._scale_gradient = parameters.gradient(f"{self.name}.scale")
+        self._shift_gradient = parameters.gradient(f"{self.name}.shift")
+
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:  # noqa: ARG002  drops nothing
+        """Map ``(M, N, width) -> (M, N, width)``; x may be overwritten afterwards."""
+        self._unit = self._buffers.get(self.name + ".unit", *x.shape)
+        mean = self._buffers.get(self.name + ".mean", *x.shape[:2], 1)
+        self._slope = self._buffers.get(self.name + ".slope", *x.shape[:2], 1)
+        torch.ops.aten.native_layer_norm.out(
+            x, [self.width], None, None, _EPSILON, out0=self._unit, out1=mean, out2=self._slope
+        )
+        z = self._buffers.get(self.name, *x.shape)
+        return torch.addcmul(self._shift, self._unit, self._scale, out=z)
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        torch.sum(gradient, 1, keepdim=True, out=self._shift_gradient)
+        along = self._buffers.get(self.name + ".along", *gradient.shape)
+        torch.mul(gradient, self._unit, out=along)
+        torch.sum(along, 1, keepdim=True, out=self._scale_gradient)
+        if not need_input:
+            return None
+        # what moves a row's mean or deviation is taken back: (M, N, W) x (M, W, 1) -> (M, N, 1)
+        share = self._scale.mT / self.width
+        gradient.mul_(self._scale)
+        gradient.addcmul_(self._unit, torch.bmm(along, share), value=-1.0)
+        gradient.sub_(gradient.mean(2, keepdim=True))
+        return gradient.mul_(self._slope)
+
+
+class ActiveNorm:
+    """A norm, then an activation: what stands before the heads of a residual network.
+
+    Parameters
+    ----------
+    name, width
+        As in `Norm`.
+    activation : {"relu", "silu", "selu"}
+    """
+
+    def __init__(self, name: str, width: int, *, activation: Activation) -> None:
+        self._norm = Norm(name, width)
+        self._node = Node(activation, 0.0)
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return self._norm.wanted()
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        self._norm.bind(parameters, buffers)
+
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
+        """Map ``(M, N, width) -> (M, N, width)``."""
+        return self._node.forward(self._norm.forward(x, pool), None)
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        return self._norm.backward(self._node.backward(gradient), need_input)
+
+
+class Block:
+    """``x + W2 dropout(activation(W1 norm(x) + b1)) + b2``.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters' names.
+    width : int
+        Of x; `EXPANSION` times as much inside.
+    activation : {"relu", "silu", "selu"}
+    dropout, kept : float
+        Share of inner units set to zero in training, and 1/(1-p).
+    """
+
+    def __init__(
+        self, name: str, width: int, *, activation: Activation, dropout: float, kept: float
+    ) -> None:
+        inner = EXPANSION * width
+        self._norm = Norm(f"{name}.norm", width)
+        self._inner = Linear(f"{name}.inner", width, inner, activation=activation, dropout=dropout)
+        self._outer = Linear(f"{name}.outer", inner, width, activation=None, incoming=kept)
+
+    def wanted(self) -> list[Parameter]:
+        """Say which parameters the layer needs."""
+        return [p for each in (self._norm, self._inner, self._outer) for p in each.wanted()]
+
+    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
+        """Take the views of the pack's parameters."""
+        for each in (self._norm, self._inner, self._outer):
+            each.bind(parameters, buffers)
+
+    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
+        """Overwrite x, ``(M, N, width)``, by the block's output."""
+        return x.add_(
+            self._outer.forward(self._inner.forward(self._norm.forward(x, pool), pool), pool)
+        )
+
+    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
+        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+        back = self._outer.backward(gradient, True)
+        assert back is not None
+        back = self._inner.backward(back, True)
+        assert back is not None
+        back = self._norm.backward(back, need_input)
+        return None if back is None else gradient.add_(back)

@@ -1,0 +1,396 @@
+"""Whole networks: their outputs and gradients are those of plain PyTorch and of the packages."""
+
+import itertools
+
+import numpy as np
+import pytest
+import rtdl_num_embeddings
+import tabm
+import torch
+from tables import dataset_of, mixed_table, tiny_spec
+from torch import nn
+from torch.nn import functional
+
+from autoimb.data.encoding import Encoder
+from autoimb.errors import ArtifactError
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.nn.residual import EXPANSION
+from autoimb.training.optim import Optimizer
+from autoimb.training.schedule import Schedule
+
+MEMBERS, BATCH, NUMBERS = 2, 7, 3
+CPU = torch.device("cpu")
+ACTIVATIONS = {"relu": torch.relu, "silu": functional.silu, "selu": torch.selu}
+
+
+def spec(body, **changes):
+    small = {"width": 8, "depth": 2, "embedding_dim": 2, "n_inputs": 5, "n_classes": 3}
+    return tiny_spec(**small | {"body": body} | changes)
+
+
+SPECS = [
+    spec(body, k=k, activation=activation, dropout=dropout, periodic=periodic, cardinalities=levels)
+    for body, k, activation in [
+        ("plain", 1, "selu"),
+        ("published", 4, "silu"),
+        ("adapters", 4, "relu"),
+        ("residual", 1, "relu"),
+        ("residual", 1, "silu"),
+        ("scaled", 1, "selu"),
+        ("scaled", 1, "relu"),
+    ]
+    for dropout, periodic, levels in itertools.product((0.0, 0.25), (0, NUMBERS), ((), (4, 6)))
+]
+
+
+def drawn(network_spec, members=MEMBERS, widths=None, seed=7):
+    """A network in float64 whose every trained parameter differs from its start."""
+    network = build(network_spec, members, dtype=torch.float64)
+    keys = [(seed, 0, m) for m in range(members)]
+    network.draw(keys, widths or [network_spec.n_inputs] * members)
+    random = np.random.default_rng(seed)
+    for segment in network.parameters.segments:
+        part = network.parameters.values[segment.part]
+        part.add_(torch.from_numpy(random.normal(0.0, 0.1, len(part))))
+    return network
+
+
+def some_rows(network_spec, members=MEMBERS, batch=BATCH, seed=0):
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.normal(size=(members, batch, network_spec.n_inputs)))
+    columns = [random.integers(0, n, (members, batch)) for n in network_spec.cardinalities]
+    return x, torch.from_numpy(np.stack(columns, 2)) if columns else None
+
+
+def pool_of(network_spec, members=MEMBERS):
+    return MaskPool(
+        [(7, 0, m) for m in range(members)],
+        network_spec.dropout,
+        size=BATCH * network_spec.k * network_spec.widest,
+        seed=3,
+        dtype=torch.float64,
+        device=CPU,
+    )
+
+
+def normed(x, own, name):
+    scale, shift = own[f"{name}.scale"][0], own[f"{name}.shift"][0]
+    return functional.layer_norm(x, x.shape[-1:], scale, shift)
+
+
+def reference(network: Network, own: dict, x, codes, masks):
+    """One member in plain PyTorch: (B, n_inputs) -> (B, k, C). Masks stand in their order."""
+    spec = network.spec
+    active, kept = ACTIVATIONS[spec.activation], 1 / (1 - MaskPool.rounded(spec.dropout))
+    dropped = lambda h: h if masks is None else h * next(masks).view_as(h) * kept  # noqa: E731
+    parts = [x]
+    if spec.periodic:
+        angle = 2 * torch.pi * own["periodic.frequency"] * x.T[: spec.periodic, :, None]
+        wave = torch.cos(angle + own["periodic.phase"])  # (F, B, 16)
+        z = wave @ own["periodic.weight"] + own["periodic.bias"]
+        parts.insert(0, z.transpose(0, 1).flatten(1))
+    if codes is not None:
+        starts = np.cumsum([0, *spec.cardinalities])
+        vectors = [own["embedding.table"][codes[:, i] + s] for i, s in enumerate(starts[:-1])]
+        parts.insert(0, torch.cat(vectors, 1))
+    h = torch.cat(parts, 1)[:, None].expand(-1, spec.k, -1)  # (B, k, I)
+    fan = 1.0
+    if spec.body == "residual":
+        h = h @ own["hidden0.weight"] + own["hidden0.bias"]
+        for i in range(spec.depth):
+            inner = normed(h, own, f"block{i}.norm") @ own[f"block{i}.inner.weight"]
+            inner = dropped(active(inner + own[f"block{i}.inner.bias"]))
+            h = h + inner @ own[f"block{i}.outer.weight"] + own[f"block{i}.outer.bias"]
+        h = active(normed(h, own, "norm"))
+    elif spec.body == "scaled":
+        h = h * own["hidden0.scale"][:, 0]
+        for i in range(spec.depth):
+            h = h / np.sqrt(h.shape[-1])
+            z = h @ own[f"hidden{i}.weight"] + own[f"hidden{i}.bias"]
+            h = dropped(z + (active(z) - z) * own[f"hidden{i}.slope"])
+        fan = 1 / np.sqrt(spec.width)
+    else:
+        for i in range(spec.depth):
+            if f"hidden{i}.scale" in own:
+                h = h * own[f"hidden{i}.scale"].T
+            h = h @ own[f"hidden{i}.weight"] * own.get(f"hidden{i}.out", 1.0)
+            h = dropped(active(h + own[f"hidden{i}.bias"]))
+    return torch.einsum("bkh,kch->bkc", h, own["heads.weight"]) * fan + own["heads.bias"][:, 0]
+
+
+@pytest.mark.parametrize("network_spec", SPECS, ids=str)
+def test_outputs_and_gradients_are_those_of_plain_pytorch(network_spec):
+    network = drawn(network_spec)
+    x, codes = some_rows(network_spec)
+    values = {
+        p.name: network.parameters.value(p.name).clone().requires_grad_()
+        for p in network.parameters.wanted
+    }
+    inside = network_spec.widest
+    pool, expected = pool_of(network_spec), []
+    masks = [pool.mask(BATCH * network_spec.k, inside) for _ in range(network_spec.depth)]
+    for m in range(MEMBERS):
+        own = {name: value[m] for name, value in values.items()}
+        mine = iter([each[m] for each in masks]) if network_spec.dropout else None
+        expected.append(reference(network, own, x[m], None if codes is None else codes[m], mine))
+    expected = torch.stack(expected)
+    logits = network.forward(x, codes, pool_of(network_spec)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
+
+    upstream = torch.from_numpy(np.random.default_rng(1).normal(size=expected.shape))
+    expected.backward(upstream)
+    network.backward(upstream.permute(0, 2, 3, 1).clone())
+    for p in network.parameters.wanted:
+        if p.rate:
+            torch.testing.assert_close(
+                network.parameters.gradient(p.name),
+                values[p.name].grad,
+                rtol=1e-8,
+                atol=1e-10,
+                msg=p.name,
+            )
+        else:
+            assert not network.parameters.gradient(p.name).any()
+
+
+BODIES = [each for each in SPECS if not each.dropout and each.periodic and each.cardinalities]
+every_body = pytest.mark.parametrize("network_spec", BODIES, ids=str)
+
+
+@every_body
+def test_padding_and_the_pack_change_nothing(network_spec):
+    width = network_spec.n_inputs - 2
+    padded = build(network_spec, 3, dtype=torch.float64)
+    alone = build(
+        tiny_spec(**network_spec.to_json() | {"n_inputs": width, "cardinalities": (4, 6)}),
+        1,
+        dtype=torch.float64,
+    )
+    padded.draw([(5, 0), (5, 1), (5, 2)], [width, width, width + 2])
+    alone.draw([(5, 1)], [width])
+    x, codes = some_rows(network_spec, members=1, batch=20)
+    x[:, :, width:] = 0.0
+    keys = [(5, 0), (5, 1), (5, 2)]
+    padded.settle(x.expand(3, -1, -1), codes.expand(3, -1, -1), keys)
+    alone.settle(x[:, :, :width], codes, keys[1:2])
+    torch.testing.assert_close(
+        padded.predict(x, codes)[1], alone.predict(x[:, :, :width], codes)[0]
+    )
+
+
+@every_body
+def test_prediction_does_not_depend_on_chunks_and_survives_the_file(network_spec):
+    network = drawn(network_spec)
+    x, codes = some_rows(network_spec, members=1, batch=23)
+    whole = network.predict(x, codes)
+    torch.testing.assert_close(network.predict(x, codes, chunk=4), whole)
+    other = build(network_spec, MEMBERS, dtype=torch.float64)
+    other.load(network.state())
+    torch.testing.assert_close(other.predict(x, codes), whole, rtol=0, atol=0)
+
+
+def test_a_residual_networks_row_does_not_depend_on_the_rows_beside_it():
+    network = drawn(spec("residual"))
+    x, _ = some_rows(network.spec)
+    whole = network.forward(x, None).clone()
+    torch.testing.assert_close(network.forward(x[:, :2], None), whole[..., :2])
+
+
+# --- against the packages -------------------------------------------------------------------------
+
+
+def torch_copy(tensor, *, like):
+    with torch.no_grad():
+        like.copy_(tensor.reshape(like.shape))
+
+
+def compared(network, module, outputs, places, x):
+    """Load a member's weights into a module; compare its outputs and gradients to 1e-5."""
+    for name, (parameter, turn) in places.items():
+        torch_copy(turn(network.parameters.value(name)[0]), like=parameter)
+    logits = network.forward(x[:1], None).permute(0, 3, 1, 2)[0]
+    expected = outputs(module)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    upstream = torch.from_numpy(np.random.default_rng(2).normal(size=expected.shape))
+    expected.backward(upstream)
+    network.backward(upstream.permute(1, 2, 0)[None].clone())
+    for name, (parameter, turn) in places.items():
+        mine = turn(network.parameters.gradient(name)[0]).reshape(parameter.shape)
+        if name.endswith(".bias") and mine.shape != parameter.grad.shape:
+            mine = mine.sum(0)
+        torch.testing.assert_close(mine, parameter.grad, rtol=1e-5, atol=1e-5, msg=name)
+
+
+same = lambda values: values  # noqa: E731
+turned = lambda values: values.mT  # noqa: E731
+
+
+@pytest.mark.parametrize(("body", "kind"), [("plain", "tabm-mini"), ("adapters", "tabm")])
+def test_tabm_is_that_of_its_package(body, kind):
+    network = drawn(spec(body, k=4), members=1)
+    module = tabm.TabM.make(
+        n_num_features=5, d_out=3, n_blocks=2, d_block=8, dropout=0.0, k=4, arch_type=kind
+    ).double()
+    places = {"heads.weight": (module.output.weight, turned)}
+    places["heads.bias"] = (module.output.bias, same)
+    for i, block in enumerate(module.backbone.blocks):
+        places[f"hidden{i}.weight"] = (block[0].weight, turned)
+        places[f"hidden{i}.bias"] = (block[0].bias, same)
+        if kind == "tabm":
+            places[f"hidden{i}.scale"] = (block[0].r, turned)
+            places[f"hidden{i}.out"] = (block[0].s, same)
+    if kind == "tabm-mini":
+        places["hidden0.scale"] = (module.backbone.affine.weight, turned)
+    x, _ = some_rows(network.spec, members=1)
+    compared(network, module, lambda m: m(x[0]), places, x)
+
+
+class ResNet(nn.Module):
+    """The published residual network, with the norm of a row."""
+
+    def __init__(self, n_in, width, depth, n_classes):
+        super().__init__()
+        self.first = nn.Linear(n_in, width)
+        inner = EXPANSION * width
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width)
+            )
+            for _ in range(depth)
+        )
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, n_classes))
+
+    def forward(self, x):
+        x = self.first(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.last(x)[:, None]
+
+
+def test_resnet_is_the_published_one():
+    network = drawn(spec("residual"), members=1)
+    module = ResNet(5, 8, 2, 3).double()
+    layers = {"hidden0": module.first, "heads": module.last[2], "norm": module.last[0]}
+    for i, block in enumerate(module.blocks):
+        layers |= {f"block{i}.norm": block[0], f"block{i}.inner": block[1]}
+        layers[f"block{i}.outer"] = block[3]
+    places = {}
+    for name, layer in layers.items():
+        if isinstance(layer, nn.LayerNorm):
+            places[f"{name}.scale"] = (layer.weight, same)
+            places[f"{name}.shift"] = (layer.bias, same)
+        else:
+            places[f"{name}.weight"] = (layer.weight, same if name == "heads" else turned)
+            places[f"{name}.bias"] = (layer.bias, same)
+    x, _ = some_rows(network.spec, members=1)
+    compared(network, module, lambda m: m(x[0]), places, x)
+
+
+def test_piecewise_linear_numbers_are_those_of_their_package():
+    frame, y = mixed_table("binary")
+    dataset = dataset_of(frame[["amount", "count", "day"]].dropna(), y)
+    rows = np.arange(len(dataset.columns.numbers))
+    encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
+    encoded = encoder.transform(dataset.columns)
+    edges = np.split(encoder.edges, np.cumsum(encoder.bins + 1)[:-1])
+    package = rtdl_num_embeddings.PiecewiseLinearEncoding([torch.from_numpy(e) for e in edges])
+    expected = package(torch.from_numpy(encoded.numbers)).numpy()
+    got, _ = encoder.dense(encoded, ple=True)
+    np.testing.assert_allclose(got[:, : encoder.bins.sum()], expected, atol=1e-5)
+
+
+# --- how they start -------------------------------------------------------------------------------
+
+
+def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them():
+    network_spec = spec("scaled", periodic=NUMBERS, cardinalities=(4,))
+    network = build(network_spec, MEMBERS, dtype=torch.float64)
+    keys = [(3, 0, m) for m in range(MEMBERS)]
+    network.draw(keys, [network_spec.n_inputs] * MEMBERS)
+    x, codes = some_rows(network_spec, batch=400)
+    network.settle(x, codes, keys)
+    _, first, second = network._hidden
+    for z in (first._z, second._z, network.predict(x, codes)[:, :, 0]):
+        torch.testing.assert_close(z.std(1, correction=0), torch.ones_like(z[:, 0]))
+        assert ((z.amin(1) < 0) & (z.amax(1) > 0)).all()
+    start = network.state()
+    assert not np.array_equal(start["heads.weight"][0], start["heads.weight"][1])
+
+
+def test_the_published_start_of_tabm_is_one_scale_for_each_feature():
+    network_spec = spec("published", k=4, periodic=2, cardinalities=(4,), ple=True)
+    network = build(network_spec, 1)
+    network.draw([(1, 0, 0)], [5], [np.array([0, 1, 2, 2, 2])])
+    scale = network.state()["hidden0.scale"][0]
+    # an embedded column, two numbers' waves, the numbers themselves, then three of one feature
+    feature = [-1, -1, 0, 0, 0, 1, 1, 1, 0, 1, 2, 2, 2]
+    _, group = np.unique(feature, return_inverse=True)
+    assert len(np.unique(scale, axis=0)) == 4
+    for one in range(4):
+        assert len(np.unique(scale[group == one], axis=0)) == 1
+    bias = network.state()["hidden0.bias"]
+    assert 0 < np.abs(bias).max() <= 1 / np.sqrt(len(feature))
+    full = build(spec("adapters", k=4, ple=True), 1)
+    full.draw([(1, 0, 0)], [5])
+    state = full.state()
+    assert (state["hidden0.out"] == 1).all()
+    assert (state["hidden1.scale"] == 1).all()
+    assert len(np.unique(state["hidden1.bias"][0], axis=0)) == 1
+    assert len(np.unique(state["hidden0.scale"][0], axis=0)) == 5
+
+
+def test_a_spec_of_an_older_version_is_a_plain_network():
+    values = spec("plain").to_json()
+    old = {key: own for key, own in values.items() if key not in ("body", "periodic")}
+    assert NetworkSpec.from_json(old) == spec("plain")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"body": "spiral"}, {"periodic": 9}, {"body": "residual", "k": 4}], ids=str
+)
+def test_a_network_that_does_not_exist_is_refused(changes):
+    with pytest.raises(ArtifactError, match="can't be built"):
+        spec(**{"body": "plain"} | changes)
+
+
+# --- how they learn -------------------------------------------------------------------------------
+
+
+def test_every_segment_steps_at_its_own_rate():
+    network = drawn(spec("scaled", periodic=NUMBERS))
+    parameters = network.parameters
+    random = np.random.default_rng(4)
+    plain = {p.name: parameters.value(p.name).clone().requires_grad_() for p in parameters.wanted}
+    groups = [
+        {
+            "params": [plain[p.name]],
+            "lr": 0.02 * p.rate,
+            "weight_decay": 0.3 if p.decay and p.rate else 0.0,
+        }
+        for p in parameters.wanted
+    ]
+    theirs = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    ours = Optimizer(parameters, weight_decay=0.3, beta2=0.95)
+    for _ in range(5):
+        for p in parameters.wanted:
+            gradient = torch.from_numpy(random.normal(size=plain[p.name].shape)) * (p.rate > 0)
+            plain[p.name].grad = gradient
+            parameters.gradient(p.name).copy_(gradient)
+        ours.step(0.02)
+        theirs.step()
+    for name, value in plain.items():
+        torch.testing.assert_close(parameters.value(name), value.detach(), msg=name)
+    assert {p.rate for p in parameters.wanted} == {0.0, 0.1, 1.0, 6.0}
+
+
+def test_coslog4_has_four_cycles_each_twice_as_long():
+    plan = Schedule(
+        ticks=15, steps=100, batch_size=1, learning_rate=2.0, weight_decay=0.0, kind="coslog4"
+    )
+    rates = np.array([plan.rate(step) for step in range(1500)])
+    ends = np.flatnonzero((rates[1:-1] < rates[:-2]) & (rates[1:-1] <= rates[2:])) + 1
+    np.testing.assert_allclose(ends, [100, 300, 700], atol=1)
+    peaks = [rates[a:b].max() for a, b in itertools.pairwise([0, 100, 300, 700, 1500])]
+    np.testing.assert_allclose(peaks, 2.0, rtol=1e-3)
+    assert rates[[0, -1]].max() < 2e-3
