@@ -228,6 +228,13 @@ def test_a_strategy_of_an_older_version_gets_the_plain_value_of_what_came_later(
     assert old == strategy_with(network=wanted)
 
 
+def test_a_description_names_what_does_not_go_without_saying():
+    plain = chosen(ROOMS["network"]["tabm"], 0.0, embedding="none")
+    assert strategy_with(network=plain).describe() == "no lever on tabm (4×32×1)"
+    full = chosen(ROOMS["network"]["tabm"], 0.0, variant="full", embedding="pbld")
+    assert strategy_with(network=full).describe() == "no lever on tabm (4×32×1, full, pbld)"
+
+
 # --- the first trials -----------------------------------------------------------------------------
 
 

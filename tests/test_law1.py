@@ -239,6 +239,14 @@ def test_a_scored_row_reaches_nothing_in_its_fold(resampling, ensemble):
     assert_blind(observed_fold(strategy, patience=1), base_dataset(), few_changes(scored_rows()))
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("network", list(ROOMS["network"]), ids=lambda option: option.name)
+def test_a_scored_row_reaches_no_network_of_its_fold(network, share):
+    """Whatever its start and its embeddings look at."""
+    strategy = strategy_with(network=chosen(network, share, width=32))
+    assert_blind(observed_fold(strategy), base_dataset(), few_changes(scored_rows()))
+
+
 @pytest.mark.parametrize(
     "choices",
     [

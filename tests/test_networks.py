@@ -1,4 +1,8 @@
-"""Whole networks: their outputs and gradients are those of plain PyTorch and of the packages."""
+"""Whole networks: their outputs and gradients are those of plain PyTorch and of the packages.
+
+RealMLP and PBLD are compared with their published formulas written out: their package brings a
+whole training framework along.
+"""
 
 import itertools
 

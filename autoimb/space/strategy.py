@@ -12,7 +12,11 @@ from autoimb.space.rooms import PLAIN, ROOMS
 
 __all__ = ["Choice", "Strategy"]
 
-_SAID = ("embedding",)  # the parameters of a network that its description names, but for "none"
+# parameters of a network that its description names, but for what goes without saying
+_SAID: dict[str, tuple[Value | None, ...]] = {
+    "variant": ("mini", None),
+    "embedding": ("none", None),
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Strategy:
         levers = [str(getattr(self, room)) for room in self.levers]
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
-        how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")
+        how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key) not in _SAID[key])
         return f"{' + '.join(levers) or 'no lever'} on {self.network.name} ({sizes}{how})"
 
 
