@@ -219,20 +219,13 @@ def test_a_strategy_refuses_unknown_options_and_parameters():
         Strategy.from_json({**good, "loss": {"name": "focal", "params": {"tau": 1.0}}})
 
 
-def test_a_strategy_of_an_older_version_gets_the_plain_value_of_what_came_later():
-    network = chosen(ROOMS["network"]["tabm"])
-    values = strategy_with(network=network).to_json()
-    del values["network"]["params"]["variant"]
-    old = Strategy.from_json(json.loads(json.dumps(values)))
-    wanted = chosen(ROOMS["network"]["tabm"], variant="mini")
-    assert old == strategy_with(network=wanted)
-
-
 def test_a_description_names_what_does_not_go_without_saying():
     plain = chosen(ROOMS["network"]["tabm"], 0.0, embedding="none")
     assert strategy_with(network=plain).describe() == "no lever on tabm (4×32×1)"
-    full = chosen(ROOMS["network"]["tabm"], 0.0, variant="full", embedding="pbld")
-    assert strategy_with(network=full).describe() == "no lever on tabm (4×32×1, full, pbld)"
+    full = chosen(ROOMS["network"]["tabm_published"], 0.0, embedding="pbld")
+    assert strategy_with(network=full).describe() == (
+        "no lever on tabm_published (4×32×1, full, pbld)"
+    )
 
 
 # --- the first trials -----------------------------------------------------------------------------

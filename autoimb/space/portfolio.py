@@ -32,7 +32,6 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
-            "variant": "mini",
             "k": 8,
             "width": 38,
             "depth": 2,
@@ -62,7 +61,6 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
-            "variant": "mini",
             "k": 8,
             "width": 56,
             "depth": 3,
@@ -78,7 +76,6 @@ _NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
     (
         "tabm",
         {
-            "variant": "mini",
             "k": 4,
             "width": 53,
             "depth": 3,

@@ -7,16 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from autoimb.errors import OptionError
-from autoimb.space.option import OneOf, Value
+from autoimb.space.option import Value
 from autoimb.space.rooms import PLAIN, ROOMS
 
 __all__ = ["Choice", "Strategy"]
 
-# parameters of a network that its description names, but for what goes without saying
-_SAID: dict[str, tuple[Value | None, ...]] = {
-    "variant": ("mini", None),
-    "embedding": ("none", None),
-}
+_SAID = ("variant", "embedding")  # of a network, which its description names, but for "none"
 
 
 @dataclass(frozen=True)
@@ -86,27 +82,20 @@ class Strategy:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Strategy:
-        """Build from what `to_json` gave, here or in an older version.
-
-        A parameter that did not exist then has the first of its values, which is what was done.
-        """
-        return cls(**{room: _choice(room, **values[room]) for room in ROOMS})
+        """Build from what `to_json` gave."""
+        made = {
+            room: Choice(values[room]["name"], tuple(values[room]["params"].items()))
+            for room in ROOMS
+        }
+        return cls(**made)
 
     def describe(self) -> str:
         """Return one line in words: the levers, then the network and its size."""
         levers = [str(getattr(self, room)) for room in self.levers]
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
-        how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key) not in _SAID[key])
+        how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")
         return f"{' + '.join(levers) or 'no lever'} on {self.network.name} ({sizes}{how})"
-
-
-def _choice(room: str, name: str, params: Mapping[str, Value]) -> Choice:
-    ranges = ROOMS[room][name].ranges
-    plain = {key: own.values[0] for key, own in ranges.items() if isinstance(own, OneOf)}
-    values = {**plain, **params}
-    in_order = {key: values[key] for key in ranges if key in values}
-    return Choice(name, tuple((in_order | values).items()))
 
 
 def _short(value: Value) -> str:

@@ -65,7 +65,7 @@ class Case:
     @property
     def strategy(self) -> Strategy:
         """The strategy that trains it."""
-        values = {"variant": "mini", "k": self.k} if self.network == "tabm" else {}
+        values = {"k": self.k} if self.network == "tabm" else {}
         values |= {
             "width": self.width,
             "depth": self.depth,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from autoimb.nn.node import Activation
-from autoimb.nn.spec import Body
 from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
-__all__ = ["tabm"]
+__all__ = ["tabm", "tabm_published"]
 
-_BODIES: dict[str, Body] = {"mini": "plain", "published": "published", "full": "adapters"}
-
-
-@NETWORK.option(
-    variant=OneOf(("mini", "published", "full")),
+_option = partial(
+    NETWORK.option,
     k=OneOf((4, 6, 8)),
     width=Int(32, 192, log=True),
     depth=Int(1, 3),
@@ -27,9 +25,11 @@ _BODIES: dict[str, Body] = {"mini": "plain", "published": "published", "full": "
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("constant", "cosine")),
 )
+
+
+@_option()
 def tabm(
     *,
-    variant: Literal["mini", "published", "full"],
     k: int,
     width: int,
     depth: int,
@@ -56,5 +56,38 @@ def tabm(
         weight_decay=weight_decay,
         batch_factor=batch_factor,
         schedule=schedule,
-        body=_BODIES[variant],
     )
+
+
+@_option(searched=False, variant=OneOf(("full", "mini")))
+def tabm_published(
+    *,
+    k: int,
+    width: int,
+    depth: int,
+    dropout: float,
+    activation: Activation,
+    embedding: Embedding,
+    learning_rate: float,
+    weight_decay: float,
+    batch_factor: float,
+    schedule: Anneal,
+    variant: Literal["full", "mini"],
+) -> Hyperparameters:
+    """TabM as published: scales in every layer or (mini) the first, one start for each feature.
+
+    Biases start at random as well, and the k of the full variant alike.
+    """
+    mini: Hyperparameters = tabm(
+        k=k,
+        width=width,
+        depth=depth,
+        dropout=dropout,
+        activation=activation,
+        embedding=embedding,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_factor=batch_factor,
+        schedule=schedule,
+    )
+    return replace(mini, body="adapters" if variant == "full" else "published")
