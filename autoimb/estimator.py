@@ -145,7 +145,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         y : array-like of shape (n,)
             The labels.
         sample_weight : array-like of shape (n,) or None
-            Importance of each row in training and in the score.
+            Importance of each row, or what an error on it costs: it weighs the loss, the
+            calibration, the decision rule and the score, so that labels follow it as well.
         eval_set : (X, y) or None
             Rows to choose and to score on, instead of cross-validation. They are never
             trained on.

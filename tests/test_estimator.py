@@ -120,6 +120,24 @@ def test_unit_weights_change_nothing_and_others_do() -> None:
     assert heavy[:, 0].mean() > plain[:, 0].mean() + 0.1
 
 
+def test_what_an_error_on_each_row_costs_reaches_probabilities_and_labels() -> None:
+    """Three of ten rows are sick in both wards; in one of them a miss is dear, in the other not."""
+    rng = np.random.default_rng(3)
+    X = pd.DataFrame({"ward": np.repeat(["east", "west"], 200), "noise": rng.normal(size=400)})
+    y = pd.Series(np.where(np.arange(400) % 10 < 3, "sick", "well"))
+    dear = X["ward"] == "east"
+    costs = np.where(y == "well", 1.0, np.where(dear, 8.0, 0.2))
+    plain = AutoImbClassifier(**QUICK, metric="accuracy").fit(X, y)
+    assert set(plain.predict(X)) == {"well"}
+    model = clone(plain).fit(X, y, sample_weight=costs)
+    proba = model.predict_proba(X)[:, 0]
+    assert proba[dear].mean() == pytest.approx(0.3 * 8 / (0.3 * 8 + 0.7), abs=0.1)
+    assert proba[~dear].mean() == pytest.approx(0.3 * 0.2 / (0.3 * 0.2 + 0.7), abs=0.1)
+    assert (model.predict(X)[dear] == "sick").mean() > 0.9
+    assert (model.predict(X)[~dear] == "well").mean() > 0.9
+    assert model.score(X, y, sample_weight=costs) > plain.score(X, y, sample_weight=costs) + 0.2
+
+
 def test_rows_of_weight_zero_are_not_there() -> None:
     X, y = table()
     kept = np.arange(len(y)) % 3 > 0
