@@ -38,6 +38,7 @@ from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.effort import Outline
 from autoimb.training.parts import Parts
+from autoimb.training.schedule import Schedule
 from autoimb.training.watch import Evaluation, Watch
 
 Stations = dict[str, Any]
@@ -178,13 +179,17 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
 
     def observe(dataset: Dataset) -> Stations:
         parts = Parts(dataset, plan.folds, seed=plan.seed)
-        packs, schedules = [], []
-        train, value = running.train, Watch._value
+        packs, schedules, counts = [], [], []
+        train, value, make_loss = running.train, Watch._value, running.Run._loss
 
         def recorded_train(network, pack, loss, schedule, **named):
             packs.append(pack)
             schedules.append(asdict(schedule))
             return train(network, pack, loss, schedule, **named)
+
+        def recorded_loss(run, seen):
+            counts.append(seen)
+            return make_loss(run, seen)
 
         def scripted_value(watch: Watch, fold: int, posterior: np.ndarray) -> float:
             own = value(watch, fold, posterior)
@@ -192,6 +197,7 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(running, "train", recorded_train)
+            patch.setattr(running.Run, "_loss", recorded_loss)
             patch.setattr(Watch, "_value", scripted_value)
             trained = rounds.train_strategy(
                 strategy,
@@ -220,9 +226,7 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
                 for m in mine
             ],
             "row weights": [pack.weights[m] for pack in packs for m in mine],
-            "class weights": [
-                (pack.log_prior, packs[i].offsets[mine].numpy()) for i, pack in enumerate(own)
-            ],
+            "class weights": [(pack.log_prior, counts[i][mine]) for i, pack in enumerate(own)],
             "schedule": schedules,
             "epoch": np.array(trained.ticks).reshape(-1, FOLDS)[:, FOLD],
             "votes": [pack.weight for pack in own],
@@ -447,7 +451,7 @@ def tiny_network(members: int) -> Network:
     return build(tiny_spec(), members)
 
 
-def ticks_kept(values: np.ndarray, *, patience: int) -> list[int]:
+def ticks_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) -> list[int]:
     """Run a watch on scripted values (ticks, folds) until it says stop."""
     folds = values.shape[1]
     evaluation = Evaluation(
@@ -462,9 +466,9 @@ def ticks_kept(values: np.ndarray, *, patience: int) -> list[int]:
         tiny_network(folds),
         evaluation,
         log_prior=np.zeros((folds, 2)),
-        gamma=0.0,
+        loss=ROOMS["loss"]["auc_surrogate"].code(torch.ones(folds, 1, 2, 1), begins=begins),
+        schedule=Schedule(len(values), 1, 1, 0.0, 0.0, patience=patience),
         measure=lambda y, proba, weight: 0.0,
-        patience=patience,
         check=lambda: None,
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -475,16 +479,17 @@ def ticks_kept(values: np.ndarray, *, patience: int) -> list[int]:
     return watch.chosen.tolist()
 
 
+@pytest.mark.parametrize("begins", [0.0, 0.5])
 @pytest.mark.parametrize("patience", [1, 2, 3])
-def test_the_values_of_a_fold_never_move_its_own_tick(patience):
+def test_the_values_of_a_fold_never_move_its_own_tick(patience, begins):
     """Nor through the tick at which the pack stops, which the other folds' ticks decide."""
     random = np.random.default_rng(8)
     for _ in range(100):
         values = random.normal(size=(12, FOLDS))
-        before = ticks_kept(values, patience=patience)
+        before = ticks_kept(values, patience=patience, begins=begins)
         other = values.copy()
         other[:, FOLD] = random.normal(size=12)
-        assert ticks_kept(other, patience=patience)[FOLD] == before[FOLD]
+        assert ticks_kept(other, patience=patience, begins=begins)[FOLD] == before[FOLD]
 
 
 # --- planted leaks --------------------------------------------------------------------------------

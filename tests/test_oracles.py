@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from tables import at, chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb.data.encoding import Encoder
 from autoimb.data.folds import plan_folds
@@ -27,61 +27,6 @@ from autoimb.training.rounds import train_strategy
 
 COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
 KINDS = tuple(COUNTS)
-
-
-# --- losses ---------------------------------------------------------------------------------------
-
-
-def some_logits(n_classes: int) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
-    """Logits (M, k, C, B), the classes (M, B) of their rows, and these as one-hot truth."""
-    random = np.random.default_rng(2)
-    logits = torch.from_numpy(random.normal(0.0, 2.0, (3, 4, n_classes, 11)))
-    y = random.integers(0, n_classes, (3, 11))
-    truth = y[:, None, None, :] == np.arange(n_classes)[:, None]
-    return logits, y, torch.from_numpy(truth.astype(np.float64))
-
-
-def formula(name: str, values: dict, p: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """The loss from the probabilities of a row's own class and of every class, after the papers."""
-    if name == "label_smoothing":
-        share = values["smoothing"]
-        return -(1 - share) * np.log(p) - share * np.log(every).mean(axis=2)
-    if name == "focal":
-        return -((1 - p) ** values["gamma"]) * np.log(p)
-    return -np.log(p)  # the adjustment is made to the logits
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("option", list(ROOMS["loss"]), ids=lambda option: option.name)
-def test_losses_are_their_formula_and_gradients_those_of_autograd(option, share, n_classes):
-    values = {key: at(bounds, share) for key, bounds in option.ranges.items()}
-    loss = option.code(**values)
-    logits, y, truth = some_logits(n_classes)
-    every = np.exp(logits.numpy())
-    every /= every.sum(2, keepdims=True)
-    own = np.take_along_axis(
-        every,
-        np.broadcast_to(y[:, None, None, :], (3, 4, 1, 11)),
-        axis=2,
-    )[:, :, 0]
-    wanted = formula(option.name, values, own, every)
-    np.testing.assert_allclose(loss.value(logits, truth).numpy(), wanted, rtol=1e-9, atol=1e-12)
-    free = logits.clone().requires_grad_()
-    loss.value(free, truth).sum().backward()
-    torch.testing.assert_close(loss.gradient(logits, truth), free.grad, rtol=1e-7, atol=1e-9)
-
-
-def test_no_two_losses_are_the_same():
-    logits, _, truth = some_logits(3)
-    prior = torch.log(torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64))[:, None]
-    made = []
-    for option in ROOMS["loss"]:
-        loss = option.code(**chosen(option).values)
-        made.append(loss.value(logits + loss.adjustment * prior, truth))
-    for i, a in enumerate(made):
-        for b in made[i + 1 :]:
-            assert not torch.allclose(a, b, rtol=1e-2)
 
 
 # --- class weights --------------------------------------------------------------------------------

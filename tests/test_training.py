@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tables import at
 
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import NetworkSpec, build
@@ -40,8 +41,21 @@ def some_pack(members=4, rows=60, seed=0):
         rows=tuple(random.choice(2 * rows, rows - 7 * m) for m in range(members)),
         weights=tuple(random.uniform(0.5, 1.5, rows - 7 * m) for m in range(members)),
         keys=tuple((11, m % 2, m) for m in range(members)),
-        offsets=torch.from_numpy(random.normal(size=(members, 3))),
     )
+
+
+# the classes of what each member of the pack is taken to see
+COUNTS = np.random.default_rng(5).uniform(5.0, 500.0, size=(4, 3))
+MARGIN, HALF = 1.5, 0.5
+
+
+def margins_then_weights(counts=COUNTS):
+    """A loss that depends on each member's classes, and changes in the middle of the plan."""
+    return LOSS["ldam"].code(columns(counts), margin=MARGIN, begins=HALF)
+
+
+def columns(counts):
+    return torch.from_numpy(counts)[:, None, :, None]
 
 
 def only(pack, member):
@@ -52,7 +66,6 @@ def only(pack, member):
         rows=(pack.rows[member],),
         weights=(pack.weights[member],),
         keys=(pack.keys[member],),
-        offsets=pack.offsets[member : member + 1],
     )
 
 
@@ -67,7 +80,7 @@ def schedule(kind="cosine"):
     )
 
 
-def trained(pack, network_spec, kind="cosine", loss=None):
+def trained(pack, network_spec, loss, kind="cosine"):
     network = build(network_spec, len(pack.rows), dtype=torch.float64)
     network.draw(pack.keys, [6] * len(pack.rows))
     states = []
@@ -76,7 +89,6 @@ def trained(pack, network_spec, kind="cosine", loss=None):
         states.append(network.state())
         return True
 
-    loss = loss or LOSS["cross_entropy"].code()
     train(network, pack, loss, schedule(kind), seed=11, watch=watch)
     return states[-1]
 
@@ -85,9 +97,10 @@ def trained(pack, network_spec, kind="cosine", loss=None):
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_member_alone_equals_itself_in_any_pack(k, kind):
     pack = some_pack()
-    together = trained(pack, spec(k), kind)
+    together = trained(pack, spec(k), margins_then_weights(), kind)
     for member in range(len(pack.rows)):
-        alone = trained(only(pack, member), spec(k), kind)
+        loss = margins_then_weights(COUNTS[[member]])
+        alone = trained(only(pack, member), spec(k), loss, kind)
         for name, values in alone.items():
             np.testing.assert_allclose(
                 values[0], together[name][member], rtol=1e-9, atol=1e-12, err_msg=name
@@ -119,6 +132,10 @@ def plain_loop(pack, member, network_spec):
         device=CPU,
     )
     kept = 1 - MaskPool.rounded(network_spec.dropout)
+    counts = torch.from_numpy(COUNTS[member])
+    margins = MARGIN * (counts.min() / counts) ** 0.25
+    by_class = (1 - 0.9999) / (1 - 0.9999**counts)
+    by_class = by_class / ((counts * by_class).sum() / counts.sum())
     for tick in range(plan.ticks):
         rows, weights = stream.take(plan.steps * plan.batch_size)
         pool.refresh()
@@ -134,12 +151,16 @@ def plain_loop(pack, member, network_spec):
                 mask = pool.mask(plan.batch_size * network_spec.k, network_spec.width)
                 h = h * mask.view(plan.batch_size, network_spec.k, -1) / kept
             logits = torch.einsum("bkh,kch->bkc", h, values["heads.weight"])
-            logits = logits + values["heads.bias"][:, 0] + pack.offsets[member]
             y = pack.y[at]
+            own_class = torch.nn.functional.one_hot(y, 3)[:, None, :]
+            logits = logits + values["heads.bias"][:, 0] - margins * own_class
             losses = torch.nn.functional.cross_entropy(
                 logits.transpose(1, 2), y[:, None].expand(-1, network_spec.k), reduction="none"
             )
-            loss = (losses.mean(1) * torch.from_numpy(weights[part])).mean()
+            weight = torch.from_numpy(weights[part])
+            if tick >= HALF * plan.ticks:
+                weight = weight * by_class[y]
+            loss = (losses.mean(1) * weight).mean()
             optimizer.zero_grad()
             loss.backward()
             for group in optimizer.param_groups:
@@ -151,7 +172,7 @@ def plain_loop(pack, member, network_spec):
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
     pack = some_pack()
-    together = trained(pack, spec(k))
+    together = trained(pack, spec(k), margins_then_weights())
     for member in range(len(pack.rows)):
         for name, values in plain_loop(pack, member, spec(k)).items():
             np.testing.assert_allclose(
@@ -163,17 +184,19 @@ def full_batch_gradients(x, y, weights, loss):
     network = build(spec(dropout=0.0, cardinalities=()), 1, dtype=torch.float64)
     network.draw([(3, 0, 0)], [6])
     logits = network.forward(x[None], None)
-    scale = torch.as_tensor(weights)[None] / np.mean(weights)
+    scale = torch.as_tensor(weights / np.sum(weights))[None, None, None]
     truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
-    values = (loss.value(logits, truth).mean(1) * scale).mean()
-    network.backward(loss.gradient(logits, truth).mul_(scale[:, None, None] / len(y)))
-    return float(values), network.parameters.gradients.clone()
+    value = float(loss.value(logits, truth, scale))
+    network.backward(loss.gradient(logits, truth, scale))
+    return value, network.parameters.gradients.clone()
 
 
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("option", list(LOSS), ids=lambda o: o.name)
-def test_weight_two_is_the_row_standing_there_twice(option):
-    middle = {key: (bounds.low + bounds.high) / 2 for key, bounds in option.ranges.items()}
-    loss = option.code(**middle)
+def test_weight_two_is_the_row_standing_there_twice(option, last):
+    middle = {key: at(bounds, 0.5) for key, bounds in option.ranges.items()}
+    loss = option.code(columns(COUNTS[:1]), **middle)
+    loss = loss.at(9 if last else 0, 10)
     random = np.random.default_rng(1)
     x = torch.from_numpy(random.normal(size=(20, 6)))
     y = torch.from_numpy(random.integers(0, 3, 20))
@@ -196,7 +219,7 @@ def test_a_watcher_that_says_stop_ends_the_training():
     train(
         network,
         pack,
-        LOSS["cross_entropy"].code(),
+        margins_then_weights(),
         schedule(),
         seed=0,
         watch=lambda tick: bool(seen.append(tick)),

@@ -49,7 +49,6 @@ class Run:
         self._measure, self._check = measure, check
         self._device = torch.device(device)
         self._exact = strategy.exact
-        self._loss: Loss = _made(strategy, "loss")
         self.ensemble: Ensemble = _made(strategy, "ensemble")
         self._hyper: Hyperparameters = _made(strategy, "network")
         # each fold's members side by side
@@ -135,13 +134,15 @@ class Run:
     ) -> tuple[FittedMemberPack, Watch]:
         """Train one round: every fold's members, in one pack."""
         members = [(f, number * self.ensemble.members + m) for f, m in self._members]
-        rows, weights, log_prior, offsets = [], [], [], []
+        rows, weights, corrections, counts = [], [], [], []
         for position, (fold, _) in enumerate(members):
-            drawn, weight, prior, offset = self._member(position, number, handed[position])
+            drawn, weight, correction, count = self._member(position, number, handed[position])
             rows.append(drawn + self._starts[fold])
             weights.append(weight)
-            log_prior.append(prior)
-            offsets.append(offset)
+            corrections.append(correction)
+            counts.append(count)
+        loss = self._loss(np.array(counts))
+        log_prior = np.array(corrections) + loss.adjustment * _log_shares(np.array(counts))
         keys = tuple((self._parts.seed, fold, member) for fold, member in members)
         pack = Pack(
             x=self._x,
@@ -150,7 +151,6 @@ class Run:
             rows=tuple(rows),
             weights=tuple(weights),
             keys=keys,
-            offsets=torch.from_numpy(np.array(offsets)).to(self._device, torch.float32),
         )
         network = build(self._spec, len(members), device=self._device)
         network.draw(
@@ -168,17 +168,17 @@ class Run:
         watch = Watch(
             network,
             self._evaluation,
-            log_prior=np.array(log_prior),
-            gamma=self._loss.gamma,
+            log_prior=log_prior,
+            loss=loss,
+            schedule=schedule,
             measure=self._measure,
-            patience=schedule.patience,
             check=self._check,
             hopeless=lambda tick, value: bool(hopeless and hopeless(tick, schedule.ticks, value)),
         )
         train(
             network,
             pack,
-            self._loss,
+            loss,
             schedule,
             seed=self._parts.seed,
             watch=watch,
@@ -191,8 +191,8 @@ class Run:
             spec=self._spec,
             fold=np.array([fold for fold, _ in members], dtype=np.int64),
             weight=np.ones(len(members)),
-            log_prior=np.array(log_prior),
-            focal_gamma=self._loss.gamma,
+            log_prior=log_prior,
+            focal_gamma=loss.gamma,
             state=network.state(),
         )
         self._network = network
@@ -220,7 +220,10 @@ class Run:
     def _member(
         self, position: int, number: int, handed: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return a member's rows, weights (mean 1), log prior correction and loss offset."""
+        """Return a member's rows, weights (mean 1), log prior correction and class counts.
+
+        The counts are those that training sees, after all weights; they sum to the rows' weights.
+        """
         part = self._training[self._members[position][0]]
         rows, scale = self._drawn(position, number, handed)
         y = part.y[rows]
@@ -234,14 +237,20 @@ class Run:
         counts = np.bincount(y, weights=weight, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
         by_class = self._class_weight(present)
-        weighted = present * by_class
-        seen = weighted / weighted.sum()
-        offset = self._loss.adjustment * np.log(seen)
+        seen = present * by_class
+        seen *= present.sum() / seen.sum()
         # a class without a row in this fold's training part keeps a prior of next to nothing
-        ratio = np.log(np.maximum(part.prior, 1e-12)) - np.log(seen)
+        ratio = np.log(np.maximum(part.prior, 1e-12)) - _log_shares(seen)
         correction = ratio if self._exact else np.zeros(n_classes)
         row_weight = weight * by_class[y]
-        return rows, row_weight / row_weight.mean(), correction + offset, offset
+        return rows, row_weight / row_weight.mean(), correction, seen
+
+    def _loss(self, counts: np.ndarray) -> Loss:
+        """Make the loss for what the members of a pack see, (M, C)."""
+        choice = self._strategy.loss
+        seen = torch.from_numpy(counts).to(self._device, torch.float32)
+        made: Loss = ROOMS["loss"][choice.name].code(seen[:, None, :, None], **choice.values)
+        return made
 
     def _row_operations(self) -> float:
         """Count what a forward pass of all members of all rounds on a row each costs."""
@@ -267,7 +276,7 @@ class Run:
         assert self.ensemble.update is not None
         for position, (fold, _) in enumerate(self._members):
             y = self._training[fold].y
-            proba = self._training_posterior(position, len(y), pack.log_prior)
+            proba = self._training_posterior(position, len(y), pack)
             own = np.arange(len(y))
             if self.ensemble.bagged:
                 own = np.unique(self._drawn(position, number, handed[position])[0])
@@ -278,7 +287,7 @@ class Run:
         weight = np.maximum(np.array(votes), 1e-6)  # a member at chance counts next to nothing
         return replace(pack, weight=weight)
 
-    def _training_posterior(self, position: int, count: int, log_prior: np.ndarray) -> np.ndarray:
+    def _training_posterior(self, position: int, count: int, pack: FittedMemberPack) -> np.ndarray:
         """Predict a member's fold's own training rows with it, as the round saw them."""
         alone = build(self._spec, 1, device=self._device)
         own = slice(position, position + 1)
@@ -287,9 +296,13 @@ class Run:
         part = slice(start, start + count)
         codes = None if self._codes is None else self._codes[None, part]
         logits = alone.predict(self._x[None, part], codes).cpu().numpy()
-        return np.asarray(
-            member_posterior(logits, log_prior=log_prior[own], gamma=self._loss.gamma)[0]
-        )
+        prior, gamma = pack.log_prior[own], pack.focal_gamma
+        return np.asarray(member_posterior(logits, log_prior=prior, gamma=gamma)[0])
+
+
+def _log_shares(counts: np.ndarray) -> np.ndarray:
+    """Logarithm of each class's share of the rows, (..., C) -> (..., C)."""
+    return np.asarray(np.log(counts / counts.sum(-1, keepdims=True)))
 
 
 def _made(strategy: Strategy, room: str) -> Any:

@@ -39,8 +39,6 @@ class Pack:
         Each row's weight, mean 1 over the member's rows.
     keys : tuple of M tuples of int
         Random keys: ``(seed, fold, member)``.
-    offsets : Tensor of shape (M, C)
-        Added to the logits inside the loss (logit adjustment); zero otherwise.
     """
 
     x: Tensor
@@ -49,7 +47,6 @@ class Pack:
     rows: tuple[np.ndarray, ...]
     weights: tuple[np.ndarray, ...]
     keys: tuple[tuple[int, ...], ...]
-    offsets: Tensor
 
 
 class _Stream:
@@ -92,7 +89,8 @@ def train(
 ) -> None:
     """Train a drawn network on a pack until the schedule ends or the watcher stops it.
 
-    A member's loss is the mean over its batch and its k copies of weight · loss(row).
+    A member's loss is that of its batch, of row weights divided by the batch and by its k copies:
+    a mean over rows of weight · loss(row), but for losses of the order of rows.
 
     Parameters
     ----------
@@ -100,6 +98,7 @@ def train(
         Drawn; trained in place.
     pack : Pack
     loss : Loss
+        Made for the class counts of the pack's members.
     schedule : Schedule
     seed : int
         Of what all members share: the offsets of the dropout masks.
@@ -120,7 +119,6 @@ def train(
     values = network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
     truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
-    adjusted = bool(pack.offsets.any())
     every = max(1, schedule.steps // 16)
     averaged = Averaged(values, decay=0.85)
     x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
@@ -129,6 +127,7 @@ def train(
         y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
         weights.div_(spec.k * batch)
         pool.refresh()
+        now = loss.at(tick, schedule.ticks)
         for step in range(schedule.steps):
             if time_up():
                 break
@@ -136,10 +135,8 @@ def train(
             torch.index_select(pack.x, 0, at, out=x)
             codes = None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
             logits = network.forward(x.view(network.members, batch, -1), codes, pool)
-            if adjusted:
-                logits.add_(pack.offsets[:, None, :, None])
             torch.eq(y[step], classes, out=truth)
-            network.backward(loss.gradient(logits, truth).mul_(weights[step]))
+            network.backward(now.gradient(logits, truth, weights[step]))
             optimizer.step(schedule.rate(tick * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)

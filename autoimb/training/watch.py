@@ -12,6 +12,8 @@ from torch import Tensor
 from autoimb.errors import DeadlineExceeded
 from autoimb.nn.network import Network
 from autoimb.pipeline.fitted import member_posterior
+from autoimb.space.loss import Loss
+from autoimb.training.schedule import Schedule
 
 __all__ = ["Evaluation", "Watch"]
 
@@ -57,12 +59,13 @@ class Watch:
         F · K members, those of one fold side by side.
     evaluation : Evaluation
     log_prior : float64 array of shape (F * K, C)
-    gamma : float
         See `member_posterior`.
+    loss : Loss
+        What is trained on: patience counts from the tick at which its last part begins.
+    schedule : Schedule
+        Its patience: ticks without a better one, in every fold, after which it answers False.
     measure : callable
         ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
-    patience : int
-        Ticks without a better one, in every fold, after which it answers False.
     check : callable
         Raises DeadlineExceeded when time is up, which ends the pack.
     hopeless : callable
@@ -75,16 +78,16 @@ class Watch:
         evaluation: Evaluation,
         *,
         log_prior: np.ndarray,
-        gamma: float,
+        loss: Loss,
+        schedule: Schedule,
         measure: Measure,
-        patience: int,
         check: Callable[[], None],
         hopeless: Callable[[int, float], bool] = lambda _tick, _value: False,
     ) -> None:
         self._network, self._evaluation = network, evaluation
-        self._log_prior, self._gamma = log_prior, gamma
-        self._measure, self._patience, self._check = measure, patience, check
-        self._hopeless = hopeless
+        self._log_prior, self._gamma = log_prior, loss.gamma
+        self._measure, self._check, self._hopeless = measure, check, hopeless
+        self._patience, self._turn = schedule.patience, loss.turn(schedule.ticks)
         folds = len(evaluation.rows)
         self._per_fold = network.members // folds
         self._values: list[list[float]] = []
@@ -115,7 +118,7 @@ class Watch:
         if self.pruned:
             return False
         for fold in range(len(self._best)):
-            if tick - self.chosen[fold] > self._patience:
+            if tick - max(self.chosen[fold], self._turn) > self._patience:
                 continue  # its own patience has ended, however long the others go on
             merit = self._merit(fold, smoothed)
             if len(self._values) < _SMOOTHED:
@@ -123,7 +126,8 @@ class Watch:
             elif merit > self._best[fold]:
                 self._best[fold] = merit
                 self._keep(fold, tick, posterior)
-        return not self.cut and bool(tick - self.chosen.max() < self._patience)
+        latest = max(self.chosen.max(), self._turn)
+        return not self.cut and bool(tick - latest < self._patience)
 
     def time_up(self) -> bool:
         """Whether the deadline has passed."""
