@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tables import chosen, dataset_of, strategy_with
 
 import autoimb.search.planning as planning
+from autoimb.assessment.calibration import Calibrator, finish
+from autoimb.assessment.decision import fit_rule
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
@@ -204,3 +206,25 @@ def test_more_work_is_more_operations_and_ticks_on_the_same_folds():
     assert more.effort.most_ticks == 2 * plan.effort.most_ticks
     assert (more.folds, more.work, more.effort.patience) == (folds, 4, plan.effort.patience)
     assert plan.times(1) is plan
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes):
+    """Probabilities are tilted by the weights of the loss; labels are those of untilted ones."""
+    random = np.random.default_rng(n_classes)
+    frame, _ = simulated(120)
+    dataset = dataset_of(frame, np.arange(120) % n_classes)
+    folds = plan_folds(dataset.y, cv=2, random_state=0)
+    matrix = random.uniform(0.1, 9.0, (n_classes, n_classes))
+    np.fill_diagonal(matrix, [0.0, *random.uniform(0.0, 0.1, n_classes - 1)])
+    plan = make_plan(dataset, folds, random_state=0, operations=1e9, costs=matrix.tolist())
+    weights = np.array(plan.cost_weights)
+    np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())
+    posterior = random.dirichlet(np.ones(n_classes), 500)
+    tilted = finish(posterior, Calibrator.identity(n_classes), plan.cost_weights)
+    rule = fit_rule(
+        get_metric("f1", n_classes=n_classes, positive=1), dataset.y, tilted, costs=plan.cost_matrix
+    )
+    labels = rule.apply(tilted)
+    np.testing.assert_array_equal(labels, (posterior @ matrix).argmin(1))
+    assert len(np.unique(labels)) == n_classes
