@@ -222,20 +222,20 @@ def label_aware_smoothing(counts: Tensor, *, smoothing: float) -> Loss:
     return _towards(target)
 
 
-def _ranked(criterion: Criterion, begins: float) -> Loss:
+def _ranked(criterion: Criterion, counts: Tensor, begins: float) -> Loss:
     """Train on cross-entropy first, then on a criterion of the order of the rows."""
     first = _of_rows(_cross_entropy, _cross_entropy_gradient)
-    value, gradient = mean_over_classes(criterion)
+    value, gradient = mean_over_classes(criterion, counts)
     return replace(first, later=Loss(value, gradient), begins=begins)
 
 
 @LOSS.option(begins=Float(0.1, 0.7), exact=False, searched=False)
-def auc_surrogate(counts: Tensor, *, begins: float) -> Loss:  # noqa: ARG001  room's signature
+def auc_surrogate(counts: Tensor, *, begins: float) -> Loss:
     """Cross-entropy, then the squared hinge of a batch's pairs, for ROC AUC (Gao & Zhou, 2015)."""
-    return _ranked(roc_auc, begins)
+    return _ranked(roc_auc, counts, begins)
 
 
 @LOSS.option(begins=Float(0.1, 0.7), exact=False, searched=False)
-def ap_surrogate(counts: Tensor, *, begins: float) -> Loss:  # noqa: ARG001  room's signature
+def ap_surrogate(counts: Tensor, *, begins: float) -> Loss:
     """Cross-entropy, then a batch's average precision by squared hinges (Qi et al., 2021)."""
-    return _ranked(average_precision, begins)
+    return _ranked(average_precision, counts, begins)

@@ -16,34 +16,39 @@ from torch import Tensor
 
 __all__ = ["Criterion", "average_precision", "mean_over_classes", "roc_auc"]
 
-# (scores (..., B), masses of the class's rows (..., B), masses of the others (..., B)), in
-# float64 -> the criterion (...) and its derivative by the scores (..., B)
-Criterion = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# (scores (..., B), masses of the class's rows (..., B), masses of the others (..., B), the class's
+# share of all rows (..., 1)), in float64 -> the criterion (...), its derivative by scores (..., B)
+Criterion = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 OfBatch = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-_LEAST = 1e-30  # of a denominator: a batch without rows of a class
+_LEAST = 1e-12  # of a denominator: a class without rows
 
 
-def roc_auc(score: Tensor, own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of h over pairs of a row of the class and another one.
+def roc_auc(score: Tensor, own: Tensor, rest: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimate the mean of h over all pairs of a row of the class and another one.
+
+    Without bias: by the share of such pairs among all, not by how many a batch happens to hold.
 
     Parameters
     ----------
     score, own, rest : float64 Tensor of shape (..., B)
         Log-odds of the class; mass of each row that is of it, of each that is not, else 0.
+    prior : float64 Tensor of shape (..., 1)
+        Share of the class among the rows that a member sees.
 
     Returns
     -------
     tuple of float64 Tensors of shapes (...) and (..., B)
         0 where a batch lacks rows of either kind; and the derivative by the scores.
     """
-    pairs = own.sum(-1, keepdim=True) * rest.sum(-1, keepdim=True)
-    pull = own / pairs.clamp(min=_LEAST)
+    pull = own / (prior * (1.0 - prior)).clamp(min=_LEAST)
     wrong, slope = _above_each(score, rest)
     return (pull * wrong).sum(-1), pull * slope + _pulled(score, pull, rest)
 
 
-def average_precision(score: Tensor, own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+def average_precision(
+    score: Tensor, own: Tensor, rest: Tensor, prior: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return one minus the average precision, each count of rows above a row made smooth by h.
 
     For a row of the class, h summed over the others, as a share of h summed over all rows, itself
@@ -53,14 +58,14 @@ def average_precision(score: Tensor, own: Tensor, rest: Tensor) -> tuple[Tensor,
 
     Parameters
     ----------
-    score, own, rest : float64 Tensor of shape (..., B)
+    score, own, rest, prior : float64 Tensor
         As for `roc_auc`.
 
     Returns
     -------
     tuple of float64 Tensors of shapes (...) and (..., B)
     """
-    share = own / own.sum(-1, keepdim=True).clamp(min=_LEAST)
+    share = own / prior.clamp(min=_LEAST)
     wrong, wrong_slope = _above_each(score, rest)
     right, right_slope = _above_each(score, own)
     total = (wrong + right).clamp(min=_LEAST)
@@ -96,13 +101,15 @@ def _tails(points: Tensor, mass: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor
     return sums[0], sums[1], sums[2]
 
 
-def mean_over_classes(criterion: Criterion) -> tuple[OfBatch, OfBatch]:
+def mean_over_classes(criterion: Criterion, counts: Tensor) -> tuple[OfBatch, OfBatch]:
     """Apply a criterion to each class against the others, and take the mean.
 
     Parameters
     ----------
     criterion : callable
         `roc_auc` or `average_precision`.
+    counts : Tensor of shape (..., C, 1)
+        Rows of each class that a member sees.
 
     Returns
     -------
@@ -110,6 +117,7 @@ def mean_over_classes(criterion: Criterion) -> tuple[OfBatch, OfBatch]:
         Value and gradient, as `autoimb.space.loss.Loss` takes them. They count in float64: sums
         of squares of scores cancel.
     """
+    priors = (counts / counts.sum(-2, keepdim=True)).double()
 
     def parts(logits: Tensor, truth: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         exact = logits.double().contiguous()
@@ -122,7 +130,7 @@ def mean_over_classes(criterion: Criterion) -> tuple[OfBatch, OfBatch]:
         own = (truth * mass).expand_as(score)
         rest = ((1.0 - truth) * mass).expand_as(score)
         scale = weight.double().sum(-1, keepdim=True) / n_classes
-        return (*criterion(score, own, rest), others, scale)
+        return (*criterion(score, own, rest, priors), others, scale)
 
     def value(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         values, _, _, scale = parts(logits, truth, weight)
