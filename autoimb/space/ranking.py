@@ -66,39 +66,39 @@ def average_precision(
     tuple of float64 Tensors of shapes (...) and (..., B)
     """
     share = own / prior.clamp(min=_LEAST)
-    wrong, wrong_slope = _above_each(score, rest)
-    right, right_slope = _above_each(score, own)
+    masses = torch.stack((rest, own))
+    sums, slopes = _above_each(score, masses)
+    wrong, right = sums
     total = (wrong + right).clamp(min=_LEAST)
-    by_wrong, by_right = share * right / total**2, -share * wrong / total**2
-    derivative = by_wrong * wrong_slope + by_right * right_slope
-    derivative += _pulled(score, by_wrong, rest) + _pulled(score, by_right, own)
+    pulls = torch.stack((share * right, -share * wrong)) / total**2
+    derivative = (pulls * slopes + _pulled(score, pulls, masses)).sum(0)
     return (share * wrong / total).sum(-1), derivative
 
 
+# mass and pull may have more leading axes than score: (..., B) and (S, ..., B)
+
+
 def _above_each(score: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum mass_j h(s_j - s_i) over j for each row i, and its derivative by s_i; each (..., B)."""
+    """Sum mass_j h(s_j - s_i) over j for each row i, and its derivative by s_i; as mass."""
     count, first, second = _tails(score, mass, score - 1.0)
     gap = 1.0 - score
     return gap**2 * count + 2.0 * gap * first + second, -2.0 * (gap * count + first)
 
 
 def _pulled(score: Tensor, pull: Tensor, mass: Tensor) -> Tensor:
-    """Differentiate the sum of pull_i mass_j h(s_j - s_i) over i and j by each s_j: (..., B)."""
+    """Differentiate the sum of pull_i mass_j h(s_j - s_i) over i and j by each s_j; as mass."""
     count, first, _ = _tails(-score, pull, -1.0 - score)
     return 2.0 * mass * ((1.0 + score) * count + first)
 
 
-def _tails(points: Tensor, mass: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum mass, mass · point and mass · point² over the points above each bound; all (..., B)."""
-    ordered, order = points.sort(-1)
-    mass = mass.gather(-1, order)
-    place = torch.searchsorted(ordered, bounds, right=True)
-    sums = []
-    for part in (mass, mass * ordered, mass * ordered**2):
-        # (..., B) -> (..., B + 1): what stands at a place and after it
-        tail = torch.nn.functional.pad(part.flip(-1).cumsum(-1).flip(-1), (0, 1))
-        sums.append(tail.gather(-1, place))
-    return sums[0], sums[1], sums[2]
+def _tails(points: Tensor, mass: Tensor, bounds: Tensor) -> Tensor:
+    """Sum mass, mass · point and mass · point² over the points above each bound: (3, *mass)."""
+    falling, order = points.sort(-1, descending=True)
+    above = torch.searchsorted(-falling, -bounds)  # how many points there are
+    mass = mass.gather(-1, order.expand_as(mass))
+    powers = torch.stack((mass, mass * falling, mass * falling**2))
+    sums: Tensor = torch.nn.functional.pad(powers.cumsum(-1), (1, 0))
+    return sums.gather(-1, above.expand_as(powers))
 
 
 def mean_over_classes(criterion: Criterion, counts: Tensor) -> tuple[OfBatch, OfBatch]:
