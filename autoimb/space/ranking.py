@@ -91,14 +91,14 @@ def _pulled(score: Tensor, pull: Tensor, mass: Tensor) -> Tensor:
     return 2.0 * mass * ((1.0 + score) * count + first)
 
 
-def _tails(points: Tensor, mass: Tensor, bounds: Tensor) -> Tensor:
-    """Sum mass, mass · point and mass · point² over the points above each bound: (3, *mass)."""
+def _tails(points: Tensor, mass: Tensor, bounds: Tensor) -> tuple[Tensor, ...]:
+    """Sum mass, mass · point and mass · point² over the points above each bound: three, as mass."""
     falling, order = points.sort(-1, descending=True)
     above = torch.searchsorted(-falling, -bounds)  # how many points there are
     mass = mass.gather(-1, order.expand_as(mass))
     powers = torch.stack((mass, mass * falling, mass * falling**2))
     sums: Tensor = torch.nn.functional.pad(powers.cumsum(-1), (1, 0))
-    return sums.gather(-1, above.expand_as(powers))
+    return sums.gather(-1, above.expand_as(powers)).unbind()
 
 
 def mean_over_classes(criterion: Criterion, counts: Tensor) -> tuple[OfBatch, OfBatch]:
