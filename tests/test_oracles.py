@@ -103,6 +103,10 @@ def test_the_prior_correction_of_each_exact_lever_is_its_formula(kind):
             {"resampling": chosen(ROOMS["resampling"]["random_over"], 1.0)},
             lambda p, n: np.log(p),
         ),
+        "batch_balancing": (
+            {"resampling": chosen(ROOMS["resampling"]["batch_balancing"], strength=1.0, floor=1)},
+            lambda p, n: np.log(p),
+        ),
         "balanced_bagging": (
             {"ensemble": chosen(ROOMS["ensemble"]["balanced_bagging"], members=4, strength=1.0)},
             lambda p, n: np.log(p),

@@ -124,10 +124,11 @@ def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
     [
         {},
         {"resampling": chosen(ROOMS["resampling"]["random_under"], 1.0)},
+        {"resampling": chosen(ROOMS["resampling"]["batch_balancing"], 1.0)},
         {"class_weight": chosen(ROOMS["class_weight"]["power"], 1.0)},
         {"ensemble": chosen(ROOMS["ensemble"]["balanced_bagging"], 1.0, members=4)},
     ],
-    ids=["none", "random_under", "power", "balanced_bagging"],
+    ids=["none", "random_under", "batch_balancing", "power", "balanced_bagging"],
 )
 def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, monkeypatch):
     dataset, _, (few, folds) = small_study(monkeypatch)
@@ -160,7 +161,7 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         run = run_of(dataset, small, strategy)
-        rows, weight, _, _ = run._member(0, 0, np.ones(len(run._training[0].y)))
+        rows, weight, *_ = run._member(0, 0, np.ones(len(run._training[0].y)))
         schedule = run.schedule()
         planned[name] = (len(rows), schedule.steps * schedule.ticks * schedule.batch_size)
         assert weight.mean() == pytest.approx(1.0)

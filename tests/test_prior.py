@@ -40,6 +40,7 @@ LEVERS = {
     "none": {},
     "random_over": {"resampling": Choice("random_over", (("strength", 1.0),))},
     "random_under": {"resampling": Choice("random_under", (("strength", 1.0),))},
+    "batch_balancing": {"resampling": Choice("batch_balancing", (("strength", 1.0), ("floor", 1)))},
     "power": {"class_weight": Choice("power", (("tau", 1.0),))},
     "balanced_bagging": {
         "ensemble": Choice("balanced_bagging", (("members", 5), ("strength", 1.0)))

@@ -1,5 +1,7 @@
 """The trainer: weights, packs, and a plain PyTorch loop that gives the same networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,7 @@ def some_pack(members=4, rows=60, seed=0):
         rows=tuple(random.choice(2 * rows, rows - 7 * m) for m in range(members)),
         weights=tuple(random.uniform(0.5, 1.5, rows - 7 * m) for m in range(members)),
         keys=tuple((11, m % 2, m) for m in range(members)),
+        shares=(None,) * members,
     )
 
 
@@ -66,6 +69,7 @@ def only(pack, member):
         rows=(pack.rows[member],),
         weights=(pack.weights[member],),
         keys=(pack.keys[member],),
+        shares=(pack.shares[member],),
     )
 
 
@@ -95,8 +99,12 @@ def trained(pack, network_spec, loss, kind="cosine"):
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
 @pytest.mark.parametrize("k", [1, 4])
-def test_a_member_alone_equals_itself_in_any_pack(k, kind):
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_member_alone_equals_itself_in_any_pack(k, kind, balanced):
     pack = some_pack()
+    if balanced:  # as folds are, whose counts differ
+        shares = np.random.default_rng(5).dirichlet(np.ones(3), len(pack.rows))
+        pack = replace(pack, shares=tuple(shares))
     together = trained(pack, spec(k), margins_then_weights(), kind)
     for member in range(len(pack.rows)):
         loss = margins_then_weights(COUNTS[[member]])

@@ -12,6 +12,7 @@ from autoimb.space.network.room import NETWORK
 from autoimb.space.network.tabm import tabm
 from autoimb.space.option import Room
 from autoimb.space.resampling.at_random import none
+from autoimb.space.resampling.batches import batch_balancing
 from autoimb.space.resampling.cleaning import tomek_links
 from autoimb.space.resampling.room import RESAMPLING
 from autoimb.space.resampling.smote import smote
@@ -20,6 +21,7 @@ from autoimb.space.resampling.under import near_miss
 __all__ = [
     "PLAIN",
     "ROOMS",
+    "batch_balancing",
     "mlp",
     "near_miss",
     "none",

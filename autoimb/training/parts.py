@@ -14,7 +14,7 @@ from autoimb.data.encoding import Encoded, Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
 from autoimb.space.option import Sizes
-from autoimb.space.resampling.room import Once, Rows
+from autoimb.space.resampling.room import Once, Rows, Shares
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
 from autoimb.training.store import Store
@@ -35,12 +35,15 @@ class TrainingPart:
         The user's row weights; a synthetic row gets the mean of its parents'.
     prior : float64 array of shape (C,)
         Weighted class shares of the fold's real training rows: what probabilities go back to.
+    shares : callable or None
+        See `Resampled`.
     """
 
     encoded: Encoded
     y: np.ndarray
     weight: np.ndarray
     prior: np.ndarray
+    shares: Shares | None = None
 
     @property
     def size(self) -> int:
@@ -134,6 +137,7 @@ class Parts:
             y=new_y,
             weight=new_weight * owed[new_y],
             prior=mass / mass.sum(),
+            shares=new.shares,
         )
 
     def _once(self, fold: int) -> Once:

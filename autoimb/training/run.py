@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
 from autoimb.space.ensemble import Ensemble, Round
 from autoimb.space.loss import Loss
 from autoimb.space.network.room import Hyperparameters
+from autoimb.space.resampling.room import Shares
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Strategy
 from autoimb.training.effort import Effort
@@ -28,6 +29,31 @@ __all__ = ["Run"]
 _ROWS_TO_START = 512  # that a start which looks at rows looks at
 ClassWeight = Callable[[np.ndarray], np.ndarray]
 Drawn = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a member sees in a round.
+
+    Attributes
+    ----------
+    rows : int64 array of shape (n,)
+        Of its fold's training part.
+    weights : float64 array of shape (n,)
+        Mean 1 over what is drawn.
+    correction : float64 array of shape (C,)
+        Log prior correction, without the loss's.
+    counts : float64 array of shape (C,)
+        Class counts after all weights; they sum to the rows' weights.
+    shares : float64 array of shape (C,), or None
+        See `Pack`.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    correction: np.ndarray
+    counts: np.ndarray
+    shares: np.ndarray | None
 
 
 class Run:
@@ -134,23 +160,20 @@ class Run:
     ) -> tuple[FittedMemberPack, Watch]:
         """Train one round: every fold's members, in one pack."""
         members = [(f, number * self.ensemble.members + m) for f, m in self._members]
-        rows, weights, corrections, counts = [], [], [], []
-        for position, (fold, _) in enumerate(members):
-            drawn, weight, correction, count = self._member(position, number, handed[position])
-            rows.append(drawn + self._starts[fold])
-            weights.append(weight)
-            corrections.append(correction)
-            counts.append(count)
-        loss = self._loss(np.array(counts))
-        log_prior = np.array(corrections) + loss.adjustment * _log_shares(np.array(counts))
+        seen = [self._member(i, number, handed[i]) for i in range(len(members))]
+        counts = np.array([one.counts for one in seen])
+        loss = self._loss(counts)
+        log_prior = np.array([one.correction for one in seen])
+        log_prior = log_prior + loss.adjustment * _log_shares(counts)
         keys = tuple((self._parts.seed, fold, member) for fold, member in members)
         pack = Pack(
             x=self._x,
             codes=self._codes,
             y=self._y,
-            rows=tuple(rows),
-            weights=tuple(weights),
+            rows=tuple(one.rows + self._starts[fold] for one, (fold, _) in zip(seen, members)),
+            weights=tuple(one.weights for one in seen),
             keys=keys,
+            shares=tuple(one.shares for one in seen),
         )
         network = build(self._spec, len(members), device=self._device)
         network.draw(
@@ -217,13 +240,8 @@ class Run:
         rows = ensemble.draw(Round(part.y, handed, progress, random))
         return thin(part.y, rows, self._most_rows, random)
 
-    def _member(
-        self, position: int, number: int, handed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return a member's rows, weights (mean 1), log prior correction and class counts.
-
-        The counts are those that training sees, after all weights; they sum to the rows' weights.
-        """
+    def _member(self, position: int, number: int, handed: np.ndarray) -> _Seen:
+        """Say what a member sees in a round."""
         part = self._training[self._members[position][0]]
         rows, scale = self._drawn(position, number, handed)
         y = part.y[rows]
@@ -234,7 +252,11 @@ class Run:
         weight = part.weight[rows] * scale * owed[y]
         if self.ensemble.weighs:
             weight = weight * handed[rows]
-        counts = np.bincount(y, weights=weight, minlength=n_classes)
+        shares, often = None, np.ones(len(y))
+        if part.shares is not None:
+            shares, often, stands = self._balanced(part.shares, y, scale)
+            weight = weight / stands  # the shares make up for it
+        counts = np.bincount(y, weights=weight * often, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
         by_class = self._class_weight(present)
         seen = present * by_class
@@ -243,7 +265,24 @@ class Run:
         ratio = np.log(np.maximum(part.prior, 1e-12)) - _log_shares(seen)
         correction = ratio if self._exact else np.zeros(n_classes)
         row_weight = weight * by_class[y]
-        return rows, row_weight / row_weight.mean(), correction, seen
+        row_weight = row_weight / np.average(row_weight, weights=often)
+        return _Seen(rows, row_weight, correction, seen, shares)
+
+    def _balanced(
+        self, shares_of: Shares, y: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the classes' shares of a batch, how often each row comes, and for how many.
+
+        Shares are meant for the whole table: where rows were left out to save time, one stands
+        for several. How often a row comes is 1 in the mean.
+        """
+        kept, n_classes = self._parts.dataset.kept, self._parts.dataset.n_classes
+        stands = scale if kept is None else scale / kept[y]
+        shares = shares_of(
+            np.bincount(y, weights=stands, minlength=n_classes), self.schedule().batch_size
+        )
+        own = np.bincount(y, minlength=n_classes)
+        return shares, len(y) * shares[y] / own[y], stands
 
     def _loss(self, counts: np.ndarray) -> Loss:
         """Make the loss for what the members of a pack see, (M, C)."""

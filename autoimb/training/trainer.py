@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ class Pack:
         Each row's weight, mean 1 over the member's rows.
     keys : tuple of M tuples of int
         Random keys: ``(seed, fold, member)``.
+    shares : tuple of M float arrays of shape (C,), or of None
+        How much of every batch of a member each class is; None where batches come as its rows do.
+        Weights then have mean 1 over what is drawn.
     """
 
     x: Tensor
@@ -47,6 +51,7 @@ class Pack:
     rows: tuple[np.ndarray, ...]
     weights: tuple[np.ndarray, ...]
     keys: tuple[tuple[int, ...], ...]
+    shares: tuple[np.ndarray | None, ...]
 
 
 class _Stream:
@@ -74,6 +79,59 @@ class _Stream:
         self._left = order[count:]
         chosen = order[:count]
         return self._rows[chosen], self._weights[chosen]
+
+
+class _BalancedStream:
+    """A member's endless sequence of batches with given shares of the classes: a stream for each.
+
+    A batch of B rows has those of the points u, u + 1, ..., u + B - 1 in class c that lie in its
+    stretch of B · share_c, so that batches differ by one row of a class at most, and by none where
+    the stretch is a whole number (systematic sampling; Madow & Madow, 1944). From one batch to the
+    next u moves by the golden ratio, modulo 1, which spreads it evenly: in the long run the shares
+    are exact.
+
+    Parameters
+    ----------
+    rows : int64 array of shape (n,)
+    weights : float array of shape (n,)
+    key : sequence of int
+    y : int64 array of shape (n,)
+        The rows' classes.
+    shares : float array of shape (C,)
+        Sums to 1; zero for a class without rows.
+    batch : int
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        key: Sequence[int],
+        *,
+        y: np.ndarray,
+        shares: np.ndarray,
+        batch: int,
+    ) -> None:
+        classes = np.flatnonzero(shares)
+        self._streams = [_Stream(rows[y == c], weights[y == c], [*key, int(c)]) for c in classes]
+        # rounded, so that a stretch of a whole number is one
+        self._ends = np.round(batch * np.cumsum(shares[classes]), 9)
+        self._batch = batch
+        self._start = np.random.default_rng([*key, 3]).random()
+
+    def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next rows and their weights: some whole batches, each class by class."""
+        batches, golden = count // self._batch, 0.5 * (1.0 + sqrt(5.0))
+        starts = (self._start + golden * np.arange(batches)) % 1.0
+        self._start = (self._start + golden * batches) % 1.0
+        upto = np.floor(self._ends + starts[:, None]).astype(np.int64)  # (S, C)
+        sizes = np.diff(upto, axis=1, prepend=0)
+        own = np.repeat(np.tile(np.arange(len(self._streams)), batches), sizes.reshape(-1))
+        rows, weights = np.empty(count, dtype=np.int64), np.empty(count)
+        for which, stream in enumerate(self._streams):
+            at = np.flatnonzero(own == which)
+            rows[at], weights[at] = stream.take(len(at))
+        return rows, weights
 
 
 @torch.inference_mode()
@@ -109,7 +167,7 @@ def train(
         Asked at every step; where it answers True, the tick ends there.
     """
     spec, batch = network.spec, schedule.batch_size
-    streams = [_Stream(r, w, k) for r, w, k in zip(pack.rows, pack.weights, pack.keys)]
+    streams = _streams(pack, batch)
     optimizer = Optimizer(
         network.parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2
     )
@@ -150,8 +208,18 @@ def train(
             return
 
 
+def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
+    y = pack.y.cpu().numpy()
+    return [
+        _Stream(rows, weights, key)
+        if shares is None
+        else _BalancedStream(rows, weights, key, y=y[rows], shares=shares, batch=batch)
+        for rows, weights, key, shares in zip(pack.rows, pack.weights, pack.keys, pack.shares)
+    ]
+
+
 def _gather(
-    streams: Sequence[_Stream], schedule: Schedule, network: Network
+    streams: Sequence[_Stream | _BalancedStream], schedule: Schedule, network: Network
 ) -> tuple[Tensor, Tensor]:
     """Draw a tick's batches: rows (S, M * B) and weights (S, M, 1, 1, B)."""
     steps, batch = schedule.steps, schedule.batch_size

@@ -27,6 +27,7 @@ __all__ = [
     "Once",
     "Resampled",
     "Rows",
+    "Shares",
     "neighbour_space",
     "over_counts",
     "present",
@@ -78,6 +79,7 @@ MAKES = work_at_most(_new_rows, "it makes new rows one by one")
 CLUSTERS = work_at_most(_clusters, "it clusters all rows")
 
 Once = Callable[[tuple[str | int, ...], Callable[[], np.ndarray]], np.ndarray]
+Shares = Callable[[np.ndarray, int], np.ndarray]
 
 
 def _each_time(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:  # noqa: ARG001  an `Once`
@@ -121,12 +123,16 @@ class Resampled:
         Their classes.
     parents : int64 array of shape (m, 2)
         The two rows that each was made from, as positions in the training part.
+    shares : callable or None
+        ``(counts (C,), batch) -> shares (C,)``: how much of every batch each class is; None where
+        batches come as the rows do.
     """
 
     rows: np.ndarray
     synthetic: Encoded | None = None
     synthetic_y: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     parents: np.ndarray = field(default_factory=_nobody)
+    shares: Shares | None = None
 
 
 def over_counts(counts: np.ndarray, strength: float) -> np.ndarray:

@@ -1,0 +1,181 @@
+"""Batch balancing: shares, floors and draws of batches, and the prior that networks see by them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+
+from autoimb.data.folds import plan_folds
+from autoimb.space.resampling.batches import batch_shares
+from autoimb.space.resampling.room import RESAMPLING, over_counts
+from autoimb.space.rooms import ROOMS
+from autoimb.training.parts import Parts
+from autoimb.training.run import Run
+from autoimb.training.trainer import _BalancedStream
+
+KEY = (3, 0, 1)
+checked = settings(deadline=None, max_examples=60, derandomize=True)
+counts_of = st.lists(st.integers(0, 5_000), min_size=2, max_size=8).filter(any)
+
+
+@checked
+@given(counts_of, st.floats(0.0, 1.0), st.integers(1, 8), st.sampled_from([16, 64, 256]))
+def test_every_class_has_its_floor_and_the_others_their_proportions(counts, strength, floor, batch):
+    counts = np.array(counts)
+    shares = batch_shares(counts, batch, strength=strength, floor=floor)
+    assert shares.sum() == pytest.approx(1.0)
+    assert (shares[counts == 0] == 0.0).all()
+    has = counts > 0
+    least = min(floor / batch, 1.0 / has.sum())
+    assert (shares[has] >= least - 1e-9).all()
+    free = has & (shares > least + 1e-9)
+    if not free.any():  # the batch holds no more than the floors
+        return
+    proportions = shares[free] / counts[free] ** (1.0 - strength)
+    np.testing.assert_allclose(proportions, proportions.mean(), rtol=1e-6)
+    # who is lifted would have had less
+    lifted = has & ~free
+    assert (counts[lifted] ** (1.0 - strength) * proportions.mean() <= least + 1e-9).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+def test_without_a_floor_the_shares_are_those_of_over_sampling(strength):
+    counts = np.array([40_000, 900, 100])
+    wanted = over_counts(counts, strength)
+    shares = batch_shares(counts, 10_000, strength=strength, floor=1)
+    np.testing.assert_allclose(shares, wanted / wanted.sum(), rtol=1e-2)
+
+
+def stream(counts, shares, *, batch=32, key=KEY):
+    """A stream of rows 0, 1, 2, ... of which the first are of class 0, and so on."""
+    y = np.repeat(np.arange(len(counts)), counts)
+    weights = 1.0 + np.arange(len(y)) / len(y)
+    rows = 10 * np.arange(len(y))
+    shares = np.asarray(shares)
+    return _BalancedStream(rows, weights, key, y=y, shares=shares, batch=batch), y, weights
+
+
+@checked
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.floats(0.0, 1.0), st.integers(1, 4))
+def test_every_batch_has_its_shares_to_the_row_and_the_floor(counts, strength, floor):
+    shares = batch_shares(np.array(counts), 32, strength=strength, floor=floor)
+    drawn, y, weights = stream(counts, shares)
+    got = [drawn.take(32 * batches) for batches in (1, 7, 12)]
+    rows = np.concatenate([r for r, _ in got])
+    np.testing.assert_array_equal(np.concatenate([w for _, w in got]), weights[rows // 10])
+    sizes = np.array([np.bincount(y[r // 10], minlength=len(counts)) for r in rows.reshape(20, 32)])
+    assert (np.abs(sizes - 32 * shares) < 1.0).all()
+    assert (sizes >= min(floor, 32 // len(counts))).all()
+    # exact in the long run: hardly more than a row off after all batches
+    assert np.abs(sizes.sum(0) - 20 * 32 * shares).max() < 3.0
+
+
+def test_the_rows_of_a_class_are_used_up_before_one_comes_again():
+    drawn, y, _ = stream([50, 6], [0.75, 0.25], batch=16)
+    rows = np.concatenate([drawn.take(16 * n)[0] for n in (1, 2, 21)]) // 10
+    for c, count in enumerate([50, 6]):
+        own = rows[y[rows] == c]
+        whole = len(own) // count
+        passes = own[: whole * count].reshape(whole, count)
+        assert all(len(set(one)) == count for one in passes)
+        assert not np.array_equal(passes[0], passes[1])  # and in another order
+
+
+def test_draws_follow_from_the_key_alone():
+    first, again, other = (stream([50, 6], [0.7, 0.3], key=k)[0] for k in (KEY, KEY, (3, 0, 2)))
+    rows = first.take(320)[0]
+    np.testing.assert_array_equal(again.take(320)[0], rows)
+    assert not np.array_equal(other.take(320)[0], rows)
+
+
+# --- the prior that networks see ------------------------------------------------------------------
+
+
+def runs_of(dataset, **choices) -> Run:
+    folds = plan_folds(dataset.y, cv=2, random_state=0)
+    parts = Parts(dataset, folds, seed=0)
+    strategy = strategy_with(**choices)
+    training = [parts.training(f, strategy.resampling) for f in range(2)]
+    plan = short_plan(dataset, folds)
+    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
+
+
+def members_of(run: Run):
+    handed = run.begin()
+    return [run._member(position, 0, handed[position]) for position in range(len(handed))]
+
+
+def mass_of(run: Run, member) -> np.ndarray:
+    """The weight with which each class comes in the long run, counted from draws."""
+    rows, weight, _, _, shares = member
+    y = run._training[0].y[rows]
+    batch = run.schedule().batch_size
+    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=shares, batch=batch)
+    # each row's weight by how often its class comes, and never by which of its rows do
+    rows, _ = drawn.take(400 * batch)
+    often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
+    return np.bincount(y, weight * often[y])
+
+
+balanced = chosen(RESAMPLING["batch_balancing"], 0.5)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"class_weight": chosen(ROOMS["class_weight"]["power"], 0.5)},
+        {"ensemble": chosen(ROOMS["ensemble"]["bagging"], 0.0)},
+    ],
+    ids=["alone", "power", "bagging"],
+)
+def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
+    """Law 4, with row weights of the user that differ between and within classes."""
+    dataset = dataset_of(*mixed_table(kind))
+    weight = np.random.default_rng(1).uniform(0.2, 1.8, len(dataset.y)) * (1.0 + dataset.y)
+    run = runs_of(replace(dataset, weight=weight), resampling=balanced, **others)
+    for member in members_of(run)[: run.ensemble.members]:
+        mass = mass_of(run, member)
+        assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
+        np.testing.assert_allclose(
+            np.exp(member[2]) * mass, run._training[0].prior, rtol=1e-2 * len(mass)
+        )
+
+
+def test_logit_adjustment_adds_the_prior_of_the_batches():
+    dataset = dataset_of(*mixed_table("binary"))
+    run = runs_of(dataset, resampling=balanced, loss=chosen(ROOMS["loss"]["logit_adjusted"], 0.5))
+    member = members_of(run)[0]
+    tau = run._loss.adjustment
+    np.testing.assert_allclose(np.exp(member[3] / tau), mass_of(run, member), rtol=2e-2)
+
+
+def test_rows_that_were_left_out_to_save_time_change_no_share():
+    """A row that stands for two makes up for it by the shares, and not by weight once more."""
+    frame, y = mixed_table("binary", 600)
+    whole = dataset_of(frame, y)
+    left = np.sort(np.concatenate([np.flatnonzero(y == 0)[::2], np.flatnonzero(y == 1)]))
+    scale = np.where(y[left] == 0, 2.0, 1.0)
+    few = replace(
+        whole,
+        columns=whole.columns.take(left),
+        y=y[left],
+        weight=scale / scale.mean(),
+        kept=np.array([0.5, 1.0]),
+    )
+    choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
+    of_all, of_few = (members_of(runs_of(d, resampling=choice))[0] for d in (whole, few))
+    np.testing.assert_allclose(of_few[4], of_all[4], rtol=0.02)
+    np.testing.assert_allclose(np.ptp(of_few[1]), 0.0, atol=1e-9)  # no row weighs more
+    np.testing.assert_allclose(of_few[2], of_all[2], atol=0.03)
+
+
+def test_an_epoch_has_as_many_batches_as_without_it():
+    dataset = dataset_of(*mixed_table("binary"))
+    assert runs_of(dataset, resampling=balanced).schedule() == runs_of(dataset).schedule()
