@@ -1,0 +1,190 @@
+"""Every option on six kinds of tables: it trains, or says in a sentence why it can't.
+
+The cells where an option can't run are a list here, each with its sentence; no option has more
+than two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import OPTION_IDS, OPTIONS, chosen, dataset_of, mixed_table, short_plan, strategy_with
+
+from autoimb import FittedPipeline
+from autoimb.assessment.decision import DecisionRule
+from autoimb.assessment.metrics import get_metric
+from autoimb.data.folds import plan_folds
+from autoimb.data.profile import Profile, profile
+from autoimb.data.schema import infer_schema
+from autoimb.data.table import encode_target
+from autoimb.pipeline.artifact import load, save
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import Outcome, evaluate
+from autoimb.search.planning import Plan
+from autoimb.search.record import unscored
+from autoimb.space.draw import infeasible
+from autoimb.space.strategy import Strategy
+from autoimb.training.parts import Parts
+
+FEW = "needs at least 6 rows of the rarest class in the table, got 4."
+NOBODY = "No row of a smaller class is one that new rows may start from."
+LOSES = "would drop every training row of class number"
+# (option, table) and what it says, without numbers that follow from the draw
+INFEASIBLE = {
+    ("smote", "50 classes"): f"smote {FEW}",
+    ("borderline_smote", "50 classes"): f"borderline_smote {FEW}",
+    ("borderline_smote", "6 minority rows"): NOBODY,
+    ("adasyn", "50 classes"): f"adasyn {FEW}",
+    ("svm_smote", "50 classes"): f"svm_smote {FEW}",
+    ("svm_smote", "6 minority rows"): NOBODY,
+    ("kmeans_smote", "50 classes"): f"kmeans_smote {FEW}",
+    ("tomek_links", "50 classes"): f"tomek_links {LOSES}",
+    ("edited_nn", "50 classes"): f"edited_nn {LOSES}",
+    ("neighbourhood_cleaning", "50 classes"): f"neighbourhood_cleaning {LOSES}",
+    ("one_sided_selection", "50 classes"): f"one_sided_selection {LOSES}",
+    ("smote_enn", "50 classes"): f"smote_enn {FEW}",
+    ("smote_tomek", "50 classes"): f"smote_tomek {FEW}",
+    ("near_miss", "50 classes"): f"near_miss {FEW}",
+    ("cluster_centroids", "50 classes"): f"cluster_centroids {FEW}",
+    ("instance_hardness", "50 classes"): f"instance_hardness {FEW}",
+}
+MOST = 2  # of the tables, on which an option may be infeasible
+
+
+def numbers(y: np.ndarray, columns: int, *, seed: int = 0) -> pd.DataFrame:
+    """Numbers of which the first three, or all, say something about the class."""
+    random = np.random.default_rng([seed, 2])
+    x = random.normal(size=(len(y), columns))
+    told = min(columns, 3)
+    x[:, :told] += random.normal(0.0, 1.5, (y.max() + 1, told))[y]
+    return pd.DataFrame(x, columns=[f"x{i}" for i in range(columns)])
+
+
+def labels(*sizes: int) -> np.ndarray:
+    """So many rows of each class, in random order."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    return np.random.default_rng(len(sizes)).permutation(y)
+
+
+def fifty_sizes() -> list[int]:
+    """Rows of 50 classes, from 24 down to 4."""
+    return [round(24 * (1 / 6) ** (c / 49)) for c in range(50)]
+
+
+MADE = {
+    "binary mixed": lambda: mixed_table("binary", 120),
+    "multiclass": lambda: mixed_table("multiclass", 120),
+    "6 minority rows": lambda: (numbers(y := labels(114, 6), 4), y),
+    "one feature": lambda: (numbers(y := labels(90, 30), 1), y),
+    "300 features": lambda: (numbers(y := labels(80, 20), 300), y),
+    "50 classes": lambda: (numbers(y := labels(*fifty_sizes()), 5), y),
+}
+FOLDS = {"6 minority rows": 5}  # in most others two are enough, and quick
+
+every_option = pytest.mark.parametrize(("room", "option"), OPTIONS, ids=OPTION_IDS)
+every_table = pytest.mark.parametrize("table", MADE)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A table, and what its trials share: twice as it is, once with weights of the user."""
+
+    frame: pd.DataFrame
+    profile: Profile
+    plan: Plan
+    first: Parts
+    again: Parts
+    weighed: Parts
+
+
+@cache
+def material(table: str) -> Material:
+    frame, y = MADE[table]()
+    dataset = dataset_of(frame, y)
+    plan = short_plan(dataset, plan_folds(y, cv=FOLDS.get(table, 2), random_state=0), ticks=1)
+    plan = replace(plan, cost_weights=tuple(1.0 + c for c in range(dataset.n_classes)))
+    schema, _ = infer_schema(frame)
+    weight = np.random.default_rng(7).uniform(0.2, 1.8, len(y))
+    first, again, weighed = (
+        Parts(data, plan.folds, seed=plan.seed)
+        for data in (dataset, dataset, replace(dataset, weight=weight))
+    )
+    counts = profile(frame, schema, encode_target(y))
+    return Material(frame, counts, plan, first, again, weighed)
+
+
+def outcome_of(strategy: Strategy, made: Material, parts: Parts) -> Outcome:
+    """Evaluate as a study does: an infeasible one is not begun."""
+    reason = infeasible(strategy, made.profile)
+    if reason is not None:
+        return unscored("infeasible", reason)
+    data = parts.dataset
+    metric = get_metric("log_loss", n_classes=data.n_classes, positive=data.positive)
+    return evaluate(strategy, data, made.plan, metric=metric, deadline=Deadline(), cache=parts)
+
+
+def states(outcome: Outcome) -> list[dict[str, bytes]]:
+    return [{k: v.tobytes() for k, v in pack.state.items()} for pack in outcome.fitted.packs]
+
+
+def pipeline_of(outcome: Outcome, made: Material) -> FittedPipeline:
+    data, folds = made.first.dataset, made.plan.folds
+    schema, _ = infer_schema(made.frame)
+    return FittedPipeline(
+        schema=schema.with_target("class"),
+        classes=np.arange(data.n_classes),
+        positive=data.positive,
+        encoders=tuple(made.first.encoder(fold) for fold in range(len(folds.folds))),
+        strategies=(outcome.fitted,),
+        weights=(1.0,),
+        rule=DecisionRule(),
+        oof=(data.y[folds.scored], outcome.oof, data.weight[folds.scored]),
+        info={},
+    )
+
+
+@every_table
+@every_option
+def test_an_option_keeps_its_contract_or_says_why_not(room, option, table: str, tmp_path: Path):
+    made = material(table)
+    few = {key: bounds.low for key, bounds in option.ranges.items() if key in ("rounds", "members")}
+    strategy = strategy_with(**{room.name: chosen(option, 0.5, **few)})
+    outcome = outcome_of(strategy, made, made.first)
+    reason = INFEASIBLE.get((option.name, table))
+    if reason is not None:
+        assert outcome.status == "infeasible"
+        assert outcome.reason.startswith(reason)
+        assert outcome.reason.endswith(".")
+        return
+    assert outcome.status == "complete", outcome.reason
+    assert np.isfinite(outcome.oof).all()
+    assert outcome.oof.min() >= 0.0
+    np.testing.assert_allclose(outcome.oof.sum(1), 1.0, atol=1e-9)
+    # the same seed gives the same answer, from rows that are resampled anew
+    again = outcome_of(strategy, made, made.again)
+    assert outcome.oof.tobytes() == again.oof.tobytes()
+    assert states(outcome) == states(again)
+    # the user's weights reach it
+    weighed = outcome_of(strategy, made, made.weighed)
+    assert weighed.status == "complete", weighed.reason
+    assert states(weighed) != states(outcome)
+    # and what is exported predicts the same
+    pipeline = pipeline_of(outcome, made)
+    save(pipeline, tmp_path / "a.autoimb")
+    rows = made.frame[::7]
+    proba = pipeline.predict_proba(rows)
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(1), 1.0, atol=1e-9)
+    assert load(tmp_path / "a.autoimb").predict_proba(rows).tobytes() == proba.tobytes()
+
+
+def test_no_option_is_infeasible_on_more_than_two_of_the_six():
+    assert {table for _, table in INFEASIBLE} <= MADE.keys()
+    assert {name for name, _ in INFEASIBLE} <= {option.name for _, option in OPTIONS}
+    assert max(Counter(name for name, _ in INFEASIBLE).values(), default=0) <= MOST
