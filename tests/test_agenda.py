@@ -3,9 +3,11 @@
 from dataclasses import replace
 from functools import partial
 
+import pytest
 import studies
 from optuna.trial import FixedTrial
 from studies import FINGERPRINT, material, study
+from tables import chosen, strategy_with
 
 from autoimb.data import folds
 from autoimb.data.folds import DEALS
@@ -16,7 +18,8 @@ from autoimb.search.planning import CONFIRMING
 from autoimb.search.record import TrialRecord
 from autoimb.search.run_folder import RunFolder
 from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_levers, first_networks
+from autoimb.space.portfolio import first_levers, first_networks, unbalanced_twin
+from autoimb.space.rooms import ROOMS
 
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
@@ -37,7 +40,8 @@ def confirmed_in_turn(ranked, seconds=100.0, **how):
 
 
 def test_the_best_without_a_lever_is_confirmed_first_and_then_the_best():
-    ranked = [record(i, lever) for i, lever in enumerate(LEVERS[:10])] + [record(10, NETWORK)]
+    pulled = [lever for lever in LEVERS if not is_plain(record(0, lever))][:10]
+    ranked = [record(i, lever) for i, lever in enumerate(pulled)] + [record(10, NETWORK)]
     assert confirmed_in_turn(ranked) == [10, *range(SURVIVORS)]
 
 
@@ -122,3 +126,55 @@ def test_a_search_without_a_deadline_confirms_nothing():
     work = partial(better_by_more_work)
     result = study(n_trials=40, evaluate=work)
     assert {r.stage for r in result.records} == {"network", "lever", "search"}
+
+
+# --- twins ----------------------------------------------------------------------------------------
+
+BALANCED = [option for option in ROOMS["ensemble"] if option.samples_rows]
+
+
+@pytest.mark.parametrize("option", BALANCED, ids=lambda option: option.name)
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_balanced_ensemble_has_a_twin_as_large_on_rows_as_they_are(option, share):
+    space = Space.restricted({"ensemble": ROOMS["ensemble"].names})
+    given = strategy_with(ensemble=chosen(option, share), loss=chosen(ROOMS["loss"]["focal"]))
+    twin = draw(FixedTrial(unbalanced_twin(space, given)), space)
+    assert replace(twin, ensemble=given.ensemble) == given
+    other = ROOMS["ensemble"][twin.ensemble.name]
+    assert not other.samples_rows
+    mine, its = (o.code(**s.ensemble.values) for o, s in ((option, given), (other, twin)))
+    assert mine.members * mine.rounds == its.members * its.rounds
+    assert is_plain(record(0, replace(twin, loss=NETWORK.loss)))
+    assert not is_plain(record(0, replace(given, loss=NETWORK.loss)))
+
+
+def test_a_strategy_without_a_balanced_ensemble_has_no_twin():
+    assert unbalanced_twin(SPACE, NETWORK) is None
+    narrow = Space.restricted({"ensemble": ["single", "self_paced"]})
+    assert unbalanced_twin(narrow, strategy_with(ensemble=chosen(BALANCED[0]))) is None
+
+
+def test_a_strength_that_gave_way_comes_back_into_its_range():
+    loss = chosen(ROOMS["loss"]["logit_adjusted"], tau=0.01)
+    params = unbalanced_twin(SPACE, strategy_with(ensemble=chosen(BALANCED[0]), loss=loss))
+    assert params["loss.logit_adjusted.tau"] == ROOMS["loss"]["logit_adjusted"].ranges["tau"].low
+
+
+def likes_balance(strategy, dataset, plan, **given):
+    """The larger a balanced ensemble, the better."""
+    outcome = studies.complete(strategy, dataset)
+    option, values = ROOMS["ensemble"][strategy.ensemble.name], strategy.ensemble.values
+    made = option.code(**values)
+    value = 0.5 * outcome.score.value + option.samples_rows * made.members * made.rounds
+    return replace(outcome, score=replace(outcome.score, value=value, utility=value))
+
+
+def test_a_study_that_tries_balanced_ensembles_tries_the_twin_of_the_best():
+    result = study(n_trials=60, evaluate=likes_balance)
+    tried = {r.strategy: r for r in result.records}
+    names = {option.name for option in BALANCED}
+    of_balanced = [r for r in result.records[:-1] if r.strategy.ensemble.name in names]
+    assert any(r.stage == "search" for r in of_balanced)
+    top = max(of_balanced, key=lambda r: (r.score.utility, -r.number))
+    twin = draw(FixedTrial(unbalanced_twin(SPACE, top.strategy)), SPACE)
+    assert tried[twin].status == "complete"

@@ -13,7 +13,7 @@ from autoimb.search.ledger import Ledger
 from autoimb.search.planning import CONFIRMING, Plan
 from autoimb.search.record import Stage, TrialRecord
 from autoimb.space.draw import Space
-from autoimb.space.portfolio import first_levers, first_networks
+from autoimb.space.portfolio import first_levers, first_networks, unbalanced_twin
 
 __all__ = ["Agenda", "next_to_confirm"]
 
@@ -59,7 +59,8 @@ class Agenda:
     def plan_ahead(self, ledger: Ledger, ranked: Sequence[TrialRecord], *, left: float) -> bool:
         """Enqueue the next planned trial: networks without a lever, then levers on the best.
 
-        When the time for them has come, survivors come first.
+        When the time for them has come, survivors come first; and before all the twin of the best
+        balanced ensemble, so that the verdict compares it with one as large.
 
         Parameters
         ----------
@@ -75,6 +76,11 @@ class Agenda:
             Whether there is anything left to try.
         """
         if ledger.waiting:
+            return True
+        twins = ((record.number, unbalanced_twin(self.space, record.strategy)) for record in ranked)
+        number, twin = next(((n, params) for n, params in twins if params is not None), (0, None))
+        if twin is not None and f"twin.{number}" not in ledger.plans:
+            ledger.enqueue(twin, stage="lever", plan=f"twin.{number}")
             return True
         enough = len(ranked) >= self.most
         if enough or left < SHARE * self.seconds:

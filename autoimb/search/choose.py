@@ -21,6 +21,7 @@ from autoimb.assessment.uncertainty import Prediction, paired_difference
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.errors import RunError
 from autoimb.search.blend import Blend, blend
+from autoimb.space.rooms import ROOMS
 
 if TYPE_CHECKING:
     from autoimb.assessment.metrics import Metric
@@ -83,8 +84,14 @@ class _Rows:
 
 
 def is_plain(record: TrialRecord) -> bool:
-    """Tell whether a strategy pulls no lever; costs that the user gave are none."""
+    """Tell whether a strategy does nothing against the imbalance.
+
+    Costs that the user gave are none of its doing, and an ensemble on rows as they are is but a
+    larger network.
+    """
     levers = set(record.strategy.levers)
+    if not ROOMS["ensemble"][record.strategy.ensemble.name].samples_rows:
+        levers.discard("ensemble")
     if record.strategy.class_weight.name == "costs":
         levers.discard("class_weight")
     return not levers

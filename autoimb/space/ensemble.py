@@ -116,14 +116,18 @@ def single() -> Ensemble:
     return Ensemble(1, 1, _all_rows)
 
 
-@ENSEMBLE.option(members=Int(3, 8))
+@ENSEMBLE.option(members=Int(3, 24, log=True))
 def bagging(members: int) -> Ensemble:
     """Networks on bootstrap samples, drawn within each class (Breiman, 1996)."""
     return Ensemble(members, 1, _bootstrap)
 
 
 @ENSEMBLE.option(
-    members=Int(4, 16), strength=Float(0.5, 1.0), samples_rows=True, sizes=under_counts
+    members=Int(4, 16),
+    strength=Float(0.5, 1.0),
+    samples_rows=True,
+    sizes=under_counts,
+    twin=lambda of: ("bagging", {"members": of["members"]}),
 )
 def balanced_bagging(members: int, strength: float) -> Ensemble:
     """Networks on under-sampled rows, another draw for each (Wallace et al., 2011)."""
@@ -143,6 +147,7 @@ def boosting(rounds: int) -> Ensemble:
     samples_rows=True,
     sizes=under_counts,
     searched=False,
+    twin=lambda of: ("boosting", {"rounds": of["rounds"]}),
 )
 def rus_boost(rounds: int, strength: float) -> Ensemble:
     """Boosting on rows that are under-sampled anew in every round (Seiffert et al., 2010)."""
@@ -157,6 +162,7 @@ def rus_boost(rounds: int, strength: float) -> Ensemble:
     samples_rows=True,
     sizes=under_counts,
     searched=False,
+    twin=lambda of: ("bagging", {"members": of["members"] * of["rounds"]}),
 )
 def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     """Boosted networks on each of several under-sampled bags of rows (Liu et al., 2009)."""
@@ -169,6 +175,7 @@ def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     exact=False,
     samples_rows=True,
     sizes=under_counts,
+    twin=lambda of: ("bagging", {"members": of["rounds"]}),
 )
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""

@@ -20,6 +20,7 @@ __all__ = [
     "Range",
     "Room",
     "Rule",
+    "Twin",
     "Value",
     "minority_at_least",
     "work_at_most",
@@ -87,6 +88,7 @@ class OneOf:
 Range = Float | Int | OneOf
 Rule = Callable[[Profile], str | None]
 Sizes = Callable[[np.ndarray, float], np.ndarray]
+Twin = Callable[[Mapping[str, Any]], tuple[str, dict[str, Value]]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,9 @@ class Option:
     sizes : callable or None
         ``(counts (C,), strength) -> counts (C,)``: the rows of each class that it leaves, or about
         so many; None where it leaves as many as it gets.
+    twin : callable or None
+        ``(parameters) -> (name, parameters)``: the option of the same room that it is held
+        against, as large and without its lever; None where the plain option is.
     """
 
     name: str
@@ -123,6 +128,7 @@ class Option:
     samples_rows: bool = False
     searched: bool = True
     sizes: Sizes | None = None
+    twin: Twin | None = None
 
     @property
     def summary(self) -> str:
@@ -160,6 +166,7 @@ class Room:
         samples_rows: bool = False,
         searched: bool = True,
         sizes: Sizes | None = None,
+        twin: Twin | None = None,
         **ranges: Range,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Enter the decorated function as an option under its own name."""
@@ -167,7 +174,7 @@ class Room:
         def enter(code: Callable[..., Any]) -> Callable[..., Any]:
             name = code.__name__
             self._options[name] = Option(
-                name, code, ranges, rules, exact, samples_rows, searched, sizes
+                name, code, ranges, rules, exact, samples_rows, searched, sizes, twin
             )
             return code
 

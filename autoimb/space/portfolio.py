@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoimb.space.draw import Space
-from autoimb.space.option import Value
+from autoimb.space.option import Float, Range, Value
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Strategy
 
-__all__ = ["first_levers", "first_networks"]
+__all__ = ["first_levers", "first_networks", "unbalanced_twin"]
 
 # a quick one, so that there soon is a result, then those that `reports/benchmarks/portfolio.py`
 # picked on public tables: every first n of them leave the least regret
@@ -234,6 +234,26 @@ def first_levers(space: Space, best: Strategy) -> list[dict[str, Any]]:
     return trials
 
 
+def unbalanced_twin(space: Space, strategy: Strategy) -> dict[str, Any] | None:
+    """Return parameters to enqueue for what a balanced ensemble is held against.
+
+    The same strategy with an ensemble that is as large and leaves the rows as they are; None where
+    the ensemble is none that draws balanced rows, or its twin was taken from the space.
+    """
+    of = ROOMS["ensemble"][strategy.ensemble.name].twin
+    if of is None:
+        return None
+    name, params = of(strategy.ensemble.values)
+    if name not in space.names("ensemble"):
+        return None
+    flat: dict[str, Any] = _flat("ensemble", name, params)
+    for room in ROOMS:
+        if room != "ensemble":
+            choice = getattr(strategy, room)
+            flat |= _flat(room, choice.name, choice.values)
+    return flat
+
+
 def _plain(space: Space, without: Mapping[str, object] | None = None) -> dict[str, Any]:
     kept = {room: name for room, name in PLAIN.items() if room not in (without or {})}
     return {room: name for room, name in kept.items() if name in space.names(room)}
@@ -241,4 +261,10 @@ def _plain(space: Space, without: Mapping[str, object] | None = None) -> dict[st
 
 def _flat(room: str, name: str, params: Mapping[str, Value]) -> dict[str, Any]:
     ranges = ROOMS[room][name].ranges
-    return {room: name} | {f"{room}.{name}.{key}": params[key] for key in ranges}
+    values = {f"{room}.{name}.{key}": _within(params[key], own) for key, own in ranges.items()}
+    return {room: name} | values
+
+
+def _within(value: Value, bounds: Range) -> Value:
+    """Return a strength that gave way to another one's to its range."""
+    return max(float(value), bounds.low) if isinstance(bounds, Float) else value
