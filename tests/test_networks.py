@@ -11,17 +11,19 @@ import pytest
 import rtdl_num_embeddings
 import tabm
 import torch
-from tables import dataset_of, mixed_table, tiny_spec
+from tables import chosen, dataset_of, mixed_table, short_plan, tiny_spec
 from torch import nn
 from torch.nn import functional
 
 from autoimb.data.encoding import Encoder
+from autoimb.data.folds import plan_folds
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network, NetworkSpec, build
 from autoimb.nn.residual import EXPANSION
+from autoimb.space.rooms import ROOMS
 from autoimb.training.optim import Optimizer
-from autoimb.training.schedule import Schedule
+from autoimb.training.schedule import Schedule, plan_schedule
 
 MEMBERS, BATCH, NUMBERS = 2, 7, 3
 CPU = torch.device("cpu")
@@ -398,3 +400,14 @@ def test_coslog4_has_four_cycles_each_twice_as_long():
     peaks = [rates[a:b].max() for a, b in itertools.pairwise([0, 100, 300, 700, 1500])]
     np.testing.assert_allclose(peaks, 2.0, rtol=1e-3)
     assert rates[[0, -1]].max() < 2e-3
+
+
+@pytest.mark.parametrize("kind", ["coslog4", "cosine"])
+def test_realmlp_trains_as_published_and_cycles_to_their_end(kind):
+    option = ROOMS["network"]["realmlp"]
+    hyper = option.code(**chosen(option, 0.0, schedule=kind).values)
+    dataset = dataset_of(*mixed_table("binary"))
+    effort = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0), patience=1).effort
+    plan = plan_schedule(hyper, effort, rows=100, row_operations=1.0, evaluated=100)
+    assert (plan.kind, plan.beta2) == (kind, 0.95)
+    assert plan.patience == (plan.ticks if kind == "coslog4" else 1)

@@ -357,6 +357,28 @@ def test_a_perceptron_has_one_copy_and_tabm_has_k():
             assert len(np.unique(logits[0, 0, :, 0].numpy())) == k
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "body"),
+    [
+        ("mlp", {}, "plain"),
+        ("resnet", {}, "residual"),
+        ("realmlp", {}, "scaled"),
+        ("tabm", {}, "plain"),
+        ("tabm_published", {"variant": "mini"}, "published"),
+        ("tabm_published", {"variant": "full"}, "adapters"),
+    ],
+)
+@pytest.mark.parametrize("embedding", ["none", "ple", "pbld"])
+def test_a_network_is_built_of_its_own_layers(name, values, body, embedding):
+    option = ROOMS["network"][name]
+    choice = chosen(option, 0.0, width=32, embedding=embedding, **values)
+    result, _ = trained(network=choice)
+    spec = result.packs[0].spec
+    n_numbers = dataset_of(*mixed_table("binary")).columns.numbers.shape[1]
+    assert (spec.kind, spec.body, spec.ple) == (name, body, embedding == "ple")
+    assert spec.periodic == (n_numbers if embedding == "pbld" else 0)
+
+
 def test_every_network_option_reaches_the_network():
     spec = trained(network=chosen(ROOMS["network"]["mlp"], 0.0))[0].packs[0].spec
     changes = {
