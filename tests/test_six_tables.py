@@ -29,7 +29,9 @@ from autoimb.search.evaluate import Outcome, evaluate
 from autoimb.search.planning import Plan
 from autoimb.search.record import unscored
 from autoimb.space.draw import infeasible
+from autoimb.space.option import Option, Room
 from autoimb.space.strategy import Strategy
+from autoimb.training import run as running
 from autoimb.training.parts import Parts
 
 FEW = "needs at least 6 rows of the rarest class in the table, got 4."
@@ -129,6 +131,12 @@ def outcome_of(strategy: Strategy, made: Material, parts: Parts) -> Outcome:
     return evaluate(strategy, data, made.plan, metric=metric, deadline=Deadline(), cache=parts)
 
 
+def forced(room: Room, option: Option) -> Strategy:
+    """An option in the middle of its ranges, with as few networks as it may have."""
+    few = {key: bounds.low for key, bounds in option.ranges.items() if key in ("rounds", "members")}
+    return strategy_with(**{room.name: chosen(option, 0.5, **few)})
+
+
 def states(outcome: Outcome) -> list[dict[str, bytes]]:
     return [{k: v.tobytes() for k, v in pack.state.items()} for pack in outcome.fitted.packs]
 
@@ -153,8 +161,7 @@ def pipeline_of(outcome: Outcome, made: Material) -> FittedPipeline:
 @every_option
 def test_an_option_keeps_its_contract_or_says_why_not(room, option, table: str, tmp_path: Path):
     made = material(table)
-    few = {key: bounds.low for key, bounds in option.ranges.items() if key in ("rounds", "members")}
-    strategy = strategy_with(**{room.name: chosen(option, 0.5, **few)})
+    strategy = forced(room, option)
     outcome = outcome_of(strategy, made, made.first)
     reason = INFEASIBLE.get((option.name, table))
     if reason is not None:
@@ -182,6 +189,40 @@ def test_an_option_keeps_its_contract_or_says_why_not(room, option, table: str, 
     assert np.isfinite(proba).all()
     np.testing.assert_allclose(proba.sum(1), 1.0, atol=1e-9)
     assert load(tmp_path / "a.autoimb").predict_proba(rows).tobytes() == proba.tobytes()
+
+
+EXACT = [(room, option) for room, option in OPTIONS if option.exact]
+
+
+@every_table
+@pytest.mark.parametrize(("room", "option"), EXACT, ids=[f"{r.name}-{o.name}" for r, o in EXACT])
+def test_priors_are_corrected_by_what_networks_are_given(room, option, table: str, monkeypatch):
+    """Law 4: rows, weights and shares as they reach the trainer, with row weights of the user."""
+    packs, train = [], running.train
+
+    def recorded(network, pack, *others, **named):
+        packs.append(pack)
+        return train(network, pack, *others, **named)
+
+    monkeypatch.setattr(running, "train", recorded)
+    made, strategy = material(table), forced(room, option)
+    data, tau = made.weighed.dataset, strategy.loss.values.get("tau", 0.0)
+    fitted = outcome_of(strategy, made, made.weighed).fitted
+    assert len(packs) == len(fitted.packs)
+    for pack, got in zip(packs, fitted.packs):
+        for m, fold in enumerate(got.fold):
+            y, weight = pack.y.numpy()[pack.rows[m]], pack.weights[m]
+            counts = np.bincount(y, minlength=data.n_classes)
+            share = counts / len(y) if pack.shares[m] is None else pack.shares[m]
+            mass = share * np.bincount(y, weight, data.n_classes) / np.maximum(counts, 1)
+            train_rows = made.plan.folds.folds[fold].train
+            prior = np.bincount(data.y[train_rows], data.weight[train_rows], data.n_classes)
+            assert (mass > 0.0).all()
+            wanted = np.log(prior) - (1.0 - tau) * np.log(mass)
+            log_prior = got.log_prior[m]
+            np.testing.assert_allclose(
+                log_prior - log_prior.mean(), wanted - wanted.mean(), atol=1e-9
+            )
 
 
 def test_no_option_is_infeasible_on_more_than_two_of_the_six():

@@ -21,6 +21,7 @@ from autoimb.errors import RunError
 from autoimb.search import agenda
 from autoimb.search import study as study_module
 from autoimb.search.budget import Deadline
+from autoimb.search.choose import is_plain
 from autoimb.search.record import unscored
 from autoimb.search.run_folder import RunFolder
 from autoimb.space.draw import Space, draw
@@ -159,7 +160,7 @@ def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     assert len(utilities) == PLANNED + 2
     assert all(outcome.oof is not None for outcome in result.outcomes.values())
     kept = {n for n, outcome in result.outcomes.items() if outcome.fitted is not None}
-    plain = max((r for r in result.records if not r.strategy.levers), key=lambda r: r.score.utility)
+    plain = max(filter(is_plain, result.records), key=lambda r: r.score.utility)
     assert kept == {*list(result.outcomes)[:12], plain.number}
     assert {n for n, trial in on_disk.items() if trial.outcome.fitted is not None} == kept
 
