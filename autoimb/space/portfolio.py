@@ -221,6 +221,7 @@ _LEVERS: tuple[dict[str, tuple[str, dict[str, Value]]], ...] = (
     {"class_weight": ("power", {"tau": 0.5})},
     {"loss": ("logit_adjusted", {"tau": 0.5})},
     {"ensemble": ("balanced_bagging", {"members": 8, "strength": 0.8})},
+    {"resampling": ("batch_balancing", {"strength": 0.3, "floor": 1})},
     {"resampling": ("random_over", {"strength": 0.5})},
     {"resampling": ("random_under", {"strength": 0.5})},
     {"loss": ("focal", {"gamma": 1.0})},

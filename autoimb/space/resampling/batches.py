@@ -12,7 +12,7 @@ from autoimb.space.resampling.room import RESAMPLING, Resampled, Rows
 __all__ = ["batch_balancing", "batch_shares"]
 
 
-@RESAMPLING.option(strength=Float(0.3, 1.0), floor=Int(1, 8, log=True), searched=False)
+@RESAMPLING.option(strength=Float(0.3, 1.0), floor=Int(1, 8, log=True))
 def batch_balancing(part: Rows, *, strength: float, floor: int, seed: int) -> Resampled:  # noqa: ARG001  room's signature
     """Give every batch its share of each class, with a floor, and leave the rows as they are."""
     shares = partial(batch_shares, strength=strength, floor=floor)
