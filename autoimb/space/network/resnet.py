@@ -10,7 +10,6 @@ __all__ = ["resnet"]
 
 
 @NETWORK.option(
-    searched=False,
     width=Int(32, 192, log=True),
     depth=Int(1, 3),
     dropout=OneOf((0.0, 0.1, 0.25, 0.4)),
