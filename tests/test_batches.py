@@ -112,10 +112,9 @@ def members_of(run: Run):
 
 def mass_of(run: Run, member) -> np.ndarray:
     """The weight with which each class comes in the long run, counted from draws."""
-    rows, weight, _, _, shares = member
-    y = run._training[0].y[rows]
+    y, weight = run._training[0].y[member.rows], member.weights
     batch = run.schedule().batch_size
-    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=shares, batch=batch)
+    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=member.shares, batch=batch)
     # each row's weight by how often its class comes, and never by which of its rows do
     rows, _ = drawn.take(400 * batch)
     often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
@@ -144,7 +143,7 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
         mass = mass_of(run, member)
         assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
         np.testing.assert_allclose(
-            np.exp(member[2]) * mass, run._training[0].prior, rtol=1e-2 * len(mass)
+            np.exp(member.correction) * mass, run._training[0].prior, rtol=1e-2 * len(mass)
         )
 
 
@@ -152,8 +151,8 @@ def test_logit_adjustment_adds_the_prior_of_the_batches():
     dataset = dataset_of(*mixed_table("binary"))
     run = runs_of(dataset, resampling=balanced, loss=chosen(ROOMS["loss"]["logit_adjusted"], 0.5))
     member = members_of(run)[0]
-    tau = run._loss.adjustment
-    np.testing.assert_allclose(np.exp(member[3] / tau), mass_of(run, member), rtol=2e-2)
+    prior = member.counts / member.counts.sum()  # what the loss is given
+    np.testing.assert_allclose(prior, mass_of(run, member), rtol=2e-2)
 
 
 def test_rows_that_were_left_out_to_save_time_change_no_share():
@@ -171,9 +170,9 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
     )
     choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
     of_all, of_few = (members_of(runs_of(d, resampling=choice))[0] for d in (whole, few))
-    np.testing.assert_allclose(of_few[4], of_all[4], rtol=0.02)
-    np.testing.assert_allclose(np.ptp(of_few[1]), 0.0, atol=1e-9)  # no row weighs more
-    np.testing.assert_allclose(of_few[2], of_all[2], atol=0.03)
+    np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
+    np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
+    np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)
 
 
 def test_an_epoch_has_as_many_batches_as_without_it():

@@ -64,7 +64,8 @@ def test_killed_and_resumed_until_it_ends(tmp_path):
     assert folder.read_run()["finished"] == list(records)
     trials = optuna.load_study(study_name=folder.study_name, storage=folder.storage()).trials
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}
-    assert [t.number for t in trials if t.state.name == "COMPLETE"] == list(now)
+    ran = [t for t in trials if t.user_attrs["status"] != "repeated"]  # of a known strategy
+    assert [t.number for t in ran if t.state.name == "COMPLETE"] == list(now)
     # what was evaluated more than once was cut off in between
     evaluated = [line.split(" ", 1)[1] for line in tally.read_text().splitlines()]
     cut_off = [r for r in records.values() if r.status == "killed"]

@@ -161,10 +161,10 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         run = run_of(dataset, small, strategy)
-        rows, weight, *_ = run._member(0, 0, np.ones(len(run._training[0].y)))
+        seen = run._member(0, 0, np.ones(len(run._training[0].y)))
         schedule = run.schedule()
-        planned[name] = (len(rows), schedule.steps * schedule.ticks * schedule.batch_size)
-        assert weight.mean() == pytest.approx(1.0)
+        planned[name] = (len(seen.rows), schedule.steps * schedule.ticks * schedule.batch_size)
+        assert seen.weights.mean() == pytest.approx(1.0)
     assert planned["dear"][0] == pytest.approx(8_000, abs=1)
     assert planned["cheap"][0] == len(folds.folds[0].train)
     assert planned["dear"][1] < planned["cheap"][1]

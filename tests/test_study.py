@@ -198,12 +198,12 @@ def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "infeasible", no_smote)
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
-    result = study(n_trials=20, evaluate=work)
+    result = study(n_trials=30, evaluate=work)
     refused = [r for r in result.records if r.status == "infeasible"]
     assert refused
     assert {r.reason for r in refused} == {"too few rows"}
-    assert len(result.records) == 20 + len(refused)
-    assert len(tally.read_text().splitlines()) == 20
+    assert len(result.records) == 30 + len(refused)
+    assert len(tally.read_text().splitlines()) == 30
 
 
 def test_a_strategy_is_evaluated_once(tmp_path, monkeypatch):
