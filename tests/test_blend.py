@@ -83,6 +83,19 @@ def test_equal_strategies_stay_single():
     assert found.score is outcomes[0].score
 
 
+def test_where_the_metric_is_at_its_limit_the_log_loss_decides():
+    """All rank perfectly, with independent doubts: their mean is as right, and surer of it."""
+    metric, outcomes, y, group = _case()
+    for number in outcomes:
+        doubt = np.random.default_rng(number).uniform(0.01, 0.49, len(y))
+        proba = np.where(np.eye(2)[y] == 1, 1 - doubt[:, None], doubt[:, None])
+        outcomes[number] = _outcome(metric, y, group, proba)
+    found = blend(metric, outcomes, y, group)
+    assert {o.score.value for o in outcomes.values()} == {1.0}
+    assert found.kept
+    assert found.score.value == 1.0
+
+
 def test_noise_is_not_blended():
     """One strategy that knows and many that don't: the mean can only be worse."""
     metric, outcomes, y, group = _case("log_loss", k=1)
