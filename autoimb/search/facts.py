@@ -373,9 +373,10 @@ def _profile(profile: Profile) -> dict[str, Any]:
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    folds = plan.folds.folds
+    folds, deals = plan.folds.folds, 1 + len(plan.folds.further)
+    counted = f"{len(folds)}; {deals} × {len(folds)} to confirm" if deals > 1 else len(folds)
     return {
-        "folds": "one hold-out" if len(folds) == 1 else len(folds),
+        "folds": "one hold-out" if len(folds) == 1 else counted,
         "rows_scored": len(plan.folds.scored),
         "rows_training_a_fold": int(np.mean([len(fold.train) for fold in folds])),
         "device": plan.device,
