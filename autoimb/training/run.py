@@ -82,7 +82,6 @@ class Run:
         self._end: torch.Tensor  # the weights with which a round ended
         choice = strategy.class_weight
         weigh = ROOMS["class_weight"][choice.name].code
-        self._is_cost = choice.name == "costs"
         self._class_weight: ClassWeight = lambda counts: weigh(counts, costs, **choice.values)
         self._spec = self._spec_of(strategy.network.name)
         self._starts = np.cumsum([0, *(len(part.y) for part in training)])

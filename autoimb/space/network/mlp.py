@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from autoimb.nn.node import Activation
-from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
+from typing import Unpack
+
+from autoimb.space.network.room import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["mlp"]
@@ -20,28 +21,6 @@ __all__ = ["mlp"]
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("constant", "cosine")),
 )
-def mlp(
-    *,
-    width: int,
-    depth: int,
-    dropout: float,
-    activation: Activation,
-    embedding: Embedding,
-    learning_rate: float,
-    weight_decay: float,
-    batch_factor: float,
-    schedule: Anneal,
-) -> Hyperparameters:
+def mlp(**common: Unpack[Common]) -> Hyperparameters:
     """Plain multi-layer perceptron, on scaled or embedded numbers."""
-    return Hyperparameters(
-        width=width,
-        depth=depth,
-        k=1,
-        activation=activation,
-        dropout=dropout,
-        embedding=embedding,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_factor=batch_factor,
-        schedule=schedule,
-    )
+    return Hyperparameters(k=1, **common)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autoimb.nn.node import Activation
+from typing import Unpack
+
 from autoimb.nn.ntk import BETA2
-from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
+from autoimb.space.network.room import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["realmlp"]
@@ -21,18 +22,7 @@ __all__ = ["realmlp"]
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("coslog4", "cosine", "constant")),
 )
-def realmlp(
-    *,
-    width: int,
-    depth: int,
-    dropout: float,
-    activation: Activation,
-    embedding: Embedding,
-    learning_rate: float,
-    weight_decay: float,
-    batch_factor: float,
-    schedule: Anneal,
-) -> Hyperparameters:
+def realmlp(**common: Unpack[Common]) -> Hyperparameters:
     """Perceptron with scaled inputs, learned activations and cyclic rates: RealMLP.
 
     Holzmüller, Grinsztajn & Steinwart, "Better by default", 2024: robust scaling with a smooth clip
@@ -41,17 +31,4 @@ def realmlp(
     of the rate. The rate is of that parametrisation. Left out: label smoothing, which ranking
     metrics do without, and the schedules of dropout and decay.
     """
-    return Hyperparameters(
-        width=width,
-        depth=depth,
-        k=1,
-        activation=activation,
-        dropout=dropout,
-        embedding=embedding,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_factor=batch_factor,
-        schedule=schedule,
-        body="scaled",
-        beta2=BETA2,
-    )
+    return Hyperparameters(k=1, body="scaled", beta2=BETA2, **common)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from autoimb.nn.node import Activation
-from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
+from typing import Unpack
+
+from autoimb.space.network.room import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["resnet"]
@@ -20,33 +21,10 @@ __all__ = ["resnet"]
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("constant", "cosine")),
 )
-def resnet(
-    *,
-    width: int,
-    depth: int,
-    dropout: float,
-    activation: Activation,
-    embedding: Embedding,
-    learning_rate: float,
-    weight_decay: float,
-    batch_factor: float,
-    schedule: Anneal,
-) -> Hyperparameters:
+def resnet(**common: Unpack[Common]) -> Hyperparameters:
     """Residual blocks, each with a norm of the row before it (Gorishniy et al., 2021).
 
     ``x + W2 dropout(activation(W1 norm(x)))``, twice as wide inside; the norm is of a row's units
     instead of the batch's, so that no row's output depends on the rows beside it.
     """
-    return Hyperparameters(
-        width=width,
-        depth=depth,
-        k=1,
-        activation=activation,
-        dropout=dropout,
-        embedding=embedding,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_factor=batch_factor,
-        schedule=schedule,
-        body="residual",
-    )
+    return Hyperparameters(k=1, body="residual", **common)

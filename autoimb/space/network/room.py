@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from autoimb.nn.node import Activation
 from autoimb.nn.spec import Body
 from autoimb.space.option import Room
 
-__all__ = ["NETWORK", "Anneal", "Embedding", "Hyperparameters"]
+__all__ = ["NETWORK", "Anneal", "Common", "Embedding", "Hyperparameters"]
 
 Embedding = Literal["ple", "pbld", "none"]
 Anneal = Literal["constant", "cosine", "coslog4"]
 
 NETWORK = Room("network", "The network, its regularisation and its training.")
+
+
+class Common(TypedDict):
+    """The parameters that every network option has; see `Hyperparameters`."""
+
+    width: int
+    depth: int
+    dropout: float
+    activation: Activation
+    embedding: Embedding
+    learning_rate: float
+    weight_decay: float
+    batch_factor: float
+    schedule: Anneal
 
 
 @dataclass(frozen=True)

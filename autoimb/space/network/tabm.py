@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Unpack
 
-from autoimb.nn.node import Activation
-from autoimb.space.network.room import NETWORK, Anneal, Embedding, Hyperparameters
+from autoimb.space.network.room import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["tabm", "tabm_published"]
@@ -28,66 +26,20 @@ _option = partial(
 
 
 @_option()
-def tabm(
-    *,
-    k: int,
-    width: int,
-    depth: int,
-    dropout: float,
-    activation: Activation,
-    embedding: Embedding,
-    learning_rate: float,
-    weight_decay: float,
-    batch_factor: float,
-    schedule: Anneal,
-) -> Hyperparameters:
+def tabm(*, k: int, **common: Unpack[Common]) -> Hyperparameters:
     """Train k perceptrons that share all but an input scale and the head: TabM (mini).
 
     Gorishniy, Kotelnikov & Babenko, "TabM", 2025.
     """
-    return Hyperparameters(
-        width=width,
-        depth=depth,
-        k=k,
-        activation=activation,
-        dropout=dropout,
-        embedding=embedding,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_factor=batch_factor,
-        schedule=schedule,
-    )
+    return Hyperparameters(k=k, **common)
 
 
 @_option(searched=False, variant=OneOf(("full", "mini")))
 def tabm_published(
-    *,
-    k: int,
-    width: int,
-    depth: int,
-    dropout: float,
-    activation: Activation,
-    embedding: Embedding,
-    learning_rate: float,
-    weight_decay: float,
-    batch_factor: float,
-    schedule: Anneal,
-    variant: Literal["full", "mini"],
+    *, k: int, variant: Literal["full", "mini"], **common: Unpack[Common]
 ) -> Hyperparameters:
     """TabM as published: scales in every layer or (mini) the first, one start for each feature.
 
     Biases start at random as well, and the k of the full variant alike.
     """
-    mini: Hyperparameters = tabm(
-        k=k,
-        width=width,
-        depth=depth,
-        dropout=dropout,
-        activation=activation,
-        embedding=embedding,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_factor=batch_factor,
-        schedule=schedule,
-    )
-    return replace(mini, body="adapters" if variant == "full" else "published")
+    return Hyperparameters(k=k, body="adapters" if variant == "full" else "published", **common)
