@@ -41,7 +41,7 @@ from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
 
 HERE = Path(__file__).resolve().parent
-PREFIXES = (1, 3, 6, 9, 12)
+PREFIXES = (1, 3, 6, 12, 20)
 BY_HAND = 5  # the first rows of a table are of the list that was written before any was measured
 
 
