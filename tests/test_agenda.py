@@ -122,6 +122,19 @@ def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more
     assert {r.strategy for r in again} == {r.strategy for r in first}
 
 
+def disappointing(strategy, dataset, plan, **given):
+    outcome = repeated(strategy, dataset, plan, **given)
+    value = outcome.score.value / plan.deals
+    return replace(outcome, score=replace(outcome.score, value=value, utility=value))
+
+
+def test_confirmed_trials_keep_their_networks_however_they_disappoint():
+    result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=disappointing)
+    best = max(result.outcomes.values(), key=lambda outcome: outcome.score.utility)
+    assert all(r.stage == "confirm" for r in result.records if r.number in result.outcomes)
+    assert best.fitted is not None
+
+
 def test_a_search_without_a_deadline_confirms_nothing():
     work = partial(better_by_more_work)
     result = study(n_trials=40, evaluate=work)

@@ -88,8 +88,9 @@ class StudyResult:
         Of every strategy that was drawn, by number.
     outcomes : mapping of int to Outcome
         With the out-of-fold predictions of every complete trial, best first, and the fitted
-        networks of the best `BEST_KEPT` and of the best without a lever. Where no trial is
-        complete: of those that their deadline ended with a score.
+        networks of the best `BEST_KEPT`, among those confirmed and among the others, and of the
+        best without a lever. Where no trial is complete: of those that their deadline ended with a
+        score.
     interrupted : bool
         Whether Ctrl-C ended it.
     """
@@ -357,10 +358,16 @@ class _Search:
         return self._records[number].status != "complete", -utility, number
 
     def _kept(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, and the best without a lever."""
+        """Return the trials whose networks are kept: the best, and the best without a lever.
+
+        Of the confirmed ones and of the others apart: one that was confirmed may score less than
+        many that still wait for it, and be the best when all are.
+        """
         ranked = self._ranked()
+        again = [number for number in ranked if self._records[number].stage == "confirm"]
+        once = [number for number in ranked if self._records[number].stage != "confirm"]
         plain = [number for number in ranked if is_plain(self._records[number])]
-        return {*ranked[:BEST_KEPT], *plain[:1]}
+        return {*again[:BEST_KEPT], *once[:BEST_KEPT], *plain[:1]}
 
     def _drop_weights(self) -> None:
         for number in self._outcomes.keys() - self._kept():
