@@ -89,7 +89,10 @@ def reference(network: Network, own: dict, x, codes, masks):
     """One member in plain PyTorch: (B, n_inputs) -> (B, k, C). Masks stand in their order."""
     spec = network.spec
     active, kept = ACTIVATIONS[spec.activation], 1 / (1 - MaskPool.rounded(spec.dropout))
-    dropped = lambda h: h if masks is None else h * next(masks).view_as(h) * kept  # noqa: E731
+
+    def dropped(h: torch.Tensor) -> torch.Tensor:
+        return h if masks is None else h * next(masks).view_as(h) * kept
+
     parts = [x]
     if spec.periodic:
         angle = 2 * torch.pi * own["periodic.frequency"] * x.T[: spec.periodic, :, None]
@@ -228,8 +231,12 @@ def compared(network, module, outputs, places, x):
         torch.testing.assert_close(mine, parameter.grad, rtol=1e-5, atol=1e-5, msg=name)
 
 
-same = lambda values: values  # noqa: E731
-turned = lambda values: values.mT  # noqa: E731
+def same(values):
+    return values
+
+
+def turned(values):
+    return values.mT
 
 
 @pytest.mark.parametrize(("body", "kind"), [("plain", "tabm-mini"), ("adapters", "tabm")])

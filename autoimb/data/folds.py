@@ -193,7 +193,10 @@ def _deal(y: NDArray[np.int64], n_parts: int, generator: np.random.Generator) ->
     return part
 
 
-def _dealt(y: NDArray[np.int64], n_folds: int, generator: np.random.Generator) -> list[Any]:
+def _dealt(
+    y: NDArray[np.int64], n_folds: int, generator: np.random.Generator
+) -> list[tuple[Rows, Rows]]:
+    """Deal rows to folds; return the rows that train and that are scored in each."""
     deal = _deal(y, n_folds, generator)
     return [(np.flatnonzero(deal != k), np.flatnonzero(deal == k)) for k in range(n_folds)]
 

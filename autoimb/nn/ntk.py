@@ -74,7 +74,7 @@ class ScaledFront:
         self._scale_gradient.mul_(self._gain)
         return gradient.mul_(self._gate) if need_input else None
 
-    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002
+    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002  as in `ScaledLinear`
         """Return the output; nothing here hangs on the rows."""
         return self.forward(x, None)
 

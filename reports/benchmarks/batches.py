@@ -1,6 +1,6 @@
 """Batch balancing against no lever and random over-sampling, all else equal.
 
-``python reports/benchmarks/batches.py --data DATA`` evaluates each lever on the first networks and
+``python reports/benchmarks/batches.py --data DATA`` evaluates each lever on two networks and
 the named Parquet files of DATA (last column ``target``), as trials of a search of 20 s, with
 other folds for each seed. It prints a Markdown table of average precision: that of no lever, and
 what the others gain, in the mean over networks and seeds; the error is that over tables.
@@ -17,19 +17,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import torch
-from optuna.trial import FixedTrial
+from plain import TABM, as_trial, plain
 
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
-from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request
-from autoimb.search.search import planned
-from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_networks
-from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
-from autoimb.training.parts import Parts
 
 TABLES = (
     "yeast_me2",
@@ -44,6 +34,23 @@ TABLES = (
     "mammography",
 )
 BUDGET = 20.0
+NETWORKS = (
+    plain(
+        "mlp",
+        {
+            "width": 128,
+            "depth": 1,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "none",
+            "learning_rate": 0.004,
+            "weight_decay": 0.01,
+            "batch_factor": 1.0,
+            "schedule": "constant",
+        },
+    ),
+    TABM,
+)
 
 
 def levers() -> dict[str, Choice]:
@@ -56,34 +63,16 @@ def levers() -> dict[str, Choice]:
     return {str(choice): choice for choice in tried}
 
 
-def networks(count: int) -> list[Strategy]:
-    """Return the first networks of a search, without a lever."""
-    space = Space.restricted({room: [name] for room, name in PLAIN.items()})
-    return [draw(FixedTrial(params), space) for params in first_networks(space)[:count]]
-
-
 def scored(path: Path, *, seed: int, count: int) -> list[dict[str, object]]:
     """Evaluate every lever on every network and one table."""
-    torch.set_num_threads(1)
-    frame = pd.read_parquet(path)
-    y = frame.pop("target")
-    request = Request(target="target", time_budget=BUDGET, n_jobs=2, random_state=seed)
-    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=BUDGET)
-    parts = Parts(prepared.dataset, plan.folds, seed=seed)
+    trial = as_trial(path, budget=BUDGET, seed=seed)
     rows: list[dict[str, object]] = []
-    for number, plain in enumerate(networks(count)):
+    for number, network in enumerate(NETWORKS[:count]):
         for name, lever in levers().items():
             strategy = Strategy.from_json(
-                plain.to_json() | {"resampling": {"name": lever.name, "params": lever.values}}
+                network.to_json() | {"resampling": {"name": lever.name, "params": lever.values}}
             )
-            outcome = evaluate(
-                strategy,
-                prepared.dataset,
-                plan,
-                metric=prepared.metric,
-                deadline=Deadline(),
-                cache=parts,
-            )
+            outcome = trial(strategy)
             assert outcome.score is not None, outcome.reason
             row = {"data": path.stem, "lever": name, "run": f"{seed}.{number}"}
             rows.append(row | {"score": outcome.score.value, "seconds": outcome.seconds})
@@ -94,7 +83,7 @@ def main() -> None:
     """Read the command line, evaluate and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
-    parser.add_argument("--networks", type=int, default=2)
+    parser.add_argument("--networks", type=int, default=len(NETWORKS))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--tables", nargs="+", default=TABLES)
     options = parser.parse_args()

@@ -129,7 +129,7 @@ def pipeline(model: Any, seed: int) -> Pipeline:
 
 def fitted(model: Pipeline, X: pd.DataFrame, y: NDArray[np.bool_]) -> Pipeline:
     """Fit a baseline; the number of its epochs is tuned, so not to converge is no news."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings():  # see above
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X, y)
 

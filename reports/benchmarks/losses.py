@@ -1,7 +1,7 @@
 """Each loss against cross-entropy on the same network, folds and seeds: what a search gains by it.
 
-``python reports/benchmarks/losses.py --data DATA NAME ...`` evaluates the two best first networks
-of a search on the named Parquet files of DATA (last column ``target``) with every loss, as a trial
+``python reports/benchmarks/losses.py --data DATA NAME ...`` evaluates two networks
+on the named Parquet files of DATA (last column ``target``) with every loss, as a trial
 of a search of a minute, and appends to ``losses.jsonl``; what is there already is not run again.
 It writes ``losses.md``: the mean difference from cross-entropy for each loss and table.
 """
@@ -16,28 +16,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from optuna.trial import FixedTrial
+from plain import TABM, as_trial, plain
 
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
-from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request
-from autoimb.search.search import planned
-from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_networks
-from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
-from autoimb.training.parts import Parts
 
 RAW = Path(__file__).resolve().with_name("losses.jsonl")
-NETWORKS = (2, 1)  # of the first ones: a perceptron and a TabM
+NETWORKS = (
+    plain(
+        "mlp",
+        {
+            "width": 45,
+            "depth": 2,
+            "dropout": 0.1,
+            "activation": "relu",
+            "embedding": "none",
+            "learning_rate": 0.0042,
+            "weight_decay": 0.027,
+            "batch_factor": 0.5,
+            "schedule": "cosine",
+        },
+    ),
+    TABM,
+)
 LOSSES: dict[str, tuple[tuple[str, dict[str, float]], ...]] = {
     "average_precision": (
         ("cross_entropy", {}),
@@ -62,40 +69,23 @@ LOSSES: dict[str, tuple[tuple[str, dict[str, float]], ...]] = {
 }
 
 
-def network(place: int) -> Strategy:
-    """Return a first network of a search, without a lever."""
-    space = Space.restricted({room: [name] for room, name in PLAIN.items()})
-    return draw(FixedTrial(first_networks(space)[place]), space)
-
-
 def scored(
-    path: Path, plain: Strategy, *, metric: str, seed: int, known: set[str]
+    path: Path, network: Strategy, *, metric: str, seed: int, known: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Evaluate every loss on a network, each as a trial of a search of a minute."""
-    frame = pd.read_parquet(path)
-    y = frame.pop("target")
-    request = Request(target="target", metric=metric, time_budget=60.0, random_state=seed)
-    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=60.0)
-    parts = Parts(prepared.dataset, plan.folds, seed=seed)
+    trial = as_trial(path, budget=60.0, seed=seed, metric=metric)
     for name, params in LOSSES[metric]:
         loss = Choice(name, tuple(params.items()))
         key = {
             "data": path.stem,
             "metric": metric,
             "seed": seed,
-            "network": plain.network.name,
+            "network": network.network.name,
             "loss": str(loss),
         }
         if json.dumps(key) in known:
             continue
-        outcome = evaluate(
-            Strategy(**{**vars(plain), "loss": loss}),
-            prepared.dataset,
-            plan,
-            metric=prepared.metric,
-            deadline=Deadline(),
-            cache=parts,
-        )
+        outcome = trial(replace(network, loss=loss))
         value = None if outcome.score is None else outcome.score.utility
         ticks = (len(outcome.curve), outcome.planned)
         yield key | {"score": value, "ticks": ticks, "seconds": round(outcome.seconds, 2)}
@@ -134,13 +124,14 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=RAW)
     parser.add_argument("names", nargs="*", help="files, without their ending")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
     fields = ("data", "metric", "seed", "network", "loss")
     known = {json.dumps({field: row[field] for field in fields}) for row in done}
-    for seed, place, name, metric in product(range(options.seeds), NETWORKS, options.names, LOSSES):
+    for seed, network, name, metric in product(
+        range(options.seeds), NETWORKS, options.names, LOSSES
+    ):
         path = options.data / f"{name}.parquet"
-        for row in scored(path, network(place), metric=metric, seed=seed, known=known):
+        for row in scored(path, network, metric=metric, seed=seed, known=known):
             with options.raw.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(*row.values(), file=sys.stderr, flush=True)

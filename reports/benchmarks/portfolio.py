@@ -25,20 +25,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from optuna.trial import FixedTrial
+from plain import as_trial
 
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
-from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request
-from autoimb.search.search import planned
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Strategy
-from autoimb.training.parts import Parts
 
 HERE = Path(__file__).resolve().parent
 PREFIXES = (1, 3, 6, 12, 20)
@@ -79,22 +73,9 @@ def key(network: dict[str, Any]) -> str:
 
 def scored(path: Path, wanted: list[Strategy], *, budget: float, seed: int) -> list[dict[str, Any]]:
     """Evaluate strategies on a table, each as a trial of a search with this budget."""
-    torch.set_num_threads(1)
-    frame = pd.read_parquet(path)
-    y = frame.pop("target")
-    request = Request(target="target", time_budget=budget, n_jobs=2, random_state=seed)
-    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=budget)
-    parts = Parts(prepared.dataset, plan.folds, seed=seed)
-    rows = []
+    trial, rows = as_trial(path, budget=budget, seed=seed), []
     for strategy in wanted:
-        outcome = evaluate(
-            strategy,
-            prepared.dataset,
-            plan,
-            metric=prepared.metric,
-            deadline=Deadline(),
-            cache=parts,
-        )
+        outcome = trial(strategy)
         value = None if outcome.score is None else outcome.score.utility
         row = {"data": path.stem, "strategy": strategy.to_json()["network"], "score": value}
         rows.append(row | {"seconds": round(outcome.seconds, 3)})

@@ -1,0 +1,69 @@
+"""What the comparisons of levers and networks share: trials as a search would run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from autoimb.search.budget import Deadline
+from autoimb.search.evaluate import Outcome, evaluate
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.request import Request
+from autoimb.search.search import planned
+from autoimb.space.option import Value
+from autoimb.space.rooms import PLAIN
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.parts import Parts
+
+__all__ = ["TABM", "as_trial", "plain"]
+
+
+def plain(network: str, params: Mapping[str, Value]) -> Strategy:
+    """Return a network without a lever."""
+    levers = {room: Choice(name) for room, name in PLAIN.items()}
+    return Strategy(**levers, network=Choice(network, tuple(params.items())))
+
+
+TABM = plain(
+    "tabm",
+    {
+        "k": 8,
+        "width": 38,
+        "depth": 2,
+        "dropout": 0.0,
+        "activation": "silu",
+        "embedding": "ple",
+        "learning_rate": 0.018,
+        "weight_decay": 0.0064,
+        "batch_factor": 2.0,
+        "schedule": "constant",
+    },
+)
+
+
+def as_trial(
+    path: Path, *, budget: float, seed: int, metric: str = "average_precision"
+) -> Callable[[Strategy], Outcome]:
+    """Return what evaluates strategies on a Parquet file as a search with this budget plans it.
+
+    One thread, on two workers' plan; the last column is ``target``.
+    """
+    torch.set_num_threads(1)
+    frame = pd.read_parquet(path)
+    y = frame.pop("target")
+    request = Request(
+        target="target", metric=metric, time_budget=budget, n_jobs=2, random_state=seed
+    )
+    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=budget)
+    return partial(
+        evaluate,
+        dataset=prepared.dataset,
+        plan=plan,
+        metric=prepared.metric,
+        deadline=Deadline(),
+        cache=Parts(prepared.dataset, plan.folds, seed=seed),
+    )
