@@ -25,7 +25,7 @@ from autoimb.search.choose import is_plain
 from autoimb.search.record import unscored
 from autoimb.search.run_folder import RunFolder
 from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_levers, first_networks
+from autoimb.space.portfolio import BEFORE_LEVERS, first_levers, first_networks
 
 NARROW = Space.restricted(
     {
@@ -100,19 +100,30 @@ def never_complete(strategy, dataset, plan, **given):
 # --- order -------------------------------------------------------------------------------------
 
 
-def test_networks_come_first_then_levers_on_the_best_then_the_search():
+def test_networks_come_first_then_levers_on_the_best_then_networks_then_the_search():
     result = study(n_trials=PLANNED + 1)
     space = Space.restricted()
-    n_networks = len(first_networks(space))
-    networks, rest = result.records[:n_networks], result.records[n_networks:]
+    networks, rest = result.records[:BEFORE_LEVERS], result.records[BEFORE_LEVERS:]
     assert {r.stage for r in networks} == {"network"}
     assert all(not r.strategy.levers for r in networks)
     best = max(networks, key=lambda r: r.score.utility)
-    levers = [r for r in rest if r.stage == "lever"]
-    assert len(levers) == len(first_levers(space, best.strategy))
+    n_levers = len(first_levers(space, best.strategy))
+    levers, rest = rest[:n_levers], rest[n_levers:]
+    assert {r.stage for r in levers} == {"lever"}
     assert all(r.strategy.network == best.strategy.network for r in levers)
     assert all(len(r.strategy.levers) == 1 for r in levers)
-    assert {r.stage for r in rest[len(levers) :]} == {"search"}
+    n_others = len(first_networks(space)) - BEFORE_LEVERS
+    others, rest = rest[:n_others], rest[n_others:]
+    assert {r.stage for r in others} == {"network"}
+    assert all(not r.strategy.levers for r in others)
+    assert {r.stage for r in rest} == {"search"}
+
+
+def test_no_network_of_the_list_stands_in_it_twice():
+    space = Space.restricted()
+    assert len({draw(FixedTrial(params), space) for params in first_networks(space)}) == len(
+        first_networks(space)
+    )
 
 
 def test_planned_trials_are_never_given_up():

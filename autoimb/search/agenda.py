@@ -13,7 +13,7 @@ from autoimb.search.ledger import Ledger
 from autoimb.search.planning import CONFIRMING, Plan
 from autoimb.search.record import Stage, TrialRecord
 from autoimb.space.draw import Space
-from autoimb.space.portfolio import first_levers, first_networks, unbalanced_twin
+from autoimb.space.portfolio import BEFORE_LEVERS, first_levers, first_networks, unbalanced_twin
 
 __all__ = ["Agenda", "next_to_confirm"]
 
@@ -57,7 +57,7 @@ class Agenda:
         return cls(space, deadline.left(), repeats=repeats, most=most)
 
     def plan_ahead(self, ledger: Ledger, ranked: Sequence[TrialRecord], *, left: float) -> bool:
-        """Enqueue the next planned trial: networks without a lever, then levers on the best.
+        """Enqueue the next planned trial: networks without a lever, levers on the best, networks.
 
         When the time for them has come, survivors come first; and before all the twin of the best
         balanced ensemble, so that the verdict compares it with one as large.
@@ -105,12 +105,16 @@ class Agenda:
     def _planned(
         self, ranked: Sequence[TrialRecord]
     ) -> Iterator[tuple[Stage, str, dict[str, Any]]]:
-        for i, params in enumerate(first_networks(self.space)):
-            yield "network", f"network.{i}", params
+        networks: list[tuple[Stage, str, dict[str, Any]]] = [
+            ("network", f"network.{i}", params)
+            for i, params in enumerate(first_networks(self.space))
+        ]
+        yield from networks[:BEFORE_LEVERS]
         plain = next((record for record in ranked if is_plain(record)), None)
         if plain is not None:
             for i, params in enumerate(first_levers(self.space, plain.strategy)):
                 yield "lever", f"lever.{i}", params
+        yield from networks[BEFORE_LEVERS:]
 
 
 def next_to_confirm(

@@ -1,8 +1,15 @@
-"""The first trials of a study: networks without a lever, then one lever at a time on the best."""
+"""The first trials of a study: networks without a lever, and one lever at a time on the best.
+
+The networks stand in ``first_networks.json``. The first is a quick one, so that there soon is a
+result; the others were picked on public tables by ``reports/benchmarks/portfolio.py``, such that
+every first n of them leave the least regret.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autoimb.space.draw import Space
@@ -10,197 +17,13 @@ from autoimb.space.option import Float, Range, Value
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Strategy
 
-__all__ = ["first_levers", "first_networks", "unbalanced_twin"]
+__all__ = ["BEFORE_LEVERS", "first_levers", "first_networks", "unbalanced_twin"]
 
-# a quick one, so that there soon is a result, then those that `reports/benchmarks/portfolio.py`
-# picked on public tables: every first n of them leave the least regret
-_NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = (
-    (
-        "mlp",
-        {
-            "width": 128,
-            "depth": 1,
-            "dropout": 0.1,
-            "activation": "relu",
-            "embedding": "none",
-            "learning_rate": 0.004,
-            "weight_decay": 0.01,
-            "batch_factor": 1.0,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "tabm",
-        {
-            "k": 8,
-            "width": 38,
-            "depth": 2,
-            "dropout": 0.0,
-            "activation": "silu",
-            "embedding": "pbld",
-            "learning_rate": 0.018,
-            "weight_decay": 0.0064,
-            "batch_factor": 2.0,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "tabm",
-        {
-            "k": 4,
-            "width": 53,
-            "depth": 3,
-            "dropout": 0.4,
-            "activation": "relu",
-            "embedding": "ple",
-            "learning_rate": 0.0029,
-            "weight_decay": 0.00017,
-            "batch_factor": 0.5,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "tabm",
-        {
-            "k": 8,
-            "width": 56,
-            "depth": 3,
-            "dropout": 0.1,
-            "activation": "relu",
-            "embedding": "pbld",
-            "learning_rate": 0.008,
-            "weight_decay": 0.00087,
-            "batch_factor": 0.5,
-            "schedule": "cosine",
-        },
-    ),
-    (
-        "resnet",
-        {
-            "width": 49,
-            "depth": 1,
-            "dropout": 0.1,
-            "activation": "relu",
-            "embedding": "ple",
-            "learning_rate": 0.0073,
-            "weight_decay": 0.068,
-            "batch_factor": 0.5,
-            "schedule": "cosine",
-        },
-    ),
-    (
-        "mlp",
-        {
-            "width": 64,
-            "depth": 1,
-            "dropout": 0.4,
-            "activation": "silu",
-            "embedding": "pbld",
-            "learning_rate": 0.0041,
-            "weight_decay": 0.089,
-            "batch_factor": 0.5,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "realmlp",
-        {
-            "width": 77,
-            "depth": 2,
-            "dropout": 0.3,
-            "activation": "selu",
-            "embedding": "none",
-            "learning_rate": 0.054,
-            "weight_decay": 0.0023,
-            "batch_factor": 0.5,
-            "schedule": "coslog4",
-        },
-    ),
-    (
-        "realmlp",
-        {
-            "width": 86,
-            "depth": 1,
-            "dropout": 0.0,
-            "activation": "relu",
-            "embedding": "ple",
-            "learning_rate": 0.059,
-            "weight_decay": 0.021,
-            "batch_factor": 0.5,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "resnet",
-        {
-            "width": 32,
-            "depth": 2,
-            "dropout": 0.0,
-            "activation": "relu",
-            "embedding": "ple",
-            "learning_rate": 0.0078,
-            "weight_decay": 0.028,
-            "batch_factor": 2.0,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "resnet",
-        {
-            "width": 59,
-            "depth": 1,
-            "dropout": 0.25,
-            "activation": "silu",
-            "embedding": "ple",
-            "learning_rate": 0.003,
-            "weight_decay": 0.093,
-            "batch_factor": 0.5,
-            "schedule": "cosine",
-        },
-    ),
-    (
-        "realmlp",
-        {
-            "width": 73,
-            "depth": 3,
-            "dropout": 0.0,
-            "activation": "relu",
-            "embedding": "pbld",
-            "learning_rate": 0.014,
-            "weight_decay": 0.032,
-            "batch_factor": 1.0,
-            "schedule": "cosine",
-        },
-    ),
-    (
-        "realmlp",
-        {
-            "width": 40,
-            "depth": 2,
-            "dropout": 0.3,
-            "activation": "silu",
-            "embedding": "none",
-            "learning_rate": 0.081,
-            "weight_decay": 0.042,
-            "batch_factor": 2.0,
-            "schedule": "constant",
-        },
-    ),
-    (
-        "realmlp",
-        {
-            "width": 77,
-            "depth": 2,
-            "dropout": 0.3,
-            "activation": "silu",
-            "embedding": "none",
-            "learning_rate": 0.013,
-            "weight_decay": 0.0011,
-            "batch_factor": 2.0,
-            "schedule": "coslog4",
-        },
-    ),
+_NETWORKS: tuple[tuple[str, dict[str, Value]], ...] = tuple(
+    (entry["name"], entry["params"])
+    for entry in json.loads(Path(__file__).with_name("first_networks.json").read_text("utf-8"))
 )
+BEFORE_LEVERS = 13  # of them; the others come when every lever was tried
 _LEVERS: tuple[dict[str, tuple[str, dict[str, Value]]], ...] = (
     {"class_weight": ("power", {"tau": 0.5})},
     {"loss": ("logit_adjusted", {"tau": 0.5})},

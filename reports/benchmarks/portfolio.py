@@ -6,7 +6,8 @@ list and random ones of each network and embedding, on every Parquet file of DAT
 already is not run again. Then it picks greedily, so that every prefix has the least mean regret:
 the distance of the best score so far from the best of all, as a share of the range between the
 median and the best. The list is judged by leaving out one family of tables after the other
-(``INDEX.csv``), against the hand-made list and random order. It writes ``portfolio.md``.
+(``INDEX.csv``), against the hand-made list and random order. It writes ``portfolio.md``, and the
+list that a search starts with.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ from joblib import Parallel, delayed
 from optuna.trial import FixedTrial
 from plain import as_trial
 
+import autoimb
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Strategy
 
 HERE = Path(__file__).resolve().parent
+LIST = Path(autoimb.__file__).parent / "space" / "first_networks.json"
 PREFIXES = (1, 3, 6, 12, 20)
+PICKED = 20  # networks of the list
 BY_HAND = 5  # the first rows of a table are of the list that was written before any was measured
 
 
@@ -65,10 +69,25 @@ def cell(network: dict[str, Any]) -> tuple[str, str]:
     return network["name"], network["params"]["embedding"]
 
 
-def key(network: dict[str, Any]) -> str:
-    """Return a network in words, its numbers to two digits, as the list has them."""
+def short(network: dict[str, Any]) -> str:
+    """Return a network as JSON, its numbers to two digits, as the list has them."""
     params = {k: float(f"{v:.2g}") if type(v) is float else v for k, v in network["params"].items()}
-    return json.dumps([network["name"], params])
+    return json.dumps(network | {"params": params})
+
+
+def measured(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the scores by table and network, of networks that every table has, in their order."""
+    frame = pd.DataFrame([row | {"strategy": short(row["strategy"])} for row in rows])
+    scores = frame.pivot_table(index="data", columns="strategy", values="score").dropna(axis=1)
+    return scores[[name for name in dict.fromkeys(frame["strategy"]) if name in scores]]
+
+
+def write(scores: pd.DataFrame, count: int, path: Path) -> list[str]:
+    """Pick a list for searches, and write it behind the quick network that it starts with."""
+    quick = json.dumps(json.loads(LIST.read_text(encoding="utf-8"))[0])
+    chosen = greedy(scores.drop(columns=quick, errors="ignore"), count)
+    path.write_text("[\n  " + ",\n  ".join([quick, *chosen]) + "\n]\n", encoding="utf-8")
+    return chosen
 
 
 def scored(path: Path, wanted: list[Strategy], *, budget: float, seed: int) -> list[dict[str, Any]]:
@@ -121,28 +140,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
     parser.add_argument("--count", type=int, default=3, help="random networks of a kind")
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--pick", type=int, default=12)
+    parser.add_argument("--pick", type=int, default=PICKED)
     parser.add_argument("--raw", type=Path, default=HERE / "portfolio.jsonl")
     options = parser.parse_args()
     done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
     wanted = strategies(options.count, done)
-    known = {(row["data"], key(row["strategy"])) for row in done}
+    known = {(row["data"], short(row["strategy"])) for row in done}
     paths = sorted(options.data.glob("*.parquet"), key=lambda p: -p.stat().st_size)
     jobs = []
     for path in paths:
-        left = [s for s in wanted if (path.stem, key(s.to_json()["network"])) not in known]
+        left = [s for s in wanted if (path.stem, short(s.to_json()["network"])) not in known]
         jobs += [delayed(scored)(path, left, budget=options.budget, seed=0)] if left else []
     for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
         with options.raw.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         print(rows[0]["data"], file=sys.stderr, flush=True)
-    rows = [json.loads(line) for line in options.raw.open()]
-    frame = pd.DataFrame([row | {"strategy": json.dumps(row["strategy"])} for row in rows])
-    scores = frame.pivot_table(index="data", columns="strategy", values="score").dropna(axis=1)
-    hand = list(frame.loc[frame["data"] == frame["data"].iloc[0], "strategy"])[:BY_HAND]
+    scores = measured([json.loads(line) for line in options.raw.open()])
+    hand = list(scores.columns[:BY_HAND])
     index = pd.read_csv(options.data / "INDEX.csv").set_index("name")["family"]
     judged = left_out(scores, index.reindex(scores.index), hand)
-    chosen = greedy(scores, options.pick)
+    chosen = write(scores, options.pick, LIST)
     lines = [
         "# The first networks",
         "",
