@@ -11,7 +11,8 @@ import torch
 
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.search.prepare import Table, prepare
+from autoimb.search.planning import Plan
+from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.request import Request
 from autoimb.search.search import planned
 from autoimb.space.option import Value
@@ -19,7 +20,7 @@ from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
 
-__all__ = ["TABM", "as_trial", "plain"]
+__all__ = ["TABM", "as_trial", "plain", "prepared_file"]
 
 
 def plain(network: str, params: Mapping[str, Value]) -> Strategy:
@@ -45,20 +46,30 @@ TABM = plain(
 )
 
 
-def as_trial(
+def prepared_file(
     path: Path, *, budget: float, seed: int, metric: str = "average_precision"
-) -> Callable[[Strategy], Outcome]:
-    """Return what evaluates strategies on a Parquet file as a search with this budget plans it.
+) -> tuple[Prepared, Plan]:
+    """Plan a Parquet file as a search with this budget and two workers does.
 
-    One thread, on two workers' plan; the last column is ``target``.
+    The last column is ``target``.
     """
-    torch.set_num_threads(1)
     frame = pd.read_parquet(path)
     y = frame.pop("target")
     request = Request(
         target="target", metric=metric, time_budget=budget, n_jobs=2, random_state=seed
     )
-    prepared, plan = planned(prepare(Table(frame, y), request), time_budget=budget)
+    return planned(prepare(Table(frame, y), request), time_budget=budget)
+
+
+def as_trial(
+    path: Path, *, budget: float, seed: int, metric: str = "average_precision"
+) -> Callable[[Strategy], Outcome]:
+    """Return what evaluates strategies on a Parquet file as a search with this budget does.
+
+    One thread, on two workers' plan.
+    """
+    torch.set_num_threads(1)
+    prepared, plan = prepared_file(path, budget=budget, seed=seed, metric=metric)
     return partial(
         evaluate,
         dataset=prepared.dataset,

@@ -6,8 +6,8 @@ list and random ones of each network and embedding, on every Parquet file of DAT
 already is not run again. Then it picks greedily, so that every prefix has the least mean regret:
 the distance of the best score so far from the best of all, as a share of the range between the
 median and the best. The list is judged by leaving out one family of tables after the other
-(``INDEX.csv``), against the hand-made list and random order. It writes ``portfolio.md``, and the
-list that a search starts with.
+(``INDEX.csv``), against the hand-made list, random order, and networks that TPE draws. It writes
+``portfolio.md``, and the list that a search starts with.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from joblib import Parallel, delayed
-from optuna.trial import FixedTrial
+from optuna.trial import FixedTrial, TrialState
 from plain import as_trial
 
 import autoimb
@@ -38,14 +38,14 @@ from autoimb.space.strategy import Strategy
 
 HERE = Path(__file__).resolve().parent
 LIST = Path(autoimb.__file__).parent / "space" / "first_networks.json"
-PREFIXES = (1, 3, 6, 12, 20)
+PREFIXES = (1, 3, 6, 12, 20, 40)
 PICKED = 20  # networks of the list
 BY_HAND = 5  # the first rows of a table are of the list that was written before any was measured
 
 
 def strategies(count: int, known: list[dict[str, Any]]) -> list[Strategy]:
     """Return today's list, and random ones until each network and embedding has so many."""
-    space = Space.restricted({room: [name] for room, name in PLAIN.items()})
+    space = plain_space()
     found = [draw(FixedTrial(params), space) for params in first_networks(space)]
     one = known[0]["data"] if known else None
     cells = Counter(cell(row["strategy"]) for row in known if row["data"] == one)
@@ -64,6 +64,11 @@ def strategies(count: int, known: list[dict[str, Any]]) -> list[Strategy]:
     return list(dict.fromkeys(found))
 
 
+def plain_space() -> Space:
+    """Return the space of networks without a lever."""
+    return Space.restricted({room: [name] for room, name in PLAIN.items()})
+
+
 def cell(network: dict[str, Any]) -> tuple[str, str]:
     """Return a network's name and embedding."""
     return network["name"], network["params"]["embedding"]
@@ -77,7 +82,8 @@ def short(network: dict[str, Any]) -> str:
 
 def measured(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the scores by table and network, of networks that every table has, in their order."""
-    frame = pd.DataFrame([row | {"strategy": short(row["strategy"])} for row in rows])
+    given = [row for row in rows if "drawn" not in row]
+    frame = pd.DataFrame([row | {"strategy": short(row["strategy"])} for row in given])
     scores = frame.pivot_table(index="data", columns="strategy", values="score").dropna(axis=1)
     return scores[[name for name in dict.fromkeys(frame["strategy"]) if name in scores]]
 
@@ -98,6 +104,22 @@ def scored(path: Path, wanted: list[Strategy], *, budget: float, seed: int) -> l
         value = None if outcome.score is None else outcome.score.utility
         row = {"data": path.stem, "strategy": strategy.to_json()["network"], "score": value}
         rows.append(row | {"seconds": round(outcome.seconds, 3)})
+    return rows
+
+
+def drawn(path: Path, count: int, *, budget: float, seed: int) -> list[dict[str, Any]]:
+    """Evaluate networks that TPE draws on a table from nothing, each as `scored` does."""
+    trial, rows = as_trial(path, budget=budget, seed=seed), []
+    sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for number in range(count):
+        asked = study.ask()
+        strategy = draw(asked, plain_space())
+        outcome = trial(strategy)
+        value = None if outcome.score is None else outcome.score.utility
+        study.tell(asked, value, state=None if value is not None else TrialState.FAIL)
+        row = {"data": path.stem, "strategy": strategy.to_json()["network"], "score": value}
+        rows.append(row | {"seconds": round(outcome.seconds, 3), "drawn": number})
     return rows
 
 
@@ -134,6 +156,16 @@ def left_out(scores: pd.DataFrame, family: pd.Series, hand: list[str]) -> dict[s
     return {key: list(np.mean(values, axis=0)) for key, values in found.items()}
 
 
+def by_tpe(scores: pd.DataFrame, rows: list[dict[str, Any]]) -> list[float]:
+    """Mean regret of the networks that TPE drew; below 0 where one is better than all others."""
+    frame = pd.DataFrame([row for row in rows if "drawn" in row])
+    order = frame.pivot_table(index="data", columns="drawn", values="score").loc[scores.index]
+    best, middle = scores.max(axis=1), scores.median(axis=1)
+    scale = (best - middle).clip(lower=1e-9)
+    regret = order.rsub(best, axis=0).div(scale, axis=0).clip(upper=3.0)
+    return [float(regret.iloc[:, :n].min(axis=1).mean()) for n in PREFIXES]
+
+
 def main() -> None:
     """Read the command line, evaluate what is missing, and write the list and its regret."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -151,14 +183,18 @@ def main() -> None:
     for path in paths:
         left = [s for s in wanted if (path.stem, short(s.to_json()["network"])) not in known]
         jobs += [delayed(scored)(path, left, budget=options.budget, seed=0)] if left else []
+        if not any(row["data"] == path.stem and "drawn" in row for row in done):
+            jobs.append(delayed(drawn)(path, max(PREFIXES), budget=options.budget, seed=0))
     for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
         with options.raw.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         print(rows[0]["data"], file=sys.stderr, flush=True)
-    scores = measured([json.loads(line) for line in options.raw.open()])
+    rows = [json.loads(line) for line in options.raw.open()]
+    scores = measured(rows)
     hand = list(scores.columns[:BY_HAND])
     index = pd.read_csv(options.data / "INDEX.csv").set_index("name")["family"]
     judged = left_out(scores, index.reindex(scores.index), hand)
+    judged["TPE"] = by_tpe(scores, rows)
     chosen = write(scores, options.pick, LIST)
     lines = [
         "# The first networks",
