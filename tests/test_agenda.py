@@ -11,14 +11,19 @@ from tables import chosen, strategy_with
 
 from autoimb.data import folds
 from autoimb.data.folds import DEALS
-from autoimb.search.agenda import ENOUGH, SURVIVORS, next_to_confirm
+from autoimb.search.agenda import ENOUGH, SURVIVORS, TASTE, next_to_confirm
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.planning import CONFIRMING
 from autoimb.search.record import TrialRecord
 from autoimb.search.run_folder import RunFolder
 from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import first_levers, first_networks, unbalanced_twin
+from autoimb.space.portfolio import (
+    BEFORE_LEVERS,
+    first_levers,
+    first_networks,
+    unbalanced_twin,
+)
 from autoimb.space.rooms import ROOMS
 
 SPACE = Space.restricted()
@@ -139,6 +144,20 @@ def test_a_search_without_a_deadline_confirms_nothing():
     work = partial(better_by_more_work)
     result = study(n_trials=50, evaluate=work)
     assert {r.stage for r in result.records} == {"network", "lever", "search"}
+
+
+def likes_levers(strategy, dataset, plan, *, liking, **given):
+    outcome = studies.complete(strategy, dataset)
+    value = 0.1 * outcome.score.value + liking * bool(strategy.levers)
+    return replace(outcome, score=replace(outcome.score, value=value, utility=value))
+
+
+@pytest.mark.parametrize(("liking", "then"), [(1.0, "lever"), (-1.0, "network")])
+def test_after_a_taste_of_levers_come_more_of_them_only_where_one_leads(liking, then):
+    tasted = BEFORE_LEVERS + TASTE + 1  # the twin of the balanced one among them
+    result = study(n_trials=tasted + 4, evaluate=partial(likes_levers, liking=liking))
+    assert [r.stage for r in result.records[BEFORE_LEVERS:tasted]] == ["lever"] * (TASTE + 1)
+    assert [r.stage for r in result.records[tasted:]] == [then] * 4
 
 
 # --- twins ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from autoimb.data.bins import edges_of
 from autoimb.data.encoding import MOST_BINS, Encoder, Layout, plan_layout
 from autoimb.data.schema import Columns
 
@@ -305,3 +306,57 @@ def test_parts_round_trip():
             again.dense(again.transform(columns), ple=ple),
         ):
             np.testing.assert_array_equal(one, other)
+
+
+# --- bins by classes ------------------------------------------------------------------------------
+
+
+def threshold_column(n=4_000, at=2.0):
+    """A number whose few rows beyond a threshold, 1 in 40, are of the rare class."""
+    numbers = np.random.default_rng(0).standard_normal((n, 1))
+    return columns_of(numbers), (numbers[:, 0] > at).astype(np.int64)
+
+
+def test_bins_end_where_classes_part():
+    columns, y = threshold_column()
+    rows = np.arange(len(y))
+    encoder = Encoder.fit(columns, rows, layout=plan_layout(columns), y=y)
+    scaled = encoder.transform(columns).numbers[:, 0]
+    gap = scaled[y == 0].max(), scaled[y == 1].min()
+    assert ((encoder.edges > gap[0]) & (encoder.edges < gap[1])).any()
+    assert encoder.bins.tolist() == [MOST_BINS]
+    alone = fit(columns)
+    assert not ((alone.edges > gap[0]) & (alone.edges < gap[1])).any()
+
+
+def test_bins_look_at_the_labels_of_training_rows_only():
+    columns, y = threshold_column()
+    train = np.arange(0, len(y), 2)
+    before = Encoder.fit(columns, train, layout=plan_layout(columns), y=y)
+    other = y.copy()
+    other[1::2] = 1 - other[1::2]
+    assert bytes_of(Encoder.fit(columns, train, layout=plan_layout(columns), y=other)) == bytes_of(
+        before
+    )
+    other[0::2] = np.roll(y[0::2], 1)
+    assert bytes_of(Encoder.fit(columns, train, layout=plan_layout(columns), y=other)) != bytes_of(
+        before
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 30_000])
+@pytest.mark.parametrize("n_classes", [1, 2, 7])
+def test_bins_by_classes_rise_and_are_not_too_many(n, n_classes):
+    generator = np.random.default_rng(n)
+    scaled = np.sort(generator.standard_normal(n)).astype(np.float32)
+    edges = edges_of(scaled, MOST_BINS, generator.integers(0, n_classes, n))
+    assert (np.diff(edges) > 0).all()
+    assert 2 <= len(edges) <= MOST_BINS + 1
+    if n > 1:
+        assert (edges[0], edges[-1]) == (scaled[0], scaled[-1])
+
+
+def test_few_values_have_an_edge_each_whatever_their_classes():
+    scaled = np.repeat(np.arange(5, dtype=np.float32), 20)
+    edges = edges_of(scaled, MOST_BINS, (scaled > 2).astype(np.int64))
+    assert edges.tolist() == [0, 1, 2, 3, 4]

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from autoimb.assessment.uncertainty import Score
 from autoimb.errors import RunError
 from autoimb.search import agenda
 from autoimb.search import study as study_module
+from autoimb.search.agenda import TASTE
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import is_plain
 from autoimb.search.record import unscored
@@ -100,22 +102,20 @@ def never_complete(strategy, dataset, plan, **given):
 # --- order -------------------------------------------------------------------------------------
 
 
-def test_networks_come_first_then_levers_on_the_best_then_networks_then_the_search():
+def test_networks_come_first_then_levers_on_the_best_then_the_rest_of_both_then_the_search():
     result = study(n_trials=PLANNED + 1)
     space = Space.restricted()
     networks, rest = result.records[:BEFORE_LEVERS], result.records[BEFORE_LEVERS:]
     assert {r.stage for r in networks} == {"network"}
     assert all(not r.strategy.levers for r in networks)
     best = max(networks, key=lambda r: r.score.utility)
-    n_levers = len(first_levers(space, best.strategy))
-    levers, rest = rest[:n_levers], rest[n_levers:]
-    assert {r.stage for r in levers} == {"lever"}
-    assert all(r.strategy.network == best.strategy.network for r in levers)
-    assert all(len(r.strategy.levers) == 1 for r in levers)
-    n_others = len(first_networks(space)) - BEFORE_LEVERS
-    others, rest = rest[:n_others], rest[n_others:]
-    assert {r.stage for r in others} == {"network"}
-    assert all(not r.strategy.levers for r in others)
+    assert {r.stage for r in rest[:TASTE]} == {"lever"}
+    assert all(r.strategy.network == best.strategy.network for r in rest[:TASTE])
+    planned, rest = rest[: PLANNED - BEFORE_LEVERS], rest[PLANNED - BEFORE_LEVERS :]
+    stages = Counter(r.stage for r in planned)
+    assert stages["lever"] == len(first_levers(space, best.strategy))
+    assert stages["network"] == len(first_networks(space)) - BEFORE_LEVERS
+    assert all(len(r.strategy.levers) == (r.stage == "lever") for r in planned)
     assert {r.stage for r in rest} == {"search"}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.data.scaling import edges_of, scale, squash
+from autoimb.data.bins import edges_of
+from autoimb.data.scaling import scale, squash
 from autoimb.data.schema import Columns
 
 __all__ = ["Encoded", "Encoder", "Layout", "plan_layout"]
@@ -104,7 +105,7 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """The fitted encoding. Sees: training rows only, never labels.
+    """The fitted encoding. Sees: training rows only; of their labels, where bins end.
 
     Attributes
     ----------
@@ -138,7 +139,14 @@ class Encoder:
     # --- fitting -----------------------------------------------------------------------------
 
     @classmethod
-    def fit(cls, columns: Columns, rows: NDArray[np.int64], *, layout: Layout) -> Encoder:
+    def fit(
+        cls,
+        columns: Columns,
+        rows: NDArray[np.int64],
+        *,
+        layout: Layout,
+        y: NDArray[np.int64] | None = None,
+    ) -> Encoder:
         """Fit on some rows; nothing of the others reaches the result.
 
         Parameters
@@ -149,6 +157,9 @@ class Encoder:
             Training rows.
         layout : Layout
             The layout of the study.
+        y : ndarray of int64, shape (n,), optional
+            Class codes of the table, of which those of `rows` are looked at: bins of numbers end
+            where classes part, too. Without them bins follow the numbers alone.
 
         Returns
         -------
@@ -158,11 +169,12 @@ class Encoder:
         most = int(np.clip(MOST_INPUTS // max(columns.numbers.shape[1], 1), 2, MOST_BINS))
         for j in range(columns.numbers.shape[1]):
             values = columns.numbers[rows, j]
-            values = values[~np.isnan(values)]
+            known = ~np.isnan(values)
+            values, labels = values[known], None if y is None else y[rows[known]]
             middle, slope = scale(values)
             center.append(middle)
             factor.append(slope)
-            edges.append(edges_of(squash(values, middle, slope), most))
+            edges.append(edges_of(squash(values, middle, slope), most, labels))
         levels, seen = [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)

@@ -1,14 +1,11 @@
-"""How a number is scaled, and cut into bins."""
+"""How a number is scaled."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["edges_of", "scale", "squash"]
-
-THINNEST = 1e-6  # width of a bin, on scaled numbers: its slope stays a float32
-_FIXED_POINT = 20  # steps until a bin's rows no longer change
+__all__ = ["scale", "squash"]
 
 
 def scale(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -41,25 +38,3 @@ def squash(
     root += 1
     small /= np.sqrt(root, out=root)
     return small
-
-
-def edges_of(scaled: NDArray[np.float32], most: int) -> NDArray[np.float32]:
-    """Quantile edges of the bins; a column without spread gets one bin that is always 0.
-
-    A value that fills several bins by itself counts as one bin's worth of rows, so that the others
-    share the rest: of 95 % zeros and a long tail most bins are in the tail.
-    """
-    if len(scaled):
-        values, counts = np.unique(scaled, return_counts=True)
-        bin_rows = len(scaled) / most
-        for _ in range(_FIXED_POINT):
-            bin_rows = float(np.minimum(counts, bin_rows).sum()) / most
-        upto = np.cumsum(np.minimum(counts, bin_rows))
-        shares = np.linspace(0, upto[-1], most + 1)[:-1]
-        # values that occur: 0 and 1 are one bin, not halves of it
-        edges = np.unique(values[np.searchsorted(upto, shares, side="right")])
-        edges = np.append(edges[edges < values[-1]], values[-1])
-        edges = edges[np.diff(edges, prepend=-np.inf) >= THINNEST]
-        if len(edges) > 1:
-            return edges
-    return np.array([0, 1], dtype=np.float32)

@@ -20,6 +20,7 @@ __all__ = ["Agenda", "next_to_confirm"]
 SHARE = 0.3  # of the search's time, at its end: for survivors
 SURVIVORS = 8
 FEW_MINORITY_ROWS = 100  # below, the scores of more strategies say nothing more
+TASTE = 6  # levers of different kinds, that tell whether to go on with levers or with networks
 ENOUGH = 40  # strategies where minority rows are few
 
 
@@ -111,10 +112,17 @@ class Agenda:
         ]
         yield from networks[:BEFORE_LEVERS]
         plain = next((record for record in ranked if is_plain(record)), None)
+        levers: list[tuple[Stage, str, dict[str, Any]]] = []
         if plain is not None:
-            for i, params in enumerate(first_levers(self.space, plain.strategy)):
-                yield "lever", f"lever.{i}", params
-        yield from networks[BEFORE_LEVERS:]
+            levers = [
+                ("lever", f"lever.{i}", params)
+                for i, params in enumerate(first_levers(self.space, plain.strategy))
+            ]
+        yield from levers[:TASTE]
+        others = networks[BEFORE_LEVERS:], levers[TASTE:]
+        helps = plain is not None and not is_plain(ranked[0])
+        for planned in reversed(others) if helps else others:
+            yield from planned
 
 
 def next_to_confirm(

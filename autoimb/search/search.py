@@ -252,7 +252,8 @@ def _conclude(
 
 def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:
     """Fit one encoder a fold. Sees: the fold's training rows only."""
-    return tuple(Encoder.fit(dataset.columns, fold.train, layout=dataset.layout) for fold in folds)
+    columns, layout, y = dataset.columns, dataset.layout, dataset.y
+    return tuple(Encoder.fit(columns, fold.train, layout=layout, y=y) for fold in folds)
 
 
 def encoders_read(strategies: Sequence[FittedStrategy]) -> int:

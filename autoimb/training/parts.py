@@ -84,7 +84,7 @@ class Parts:
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
             ("encoder", self._deal, fold),
-            lambda: Encoder.fit(data.columns, rows, layout=data.layout),
+            lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
             size=lambda encoder: encoder.edges.nbytes,
         )
 

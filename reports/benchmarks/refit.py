@@ -2,9 +2,9 @@
 
 ``python reports/benchmarks/refit.py --data DATA`` splits every Parquet file of DATA (last column
 ``target``) into 70 % and 30 %, evaluates two networks on the folds of the 70 % as a trial of a
-minute's search does, and trains each again on all of the 70 %, as many times as there are folds,
-with the same schedule up to the median of the ticks that the folds chose. It scores the 30 % and
-writes ``refit.md``.
+minute's search does, and trains each again on all of the 70 %, as many times as there are folds, up
+to the median of the ticks that the folds chose: with as many steps, and with as many epochs. It
+scores the 30 % and writes ``refit.md``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.request import Request
 from autoimb.search.search import fit_encoders, planned
 from autoimb.space.strategy import Strategy
+from autoimb.training import run as training
+from autoimb.training.schedule import Schedule, plan_schedule
 
 BUDGET = 60.0
 MOST_ROWS = 60_000
@@ -94,27 +96,36 @@ def compared(path: Path) -> list[dict[str, Any]]:
     data, rows = once[0].dataset, []
     metric, columns, y = first.metric, data.columns.take(held_out), data.y[held_out]
     for strategy in NETWORKS:
-        kept = run(*folds, strategy)
+        planned_as: list[Schedule] = []
+
+        def remembered(*given: Any, seen: list[Schedule] = planned_as, **named: Any) -> Schedule:
+            seen.append(plan_schedule(*given, **named))
+            return seen[-1]
+
+        with mock.patch.object(training, "plan_schedule", remembered):
+            kept = run(*folds, strategy)
         assert kept.fitted is not None
-        again = []
-        with mock.patch.object(trials, "_measure", until(int(np.median(kept.epochs)))):
-            for seed in range(len(folds[1].folds.folds)):
-                outcome = run(once[0], replace(once[1], seed=seed), strategy)
-                assert outcome.fitted is not None
-                again.append(outcome.fitted)
         encoders = fit_encoders(folds[0].dataset, folds[1].folds.folds)
         proba = kept.fitted.predict_proba(columns, encoders)
+        row: dict[str, Any] = {"data": path.stem, "network": strategy.network.name}
+        row["rows"] = len(train)
+        row["folds"] = score(metric, y, proba)
+        tick, seeds = int(np.median(kept.epochs)), len(encoders)
         encoders = fit_encoders(data, [fold])
-        refits = [network.predict_proba(columns, encoders) for network in again]
-        rows.append(
-            {
-                "data": path.stem,
-                "network": strategy.network.name,
-                "folds": score(metric, y, proba),
-                "all rows": score(metric, y, np.mean(refits, axis=0)),
-                "one on all rows": np.mean([score(metric, y, one) for one in refits]),
-            }
-        )
+        for name, times in (("steps", 1.0), ("epochs", seeds / (seeds - 1))):
+            same = replace(planned_as[-1], steps=round(times * planned_as[-1].steps))
+            refits = []
+            with (
+                mock.patch.object(trials, "_measure", until(tick)),
+                mock.patch.object(training, "plan_schedule", lambda *_, same=same, **__: same),
+            ):
+                for seed in range(seeds):
+                    outcome = run(once[0], replace(once[1], seed=seed), strategy)
+                    assert outcome.fitted is not None
+                    refits.append(outcome.fitted.predict_proba(columns, encoders))
+            row[f"as many {name}"] = score(metric, y, np.mean(refits, axis=0))
+            row[f"as many {name}, one"] = np.mean([score(metric, y, one) for one in refits])
+        rows.append(row)
     return rows
 
 
@@ -143,29 +154,36 @@ def main() -> None:
         print(*found, file=sys.stderr, flush=True)
         rows += found
     frame = pd.DataFrame(rows).sort_values(["network", "data"])
+    how = list(frame.columns[3:])
     lines = [
         "# Networks of the folds, or trained again on all rows",
         "",
-        "Average precision on the 30 % of each table that neither saw.",
+        "Average precision on the 30 % of each table that none of them saw: of the folds' networks "
+        "together; of as many networks that saw all of the 70 %, with as many steps and with as "
+        "many epochs; and of one of them alone. *less folds*: mean and error over tables.",
         "",
-        "| network | folds | as many on all rows | one on all rows | folds are better on "
-        "| all rows less folds |",
+        "| network | rows | trained | mean | less folds | better than folds on |",
         "|---|---|---|---|---|---|",
     ]
-    for name, own in frame.groupby("network"):
-        gap = own["all rows"] - own["folds"]
-        lines.append(
-            f"| {name} | {own['folds'].mean():.4f} | {own['all rows'].mean():.4f} "
-            f"| {own['one on all rows'].mean():.4f} | {(gap < 0).sum()} of {len(gap)} "
-            f"| {gap.mean():+.4f} ± {gap.sem():.4f} |"
-        )
+    sizes = {"below 3,000": frame["rows"] < 3000, "from 3,000 on": frame["rows"] >= 3000}
+    for network in frame["network"].unique():
+        for size, inside in sizes.items():
+            own = frame[inside & (frame["network"] == network)]
+            lines.append(f"| {network} | {size} | folds | {own['folds'].mean():.4f} | | |")
+            for name in how[1:]:
+                gap = own[name] - own["folds"]
+                lines.append(
+                    f"| {network} | {size} | {name} | {own[name].mean():.4f} "
+                    f"| {gap.mean():+.4f} ± {gap.sem():.4f} | {(gap > 0).sum()} of {len(gap)} |"
+                )
     lines += [
         "",
-        "| table | network | folds | as many on all rows | one |",
-        "|---|---|---|---|---|",
+        f"| table | network | rows | {' | '.join(how)} |",
+        f"|---|{'---|' * (2 + len(how))}",
     ]
-    for row in frame.itertuples(index=False):
-        lines.append(f"| {row[0]} | {row[1]} | {row[2]:.4f} | {row[3]:.4f} | {row[4]:.4f} |")
+    for one in frame.to_dict("records"):
+        cells = " | ".join(f"{one[name]:.4f}" for name in how)
+        lines.append(f"| {one['data']} | {one['network']} | {one['rows']:,} | {cells} |")
     text = "\n".join([*lines, "", "`python reports/benchmarks/refit.py`.", ""])
     Path(__file__).resolve().with_name("refit.md").write_text(text, encoding="utf-8")
     print(text)
