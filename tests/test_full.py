@@ -175,7 +175,8 @@ def test_without_time_the_networks_of_all_deals_stay(prepared: Prepared, tmp_pat
 
 def test_rows_that_the_user_set_aside_never_train() -> None:
     frame, y = table()
-    aside = prepare(Table(frame[:100], y[:100], None, (frame[100:], y[100:])), replace(QUICK, cv=None))
+    held = (frame[100:], y[100:])
+    aside = prepare(Table(frame[:100], y[:100], None, held), replace(QUICK, cv=None))
     plan = short_plan(aside.dataset, aside.folds)
     outcome = outcome_of(aside, plan, strategy_with())
     got = refit_full(aside, plan, [outcome], [1.0], deadline=Deadline())
