@@ -67,10 +67,14 @@ def _quantiles(values: Numbers, counts: NDArray[np.int64], most: int) -> Numbers
 
 def _cuts(scaled: Numbers, y: NDArray[np.int64], leaves: int) -> Numbers:
     """Thresholds of a decision tree with so many leaves."""
+    from sklearn import config_context
     from sklearn.tree import DecisionTreeClassifier  # slow to import, and loading needs no tree
 
     rows, scale = thin(y, np.arange(len(y)), _MOST_ROWS, np.random.default_rng(0))
     least = max(int(_LEAST_SHARE * len(rows)), _LEAST_ROWS)
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, min_samples_leaf=least, random_state=0)
-    grown = tree.fit(scaled[rows, None], y[rows], sample_weight=scale).tree_
+    # what is checked here takes longer than the tree of a small table
+    with config_context(skip_parameter_validation=True):
+        tree.fit(scaled[rows, None], y[rows], sample_weight=scale, check_input=False)
+    grown = tree.tree_
     return np.unique(grown.threshold[grown.feature >= 0]).astype(np.float32)
