@@ -100,8 +100,9 @@ def runs_of(dataset, **choices) -> Run:
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     parts = Parts(dataset, folds, seed=0)
     strategy = strategy_with(**choices)
+    training = [parts.training(f, strategy.resampling) for f in range(2)]
     plan = short_plan(dataset, folds)
-    return Run(strategy, parts, plan.effort, None, None, lambda: None, "cpu")
+    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
 
 
 def members_of(run: Run):
@@ -112,7 +113,7 @@ def members_of(run: Run):
 def mass_of(run: Run, member) -> np.ndarray:
     """The weight with which each class comes in the long run, counted from draws."""
     y, weight = run._training[0].y[member.rows], member.weights
-    batch = run.schedule.batch_size
+    batch = run.schedule().batch_size
     drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=member.shares, batch=batch)
     # each row's weight by how often its class comes, and never by which of its rows do
     rows, _ = drawn.take(400 * batch)
@@ -176,4 +177,4 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
 
 def test_an_epoch_has_as_many_batches_as_without_it():
     dataset = dataset_of(*mixed_table("binary"))
-    assert runs_of(dataset, resampling=balanced).schedule == runs_of(dataset).schedule
+    assert runs_of(dataset, resampling=balanced).schedule() == runs_of(dataset).schedule()

@@ -143,7 +143,8 @@ def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, 
 
 def run_of(dataset, plan: Plan, strategy) -> Run:
     parts = Parts(dataset, plan.folds, seed=0)
-    return Run(strategy, parts, plan.effort, None, None, lambda: None, "cpu")
+    training = [parts.training(f, strategy.resampling) for f in range(len(plan.folds.folds))]
+    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
 
 
 def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
@@ -155,13 +156,13 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
         network=chosen(ROOMS["network"]["tabm"], 0.3),
         ensemble=chosen(ROOMS["ensemble"]["bagging"], 0.0),
     )
-    row = run_of(dataset, plan, dear)._row_operations(plan.folds)
+    row = run_of(dataset, plan, dear)._row_operations()
     small = replace(plan, effort=replace(plan.effort, operations=3 * row * LEAST_EPOCHS * 8_000))
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
         run = run_of(dataset, small, strategy)
         seen = run._member(0, 0, np.ones(len(run._training[0].y)))
-        schedule = run.schedule
+        schedule = run.schedule()
         planned[name] = (len(seen.rows), schedule.steps * schedule.ticks * schedule.batch_size)
         assert seen.weights.mean() == pytest.approx(1.0)
     assert planned["dear"][0] == pytest.approx(8_000, abs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,17 @@ from tables import short_plan
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import RunError
+from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.search.budget import Deadline
 from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
 from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.search.full import fit_encoders
 from autoimb.search.planning import make_plan, trial_operations
 from autoimb.search.prepare import Prepared, Table, label_codes, prepare
 from autoimb.search.record import TrialRecord
 from autoimb.search.refit import refit
 from autoimb.search.request import Request, class_costs, restricted_rooms
-from autoimb.search.search import SearchResult, search
+from autoimb.search.search import SearchResult, encoders_read, fit_encoders, search
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
@@ -236,6 +237,21 @@ def test_the_result_holds_together(result: SearchResult) -> None:
     assert not result.interrupted
 
 
+def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
+    prepared: Prepared,
+) -> None:
+    """The pipeline's members of a fold give the rows of that fold what the search scored."""
+    one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
+    pipeline = search(*table(), one).pipeline
+    (fitted,), (_, proba, _) = pipeline.strategies, pipeline.oof
+    encoders = fit_encoders(prepared.dataset, prepared.folds.folds)
+    for number, fold in enumerate(prepared.folds.folds):
+        own = alone(fitted, number)
+        columns = prepared.dataset.columns.take(fold.score)
+        order = np.argsort(own.predict_proba(columns, encoders)[:, 1])
+        assert np.all(np.diff(proba[fold.score, 1][order]) > -1e-6)
+
+
 def alone(fitted: FittedStrategy, fold: int) -> FittedStrategy:
     """The members of one fold, uncalibrated."""
     packs = []
@@ -260,6 +276,7 @@ def test_on_several_deals_a_row_is_scored_by_the_networks_that_did_not_see_it(
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
     outcome = evaluate(strategy, dataset, plan, metric=prepared.metric, deadline=Deadline())
     assert outcome.fitted is not None
+    assert encoders_read([outcome.fitted]) == 3 * len(folds.folds)
     assert len(outcome.epochs) == 3 * len(folds.folds)
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
     encoders = fit_encoders(dataset, folds.every)
@@ -271,6 +288,18 @@ def test_on_several_deals_a_row_is_scored_by_the_networks_that_did_not_see_it(
     assert set(seen) == {3}
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
     np.testing.assert_allclose(raw, wanted / 3, rtol=1e-4, atol=1e-6)
+
+
+def test_a_pipeline_of_several_deals_is_exported_with_their_encoders(
+    result: SearchResult, tmp_path: Path
+) -> None:
+    frame, y = table()
+    confirmed = tuple(replace(strategy, work=2) for strategy in result.pipeline.strategies)
+    pipeline = refit(replace(result.pipeline, strategies=confirmed), QUICK, frame, y)
+    assert len(pipeline.encoders) == 2 * QUICK.cv
+    save(pipeline, tmp_path / "p.autoimb")
+    again = load(tmp_path / "p.autoimb")
+    np.testing.assert_array_equal(again.predict_proba(frame), pipeline.predict_proba(frame))
 
 
 def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:

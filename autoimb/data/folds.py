@@ -70,21 +70,9 @@ class FoldPlan:
         return sum(self.further, self.folds)
 
     @property
-    def training_rows(self) -> float:
-        """How many rows a fold trains on, in the median."""
-        return float(np.median([len(fold.train) for fold in self.folds]))
-
-    @property
     def scored(self) -> Rows:
         """The rows that some fold scores, sorted."""
         return np.flatnonzero(self.group >= 0).astype(np.int64)
-
-    def whole(self, times: int) -> FoldPlan:
-        """Give so many folds that train on all rows that some fold trains on, and score none."""
-        train = np.unique(np.concatenate([fold.train for fold in self.folds]))
-        nobody = np.empty(0, dtype=np.int64)
-        group = np.full_like(self.group, -1)
-        return FoldPlan(times * (Fold(train, nobody, nobody),), group)
 
     def take(self, rows: Rows) -> FoldPlan:
         """Give the same folds of these rows (sorted), by their new numbers."""

@@ -15,7 +15,6 @@ LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
 LEAST_RESERVE = 3.0  # seconds: a small blend, an export and a report
 MOST_RESERVE = 60.0
 RESERVED = 0.1  # share of the budget
-REFITTING = 0.15  # share of the budget that goes to training on all rows what is handed over
 
 
 @dataclass(frozen=True)
@@ -123,11 +122,6 @@ class Budget:
         return min(max(LEAST_RESERVE, RESERVED * self.total), MOST_RESERVE)
 
     @property
-    def refitting(self) -> float:
-        """Seconds kept for training on all rows what is handed over."""
-        return 0.0 if self.total is None else REFITTING * self.total
-
-    @property
     def deadline(self) -> Deadline:
         """The end of everything."""
         return Deadline() if self.total is None else Deadline(self.started + self.total)
@@ -136,11 +130,6 @@ class Budget:
     def search_deadline(self) -> Deadline:
         """The end of the search: what is left then is the reserve."""
         return self.deadline.sooner(self.reserve)
-
-    @property
-    def refit_deadline(self) -> Deadline:
-        """The end of the training on all rows: the blend took its part of the reserve."""
-        return self.deadline.sooner(0.5 * self.reserve)
 
 
 def check_budget(time_budget: float | None, n_trials: int | None) -> None:

@@ -75,8 +75,6 @@ class Found:
         Out-of-fold probabilities of what is no trial: ``"logistic regression"``.
     timing : mapping of str to float
         Seconds by stage.
-    notices : tuple of str
-        What the user should know.
     """
 
     blend: Blend
@@ -84,7 +82,6 @@ class Found:
     verdict: str
     references: Mapping[str, Floats] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,7 +384,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 
 def _notices(prepared: Prepared, plan: Plan, result: StudyResult, found: Found) -> list[str]:
-    notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices, *found.notices]))
+    notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
     if not found.references:
         notices.append("There was no time left for a logistic regression to compare with.")
     if plan.cost_weights is not None:

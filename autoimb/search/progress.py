@@ -97,16 +97,6 @@ class Progress:
         else:
             self._tell(event)
 
-    def say(self, words: str) -> None:
-        """Show what else is being done."""
-        if self._silent:
-            return
-        line = " | ".join([*self._clock(), words])
-        if self._live is not None:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
-        elif time.monotonic() - self._told >= LINE_EVERY:
-            self._write(line)
-
     def _tell(self, event: Event) -> None:
         """Write a line for a new best, and for other trials where the last line is old."""
         if event.finished is None:
@@ -115,15 +105,11 @@ class Progress:
         now = time.monotonic()
         if best == self._best and now - self._told < LINE_EVERY:
             return
-        self._best = best
+        self._best, self._told = best, now
         record = event.finished
         result = record.reason if record.score is None else f"{record.score.value:.4f}"
         trial = f"trial {record.number} {record.status}: {result} {record.strategy.describe()}"
         line = " | ".join([*self._clock(), trial, _tally(event), *self._standing(event)])
-        self._write(line)
-
-    def _write(self, line: str) -> None:
-        self._told = time.monotonic()
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
             self._stream.write(line + "\n")
             self._stream.flush()

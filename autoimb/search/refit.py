@@ -15,10 +15,9 @@ from autoimb.errors import RunError, TargetError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
-from autoimb.search.full import refit_full
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
-from autoimb.search.search import planned
+from autoimb.search.search import encoders_read, fit_encoders, planned
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
 
@@ -93,13 +92,13 @@ def refit(
     proba = mixed(None)
     labels = cross_fit_labels(metric, codes, mixed, group, weight=weight, costs=costs)
     result = score(metric, codes, proba, labels, group, weight=weight)
-    networks = refit_full(prepared, plan, outcomes, pipeline.weights, deadline=Deadline())
+    fitted = tuple(outcome.fitted for outcome in outcomes if outcome.fitted is not None)
     return FittedPipeline(
         schema=prepared.schema,
         classes=prepared.target.classes,
         positive=prepared.target.positive,
-        encoders=networks.encoders,
-        strategies=networks.strategies,
+        encoders=fit_encoders(prepared.dataset, plan.folds.every[: encoders_read(fitted)]),
+        strategies=fitted,
         weights=pipeline.weights,
         rule=fit_rule(metric, codes, proba, weight=weight, costs=costs),
         oof=(codes, proba, weight),

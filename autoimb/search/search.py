@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.encoding import Encoder
-from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.data.folds import Fold
+from autoimb.data.table import Dataset
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.build import Facts
-from autoimb.search.budget import Budget, Deadline
+from autoimb.search.budget import Budget
 from autoimb.search.choose import Winner, choose, usable_outcomes
 from autoimb.search.facts import Found, build_facts, leaderboard, versions
-from autoimb.search.full import Networks, fit_encoders, has_more_rows, refit_full
 from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operations
 from autoimb.search.prepare import Prepared, Table, prepare
 from autoimb.search.progress import Progress
@@ -33,7 +34,7 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.search.run_folder import RunFolder
 
-__all__ = ["SearchResult", "planned", "run_search", "search"]
+__all__ = ["SearchResult", "encoders_read", "fit_encoders", "planned", "run_search", "search"]
 
 REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
 REFERENCE_STEPS = 200
@@ -147,7 +148,7 @@ def run_search(
     prepared, plan = _plan(prepared, folder)
     settings = StudySettings(
         n_trials=request.n_trials,
-        deadline=budget.search_deadline.sooner(_refitting(plan, budget)),
+        deadline=budget.search_deadline,
         n_jobs=request.n_jobs,
         random_state=request.random_state,
         trial_limit=None if budget.total is None else TRIAL_SHARE * budget.total,
@@ -165,11 +166,9 @@ def run_search(
             folder=folder,
             on_event=progress,
         )
-        timing = {"preparing": ready, "searching": budget.elapsed - ready}
-        with one_thread():  # which no other program's load makes many times slower
-            return _conclude(
-                prepared, plan, study, budget=budget, timing=timing, folder=folder, say=progress.say
-            )
+    timing = {"preparing": ready, "searching": budget.elapsed - ready}
+    with one_thread():  # which no other program's load makes many times slower
+        return _conclude(prepared, plan, study, budget=budget, timing=timing)
 
 
 def _plan(prepared: Prepared, folder: RunFolder | None) -> tuple[Prepared, Plan]:
@@ -219,37 +218,27 @@ def _conclude(
     *,
     budget: Budget,
     timing: dict[str, float],
-    folder: RunFolder | None,
-    say: Callable[[str], None],
 ) -> SearchResult:
     """Turn the finished study into what is handed over."""
     started = time.monotonic()
     outcomes = usable_outcomes(study.records, study.outcomes)
     encoders = fit_encoders(prepared.dataset, plan.folds.folds)
-    choosing = budget.deadline.sooner(_refitting(plan, budget))
     references = {}
-    if _reference_seconds(prepared, encoders) < 0.4 * choosing.left():
+    if _reference_seconds(prepared, encoders) < 0.4 * budget.deadline.left():
         known = logistic_reference(
             prepared.dataset, plan.folds, encoders, prepared.metric, random_state=plan.seed
         )
         references[known.name] = known.proba
-    winner = choose(prepared, plan, study.records, outcomes, deadline=choosing.fraction(0.75))
+    deadline = budget.deadline.fraction(0.75)
+    winner = choose(prepared, plan, study.records, outcomes, deadline=deadline)
     strategies = {record.number: record.strategy for record in study.records}
-    networks = refit_full(
-        prepared,
-        plan,
-        [outcomes[number] for number in winner.blend.numbers],
-        winner.blend.weights,
-        deadline=Deadline.after(0.0) if study.interrupted else budget.refit_deadline,
-        encoders=encoders,
-        folder=None if folder is None else folder.cache,
-        on_progress=say,
-    )
-    pipeline = _pipeline(prepared, plan, winner, networks)
+    handed = (outcomes[number].fitted for number in winner.blend.numbers)
+    fitted = tuple(networks for networks in handed if networks is not None)
+    further = plan.folds.every[len(encoders) : encoders_read(fitted)]
+    encoders += fit_encoders(prepared.dataset, further)
+    pipeline = _pipeline(prepared, plan, winner, fitted=fitted, encoders=encoders)
     timing["finishing"] = time.monotonic() - started
-    found = Found(
-        winner.blend, pipeline.rule, winner.sentence, references, timing, networks.notices
-    )
+    found = Found(winner.blend, pipeline.rule, winner.sentence, references, timing)
     return SearchResult(
         pipeline=pipeline,
         records=study.records,
@@ -261,11 +250,24 @@ def _conclude(
     )
 
 
+def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:
+    """Fit one encoder a fold. Sees: the fold's training rows only."""
+    columns, layout, y = dataset.columns, dataset.layout, dataset.y
+    return tuple(Encoder.fit(columns, fold.train, layout=layout, y=y) for fold in folds)
+
+
+def encoders_read(strategies: Sequence[FittedStrategy]) -> int:
+    """Count the encoders that the strategies' members read, from the first to the last of them."""
+    return 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
+
+
 def _pipeline(
     prepared: Prepared,
     plan: Plan,
     winner: Winner,
-    networks: Networks,
+    *,
+    fitted: tuple[FittedStrategy, ...],
+    encoders: tuple[Encoder, ...],
 ) -> FittedPipeline:
     """Put the winner together."""
     best = winner.blend
@@ -273,8 +275,8 @@ def _pipeline(
         schema=prepared.schema,
         classes=prepared.target.classes,
         positive=prepared.target.positive,
-        encoders=networks.encoders,
-        strategies=networks.strategies,
+        encoders=encoders,
+        strategies=fitted,
         weights=best.weights,
         rule=winner.rule,
         oof=(
@@ -289,14 +291,6 @@ def _pipeline(
             "rows": prepared.profile.n_rows,
         },
     )
-
-
-def _refitting(plan: Plan, budget: Budget) -> float:
-    """Return the seconds that are kept for training again, where there is something to gain.
-
-    Half as many where strategies are confirmed on several deals: again is once, and not four times.
-    """
-    return budget.refitting / min(1 + len(plan.folds.further), 2) if has_more_rows(plan) else 0.0
 
 
 def _reference_seconds(prepared: Prepared, encoders: tuple[Encoder, ...]) -> float:

@@ -51,7 +51,7 @@ class Outline:
     def rows(self, strategy: Strategy, folds: FoldPlan) -> int:
         """Return about how many rows a member sees, by the sizes that the options leave."""
         counts = np.array(self.class_counts)
-        share = folds.training_rows / counts.sum()
+        share = np.median([len(fold.train) for fold in folds.folds]) / counts.sum()
         counts = np.maximum(np.round(counts * share), 1)
         for room in ("resampling", "ensemble"):
             choice = getattr(strategy, room)

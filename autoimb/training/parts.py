@@ -21,8 +21,6 @@ from autoimb.training.store import Store
 
 __all__ = ["Parts", "TrainingPart"]
 
-_WHOLE = -1  # stands for the number of a deal, where all rows train
-
 
 @dataclass(frozen=True)
 class TrainingPart:
@@ -81,21 +79,11 @@ class Parts:
         other.seed = int(np.random.default_rng([self.seed, number, 7]).integers(2**31))
         return other
 
-    def whole(self, times: int) -> Parts:
-        """Return the parts of so many folds that all train on all rows."""
-        other = copy(self)
-        other.folds, other._deal = self.folds.whole(times), _WHOLE
-        return other
-
-    def _first(self, fold: int) -> int:
-        """Return the first fold that is the same: what has no chance in it is held once."""
-        return self.folds.folds.index(self.folds.folds[fold])
-
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("encoder", self._deal, self._first(fold)),
+            ("encoder", self._deal, fold),
             lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
             size=lambda encoder: encoder.edges.nbytes,
         )
@@ -107,7 +95,7 @@ class Parts:
     def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
         encoder = self.encoder(fold)
         return self._store.get(
-            (name, self._deal, self._first(fold)),
+            (name, self._deal, fold),
             lambda: encoder.transform(self.dataset.columns, rows),
             size=lambda encoded: encoded.size,
         )
@@ -156,7 +144,7 @@ class Parts:
         """Return what keeps an array of a fold's rows for every resampling that needs it."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            own = ("of rows", self._deal, self._first(fold), *key)
+            own = ("of rows", self._deal, fold, *key)
             return self._store.get(own, make, size=lambda array: array.nbytes)
 
         return once

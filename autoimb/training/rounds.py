@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,8 @@ from autoimb.space.strategy import Strategy
 from autoimb.training.effort import Effort
 from autoimb.training.parts import Parts
 from autoimb.training.run import Run
-from autoimb.training.schedule import Replay
-from autoimb.training.watch import Until, Watch
 
-__all__ = ["Trained", "train_again", "train_strategy"]
+__all__ = ["Trained", "train_strategy"]
 
 
 @dataclass(frozen=True)
@@ -86,77 +84,38 @@ def train_strategy(
     ------
     InfeasibleError, DeadlineExceeded
     """
-    run = Run(strategy, parts, effort, costs, measure, check, device)
+    folds = range(len(parts.folds.folds))
+    training = []
+    for fold in folds:
+        training.append(parts.training(fold, strategy.resampling))
+        check()
+    run = Run(strategy, parts, training, effort, costs, measure, check, device)
+    handed = run.begin()
     packs: list[FittedMemberPack] = []
     posteriors: list[list[np.ndarray]] = []
     ticks: list[int] = []
     curve: tuple[float, ...] = ()
     floor: tuple[float, ...] = ()
-    cut = pruned = False
-    for pack, watch in _rounds(run, None if run.ensemble.rounds > 1 else hopeless):
-        assert isinstance(watch, Watch)
+    pruned = False
+    planned = run.schedule().ticks
+    for number in range(run.ensemble.rounds):
+        pack, watch = run.round(number, handed, None if run.ensemble.rounds > 1 else hopeless)
         posteriors.append(watch.posteriors)
         ticks.extend(int(t) for t in watch.chosen)
         curve, floor = curve or tuple(watch.curve), floor or tuple(watch.floor)
-        cut, pruned = watch.cut, watch.pruned
+        pruned = watch.pruned
+        if run.ensemble.update is not None:
+            pack = run.vote(pack, handed, number)
         packs.append(pack)
-        if cut:
+        if watch.cut:
             break
     return Trained(
         packs=tuple(packs),
         posteriors=tuple(posteriors),
         ticks=tuple(ticks),
         curve=curve,
-        cut=cut,
+        cut=watch.cut,
         floor=floor,
-        planned=run.schedule.ticks,
+        planned=planned,
         pruned=pruned,
     )
-
-
-def train_again(
-    strategy: Strategy,
-    parts: Parts,
-    *,
-    effort: Effort,
-    costs: np.ndarray | None,
-    replay: Replay,
-    check: Callable[[], None],
-    device: str = "cpu",
-) -> tuple[FittedMemberPack, ...]:
-    """Train a strategy on other rows as it was trained before; nothing is evaluated.
-
-    As many epochs, of batches as large, at the same rates, to the ticks that are known.
-
-    Parameters
-    ----------
-    strategy : Strategy
-    parts : Parts
-        Of folds that train on the other rows.
-    effort, costs, check, device
-        As for `train_strategy`.
-    replay : Replay
-
-    Returns
-    -------
-    tuple of FittedMemberPack
-        One a round.
-
-    Raises
-    ------
-    InfeasibleError, DeadlineExceeded
-    """
-    run = Run(strategy, parts, effort, costs, replay, check, device)
-    return tuple(pack for pack, _ in _rounds(run))
-
-
-def _rounds(
-    run: Run, hopeless: Callable[[int, int, float], bool] | None = None
-) -> Iterator[tuple[FittedMemberPack, Watch | Until]]:
-    """Train one round after the other; each hands on to the next."""
-    handed = run.begin()
-    for number in range(run.ensemble.rounds):
-        pack, watch = run.round(number, handed, hopeless)
-        if run.ensemble.update is not None:
-            pack = run.vote(pack, handed, number)
-        yield pack, watch

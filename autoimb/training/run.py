@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoimb.data.folds import FoldPlan
 from autoimb.data.thinning import thin
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
@@ -20,10 +19,10 @@ from autoimb.space.resampling.room import Shares
 from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Strategy
 from autoimb.training.effort import Effort
-from autoimb.training.parts import Parts
-from autoimb.training.schedule import Replay, Schedule, most_rows, plan_schedule
+from autoimb.training.parts import Parts, TrainingPart
+from autoimb.training.schedule import Schedule, most_rows, plan_schedule
 from autoimb.training.trainer import Pack, train
-from autoimb.training.watch import Evaluation, Measure, Until, Watch
+from autoimb.training.watch import Evaluation, Watch
 
 __all__ = ["Run"]
 
@@ -58,61 +57,38 @@ class _Seen:
 
 
 class Run:
-    """The fixed parts of one strategy's training, and its rounds.
-
-    Parameters
-    ----------
-    strategy : Strategy
-    parts : Parts
-        Of F folds.
-    effort : Effort
-    costs : float64 array of shape (C,), or None
-        The user's cost of each class.
-    until : callable or Replay
-        What chooses the epoch, see `Watch`; or which one it is, known from other rows.
-    check : callable
-        Raises DeadlineExceeded when time is up.
-    device : str
-
-    Raises
-    ------
-    InfeasibleError, DeadlineExceeded
-    """
+    """The fixed parts of one strategy's training, and its rounds."""
 
     def __init__(
         self,
         strategy: Strategy,
         parts: Parts,
+        training: Sequence[TrainingPart],
         effort: Effort,
         costs: np.ndarray | None,
-        until: Measure | Replay,
+        measure: Callable[[np.ndarray, np.ndarray, np.ndarray], float],
         check: Callable[[], None],
         device: str,
     ) -> None:
-        self._strategy, self._parts, self._effort = strategy, parts, effort
-        self._until, self._check = until, check
+        self._strategy, self._parts = strategy, parts
+        self._training, self._effort = training, effort
+        self._measure, self._check = measure, check
         self._device = torch.device(device)
         self._exact = strategy.exact
-        self._training = []
-        for fold in range(len(parts.folds.folds)):
-            self._training.append(parts.training(fold, strategy.resampling))
-            check()
         self.ensemble: Ensemble = _made(strategy, "ensemble")
         self._hyper: Hyperparameters = _made(strategy, "network")
         # each fold's members side by side
-        folds, members = range(len(self._training)), range(self.ensemble.members)
-        self._members = [(f, m) for f in folds for m in members]
+        self._members = [(f, m) for f in range(len(training)) for m in range(self.ensemble.members)]
         self._end: torch.Tensor  # the weights with which a round ended
         choice = strategy.class_weight
         weigh = ROOMS["class_weight"][choice.name].code
         self._class_weight: ClassWeight = lambda counts: weigh(counts, costs, **choice.values)
         self._spec = self._spec_of(strategy.network.name)
-        self._starts = np.cumsum([0, *(len(part.y) for part in self._training)])
+        self._starts = np.cumsum([0, *(len(part.y) for part in training)])
         self._x, self._codes = self._inputs()
-        self._y = torch.from_numpy(np.concatenate([part.y for part in self._training]))
-        self._y = self._y.to(self._device)
-        self._evaluation = None if isinstance(until, Replay) else self._evaluated()
-        self.schedule, self._most_rows = self._planned()
+        self._y = torch.from_numpy(np.concatenate([part.y for part in training])).to(self._device)
+        self._evaluation = self._evaluated()
+        self._most_rows = most_rows(effort, row_operations=self._row_operations())
 
     def _spec_of(self, kind: str) -> NetworkSpec:
         hyper, folds = self._hyper, range(len(self._training))
@@ -180,7 +156,7 @@ class Run:
         number: int,
         handed: Sequence[np.ndarray],
         hopeless: Callable[[int, int, float], bool] | None = None,
-    ) -> tuple[FittedMemberPack, Watch | Until]:
+    ) -> tuple[FittedMemberPack, Watch]:
         """Train one round: every fold's members, in one pack."""
         members = [(f, number * self.ensemble.members + m) for f, m in self._members]
         seen = [self._member(i, number, handed[i]) for i in range(len(members))]
@@ -206,28 +182,21 @@ class Run:
         )
         if self._spec.body == "scaled":
             network.settle(*self._seen(pack), keys)
-        schedule = self.schedule
+        schedule = self.schedule()
         if self.ensemble.continues:
             schedule = replace(schedule, kind="cosine")
             if number:
                 network.parameters.values.copy_(self._end)
-        watch: Watch | Until
-        if isinstance(self._until, Replay):
-            watch = Until(network, self._until.ticks[number], check=self._check)
-        else:
-            assert self._evaluation is not None
-            watch = Watch(
-                network,
-                self._evaluation,
-                log_prior=log_prior,
-                loss=loss,
-                schedule=schedule,
-                measure=self._until,
-                check=self._check,
-                hopeless=lambda tick, value: bool(
-                    hopeless and hopeless(tick, schedule.ticks, value)
-                ),
-            )
+        watch = Watch(
+            network,
+            self._evaluation,
+            log_prior=log_prior,
+            loss=loss,
+            schedule=schedule,
+            measure=self._measure,
+            check=self._check,
+            hopeless=lambda tick, value: bool(hopeless and hopeless(tick, schedule.ticks, value)),
+        )
         train(
             network,
             pack,
@@ -309,7 +278,7 @@ class Run:
         kept, n_classes = self._parts.dataset.kept, self._parts.dataset.n_classes
         stands = scale if kept is None else scale / kept[y]
         shares = shares_of(
-            np.bincount(y, weights=stands, minlength=n_classes), self.schedule.batch_size
+            np.bincount(y, weights=stands, minlength=n_classes), self.schedule().batch_size
         )
         own = np.bincount(y, minlength=n_classes)
         return shares, len(y) * shares[y] / own[y], stands
@@ -321,30 +290,21 @@ class Run:
         made: Loss = ROOMS["loss"][choice.name].code(seen[:, None, :, None], **choice.values)
         return made
 
-    def _planned(self) -> tuple[Schedule, int]:
-        """Plan batch, steps and ticks, and how many rows a member may see; no clock is read.
-
-        What is done again on more rows is planned as it was on fewer, for as many epochs.
-        """
-        until = self._until
-        folds = until.folds if isinstance(until, Replay) else self._parts.folds
-        outline, operations = self._effort.outline, self._row_operations(folds)
-        most = most_rows(self._effort, row_operations=operations)
-        schedule = plan_schedule(
-            self._hyper,
-            self._effort,
-            rows=min(outline.rows(self._strategy, folds), most),
-            row_operations=operations,
-            evaluated=max(len(fold.choose) + len(fold.score) for fold in folds.folds),
-        )
-        times = self._parts.folds.training_rows / folds.training_rows
-        return replace(schedule, steps=round(times * schedule.steps)), round(times * most)
-
-    def _row_operations(self, folds: FoldPlan) -> float:
+    def _row_operations(self) -> float:
         """Count what a forward pass of all members of all rounds on a row each costs."""
-        members = len(folds.folds) * self.ensemble.members * self.ensemble.rounds
+        members = len(self._training) * self.ensemble.members * self.ensemble.rounds
         inputs = self._effort.outline.inputs[self._hyper.ple]
         return 2.0 * members * self._spec.products(inputs)
+
+    def schedule(self) -> Schedule:
+        """Plan batch, steps and ticks; see `plan_schedule`."""
+        return plan_schedule(
+            self._hyper,
+            self._effort,
+            rows=min(self._effort.outline.rows(self._strategy, self._parts.folds), self._most_rows),
+            row_operations=self._row_operations(),
+            evaluated=self._evaluation.x.shape[1],
+        )
 
     def vote(
         self, pack: FittedMemberPack, handed: list[np.ndarray], number: int

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, log2, pi, sqrt
 
-from autoimb.data.folds import FoldPlan
 from autoimb.errors import InfeasibleError
 from autoimb.space.network.room import Anneal, Hyperparameters
 from autoimb.training.effort import Effort, batch_for
 
-__all__ = ["LEAST_EPOCHS", "Replay", "Schedule", "most_rows", "plan_schedule"]
+__all__ = ["LEAST_EPOCHS", "Schedule", "most_rows", "plan_schedule"]
 
 LEAST_EPOCHS = 1.5  # over its rows: a member that can't make as many sees fewer rows
 LEAST_ROWS = 2_000
@@ -63,22 +62,6 @@ class Schedule:
         if self.kind == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1.0 + cos(pi * (step - warm) / max(total - warm, 1)))
-
-
-@dataclass(frozen=True)
-class Replay:
-    """How a strategy was trained, to be done again on other rows.
-
-    Attributes
-    ----------
-    folds : FoldPlan
-        On which.
-    ticks : tuple of int
-        The tick, counted from 0, that each round ends with.
-    """
-
-    folds: FoldPlan
-    ticks: tuple[int, ...]
 
 
 def most_rows(effort: Effort, *, row_operations: float) -> int:

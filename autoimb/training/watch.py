@@ -15,7 +15,7 @@ from autoimb.pipeline.fitted import member_posterior
 from autoimb.space.loss import Loss
 from autoimb.training.schedule import Schedule
 
-__all__ = ["Evaluation", "Measure", "Until", "Watch"]
+__all__ = ["Evaluation", "Watch"]
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -171,39 +171,6 @@ class Watch:
         """Put every fold's best weights into the network."""
         with torch.no_grad():
             self._network.parameters.values.copy_(self.weights)
-
-
-class Until:
-    """Lets a pack train to a tick that is known, and keeps the weights that it has then.
-
-    Parameters
-    ----------
-    network : Network
-    tick : int
-        Counted from 0.
-    check : callable
-        Raises DeadlineExceeded when time is up, which ends the training for nothing.
-    """
-
-    def __init__(self, network: Network, tick: int, *, check: Callable[[], None]) -> None:
-        self._network, self._tick, self._check = network, tick, check
-        self._weights = network.parameters.values
-
-    def __call__(self, tick: int) -> bool:
-        """Keep the weights of the last tick; answer whether to go on."""
-        self._check()
-        self._weights = self._network.parameters.values.clone()
-        return tick < self._tick
-
-    def time_up(self) -> bool:
-        """Never inside a tick: half of one is of no use."""
-        self._check()
-        return False
-
-    def restore(self) -> None:
-        """Put the kept weights into the network."""
-        with torch.no_grad():
-            self._network.parameters.values.copy_(self._weights)
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from joblib import Parallel, delayed
 from plain import TABM, plain
 from sklearn.model_selection import train_test_split
 
-from autoimb.assessment.metrics import Metric
 from autoimb.search import evaluate as trials
 from autoimb.search.budget import Deadline
 from autoimb.search.planning import Plan
@@ -73,6 +72,71 @@ def until(tick: int) -> Callable[..., Callable[..., float]]:
     return make
 
 
+class Rows:
+    """A table in two: rows to train on, by folds or all of them, and rows to predict."""
+
+    def __init__(self, path: Path) -> None:
+        frame = pd.read_parquet(path)
+        if len(frame) > MOST_ROWS:
+            frame = split(frame, train_size=MOST_ROWS)[0]
+        self.train, test = split(frame, test_size=0.3)
+        xs, ys = zip(
+            *((part.drop(columns="target"), part["target"]) for part in (self.train, test))
+        )
+        request = Request(target="target", time_budget=BUDGET, n_jobs=2, random_state=0)
+        first = prepare(Table(xs[0], ys[0]), request)
+        every = prepare(Table(xs[0], ys[0], None, (xs[1], ys[1])), request, schema=first.schema)
+        self._folds, self._all = (planned(one, time_budget=BUDGET) for one in (first, every))
+        whole, data = self._all[1].folds.folds[0], self._all[0].dataset
+        new = np.sort(np.concatenate([whole.choose, whole.score]))
+        self._columns, self._y, self._metric = data.columns.take(new), data.y[new], first.metric
+        self._encoders = fit_encoders(self._folds[0].dataset, self._folds[1].folds.every)
+        self._encoder = fit_encoders(data, [whole])
+
+    def score(self, proba: np.ndarray) -> float:
+        """Score predictions of the new rows by average precision."""
+        return float(self._metric(self._y, proba, None))
+
+    def predicted(
+        self, strategy: Strategy, *, work: int = 1, ways: Sequence[str] = ("steps", "epochs")
+    ) -> dict[str, list[np.ndarray]]:
+        """Predict the new rows by the networks of the folds, and by as many that saw all rows.
+
+        Networks in turn are told when to end by their rows alone: they keep those of the folds.
+        """
+        (_, plan), (_, once) = self._folds, self._all
+        once = once if plan.folds.further else once.times(work)
+        seeds = len(plan.folds.folds)
+        plans: list[Schedule] = []
+
+        def remembered(*given: Any, **named: Any) -> Schedule:
+            plans.append(plan_schedule(*given, **named))
+            return plans[-1]
+
+        with mock.patch.object(training, "plan_schedule", remembered):
+            kept = run(self._folds[0], plan.times(work), strategy)
+        assert kept.fitted is not None
+        found = {"folds": [kept.fitted.predict_proba(self._columns, self._encoders)]}
+        tick = int(np.median(kept.epochs))
+        for way in ways:
+            times = seeds / (seeds - 1) if way == "epochs" else 1.0
+            same = replace(plans[-1], steps=round(times * plans[-1].steps))
+            found[way] = []
+            if len(kept.fitted.packs) > plan.times(work).deals:
+                found[way] = seeds * found["folds"]
+                continue
+            with (
+                mock.patch.object(trials, "_measure", until(tick)),
+                mock.patch.object(training, "plan_schedule", lambda *_, same=same, **__: same),
+            ):
+                for seed in range(seeds):
+                    again = run(self._all[0], replace(once, seed=seed), strategy).fitted
+                    assert again is not None
+                    again = replace(again, calibrator=kept.fitted.calibrator)
+                    found[way].append(again.predict_proba(self._columns, self._encoder))
+        return found
+
+
 def run(prepared: Prepared, plan: Plan, strategy: Strategy) -> trials.Outcome:
     """Evaluate a strategy without a limit."""
     data, metric = prepared.dataset, prepared.metric
@@ -82,49 +146,14 @@ def run(prepared: Prepared, plan: Plan, strategy: Strategy) -> trials.Outcome:
 def compared(path: Path) -> list[dict[str, Any]]:
     """Score the networks of the folds, and those that saw all rows."""
     torch.set_num_threads(1)
-    frame = pd.read_parquet(path)
-    if len(frame) > MOST_ROWS:
-        frame = split(frame, train_size=MOST_ROWS)[0]
-    train, test = split(frame, test_size=0.3)
-    xs, ys = zip(*((part.drop(columns="target"), part["target"]) for part in (train, test)))
-    request = Request(target="target", time_budget=BUDGET, n_jobs=2, random_state=0)
-    first = prepare(Table(xs[0], ys[0]), request)
-    all_rows = prepare(Table(xs[0], ys[0], None, (xs[1], ys[1])), request, schema=first.schema)
-    folds, once = planned(first, time_budget=BUDGET), planned(all_rows, time_budget=BUDGET)
-    fold = once[1].folds.folds[0]
-    held_out = np.sort(np.concatenate([fold.choose, fold.score]))
-    data, rows = once[0].dataset, []
-    metric, columns, y = first.metric, data.columns.take(held_out), data.y[held_out]
+    rows, table = [], Rows(path)
     for strategy in NETWORKS:
-        planned_as: list[Schedule] = []
-
-        def remembered(*given: Any, seen: list[Schedule] = planned_as, **named: Any) -> Schedule:
-            seen.append(plan_schedule(*given, **named))
-            return seen[-1]
-
-        with mock.patch.object(training, "plan_schedule", remembered):
-            kept = run(*folds, strategy)
-        assert kept.fitted is not None
-        encoders = fit_encoders(folds[0].dataset, folds[1].folds.folds)
-        proba = kept.fitted.predict_proba(columns, encoders)
+        found = table.predicted(strategy)
         row: dict[str, Any] = {"data": path.stem, "network": strategy.network.name}
-        row["rows"] = len(train)
-        row["folds"] = score(metric, y, proba)
-        tick, seeds = int(np.median(kept.epochs)), len(encoders)
-        encoders = fit_encoders(data, [fold])
-        for name, times in (("steps", 1.0), ("epochs", seeds / (seeds - 1))):
-            same = replace(planned_as[-1], steps=round(times * planned_as[-1].steps))
-            refits = []
-            with (
-                mock.patch.object(trials, "_measure", until(tick)),
-                mock.patch.object(training, "plan_schedule", lambda *_, same=same, **__: same),
-            ):
-                for seed in range(seeds):
-                    outcome = run(once[0], replace(once[1], seed=seed), strategy)
-                    assert outcome.fitted is not None
-                    refits.append(outcome.fitted.predict_proba(columns, encoders))
-            row[f"as many {name}"] = score(metric, y, np.mean(refits, axis=0))
-            row[f"as many {name}, one"] = np.mean([score(metric, y, one) for one in refits])
+        row |= {"rows": len(table.train), "folds": table.score(found.pop("folds")[0])}
+        for name, refits in found.items():
+            row[f"as many {name}"] = table.score(np.mean(refits, axis=0))
+            row[f"as many {name}, one"] = np.mean([table.score(one) for one in refits])
         rows.append(row)
     return rows
 
@@ -135,11 +164,6 @@ def split(frame: pd.DataFrame, **size: float) -> list[pd.DataFrame]:
         frame, stratify=frame["target"].astype(str), random_state=0, **size
     )
     return found
-
-
-def score(metric: Metric, y: np.ndarray, proba: np.ndarray) -> float:
-    """Score predictions by average precision."""
-    return float(metric(y, proba, None))
 
 
 def main() -> None:

@@ -119,18 +119,19 @@ def runner(case: Case, *, folds: int = FOLDS) -> tuple[Run, Callable[[], object]
     plan = plan_of(dataset, ticks=case.ticks, folds=folds)
     parts = Parts(dataset, plan.folds, seed=0)
     strategy = case.strategy
+    training = [parts.training(f, strategy.resampling) for f in range(folds)]
 
     def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
         own = np.clip(proba[np.arange(len(y)), y], 1e-15, 1)
         return float(weight @ np.log(own))
 
-    run = Run(strategy, parts, plan.effort, None, measure, lambda: None, "cpu")
+    run = Run(strategy, parts, training, plan.effort, None, measure, lambda: None, "cpu")
     return run, lambda: run.round(0, run.begin())
 
 
 def operations(run: Run) -> float:
     """Count 6 · batch · Σ in · out over all steps and networks."""
-    schedule, spec = run.schedule, run._spec
+    schedule, spec = run.schedule(), run._spec
     layers = (
         spec.n_inputs * spec.width + (spec.depth - 1) * spec.width**2 + spec.width * spec.n_classes
     )
@@ -161,7 +162,7 @@ def limits(repeats: int) -> list[dict[str, Any]]:
         top = peak()
         rate = operations(run) / least(work, repeats)
         top = max(top, peak())
-        row = {"inputs": run._spec.n_inputs, "batch": run.schedule.batch_size}
+        row = {"inputs": run._spec.n_inputs, "batch": run.schedule().batch_size}
         rows.append(vars(case) | row | {"rate": rate, "share": rate / top, "peak": top})
         print(rows[-1], flush=True)
     return rows
@@ -266,7 +267,7 @@ def equal_work(repeats: int) -> list[dict[str, Any]]:
     rows = []
     for case in (Case(500, 30, 64, dropout=0.1), Case(10_000, 30, 128, dropout=0.1)):
         run, work = runner(case)
-        schedule, dataset = run.schedule, table(case.rows, case.columns)
+        schedule, dataset = run.schedule(), table(case.rows, case.columns)
         x, y = dataset.columns.numbers.astype(np.float32), dataset.y
         split = plan_folds(dataset.y, cv=FOLDS, random_state=0)
         folds = [(fold.train, fold.score) for fold in split.folds]
@@ -322,7 +323,7 @@ def growth(repeats: int) -> list[dict[str, Any]]:
             case = base if name == "folds" else replace(base, **{name: value})
             run, _ = runner(case, folds=value if name == "folds" else FOLDS)
             rows = len(run._training[0].y)
-            fixed = replace(run.schedule, steps=-(-rows // 256), batch_size=256)
+            fixed = replace(run.schedule(), steps=-(-rows // 256), batch_size=256)
             run.schedule = lambda fixed=fixed: fixed
             times = 1 if name == "rows" and value > 100_000 else repeats
             seconds.append(least(partial(run.round, 0, run.begin()), times))
