@@ -154,7 +154,7 @@ def test_every_field_of_a_range_reaches_optuna(bounds, seed):
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():
     study, seen = study_of(1), {}
     space = Space.restricted({room: ROOMS[room].names for room in ROOMS})
-    for _ in range(200):
+    for _ in range(600):
         trial = study.ask()
         draw(trial, space)
         seen |= trial.distributions

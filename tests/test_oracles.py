@@ -366,6 +366,7 @@ def test_a_perceptron_has_one_copy_and_tabm_has_k():
         ("tabm", {}, "plain"),
         ("tabm_published", {"variant": "mini"}, "published"),
         ("tabm_published", {"variant": "full"}, "adapters"),
+        ("tabm_published", {"variant": "packed"}, "packed"),
     ],
 )
 @pytest.mark.parametrize("embedding", ["none", "ple", "pbld"])

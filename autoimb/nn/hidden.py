@@ -8,6 +8,7 @@ from autoimb.nn.adapters import AdapterLinear
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Layer, Linear, Spread, SpreadLinear
 from autoimb.nn.ntk import ScaledFront, ScaledLinear
+from autoimb.nn.packed import PackedFront, PackedLinear
 from autoimb.nn.parameters import Parameter
 from autoimb.nn.residual import ActiveNorm, Block
 from autoimb.nn.spec import NetworkSpec
@@ -56,6 +57,24 @@ def hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
             for i in range(spec.depth)
         ]
         return adapted, kept
+    if spec.body == "packed":
+        front = PackedFront(
+            "hidden0", n_in, width, k=spec.k, activation=activation, dropout=dropout
+        )
+        return [
+            front,
+            *(
+                PackedLinear(
+                    f"hidden{i}",
+                    width,
+                    k=spec.k,
+                    activation=activation,
+                    dropout=dropout,
+                    incoming=kept,
+                )
+                for i in range(1, spec.depth)
+            ),
+        ], kept
     later = [
         Linear(f"hidden{i}", width, width, activation=activation, dropout=dropout, incoming=kept)
         for i in range(1, spec.depth)

@@ -56,7 +56,7 @@ class Network:
         before = [each for each in (self._embedding, self._periodic) if each is not None]
         layers = [*before, *self._hidden, self._heads]
         wanted = [p for layer in layers for p in layer.wanted()]
-        if spec.body in ("published", "adapters"):
+        if spec.body in ("published", "adapters", "packed"):
             wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         self._buffers = Buffers(dtype, device)

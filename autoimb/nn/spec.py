@@ -13,7 +13,7 @@ from autoimb.nn.residual import EXPANSION
 
 __all__ = ["Body", "NetworkSpec"]
 
-Body = Literal["plain", "published", "adapters", "residual", "scaled"]
+Body = Literal["plain", "published", "adapters", "packed", "residual", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class NetworkSpec:
     cardinalities : tuple of int
         Levels of each embedded column, padded to the widest fold.
     n_classes : int
-    body : {"plain", "published", "adapters", "residual", "scaled"}
+    body : {"plain", "published", "adapters", "packed", "residual", "scaled"}
         What the hidden layers are: maps with an activation (TabM's mini variant where k > 1; with
-        its published start), TabM's with all adapters, residual blocks, or RealMLP's.
+        its published start), TabM's with all adapters or with nothing shared, residual blocks, or
+        RealMLP's.
     periodic : int
         So many of the first dense columns are numbers that get a periodic embedding as well.
     """
@@ -65,7 +66,7 @@ class NetworkSpec:
         sizes = (self.width, self.depth, self.k, self.n_classes, self.embedding_dim)
         possible = min(sizes) >= 1 and 0 <= self.periodic <= self.n_inputs
         named = self.activation in get_args(Activation) and self.body in get_args(Body)
-        shared = self.k == 1 or self.body in ("plain", "published", "adapters")
+        shared = self.k == 1 or self.body in ("plain", "published", "adapters", "packed")
         if not (possible and named and shared):
             raise ArtifactError(f"A network can't be built from {self!r}.")
 

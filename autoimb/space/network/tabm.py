@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal, Unpack
 
+from autoimb.nn.spec import Body
 from autoimb.space.network.room import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
@@ -34,12 +35,16 @@ def tabm(*, k: int, **common: Unpack[Common]) -> Hyperparameters:
     return Hyperparameters(k=k, **common)
 
 
-@_option(searched=False, variant=OneOf(("full", "mini")))
-def tabm_published(
-    *, k: int, variant: Literal["full", "mini"], **common: Unpack[Common]
-) -> Hyperparameters:
-    """TabM as published: scales in every layer or (mini) the first, one start for each feature.
+_BODIES: dict[str, Body] = {"full": "adapters", "mini": "published", "packed": "packed"}
 
-    Biases start at random as well, and the k of the full variant alike.
+
+@_option(searched=False, variant=OneOf(tuple(_BODIES)))
+def tabm_published(
+    *, k: int, variant: Literal["full", "mini", "packed"], **common: Unpack[Common]
+) -> Hyperparameters:
+    """TabM as published: scales in every layer, in the first (mini), or nothing shared (packed).
+
+    Biases start at random as well, the k of the full variant alike; the columns of one feature
+    start with one scale.
     """
-    return Hyperparameters(k=k, body="adapters" if variant == "full" else "published", **common)
+    return Hyperparameters(k=k, body=_BODIES[variant], **common)

@@ -1,0 +1,35 @@
+"""Small packed networks with weights that are not their start, and rows for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tables import tiny_spec
+
+from autoimb.nn.network import build
+
+MEMBERS, BATCH, NUMBERS = 2, 7, 3
+
+
+def spec(body, **changes):
+    small = {"width": 8, "depth": 2, "embedding_dim": 2, "n_inputs": 5, "n_classes": 3}
+    return tiny_spec(**small | {"body": body} | changes)
+
+
+def drawn(network_spec, members=MEMBERS, widths=None, seed=7):
+    """A network in float64 whose every trained parameter differs from its start."""
+    network = build(network_spec, members, dtype=torch.float64)
+    keys = [(seed, 0, m) for m in range(members)]
+    network.draw(keys, widths or [network_spec.n_inputs] * members)
+    random = np.random.default_rng(seed)
+    for segment in network.parameters.segments:
+        part = network.parameters.values[segment.part]
+        part.add_(torch.from_numpy(random.normal(0.0, 0.1, len(part))))
+    return network
+
+
+def some_rows(network_spec, members=MEMBERS, batch=BATCH, seed=0):
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.normal(size=(members, batch, network_spec.n_inputs)))
+    columns = [random.integers(0, n, (members, batch)) for n in network_spec.cardinalities]
+    return x, torch.from_numpy(np.stack(columns, 2)) if columns else None
