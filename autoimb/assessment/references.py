@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.decision import cross_fit_labels
-from autoimb.assessment.metrics import Metric
-from autoimb.assessment.uncertainty import Score, score
 from autoimb.data.encoding import Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import Columns
 from autoimb.data.table import Dataset
 from autoimb.data.thinning import thin
 
-__all__ = ["Reference", "logistic_reference"]
+__all__ = ["logistic_reference"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,36 +23,13 @@ Ints = NDArray[np.int64]
 _MOST_ROWS = 50_000
 
 
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """A reference model's out-of-fold answers.
-
-    Attributes
-    ----------
-    name : str
-        The model in words.
-    proba : ndarray of float64, shape (n_scored, C)
-        Probabilities of the plan's scored rows, in their order.
-    labels : ndarray of int64, shape (n_scored,)
-        Cross-fitted labels.
-    score : Score
-        What they are worth.
-    """
-
-    name: str
-    proba: Floats
-    labels: Ints
-    score: Score
-
-
 def logistic_reference(
     dataset: Dataset,
     plan: FoldPlan,
     encoders: Sequence[Encoder],
-    metric: Metric,
     *,
     random_state: int = 0,
-) -> Reference:
+) -> Floats:
     """Cross-validate a logistic regression on the folds of a study.
 
     Sees: each fold's training rows, at most 50,000 of them (then the rarer classes are kept whole
@@ -70,15 +43,13 @@ def logistic_reference(
         Its folds.
     encoders : sequence of Encoder
         One a fold, fitted on the fold's training rows.
-    metric : Metric
-        What is measured.
     random_state : int, optional
         Seed of the draw of rows.
 
     Returns
     -------
-    Reference
-        Labels get a cross-fitted decision rule, as those of the strategies.
+    float64 ndarray of shape (n_scored, C)
+        Probabilities of the plan's scored rows, in their order.
     """
     total = np.zeros((len(dataset.y), dataset.n_classes))
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
@@ -89,15 +60,7 @@ def logistic_reference(
         target = (dataset.y[rows], dataset.weight[rows] * scale)
         total[fold.score] += _fit_predict(train, target, held_out, dataset.n_classes)
     scored = plan.scored
-    proba = total[scored] / total[scored].sum(axis=1, keepdims=True)
-    y, group, weight = dataset.y[scored], plan.group[scored], plan.scored_weight(dataset.weight)
-    labels = cross_fit_labels(metric, y, proba, group, weight=weight)
-    return Reference(
-        name="logistic regression",
-        proba=proba,
-        labels=labels,
-        score=score(metric, y, proba, labels, group, weight=weight),
-    )
+    return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
 
 
 def _features(encoder: Encoder, columns: Columns, rows: Ints) -> Any:
