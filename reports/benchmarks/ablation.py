@@ -30,6 +30,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
 from autoimb import AutoImbClassifier
+from autoimb.data import folds
 from autoimb.search import agenda, blend, study
 from autoimb.search.evaluate import Outcome, evaluate
 from autoimb.space.portfolio import first_networks
@@ -66,6 +67,7 @@ VARIANTS: dict[str, tuple[list[Patch], dict[str, Any]]] = {
     "no embeddings": ([(study, "evaluate", no_embedding)], {}),
     "no levers": ([], {room: [name] for room, name in PLAIN.items()}),
     "no pruning": ([(study._Search, "_bar", lambda _: None)], {}),
+    "more deals": ([(folds, "FEW_ROWS", 15_000)], {}),
     "no confirming": ([(agenda, "SHARE", 0.0), (agenda, "ENOUGH", math.inf)], {}),
 }
 
