@@ -360,3 +360,12 @@ def test_few_values_have_an_edge_each_whatever_their_classes():
     scaled = np.repeat(np.arange(5, dtype=np.float32), 20)
     edges = edges_of(scaled, MOST_BINS, (scaled > 2).astype(np.int64))
     assert edges.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_labels_move_bins_only_where_there_are_enough_of_them():
+    scaled = np.linspace(0, 1, 400, dtype=np.float32)
+    y = (scaled > 0.83).astype(np.int64)
+    for most, moved in ((4, False), (8, True)):
+        by_rows, by_classes = edges_of(scaled, most), edges_of(scaled, most, y)
+        assert np.array_equal(by_rows, by_classes) != moved
+        assert (np.abs(by_classes - 0.83).min() < 0.003) == moved

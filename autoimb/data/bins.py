@@ -12,6 +12,7 @@ __all__ = ["edges_of"]
 Numbers = NDArray[np.float32]
 
 THINNEST = 1e-6  # width of a bin, on scaled numbers: its slope stays a float32
+_FEW_BINS = 8  # below, quantiles keep them all: a cut takes too much of the rest away
 _FIXED_POINT = 20  # steps until a bin's rows no longer change
 _MOST_ROWS = 20_000  # that a tree is grown on
 _LEAST_SHARE, _LEAST_ROWS = 0.02, 5  # of the rows, between two cuts of a tree
@@ -21,8 +22,8 @@ def edges_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) -> 
     """Edges of the bins of a column; one without spread gets one bin that is always 0.
 
     Edges are quantiles: they follow the rows, nearly all of which are of the common classes. Where
-    labels are given, up to half of the bins end at the cuts of a decision tree on this column
-    alone, which follow the classes (Gorishniy et al., 2022, have bins of either kind).
+    labels and at least 8 bins are given, up to half of them end at the cuts of a decision tree on
+    this column alone, which follow the classes (Gorishniy et al., 2022, have bins of either kind).
 
     Parameters
     ----------
@@ -42,8 +43,9 @@ def edges_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) -> 
         return np.array([0, 1], dtype=np.float32)
     values, counts = np.unique(scaled, return_counts=True)
     edges = _quantiles(values, counts, most)
-    if y is not None and len(edges) < len(values):  # else each value has an edge of its own
-        cuts = _cuts(scaled, y, max(most // 2, 2))
+    # where each value has an edge of its own there is nothing to cut
+    if y is not None and most >= _FEW_BINS and len(edges) < len(values):
+        cuts = _cuts(scaled, y, most // 2)
         edges = np.union1d(_quantiles(values, counts, max(most - len(cuts), 1)), cuts)
     edges = edges[np.diff(edges, prepend=-np.inf) >= THINNEST]
     return edges if len(edges) > 1 else np.array([0, 1], dtype=np.float32)
