@@ -19,7 +19,7 @@ from autoimb.data.encoding import Encoder
 from autoimb.nn.residual import EXPANSION
 
 with warnings.catch_warnings():  # torch deprecates what the package compiles its activations with
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore", DeprecationWarning)
     from pytabkit.models.data.data import DictDataset, TensorInfo
     from pytabkit.models.nn_models import rtdl_resnet
     from pytabkit.models.nn_models.models import NNFactory

@@ -2,96 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypedDict
 
 from autoimb.nn.adapters import AdapterLinear
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Layer, Linear, Spread, SpreadLinear
+from autoimb.nn.node import Activation
 from autoimb.nn.ntk import ScaledFront, ScaledLinear
 from autoimb.nn.packed import PackedFront, PackedLinear
 from autoimb.nn.parameters import Parameter
 from autoimb.nn.residual import ActiveNorm, Block
-from autoimb.nn.spec import NetworkSpec
+from autoimb.nn.spec import Body, NetworkSpec
 
 __all__ = ["hidden_layers", "published"]
 
 
+class _Common(TypedDict):
+    """What most layers are given alike."""
+
+    activation: Activation
+    dropout: float
+
+
 def hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
     """Return a network's hidden layers, and 1/(1-p) of the last."""
-    n_in, kept = spec.embedded + spec.n_inputs, 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
-    activation, dropout, width = spec.activation, spec.dropout, spec.width
-    if spec.body == "residual":
-        blocks: list[Layer] = [
-            Block(f"block{i}", width, activation=activation, dropout=dropout, kept=kept)
-            for i in range(spec.depth)
-        ]
-        first = Linear("hidden0", n_in, width, activation=None, padded=True)
-        return [first, *blocks, ActiveNorm("norm", width, activation=activation)], 1.0
-    if spec.body == "scaled":
-        scaled = [
-            ScaledLinear(
-                f"hidden{i}",
-                width if i else n_in,
-                width,
-                activation=activation,
-                dropout=dropout,
-                incoming=kept if i else 1.0,
-                first=i == 0,
-            )
-            for i in range(spec.depth)
-        ]
-        return [ScaledFront("hidden0", n_in), *scaled], kept
-    spread: Spread = "normal" if spec.ple or spec.periodic else "signs"
-    if spec.body == "adapters":
-        adapted: list[Layer] = [
-            AdapterLinear(
-                f"hidden{i}",
-                width if i else n_in,
-                width,
-                k=spec.k,
-                spread=None if i else spread,
-                activation=activation,
-                dropout=dropout,
-                incoming=kept if i else 1.0,
-            )
-            for i in range(spec.depth)
-        ]
-        return adapted, kept
-    if spec.body == "packed":
-        front = PackedFront(
-            "hidden0", n_in, width, k=spec.k, activation=activation, dropout=dropout
+    kept = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
+    layers = _BODIES[spec.body](spec, kept)
+    return layers, 1.0 if spec.body == "residual" else kept
+
+
+def _common(spec: NetworkSpec) -> _Common:
+    return {"activation": spec.activation, "dropout": spec.dropout}
+
+
+def _inputs(spec: NetworkSpec) -> int:
+    return spec.embedded + spec.n_inputs
+
+
+def _spread(spec: NetworkSpec) -> Spread:
+    """Say how TabM's first scales start (Gorishniy et al., 2025)."""
+    return "normal" if spec.ple or spec.periodic else "signs"
+
+
+def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, activation = spec.width, spec.activation
+    blocks = [
+        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, kept=kept)
+        for i in range(spec.depth)
+    ]
+    first = Linear("hidden0", _inputs(spec), width, activation=None, padded=True)
+    return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
+
+
+def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
+    layers = [
+        ScaledLinear(
+            f"hidden{i}",
+            spec.width if i else _inputs(spec),
+            spec.width,
+            **_common(spec),
+            incoming=kept if i else 1.0,
+            first=i == 0,
         )
-        return [
-            front,
-            *(
-                PackedLinear(
-                    f"hidden{i}",
-                    width,
-                    k=spec.k,
-                    activation=activation,
-                    dropout=dropout,
-                    incoming=kept,
-                )
-                for i in range(1, spec.depth)
-            ),
-        ], kept
+        for i in range(spec.depth)
+    ]
+    return [ScaledFront("hidden0", _inputs(spec)), *layers]
+
+
+def _adapted(spec: NetworkSpec, kept: float) -> list[Layer]:
+    return [
+        AdapterLinear(
+            f"hidden{i}",
+            spec.width if i else _inputs(spec),
+            spec.width,
+            k=spec.k,
+            spread=None if i else _spread(spec),
+            **_common(spec),
+            incoming=kept if i else 1.0,
+        )
+        for i in range(spec.depth)
+    ]
+
+
+def _packed(spec: NetworkSpec, kept: float) -> list[Layer]:
+    common = _common(spec)
     later = [
-        Linear(f"hidden{i}", width, width, activation=activation, dropout=dropout, incoming=kept)
+        PackedLinear(f"hidden{i}", spec.width, k=spec.k, incoming=kept, **common)
         for i in range(1, spec.depth)
     ]
+    return [PackedFront("hidden0", _inputs(spec), spec.width, k=spec.k, **common), *later]
+
+
+def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, common = spec.width, _common(spec)
+    later = [
+        Linear(f"hidden{i}", width, width, incoming=kept, **common) for i in range(1, spec.depth)
+    ]
     if spec.k == 1:
-        alone = Linear("hidden0", n_in, width, activation=activation, dropout=dropout, padded=True)
-        return [alone, *later], kept
-    copies = SpreadLinear(
-        "hidden0",
-        n_in,
-        width,
-        k=spec.k,
-        spread=spread,
-        activation=activation,
-        dropout=dropout,
-    )
-    return [copies, *later], kept
+        return [Linear("hidden0", _inputs(spec), width, padded=True, **common), *later]
+    copies = SpreadLinear("hidden0", _inputs(spec), width, k=spec.k, spread=_spread(spec), **common)
+    return [copies, *later]
+
+
+_BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {
+    "plain": _shared,
+    "published": _shared,
+    "adapters": _adapted,
+    "packed": _packed,
+    "residual": _residual,
+    "scaled": _scaled,
+}
 
 
 def published(p: Parameter, width: int) -> Parameter:

@@ -17,7 +17,7 @@ from autoimb.nn.layers import Buffers, Embedding, Heads
 from autoimb.nn.ntk import SLOW, ScaledFront, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
-from autoimb.nn.spec import NetworkSpec
+from autoimb.nn.spec import PUBLISHED, NetworkSpec
 
 __all__ = ["Network", "NetworkSpec", "build"]
 
@@ -56,7 +56,7 @@ class Network:
         before = [each for each in (self._embedding, self._periodic) if each is not None]
         layers = [*before, *self._hidden, self._heads]
         wanted = [p for layer in layers for p in layer.wanted()]
-        if spec.body in ("published", "adapters", "packed"):
+        if spec.body in PUBLISHED:
             wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         self._buffers = Buffers(dtype, device)

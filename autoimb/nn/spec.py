@@ -11,8 +11,9 @@ from autoimb.nn.node import Activation
 from autoimb.nn.periodic import Periodic
 from autoimb.nn.residual import EXPANSION
 
-__all__ = ["Body", "NetworkSpec"]
+__all__ = ["PUBLISHED", "Body", "NetworkSpec"]
 
+PUBLISHED = ("published", "adapters", "packed")  # bodies of TabM with its published start
 Body = Literal["plain", "published", "adapters", "packed", "residual", "scaled"]
 
 
@@ -66,8 +67,8 @@ class NetworkSpec:
         sizes = (self.width, self.depth, self.k, self.n_classes, self.embedding_dim)
         possible = min(sizes) >= 1 and 0 <= self.periodic <= self.n_inputs
         named = self.activation in get_args(Activation) and self.body in get_args(Body)
-        shared = self.k == 1 or self.body in ("plain", "published", "adapters", "packed")
-        if not (possible and named and shared):
+        copies = self.k == 1 or self.body in ("plain", *PUBLISHED)
+        if not (possible and named and copies):
             raise ArtifactError(f"A network can't be built from {self!r}.")
 
     @property

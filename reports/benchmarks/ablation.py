@@ -1,4 +1,4 @@
-"""What each part of the search is worth: searches without it, on the same tables and seeds.
+"""What each part of the search is worth: searches without it, or with more, all else equal.
 
 ``python reports/benchmarks/ablation.py --data DATA`` trains the whole and each variant on 70 % of
 every Parquet file of DATA (last column ``target``), as processes of their own, scores the other

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from refit import Rows
+from refit import Rows, against_folds
 
 from autoimb.search.request import Request
 from autoimb.search.search import search
@@ -83,13 +83,7 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     for size, own in sizes.items():
-        lines.append(f"| {size} | folds | {own['folds'].mean():.4f} | | |")
-        for name in ways[1:]:
-            gap = own[name] - own["folds"]
-            lines.append(
-                f"| {size} | {name} | {own[name].mean():.4f} | {gap.mean():+.4f} ± {gap.sem():.4f} "
-                f"| {(gap > 0).sum()} of {len(own)} |"
-            )
+        lines += against_folds(size, own[ways])
     lines += [
         "",
         f"| table | rows | strategies | {' | '.join(ways)} |",

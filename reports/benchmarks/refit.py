@@ -166,6 +166,18 @@ def split(frame: pd.DataFrame, **size: float) -> list[pd.DataFrame]:
     return found
 
 
+def against_folds(what: str, scores: pd.DataFrame) -> list[str]:
+    """Write rows of a table: the mean of each way, and its gain on the first, of the folds."""
+    lines = [f"| {what} | folds | {scores['folds'].mean():.4f} | | |"]
+    for name in scores.columns[1:]:
+        gap = scores[name] - scores["folds"]
+        lines.append(
+            f"| {what} | {name} | {scores[name].mean():.4f} "
+            f"| {gap.mean():+.4f} ± {gap.sem():.4f} | {(gap > 0).sum()} of {len(gap)} |"
+        )
+    return lines
+
+
 def main() -> None:
     """Read the command line, compare, write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -193,13 +205,7 @@ def main() -> None:
     for network in frame["network"].unique():
         for size, inside in sizes.items():
             own = frame[inside & (frame["network"] == network)]
-            lines.append(f"| {network} | {size} | folds | {own['folds'].mean():.4f} | | |")
-            for name in how[1:]:
-                gap = own[name] - own["folds"]
-                lines.append(
-                    f"| {network} | {size} | {name} | {own[name].mean():.4f} "
-                    f"| {gap.mean():+.4f} ± {gap.sem():.4f} | {(gap > 0).sum()} of {len(gap)} |"
-                )
+            lines += against_folds(f"{network} | {size}", own[how])
     lines += [
         "",
         f"| table | network | rows | {' | '.join(how)} |",
