@@ -154,8 +154,8 @@ def main() -> None:
         return
     done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
     known = [{k: row[k] for k in ("data", "variant", "seed", "time")} for row in done]
-    for path in sorted(options.data.glob("*.parquet")):
-        for variant in VARIANTS:
+    for variant in VARIANTS:
+        for path in sorted(options.data.glob("*.parquet")):
             row = {"data": path.stem, "variant": variant}
             row |= {"seed": options.seed, "time": options.time}
             if row in known:

@@ -4,8 +4,9 @@
 systems on 70 % of every Parquet file of DATA (last column ``target``) and score the other 30 %, as
 processes of their own, and appends to ``quality.jsonl``; what is there already is not run again.
 autoimb starts with networks that were learned without the family of the table (``INDEX.csv``).
-Peers' rows are also read from ``BENCH/results``. It writes ``quality.md``: a section for each
-metric and seed that was run. ``--render`` runs nothing.
+Peers' rows are also read from ``BENCH/results``. It writes ``quality.md``: all seeds together, what
+more seconds give, and a section for each metric and seed that was run beside peers. ``--render``
+runs nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SCORES = {
     "f1": ["f1"],
 }
 SMALL, LARGE = 3_000, 15_000  # training rows
+SECONDS = 60.0  # of the searches that are held against peers
 
 
 def run(options: argparse.Namespace, index: pd.DataFrame, raw: Path) -> None:
@@ -132,13 +134,54 @@ def render(
     return [*lines, ""]
 
 
+def together(rows: pd.DataFrame) -> list[str]:
+    """Write ranks and wins on each metric, over all sets and seeds, as Markdown."""
+    lines = ["| asked for | scored by | runs | mean rank of autoimb, next | autoimb wins |"]
+    lines.append("|---|---|---|---|---|")
+    for metric, frame in rows.groupby("metric", sort=False):
+        for score in SCORES[metric]:
+            scores = frame.pivot_table(index=["data", "seed"], columns="system", values=score)
+            scores = scores[scores["autoimb"].notna()]
+            order = ranks(scores).sort_values()
+            peers = [name for name in order.index if name != "autoimb"]
+            won = ", ".join(f"{peer} {wins(scores, peer)[0]:.0%}" for peer in peers)
+            lines.append(
+                f"| {metric} | {score} | {len(scores.dropna())} | {order['autoimb']:.2f} of "
+                f"{len(order)}, {peers[0]} {order[peers[0]]:.2f} | {won} |"
+            )
+    return [*lines, ""]
+
+
+def longer(rows: pd.DataFrame) -> list[str]:
+    """Write what more seconds give autoimb, on the sets that were run with all of them."""
+    scores = rows.pivot_table(index=["data", "seed"], columns="time", values="ap").dropna()
+    lines = ["| seconds | mean | more than with the row before by |", "|---|---|---|"]
+    before = None
+    for seconds, own in scores.items():
+        step = (own - scores[before]).to_numpy() if before is not None else None
+        gain = (
+            ""
+            if step is None
+            else f"{step.mean():+.4f} ± {step.std(ddof=1) / len(step) ** 0.5:.4f}"
+        )
+        lines.append(f"| {seconds:g} | {own.mean():.4f} | {gain} |")
+        before = seconds
+    whole = (scores.iloc[:, -1] - scores.iloc[:, 0]).to_numpy()
+    error = whole.std(ddof=1) / len(whole) ** 0.5
+    lines += [
+        "",
+        f"From the first to the last: {whole.mean():+.4f} ± {error:.4f}, {len(whole)} runs.",
+    ]
+    return [*lines, ""]
+
+
 def main() -> None:
     """Read the command line, run what is missing, write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bench", type=Path, required=True, help="folder of run.py and results/")
     parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
     parser.add_argument("--metric", choices=SCORES, default="average_precision")
-    parser.add_argument("--time", type=float, default=60.0)
+    parser.add_argument("--time", type=float, default=SECONDS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="these sets: a,b")
     parser.add_argument("--systems", default="autoimb", help="a,b; Python in PY_SYSTEM")
@@ -149,9 +192,14 @@ def main() -> None:
     if not options.render:
         run(options, index, raw)
     rows = collected([*sorted((options.bench / "results").glob("*.jsonl")), raw])
-    text = "# Quality\n\n"
+    mine = rows[rows["system"] == "autoimb"]
+    text = f"# Quality\n\n## All seeds together, {SECONDS:g} s\n\n"
+    text += "\n".join(together(rows[rows["time"] == SECONDS])) + "\n"
+    ranked = mine[mine["metric"] == "average_precision"]
+    if ranked["time"].nunique() > 1:
+        text += "## Longer searches, average precision\n\n" + "\n".join(longer(ranked)) + "\n"
     for (metric, seconds, seed), frame in rows.groupby(["metric", "time", "seed"], sort=False):
-        if "autoimb" in set(frame["system"]):
+        if "autoimb" in set(frame["system"]) and frame["system"].nunique() > 1:
             for score in SCORES[metric]:
                 title = f"{metric}, {seconds:g} s, seed {seed}"
                 title += "" if score == SCORES[metric][0] else f": {score} of the same runs"
