@@ -23,7 +23,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 from tables import at
 
-from autoimb.data.encoding import Encoded
+from autoimb.data.encoded import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.resampling.near import nearest
 from autoimb.space.resampling.room import (

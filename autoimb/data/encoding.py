@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.bins import edges_of
+from autoimb.data.encoded import Encoded
 from autoimb.data.scaling import scale, squash
 from autoimb.data.schema import Columns
+from autoimb.data.spikes import spikes_of
 
-__all__ = ["Encoded", "Encoder", "Layout", "plan_layout"]
+__all__ = ["Encoder", "Layout", "plan_layout"]
 
 MOST_ONE_HOT = 24  # levels; a column with more is embedded
 RARE = 3  # levels with fewer training rows are coded as "other"
@@ -45,67 +47,8 @@ def plan_layout(columns: Columns) -> Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Encoded rows: the form in which rows are resampled.
-
-    Attributes
-    ----------
-    numbers : ndarray of shape (n, p), float32
-        Scaled numbers in (-3, 3); 0 is the median and stands for missing ones.
-    codes : ndarray of shape (n, q + f), int32
-        Codes of the q category columns (0 other, 1 missing, 2 and up the training levels), then f
-        indicators that are 1 where numbers are missing.
-    cardinalities : tuple of q + f int
-        Number of codes of each column.
-    """
-
-    numbers: NDArray[np.float32]
-    codes: NDArray[np.int32]
-    cardinalities: tuple[int, ...]
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self.numbers)
-
-    @property
-    def size(self) -> int:
-        """Bytes held."""
-        return self.numbers.nbytes + self.codes.nbytes
-
-    def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """Give these rows."""
-        return Encoded(self.numbers[rows], self.codes[rows], self.cardinalities)
-
-    def concat(self, other: Encoded) -> Encoded:
-        """Give these rows and then the other ones."""
-        return Encoded(
-            np.concatenate([self.numbers, other.numbers]),
-            np.concatenate([self.codes, other.codes]),
-            self.cardinalities,
-        )
-
-    def matrix(self) -> NDArray[np.float32]:
-        """Give the space in which neighbours are searched.
-
-        Returns
-        -------
-        ndarray of shape (n, p + sum(cardinalities)), float32
-            Numbers, then one-hot codes scaled so that two different codes are 1 apart.
-        """
-        width = self.numbers.shape[1]
-        starts = width + np.cumsum([0, *self.cardinalities], dtype=np.int64)
-        matrix = np.zeros((self.n_rows, int(starts[-1])), dtype=np.float32)
-        matrix[:, :width] = self.numbers
-        rows = np.arange(self.n_rows)
-        for j, start in enumerate(starts[:-1]):
-            matrix[rows, start + self.codes[:, j]] = np.float32(np.sqrt(0.5))
-        return matrix
-
-
-@dataclass(frozen=True, eq=False)
 class Encoder:
-    """The fitted encoding. Sees: training rows only; of their labels, where bins end.
+    """The fitted encoding. Sees: training rows; of labels, where bins end and values stand out.
 
     Attributes
     ----------
@@ -116,6 +59,11 @@ class Encoder:
         Number of PLE bins of each number, 1 to 16, fewer where there are many numbers.
     edges : ndarray of shape (sum(bins + 1),), float32
         Edges of the bins, on scaled numbers, column after column.
+    spike_column : ndarray of shape (s,), int64
+        Rising; which number each spike is a value of, at most as many of a number as bins.
+    spike_value : ndarray of shape (s,), float32
+        Scaled values that get a column of their own, since their classes are not those of the
+        values around them; see `spikes_of`.
     indicator : ndarray of shape (p,), int64
         Which of the f indicators tells that this number is missing; -1 for none. Columns that are
         missing in the same training rows share one.
@@ -131,6 +79,8 @@ class Encoder:
     factor: NDArray[np.float64]
     bins: NDArray[np.int64]
     edges: NDArray[np.float32]
+    spike_column: NDArray[np.int64]
+    spike_value: NDArray[np.float32]
     indicator: NDArray[np.int64]
     seen: NDArray[np.bool_]
     levels: tuple[tuple[str, ...], ...]
@@ -159,13 +109,14 @@ class Encoder:
             The layout of the study.
         y : ndarray of int64, shape (n,), optional
             Class codes of the table, of which those of `rows` are looked at: bins of numbers end
-            where classes part, too. Without them bins follow the numbers alone.
+            where classes part, too, and values of other classes than those around them get a
+            column. Without labels bins follow the numbers alone, and there are no such columns.
 
         Returns
         -------
         Encoder
         """
-        center, factor, edges = [], [], []
+        center, factor, edges, spikes = [], [], [], []
         most = int(np.clip(MOST_INPUTS // max(columns.numbers.shape[1], 1), 2, MOST_BINS))
         for j in range(columns.numbers.shape[1]):
             values = columns.numbers[rows, j]
@@ -174,7 +125,9 @@ class Encoder:
             middle, slope = scale(values)
             center.append(middle)
             factor.append(slope)
-            edges.append(edges_of(squash(values, middle, slope), most, labels))
+            scaled = squash(values, middle, slope)
+            edges.append(edges_of(scaled, most, labels))
+            spikes.append(edges[-1][:0] if labels is None else spikes_of(scaled, labels, most))
         levels, seen = [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)
@@ -186,6 +139,8 @@ class Encoder:
             factor=np.array(factor, dtype=np.float64),
             bins=np.array([len(each) - 1 for each in edges], dtype=np.int64),
             edges=np.concatenate([np.empty(0, dtype=np.float32), *edges]),
+            spike_column=np.repeat(np.arange(len(spikes)), [len(each) for each in spikes]),
+            spike_value=np.concatenate([np.empty(0, dtype=np.float32), *spikes]),
             indicator=_indicators(columns.numbers, rows),
             seen=np.array(seen, dtype=bool).reshape(len(levels), 2),
             levels=tuple(levels),
@@ -244,15 +199,21 @@ class Encoder:
     def width(self, *, ple: bool) -> int:
         """Give the number D of columns of `dense`."""
         numbers = int(self.bins.sum()) if ple else len(self.bins)
-        return numbers + sum(self._onehot_widths) + len(self._missing_columns)
+        return (
+            numbers + sum(self._onehot_widths) + len(self.spike_value) + len(self._missing_columns)
+        )
 
     def features(self, *, ple: bool) -> NDArray[np.int64]:
-        """Say which feature each column of `dense` comes from, (D,): numbers, then the others."""
+        """Say which feature each column of `dense` comes from, (D,): numbers, then the others.
+
+        A spike is of its number.
+        """
         numbers = len(self.bins)
         first = np.repeat(np.arange(numbers), self.bins) if ple else np.arange(numbers)
         onehot = np.repeat(numbers + np.arange(len(self._onehot_widths)), self._onehot_widths)
         start = numbers + len(self._onehot_widths)
-        return np.concatenate([first, onehot, start + np.arange(len(self._missing_columns))])
+        missing = start + np.arange(len(self._missing_columns))
+        return np.concatenate([first, onehot, self.spike_column, missing])
 
     @cached_property
     def _onehot_widths(self) -> tuple[int, ...]:
@@ -277,7 +238,7 @@ class Encoder:
         -------
         x : ndarray of shape (n, D), float32
             Numbers or their bins, one-hot columns ("other" and "missing" only where they occur in
-            training: what no row could teach is 0), then indicators.
+            training: what no row could teach is 0), spikes, then indicators.
         codes : ndarray of shape (n, Q), int64
             Codes of the embedded columns.
         """
@@ -297,6 +258,10 @@ class Encoder:
             rows = np.flatnonzero(hot >= 0)
             x[rows, start + hot[rows]] = 1
             start += width
+        for column, value in zip(self.spike_column, self.spike_value):
+            same = encoded.numbers[:, column] == value
+            x[:, start] = same & ~self._absent(encoded, column, slice(None))
+            start += 1
         x[:, start:] = encoded.codes[:, n_categories:]
         return x, encoded.codes[:, list(self.layout.embedded)].astype(np.int64)
 
@@ -309,7 +274,6 @@ class Encoder:
         slope = 1 / (self.edges[left + 1] - self.edges[left])
         low, high = np.zeros_like(slope), np.ones_like(slope)
         low[first], high[last] = -1, 2
-        n_categories = len(self.levels)
         for block in _blocks(encoded.n_rows):
             view, numbers = out[block], encoded.numbers[block]
             np.subtract(np.repeat(numbers, self.bins, axis=1), self.edges[left], out=view)
@@ -317,9 +281,17 @@ class Encoder:
             np.maximum(view, low, out=view)
             np.minimum(view, high, out=view)
             for j in np.flatnonzero(self.indicator >= 0):
-                absent = encoded.codes[block, n_categories + self.indicator[j]] == 1
-                # an indicator may stand for several columns: a missing number is exactly 0
-                view[absent & (numbers[:, j] == 0), first[j] : ends[j]] = 0
+                view[self._absent(encoded, int(j), block), first[j] : ends[j]] = 0
+
+    def _absent(self, encoded: Encoded, number: int, rows: slice) -> NDArray[np.bool_]:
+        """Say where a number is missing."""
+        scaled, watched = encoded.numbers[rows, number], self.indicator[number]
+        if watched < 0:
+            return np.zeros(len(scaled), dtype=bool)
+        # an indicator may stand for several columns: a missing number is exactly 0
+        absent: NDArray[np.bool_] = encoded.codes[rows, len(self.levels) + watched] == 1
+        absent &= scaled == 0
+        return absent
 
     # --- storing -----------------------------------------------------------------------------
 
@@ -330,6 +302,8 @@ class Encoder:
             "factor": self.factor,
             "bins": self.bins,
             "edges": self.edges,
+            "spike_column": self.spike_column,
+            "spike_value": self.spike_value,
             "indicator": self.indicator,
             "seen": self.seen.astype(np.uint8),
         }
@@ -350,6 +324,8 @@ class Encoder:
             factor=arrays["factor"],
             bins=arrays["bins"],
             edges=arrays["edges"],
+            spike_column=arrays["spike_column"],
+            spike_value=arrays["spike_value"],
             indicator=arrays["indicator"],
             seen=arrays["seen"].astype(bool),
             levels=tuple(tuple(levels) for levels in data["levels"]),

@@ -1,10 +1,12 @@
 """One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
 
-Format 1
+Format 2
 --------
 ``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
 rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
 such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
+
+Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like).
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -84,7 +86,7 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     with opened(path) as archive:
         manifest = read_manifest(archive)
         arrays = read_arrays(archive)
-        pipeline = _from_parts(manifest, arrays)
+        pipeline = _from_parts(manifest, _of_today(manifest, arrays))
         _check(pipeline)
     return pipeline
 
@@ -233,6 +235,19 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
+def _of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
+    """Give the arrays of an older format those that it had no need of."""
+    if manifest["format"] > 1:
+        return arrays
+    none: Arrays = {
+        "spike_column": np.empty(0, dtype=np.int64),
+        "spike_value": np.empty(0, dtype=np.float32),
+    }
+    for number in range(len(manifest["encoders"])):
+        arrays = arrays | _under(f"encoders.{number}", none)
+    return arrays
+
+
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
     return FittedPipeline(
         schema=Schema.from_json(manifest["schema"]),
@@ -270,6 +285,7 @@ def _check(pipeline: FittedPipeline) -> None:
         "encoders of its own columns": all(
             each.center.shape == each.factor.shape == each.bins.shape == each.indicator.shape
             and (len(each.center), len(each.levels)) == (n_numbers, n_categories)
+            and each.spike_column.shape == each.spike_value.shape
             for each in pipeline.encoders
         ),
         "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes)

@@ -26,7 +26,7 @@ from autoimb.errors import ArtifactError
 
 __all__ = ["FORMAT", "Arrays", "opened", "read_arrays", "read_manifest", "write"]
 
-FORMAT = 1
+FORMAT = 2
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -24,7 +24,8 @@ from autoimb.assessment.calibration import (
     log_proba,
 )
 from autoimb.assessment.decision import DecisionRule, threshold_for
-from autoimb.data.encoding import Encoded, Encoder
+from autoimb.data.encoded import Encoded
+from autoimb.data.encoding import Encoder
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import Network, NetworkSpec, build

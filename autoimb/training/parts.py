@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from autoimb.data.encoding import Encoded, Encoder
+from autoimb.data.encoded import Encoded
+from autoimb.data.encoding import Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
 from autoimb.space.option import Sizes

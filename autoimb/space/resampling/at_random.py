@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoimb.data.encoding import Encoded
+from autoimb.data.encoded import Encoded
 from autoimb.space.option import Float
 from autoimb.space.resampling.room import (
     RESAMPLING,

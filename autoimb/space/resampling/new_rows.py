@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoimb.data.encoding import Encoded
+from autoimb.data.encoded import Encoded
 from autoimb.space.resampling.near import nearest
 
 __all__ = ["neighbours", "new_rows"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from autoimb.data.encoding import Encoded
+from autoimb.data.encoded import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Profile, Room, work_at_most
 

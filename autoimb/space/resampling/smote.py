@@ -7,7 +7,7 @@ from functools import partial, reduce
 
 import numpy as np
 
-from autoimb.data.encoding import Encoded
+from autoimb.data.encoded import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, minority_at_least
 from autoimb.space.resampling.near import nearest
