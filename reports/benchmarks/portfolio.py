@@ -28,7 +28,7 @@ import optuna
 import pandas as pd
 from joblib import Parallel, delayed
 from optuna.trial import FixedTrial, TrialState
-from plain import as_trial
+from plain import as_trial, plain
 
 import autoimb
 from autoimb.space.draw import Space, draw
@@ -44,11 +44,17 @@ BY_HAND = 5  # the first rows of a table are of the list that was written before
 
 
 def strategies(count: int, known: list[dict[str, Any]]) -> list[Strategy]:
-    """Return today's list, and random ones until each network and embedding has so many."""
-    space = plain_space()
-    found = [draw(FixedTrial(params), space) for params in first_networks(space)]
+    """Return those of a table before, today's list, and random ones: so many of each kind."""
+    space, found = plain_space(), {}
     one = known[0]["data"] if known else None
-    cells = Counter(cell(row["strategy"]) for row in known if row["data"] == one)
+    for row in known:
+        if row["data"] == one and "drawn" not in row:
+            network = row["strategy"]
+            found[short(network)] = plain(network["name"], network["params"])
+    for params in first_networks(space):
+        strategy = draw(FixedTrial(params), space)
+        found.setdefault(short(strategy.to_json()["network"]), strategy)
+    cells = Counter(cell(json.loads(name)) for name in found)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     wanted = [
         (name, embedding)
@@ -57,11 +63,11 @@ def strategies(count: int, known: list[dict[str, Any]]) -> list[Strategy]:
     ]
     while any(cells[each] < count for each in wanted):
         strategy = draw(study.ask(), space)
-        mine = cell(strategy.to_json()["network"])
-        if cells[mine] < count:
-            cells[mine] += 1
-            found.append(strategy)
-    return list(dict.fromkeys(found))
+        network = strategy.to_json()["network"]
+        if cells[cell(network)] < count and short(network) not in found:
+            cells[cell(network)] += 1
+            found[short(network)] = strategy
+    return list(found.values())
 
 
 def plain_space() -> Space:
@@ -170,7 +176,7 @@ def main() -> None:
     """Read the command line, evaluate what is missing, and write the list and its regret."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
-    parser.add_argument("--count", type=int, default=3, help="random networks of a kind")
+    parser.add_argument("--count", type=int, default=3, help="networks of a kind")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--pick", type=int, default=PICKED)
     parser.add_argument("--raw", type=Path, default=HERE / "portfolio.jsonl")
