@@ -1,8 +1,8 @@
-"""Bins of numbers by quantiles alone, or also where classes part: what networks score with each.
+"""How numbers are read: bins by quantiles, or also where classes part, and with spikes.
 
-``python reports/benchmarks/bins.py --data DATA`` evaluates the networks below that read numbers in
-bins on every Parquet file of DATA (last column ``target``) with at least five columns of numbers,
-out of fold, as a search of a minute does, and writes ``bins.md``.
+``python reports/benchmarks/bins.py --data DATA`` evaluates the networks below on every Parquet file
+of DATA (last column ``target``) with at least five columns of numbers, out of fold, as a search of
+a minute does, and writes ``bins.md``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ from plain import TABM, as_trial, plain
 
 from autoimb.data import encoding
 from autoimb.data.bins import edges_of
+from autoimb.data.spikes import spikes_of
 
 LEAST_NUMBERS = 5
 COMMON = {
@@ -39,6 +41,20 @@ NETWORKS = {
     "realmlp": plain(
         "realmlp", {"width": 77, "depth": 2, "dropout": 0.25, "activation": "selu", **COMMON}
     ),
+    "realmlp, pbld": plain(
+        "realmlp",
+        {
+            "width": 77,
+            "depth": 2,
+            "dropout": 0.15,
+            "activation": "selu",
+            "embedding": "pbld",
+            "learning_rate": 0.04,
+            "weight_decay": 0.01,
+            "batch_factor": 1.0,
+            "schedule": "coslog4",
+        },
+    ),
 }
 
 
@@ -47,11 +63,23 @@ def by_rows(scaled: np.ndarray, most: int, _: np.ndarray | None = None) -> np.nd
     return edges_of(scaled, most)
 
 
+def no_spikes(scaled: np.ndarray, *_: Any) -> np.ndarray:
+    """Stand in for `spikes_of`: none."""
+    return scaled[:0]
+
+
+WAYS = {
+    "quantiles": (by_rows, no_spikes),
+    "and cuts": (edges_of, no_spikes),
+    "and spikes": (edges_of, spikes_of),
+}
+
+
 def compared(path: Path) -> list[dict[str, Any]]:
-    """Score each network with both kinds of bins."""
+    """Score each network with each way to read numbers."""
     rows = []
-    for bins, edges in {"quantiles": by_rows, "and cuts": edges_of}.items():
-        with mock.patch.object(encoding, "edges_of", edges):
+    for way, (edges, spikes) in WAYS.items():
+        with mock.patch.multiple(encoding, edges_of=edges, spikes_of=spikes):
             trial = as_trial(path, budget=60.0, seed=0)
             for name, strategy in NETWORKS.items():
                 outcome = trial(strategy)
@@ -60,13 +88,33 @@ def compared(path: Path) -> list[dict[str, Any]]:
                     {
                         "data": path.stem,
                         "network": name,
-                        "bins": bins,
+                        "way": way,
                         "score": outcome.score.value,
                         "error": outcome.score.error,
                         "seconds": outcome.seconds,
                     }
                 )
     return rows
+
+
+def steps(frame: pd.DataFrame) -> list[str]:
+    """Write what each way adds to the one before it, in mean over tables."""
+    scores = frame.pivot_table(index=["data", "network"], columns="way", values="score")
+    seconds = frame.groupby("way")["seconds"].sum()
+    lines = [
+        f"| network | {' | '.join(f'{way}' for way in list(WAYS)[1:])} |",
+        f"|---|{'---|' * (len(WAYS) - 1)}",
+    ]
+    gaps = {way: scores[way] - scores[before] for before, way in pairwise(WAYS)}
+    for name in NETWORKS:
+        own = (gap.xs(name, level="network") for gap in gaps.values())
+        lines.append(f"| {name} | {' | '.join(f'{g.mean():+.4f} ± {g.sem():.4f}' for g in own)} |")
+    cells = []
+    for before, way in pairwise(WAYS):
+        gap = gaps[way].groupby("data").mean()
+        times = f"{seconds[way] / seconds[before]:.2f} times the seconds"
+        cells.append(f"{gap.mean():+.4f} ± {gap.sem():.4f}, up on {(gap > 0).sum()}, {times}")
+    return [*lines, f"| all | {' | '.join(cells)} |"]
 
 
 def main() -> None:
@@ -84,30 +132,22 @@ def main() -> None:
         print(*rows, sep="\n", file=sys.stderr, flush=True)
         found += rows
     frame = pd.DataFrame(found)
-    scores = frame.pivot_table(index=["data", "network"], columns="bins", values="score")
+    scores = frame.pivot_table(index=["data", "network"], columns="way", values="score")
     errors = frame.groupby(["data", "network"])["error"].max()
-    seconds = frame.groupby("bins")["seconds"].sum()
-    gap = scores["and cuts"] - scores["quantiles"]
-    by_table = gap.groupby("data").mean()
     lines = [
-        "# Bins by quantiles, or also at the cuts of a tree",
+        "# How numbers are read",
         "",
-        f"Out-of-fold average precision of {len(NETWORKS)} networks on {len(by_table)} tables. "
-        f"With cuts it is higher by {by_table.mean():+.4f} ± {by_table.sem():.4f} in mean over "
-        f"tables, on {(by_table > 0).sum()} of them, in "
-        f"{seconds['and cuts'] / seconds['quantiles']:.2f} times the seconds.",
+        f"Out-of-fold average precision of {len(NETWORKS)} networks on "
+        f"{frame['data'].nunique()} tables: bins by quantiles; bins that also end at the cuts of a "
+        "tree; and values that stand out as columns of their own. What each adds to the one before "
+        "it, in mean over tables:",
         "",
-        "| network | higher by |",
-        "|---|---|",
+        *steps(frame),
+        "",
+        f"| table | network | {' | '.join(WAYS)} | error of one |",
+        f"|---|---|{'---|' * len(WAYS)}---|",
         *(
-            f"| {name} | {own.mean():+.4f} ± {own.sem():.4f} |"
-            for name, own in gap.groupby("network")
-        ),
-        "",
-        "| table | network | quantiles | and cuts | error of one |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {data} | {name} | {row['quantiles']:.4f} | {row['and cuts']:.4f} "
+            f"| {data} | {name} | {' | '.join(f'{row[way]:.4f}' for way in WAYS)} "
             f"| {errors[data, name]:.4f} |"
             for (data, name), row in scores.iterrows()
         ),

@@ -114,8 +114,8 @@ def scored(path: Path, wanted: list[Strategy], *, budget: float, seed: int) -> l
 
 
 def drawn(path: Path, count: int, *, budget: float, seed: int) -> list[dict[str, Any]]:
-    """Evaluate networks that TPE draws on a table from nothing, each as `scored` does."""
-    trial, rows = as_trial(path, budget=budget, seed=seed), []
+    """Evaluate networks that TPE draws from nothing with a seed, each as `scored` does."""
+    trial, rows = as_trial(path, budget=budget, seed=0), []
     sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for number in range(count):
@@ -125,7 +125,7 @@ def drawn(path: Path, count: int, *, budget: float, seed: int) -> list[dict[str,
         value = None if outcome.score is None else outcome.score.utility
         study.tell(asked, value, state=None if value is not None else TrialState.FAIL)
         row = {"data": path.stem, "strategy": strategy.to_json()["network"], "score": value}
-        rows.append(row | {"seconds": round(outcome.seconds, 3), "drawn": number})
+        rows.append(row | {"seconds": round(outcome.seconds, 3), "drawn": number, "seed": seed})
     return rows
 
 
@@ -165,10 +165,11 @@ def left_out(scores: pd.DataFrame, family: pd.Series, hand: list[str]) -> dict[s
 def by_tpe(scores: pd.DataFrame, rows: list[dict[str, Any]]) -> list[float]:
     """Mean regret of the networks that TPE drew; below 0 where one is better than all others."""
     frame = pd.DataFrame([row for row in rows if "drawn" in row])
-    order = frame.pivot_table(index="data", columns="drawn", values="score").loc[scores.index]
+    order = frame.pivot_table(index=["data", "seed"], columns="drawn", values="score")
     best, middle = scores.max(axis=1), scores.median(axis=1)
     scale = (best - middle).clip(lower=1e-9)
-    regret = order.rsub(best, axis=0).div(scale, axis=0).clip(upper=3.0)
+    regret = order.rsub(best, axis=0, level="data").div(scale, axis=0, level="data")
+    regret = regret.clip(upper=3.0)
     return [float(regret.iloc[:, :n].min(axis=1).mean()) for n in PREFIXES]
 
 
@@ -177,20 +178,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Parquet files")
     parser.add_argument("--count", type=int, default=3, help="networks of a kind")
+    parser.add_argument("--seeds", type=int, default=1, help="of TPE")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--pick", type=int, default=PICKED)
     parser.add_argument("--raw", type=Path, default=HERE / "portfolio.jsonl")
     options = parser.parse_args()
     done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
     wanted = strategies(options.count, done)
-    known = {(row["data"], short(row["strategy"])) for row in done}
+    known = {(row["data"], short(row["strategy"])) for row in done if "drawn" not in row}
+    tpe = {(row["data"], row["seed"]) for row in done if "drawn" in row}
     paths = sorted(options.data.glob("*.parquet"), key=lambda p: -p.stat().st_size)
     jobs = []
     for path in paths:
         left = [s for s in wanted if (path.stem, short(s.to_json()["network"])) not in known]
         jobs += [delayed(scored)(path, left, budget=options.budget, seed=0)] if left else []
-        if not any(row["data"] == path.stem and "drawn" in row for row in done):
-            jobs.append(delayed(drawn)(path, max(PREFIXES), budget=options.budget, seed=0))
+        for seed in range(options.seeds):
+            if (path.stem, seed) not in tpe:
+                jobs.append(delayed(drawn)(path, max(PREFIXES), budget=options.budget, seed=seed))
     for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
         with options.raw.open("a") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
