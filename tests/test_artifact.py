@@ -331,6 +331,16 @@ def test_arrays_that_do_not_fit_are_refused(name: str, change: Any, path: Path) 
         load(path)
 
 
+@pytest.mark.parametrize("number", [-1, 99])
+def test_a_spike_of_no_number_is_refused(number: int, path: Path) -> None:
+    manifest, arrays = parts(path)
+    arrays["encoders.0.spike_column"] = np.array([number])
+    arrays["encoders.0.spike_value"] = np.zeros(1, dtype=np.float32)
+    rewrite(path, manifest, arrays)
+    with pytest.raises(ArtifactError, match="encoders of its own columns"):
+        load(path)
+
+
 def values() -> list[tuple[str, Any]]:
     return [
         ("format", True),

@@ -30,6 +30,10 @@ def rates(**special):
     return found
 
 
+def found_in(scaled, y, most=16):
+    return spikes_of(scaled, most, y)
+
+
 def encoder_of(numbers, y, rows=None):
     numbers = np.asarray(numbers, dtype=np.float64).reshape(len(y), -1)
     names = tuple(f"n{j}" for j in range(numbers.shape[1]))
@@ -39,13 +43,13 @@ def encoder_of(numbers, y, rows=None):
 
 
 def test_values_that_differ_from_both_sides_are_found():
-    assert spikes_of(*column(rates(_37=0.9, _38=0.9, _70=0.9)), 16).tolist() == [37, 38, 70]
+    assert found_in(*column(rates(_37=0.9, _38=0.9, _70=0.9))).tolist() == [37, 38, 70]
     rare = 1 - rates(_20=0.9)
-    assert spikes_of(*column(rare), 16).tolist() == [20]
+    assert found_in(*column(rare)).tolist() == [20]
 
 
 def test_the_strongest_come_first():
-    found = spikes_of(*column(rates(_37=0.6, _70=0.95, _20=0.95)), 2)
+    found = found_in(*column(rates(_37=0.6, _70=0.95, _20=0.95)), most=2)
     assert found.tolist() == [20, 70]
 
 
@@ -60,36 +64,36 @@ def test_the_strongest_come_first():
     ids=["slope", "step", "wave", "ends"],
 )
 def test_what_is_like_one_of_its_sides_is_no_spike(smooth):
-    assert spikes_of(*column(smooth), 16).tolist() == []
+    assert found_in(*column(smooth)).tolist() == []
 
 
 def test_chance_alone_rarely_makes_one():
-    found = [len(spikes_of(*column(rates(), seed=seed), 16)) > 0 for seed in range(200)]
+    found = [len(found_in(*column(rates(), seed=seed))) > 0 for seed in range(200)]
     assert np.mean(found) <= 0.01
 
 
 def test_numbers_that_do_not_repeat_have_none():
     random = np.random.default_rng(0)
     scaled = random.standard_normal(4_000).astype(np.float32)
-    assert len(spikes_of(scaled, random.integers(0, 2, 4_000), 16)) == 0
+    assert len(found_in(scaled, random.integers(0, 2, 4_000))) == 0
 
 
 @pytest.mark.parametrize("n", [0, 1, 30])
 def test_few_rows_or_one_class_have_none(n):
     scaled = np.zeros(n, dtype=np.float32)
-    assert len(spikes_of(scaled, np.zeros(n, dtype=np.int64), 16)) == 0
-    assert len(spikes_of(scaled, np.arange(n) % 2, 16)) == 0
+    assert len(found_in(scaled, np.zeros(n, dtype=np.int64))) == 0
+    assert len(found_in(scaled, np.arange(n) % 2)) == 0
 
 
 def test_of_many_classes_any_may_stand_out():
     scaled, y = column(rates(_37=0.9))
     y = np.where(y == 1, 5, np.arange(len(y)) % 3)
-    assert spikes_of(scaled, y, 16).tolist() == [37]
+    assert found_in(scaled, y).tolist() == [37]
 
 
 def test_large_tables_are_looked_at_in_part(monkeypatch):
     monkeypatch.setattr(spikes, "_MOST_ROWS", 2_000)
-    assert spikes_of(*column(rates(_37=0.9)), 16).tolist() == [37]
+    assert found_in(*column(rates(_37=0.9))).tolist() == [37]
 
 
 def test_the_test_is_that_of_two_samples():

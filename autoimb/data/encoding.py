@@ -127,7 +127,7 @@ class Encoder:
             factor.append(slope)
             scaled = squash(values, middle, slope)
             edges.append(edges_of(scaled, most, labels))
-            spikes.append(edges[-1][:0] if labels is None else spikes_of(scaled, labels, most))
+            spikes.append(spikes_of(scaled, most, labels))
         levels, seen = [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)

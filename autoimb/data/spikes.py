@@ -17,7 +17,7 @@ _AROUND = 100  # rows on either side, at least as many as the value has
 _MOST_ROWS = 50_000  # that are looked at
 
 
-def spikes_of(scaled: Numbers, y: NDArray[np.int64], most: int) -> Numbers:
+def spikes_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) -> Numbers:
     """Find values whose classes are not those of their neighbours, below as well as above.
 
     A gain of exactly 7,298 or an amount of exactly 0.99 may tell a class where 7,200 and 7,400
@@ -29,16 +29,18 @@ def spikes_of(scaled: Numbers, y: NDArray[np.int64], most: int) -> Numbers:
     ----------
     scaled : ndarray of float32, shape (n,)
         Training rows, none of them missing.
-    y : ndarray of int64, shape (n,)
-        Their class codes.
     most : int
         Values at most, those that stand out most.
+    y : ndarray of int64, shape (n,), optional
+        Their class codes; without them nothing stands out.
 
     Returns
     -------
     ndarray of float32
         At most `most`, rising; often none.
     """
+    if y is None:
+        return np.empty(0, dtype=np.float32)
     rows, _ = thin(y, np.arange(len(y)), _MOST_ROWS, np.random.default_rng(0))
     values, place, counts = np.unique(scaled[rows], return_inverse=True, return_counts=True)
     tested = np.flatnonzero(counts >= _LEAST_ROWS)

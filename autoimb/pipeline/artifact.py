@@ -286,6 +286,7 @@ def _check(pipeline: FittedPipeline) -> None:
             each.center.shape == each.factor.shape == each.bins.shape == each.indicator.shape
             and (len(each.center), len(each.levels)) == (n_numbers, n_categories)
             and each.spike_column.shape == each.spike_value.shape
+            and np.isin(each.spike_column, np.arange(n_numbers)).all()
             for each in pipeline.encoders
         ),
         "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes)

@@ -155,23 +155,14 @@ def together(rows: pd.DataFrame) -> list[str]:
 def longer(rows: pd.DataFrame) -> list[str]:
     """Write what more seconds give autoimb, on the sets that were run with all of them."""
     scores = rows.pivot_table(index=["data", "seed"], columns="time", values="ap").dropna()
+    gains = scores.diff(axis=1)
     lines = ["| seconds | mean | more than with the row before by |", "|---|---|---|"]
-    before = None
     for seconds, own in scores.items():
-        step = (own - scores[before]).to_numpy() if before is not None else None
-        gain = (
-            ""
-            if step is None
-            else f"{step.mean():+.4f} ± {step.std(ddof=1) / len(step) ** 0.5:.4f}"
-        )
-        lines.append(f"| {seconds:g} | {own.mean():.4f} | {gain} |")
-        before = seconds
-    whole = (scores.iloc[:, -1] - scores.iloc[:, 0]).to_numpy()
-    error = whole.std(ddof=1) / len(whole) ** 0.5
-    lines += [
-        "",
-        f"From the first to the last: {whole.mean():+.4f} ± {error:.4f}, {len(whole)} runs.",
-    ]
+        gain = gains[seconds]
+        more = "" if gain.isna().all() else f"{gain.mean():+.4f} ± {gain.sem():.4f}"
+        lines.append(f"| {seconds:g} | {own.mean():.4f} | {more} |")
+    whole = scores.iloc[:, -1] - scores.iloc[:, 0]
+    lines += ["", f"First to last: {whole.mean():+.4f} ± {whole.sem():.4f}, {len(whole)} runs."]
     return [*lines, ""]
 
 
