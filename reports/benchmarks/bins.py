@@ -102,7 +102,7 @@ def steps(frame: pd.DataFrame) -> list[str]:
     scores = frame.pivot_table(index=["data", "network"], columns="way", values="score")
     seconds = frame.groupby("way")["seconds"].sum()
     lines = [
-        f"| network | {' | '.join(f'{way}' for way in list(WAYS)[1:])} |",
+        f"| network | {' | '.join([*WAYS][1:])} |",
         f"|---|{'---|' * (len(WAYS) - 1)}",
     ]
     gaps = {way: scores[way] - scores[before] for before, way in pairwise(WAYS)}
