@@ -74,6 +74,26 @@ def test_several_classes_are_blended():
     assert found.proba.shape == (len(y), 3)
 
 
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy"])
+def test_the_likelihood_weighs_a_blend_for_labels(metric):
+    metric, outcomes, y, group = _case(metric)
+    likely = get_metric("log_loss", n_classes=2, positive=1)
+    found = blend(metric, outcomes, y, group)
+    again = {n: _outcome(likely, y, group, o.oof) for n, o in outcomes.items()}
+    assert found.weights == blend(likely, again, y, group).weights
+
+
+def test_a_blend_whose_labels_are_worse_is_not_kept():
+    """Likelier, but one strategy alone labels every row right."""
+    metric, outcomes, y, group = _case("f1")
+    right = score(metric, y, outcomes[2].oof, y, group)
+    outcomes[2] = _outcome(metric, y, group, outcomes[2].oof, labels=y, score=right)
+    found = blend(metric, outcomes, y, group)
+    assert found.gain > 0
+    assert not found.kept
+    assert found.numbers == (2,)
+
+
 def test_equal_strategies_stay_single():
     metric, outcomes, y, group = _case(same=True)
     found = blend(metric, outcomes, y, group)
@@ -152,7 +172,7 @@ def test_a_row_has_no_part_in_the_weights_that_mix_it():
     proba = np.stack([outcomes[number].oof for number in sorted(outcomes)])
     bags = module._bags(len(proba), n_rows=len(y), random_state=0)
     for labels in (y, turned):
-        rows = module._Rows(metric, proba, labels, group, None, None)
+        rows = module._Rows(metric, proba, labels, group, None)
         weights, _ = module._fit(rows.take(~own), bags, Deadline())
         np.testing.assert_allclose(before.proba[own], rows.mix(weights)[own])
 

@@ -5,6 +5,11 @@ models", 2004) on out-of-fold probabilities. Weights are cheap to overfit, so a 
 where blends whose weights the other groups chose beat, on the group left out, the single strategy
 that the same groups chose. Its score and its predictions here come from that exchange too: no row
 is predicted by weights that it had a part in.
+
+What mixing can better is probabilities. A metric of labels hardly tells one mixture from the next,
+and a few rows at the threshold decide; so for such a metric the log-likelihood weighs, the decision
+rule serves the metric, and a blend whose labels are worse by more than the error of the comparison
+is not kept (`reports/decisions/0025-likelihood-weighs-a-blend-for-labels.md`).
 """
 
 from __future__ import annotations
@@ -18,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.crossfit import leave_group_out
-from autoimb.assessment.decision import cross_fit_labels, fit_rule
-from autoimb.assessment.metrics import Metric
-from autoimb.assessment.uncertainty import Score, score
+from autoimb.assessment.decision import cross_fit_labels
+from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.uncertainty import Prediction, Score, paired_difference, score
 from autoimb.errors import BudgetError
 from autoimb.search.budget import Deadline
 
@@ -65,7 +70,8 @@ class Blend:
         Whether it is a blend.
     gain : float
         Cross-fitted gain in utility over the best single strategy, a hundredth of the gain in
-        log-likelihood a row included, which decides ties; 0 where none was tried.
+        log-likelihood a row included, which decides ties; of a metric of labels, the gain in
+        log-likelihood a row; 0 where none was tried.
     """
 
     numbers: tuple[int, ...]
@@ -86,7 +92,6 @@ class _Rows:
     y: Ints
     group: Ints
     weight: Floats | None
-    costs: Costs | None
 
     def take(self, mask: Mask) -> _Rows:
         """Take rows, sorted by group: then a group is a slice, which costs no copy."""
@@ -103,30 +108,23 @@ class _Rows:
         return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
 
     def parts(self) -> list[slice]:
-        """Each group of sorted rows, where each has enough of every class and labels don't count.
+        """Each group of sorted rows, where each has enough of every class.
 
         Folds' probabilities are not on one scale: see `autoimb.assessment.uncertainty`.
         """
         starts = np.append(np.flatnonzero(np.diff(self.group, prepend=-1)), len(self.group))
         parts = [slice(*ends) for ends in pairwise(starts.tolist())]
         least = min(np.bincount(self.y[p], minlength=self.metric.n_classes).min() for p in parts)
-        return parts if self.metric.kind != "label" and least >= ENOUGH_ROWS else [slice(None)]
+        return parts if least >= ENOUGH_ROWS else [slice(None)]
 
-    def utility(self, proba: Floats, labels: Ints | None, parts: Sequence[slice]) -> float:
+    def utility(self, proba: Floats, parts: Sequence[slice]) -> float:
         values = []
         for part in parts:
             weight = None if self.weight is None else self.weight[part]
-            own = None if labels is None else labels[part]
-            values.append(self.metric(self.y[part], proba[part], own, weight=weight))
+            values.append(self.metric(self.y[part], proba[part], weight=weight))
         likely = np.clip(proba[np.arange(len(self.y)), self.y], 1e-15, 1.0)
         tie = _TIE * float(np.average(np.log(likely), weights=self.weight))
         return float(np.mean([self.metric.utility(value) for value in values])) + tie
-
-    def labeller(self, proba: Floats) -> Callable[[Floats], Ints | None]:
-        """Fit the decision rule on these rows; metrics that don't look at labels need none."""
-        if self.metric.kind != "label":
-            return lambda _: None
-        return fit_rule(self.metric, self.y, proba, weight=self.weight, costs=self.costs).apply
 
 
 def blend(
@@ -174,8 +172,8 @@ def blend(
     deadline, n_rows = deadline or Deadline(), len(y) * len(metric.classes)
     numbers = _candidates(outcomes, n_rows=n_rows)
     best = min(numbers, key=lambda number: (-_utility(outcomes[number]), number))
-    rows = _Rows(metric, _stacked(outcomes, numbers), y, group, weight, costs)
-    single = _single(rows, outcomes[best], best)
+    rows = _Rows(_weighs(metric), _stacked(outcomes, numbers), y, group, weight)
+    single = _single(metric, rows, outcomes[best], best, costs)
     if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
         return single
     bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
@@ -186,7 +184,9 @@ def blend(
         weights, alone = _fit(chosen, bags, deadline)
         mixed.append(weights)
         crossed[use] = seen.mix(weights)[use]
-        gains.append(_transferred(chosen, used, weights) - _transferred(chosen, used, alone))
+        parts = used.parts()
+        better, worse = (used.utility(used.mix(own), parts) for own in (weights, alone))
+        gains.append(better - worse)
     gain = float(np.mean(gains))
     weights, _ = _fit(rows.take(np.ones(len(y), dtype=bool)), bags, deadline)
     order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
@@ -197,6 +197,11 @@ def blend(
         return replace(rows, proba=_stacked(outcomes, numbers, part=part)).mix(mixed[part])
 
     labels = cross_fit_labels(metric, y, view, group, weight=weight, costs=costs)
+    if metric.kind == "label":
+        mine, other = (crossed, labels), _alone(metric, outcomes, numbers, y, group, weight)
+        gained, error = paired_difference(metric, y, mine, other, group, weight=weight)
+        if gained < -error:
+            return replace(single, gain=gain)
     return Blend(
         numbers=tuple(numbers[k] for k in order),
         weights=tuple(float(weights[k]) for k in order),
@@ -206,6 +211,33 @@ def blend(
         kept=True,
         gain=gain,
     )
+
+
+def _alone(
+    metric: Metric,
+    outcomes: Mapping[int, Outcome],
+    numbers: Sequence[int],
+    y: Ints,
+    group: Ints,
+    weight: Floats | None,
+) -> Prediction:
+    """Predict each group as the strategy does that is best alone on the other groups."""
+    found, proba = [np.asarray(outcomes[n].labels) for n in numbers], _stacked(outcomes, numbers)
+    of_best, labels = np.empty_like(proba[0]), np.empty_like(y)
+    for learn, use in leave_group_out(y, group):
+        part = None if weight is None else weight[learn]
+        pairs = zip(proba[:, learn], (own[learn] for own in found))
+        values = [metric(y[learn], *pair, weight=part) for pair in pairs]
+        best = int(np.argmax([metric.utility(value) for value in values]))
+        of_best[use], labels[use] = proba[best, use], found[best][use]
+    return of_best, labels
+
+
+def _weighs(metric: Metric) -> Metric:
+    """Find the metric that weighs a blend: the one asked for, unless it is of labels."""
+    if metric.kind != "label":
+        return metric
+    return get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
 
 
 def _candidates(outcomes: Mapping[int, Outcome], *, n_rows: int) -> list[int]:
@@ -240,12 +272,14 @@ def _stacked(
     return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
 
 
-def _single(rows: _Rows, outcome: Outcome, number: int) -> Blend:
+def _single(
+    metric: Metric, rows: _Rows, outcome: Outcome, number: int, costs: Costs | None
+) -> Blend:
     """Hand over the best strategy alone."""
     proba, labels = np.asarray(outcome.oof, dtype=np.float64), outcome.labels
     if labels is None:
         labels = cross_fit_labels(
-            rows.metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=rows.costs
+            metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=costs
         )
     if outcome.score is None:
         raise ValueError(f"trial {number} is complete and has no score")
@@ -261,15 +295,11 @@ def _bags(n_candidates: int, *, n_rows: int, random_state: int) -> list[Ints]:
 
 
 def _fit(rows: _Rows, bags: Sequence[Ints], deadline: Deadline) -> tuple[Floats, Floats]:
-    """Weights (K,) by bagged greedy selection on these rows, and those of the best one alone.
-
-    For metrics of labels, one decision rule, fitted on the candidates' mean, serves all: the
-    probabilities are calibrated, and tuning a rule for each mixture would be tuning twice.
-    """
-    parts, label = rows.parts(), rows.labeller(rows.proba.mean(axis=0))
+    """Weights (K,) by bagged greedy selection on these rows, and those of the best one alone."""
+    parts = rows.parts()
 
     def judge(proba: Floats) -> float:
-        return rows.utility(proba, label(proba), parts)
+        return rows.utility(proba, parts)
 
     alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
     alone[np.argmax([judge(proba) for proba in rows.proba])] = 1.0
@@ -296,9 +326,3 @@ def _greedy(
         if deadline.expired:
             break
     return np.asarray(counts / counts.sum())
-
-
-def _transferred(chosen: _Rows, used: _Rows, weights: Floats) -> float:
-    """Score the rows that were not chosen; the chosen ones fit the decision rule."""
-    label, proba = chosen.labeller(chosen.mix(weights)), used.mix(weights)
-    return used.utility(proba, label(proba), used.parts())
