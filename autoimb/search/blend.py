@@ -6,10 +6,11 @@ where blends whose weights the other groups chose beat, on the group left out, t
 that the same groups chose. Its score and its predictions here come from that exchange too: no row
 is predicted by weights that it had a part in.
 
-What mixing can better is probabilities. A metric of labels hardly tells one mixture from the next,
-and a few rows at the threshold decide; so for such a metric the log-likelihood weighs, the decision
-rule serves the metric, and a blend whose labels are worse by more than the error of the comparison
-is not kept (`reports/decisions/0025-likelihood-weighs-a-blend-for-labels.md`).
+What mixing can better is probabilities, so the log-likelihood weighs beside the metric. A metric of
+labels hardly tells one mixture from the next, and a few rows at the threshold decide; for such a
+metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend whose
+labels are worse by more than the error of the comparison is not kept
+(`reports/decisions/0025-likelihood-weighs-a-blend.md`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ STEPS = 8  # strategies drawn in a bag, with replacement
 WORK = 10_000_000  # rows scored in one fit, about a second; counted, so that no clock decides
 ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
 _FLAT = 1e-9  # a gain that small is rounding
-_TIE = 0.01  # of the log-loss: decides where the metric can't tell mixtures apart, as at its limit
+_LIKELIHOOD = 1.0  # of the log-likelihood a row, beside the metric: what tells near mixtures apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +70,9 @@ class Blend:
     kept : bool
         Whether it is a blend.
     gain : float
-        Cross-fitted gain in utility over the best single strategy, a hundredth of the gain in
-        log-likelihood a row included, which decides ties; of a metric of labels, the gain in
-        log-likelihood a row; 0 where none was tried.
+        Cross-fitted gain over the best single strategy in what weighs: the metric's utility, but of
+        a metric of labels the log-likelihood a row, and the log-likelihood a row; 0 where none was
+        tried.
     """
 
     numbers: tuple[int, ...]
@@ -123,8 +124,9 @@ class _Rows:
             weight = None if self.weight is None else self.weight[part]
             values.append(self.metric(self.y[part], proba[part], weight=weight))
         likely = np.clip(proba[np.arange(len(self.y)), self.y], 1e-15, 1.0)
-        tie = _TIE * float(np.average(np.log(likely), weights=self.weight))
-        return float(np.mean([self.metric.utility(value) for value in values])) + tie
+        likelihood = float(np.average(np.log(likely), weights=self.weight))
+        utility = float(np.mean([self.metric.utility(value) for value in values]))
+        return utility + _LIKELIHOOD * likelihood
 
 
 def blend(
