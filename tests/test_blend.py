@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from autoimb.assessment.crossfit import deal
 from autoimb.assessment.decision import cross_fit_labels
@@ -74,13 +75,24 @@ def test_several_classes_are_blended():
     assert found.proba.shape == (len(y), 3)
 
 
-@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy"])
-def test_the_likelihood_weighs_a_blend_for_labels(metric):
-    metric, outcomes, y, group = _case(metric)
-    likely = get_metric("log_loss", n_classes=2, positive=1)
-    found = blend(metric, outcomes, y, group)
-    again = {n: _outcome(likely, y, group, o.oof) for n, o in outcomes.items()}
-    assert found.weights == blend(likely, again, y, group).weights
+@pytest.mark.parametrize("name", ["average_precision", "brier", "f1", "balanced_accuracy"])
+def test_what_weighs_a_blend(name):
+    """The log-likelihood a row, and the metric's mean over groups unless it is of labels."""
+    metric, outcomes, y, group = _case(name)
+    rows = module._Rows(metric, outcomes[0].oof[None], y, group, None)
+    rows = rows.take(np.ones(len(y), dtype=bool))
+    expected = -log_loss(y, outcomes[0].oof)
+    if metric.kind != "label":
+        values = [metric(y[group == g], outcomes[0].oof[group == g]) for g in np.unique(group)]
+        expected += np.mean(values) if metric.greater_is_better else -np.mean(values)
+    assert rows.merit(rows.proba[0]) == pytest.approx(expected)
+
+
+def test_for_labels_the_likelihood_alone_weighs():
+    """The same candidates for another metric of labels: the same blend."""
+    f1, accuracy = (blend(*_case(name)) for name in ("f1", "balanced_accuracy"))
+    assert f1.kept
+    assert (f1.numbers, f1.weights) == (accuracy.numbers, accuracy.weights)
 
 
 def test_a_blend_whose_labels_are_worse_is_not_kept():

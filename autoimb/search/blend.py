@@ -6,17 +6,18 @@ where blends whose weights the other groups chose beat, on the group left out, t
 that the same groups chose. Its score and its predictions here come from that exchange too: no row
 is predicted by weights that it had a part in.
 
-What mixing can better is probabilities, so the log-likelihood weighs beside the metric. A metric of
-labels hardly tells one mixture from the next, and a few rows at the threshold decide; for such a
-metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend whose
-labels are worse by more than the error of the comparison is not kept
+What mixing can better is probabilities, so the log-likelihood a row weighs beside the metric. A
+metric of labels hardly tells one mixture from the next, and a few rows at the threshold decide; for
+such a metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend
+whose labels are worse by more than the error of the comparison is not kept
 (`reports/decisions/0025-likelihood-weighs-a-blend.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.decision import cross_fit_labels
-from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Prediction, Score, paired_difference, score
 from autoimb.errors import BudgetError
 from autoimb.search.budget import Deadline
@@ -48,7 +49,6 @@ STEPS = 8  # strategies drawn in a bag, with replacement
 WORK = 10_000_000  # rows scored in one fit, about a second; counted, so that no clock decides
 ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
 _FLAT = 1e-9  # a gain that small is rounding
-_LIKELIHOOD = 1.0  # of the log-likelihood a row, beside the metric: what tells near mixtures apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +70,8 @@ class Blend:
     kept : bool
         Whether it is a blend.
     gain : float
-        Cross-fitted gain over the best single strategy in what weighs: the metric's utility, but of
-        a metric of labels the log-likelihood a row, and the log-likelihood a row; 0 where none was
-        tried.
+        Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
+        and, unless the metric is one of labels, its utility. 0 where no blend was tried.
     """
 
     numbers: tuple[int, ...]
@@ -108,7 +107,8 @@ class _Rows:
     def mix(self, weights: Floats) -> Floats:
         return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
 
-    def parts(self) -> list[slice]:
+    @cached_property
+    def _parts(self) -> list[slice]:
         """Each group of sorted rows, where each has enough of every class.
 
         Folds' probabilities are not on one scale: see `autoimb.assessment.uncertainty`.
@@ -118,15 +118,17 @@ class _Rows:
         least = min(np.bincount(self.y[p], minlength=self.metric.n_classes).min() for p in parts)
         return parts if least >= ENOUGH_ROWS else [slice(None)]
 
-    def utility(self, proba: Floats, parts: Sequence[slice]) -> float:
-        values = []
-        for part in parts:
-            weight = None if self.weight is None else self.weight[part]
-            values.append(self.metric(self.y[part], proba[part], weight=weight))
+    def merit(self, proba: Floats) -> float:
+        """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
         likely = np.clip(proba[np.arange(len(self.y)), self.y], 1e-15, 1.0)
         likelihood = float(np.average(np.log(likely), weights=self.weight))
-        utility = float(np.mean([self.metric.utility(value) for value in values]))
-        return utility + _LIKELIHOOD * likelihood
+        if self.metric.kind == "label":
+            return likelihood
+        values = []
+        for part in self._parts:
+            weight = None if self.weight is None else self.weight[part]
+            values.append(self.metric(self.y[part], proba[part], weight=weight))
+        return likelihood + float(np.mean([self.metric.utility(value) for value in values]))
 
 
 def blend(
@@ -174,8 +176,8 @@ def blend(
     deadline, n_rows = deadline or Deadline(), len(y) * len(metric.classes)
     numbers = _candidates(outcomes, n_rows=n_rows)
     best = min(numbers, key=lambda number: (-_utility(outcomes[number]), number))
-    rows = _Rows(_weighs(metric), _stacked(outcomes, numbers), y, group, weight)
-    single = _single(metric, rows, outcomes[best], best, costs)
+    rows = _Rows(metric, _stacked(outcomes, numbers), y, group, weight)
+    single = _single(rows, outcomes[best], best, costs)
     if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
         return single
     bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
@@ -186,9 +188,7 @@ def blend(
         weights, alone = _fit(chosen, bags, deadline)
         mixed.append(weights)
         crossed[use] = seen.mix(weights)[use]
-        parts = used.parts()
-        better, worse = (used.utility(used.mix(own), parts) for own in (weights, alone))
-        gains.append(better - worse)
+        gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
     gain = float(np.mean(gains))
     weights, _ = _fit(rows.take(np.ones(len(y), dtype=bool)), bags, deadline)
     order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
@@ -200,7 +200,7 @@ def blend(
 
     labels = cross_fit_labels(metric, y, view, group, weight=weight, costs=costs)
     if metric.kind == "label":
-        mine, other = (crossed, labels), _alone(metric, outcomes, numbers, y, group, weight)
+        mine, other = (crossed, labels), _best_of_others(rows, [outcomes[n] for n in numbers])
         gained, error = paired_difference(metric, y, mine, other, group, weight=weight)
         if gained < -error:
             return replace(single, gain=gain)
@@ -215,31 +215,18 @@ def blend(
     )
 
 
-def _alone(
-    metric: Metric,
-    outcomes: Mapping[int, Outcome],
-    numbers: Sequence[int],
-    y: Ints,
-    group: Ints,
-    weight: Floats | None,
-) -> Prediction:
+def _best_of_others(rows: _Rows, outcomes: Sequence[Outcome]) -> Prediction:
     """Predict each group as the strategy does that is best alone on the other groups."""
-    found, proba = [np.asarray(outcomes[n].labels) for n in numbers], _stacked(outcomes, numbers)
-    of_best, labels = np.empty_like(proba[0]), np.empty_like(y)
-    for learn, use in leave_group_out(y, group):
-        part = None if weight is None else weight[learn]
-        pairs = zip(proba[:, learn], (own[learn] for own in found))
-        values = [metric(y[learn], *pair, weight=part) for pair in pairs]
-        best = int(np.argmax([metric.utility(value) for value in values]))
-        of_best[use], labels[use] = proba[best, use], found[best][use]
-    return of_best, labels
-
-
-def _weighs(metric: Metric) -> Metric:
-    """Find the metric that weighs a blend: the one asked for, unless it is of labels."""
-    if metric.kind != "label":
-        return metric
-    return get_metric("log_loss", n_classes=metric.n_classes, positive=metric.positive)
+    found = list(zip(rows.proba, (np.asarray(outcome.labels) for outcome in outcomes)))
+    proba, labels = np.empty_like(rows.proba[0]), np.empty_like(rows.y)
+    for learn, use in leave_group_out(rows.y, rows.group):
+        weight = None if rows.weight is None else rows.weight[learn]
+        values = [
+            rows.metric(rows.y[learn], p[learn], own[learn], weight=weight) for p, own in found
+        ]
+        best = int(np.argmax([rows.metric.utility(value) for value in values]))
+        proba[use], labels[use] = (one[use] for one in found[best])
+    return proba, labels
 
 
 def _candidates(outcomes: Mapping[int, Outcome], *, n_rows: int) -> list[int]:
@@ -274,14 +261,12 @@ def _stacked(
     return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
 
 
-def _single(
-    metric: Metric, rows: _Rows, outcome: Outcome, number: int, costs: Costs | None
-) -> Blend:
+def _single(rows: _Rows, outcome: Outcome, number: int, costs: Costs | None) -> Blend:
     """Hand over the best strategy alone."""
     proba, labels = np.asarray(outcome.oof, dtype=np.float64), outcome.labels
     if labels is None:
         labels = cross_fit_labels(
-            metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=costs
+            rows.metric, rows.y, outcome.view, rows.group, weight=rows.weight, costs=costs
         )
     if outcome.score is None:
         raise ValueError(f"trial {number} is complete and has no score")
@@ -298,32 +283,25 @@ def _bags(n_candidates: int, *, n_rows: int, random_state: int) -> list[Ints]:
 
 def _fit(rows: _Rows, bags: Sequence[Ints], deadline: Deadline) -> tuple[Floats, Floats]:
     """Weights (K,) by bagged greedy selection on these rows, and those of the best one alone."""
-    parts = rows.parts()
-
-    def judge(proba: Floats) -> float:
-        return rows.utility(proba, parts)
-
     alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
-    alone[np.argmax([judge(proba) for proba in rows.proba])] = 1.0
+    alone[np.argmax([rows.merit(proba) for proba in rows.proba])] = 1.0
     for members in bags:
-        total += _greedy(rows.proba, members, judge, deadline)
+        total += _greedy(rows, members, deadline)
         if deadline.expired:
             break
     total[np.argsort(-total, kind="stable")[MOST_STRATEGIES:]] = 0.0
     return total / total.sum(), alone
 
 
-def _greedy(
-    proba: Floats, members: Ints, judge: Callable[[Floats], float], deadline: Deadline
-) -> Floats:
+def _greedy(rows: _Rows, members: Ints, deadline: Deadline) -> Floats:
     """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
-    counts, total, best = np.zeros(len(proba)), np.zeros_like(proba[0]), -np.inf
+    counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
     for size in range(1, STEPS + 1):
-        values = [judge((total + proba[member]) / size) for member in members]
+        values = [rows.merit((total + rows.proba[member]) / size) for member in members]
         at = int(np.argmax(values))
         if values[at] <= best + _FLAT:
             break
-        best, total = values[at], total + proba[members[at]]
+        best, total = values[at], total + rows.proba[members[at]]
         counts[members[at]] += 1
         if deadline.expired:
             break

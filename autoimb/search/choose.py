@@ -67,7 +67,7 @@ class Winner:
         if self.blend.kept:
             return (
                 f"{finding} What is handed over is a blend of {len(self.blend.numbers)} "
-                "strategies: it scored better on rows that had no part in weighing them."
+                "strategies: it predicted rows better that had no part in weighing them."
             )
         return f"{finding} The answer is to leave it out." if self.is_plain else finding
 
@@ -133,7 +133,7 @@ def choose(
     """Choose what to hand over.
 
     Law 3: where the best lever does not beat `none` by more than its error, the single strategy
-    is `none`. A blend only needs a better cross-fitted score.
+    is `none`. A blend only needs to predict better, cross-fitted.
 
     Parameters
     ----------
