@@ -67,7 +67,7 @@ class Winner:
         if self.blend.kept:
             return (
                 f"{finding} What is handed over is a blend of {len(self.blend.numbers)} "
-                "strategies: it predicted rows better that had no part in weighing them."
+                "strategies: its probabilities were better on rows that did not weigh them."
             )
         return f"{finding} The answer is to leave it out." if self.is_plain else finding
 
