@@ -3,7 +3,8 @@
 ``python reports/benchmarks/ablation.py --data DATA`` trains the whole and each variant on 70 % of
 every Parquet file of DATA (last column ``target``), as processes of their own, scores the other
 30 % by average precision, and appends to ``ablation.jsonl``; what is there already is not run
-again. It writes ``ablation.md``.
+again. Each starts with networks that were learned without the family of the table (``INDEX.csv``).
+It writes ``ablation.md``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +28,7 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+from portfolio import PICKED, measured, write
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
@@ -33,7 +36,7 @@ from autoimb import AutoImbClassifier
 from autoimb.data import folds
 from autoimb.search import agenda, blend, study
 from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.space.portfolio import first_networks
+from autoimb.space import portfolio
 from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
 
@@ -50,7 +53,7 @@ def no_embedding(strategy: Strategy, *given: Any, **named: Any) -> Outcome:
 
 def quick_network(space: Any) -> list[dict[str, Any]]:
     """Return the first network of the list only."""
-    return first_networks(space)[:1]
+    return portfolio.first_networks(space)[:1]
 
 
 WHOLE = "everything"
@@ -85,6 +88,18 @@ def without(patches: list[Patch]) -> Iterator[None]:
             patch.stop()
 
 
+def learned(table: Path) -> Patch:
+    """Return the list of first networks that the tables of other families give."""
+    families = pd.read_csv(table.with_name("INDEX.csv")).set_index("name")["family"]
+    same = families.index[families == families[table.stem]]
+    rows = [json.loads(line) for line in RAW.with_name("portfolio.jsonl").open()]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "list.json"
+        write(measured(rows).drop(index=same, errors="ignore"), PICKED, file)
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    return portfolio, "_NETWORKS", tuple((each["name"], each["params"]) for each in entries)
+
+
 def split(frame: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     """Return training rows and test rows, of large tables of a stratified sample."""
 
@@ -105,7 +120,7 @@ def run(variant: str, path: Path, *, seconds: float, seed: int) -> dict[str, Any
     train, test = split(pd.read_parquet(path), seed)
     patches, options = VARIANTS[variant]
     model = AutoImbClassifier(time_budget=seconds, random_state=seed, n_jobs=2, **options)
-    with without(patches):
+    with without([learned(path), *patches]):
         model.fit(train.drop(columns="target"), train["target"])
     proba, y = model.predict_proba(test.drop(columns="target")), test["target"].to_numpy()
     counts = [(y == c).sum() for c in model.classes_]
