@@ -27,6 +27,7 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+from plain import stored
 from portfolio import PICKED, measured, write
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
@@ -164,7 +165,7 @@ def main() -> None:
         path = options.data / f"{name}.parquet"
         print(json.dumps(run(variant, path, seconds=options.time, seed=options.seed)))
         return
-    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    done = stored(options.raw)
     known = [{k: row[k] for k in ("data", "variant", "seed", "time")} for row in done]
     for variant in VARIANTS:
         for path in sorted(options.data.glob("*.parquet")):

@@ -9,12 +9,10 @@ again. It writes ``blends.md``. See ``reports/decisions/0025-likelihood-weighs-a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +22,8 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 from ablation import split
-from joblib import Parallel, delayed
+from joblib import delayed
+from plain import completed, stored
 
 from autoimb.assessment.decision import fit_rule
 from autoimb.search import blend as blending
@@ -35,6 +34,12 @@ from autoimb.search.request import Request
 RAW = Path(__file__).resolve().with_name("blends.jsonl")
 METRICS = ("average_precision", "f1", "balanced_accuracy")
 BUILT, ALONE = "as built", "best strategy alone"
+
+
+def likelihood(proba: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Return the log-likelihood a row of classes (n,) by probabilities (n, C)."""
+    own = np.clip(proba[np.arange(len(y)), y], 1e-15, 1.0)
+    return float(np.average(np.log(own), weights=weight))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +56,9 @@ class MetricWeighs(blending._Rows):
 
     def merit(self, proba: np.ndarray) -> float:
         """Judge probabilities (n, C) of these rows."""
-        own = np.clip(proba[np.arange(len(self.y)), self.y], 1e-15, 1.0)
-        likelihood = float(np.average(np.log(own), weights=self.weight))
         labels = self.label(proba) if self.metric.kind == "label" else None
         value = self.metric(self.y, proba, labels, weight=self.weight)
-        return self.metric.utility(value) + self.share * likelihood
+        return self.metric.utility(value) + self.share * likelihood(proba, self.y, self.weight)
 
 
 class BothWeigh(MetricWeighs):
@@ -69,8 +72,7 @@ class LikelihoodWeighs(blending._Rows):
 
     def merit(self, proba: np.ndarray) -> float:
         """Judge probabilities (n, C) of these rows."""
-        own = np.clip(proba[np.arange(len(self.y)), self.y], 1e-15, 1.0)
-        return float(np.average(np.log(own), weights=self.weight))
+        return likelihood(proba, self.y, self.weight)
 
 
 WEIGHED = {
@@ -139,7 +141,6 @@ def mixtures(path: Path, metric: str, *, seconds: float, seed: int) -> Iterator[
         oof = sum(w * usable[n].oof for n, w in zip(numbers, weights))
         new = sum(w * proba[n] for n, w in zip(numbers, weights))
         labels = fit_rule(prepared.metric, y, oof, weight=weight).apply(new)
-        own = np.clip(new[np.arange(len(truth)), truth], 1e-15, 1.0)
         yield {
             "data": path.stem,
             "metric": metric,
@@ -147,7 +148,7 @@ def mixtures(path: Path, metric: str, *, seconds: float, seed: int) -> Iterator[
             "way": name,
             "strategies": len(numbers),
             "score": prepared.metric(truth, new, labels),
-            "log_loss": -float(np.log(own).mean()),
+            "log_loss": -likelihood(new, truth),
         }
 
 
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--only", help="these tables: a,b")
     parser.add_argument("--raw", type=Path, default=RAW)
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    done = stored(options.raw)
     known = {(row["data"], row["metric"], row["seed"]) for row in done}
     run: Callable[..., Any] = delayed(lambda *a, **k: list(mixtures(*a, **k)))
     paths = sorted(options.data.glob("*.parquet"), key=lambda p: -p.stat().st_size)
@@ -189,11 +190,7 @@ def main() -> None:
         if (path.stem, metric, options.seed) not in known
         and (not options.only or path.stem in options.only.split(","))
     ]
-    for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
-        with options.raw.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        print(rows[0]["data"], rows[0]["metric"], file=sys.stderr, flush=True)
-    rows = pd.DataFrame([json.loads(line) for line in options.raw.open()])
+    rows = pd.DataFrame(completed(jobs, options.raw))
     text = [
         "# What weighs a blend",
         "",

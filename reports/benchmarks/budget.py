@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from plain import stored
 
 import autoimb
 from autoimb import load
@@ -180,7 +181,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--raw", type=Path, default=HERE / "budget.jsonl")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    rows = stored(options.raw)
     done = {(row["data"], row["budget"], row["jobs"]) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         for path, budget in cases(options, Path(folder)):

@@ -12,12 +12,10 @@ often chance alone wins. It writes ``levers.md``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
-from plain import TABM, prepared_file
+from joblib import delayed
+from plain import TABM, completed, prepared_file, stored
 
 from autoimb.assessment.decision import cross_fit_labels
 from autoimb.assessment.metrics import get_metric
@@ -162,7 +160,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=RAW)
     parser.add_argument("--only", help="these tables: a,b")
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    done = stored(options.raw)
     known = {(row["data"], row["seed"]) for row in done}
     paths = sorted(options.data.glob("*.parquet"), key=lambda p: -p.stat().st_size)
     jobs = [
@@ -172,11 +170,7 @@ def main() -> None:
         if (path.stem, seed) not in known
         and (not options.only or path.stem in options.only.split(","))
     ]
-    for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
-        with options.raw.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        print(rows[0]["data"], rows[0]["seed"], file=sys.stderr, flush=True)
-    rows = pd.DataFrame([json.loads(line) for line in options.raw.open()])
+    rows = pd.DataFrame(completed(jobs, options.raw))
     seeds = rows["seed"].nunique()
     text = [
         "# Levers against none",

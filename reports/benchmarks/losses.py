@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from plain import TABM, as_trial, plain
+from plain import TABM, as_trial, plain, stored
 
 from autoimb.space.strategy import Choice, Strategy
 
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, default=RAW)
     parser.add_argument("names", nargs="*", help="files, without their ending")
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    done = stored(options.raw)
     fields = ("data", "metric", "seed", "network", "loss")
     known = {json.dumps({field: row[field] for field in fields}) for row in done}
     for seed, network, name, metric in product(

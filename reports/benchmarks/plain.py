@@ -1,13 +1,17 @@
-"""What the comparisons of levers and networks share: trials as a search would run them."""
+"""What the benchmarks share: trials as a search would run them, and rows kept as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
+from joblib import Parallel
 
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome, evaluate
@@ -20,7 +24,7 @@ from autoimb.space.rooms import PLAIN
 from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
 
-__all__ = ["TABM", "as_trial", "plain", "prepared_file"]
+__all__ = ["TABM", "as_trial", "completed", "plain", "prepared_file", "stored"]
 
 
 def plain(network: str, params: Mapping[str, Value]) -> Strategy:
@@ -78,3 +82,20 @@ def as_trial(
         deadline=Deadline(),
         cache=Parts(prepared.dataset, plan.folds, seed=seed),
     )
+
+
+def stored(raw: Path) -> list[dict[str, Any]]:
+    """Read the rows that earlier runs left in a file of JSON lines."""
+    return [json.loads(line) for line in raw.open()] if raw.exists() else []
+
+
+def completed(jobs: Iterable[Any], raw: Path, *, n_jobs: int = -1) -> list[dict[str, Any]]:
+    """Run delayed jobs, append the rows of each to a file as it ends, and return all of the file's.
+
+    A row names its table: ``data``.
+    """
+    for rows in Parallel(n_jobs, return_as="generator_unordered")(jobs):
+        with raw.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        print(rows[0]["data"], file=sys.stderr, flush=True)
+    return stored(raw)

@@ -18,7 +18,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from optuna.trial import FixedTrial, TrialState
-from plain import as_trial, plain
+from plain import as_trial, completed, plain, stored
 
 import autoimb
 from autoimb.space.draw import Space, draw
@@ -183,7 +182,7 @@ def main() -> None:
     parser.add_argument("--pick", type=int, default=PICKED)
     parser.add_argument("--raw", type=Path, default=HERE / "portfolio.jsonl")
     options = parser.parse_args()
-    done = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    done = stored(options.raw)
     wanted = strategies(options.count, done)
     known = {(row["data"], short(row["strategy"])) for row in done if "drawn" not in row}
     tpe = {(row["data"], row["seed"]) for row in done if "drawn" in row}
@@ -195,11 +194,7 @@ def main() -> None:
         for seed in range(options.seeds):
             if (path.stem, seed) not in tpe:
                 jobs.append(delayed(drawn)(path, max(PREFIXES), budget=options.budget, seed=seed))
-    for rows in Parallel(n_jobs=-1, return_as="generator_unordered")(jobs):
-        with options.raw.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        print(rows[0]["data"], file=sys.stderr, flush=True)
-    rows = [json.loads(line) for line in options.raw.open()]
+    rows = completed(jobs, options.raw)
     scores = measured(rows)
     hand = list(scores.columns[:BY_HAND])
     index = pd.read_csv(options.data / "INDEX.csv").set_index("name")["family"]

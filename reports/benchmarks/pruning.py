@@ -14,7 +14,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +23,9 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from optuna.trial import FixedTrial
+from plain import completed, stored
 
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import evaluate
@@ -162,15 +162,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--raw", type=Path, default=HERE / "pruning.jsonl")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.raw.open()] if options.raw.exists() else []
+    rows = stored(options.raw)
     known = {row["data"] for row in rows}
     missing = [path for path in sorted(options.data.glob("*.parquet")) if path.stem not in known]
     work = (delayed(recorded)(path, budget=options.budget) for path in missing)
-    for own in Parallel(options.jobs, return_as="generator_unordered")(work):
-        rows += own
-        with options.raw.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in own)
-    text = render(rows)
+    text = render(completed(work, options.raw, n_jobs=options.jobs))
     print(text)
     options.raw.with_suffix(".md").write_text(text, encoding="utf-8")
 
