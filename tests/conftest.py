@@ -1,6 +1,10 @@
 """What all tests share."""
 
 import os
+import signal
 
 # threads of one process that wait for each other stand still beside another busy program
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell's background ignores Ctrl-C, and what it starts inherits that
+signal.signal(signal.SIGINT, signal.default_int_handler)
