@@ -206,6 +206,25 @@ def test_an_unknown_room_and_an_empty_one_are_refused():
         Space.restricted({"loss": []})
 
 
+@pytest.mark.parametrize(
+    ("ensembles", "networks"),
+    [
+        (("bagging",), 3),
+        (("balanced_bagging", "self_paced"), 4),
+        (("easy_ensemble",), 4),  # two members of two rounds
+        (("boosting", "easy_ensemble"), 3),
+        (("snapshot",), 1),  # its rounds go on from each other
+        (("bagging", "single"), 1),
+    ],
+)
+def test_a_space_knows_the_networks_of_its_smallest_ensemble(ensembles, networks):
+    assert Space.restricted({"ensemble": ensembles}).least_networks == networks
+
+
+def test_a_space_that_is_not_restricted_may_train_one_network():
+    assert Space.restricted().least_networks == 1
+
+
 def test_costs_are_the_class_weights_and_never_drawn_without_being_given():
     assert Space.restricted(costs=True).names("class_weight") == ("costs",)
     assert "costs" not in Space.restricted().names("class_weight")

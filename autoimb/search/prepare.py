@@ -19,6 +19,7 @@ from autoimb.data.table import Dataset, Target, encode_target, read_table
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError, choices
 from autoimb.search.request import Costs, Request
+from autoimb.space.draw import Space
 
 __all__ = ["Prepared", "Table", "label_codes", "prepare"]
 
@@ -76,6 +77,11 @@ class Prepared:
     metric: Metric
     costs: Costs | None
     notices: tuple[str, ...]
+
+    @property
+    def space(self) -> Space:
+        """What may be chosen from, as the user restricted it."""
+        return Space.restricted(dict(self.request.rooms), costs=self.costs is not None)
 
 
 def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> Prepared:

@@ -28,7 +28,6 @@ from autoimb.search.record import TrialRecord
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.search.worker import one_thread
-from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def run_search(
         As from `search`.
     """
     request = prepared.request
-    space = Space.restricted(dict(request.rooms), costs=prepared.costs is not None)
+    space = prepared.space
     prepared, plan = _plan(prepared, folder)
     settings = StudySettings(
         n_trials=request.n_trials,
@@ -208,6 +207,8 @@ def planned(prepared: Prepared, *, time_budget: float | None) -> tuple[Prepared,
             f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
             "as far as possible: more would not fit its time or memory.",
         )
+    # where only ensembles are allowed, each of their networks has the work of a trial
+    operations *= prepared.space.least_networks
     plan = make_plan(dataset, folds, random_state=seed, operations=operations, costs=prepared.costs)
     return replace(prepared, dataset=dataset, folds=folds, notices=notices), plan
 

@@ -8,6 +8,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from autoimb.errors import OptionError, choices
+from autoimb.space.ensemble import Ensemble
 from autoimb.space.option import Float, Int, Option, Profile, Range, Value
 from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy
@@ -73,6 +74,13 @@ class Space:
     def names(self, room: str) -> tuple[str, ...]:
         """Return the allowed options of a room."""
         return dict(self.allowed)[room]
+
+    @property
+    def least_networks(self) -> int:
+        """How many networks a fold the smallest allowed ensemble trains from their start."""
+        options = [ROOMS["ensemble"][name] for name in self.names("ensemble")]
+        smallest: list[Ensemble] = [option.code(**option.lowest) for option in options]
+        return min(one.members * (1 if one.continues else one.rounds) for one in smallest)
 
 
 def _possible_ensembles(allowed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

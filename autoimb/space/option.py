@@ -135,6 +135,14 @@ class Option:
         """The first line of the code's docstring."""
         return (inspect.getdoc(self.code) or "").partition("\n")[0]
 
+    @property
+    def lowest(self) -> dict[str, Value]:
+        """The low end of every range, and of a few values the first."""
+        return {
+            key: bounds.values[0] if isinstance(bounds, OneOf) else bounds.low
+            for key, bounds in self.ranges.items()
+        }
+
     def feasible(self, profile: Profile) -> str | None:
         """Return None where the option can run on such a table, else the sentence why not."""
         for rule in self.rules:
