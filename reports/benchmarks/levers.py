@@ -4,9 +4,10 @@
 Parquet file of DATA (last column ``target``) as trials of a search of a minute, with the same
 folds and seed, and appends to ``levers.jsonl``; what is there already is not run again. A duel
 gives the paired difference of out-of-fold average precision, balanced accuracy and F1 with its
-error, labels by the decision rule that the other folds fit, and of the log-loss. Balanced
-ensembles are also held against bagging of as many networks, and `none` with another seed tells how
-often chance alone wins. It writes ``levers.md``.
+error, labels by the decision rule that the other folds fit, and of the log-loss. Ensembles are
+evaluated twice, with the work of a trial and with so many times the work as they have networks;
+the latter are also held against bagging. `none` with that work and `none` with another seed tell
+what training and chance alone give. It writes ``levers.md``.
 """
 
 from __future__ import annotations
@@ -32,15 +33,19 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import paired_difference
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome, evaluate
+from autoimb.search.planning import Plan
+from autoimb.search.prepare import Prepared
 from autoimb.space.option import Value
-from autoimb.space.strategy import Choice
+from autoimb.space.strategy import Choice, Strategy
 from autoimb.training.parts import Parts
 
 RAW = Path(__file__).resolve().with_name("levers.jsonl")
 METRICS = ("average_precision", "balanced_accuracy", "f1")
 BUDGET = 60.0
+NETWORKS = 4  # of each ensemble
 AGAIN = "none, another seed"
-TWIN = "ensemble: bagging(members=8)"
+LONG = ", as long"
+TWIN = f"ensemble: bagging(members=4){LONG}"
 LEVERS: tuple[tuple[str, str, Mapping[str, Value]], ...] = (
     ("class_weight", "power", {"tau": 0.5}),
     ("class_weight", "power", {"tau": 1.0}),
@@ -66,62 +71,72 @@ LEVERS: tuple[tuple[str, str, Mapping[str, Value]], ...] = (
     ("resampling", "cluster_centroids", {"strength": 0.8}),
     ("resampling", "tomek_links", {"strength": 1.0}),
     ("resampling", "batch_balancing", {"strength": 0.5, "floor": 1}),
-    ("ensemble", "bagging", {"members": 8}),
-    ("ensemble", "balanced_bagging", {"members": 8, "strength": 0.8}),
-    ("ensemble", "self_paced", {"rounds": 8, "strength": 0.8}),
-    ("ensemble", "boosting", {"rounds": 3}),
-    ("ensemble", "rus_boost", {"rounds": 3, "strength": 0.8}),
-    ("ensemble", "easy_ensemble", {"members": 4, "rounds": 2, "strength": 0.8}),
+    ("ensemble", "bagging", {"members": 4}),
+    ("ensemble", "balanced_bagging", {"members": 4, "strength": 0.8}),
+    ("ensemble", "self_paced", {"rounds": 4, "strength": 0.8}),
+    ("ensemble", "boosting", {"rounds": 4}),
+    ("ensemble", "rus_boost", {"rounds": 4, "strength": 0.8}),
+    ("ensemble", "easy_ensemble", {"members": 2, "rounds": 2, "strength": 0.8}),
     ("ensemble", "snapshot", {"rounds": 4}),
 )
 
 
+def tried(prepared: Prepared, plan: Plan) -> dict[str, Outcome]:
+    """Evaluate the network without a lever, with each, and ensembles for longer as well."""
+    data, folds = prepared.dataset, plan.folds
+    shared = Parts(data, folds, seed=plan.seed)
+    longer = replace(plan.effort, operations=NETWORKS * plan.effort.operations)
+
+    def run(strategy: Strategy, plan: Plan = plan, parts: Parts = shared) -> Outcome:
+        metric, deadline = prepared.metric, Deadline()
+        return evaluate(strategy, data, plan, metric=metric, deadline=deadline, cache=parts)
+
+    run(TABM)  # encodes what all of them share, so that no lever's seconds have it
+    found = {"none": run(TABM)}
+    found[f"none{LONG}"] = run(TABM, replace(plan, effort=longer))
+    found[AGAIN] = run(TABM, parts=Parts(data, folds, seed=plan.seed + 1000))
+    for room, name, params in LEVERS:
+        choice = Choice(name, tuple(params.items()))
+        strategy = replace(TABM, **{room: choice})
+        found[f"{room}: {choice}"] = run(strategy)
+        if room == "ensemble":
+            found[f"{room}: {choice}{LONG}"] = run(strategy, replace(plan, effort=longer))
+    return found
+
+
 def duels(path: Path, *, seed: int) -> Iterator[dict[str, Any]]:
-    """Evaluate every lever on a table and hold it against `none`."""
+    """Hold every lever against `none` on a table, and ensembles against bagging."""
     torch.set_num_threads(1)
     prepared, plan = prepared_file(path, budget=BUDGET, seed=seed)
     data, folds = prepared.dataset, plan.folds
-    parts = Parts(data, folds, seed=plan.seed)
     rows, group, weight = folds.scored, folds.group[folds.scored], folds.scored_weight(data.weight)
     y = data.y[rows]
     metrics = [get_metric(n, n_classes=data.n_classes, positive=data.positive) for n in METRICS]
-
-    def run(strategy: Any, *, seed: int) -> tuple[Outcome, list[np.ndarray]]:
-        outcome = evaluate(
-            strategy,
-            data,
-            replace(plan, seed=seed),
-            metric=prepared.metric,
-            deadline=Deadline(),
-            cache=parts,
-        )
-        if outcome.oof is None:
-            return outcome, []
-        seen = (cross_fit_labels(m, y, outcome.view, group, weight=weight) for m in metrics)
-        return outcome, list(seen)
+    outcomes = tried(prepared, plan)
+    scored = {lever: outcome for lever, outcome in outcomes.items() if outcome.oof is not None}
+    labels = {
+        lever: [cross_fit_labels(m, y, outcome.view, group, weight=weight) for m in metrics]
+        for lever, outcome in scored.items()
+    }
 
     def log_loss(proba: np.ndarray) -> float:
         own = np.clip(proba[np.arange(len(y)), y], 1e-15, 1.0)
         return float(-np.average(np.log(own), weights=weight))
 
-    tried = {"none": run(TABM, seed=plan.seed), AGAIN: run(TABM, seed=plan.seed + 1000)}
-    for room, name, params in LEVERS:
-        choice = Choice(name, tuple(params.items()))
-        tried[f"{room}: {choice}"] = run(replace(TABM, **{room: choice}), seed=plan.seed)
-    for lever, (outcome, labels) in tried.items():
-        for base in ("none", TWIN):
-            if lever == base or (base == TWIN and not lever.startswith("ensemble")):
-                continue
-            other, others = tried[base]
-            row: dict[str, Any] = {"data": path.stem, "seed": seed, "lever": lever, "against": base}
-            row |= {"reason": outcome.reason, "ratio": outcome.seconds / other.seconds}
-            if outcome.oof is not None and other.oof is not None:
-                for metric, mine, theirs in zip(metrics, labels, others):
-                    row[metric.name] = paired_difference(
-                        metric, y, (outcome.oof, mine), (other.oof, theirs), group, weight=weight
-                    )
-                row["log_loss"] = log_loss(outcome.oof) - log_loss(other.oof)
-            yield row
+    pairs = [(lever, "none") for lever in outcomes if lever != "none"]
+    pairs += [(lever, TWIN) for lever in outcomes if lever.endswith(LONG) and lever != TWIN]
+    for lever, base in pairs:
+        row: dict[str, Any] = {"data": path.stem, "seed": seed, "lever": lever, "against": base}
+        row |= {"reason": outcomes[lever].reason}
+        row |= {"ratio": outcomes[lever].seconds / outcomes[base].seconds}
+        if lever in scored and base in scored:
+            mine, theirs = scored[lever].oof, scored[base].oof
+            for metric, own, other in zip(metrics, labels[lever], labels[base]):
+                row[metric.name] = paired_difference(
+                    metric, y, (mine, own), (theirs, other), group, weight=weight
+                )
+            row["log_loss"] = log_loss(mine) - log_loss(theirs)
+        yield row
 
 
 def table(rows: pd.DataFrame) -> list[str]:
@@ -175,15 +190,17 @@ def main() -> None:
     text = [
         "# Levers against none",
         "",
-        f"{rows['data'].nunique()} public tables, {seeds} deals of rows to folds and seeds each, "
-        "one network (TabM with piecewise-linear embeddings), all else equal. *Won* and *lost*: on "
-        "how many tables the lever is better or worse than `none` by more than the paired "
-        "difference's error. *mean*: of the difference, in thousandths. *log-loss*: mean "
-        "difference, above 0 is worse. *seconds*: geometric mean ratio. Labels are by a decision "
-        "rule that is tuned for the metric, for `none` as for the levers.",
+        f"{rows['data'].nunique()} public tables, deals of rows to folds (with seeds): {seeds}, "
+        "one network (TabM with piecewise-linear embeddings) with the work of a trial in a search "
+        "of a minute, all else equal. *Won* and *lost*: on how many tables the lever is better or "
+        "worse than `none` by more than the paired difference's error. *mean*: of the difference, "
+        "in thousandths. *log-loss*: mean difference, above 0 is worse. *seconds*: geometric mean "
+        f"ratio. *As long*: with {NETWORKS} times the work, so that each of an ensemble's "
+        f"{NETWORKS} networks trains as long as the one of `none`. Labels are by a decision rule "
+        "that is tuned for the metric, for `none` as for the levers.",
         "",
         *table(rows[rows["against"] == "none"]),
-        "## Ensembles against bagging of eight networks",
+        "## Ensembles against bagging, each as long",
         "",
         *table(rows[rows["against"] == TWIN]),
         f"`python reports/benchmarks/levers.py --seeds {options.seeds}`.",
