@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -207,8 +208,8 @@ def planned(prepared: Prepared, *, time_budget: float | None) -> tuple[Prepared,
             f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
             "as far as possible: more would not fit its time or memory.",
         )
-    # where only ensembles are allowed, each of their networks has the work of a trial
-    operations *= prepared.space.least_networks
+    # where only ensembles are allowed, their networks train longer, and there are fewer trials
+    operations *= sqrt(prepared.space.least_networks)
     plan = make_plan(dataset, folds, random_state=seed, operations=operations, costs=prepared.costs)
     return replace(prepared, dataset=dataset, folds=folds, notices=notices), plan
 

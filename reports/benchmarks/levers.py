@@ -45,7 +45,7 @@ BUDGET = 60.0
 NETWORKS = 4  # of each ensemble
 AGAIN = "none, another seed"
 LONG = ", as long"
-TWIN = f"ensemble: bagging(members=4){LONG}"
+TWIN = f"ensemble: bagging(members={NETWORKS}){LONG}"
 LEVERS: tuple[tuple[str, str, Mapping[str, Value]], ...] = (
     ("class_weight", "power", {"tau": 0.5}),
     ("class_weight", "power", {"tau": 1.0}),
