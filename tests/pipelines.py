@@ -13,6 +13,7 @@ from autoimb.data.encoding import Encoder, plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+from autoimb.randomness import Key
 
 N_FOLDS = 2
 
@@ -64,7 +65,7 @@ def pack(
         n_classes=n_classes,
     )
     network = build(spec, len(fold))
-    network.draw([(random_state, member) for member in range(len(fold))], widths)
+    network.draw([Key(random_state, member=member) for member in range(len(fold))], widths)
     random = np.random.default_rng(random_state)
     return FittedMemberPack(
         spec=spec,

@@ -7,6 +7,7 @@ import torch
 from tables import tiny_spec
 
 from autoimb.nn.network import build
+from autoimb.randomness import Key
 
 MEMBERS, BATCH, NUMBERS = 2, 7, 3
 
@@ -19,7 +20,7 @@ def spec(body, **changes):
 def drawn(network_spec, members=MEMBERS, widths=None, seed=7):
     """A network in float64 whose every trained parameter differs from its start."""
     network = build(network_spec, members, dtype=torch.float64)
-    keys = [(seed, 0, m) for m in range(members)]
+    keys = [Key(seed, member=m) for m in range(members)]
     network.draw(keys, widths or [network_spec.n_inputs] * members)
     random = np.random.default_rng(seed)
     for segment in network.parameters.segments:

@@ -27,6 +27,7 @@ from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.table import Dataset, encode_target
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
+from autoimb.randomness import Key
 from autoimb.search.budget import Deadline
 from autoimb.search.evaluate import Outcome
 from autoimb.search.planning import Plan, make_plan, trial_operations
@@ -65,7 +66,7 @@ def material(n_rows: int = 120) -> Material:
 def fitted(strategy: Strategy) -> FittedStrategy:
     spec = tiny_spec(width=4, n_inputs=3)
     network = build(spec, 1)
-    network.draw([(int(1e6 * chance(strategy)), 0)], [3])
+    network.draw([Key(int(1e6 * chance(strategy)))], [3])
     pack = FittedMemberPack(
         spec=spec,
         fold=np.zeros(1, dtype=np.int64),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb.data.folds import plan_folds
+from autoimb.randomness import Key
 from autoimb.space.resampling.batches import batch_shares
 from autoimb.space.resampling.room import RESAMPLING, over_counts
 from autoimb.space.rooms import ROOMS
@@ -18,7 +19,7 @@ from autoimb.training.parts import Parts
 from autoimb.training.run import Run
 from autoimb.training.trainer import _BalancedStream
 
-KEY = (3, 0, 1)
+KEY = Key(1, fold=2, member=3)
 checked = settings(deadline=None, max_examples=60, derandomize=True)
 counts_of = st.lists(st.integers(0, 5_000), min_size=2, max_size=8).filter(any)
 
@@ -87,7 +88,9 @@ def test_the_rows_of_a_class_are_used_up_before_one_comes_again():
 
 
 def test_draws_follow_from_the_key_alone():
-    first, again, other = (stream([50, 6], [0.7, 0.3], key=k)[0] for k in (KEY, KEY, (3, 0, 2)))
+    first, again, other = (
+        stream([50, 6], [0.7, 0.3], key=k)[0] for k in (KEY, KEY, Key(1, fold=2, member=2))
+    )
     rows = first.take(320)[0]
     np.testing.assert_array_equal(again.take(320)[0], rows)
     assert not np.array_equal(other.take(320)[0], rows)

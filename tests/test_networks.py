@@ -13,6 +13,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.randomness import Key
 from autoimb.space.rooms import ROOMS
 from autoimb.training.optim import Optimizer
 from autoimb.training.schedule import Schedule, plan_schedule
@@ -40,10 +41,9 @@ SPECS = [
 
 def pool_of(network_spec, members=MEMBERS):
     return MaskPool(
-        [(7, 0, m) for m in range(members)],
+        [Key(7, member=m) for m in range(members)],
         network_spec.dropout,
         size=BATCH * network_spec.k * network_spec.widest,
-        seed=3,
         dtype=torch.float64,
         device=CPU,
     )
@@ -164,11 +164,11 @@ def test_padding_and_the_pack_change_nothing(network_spec):
         1,
         dtype=torch.float64,
     )
-    padded.draw([(5, 0), (5, 1), (5, 2)], [width, width, width + 2])
-    alone.draw([(5, 1)], [width])
+    padded.draw([Key(5, member=m) for m in range(3)], [width, width, width + 2])
+    alone.draw([Key(5, member=1)], [width])
     x, codes = some_rows(network_spec, members=1, batch=20)
     x[:, :, width:] = 0.0
-    keys = [(5, 0), (5, 1), (5, 2)]
+    keys = [Key(5, member=m) for m in range(3)]
     padded.settle(x.expand(3, -1, -1), codes.expand(3, -1, -1), keys)
     alone.settle(x[:, :, :width], codes, keys[1:2])
     torch.testing.assert_close(
@@ -200,7 +200,7 @@ def test_a_residual_networks_row_does_not_depend_on_the_rows_beside_it():
 def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them():
     network_spec = spec("scaled", periodic=NUMBERS, cardinalities=(4,))
     network = build(network_spec, MEMBERS, dtype=torch.float64)
-    keys = [(3, 0, m) for m in range(MEMBERS)]
+    keys = [Key(3, member=m) for m in range(MEMBERS)]
     network.draw(keys, [network_spec.n_inputs] * MEMBERS)
     x, codes = some_rows(network_spec, batch=400)
     network.settle(x, codes, keys)
@@ -215,7 +215,7 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
 def test_the_published_start_of_tabm_is_one_scale_for_each_feature():
     network_spec = spec("published", k=4, periodic=2, cardinalities=(4,), ple=True)
     network = build(network_spec, 1)
-    network.draw([(1, 0, 0)], [5], [np.array([0, 1, 2, 2, 2])])
+    network.draw([Key(1)], [5], [np.array([0, 1, 2, 2, 2])])
     scale = network.state()["hidden0.scale"][0]
     # an embedded column, two numbers' waves, the numbers themselves, then three of one feature
     feature = [-1, -1, 0, 0, 0, 1, 1, 1, 0, 1, 2, 2, 2]
@@ -226,7 +226,7 @@ def test_the_published_start_of_tabm_is_one_scale_for_each_feature():
     bias = network.state()["hidden0.bias"]
     assert 0 < np.abs(bias).max() <= 1 / np.sqrt(len(feature))
     full = build(spec("adapters", k=4, ple=True), 1)
-    full.draw([(1, 0, 0)], [5])
+    full.draw([Key(1)], [5])
     state = full.state()
     assert (state["hidden0.out"] == 1).all()
     assert (state["hidden1.scale"] == 1).all()

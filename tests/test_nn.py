@@ -7,6 +7,7 @@ import torch
 
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.randomness import Key
 
 SPECS = [
     NetworkSpec(
@@ -57,7 +58,7 @@ def reference(network: Network, values: dict, x, codes, masks) -> torch.Tensor:
 def test_outputs_and_gradients_are_those_of_plain_pytorch(spec):
     members, batch = 2, 6
     network = build(spec, members, dtype=torch.float64)
-    keys = [(7, 0, m) for m in range(members)]
+    keys = [Key(7, member=m) for m in range(members)]
     network.draw(keys, [spec.n_inputs] * members)
     torch.manual_seed(0)
     x = torch.randn(members, batch, spec.n_inputs, dtype=torch.float64)
@@ -69,7 +70,6 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(spec):
         keys,
         spec.dropout,
         size=batch * spec.k * spec.width,
-        seed=3,
         dtype=torch.float64,
         device=torch.device("cpu"),
     )
@@ -97,7 +97,7 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(spec):
 def test_prediction_drops_nothing_and_does_not_depend_on_chunks():
     spec = SPECS[-1]
     network = build(spec, 2, dtype=torch.float64)
-    network.draw([(0, 0), (0, 1)], [5, 5])
+    network.draw([Key(0), Key(0, member=1)], [5, 5])
     x = torch.randn(1, 23, 5, dtype=torch.float64)
     codes = torch.zeros(1, 2, 23, dtype=torch.int64).transpose(1, 2)  # columns side by side
     whole = network.predict(x, codes)
@@ -110,9 +110,9 @@ def test_prediction_drops_nothing_and_does_not_depend_on_chunks():
 def test_a_members_start_does_not_depend_on_the_pack_or_on_padding():
     spec = SPECS[0]
     together = build(spec, 3)
-    together.draw([(5, 0), (5, 1), (5, 2)], [5, 3, 5])
+    together.draw([Key(5, member=m) for m in range(3)], [5, 3, 5])
     alone = build(spec, 1)
-    alone.draw([(5, 1)], [3])
+    alone.draw([Key(5, member=1)], [3])
     for p in together.parameters.wanted:
         mine = together.parameters.value(p.name)[1]
         torch.testing.assert_close(mine, alone.parameters.value(p.name)[0], rtol=0, atol=0)
@@ -122,7 +122,7 @@ def test_a_members_start_does_not_depend_on_the_pack_or_on_padding():
 def test_state_round_trips_and_a_wrong_shape_is_named():
     spec = SPECS[0]
     network = build(spec, 2)
-    network.draw([(1, 0), (1, 1)], [5, 5])
+    network.draw([Key(1), Key(1, member=1)], [5, 5])
     other = build(spec, 2)
     other.load(network.state())
     torch.testing.assert_close(other.parameters.values, network.parameters.values)

@@ -61,7 +61,7 @@ def resample(name: str, part: Rows, *, seed: int = SEED, **values):
         key: at(bounds, 1.0 if key in ("strength", "cleaning") else 0.5)
         for key, bounds in option.ranges.items()
     }
-    return option.code(part, seed=seed, **(full | values))
+    return option.code(part, random_state=seed, **(full | values))
 
 
 def result_of(new, part: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from tables import at
 
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import NetworkSpec, build
+from autoimb.randomness import Key, Purpose
 from autoimb.space.loss import LOSS
 from autoimb.training.schedule import Schedule
 from autoimb.training.trainer import Pack, _Stream, train
@@ -42,7 +43,7 @@ def some_pack(members=4, rows=60, seed=0):
         y=torch.from_numpy(random.integers(0, 3, 2 * rows)),
         rows=tuple(random.choice(2 * rows, rows - 7 * m) for m in range(members)),
         weights=tuple(random.uniform(0.5, 1.5, rows - 7 * m) for m in range(members)),
-        keys=tuple((11, m % 2, m) for m in range(members)),
+        keys=tuple(Key(11, fold=m % 2, member=m) for m in range(members)),
         shares=(None,) * members,
     )
 
@@ -93,7 +94,7 @@ def trained(pack, network_spec, loss, kind="cosine"):
         states.append(network.state())
         return True
 
-    train(network, pack, loss, schedule(kind), seed=11, watch=watch)
+    train(network, pack, loss, schedule(kind), watch=watch)
     return states[-1]
 
 
@@ -129,13 +130,14 @@ def plain_loop(pack, member, network_spec):
         ],
         betas=(0.9, 0.99),
     )
-    stream = _Stream(pack.rows[member], pack.weights[member], pack.keys[member])
+    stream = _Stream(
+        pack.rows[member], pack.weights[member], pack.keys[member].stream(Purpose.BATCHES)
+    )
     size = plan.batch_size * network_spec.k * network_spec.width
     pool = MaskPool(
         [pack.keys[member]],
         network_spec.dropout,
         size=size,
-        seed=11,
         dtype=torch.float64,
         device=CPU,
     )
@@ -190,7 +192,7 @@ def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
 
 def full_batch_gradients(x, y, weights, loss):
     network = build(spec(dropout=0.0, cardinalities=()), 1, dtype=torch.float64)
-    network.draw([(3, 0, 0)], [6])
+    network.draw([Key(3)], [6])
     logits = network.forward(x[None], None)
     scale = torch.as_tensor(weights / np.sum(weights))[None, None, None]
     truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
@@ -229,7 +231,6 @@ def test_a_watcher_that_says_stop_ends_the_training():
         pack,
         margins_then_weights(),
         schedule(),
-        seed=0,
         watch=lambda tick: bool(seen.append(tick)),
     )
     assert seen == [0]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.randomness import Purpose, stream
+
 __all__ = ["deal", "leave_group_out"]
 
 Ints = NDArray[np.int64]
@@ -15,7 +17,7 @@ Mask = NDArray[np.bool_]
 _MOST_PARTS = 5  # so that many folds cost no more than a few
 
 
-def deal(y: Ints, n_groups: int, *, random_state: int = 0) -> Ints:
+def deal(y: Ints, n_groups: int) -> Ints:
     """Deal rows to groups, each class as evenly as it goes.
 
     Parameters
@@ -24,15 +26,13 @@ def deal(y: Ints, n_groups: int, *, random_state: int = 0) -> Ints:
         Class codes.
     n_groups : int
         Number of groups.
-    random_state : int, optional
-        Seed of the shuffle within a class.
 
     Returns
     -------
     ndarray of int64, shape (n,)
         Group of each row, from 0.
     """
-    shuffled = np.random.default_rng(random_state).permutation(len(y))
+    shuffled = stream(Purpose.GROUPS, 0).permutation(len(y))
     order = shuffled[np.argsort(y[shuffled], kind="stable")]
     group = np.empty(len(y), dtype=np.int64)
     group[order] = np.arange(len(y)) % n_groups  # classes follow each other: each is dealt evenly

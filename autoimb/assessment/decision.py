@@ -26,6 +26,7 @@ from autoimb.assessment.offsets import Evidence, best_offsets, reaching_offset
 from autoimb.assessment.uncertainty import paired_difference
 from autoimb.data.thinning import thin
 from autoimb.errors import OptionError
+from autoimb.randomness import Purpose, stream
 
 __all__ = [
     "DecisionRule",
@@ -223,7 +224,7 @@ def fit_rule(
         return DecisionRule("costs", costs=matrix, name="least expected cost")
     asked, metric = metric, label_metric_for(metric)
     most = max(_MOST_WORK // proba.shape[1] ** 2, _LEAST_ROWS)
-    kept, scale = thin(y, np.arange(len(y)), most, np.random.default_rng(0))
+    kept, scale = thin(y, np.arange(len(y)), most, stream(Purpose.RULE_ROWS, 0))
     weight = scale if weight is None else weight[kept] * scale
     y, proba = y[kept], np.asarray(proba, dtype=np.float64)[kept]
     rows = Evidence.of(y, proba, weight)

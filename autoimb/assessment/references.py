@@ -14,6 +14,7 @@ from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import Columns
 from autoimb.data.table import Dataset
 from autoimb.data.thinning import thin
+from autoimb.randomness import Purpose, stream
 
 __all__ = ["logistic_reference"]
 
@@ -53,7 +54,7 @@ def logistic_reference(
     """
     total = np.zeros((len(dataset.y), dataset.n_classes))
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
-        generator = np.random.default_rng([random_state, number])
+        generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
         rows, scale = thin(dataset.y, fold.train, _MOST_ROWS, generator)
         train = _features(encoder, dataset.columns, rows)
         held_out = _features(encoder, dataset.columns, fold.score)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.thinning import thin
+from autoimb.randomness import Purpose, stream
 
 __all__ = ["edges_of"]
 
@@ -72,7 +73,7 @@ def _cuts(scaled: Numbers, y: NDArray[np.int64], leaves: int) -> Numbers:
     from sklearn import config_context
     from sklearn.tree import DecisionTreeClassifier  # slow to import, and loading needs no tree
 
-    rows, scale = thin(y, np.arange(len(y)), _MOST_ROWS, np.random.default_rng(0))
+    rows, scale = thin(y, np.arange(len(y)), _MOST_ROWS, stream(Purpose.BIN_ROWS, 0))
     least = max(int(_LEAST_SHARE * len(rows)), _LEAST_ROWS)
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, min_samples_leaf=least, random_state=0)
     # what is checked here takes longer than the tree of a small table

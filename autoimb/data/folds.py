@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.errors import OptionError
+from autoimb.randomness import Purpose, stream
 
 __all__ = ["Fold", "FoldPlan", "plan_folds"]
 
@@ -145,7 +146,6 @@ def plan_folds(
         A `cv` that is no number of folds, splits rows that don't exist, lets rows train and score
         in one fold, or scores a row twice; `cv` together with `eval_rows`.
     """
-    generator = np.random.default_rng(random_state)
     n_rows = len(y)
     if eval_rows is not None:
         if cv is not None:
@@ -153,17 +153,17 @@ def plan_folds(
         test = np.unique(np.asarray(eval_rows, dtype=np.int64))
         train = np.setdiff1d(np.arange(n_rows), test)
         _check_split(train, test, name="the evaluation set")
-        return _hold_out(y, train, test, generator)
+        return _hold_out(y, train, test, random_state)
     if cv is None or _is_whole_number(cv):
         n_folds = _count_folds(y) if cv is None else _check_count(cast(int, cv), n_rows)
         deals = [
-            _plan(_dealt(y, n_folds, generator), n_rows)
-            for _ in range(DEALS if n_rows < FEW_ROWS else 1)
+            _plan(_dealt(y, n_folds, stream(Purpose.FOLDS, random_state, repeat=number)), n_rows)
+            for number in range(DEALS if n_rows < FEW_ROWS else 1)
         ]
         return replace(deals[0], further=tuple(plan.folds for plan in deals[1:]))
     splits = _read_splits(cv, y)
     if len(splits) == 1:
-        return _hold_out(y, *splits[0], generator)
+        return _hold_out(y, *splits[0], random_state)
     return _plan(splits, n_rows)
 
 
@@ -215,11 +215,10 @@ def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
     return FoldPlan(tuple(Fold(train, test, nobody) for train, test in splits), group)
 
 
-def _hold_out(
-    y: NDArray[np.int64], train: Rows, test: Rows, generator: np.random.Generator
-) -> FoldPlan:
+def _hold_out(y: NDArray[np.int64], train: Rows, test: Rows, random_state: int) -> FoldPlan:
     if len(test) < 2:
         raise OptionError("A hold-out needs 2 rows, one that chooses and one that scores; got 1.")
+    generator = stream(Purpose.HOLD_OUT, random_state)
     half = _deal(y[test], 2, generator)
     score = test[half == 0]
     group = np.full(len(y), -1, dtype=np.int64)

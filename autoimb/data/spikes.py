@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.thinning import thin
+from autoimb.randomness import Purpose, stream
 
 __all__ = ["spikes_of"]
 
@@ -41,7 +42,7 @@ def spikes_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) ->
     """
     if y is None:
         return np.empty(0, dtype=np.float32)
-    rows, _ = thin(y, np.arange(len(y)), _MOST_ROWS, np.random.default_rng(0))
+    rows, _ = thin(y, np.arange(len(y)), _MOST_ROWS, stream(Purpose.SPIKE_ROWS, 0))
     values, place, counts = np.unique(scaled[rows], return_inverse=True, return_counts=True)
     tested = np.flatnonzero(counts >= _LEAST_ROWS)
     tested = tested[(tested > 0) & (tested < len(values) - 1)]  # those with two sides

@@ -8,40 +8,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoimb.randomness import Key, Purpose
+
 __all__ = ["MaskPool"]
 
 
 class MaskPool:
     """Zeros and ones for every member, cut at random offsets.
 
-    A member's pool is drawn from its own stream, and the offsets from the study's seed, so a
-    member's masks do not depend on its pack. Rates are rounded to 1/256, which lets one random
-    byte decide one unit.
+    A member's pool is drawn from its own stream, and the offsets from one that all members of a
+    round share, so a member's masks do not depend on its pack. Rates are rounded to 1/256, which
+    lets one random byte decide one unit.
 
     Parameters
     ----------
-    keys : sequence of sequences of int, of length M
-        Each member's random key.
+    keys : sequence of Key, of length M
     rate : float
         Share of zeros.
     size : int
         The largest window that will be asked for.
-    seed : int
-        Of the offsets.
     """
 
     def __init__(
         self,
-        keys: Sequence[Sequence[int]],
+        keys: Sequence[Key],
         rate: float,
         *,
         size: int,
-        seed: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self._streams = [np.random.default_rng([*key, 1]) for key in keys]
-        self._offsets = np.random.default_rng([seed, 2])
+        self._streams = [key.stream(Purpose.DROPOUT) for key in keys]
+        self._offsets = keys[0].of_pack.stream(Purpose.DROPOUT_OFFSETS)
         self._zeros = round(rate * 256)
         self._size = 2 * size
         held = self._size if self._zeros else 0

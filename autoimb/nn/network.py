@@ -18,6 +18,7 @@ from autoimb.nn.ntk import SLOW, ScaledFront, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
 from autoimb.nn.spec import PUBLISHED, NetworkSpec
+from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
 
@@ -65,7 +66,7 @@ class Network:
 
     def draw(
         self,
-        keys: Sequence[Sequence[int]],
+        keys: Sequence[Key],
         n_inputs: Sequence[int],
         features: Sequence[NDArray[np.int64]] | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class Network:
 
         Parameters
         ----------
-        keys : sequence of sequences of int, of length members
+        keys : sequence of Key, of length members
         n_inputs : sequence of int, of length members
             The dense columns that each member's own fold has; the padding starts at zero.
         features : sequence of int64 arrays (n_inputs,), of length members, optional
@@ -95,7 +96,7 @@ class Network:
             self._embedding.silence((OTHER, MISSING))
 
     @torch.inference_mode()
-    def settle(self, x: Tensor, codes: Tensor | None, keys: Sequence[Sequence[int]]) -> None:
+    def settle(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:
         """Let the drawn start look at training rows, where the network's kind wants it to.
 
         Parameters
@@ -103,9 +104,9 @@ class Network:
         x : Tensor of shape (M, n, n_inputs)
             Each member's own rows.
         codes : Tensor of shape (M, n, Q), or None
-        keys : sequence of sequences of int, of length members
+        keys : sequence of Key, of length members
         """
-        streams = [np.random.default_rng([*key, 6]) for key in keys]
+        streams = [key.stream(Purpose.FIRST_BIASES) for key in keys]
         x = self._inputs(x, codes)
         for layer in (*self._hidden, self._heads):
             if isinstance(layer, ScaledFront | ScaledLinear | ScaledHeads):

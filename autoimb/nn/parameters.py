@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoimb.randomness import Key, Purpose
+
 __all__ = ["Parameter", "Parameters", "Segment"]
 
 Init = Literal["uniform", "zeros", "ones", "fan", "signs", "normal"]
@@ -132,7 +134,7 @@ class Parameters:
             self._view(target, name)[members].copy_(self._view(source, name)[members])
 
     def draw(
-        self, keys: Sequence[Sequence[int]], features: Sequence[Mapping[str, NDArray[np.int64]]]
+        self, keys: Sequence[Key], features: Sequence[Mapping[str, NDArray[np.int64]]]
     ) -> None:
         """Draw every member's start from its own random stream.
 
@@ -140,14 +142,13 @@ class Parameters:
 
         Parameters
         ----------
-        keys : sequence of sequences of int, of length members
-            Seeds, e.g. ``(seed, fold, member)``.
+        keys : sequence of Key, of length members
         features : sequence of mappings, of length members
             For the parameters of the first layer, the feature that each input comes from which the
             member really uses.
         """
         for member, (key, used) in enumerate(zip(keys, features)):
-            random = np.random.default_rng([*key, 0])
+            random = key.stream(Purpose.FIRST_WEIGHTS)
             for p in self.wanted:
                 drawn = _drawn(p, used.get(p.name), random)
                 where = self.value(p.name)[member][tuple(slice(0, n) for n in drawn.shape)]

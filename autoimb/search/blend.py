@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from autoimb.assessment.decision import cross_fit_labels
 from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Prediction, Score, paired_difference, score
 from autoimb.errors import BudgetError
+from autoimb.randomness import Purpose, stream
 from autoimb.search.budget import Deadline
 
 if TYPE_CHECKING:
@@ -177,11 +178,11 @@ def blend(
     numbers = _candidates(outcomes, n_rows=n_rows)
     best = min(numbers, key=lambda number: (-_utility(outcomes[number]), number))
     rows = _Rows(metric, _stacked(outcomes, numbers), y, group, weight)
-    single = _single(rows, outcomes[best], best, costs)
+    single = partial(_single, rows, outcomes[best], best, costs)
     if len(numbers) < 2 or len(np.unique(group)) < 2 or deadline.expired:
-        return single
+        return single()
     bags = _bags(len(numbers), n_rows=n_rows, random_state=random_state)
-    gains, crossed, mixed = [], np.empty_like(single.proba), []
+    gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
     for part, (learn, use) in enumerate(leave_group_out(y, group)):
         seen = replace(rows, proba=_stacked(outcomes, numbers, part=part))
         chosen, used = seen.take(learn), seen.take(use)
@@ -193,7 +194,7 @@ def blend(
     weights, _ = _fit(rows.take(np.ones(len(y), dtype=bool)), bags, deadline)
     order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     if gain <= _FLAT or len(order) < 2:
-        return replace(single, gain=gain)
+        return replace(single(), gain=gain)
 
     def view(part: int) -> Floats:
         return replace(rows, proba=_stacked(outcomes, numbers, part=part)).mix(mixed[part])
@@ -203,7 +204,7 @@ def blend(
         mine, other = (crossed, labels), _best_of_others(rows, [outcomes[n] for n in numbers])
         gained, error = paired_difference(metric, y, mine, other, group, weight=weight)
         if gained < -error:
-            return replace(single, gain=gain)
+            return replace(single(), gain=gain)
     return Blend(
         numbers=tuple(numbers[k] for k in order),
         weights=tuple(float(weights[k]) for k in order),
@@ -277,7 +278,7 @@ def _bags(n_candidates: int, *, n_rows: int, random_state: int) -> list[Ints]:
     """Draw the candidates that each bag may choose from: about half of them."""
     size = max(min(n_candidates, 5), -(-n_candidates // 2))
     number = int(np.clip(WORK // (n_rows * size * STEPS), 1, MOST_BAGS))
-    rng = np.random.default_rng(random_state)
+    rng = stream(Purpose.BLEND_BAGS, random_state)
     return [np.sort(rng.choice(n_candidates, size, replace=False)) for _ in range(number)]
 
 

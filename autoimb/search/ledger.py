@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage, get_storage
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 
 from autoimb.errors import OptionError, RunError
+from autoimb.randomness import Purpose, seed_for
 from autoimb.search.record import Stage, Status, StoredTrial, TrialRecord, unscored
 from autoimb.space.draw import Space, draw
 
@@ -117,14 +117,13 @@ class Ledger:
         did before: a resumed study draws like one that was never killed.
         """
         asked = len(self._trials()) - len(self._trials(TrialState.WAITING))
-        key = np.random.SeedSequence([self._random_state, asked])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
             self._study.sampler = optuna.samplers.TPESampler(
                 multivariate=True,
                 group=True,
                 constant_liar=True,
-                seed=int(key.generate_state(1)[0]),
+                seed=seed_for(Purpose.SAMPLER, self._random_state, index=asked),
             )
         return self._study.ask()
 

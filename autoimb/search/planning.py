@@ -13,6 +13,7 @@ from autoimb.data.profile import Profile
 from autoimb.data.schema import Columns
 from autoimb.data.table import Dataset
 from autoimb.data.thinning import thin
+from autoimb.randomness import Purpose, stream
 from autoimb.training.effort import Effort, Outline
 
 __all__ = ["Plan", "make_plan", "seen", "thinned", "trial_operations"]
@@ -156,19 +157,20 @@ def thinned(
     affordable = operations / (EPOCHS * epoch)
     fitting = MOST_BYTES / (4 * n_folds * inputs)
     most = max(int(min(affordable, fitting)), LEAST_ROWS)
-    random = np.random.default_rng([random_state, 6])
     if len(dataset.y) > most:
-        dataset, folds = _thinned(dataset, folds, most=most, random=random)
+        dataset, folds = _thinned(dataset, folds, most=most, random_state=random_state)
     scored = folds.scored
     if len(scored) > MOST_SCORED:
+        random = stream(Purpose.SCORED_ROWS, random_state)
         rows, scale = thin(dataset.y, scored, MOST_SCORED, random)
         folds = folds.scoring(rows, scale)
     return dataset, folds
 
 
 def _thinned(
-    dataset: Dataset, folds: FoldPlan, *, most: int, random: np.random.Generator
+    dataset: Dataset, folds: FoldPlan, *, most: int, random_state: int
 ) -> tuple[Dataset, FoldPlan]:
+    random = stream(Purpose.TRAINING_ROWS, random_state)
     rows, scale = thin(dataset.y, np.arange(len(dataset.y)), most, random)
     weight = dataset.weight[rows] * scale
     had, have = (np.bincount(y, minlength=dataset.n_classes) for y in (dataset.y, dataset.y[rows]))

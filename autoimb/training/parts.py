@@ -14,6 +14,7 @@ from autoimb.data.encoded import Encoded
 from autoimb.data.encoding import Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.table import Dataset
+from autoimb.randomness import Purpose, seed_for
 from autoimb.space.option import Sizes
 from autoimb.space.resampling.room import Once, Rows, Shares
 from autoimb.space.rooms import ROOMS
@@ -60,7 +61,7 @@ class Parts:
     dataset : Dataset
     folds : FoldPlan
     seed : int
-        The study's: resampling draws from ``(seed, fold)``, the same for every trial.
+        The study's: resampling draws the same for every trial.
     folder : Path, optional
         Where the processes of a study share them.
     """
@@ -69,22 +70,21 @@ class Parts:
         self, dataset: Dataset, folds: FoldPlan, *, seed: int, folder: Path | None = None
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
-        self._store, self._deal = Store(folder), 0
+        self._store, self.number = Store(folder), 0
 
     def deal(self, number: int) -> Parts:
         """Return the parts of another deal of the rows to folds, 0 being the plan's own."""
         if number == 0:
             return self
         other = copy(self)
-        other.folds, other._deal = self.folds.deal(number), number
-        other.seed = int(np.random.default_rng([self.seed, number, 7]).integers(2**31))
+        other.folds, other.number = self.folds.deal(number), number
         return other
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("encoder", self._deal, fold),
+            ("encoder", self.number, fold),
             lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
             size=lambda encoder: encoder.edges.nbytes,
         )
@@ -96,7 +96,7 @@ class Parts:
     def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
         encoder = self.encoder(fold)
         return self._store.get(
-            (name, self._deal, fold),
+            (name, self.number, fold),
             lambda: encoder.transform(self.dataset.columns, rows),
             size=lambda encoded: encoded.size,
         )
@@ -115,7 +115,7 @@ class Parts:
             Where the method can't run on these rows.
         """
         return self._store.get(
-            ("training", self._deal, fold, resampling),
+            ("training", self.number, fold, resampling),
             lambda: self._resampled(fold, resampling),
             size=lambda part: part.size,
         )
@@ -126,9 +126,9 @@ class Parts:
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
         option = ROOMS["resampling"][resampling.name]
-        seed = int(np.random.default_rng([self.seed, fold, 4]).integers(2**31))
+        own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.number, fold=fold)
         part = Rows(encoded, y, once=self._once(fold))
-        new = option.code(part, seed=seed, **resampling.values)
+        new = option.code(part, random_state=own, **resampling.values)
         kept = encoded.take(new.rows)
         new_y = np.concatenate([y[new.rows], new.synthetic_y])
         new_weight = np.concatenate([weight[new.rows], weight[new.parents].mean(axis=1)])
@@ -145,7 +145,7 @@ class Parts:
         """Return what keeps an array of a fold's rows for every resampling that needs it."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            own = ("of rows", self._deal, fold, *key)
+            own = ("of rows", self.number, fold, *key)
             return self._store.get(own, make, size=lambda array: array.nbytes)
 
         return once

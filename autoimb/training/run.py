@@ -12,6 +12,7 @@ import torch
 from autoimb.data.thinning import thin
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
+from autoimb.randomness import Key, Purpose
 from autoimb.space.ensemble import Ensemble, Round
 from autoimb.space.loss import Loss
 from autoimb.space.network.room import Hyperparameters
@@ -158,13 +159,13 @@ class Run:
         hopeless: Callable[[int, int, float], bool] | None = None,
     ) -> tuple[FittedMemberPack, Watch]:
         """Train one round: every fold's members, in one pack."""
-        members = [(f, number * self.ensemble.members + m) for f, m in self._members]
+        members = self._members
         seen = [self._member(i, number, handed[i]) for i in range(len(members))]
         counts = np.array([one.counts for one in seen])
         loss = self._loss(counts)
         log_prior = np.array([one.correction for one in seen])
         log_prior = log_prior + loss.adjustment * _log_shares(counts)
-        keys = tuple((self._parts.seed, fold, member) for fold, member in members)
+        keys = tuple(self._key(fold, member, number) for fold, member in self._members)
         pack = Pack(
             x=self._x,
             codes=self._codes,
@@ -202,7 +203,6 @@ class Run:
             pack,
             loss,
             schedule,
-            seed=self._parts.seed,
             watch=watch,
             time_up=watch.time_up,
         )
@@ -220,10 +220,14 @@ class Run:
         self._network = network
         return fitted, watch
 
+    def _key(self, fold: int, member: int, number: int) -> Key:
+        """Return the key of the random numbers of a member in a round."""
+        return Key(self._parts.seed, self._parts.number, fold, member, number)
+
     def _seen(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return some of each member's own rows: dense columns and codes, (M, n, ...)."""
         some = [
-            np.random.default_rng([*key, 7]).choice(rows, _ROWS_TO_START)
+            key.stream(Purpose.FIRST_ROWS).choice(rows, _ROWS_TO_START)
             for key, rows in zip(pack.keys, pack.rows)
         ]
         at = torch.from_numpy(np.stack(some)).to(self._device)
@@ -233,8 +237,7 @@ class Run:
         """Return a member's rows of its fold's training part, and how many each stands for."""
         (fold, m), ensemble = self._members[position], self.ensemble
         part = self._training[fold]
-        member = m if ensemble.bagged else number * ensemble.members + m
-        random = np.random.default_rng([self._parts.seed, fold, member, 5])
+        random = self._key(fold, m, 0 if ensemble.bagged else number).stream(Purpose.MEMBER_ROWS)
         progress = number / max(ensemble.rounds - 1, 1)
         rows = ensemble.draw(Round(part.y, handed, progress, random))
         return thin(part.y, rows, self._most_rows, random)

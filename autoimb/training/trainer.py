@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network
+from autoimb.randomness import Key, Purpose
 from autoimb.space.loss import Loss
 from autoimb.training.optim import Averaged, Optimizer
 from autoimb.training.schedule import Schedule
@@ -38,8 +39,8 @@ class Pack:
         Each member's rows of x; a row may stand there twice.
     weights : tuple of M float arrays
         Each row's weight, mean 1 over the member's rows.
-    keys : tuple of M tuples of int
-        Random keys: ``(seed, fold, member)``.
+    keys : tuple of M Keys
+        Of their random numbers.
     shares : tuple of M float arrays of shape (C,), or of None
         How much of every batch of a member each class is; None where batches come as its rows do.
         Weights then have mean 1 over what is drawn.
@@ -50,7 +51,7 @@ class Pack:
     y: Tensor
     rows: tuple[np.ndarray, ...]
     weights: tuple[np.ndarray, ...]
-    keys: tuple[tuple[int, ...], ...]
+    keys: tuple[Key, ...]
     shares: tuple[np.ndarray | None, ...]
 
 
@@ -61,12 +62,12 @@ class _Stream:
     ----------
     rows : int64 array of shape (n,)
     weights : float array of shape (n,)
-    key : sequence of int
+    random : Generator
     """
 
-    def __init__(self, rows: np.ndarray, weights: np.ndarray, key: Sequence[int]) -> None:
+    def __init__(self, rows: np.ndarray, weights: np.ndarray, random: np.random.Generator) -> None:
         self._rows, self._weights = rows, weights
-        self._random = np.random.default_rng([*key, 3])
+        self._random = random
         self._left = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +95,7 @@ class _BalancedStream:
     ----------
     rows : int64 array of shape (n,)
     weights : float array of shape (n,)
-    key : sequence of int
+    key : Key
     y : int64 array of shape (n,)
         The rows' classes.
     shares : float array of shape (C,)
@@ -106,18 +107,21 @@ class _BalancedStream:
         self,
         rows: np.ndarray,
         weights: np.ndarray,
-        key: Sequence[int],
+        key: Key,
         *,
         y: np.ndarray,
         shares: np.ndarray,
         batch: int,
     ) -> None:
         classes = np.flatnonzero(shares)
-        self._streams = [_Stream(rows[y == c], weights[y == c], [*key, int(c)]) for c in classes]
+        self._streams = [
+            _Stream(rows[y == c], weights[y == c], key.stream(Purpose.BATCHES, int(c)))
+            for c in classes
+        ]
         # rounded, so that a stretch of a whole number is one
         self._ends = np.round(batch * np.cumsum(shares[classes]), 9)
         self._batch = batch
-        self._start = np.random.default_rng([*key, 3]).random()
+        self._start = key.stream(Purpose.BATCH_SHARES).random()
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the next rows and their weights: some whole batches, each class by class."""
@@ -141,7 +145,6 @@ def train(
     loss: Loss,
     schedule: Schedule,
     *,
-    seed: int,
     watch: Callable[[int], bool],
     time_up: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -158,8 +161,6 @@ def train(
     loss : Loss
         Made for the class counts of the pack's members.
     schedule : Schedule
-    seed : int
-        Of what all members share: the offsets of the dropout masks.
     watch : callable
         Called after each tick, counted from 0, while the network holds the weights to evaluate;
         answers whether to go on.
@@ -173,7 +174,7 @@ def train(
     )
     size = batch * spec.k * spec.widest
     dtype, device = network.dtype, network.device
-    pool = MaskPool(pack.keys, spec.dropout, size=size, seed=seed, dtype=dtype, device=device)
+    pool = MaskPool(pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
     values = network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
     truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
@@ -211,7 +212,7 @@ def train(
 def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
     y = pack.y.cpu().numpy()
     return [
-        _Stream(rows, weights, key)
+        _Stream(rows, weights, key.stream(Purpose.BATCHES))
         if shares is None
         else _BalancedStream(rows, weights, key, y=y[rows], shares=shares, batch=batch)
         for rows, weights, key, shares in zip(pack.rows, pack.weights, pack.keys, pack.shares)

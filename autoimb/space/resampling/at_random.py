@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from autoimb.data.encoded import Encoded
+from autoimb.randomness import Purpose, stream
 from autoimb.space.option import Float
 from autoimb.space.resampling.room import (
     RESAMPLING,
@@ -20,21 +21,23 @@ __all__ = ["jittered_over", "none", "random_over", "random_under"]
 
 
 @RESAMPLING.option()
-def none(part: Rows, *, seed: int) -> Resampled:  # noqa: ARG001  room's signature
+def none(part: Rows, *, random_state: int) -> Resampled:  # noqa: ARG001  room's signature
     """Rows stay as they are."""
     return selection(np.arange(len(part.y)))
 
 
 @RESAMPLING.option(strength=Float(0.3, 1.0), sizes=over_counts)
-def random_over(part: Rows, *, strength: float, seed: int) -> Resampled:
+def random_over(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Duplicate random rows of the smaller classes."""
-    return selection(np.concatenate([np.arange(len(part.y)), _extra(part.y, strength, seed)]))
+    return selection(
+        np.concatenate([np.arange(len(part.y)), _extra(part.y, strength, random_state)])
+    )
 
 
 @RESAMPLING.option(strength=Float(0.3, 1.0), sizes=under_counts)
-def random_under(part: Rows, *, strength: float, seed: int) -> Resampled:
+def random_under(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Keep random rows of the larger classes."""
-    random = np.random.default_rng(seed)
+    random = stream(Purpose.UNDER_SAMPLED, random_state)
     classes, counts = present(part.y)
     kept = [
         random.choice(np.flatnonzero(part.y == c), n, replace=False)
@@ -50,14 +53,14 @@ def random_under(part: Rows, *, strength: float, seed: int) -> Resampled:
     sizes=over_counts,
     searched=False,
 )
-def jittered_over(part: Rows, *, strength: float, shrinkage: float, seed: int) -> Resampled:
+def jittered_over(part: Rows, *, strength: float, shrinkage: float, random_state: int) -> Resampled:
     """Duplicate random rows with noise on their numbers: a smoothed bootstrap.
 
     The noise of a number is its standard deviation in the class times `shrinkage` times
     Silverman's factor (4 / ((p + 2) n))^(1 / (p + 4)): ROSE (Menardi & Torelli, 2014).
     """
-    encoded, random = part.encoded, np.random.default_rng([seed, 1])
-    bases = _extra(part.y, strength, seed)
+    encoded, random = part.encoded, stream(Purpose.JITTER, random_state)
+    bases = _extra(part.y, strength, random_state)
     new = encoded.take(bases)
     numbers, p = new.numbers.copy(), encoded.numbers.shape[1]
     for c in np.unique(part.y[bases]):
@@ -71,9 +74,9 @@ def jittered_over(part: Rows, *, strength: float, shrinkage: float, seed: int) -
     return Resampled(np.arange(len(part.y)), synthetic, part.y[bases], parents)
 
 
-def _extra(y: np.ndarray, strength: float, seed: int) -> np.ndarray:
+def _extra(y: np.ndarray, strength: float, random_state: int) -> np.ndarray:
     """Draw the rows that the smaller classes get once more."""
-    random = np.random.default_rng(seed)
+    random = stream(Purpose.OVER_SAMPLED, random_state)
     classes, counts = present(y)
     extra = over_counts(counts, strength) - counts
     return np.concatenate(

@@ -13,7 +13,7 @@ __all__ = ["batch_balancing", "batch_shares"]
 
 
 @RESAMPLING.option(strength=Float(0.3, 1.0), floor=Int(1, 8, log=True))
-def batch_balancing(part: Rows, *, strength: float, floor: int, seed: int) -> Resampled:  # noqa: ARG001  room's signature
+def batch_balancing(part: Rows, *, strength: float, floor: int, random_state: int) -> Resampled:  # noqa: ARG001  room's signature
     """Give every batch its share of each class, with a floor, and leave the rows as they are."""
     shares = partial(batch_shares, strength=strength, floor=floor)
     return Resampled(np.arange(len(part.y)), shares=shares)

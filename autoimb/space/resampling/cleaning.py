@@ -64,32 +64,32 @@ def _unflagged(flags: Flags) -> Callable[[Rows], np.ndarray]:
 
 
 def _kept(
-    keep: Callable[[Rows], np.ndarray], part: Rows, name: str, strength: float, seed: int
+    keep: Callable[[Rows], np.ndarray], part: Rows, name: str, strength: float, random_state: int
 ) -> Resampled:
     """Drop the fraction `strength` of the rows that a cleaner flags; flagged once a study."""
-    kept = part.once((name, seed), lambda: keep(part))
-    rows = softened(kept, len(part.y), strength, seed)
+    kept = part.once((name, random_state), lambda: keep(part))
+    rows = softened(kept, len(part.y), strength, random_state)
     survivors_checked(part.y[rows], part.y, name)
     return selection(rows)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False)
-def tomek_links(part: Rows, *, strength: float, seed: int) -> Resampled:
+def tomek_links(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Drop rows of the larger classes whose nearest neighbour is of another class (Tomek, 1976)."""
-    return _kept(_unflagged(_linked), part, "tomek_links", strength, seed)
+    return _kept(_unflagged(_linked), part, "tomek_links", strength, random_state)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
-def edited_nn(part: Rows, *, strength: float, seed: int) -> Resampled:
+def edited_nn(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Drop rows of the larger classes that one of their 3 neighbours disagrees with (Wilson, 1972).
 
     Each of the neighbours must agree for a row to stay.
     """
-    return _kept(_unflagged(_disputed), part, "edited_nn", strength, seed)
+    return _kept(_unflagged(_disputed), part, "edited_nn", strength, random_state)
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
-def neighbourhood_cleaning(part: Rows, *, strength: float, seed: int) -> Resampled:
+def neighbourhood_cleaning(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Drop larger-class rows that disagree with their neighbours or mislead rare ones.
 
     Laurikkala, 2001, with 3 neighbours.
@@ -97,19 +97,23 @@ def neighbourhood_cleaning(part: Rows, *, strength: float, seed: int) -> Resampl
     from imblearn.under_sampling import NeighbourhoodCleaningRule
 
     sampler = NeighbourhoodCleaningRule(sampling_strategy="auto")
-    return _kept(partial(sampled_rows, sampler), part, "neighbourhood_cleaning", strength, seed)
+    return _kept(
+        partial(sampled_rows, sampler), part, "neighbourhood_cleaning", strength, random_state
+    )
 
 
 @RESAMPLING.option(NEIGHBOURS, strength=Float(0.3, 1.0), exact=False, searched=False)
-def one_sided_selection(part: Rows, *, strength: float, seed: int) -> Resampled:
+def one_sided_selection(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Keep larger-class rows that one neighbour gets wrong, then drop Tomek links.
 
     Kubat & Matwin, 1997.
     """
     from imblearn.under_sampling import OneSidedSelection
 
-    sampler = OneSidedSelection(sampling_strategy="auto", random_state=seed)
-    return _kept(partial(sampled_rows, sampler), part, "one_sided_selection", strength, seed)
+    sampler = OneSidedSelection(sampling_strategy="auto", random_state=random_state)
+    return _kept(
+        partial(sampled_rows, sampler), part, "one_sided_selection", strength, random_state
+    )
 
 
 _after_smote = RESAMPLING.option(
@@ -126,28 +130,30 @@ _after_smote = RESAMPLING.option(
 
 @_after_smote
 def smote_enn(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
+    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
 ) -> Resampled:
     """SMOTE, then drop rows whose neighbours disagree with them (Batista et al., 2004)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
-    return _cleaned(grown, part, _disputed, cleaning, seed)
+    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
+    return _cleaned(grown, part, _disputed, cleaning, random_state)
 
 
 @_after_smote
 def smote_tomek(
-    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, seed: int
+    part: Rows, *, strength: float, k_neighbors: int, cleaning: float, random_state: int
 ) -> Resampled:
     """SMOTE, then drop both rows of every Tomek link (Batista et al., 2003)."""
-    grown = smote(part, strength=strength, k_neighbors=k_neighbors, seed=seed)
-    return _cleaned(grown, part, _linked, cleaning, seed)
+    grown = smote(part, strength=strength, k_neighbors=k_neighbors, random_state=random_state)
+    return _cleaned(grown, part, _linked, cleaning, random_state)
 
 
-def _cleaned(grown: Resampled, part: Rows, flags: Flags, cleaning: float, seed: int) -> Resampled:
+def _cleaned(
+    grown: Resampled, part: Rows, flags: Flags, cleaning: float, random_state: int
+) -> Resampled:
     real, new = part.encoded.take(grown.rows), grown.synthetic
     whole = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])
     unflagged = np.flatnonzero(~flags(neighbour_space(whole), y))
-    kept = softened(unflagged, len(y), cleaning, seed)
+    kept = softened(unflagged, len(y), cleaning, random_state)
     survivors_checked(y[kept], y, "cleaning")
     n = len(grown.rows)
     rows, fresh = grown.rows[kept[kept < n]], kept[kept >= n] - n

@@ -37,7 +37,12 @@ def neighbours(own: Encoded, k: int) -> np.ndarray:
 
 
 def new_rows(
-    own: Encoded, count: int, *, near: np.ndarray, seed: int, chance: np.ndarray | None = None
+    own: Encoded,
+    count: int,
+    *,
+    near: np.ndarray,
+    random_state: int,
+    chance: np.ndarray | None = None,
 ) -> tuple[Encoded, np.ndarray]:
     """Make rows of a class: numbers between two neighbours, codes that most neighbours have.
 
@@ -53,7 +58,7 @@ def new_rows(
         How many to make.
     near : int64 array of shape (n, k)
         The nearest others of each row.
-    seed : int
+    random_state : int
     chance : float64 array of shape (n,), optional
         How likely each row is to be the first parent; by default all are equally.
 
@@ -66,7 +71,7 @@ def new_rows(
     """
     from sklearn.utils import check_random_state
 
-    random, k = check_random_state(seed), near.shape[1]
+    random, k = check_random_state(random_state), near.shape[1]
     if chance is None:
         drawn = random.randint(0, near.size, size=count)
         base, which = drawn // k, drawn % k

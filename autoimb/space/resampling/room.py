@@ -15,6 +15,7 @@ import numpy as np
 
 from autoimb.data.encoded import Encoded
 from autoimb.errors import InfeasibleError
+from autoimb.randomness import Purpose, stream
 from autoimb.space.option import Profile, Room, work_at_most
 
 __all__ = [
@@ -198,9 +199,9 @@ def survivors_checked(kept: np.ndarray, before: np.ndarray, name: str) -> None:
         raise InfeasibleError(f"{name} would drop every training row of class number {lost[0]}.")
 
 
-def softened(kept: np.ndarray, n: int, strength: float, seed: int) -> np.ndarray:
+def softened(kept: np.ndarray, n: int, strength: float, random_state: int) -> np.ndarray:
     """Give back all but the fraction `strength` of the rows that were dropped."""
     dropped = np.setdiff1d(np.arange(n), kept)
-    random = np.random.default_rng([seed, 1])
+    random = stream(Purpose.KEPT_FLAGGED, random_state)
     back = random.permutation(dropped)[round(strength * len(dropped)) :]
     return np.sort(np.concatenate([kept, back]))

@@ -41,18 +41,18 @@ Chance = Callable[[int, np.ndarray], np.ndarray]
     exact=False,
     sizes=over_counts,
 )
-def smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
+def smote(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     """Interpolate new rows between near neighbours: SMOTE, SMOTENC or SMOTEN by column kinds.
 
     Chawla et al., 2002. The neighbours are searched within each class of the training rows, with
     at most as many as the smallest sampled class has others.
     """
     if part.encoded.numbers.shape[1] == 0:
-        return _of_categories(part, strength, k_neighbors, seed)
-    return _interpolated(part, strength, k_neighbors, seed)
+        return _of_categories(part, strength, k_neighbors, random_state)
+    return _interpolated(part, strength, k_neighbors, random_state)
 
 
-def _of_categories(part: Rows, strength: float, k_neighbors: int, seed: int) -> Resampled:
+def _of_categories(part: Rows, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     from imblearn.over_sampling import SMOTEN
     from sklearn.utils import check_random_state
 
@@ -60,15 +60,18 @@ def _of_categories(part: Rows, strength: float, k_neighbors: int, seed: int) -> 
     if not wanted:
         return Resampled(np.arange(len(part.y)))
     k = _allowed_neighbours(part, k_neighbors, wanted)
-    sampler = SMOTEN(k_neighbors=k, sampling_strategy=wanted, random_state=seed)
+    sampler = SMOTEN(k_neighbors=k, sampling_strategy=wanted, random_state=random_state)
     n = len(part.y)
     codes, classes = (np.asarray(a)[n:] for a in sampler.fit_resample(part.encoded.codes, part.y))
     no_numbers = np.empty((len(codes), 0), dtype=np.float32)
     synthetic = Encoded(no_numbers, codes.astype(np.int32), part.encoded.cardinalities)
     bases = []
-    for c, size in wanted.items():  # it draws the row whose neighbours vote from the same seed
+    for (
+        c,
+        size,
+    ) in wanted.items():  # it draws the row whose neighbours vote from the same random_state
         own = np.flatnonzero(part.y == c)
-        bases.append(own[check_random_state(seed).choice(len(own), size - len(own))])
+        bases.append(own[check_random_state(random_state).choice(len(own), size - len(own))])
     base = np.concatenate(bases)
     return Resampled(
         np.arange(n), synthetic, classes.astype(np.int64), np.stack([base, base], axis=1)
@@ -83,7 +86,7 @@ def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) ->
 
 
 def _interpolated(
-    part: Rows, strength: float, k_neighbors: int, seed: int, chance: Chance | None = None
+    part: Rows, strength: float, k_neighbors: int, random_state: int, chance: Chance | None = None
 ) -> Resampled:
     """Grow every smaller class by rows between a drawn one and one of its neighbours.
 
@@ -107,7 +110,7 @@ def _interpolated(
             own,
             size - own.n_rows,
             near=near,
-            seed=seed,
+            random_state=random_state,
             chance=None if likely is None else likely / likely.sum(),
         )
         made.append(new)
@@ -147,7 +150,9 @@ _by_the_border = RESAMPLING.option(
 
 
 @_by_the_border
-def borderline_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
+def borderline_smote(
+    part: Rows, *, strength: float, k_neighbors: int, random_state: int
+) -> Resampled:
     """SMOTE from the rows on the border: half to nearly all of their neighbours are others.
 
     Han, Wang & Mao, 2005 (borderline-1), with ten neighbours among all rows.
@@ -157,22 +162,22 @@ def borderline_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int
     def chance(_: int, rows: np.ndarray) -> np.ndarray:
         return np.asarray((share[rows] >= 0.5) & (share[rows] < 1.0), dtype=np.float64)
 
-    return _interpolated(part, strength, k_neighbors, seed, chance)
+    return _interpolated(part, strength, k_neighbors, random_state, chance)
 
 
 @_by_the_border
-def adasyn(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
+def adasyn(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     """SMOTE from each row in proportion to how many of its neighbours are others.
 
     ADASYN (He et al., 2008), with ten neighbours among all rows, and the sizes of the other
     methods instead of rounded shares of them.
     """
     share = _others(part)
-    return _interpolated(part, strength, k_neighbors, seed, lambda _, rows: share[rows])
+    return _interpolated(part, strength, k_neighbors, random_state, lambda _, rows: share[rows])
 
 
 @_by_the_border
-def svm_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Resampled:
+def svm_smote(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     """SMOTE from the support vectors of a class, but for those among others only.
 
     Nguyen, Cooper & Kamei, 2011, interpolating only.
@@ -188,7 +193,11 @@ def svm_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Re
 
     support = part.once(("supports",), supports)
     return _interpolated(
-        part, strength, k_neighbors, seed, lambda _, rows: support[rows] * (share[rows] < 1.0)
+        part,
+        strength,
+        k_neighbors,
+        random_state,
+        lambda _, rows: support[rows] * (share[rows] < 1.0),
     )
 
 
@@ -203,7 +212,7 @@ def svm_smote(part: Rows, *, strength: float, k_neighbors: int, seed: int) -> Re
     searched=False,
 )
 def kmeans_smote(
-    part: Rows, *, strength: float, k_neighbors: int, clusters: int, seed: int
+    part: Rows, *, strength: float, k_neighbors: int, clusters: int, random_state: int
 ) -> Resampled:
     """SMOTE from rows in the clusters where their class is commoner than in the table.
 
@@ -214,7 +223,10 @@ def kmeans_smote(
 
     space = neighbour_space(part.encoded)
     means = MiniBatchKMeans(
-        min(clusters, len(np.unique(space, axis=0))), n_init=1, random_state=seed, batch_size=4096
+        min(clusters, len(np.unique(space, axis=0))),
+        n_init=1,
+        random_state=random_state,
+        batch_size=4096,
     )
     label = means.fit_predict(space)
     sizes = np.bincount(label)
@@ -227,4 +239,4 @@ def kmeans_smote(
         each = common * spread / np.maximum(own, 1)
         return np.asarray(each[label[rows]])
 
-    return _interpolated(part, strength, k_neighbors, seed, chance)
+    return _interpolated(part, strength, k_neighbors, random_state, chance)

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from autoimb.randomness import Purpose, stream
 from autoimb.space.option import Float, Int, OneOf, minority_at_least
 from autoimb.space.resampling.room import (
     CLUSTERS,
@@ -35,12 +36,12 @@ __all__ = ["cluster_centroids", "instance_hardness", "near_miss"]
     sizes=under_counts,
 )
 def near_miss(
-    part: Rows, *, strength: float, version: int, n_neighbors: int, seed: int
+    part: Rows, *, strength: float, version: int, n_neighbors: int, random_state: int
 ) -> Resampled:
     """Keep the rows of the larger classes that are nearest to the rarest (Mani & Zhang, 2003)."""
     from imblearn.under_sampling import NearMiss
 
-    del seed  # the method draws nothing
+    del random_state  # the method draws nothing
     _, counts = present(part.y)
     wanted = targets(part.y, under_counts(counts, strength))
     k = min(n_neighbors, int(counts.min()))
@@ -59,7 +60,7 @@ def near_miss(
     exact=False,
     sizes=under_counts,
 )
-def cluster_centroids(part: Rows, *, strength: float, seed: int) -> Resampled:
+def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Keep, of the larger classes, the real row nearest to each k-means centre."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import pairwise_distances_argmin
@@ -71,11 +72,11 @@ def cluster_centroids(part: Rows, *, strength: float, seed: int) -> Resampled:
         if n < had:
             distinct = min(int(n), len(np.unique(space[rows], axis=0)))
             means = MiniBatchKMeans(
-                distinct, n_init=1, max_iter=20, random_state=seed, batch_size=4096
+                distinct, n_init=1, max_iter=20, random_state=random_state, batch_size=4096
             )
             means.fit(space[rows])
             nearest = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
-            rows = _filled(rows, nearest, int(n), np.random.default_rng(seed))
+            rows = _filled(rows, nearest, int(n), stream(Purpose.CENTROID_ROWS, random_state))
         kept.append(rows)
     return selection(np.concatenate(kept))
 
@@ -96,7 +97,7 @@ def _filled(
     sizes=under_counts,
     searched=False,
 )
-def instance_hardness(part: Rows, *, strength: float, seed: int) -> Resampled:
+def instance_hardness(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Keep the rows of the larger classes that a logistic regression finds easiest.
 
     Smith, Martinez & Giraud-Carrier, 2014: a row's hardness is one minus the probability of its
@@ -109,12 +110,12 @@ def instance_hardness(part: Rows, *, strength: float, seed: int) -> Resampled:
 
     def own_probability() -> np.ndarray:
         model = LogisticRegression(max_iter=200)
-        split = StratifiedKFold(3, shuffle=True, random_state=seed)
+        split = StratifiedKFold(3, shuffle=True, random_state=random_state)
         space = neighbour_space(part.encoded)
         proba = cross_val_predict(model, space, part.y, cv=split, method="predict_proba")
         return np.asarray(proba[np.arange(len(part.y)), np.searchsorted(classes, part.y)])
 
-    easy = part.once(("hardness", seed), own_probability)
+    easy = part.once(("hardness", random_state), own_probability)
     kept = []
     for c, n in zip(classes, under_counts(counts, strength)):
         rows = np.flatnonzero(part.y == c)

@@ -1,0 +1,73 @@
+"""No two streams of random numbers meet, and none is drawn but by its name."""
+
+from __future__ import annotations
+
+import ast
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import autoimb
+from autoimb.randomness import Key, Purpose, seed_for, stream
+
+PACKAGE = Path(autoimb.__file__).parent
+FIELDS = ("repeat", "fold", "member", "round_", "index")
+
+
+def first(purpose, seed, **places):
+    return tuple(stream(purpose, seed, **places).integers(0, 2**63, 2).tolist())
+
+
+def test_no_two_of_a_grid_with_every_zero_share_a_stream():
+    seen = {}
+    for purpose, *places in product(Purpose, *[(0, 1, 2)] * 3, (0, 1), (0, 1)):
+        key = (purpose, *places)
+        seen.setdefault(first(purpose, 0, **dict(zip(FIELDS, places))), []).append(key)
+    assert [keys for keys in seen.values() if len(keys) > 1] == []
+
+
+keys = st.tuples(
+    st.sampled_from(Purpose),
+    st.sampled_from([0, 1, 7, 2**31]),
+    *[st.integers(0, 3)] * len(FIELDS),
+)
+
+
+@given(st.lists(keys, min_size=2, max_size=30, unique=True))
+def test_other_names_are_other_streams(drawn):
+    numbers = [first(p, seed, **dict(zip(FIELDS, places))) for p, seed, *places in drawn]
+    assert len(set(numbers)) == len(drawn)
+
+
+def test_a_stream_is_the_same_for_the_same_name():
+    key = Key(5, repeat=1, fold=2, member=3, round=4)
+    again = stream(Purpose.BATCHES, 5, repeat=1, fold=2, member=3, round_=4)
+    assert key.stream(Purpose.BATCHES).random() == again.random()
+    assert Key(5, 1, 0, 0, 4) == key.of_pack
+
+
+def test_numpy_pads_short_seeds_and_streams_do_not():
+    """Non-regression: the split of the rows and the first weights of fold 0 were one stream."""
+    padded = [np.random.default_rng(seed).random() for seed in ([3], [3, 0, 0, 0])]
+    assert padded[0] == padded[1]
+    assert first(Purpose.FOLDS, 3) != first(Purpose.FIRST_WEIGHTS, 3)
+
+
+def test_a_seed_is_one_that_packages_take():
+    seeds = {seed_for(Purpose.RESAMPLING, 0, fold=fold) for fold in range(50)}
+    assert len(seeds) == 50
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_nothing_else_makes_a_generator():
+    made = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "randomness.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("default_rng", "SeedSequence"):
+                made.append(f"{path.name}:{node.lineno}")
+    assert made == []
