@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from autoimb.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from autoimb.errors import (
         ArtifactError,
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from autoimb.pipeline.artifact import load
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.space.strategy import Strategy
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ArtifactError",

@@ -16,14 +16,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Budget
 from autoimb.data.table import read_table
+from autoimb.data.target import match_labels
 from autoimb.errors import InputError, TargetError
+from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render
-from autoimb.search.prepare import label_codes
-from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_rooms
+from autoimb.report.facts import build_facts
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
 from autoimb.search.search import search
-from autoimb.space.rooms import ROOMS
+from autoimb.space.components import COMPONENTS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -53,10 +57,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         How many strategies to try. With ``time_budget=None`` and one job the answer depends on
         `random_state` alone.
     resampling, loss, ensemble, network : str, list of str or None, default=None
-        Restrict a room of the search space to some of its options (``autoimb options``).
+        Restrict a component of the search space to some of its options (``autoimb options``).
     class_weight : str, list of str, dict, "balanced" or array of shape (C, C), default=None
-        Names restrict the room. A dict, ``"balanced"`` or a cost matrix (true class × predicted
-        class) is a wish: it reaches loss and decision, and the probabilities follow it.
+        Names restrict the component. A dict, ``"balanced"`` or a cost matrix (true class ×
+        predicted class) gives costs: they reach loss and decision, and the probabilities follow
+        them.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -80,8 +85,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Its out-of-fold score in scikit-learn's sign: higher is better.
     pipeline_ : FittedPipeline
         What `export` writes: encoders, networks (a blend where that is better), decision rule.
-    result_ : SearchResult
-        Everything the search found.
+    records_ : tuple of TrialRecord
+        All trials, by number.
+    facts_ : Facts
+        What the report says, as JSON values.
     classes_ : ndarray of shape (C,)
         The sorted labels.
     n_features_in_ : int
@@ -167,17 +174,18 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         labels = _labels(y)
         check_consistent_length(frame, labels)
         request = self._request(labels)
+        budget = Budget.start(request.time_budget)
         if eval_set is not None:
             eval_frame, eval_labels = eval_set
             eval_set = (self._frame(eval_frame, reset=False), _labels(eval_labels))
             check_consistent_length(*eval_set)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        result = search(
-            frame, labels, request, sample_weight=weight, eval_set=eval_set, kinds=self.kinds
-        )
+        table = Table(frame, labels, weight, eval_set, self.kinds)
+        result = search(prepare(table, request), budget=budget)
+        self.facts_ = build_facts(result, deadline=budget.deadline)
         if result.interrupted:
             warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
-        self.result_ = result
+        self.records_ = result.records
         self.pipeline_ = result.pipeline
         self.classes_ = result.pipeline.classes_
         self.best_strategy_ = result.best_strategy
@@ -240,7 +248,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         pipeline = self._pipeline()
         proba = pipeline.predict_proba(self._frame(X, reset=False))
         metric = get_metric(self.metric, n_classes=len(self.classes_), positive=pipeline.positive)
-        codes = label_codes(_labels(y), self.classes_)
+        codes = match_labels(_labels(y), self.classes_)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         value = metric(codes, proba, pipeline.rule.apply(proba), weight=weight)
         return float(metric.utility(value))
@@ -253,8 +261,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         DataFrame
             One row a trial: status, score and its error, seconds, strategy, reason.
         """
-        check_is_fitted(self, "result_")
-        return self.result_.leaderboard.copy()
+        check_is_fitted(self, "facts_")
+        return pd.DataFrame(self.facts_.leaderboard)
 
     def report(self, path: str | PathLike[str]) -> Path:
         """Write the report, one self-contained HTML file.
@@ -269,10 +277,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Path
             The file.
         """
-        check_is_fitted(self, "result_")
+        check_is_fitted(self, "facts_")
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render(self.result_.facts), encoding="utf-8")
+        write_file(target, render(self.facts_).encode())
         return target
 
     def export(self, path: str | PathLike[str]) -> Path:
@@ -289,9 +296,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             The file.
         """
         target = Path(path)
-        pipeline = self._pipeline()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save(pipeline, target)
+        save(self._pipeline(), target)
         return target
 
     def _pipeline(self) -> FittedPipeline:
@@ -302,9 +307,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _request(self, labels: NDArray[Any]) -> Request:
         """Check the parameters; the classes are needed to read the costs."""
         costs = class_costs(self.class_weight, np.unique(labels))
-        rooms = {room: getattr(self, room) for room in ROOMS}
+        components = {component: getattr(self, component) for component in COMPONENTS}
         if costs is not None:
-            rooms["class_weight"] = None
+            components["class_weight"] = None
         return Request(
             metric=self.metric,
             time_budget=self.time_budget,
@@ -313,7 +318,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             cv=self.cv,
             random_state=_seed(self.random_state),
             pos_label=self.pos_label,
-            rooms=restricted_rooms(rooms),
+            components=restricted_components(components),
             costs=costs,
             verbose=self.verbose,
         )

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision import DecisionRule, threshold_for
-from autoimb.data.encoding import Encoder, plan_layout
+from autoimb.assessment.decision.rule import DecisionRule, threshold_for
+from autoimb.data.encoding.encoder import Encoder, plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
@@ -106,7 +106,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
             description="mlp 8x2",
             packs=(pack(encoders, n_classes=n_classes, k=1, ple=False, random_state=2),),
             calibrator=Calibrator.identity(n_classes),
-            tilt=tuple(float(c) for c in range(1, n_classes + 1)),
+            class_costs=tuple(float(c) for c in range(1, n_classes + 1)),
         ),
     )
     proba = random.dirichlet(np.ones(n_classes), 200)

@@ -18,23 +18,29 @@ from pipelines import table
 from tables import dataset_of, tiny_spec
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Score
-from autoimb.data.encoding import plan_layout
+from autoimb.budget import Deadline
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
-from autoimb.data.table import Dataset, encode_target
+from autoimb.data.target import encode_target
+from autoimb.evaluation.trial import Outcome, Scored, Trace
+from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome
-from autoimb.search.planning import Plan, make_plan, trial_operations
-from autoimb.search.run_folder import RunFolder
+from autoimb.runs.folder import RunFolder
+from autoimb.runtime.worker import Evaluate
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.space.draw import Space
 from autoimb.space.strategy import Strategy
+from autoimb.training.fit import Job
+from autoimb.training.plan import Plan
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -45,21 +51,34 @@ class Material:
 
     dataset: Dataset
     plan: Plan
-    metric: Metric
+    judge: Judge
     profile: Profile
 
 
-def material(n_rows: int = 120) -> Material:
+def material(n_rows: int = 120, *, policy: SearchPolicy = DEFAULT_POLICY) -> Material:
     frame = table(n_rows)
     target = encode_target(np.arange(n_rows) % 6 == 0)
     schema, _ = infer_schema(frame)
     dataset = dataset_of(frame, target.codes)
-    folds = plan_folds(target.codes, cv=3, random_state=0)
+    folds = plan_folds(target.codes, cv=3, random_state=0, policy=policy)
+    operations = trial_operations(10.0, policy)
+    plan = make_plan(dataset, folds, random_state=0, operations=operations, policy=policy)
     return Material(
         dataset=dataset,
-        plan=make_plan(dataset, folds, random_state=0, operations=trial_operations(10.0)),
-        metric=get_metric("average_precision", n_classes=2, positive=target.positive),
+        plan=plan,
+        judge=judge_of(dataset, plan),
         profile=profile(frame, schema, target),
+    )
+
+
+def judge_of(dataset: Dataset, plan: Plan) -> Judge:
+    """What judges the rows that a plan scores."""
+    folds = plan.folds
+    return Judge(
+        metric=get_metric("average_precision", n_classes=2, positive=dataset.positive),
+        y=dataset.y[folds.scored],
+        group=folds.group[folds.scored],
+        weight=folds.scored_weight(dataset.weight),
     )
 
 
@@ -88,57 +107,55 @@ def chance(strategy: Strategy) -> float:
     return zlib.crc32(json.dumps(strategy.to_json(), sort_keys=True).encode()) / 2**32
 
 
-def complete(strategy: Strategy, dataset: Dataset, seconds: float = 0.1) -> Outcome:
-    value = chance(strategy)
-    oof = np.full((len(dataset.y), 2), [1.0 - value, value])
-    return Outcome(
-        "complete",
+def complete(
+    strategy: Strategy, dataset: Dataset, seconds: float = 0.1, *, value: float | None = None
+) -> Scored:
+    """A complete trial; its score is the strategy's chance unless another one is given."""
+    own = chance(strategy)
+    value = own if value is None else value
+    return Scored(
         score=Score(value, 0.01, (value,), False, value),
-        oof=oof,
+        oof=np.full((len(dataset.y), 2), [1.0 - own, own]),
         fitted=fitted(strategy),
+        trace=Trace(curve=(0.1, own), checkpoints=(3, 4, 5)),
         seconds=seconds,
-        curve=(0.1, value),
-        epochs=(3, 4, 5),
     )
 
 
-def evaluate(strategy: Strategy, dataset: Dataset, plan: Plan, **given: Any) -> Outcome:
-    return complete(strategy, dataset)
+def evaluate(job: Job, judge: Judge) -> Outcome:
+    return complete(job.strategy, job.data.dataset)
 
 
-def evaluate_slowly(
-    strategy: Strategy, dataset: Dataset, plan: Plan, *, seconds: float, **given: Any
-) -> Outcome:
-    time.sleep(seconds * (0.5 + chance(strategy)))
-    return complete(strategy, dataset)
+def evaluate_slowly(job: Job, judge: Judge, *, seconds: float) -> Outcome:
+    time.sleep(seconds * (0.5 + chance(job.strategy)))
+    return complete(job.strategy, job.data.dataset)
 
 
-def counted(
-    strategy: Strategy, dataset: Dataset, plan: Plan, *, tally: str, then: Any, **given: Any
-) -> Outcome:
+def counted(job: Job, judge: Judge, *, tally: str, then: Evaluate) -> Outcome:
     """Leave a line for each call, then go on with another evaluation."""
     with Path(tally).open("a") as file:
-        file.write(f"{os.getpid()} {strategy.describe()}\n")
-    outcome: Outcome = then(strategy, dataset, plan, **given)
-    return outcome
+        file.write(f"{os.getpid()} {job.strategy.describe()}\n")
+    return then(job, judge)
 
 
 def study(
-    folder: RunFolder | None = None, *, space: Space | None = None, **settings: Any
+    folder: RunFolder | None = None,
+    *,
+    space: Space | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
+    **settings: Any,
 ) -> StudyResult:
     """Run a study on the small table; in this process unless `n_jobs` or a deadline say more."""
-    given = material()
-    on_event = settings.pop("on_event", None)
+    given = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
         given.dataset,
         given.plan,
         space or Space.restricted(),
-        metric=given.metric,
+        judge=given.judge,
         profile=given.profile,
         settings=StudySettings(**settings),
         folder=folder,
-        on_event=on_event,
     )
 
 

@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from autoimb.evaluation.plan import Plan
+from autoimb.training.effort import Effort, Outline
 from pipelines import table
 
-from autoimb.data.encoding import plan_layout
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
-from autoimb.data.table import Dataset
 from autoimb.nn.network import NetworkSpec
-from autoimb.search.planning import Plan
+from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Float, Int, Option, Range, Value
-from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy
-from autoimb.training.effort import Effort, Outline
 
 SHARES = {"binary": (0.85, 0.15), "multiclass": (0.6, 0.25, 0.15)}
-OPTIONS = [(room, option) for room in ROOMS.values() for option in room]
-OPTION_IDS = [f"{room.name}-{option.name}" for room, option in OPTIONS]
+OPTIONS = [(component, option) for component in COMPONENTS.values() for option in component]
+OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]
 
 
 def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -51,10 +51,14 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
     )
 
 
-def short_plan(dataset: Dataset, folds: FoldPlan, *, ticks: int = 2, patience: int = 9) -> Plan:
-    """A plan of so many ticks, whatever they cost."""
+def short_plan(
+    dataset: Dataset, folds: FoldPlan, *, checkpoints: int = 2, patience: int = 9
+) -> Plan:
+    """A plan of so many checkpoints, whatever they cost."""
     outline = Outline.of(dataset)
-    effort = Effort(1e15, most_ticks=ticks, least_ticks=1, patience=patience, outline=outline)
+    effort = Effort(
+        1e15, most_checkpoints=checkpoints, least_checkpoints=1, patience=patience, outline=outline
+    )
     return Plan(folds=folds, effort=effort, seed=0)
 
 
@@ -77,7 +81,7 @@ def chosen(option: Option, share: float = 0.5, **changes: Value) -> Choice:
 
 
 def small_network() -> Choice:
-    return chosen(ROOMS["network"]["mlp"], 0.0, learning_rate=3e-3)
+    return chosen(COMPONENTS["network"]["mlp"], 0.0, learning_rate=3e-3)
 
 
 def tiny_spec(**changes: Any) -> NetworkSpec:
@@ -99,6 +103,6 @@ def tiny_spec(**changes: Any) -> NetworkSpec:
 
 
 def strategy_with(**choices: Choice) -> Strategy:
-    """No lever on a small network, but for the rooms that are named."""
-    plain = {room: Choice(name) for room, name in PLAIN.items()}
-    return Strategy(**({**plain, "network": small_network()} | choices))
+    """A control on a small network, but for the components that are named."""
+    control = {component: Choice(name) for component, name in CONTROL.items()}
+    return Strategy(**({**control, "network": small_network()} | choices))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import autoimb
+from autoimb.policy import UNMEASURED, SearchPolicy
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent
@@ -44,7 +52,7 @@ def kind_and_name(name: str) -> tuple[int, str]:
 
 
 def is_entry(node: ast.stmt) -> bool:
-    """Whether a decorator such as ``@ROOM.option(...)`` enters the function in a table."""
+    """Whether a decorator such as ``@COMPONENT.option(...)`` enters the function in a table."""
     decorators = getattr(node, "decorator_list", [])
     calls = [each.func for each in decorators if isinstance(each, ast.Call)]
     return any(isinstance(each, ast.Attribute) for each in calls)
@@ -97,6 +105,69 @@ def test_stations_import_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def sources() -> dict[str, str]:
+    """The text of every module of the package, by its dotted name."""
+    return {
+        path.relative_to(ROOT)
+        .with_suffix("")
+        .as_posix()
+        .replace("/", ".")
+        .removesuffix(".__init__"): path.read_text(encoding="utf-8")
+        for path in MODULES
+    }
+
+
+def import_graph(texts: Mapping[str, str]) -> dict[str, set[str]]:
+    """What each module imports of the others: at its head, for its types, and in functions."""
+    graph: dict[str, set[str]] = {}
+    for name, text in texts.items():
+        found = set()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                own = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= own & texts.keys()
+                if not own <= texts.keys():
+                    found.add(str(node.module))
+        graph[name] = found & texts.keys()
+    return graph
+
+
+def circle(texts: Mapping[str, str]) -> list[str]:
+    """Modules that import each other in a circle; none where there is no circle."""
+    try:
+        graphlib.TopologicalSorter(import_graph(texts)).prepare()
+    except graphlib.CycleError as error:
+        names: list[str] = error.args[1]
+        return names
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = import_graph(sources())
+    assert "autoimb.search.search" in graph["autoimb.estimator"]
+    assert "autoimb.estimator" in graph["autoimb"]  # for its types
+    assert "autoimb.runtime.process" in graph["autoimb.cli.searching"]  # in a function
+    assert circle(sources()) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import a.one",
+        "from a import one",
+        "from a.one import x",
+        "if TYPE_CHECKING:\n    from a.one import x",
+        "def f():\n    from a.one import x",
+    ],
+)
+def test_a_circle_is_found(code: str) -> None:
+    texts = {"a": "", "a.one": "from a.two import y", "a.two": "import a.three", "a.three": code}
+    assert set(circle(texts)) == {"a.one", "a.two", "a.three"}
+    assert circle(texts | {"a.three": "from a import x"}) == []
+
+
 def test_the_version_stands_in_pyproject_too() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == autoimb.__version__
@@ -129,3 +200,193 @@ def test_a_pipeline_needs_no_search_packages() -> None:
         "from autoimb import FittedPipeline, load\n"
         "assert 'autoimb.search' not in sys.modules\n"
     )
+
+
+# --- how deep it is -------------------------------------------------------------------------------
+
+MOST_FRAMES = 8  # from `fit` to the step of the optimizer
+
+
+def test_a_fit_reaches_the_optimizer_through_few_functions() -> None:
+    """All frames of the package count, comprehensions and wrappers included."""
+    from autoimb.estimator import AutoImbClassifier
+    from autoimb.training.optimizer import Optimizer
+
+    stack: list[str] = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event != "call" or frame.f_code is not Optimizer.step.__code__ or stack:
+            return
+        caller: FrameType | None = frame
+        while caller is not None:
+            if Path(caller.f_code.co_filename).is_relative_to(PACKAGE):
+                stack.append(caller.f_code.co_name)
+            caller = caller.f_back
+        sys.setprofile(before)
+
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"amount": random.normal(size=60), "count": random.integers(0, 9, 60)})
+    model = AutoImbClassifier(
+        time_budget=None, n_trials=1, network="mlp", cv=2, n_jobs=1, random_state=0
+    )
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        model.fit(table, np.arange(60) % 5 == 0)
+    finally:
+        sys.setprofile(before)
+    stack.reverse()
+    assert stack[0] == "fit"
+    assert stack[-1] == "step"
+    assert len(stack) <= MOST_FRAMES, stack
+
+
+# --- what steers a search -------------------------------------------------------------------------
+
+
+def unsupported(policy: type) -> list[str]:
+    """The fields of a policy that name nothing under ``reports/``, and don't say so."""
+    named = {own.name: own.metadata.get("support", "") for own in fields(policy)}
+    reports = ROOT / "reports"
+    return [
+        name
+        for name, support in named.items()
+        if support != UNMEASURED and not (support and (reports / support).is_file())
+    ]
+
+
+def test_every_constant_that_steers_a_search_says_what_supports_it() -> None:
+    assert unsupported(SearchPolicy) == []
+    assert sum(own.metadata["support"] != UNMEASURED for own in fields(SearchPolicy)) > 10
+
+
+def test_a_constant_without_support_is_found() -> None:
+    @dataclass
+    class Other:
+        bare: int = 1
+        unmeasured: int = field(default=1, metadata={"support": UNMEASURED})
+        empty: int = field(default=1, metadata={"support": ""})
+        gone: int = field(default=1, metadata={"support": "decisions/9999-gone.md"})
+        folder: int = field(default=1, metadata={"support": "decisions"})
+
+    assert unsupported(Other) == ["bare", "empty", "gone", "folder"]
+
+
+# --- other packages' private names ----------------------------------------------------------------
+
+PRIVATE = re.compile(r"_(?!_)\w*$|__\w*(?<!__)$")
+DOCUMENTED = {"os._exit"}  # public for all its name
+
+
+def is_private(dotted: str) -> bool:
+    return any(PRIVATE.match(part) for part in dotted.split("."))
+
+
+def foreign_names(tree: ast.AST) -> dict[str, str]:
+    """What a module calls the modules of other packages and what it imports from them."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                bound = alias.asname or alias.name.split(".")[0]
+                found[bound] = alias.name if alias.asname else bound
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return {name: full for name, full in found.items() if full.split(".")[0] != "autoimb"}
+
+
+def own_names(tree: ast.AST) -> set[str]:
+    """Every name that a module gives to something of its own."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found |= {node.attr} if ast.unparse(node.value) == "self" else set()
+    return found
+
+
+def private_imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        full: list[str] = []
+        if isinstance(node, ast.Import):
+            full = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in full:
+            if name.split(".")[0] not in ("autoimb", "__future__") and is_private(name):
+                yield name
+
+
+def private_uses(text: str, *inherited: str) -> set[str]:
+    """Private names of other packages that a module imports, reads or asks for by a string.
+
+    A private name counts as the package's own only where the module, or one of those that it may
+    inherit from, gives it to something itself, and never on what was imported from elsewhere.
+    """
+    tree = ast.parse(text)
+    foreign, own = foreign_names(tree), own_names(tree)
+    for other in inherited:
+        own |= own_names(ast.parse(other))
+    found = set(private_imports(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            value, name = node.value, node.attr
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("getattr", "setattr", "hasattr", "delattr")
+            and isinstance(node.args[1], ast.Constant)
+        ):
+            value, name = node.args[0], str(node.args[1].value)
+        else:
+            continue
+        root, _, rest = ast.unparse(value).partition(".")
+        full = ".".join(filter(None, [foreign.get(root, root), rest, name]))
+        if is_private(name) and (root in foreign or name not in own):
+            found.add(full)
+    return found - DOCUMENTED
+
+
+def test_private_names_of_other_packages_stand_in_one_module() -> None:
+    texts, found = sources(), {}
+    graph = import_graph(texts)
+    for name, text in texts.items():
+        uses = private_uses(text, *(texts[other] for other in graph[name]))
+        if uses:
+            found[name] = uses
+    assert found.keys() == {"autoimb.foreign"}, found
+    assert "torch._fused_adamw_" in found["autoimb.foreign"]
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import torch\ntorch._C._x()", {"torch._C._x", "torch._C"}),
+        ("import optuna.study as s\ns._optimize()", {"optuna.study._optimize"}),
+        ("def f():\n    import torch\n    torch._x", {"torch._x"}),
+        ("from sklearn.utils._tags import x", {"sklearn.utils._tags.x"}),
+        ("from joblib import _memory", {"joblib._memory"}),
+        ("import pandas._libs", {"pandas._libs"}),
+        ("from torch import nn\ngetattr(nn, '_x')", {"torch.nn._x"}),
+        ("import optuna\ns = optuna.create_study()\ns._storage", {"s._storage"}),
+        ("class A(B):\n    def f(self):\n        self._validate()", {"self._validate"}),
+        ("import os\nos._exit(1)", set()),
+        ("import torch\ntorch.__version__", set()),
+        ("from autoimb.a import _b", set()),
+        ("class A:\n    def _f(self):\n        return self._f, other._f", set()),
+        ("class A:\n    def __init__(self):\n        self._x = 1\n        self._x += 1", set()),
+        ("import torch\n_x = torch\ntorch._x", {"torch._x"}),
+    ],
+)
+def test_a_private_name_of_another_package_is_found(code: str, found: set[str]) -> None:
+    assert private_uses(code) == found
+
+
+def test_a_private_name_of_a_base_class_is_the_package_s_own() -> None:
+    code, base = "class A(B):\n    def f(self):\n        self._x", "class B:\n    _x = 1"
+    assert private_uses(code) == {"self._x"}
+    assert private_uses(code, base) == set()

@@ -142,10 +142,10 @@ def test_a_strategy_survives_packing() -> None:
     for before in PIPELINE.strategies:
         values, arrays = pack_strategy(before)
         after = unpack_strategy(json.loads(json.dumps(values)), arrays)
-        assert (after.strategy, after.description, after.tilt) == (
+        assert (after.strategy, after.description, after.class_costs) == (
             before.strategy,
             before.description,
-            before.tilt,
+            before.class_costs,
         )
         pipes = [replace(PIPELINE, strategies=(each,), weights=(1.0,)) for each in (before, after)]
         np.testing.assert_array_equal(*(pipe.predict_proba(columns) for pipe in pipes))

@@ -148,7 +148,7 @@ def test_a_class_of_one_or_two_rows_is_learned_with_a_notice() -> None:
     frame.loc[3, "churn"] = "once"
     model = fit(frame)
     assert list(model.classes_) == ["maybe", "no", "once", "yes"]
-    assert "'maybe' (2)" in " ".join(model.result_.facts.notices)
+    assert "'maybe' (2)" in " ".join(model.facts_.notices)
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from autoimb.training.run import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb.data.folds import plan_folds
 from autoimb.randomness import Key
-from autoimb.space.resampling.batches import batch_shares
-from autoimb.space.resampling.room import RESAMPLING, over_counts
-from autoimb.space.rooms import ROOMS
+from autoimb.space.components import COMPONENTS
+from autoimb.space.resampling.batch_balancing import batch_shares
+from autoimb.space.resampling.component import RESAMPLING, over_counts
 from autoimb.training.parts import Parts
-from autoimb.training.run import Run
 from autoimb.training.trainer import _BalancedStream
 
 KEY = Key(1, fold=2, member=3)
@@ -109,8 +109,8 @@ def runs_of(dataset, **choices) -> Run:
 
 
 def members_of(run: Run):
-    handed = run.begin()
-    return [run._member(position, 0, handed[position]) for position in range(len(handed))]
+    row_states = run.begin()
+    return [run._member(position, 0, row_states[position]) for position in range(len(row_states))]
 
 
 def mass_of(run: Run, member) -> np.ndarray:
@@ -132,8 +132,8 @@ balanced = chosen(RESAMPLING["batch_balancing"], 0.5)
     "others",
     [
         {},
-        {"class_weight": chosen(ROOMS["class_weight"]["power"], 0.5)},
-        {"ensemble": chosen(ROOMS["ensemble"]["bagging"], 0.0)},
+        {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 0.5)},
+        {"ensemble": chosen(COMPONENTS["ensemble"]["bagging"], 0.0)},
     ],
     ids=["alone", "power", "bagging"],
 )
@@ -152,7 +152,9 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
 
 def test_logit_adjustment_adds_the_prior_of_the_batches():
     dataset = dataset_of(*mixed_table("binary"))
-    run = runs_of(dataset, resampling=balanced, loss=chosen(ROOMS["loss"]["logit_adjusted"], 0.5))
+    run = runs_of(
+        dataset, resampling=balanced, loss=chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
+    )
     member = members_of(run)[0]
     prior = member.counts / member.counts.sum()  # what the loss is given
     np.testing.assert_allclose(prior, mass_of(run, member), rtol=2e-2)

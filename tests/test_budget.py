@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget
 from autoimb.errors import BudgetError, DeadlineExceeded
-from autoimb.search.budget import LEAST_BUDGET, Budget, Deadline, check_budget
 
 
 def test_no_deadline_never_expires():

@@ -13,7 +13,7 @@ from autoimb.assessment.calibration import (
     fit_calibrator,
     focal_posterior,
 )
-from autoimb.assessment.crossfit import deal, leave_group_out
+from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 
 
 def softmax(z):
@@ -120,7 +120,7 @@ def test_a_view_is_finished_by_the_calibrator_of_its_part():
     y, proba = sample(300, (0.8, 0.2))
     group = np.arange(300) % 3
     calibrators = tuple(fit_calibrator(y[own], proba[own]) for own, _ in leave_group_out(y, group))
-    finishing = Finishing(proba, calibrators, tilt=(1.0, 3.0))
+    finishing = Finishing(proba, calibrators, class_costs=(1.0, 3.0))
     for part, calibrator in enumerate(calibrators):
         expected = calibrator.apply(proba) * [1.0, 3.0]
         expected /= expected.sum(axis=1, keepdims=True)
@@ -137,7 +137,7 @@ def test_many_groups_are_left_out_a_few_at_a_time():
         assert not set(group[learn]) & set(group[use])
 
 
-def test_one_group_is_dealt():
+def test_one_group_is_split():
     y = np.arange(100) % 2
     pairs = list(leave_group_out(y, np.zeros(100, dtype=np.int64)))
     assert len(pairs) == 5
@@ -146,13 +146,13 @@ def test_one_group_is_dealt():
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(2, 7))
-def test_classes_are_dealt_evenly(y, n_groups):
+def test_classes_are_split_evenly(y, n_groups):
     y = np.array(y, dtype=np.int64)
-    group = deal(y, n_groups)
+    group = stratified_groups(y, n_groups)
     for code in np.unique(y):
         sizes = np.bincount(group[y == code], minlength=n_groups)
         assert sizes.max() - sizes.min() <= 1
-    assert deal(y, n_groups).tolist() == group.tolist()
+    assert stratified_groups(y, n_groups).tolist() == group.tolist()
 
 
 # --- closed forms ---------------------------------------------------------------------------------

@@ -226,11 +226,13 @@ def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_options_prints_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    from autoimb.space.rooms import ROOMS
+    from autoimb.space.components import COMPONENTS
 
     assert main(["options"]) == 0
     everything = capsys.readouterr().out
-    assert all(f"  {name}" in everything for room in ROOMS.values() for name in room.names)
+    assert all(
+        f"  {name}" in everything for component in COMPONENTS.values() for name in component.names
+    )
     assert main(["options", "loss"]) == 0
     assert "smote" not in capsys.readouterr().out
 

@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from autoimb.cli.app import app
+from autoimb.space.components import COMPONENTS
 from autoimb.space.option import OneOf, Range
-from autoimb.space.rooms import ROOMS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -35,13 +35,13 @@ def command_lines() -> list[list[str]]:
 
 
 def options_table() -> str:
-    """The search space as a Markdown table, written from `ROOMS`."""
-    lines = ["| room | option | what it does | ranges |", "|---|---|---|---|"]
-    for room in ROOMS.values():
-        for option in room:
+    """The search space as a Markdown table, written from `COMPONENTS`."""
+    lines = ["| component | option | what it does | ranges |", "|---|---|---|---|"]
+    for component in COMPONENTS.values():
+        for option in component:
             name = f"`{option.name}`" + ("" if option.searched else " (on request)")
             ranges = "; ".join(f"{key} {bounds(own)}" for key, own in option.ranges.items())
-            lines.append(f"| {room.name} | {name} | {option.summary} | {ranges} |")
+            lines.append(f"| {component.name} | {name} | {option.summary} | {ranges} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,10 +14,10 @@ from optuna.trial import FixedTrial
 from tables import chosen, strategy_with
 
 from autoimb.errors import OptionError
+from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw, suggest
 from autoimb.space.option import Float, Int, OneOf
-from autoimb.space.portfolio import first_levers, first_networks
-from autoimb.space.rooms import PLAIN, ROOMS
+from autoimb.space.portfolio import first_methods, first_networks
 from autoimb.space.strategy import Strategy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -26,35 +26,43 @@ checked = settings(deadline=None, max_examples=60, derandomize=True)
 STRENGTHS = ("strength", "tau")
 
 
-def some_names(room):
-    return st.none() | st.lists(st.sampled_from(ROOMS[room].names), min_size=1, unique=True)
+def some_names(component):
+    return st.none() | st.lists(
+        st.sampled_from(COMPONENTS[component].names), min_size=1, unique=True
+    )
 
 
-restrictions = st.fixed_dictionaries({room: some_names(room) for room in ROOMS}).map(
-    lambda rooms: {room: names for room, names in rooms.items() if names is not None}
+restrictions = st.fixed_dictionaries(
+    {component: some_names(component) for component in COMPONENTS}
+).map(
+    lambda components: {
+        component: names for component, names in components.items() if names is not None
+    }
 )
 seeds = st.integers(0, 2**31 - 1)
 
 
-def searched(room):
-    return tuple(option.name for option in ROOMS[room] if option.searched)
+def searched(component):
+    return tuple(option.name for option in COMPONENTS[component] if option.searched)
 
 
 def idle(allowed):
-    """Whether the rooms before the ensemble may leave the rows alone."""
+    """Whether the components before the ensemble may leave the rows alone."""
     weights = allowed.get("class_weight", searched("class_weight"))
     rows = allowed.get("resampling", searched("resampling"))
     return "none" in rows and bool({"none", "costs"} & set(weights))
 
 
-def possible(rooms):
-    ensembles = rooms.get("ensemble", searched("ensemble"))
-    return idle(rooms) or not all(ROOMS["ensemble"][name].samples_rows for name in ensembles)
+def possible(components):
+    ensembles = components.get("ensemble", searched("ensemble"))
+    return idle(components) or not all(
+        COMPONENTS["ensemble"][name].samples_rows for name in ensembles
+    )
 
 
-def space_of(rooms, *, costs=False):
-    assume(possible(rooms))
-    return Space.restricted(rooms, costs=costs)
+def space_of(components, *, costs=False):
+    assume(possible(components))
+    return Space.restricted(components, costs=costs)
 
 
 def study_of(seed=0):
@@ -62,14 +70,14 @@ def study_of(seed=0):
 
 
 def strengths(strategy):
-    chosen = [getattr(strategy, room).values for room in PLAIN]
+    chosen = [getattr(strategy, component).values for component in CONTROL]
     return [values[key] for values in chosen for key in STRENGTHS if key in values]
 
 
 @checked
 @given(restrictions, seeds, st.booleans())
-def test_a_strategy_comes_back_from_its_parameters_and_from_json(rooms, seed, costs):
-    space = space_of(rooms, costs=costs)
+def test_a_strategy_comes_back_from_its_parameters_and_from_json(components, seed, costs):
+    space = space_of(components, costs=costs)
     trial = study_of(seed).ask()
     strategy = draw(trial, space)
     assert draw(FixedTrial(trial.params), space) == strategy
@@ -79,22 +87,22 @@ def test_a_strategy_comes_back_from_its_parameters_and_from_json(rooms, seed, co
 
 @checked
 @given(restrictions, seeds)
-def test_only_what_is_allowed_is_drawn(rooms, seed):
-    space = space_of(rooms)
+def test_only_what_is_allowed_is_drawn(components, seed):
+    space = space_of(components)
     strategy = draw(study_of(seed).ask(), space)
-    for room, option in ROOMS.items():
-        choice = getattr(strategy, room)
-        assert choice.name in rooms.get(room, searched(room))
+    for component, option in COMPONENTS.items():
+        choice = getattr(strategy, component)
+        assert choice.name in components.get(component, searched(component))
         assert [key for key, _ in choice.params] == list(option[choice.name].ranges)
-    if ROOMS["ensemble"][strategy.ensemble.name].samples_rows:
+    if COMPONENTS["ensemble"][strategy.ensemble.name].samples_rows:
         assert strategy.resampling.name == "none"
         assert strategy.class_weight.name in ("none", "costs")  # which stay what they are
 
 
 @checked
 @given(restrictions, seeds)
-def test_the_strengths_of_two_levers_sum_to_one_at_most(rooms, seed):
-    strategy = draw(study_of(seed).ask(), space_of(rooms))
+def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
+    strategy = draw(study_of(seed).ask(), space_of(components))
     found = strengths(strategy)
     assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
     assert all(value > 0 for value in found)
@@ -102,18 +110,18 @@ def test_the_strengths_of_two_levers_sum_to_one_at_most(rooms, seed):
 
 def test_every_drawn_value_lies_in_its_range_and_both_ends_are_near():
     study = study_of(3)
-    space = Space.restricted({room: ROOMS[room].names for room in ROOMS})
+    space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
     seen = {}
     for _ in range(400):
         trial = study.ask()
         draw(trial, space)
         for name, value in trial.params.items():
             seen.setdefault(name, set()).add(value)
-    for room in ROOMS.values():
-        assert seen[room.name] == set(room.names)
-        for option in room:
+    for component in COMPONENTS.values():
+        assert seen[component.name] == set(component.names)
+        for option in component:
             for key, bounds in option.ranges.items():
-                values = seen[f"{room.name}.{option.name}.{key}"]
+                values = seen[f"{component.name}.{option.name}.{key}"]
                 if isinstance(bounds, OneOf):
                     assert values == set(bounds.values)
                 else:
@@ -153,16 +161,16 @@ def test_every_field_of_a_range_reaches_optuna(bounds, seed):
 
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():
     study, seen = study_of(1), {}
-    space = Space.restricted({room: ROOMS[room].names for room in ROOMS})
+    space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
     for _ in range(600):
         trial = study.ask()
         draw(trial, space)
         seen |= trial.distributions
-    for room in ROOMS.values():
-        assert seen.pop(room.name) == CategoricalDistribution(room.names)
-        for option in room:
+    for component in COMPONENTS.values():
+        assert seen.pop(component.name) == CategoricalDistribution(component.names)
+        for option in component:
             for key, bounds in option.ranges.items():
-                found = seen.pop(f"{room.name}.{option.name}.{key}")
+                found = seen.pop(f"{component.name}.{option.name}.{key}")
                 if isinstance(bounds, OneOf):
                     assert found == CategoricalDistribution(bounds.values)
                 else:
@@ -176,31 +184,33 @@ def test_the_distributions_of_a_study_are_those_of_the_option_tables():
 
 @checked
 @given(restrictions)
-def test_rooms_that_exclude_each_other_are_refused_and_no_others(rooms):
-    if possible(rooms):
-        space = Space.restricted(rooms)
-        for room in ROOMS:
-            wanted = rooms.get(room, searched(room))
-            assert set(space.names(room)) <= set(wanted)
-            if room != "ensemble":
-                assert list(space.names(room)) == list(wanted)
+def test_components_that_exclude_each_other_are_refused_and_no_others(components):
+    if possible(components):
+        space = Space.restricted(components)
+        for component in COMPONENTS:
+            wanted = components.get(component, searched(component))
+            assert set(space.names(component)) <= set(wanted)
+            if component != "ensemble":
+                assert list(space.names(component)) == list(wanted)
     else:
         with pytest.raises(OptionError, match=r"balanced rows.*got resampling"):
-            Space.restricted(rooms)
+            Space.restricted(components)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_an_unknown_option_is_named_with_the_choices(room):
-    first = ROOMS[room].names[0]
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_an_unknown_option_is_named_with_the_choices(component):
+    first = COMPONENTS[component].names[0]
     with pytest.raises(OptionError) as caught:
-        Space.restricted({room: [f"{first}x"]})
+        Space.restricted({component: [f"{first}x"]})
     message = str(caught.value)
-    assert f"Unknown {room} option '{first}x'. Did you mean {first!r}?" in message
-    assert all(name in message for name in ROOMS[room].names)
+    assert f"Unknown {component} option '{first}x'. Did you mean {first!r}?" in message
+    assert all(name in message for name in COMPONENTS[component].names)
 
 
-def test_an_unknown_room_and_an_empty_one_are_refused():
-    with pytest.raises(OptionError, match=r"Unknown room 'resample'. Did you mean 'resampling'"):
+def test_an_unknown_component_and_an_empty_one_are_refused():
+    with pytest.raises(
+        OptionError, match=r"Unknown component 'resample'. Did you mean 'resampling'"
+    ):
         Space.restricted({"resample": ["smote"]})
     with pytest.raises(OptionError, match="'loss' needs an option"):
         Space.restricted({"loss": []})
@@ -239,11 +249,11 @@ def test_a_strategy_refuses_unknown_options_and_parameters():
 
 
 def test_a_description_names_what_does_not_go_without_saying():
-    plain = chosen(ROOMS["network"]["tabm"], 0.0, embedding="none")
-    assert strategy_with(network=plain).describe() == "no lever on tabm (4×32×1)"
-    full = chosen(ROOMS["network"]["tabm_published"], 0.0, embedding="pbld")
+    short = chosen(COMPONENTS["network"]["tabm"], 0.0, embedding="none")
+    assert strategy_with(network=short).describe() == "no imbalance method on tabm (4×32×1)"
+    full = chosen(COMPONENTS["network"]["tabm_published"], 0.0, embedding="pbld")
     assert strategy_with(network=full).describe() == (
-        "no lever on tabm_published (4×32×1, full, pbld)"
+        "no imbalance method on tabm_published (4×32×1, full, pbld)"
     )
 
 
@@ -259,7 +269,7 @@ def enqueued(params, space):
     for key, value in params.items():
         if key in trial.params:
             assert trial.params[key] == value, key
-        else:  # an ensemble that draws its own rows leaves these rooms nothing to ask
+        else:  # an ensemble that draws its own rows leaves these components nothing to ask
             assert key in ("resampling", "class_weight")
             assert getattr(strategy, key).name == value
     return strategy
@@ -267,25 +277,29 @@ def enqueued(params, space):
 
 @checked
 @given(restrictions, st.booleans())
-def test_the_first_networks_are_valid_and_have_no_lever(rooms, costs):
-    space = space_of(rooms, costs=costs)
+def test_the_first_networks_are_valid_controls(components, costs):
+    space = space_of(components, costs=costs)
     for params in first_networks(space):
         strategy = enqueued(params, space)
-        for room, plain in PLAIN.items():
-            if plain in space.names(room):
-                assert getattr(strategy, room).name == plain
+        for component, control in CONTROL.items():
+            if control in space.names(component):
+                assert getattr(strategy, component).name == control
         assert strategy.network.name in space.names("network")
 
 
 @checked
 @given(restrictions, seeds, st.booleans())
-def test_the_first_levers_are_valid_and_one_at_a_time(rooms, seed, costs):
-    space = space_of(rooms, costs=costs)
+def test_the_first_methods_are_valid_and_one_at_a_time(components, seed, costs):
+    space = space_of(components, costs=costs)
     best = draw(study_of(seed).ask(), space)
-    for params in first_levers(space, best):
+    for params in first_methods(space, best):
         strategy = enqueued(params, space)
         assert strategy.network == best.network
-        asked = [room for room in PLAIN if params.get(room, PLAIN[room]) != PLAIN[room]]
+        asked = [
+            component
+            for component in CONTROL
+            if params.get(component, CONTROL[component]) != CONTROL[component]
+        ]
         assert len(asked) == 1
         assert getattr(strategy, asked[0]).name == params[asked[0]]
 
@@ -293,7 +307,7 @@ def test_the_first_levers_are_valid_and_one_at_a_time(rooms, seed, costs):
 def test_every_option_is_tried_first_somewhere():
     space = Space.restricted()
     best = enqueued(first_networks(space)[0], space)
-    for room in PLAIN:
-        tried = {params.get(room) for params in first_levers(space, best)}
-        assert set(searched(room)) - {PLAIN[room]} <= tried
+    for component in CONTROL:
+        tried = {params.get(component) for params in first_methods(space, best)}
+        assert set(searched(component)) - {CONTROL[component]} <= tried
     assert {params["network"] for params in first_networks(space)} == set(searched("network"))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autoimb.data.bins import edges_of
-from autoimb.data.encoding import MOST_BINS, Encoder, Layout, plan_layout
+from autoimb.data.encoding.bins import edges_of
+from autoimb.data.encoding.encoder import MOST_BINS, Encoder, Layout, plan_layout
 from autoimb.data.schema import Columns
 
 NAN = np.nan

@@ -71,6 +71,8 @@ def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
     assert set(fitted.predict(X)) == {"sick", "well"}
     board = fitted.leaderboard()
     assert len(board) == 3
+    assert sorted(board["trial"]) == [record.number for record in fitted.records_]
+    assert fitted.facts_.request["metric"] == "average_precision"
     assert list(board["status"]) == ["complete"] * 3
     assert board["score"].is_monotonic_decreasing
 
@@ -161,18 +163,18 @@ def test_an_eval_set_chooses_and_scores() -> None:
     assert len(model.pipeline_.encoders) == 1
 
 
-def test_class_weight_as_a_wish_moves_the_answer(fitted: AutoImbClassifier) -> None:
+def test_class_weight_as_costs_moves_the_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     plain = (fitted.predict(X) == "sick").mean()
-    for wish in ({"sick": 50.0}, [[0.0, 50.0], [1.0, 0.0]]):
-        model = clone(fitted).set_params(class_weight=wish, n_trials=1).fit(X, y)
+    for costs in ({"sick": 50.0}, [[0.0, 50.0], [1.0, 0.0]]):
+        model = clone(fitted).set_params(class_weight=costs, n_trials=1).fit(X, y)
         assert model.best_params_["class_weight"]["name"] == "costs"
         assert (model.predict(X) == "sick").mean() > plain + 0.1
     balanced = clone(fitted).set_params(class_weight="balanced", n_trials=1).fit(X, y)
     assert balanced.predict_proba(X)[:, 0].mean() == pytest.approx(0.5, abs=0.2)
 
 
-def test_class_weight_as_a_name_restricts_the_room() -> None:
+def test_class_weight_as_a_name_restricts_the_component() -> None:
     X, y = table()
     model = AutoImbClassifier(**QUICK, class_weight=["power"], resampling="none").fit(X, y)
     assert model.best_params_["class_weight"]["name"] == "power"

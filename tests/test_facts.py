@@ -5,77 +5,87 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from tables import dataset_of, short_plan
 
-from autoimb.assessment.crossfit import deal
-from autoimb.assessment.decision import DecisionRule, cross_fit_labels
+from autoimb.assessment.crossfit import stratified_groups
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.uncertainty import paired_difference, score
+from autoimb.assessment.verdict import Verdict
+from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
+from autoimb.evaluation.assemble import fit_encoders
+from autoimb.evaluation.blend import Blend
+from autoimb.evaluation.choose import Winner
+from autoimb.evaluation.trial import Failed, Infeasible, Pruned, Scored
 from autoimb.report import curves
 from autoimb.report.build import Facts, render
-from autoimb.report.words import rule_in_words
-from autoimb.search.blend import Blend
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome
-from autoimb.search.facts import STANDARD_METRICS, Found, build_facts, leaderboard, versions
-from autoimb.search.record import TrialRecord
+from autoimb.report.facts import STANDARD_METRICS, build_facts, leaderboard
+from autoimb.report.formats import rule_in_words
+from autoimb.runs.record import TrialRecord
+from autoimb.search.prepare import Planned
+from autoimb.search.search import SearchResult
+from autoimb.search.study import StudyResult
+from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Float, Int
-from autoimb.space.rooms import PLAIN, ROOMS
 from autoimb.space.strategy import Choice, Strategy
 
 N, SCORED = 1300, 1200
 
 
-def _choice(room, name):
+def _choice(component, name):
     """An option with the first value of each of its ranges."""
-    ranges = ROOMS[room][name].ranges.items()
+    ranges = COMPONENTS[component][name].ranges.items()
     low = {k: r.low if isinstance(r, (Float, Int)) else r.values[0] for k, r in ranges}
     return Choice(name, tuple(low.items()))
 
 
-def _strategy(**rooms):
-    chosen = {room: rooms.get(room, PLAIN.get(room, ROOMS[room].names[0])) for room in ROOMS}
-    return Strategy(**{room: _choice(room, name) for room, name in chosen.items()})
+def _strategy(**components):
+    chosen = {
+        component: components.get(component, CONTROL.get(component, COMPONENTS[component].names[0]))
+        for component in COMPONENTS
+    }
+    return Strategy(**{component: _choice(component, name) for component, name in chosen.items()})
 
 
 def _study(metric_name="average_precision", n_classes=2):
+    """What was planned, and trials that cost nothing; the last rows are outside the folds."""
     rng = np.random.default_rng(0)
     rates = [0.9, 0.1] if n_classes == 2 else [0.7, 0.2, 0.1]
     y = rng.choice(n_classes, N, p=rates).astype(np.int64)
+    dataset = dataset_of(pd.DataFrame({"noise": rng.normal(size=N)}), y)
+    dataset = replace(dataset, positive=n_classes - 1)
     metric = get_metric(metric_name, n_classes=n_classes, positive=n_classes - 1)
     group = np.full(N, -1, dtype=np.int64)
-    group[:SCORED] = deal(y[:SCORED], 3)
-    rows = np.arange(N)
-    folds = tuple(Fold(rows[group != g], rows[group == g], rows[:0]) for g in range(3))
-    plan = SimpleNamespace(
-        folds=FoldPlan(folds, group), cost_matrix=None, cost_weights=None, device="cpu", seed=0
-    )
+    group[:SCORED] = stratified_groups(y[:SCORED], 3)
+    inside, outside = np.arange(SCORED), group[:SCORED]
+    folds = tuple(Fold(inside[outside != g], inside[outside == g], inside[:0]) for g in range(3))
+    plan = short_plan(dataset, FoldPlan(folds, group))
+    judge = Judge(metric, y[:SCORED], group[:SCORED], plan.folds.scored_weight(dataset.weight))
     said = [
         (_strategy(), 1.6),
         (_strategy(network="tabm"), 1.9),
         (_strategy(network="tabm", loss="focal"), 1.7),
         (_strategy(network="tabm", resampling="random_over"), 2.1),
     ]
-    records, outcomes = [], {}
+    records, results = [], {}
     for number, (strategy, strength) in enumerate(said):
-        logits = strength * np.eye(n_classes)[y[:SCORED]] + rng.normal(size=(SCORED, n_classes))
+        logits = strength * np.eye(n_classes)[judge.y] + rng.normal(size=(SCORED, n_classes))
         logits += np.log(rates)
         proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        labels = cross_fit_labels(metric, y[:SCORED], proba, group[:SCORED])
-        own = score(metric, y[:SCORED], proba, labels, group[:SCORED])
+        labels = judge.labels(proba)
         kept = labels if metric.kind == "label" else None
-        outcome = Outcome("complete", score=own, oof=proba, labels=kept, seconds=1.5)
-        records.append(TrialRecord.of(number, outcome, stage="search", strategy=strategy))
-        outcomes[number] = outcome
-    for status, reason in (("failed", "boom"), ("pruned", ""), ("infeasible", "too few rows")):
-        outcome = Outcome(status, reason)
+        result = Scored(judge.score(proba, labels), proba, labels=kept, seconds=1.5)
+        records.append(TrialRecord.of(number, result, stage="search", strategy=strategy))
+        results[number] = result
+    for outcome in (Failed("boom"), Pruned(""), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
-        records.append(TrialRecord.of(len(records), outcome, stage="lever", strategy=strategy))
-    counts = tuple(np.bincount(y).tolist())
+        records.append(TrialRecord.of(len(records), outcome, stage="method", strategy=strategy))
     profile = SimpleNamespace(
         n_rows=N,
-        class_counts=counts,
+        class_counts=tuple(np.bincount(y).tolist()),
         class_names=("no", "maybe", "yes") if n_classes == 3 else ("no", "yes"),
         positive=n_classes - 1,
         kinds={"numeric": 3, "date": 1},
@@ -85,37 +95,44 @@ def _study(metric_name="average_precision", n_classes=2):
     )
     request = {"target": "churn", "metric": metric.name, "data": "table", "time_budget": 60.0}
     prepared = SimpleNamespace(
-        dataset=SimpleNamespace(y=y, weight=np.ones(N), positive=n_classes - 1),
+        dataset=dataset,
         metric=metric,
         profile=profile,
         request=SimpleNamespace(to_json=lambda: request),
         notices=("x has gaps.", "d was read as a date."),
     )
-    return prepared, plan, SimpleNamespace(records=records, outcomes=outcomes, interrupted=False)
+    return Planned(prepared, plan, judge), StudyResult(tuple(records), results, False)
 
 
-def _found(prepared, plan, result, numbers=(3,)):
+def _found(planned, study, numbers=(3,)):
+    """What a search of these trials that chose those numbers would give."""
     weights = tuple(1 / len(numbers) for _ in numbers)
-    proba = sum(w * result.outcomes[n].oof for n, w in zip(numbers, weights))
-    y, group = prepared.dataset.y[plan.folds.scored], plan.folds.group[plan.folds.scored]
-    labels = cross_fit_labels(prepared.metric, y, proba, group)
-    own = score(prepared.metric, y, proba, labels, group)
-    winner = Blend(numbers, weights, proba, labels, own, kept=len(numbers) > 1)
+    proba = sum(w * study.results[n].oof for n, w in zip(numbers, weights))
+    labels = planned.judge.labels(proba)
+    score = planned.judge.score(proba, labels)
+    blend = Blend(numbers, weights, proba, labels, score, kept=len(numbers) > 1)
     rule = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
-    linear = np.tile(np.bincount(prepared.dataset.y) / N, (SCORED, 1))
-    return Found(winner, rule, "It helps.", {"logistic regression": linear}, {"searching": 2})
+    verdict = Verdict(True, 0.1, 0.01, "It helps.")
+    encoders = fit_encoders(planned.prepared.dataset, planned.plan.folds.folds)
+    return SearchResult(
+        pipeline=SimpleNamespace(encoders=encoders),
+        planned=planned,
+        study=study,
+        winner=Winner(numbers[0], blend, rule, verdict, is_control=False),
+        timing={"searching": 2},
+    )
 
 
 @pytest.fixture(scope="module")
 def case():
-    study = _study()
-    return study, build_facts(*study, _found(*study))
+    found = _found(*_study())
+    return found, build_facts(found)
 
 
 def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
-    (prepared, *_), facts = case
+    found, facts = case
     metrics = list(dict.fromkeys(row["metric"] for row in facts.scores))
-    assert metrics[0] == prepared.metric.name
+    assert metrics[0] == found.planned.judge.metric.name
     assert set(metrics) == set(STANDARD_METRICS)
     names = {"winner", "none", "logistic regression"}
     assert {(r["name"], r["metric"]) for r in facts.scores} == {
@@ -127,20 +144,20 @@ def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
     }
 
 
-def test_none_is_the_best_strategy_without_a_lever(case):
-    (_, _, result), facts = case
-    plain = max(result.outcomes[n].score.value for n in (0, 1))
+def test_none_is_the_best_control(case):
+    found, facts = case
+    control = max(found.study.results[n].score.value for n in (0, 1))
     row = next(r for r in facts.scores if r["name"] == "none")
-    assert row["value"] == pytest.approx(plain)
+    assert row["value"] == pytest.approx(control)
 
 
-def test_rooms_compare_with_the_plain_option(case):
-    (prepared, plan, result), facts = case
-    rooms = {(row["room"], row["option"]): row for row in facts.rooms}
-    assert rooms["resampling", "none"]["trials"] == 3
-    assert rooms["resampling", "none"]["difference_to_none"] is None
-    assert rooms["resampling", "smote"] | {"summary": ""} == {
-        "room": "resampling",
+def test_components_compare_with_the_option_of_a_control(case):
+    found, facts = case
+    components = {(row["component"], row["option"]): row for row in facts.components}
+    assert components["resampling", "none"]["trials"] == 3
+    assert components["resampling", "none"]["difference_to_none"] is None
+    assert components["resampling", "smote"] | {"summary": ""} == {
+        "component": "resampling",
         "option": "smote",
         "summary": "",
         "trials": 0,
@@ -149,37 +166,40 @@ def test_rooms_compare_with_the_plain_option(case):
         "difference_to_none": None,
         "difference_error": None,
     }
-    rows = plan.folds.scored
-    one, other = result.outcomes[3], result.outcomes[1]
-    expected = paired_difference(
-        prepared.metric,
-        prepared.dataset.y[rows],
-        (one.oof, one.oof.argmax(axis=1)),
-        (other.oof, other.oof.argmax(axis=1)),
-        plan.folds.group[rows],
+    one, other = (found.study.results[number] for number in (3, 1))
+    expected = found.planned.judge.compare(
+        (one.oof, one.oof.argmax(axis=1)), (other.oof, other.oof.argmax(axis=1))
     )
-    over = rooms["resampling", "random_over"]
+    over = components["resampling", "random_over"]
     assert (over["difference_to_none"], over["difference_error"]) == pytest.approx(expected)
-    assert rooms["loss", "focal"]["difference_to_none"] < 0
-    assert rooms["network", "tabm"]["difference_to_none"] > 0
-    assert next(row["option"] for row in facts.rooms if row["room"] == "resampling") == "none"
-    assert all(row["summary"] for row in facts.rooms)
+    assert components["loss", "focal"]["difference_to_none"] < 0
+    assert components["network", "tabm"]["difference_to_none"] > 0
+    assert (
+        next(row["option"] for row in facts.components if row["component"] == "resampling")
+        == "none"
+    )
+    assert all(row["summary"] for row in facts.components)
 
 
-def test_an_expired_deadline_leaves_the_differences_out(case):
-    study, facts = case
-    found = build_facts(*study, _found(*study), deadline=Deadline.after(-1))
-    assert {row["difference_to_none"] for row in found.rooms} == {None}
-    assert [row["best"] for row in found.rooms] == [row["best"] for row in facts.rooms]
+def test_an_expired_deadline_leaves_the_differences_and_the_reference_out(case):
+    result, facts = case
+    found = build_facts(result, deadline=Deadline.after(-1))
+    assert {row["difference_to_none"] for row in found.components} == {None}
+    assert [row["best"] for row in found.components] == [row["best"] for row in facts.components]
+    assert {row["name"] for row in found.scores} == {"winner", "none"}
+    assert set(found.curves) == {"winner", "none"}
+    said = "There was no time left for a logistic regression to compare with."
+    assert said in found.notices
+    assert said not in facts.notices
 
 
 def test_the_leaderboard_is_sorted_and_complete(case):
-    (_, _, result), facts = case
-    assert len(facts.leaderboard) == len(result.records)
+    found, facts = case
+    assert len(facts.leaderboard) == len(found.records)
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
     assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
-    assert facts.leaderboard == leaderboard(reversed(result.records))
+    assert facts.leaderboard == leaderboard(reversed(found.records))
 
 
 def test_failures_have_reasons_and_pruned_trials_are_none(case):
@@ -191,27 +211,24 @@ def test_failures_have_reasons_and_pruned_trials_are_none(case):
 
 
 def test_only_scored_rows_count(case):
-    (prepared, plan, _), facts = case
+    found, facts = case
     matrix = np.array(facts.confusion["matrix"])
     assert matrix.sum() == SCORED == facts.plan["rows_scored"]
-    scored = prepared.dataset.y[plan.folds.scored]
-    assert matrix.sum(axis=1).tolist() == np.bincount(scored).tolist()
+    assert matrix.sum(axis=1).tolist() == np.bincount(found.planned.judge.y).tolist()
 
 
 def test_rows_never_scored_change_nothing_but_the_profile():
     """Turning the labels of rows outside the folds leaves every number as it was."""
-    study = _study()
-    found = _found(*study)
-    before = build_facts(*study, found)
-    prepared = study[0]
-    prepared.dataset.y[SCORED:] = 1 - prepared.dataset.y[SCORED:]
-    after = build_facts(*study, found)
+    found = _found(*_study())
+    before = build_facts(found)
+    y = found.planned.prepared.dataset.y
+    y[SCORED:] = 1 - y[SCORED:]
+    after = build_facts(found)
     assert replace(after, created="").to_json() == replace(before, created="").to_json()
 
 
 def test_a_blend_names_its_strategies():
-    study = _study()
-    facts = build_facts(*study, _found(*study, numbers=(3, 1)))
+    facts = build_facts(_found(*_study(), numbers=(3, 1)))
     assert facts.winner["blend"]
     assert facts.winner["description"].startswith("A blend of 2 strategies")
     assert [s["trial"] for s in facts.winner["strategies"]] == [3, 1]
@@ -231,9 +248,9 @@ def test_facts_become_a_report(case):
 
 @pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "log_loss"])
 def test_several_classes(metric):
-    study = _study(metric, n_classes=3)
-    found = replace(_found(*study), rule=DecisionRule("offsets", (0.0, 0.5, 1.0), name="tuned"))
-    facts = build_facts(*study, found)
+    found = _found(*_study(metric, n_classes=3))
+    rule = DecisionRule("offsets", (0.0, 0.5, 1.0), name="tuned")
+    facts = build_facts(replace(found, winner=replace(found.winner, rule=rule)))
     assert len(facts.confusion["matrix"]) == 3
     assert facts.profile["positive"] == "yes"
     assert "yes × 2.72" in facts.winner["rule"]
@@ -241,11 +258,14 @@ def test_several_classes(metric):
 
 
 def test_interruption_and_costs_are_said():
-    prepared, plan, result = _study()
-    plan.cost_weights, plan.cost_matrix = (1.0, 1.0), ((0.0, 1.0), (5.0, 0.0))
-    result.interrupted = True
-    facts = build_facts(prepared, plan, result, _found(prepared, plan, result))
-    assert any("tilted" in notice for notice in facts.notices)
+    planned, study = _study()
+    planned = replace(
+        planned,
+        plan=replace(planned.plan, class_costs=(1.0, 1.0)),
+        judge=replace(planned.judge, costs=((0.0, 1.0), (5.0, 0.0))),
+    )
+    facts = build_facts(_found(planned, replace(study, interrupted=True)))
+    assert any("weighted" in notice for notice in facts.notices)
     assert any("interrupted" in notice for notice in facts.notices)
 
 
@@ -257,10 +277,6 @@ def test_rules_in_words():
     costs = DecisionRule("costs", costs=((0.0, 1.0), (4.0, 0.0)), name="least expected cost")
     assert "at least 0.2" in rule_in_words(costs, names, 1)
     assert rule_in_words(DecisionRule(), ("a", "b", "c"), 2) == "Most probable class."
-
-
-def test_versions_are_strings():
-    assert {"python", "numpy", "torch"} <= set(versions())
 
 
 def test_curves_end_where_they_must():

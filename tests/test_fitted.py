@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from pipelines import pack, pipeline, table
 
 from autoimb.assessment.calibration import focal_posterior
-from autoimb.data.encoding import Encoder
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import infer_schema, parse
 from autoimb.errors import ArtifactError, InputError, SchemaError
 from autoimb.nn.network import build
@@ -92,7 +92,7 @@ def test_a_strategy_is_its_stations_in_order() -> None:
         posterior = member_posterior(logits, log_prior=pack_.log_prior[mine], gamma=0.0)
         share = pack_.weight[mine] / pack_.weight[mine].sum()
         folds.append(np.einsum("m,mnc->nc", share, posterior))
-    wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.tilt)
+    wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.class_costs)
     wanted /= wanted.sum(axis=1, keepdims=True)
     got = strategy.predict_proba(columns, PIPELINE.encoders)
     np.testing.assert_allclose(got, wanted, rtol=1e-5)

@@ -49,30 +49,30 @@ def test_every_row_is_scored_once_and_classes_are_spread(counts, cv, seed):
         assert not len(fold.choose)
         assert (plan.group[fold.score] == number).all()
     per_class = counts_of(y, plan)
-    # a class with fewer rows than folds is dealt one row each: 0 or 1
+    # of a class with fewer rows than folds each fold has one row or none
     assert (np.ptp(per_class, axis=0) <= 1).all()
     assert np.ptp(per_class.sum(axis=1)) <= 1
     assert (per_class.max(axis=0) > 0).all()
 
 
-@pytest.mark.parametrize(("rows", "deals"), [(2_999, 4), (3_000, 1)])
-def test_few_rows_are_dealt_to_folds_again(rows, deals):
+@pytest.mark.parametrize(("rows", "repeats"), [(2_999, 4), (3_000, 1)])
+def test_few_rows_are_split_into_folds_again(rows, repeats):
     y = (np.arange(rows) % 9 == 0).astype(np.int64)
     plan = plan_folds(y, random_state=0)
-    assert 1 + len(plan.further) == deals
+    assert 1 + len(plan.further) == repeats
     splits = []
-    for number in range(deals):
-        deal = plan.deal(number)
-        scored = np.concatenate([fold.score for fold in deal.folds])
+    for number in range(repeats):
+        repeat = plan.repeat(number)
+        scored = np.concatenate([fold.score for fold in repeat.folds])
         np.testing.assert_array_equal(np.sort(scored), np.arange(rows))
-        for fold in deal.folds:
+        for fold in repeat.folds:
             np.testing.assert_array_equal(np.setdiff1d(np.arange(rows), fold.train), fold.score)
-        np.testing.assert_array_equal(deal.group, plan.group)
-        splits.append({tuple(fold.score) for fold in deal.folds})
-    assert len(set.union(*splits)) == deals * len(plan.folds) == len(plan.every)
+        np.testing.assert_array_equal(repeat.group, plan.group)
+        splits.append({tuple(fold.score) for fold in repeat.folds})
+    assert len(set.union(*splits)) == repeats * len(plan.folds) == len(plan.every)
 
 
-def test_folds_that_the_user_gave_are_not_dealt_again():
+def test_folds_that_the_user_gave_have_no_repeats():
     assert plan_folds(LABELS, cv=StratifiedKFold(3), random_state=0).further == ()
     assert plan_folds(LABELS, eval_rows=np.arange(9), random_state=0).further == ()
 

@@ -14,7 +14,7 @@ import optuna
 import pytest
 import studies
 
-from autoimb.search.run_folder import RunFolder
+from autoimb.runs.folder import RunFolder
 
 N_TRIALS = 30
 KILLS = 3

@@ -14,39 +14,39 @@ from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
+import autoimb.training.run as running
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from autoimb.training.effort import Outline
+from autoimb.training.watch import Evaluation, Watch
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with, tiny_spec
 
-import autoimb.assessment.decision as decision
-import autoimb.search.blend as blending
-import autoimb.search.evaluate as evaluating
-import autoimb.training.rounds as rounds
-import autoimb.training.run as running
-from autoimb.assessment.decision import cross_fit_labels, fit_rule
+import autoimb.assessment.decision.rule as decision
+import autoimb.evaluation.blend as blending
+import autoimb.evaluation.trial as evaluating
+import autoimb.training.fit as rounds
+from autoimb.assessment.decision.rule import cross_fit_labels, fit_rule
 from autoimb.assessment.metrics import get_metric
-from autoimb.data.encoding import Encoder
+from autoimb.budget import Deadline
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.data.table import Dataset
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
-from autoimb.search.budget import Deadline
-from autoimb.space.rooms import ROOMS
+from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Choice, Strategy
-from autoimb.training.effort import Outline
 from autoimb.training.parts import Parts
 from autoimb.training.schedule import Schedule
-from autoimb.training.watch import Evaluation, Watch
 
 Stations = dict[str, Any]
 Observe = Callable[[Dataset], Stations]
 
-N_ROWS, FOLDS, TICKS = 120, 3, 6
+N_ROWS, FOLDS, CHECKPOINTS = 120, 3, 6
 FOLD = 1  # whose rows are changed
-# what the other folds' rows say at each tick: best at a tick that depends on the fold
+# what the other folds' rows say at each checkpoint: best at a checkpoint that depends on the fold
 SCRIPT = np.random.default_rng(4).normal(size=(50, FOLDS))
 
 
@@ -133,8 +133,8 @@ def few_changes(rows: np.ndarray) -> dict[str, Dataset]:
 
 PAIRS = [
     pytest.param(resampling, ensemble, id=f"{resampling.name}-{ensemble.name}")
-    for resampling in ROOMS["resampling"]
-    for ensemble in ROOMS["ensemble"]
+    for resampling in COMPONENTS["resampling"]
+    for ensemble in COMPONENTS["ensemble"]
     # an ensemble that draws balanced rows goes with rows as they are
     if resampling.name == "none" or not ensemble.samples_rows
 ]
@@ -175,7 +175,7 @@ def members_alone(pack: FittedMemberPack, fold: int) -> FittedMemberPack:
 
 def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
     """Observe all that predicts the rows of one fold, the other folds' values being scripted."""
-    plan = short_plan(base_dataset(), folds_of(), ticks=TICKS, patience=patience)
+    plan = short_plan(base_dataset(), folds_of(), checkpoints=CHECKPOINTS, patience=patience)
 
     def observe(dataset: Dataset) -> Stations:
         parts = Parts(dataset, plan.folds, seed=plan.seed)
@@ -228,7 +228,7 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
             "row weights": [pack.weights[m] for pack in packs for m in mine],
             "class weights": [(pack.log_prior, counts[i][mine]) for i, pack in enumerate(own)],
             "schedule": schedules,
-            "epoch": np.array(trained.ticks).reshape(-1, FOLDS)[:, FOLD],
+            "epoch": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
             "votes": [pack.weight for pack in own],
             "networks": [dict(pack.state) for pack in own],
             "posterior": [pack.predictor()(lambda fold, ple: known) for pack in own],
@@ -244,7 +244,7 @@ def test_a_scored_row_reaches_nothing_in_its_fold(resampling, ensemble):
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-@pytest.mark.parametrize("network", list(ROOMS["network"]), ids=lambda option: option.name)
+@pytest.mark.parametrize("network", list(COMPONENTS["network"]), ids=lambda option: option.name)
 def test_a_scored_row_reaches_no_network_of_its_fold(network, share):
     """Whatever its start and its embeddings look at."""
     strategy = strategy_with(network=chosen(network, share, width=32))
@@ -254,13 +254,13 @@ def test_a_scored_row_reaches_no_network_of_its_fold(network, share):
 @pytest.mark.parametrize(
     "choices",
     [
-        pytest.param({room.name: chosen(option, 0.5)}, id=f"{room.name}-{option.name}")
-        for room in (ROOMS["class_weight"], ROOMS["loss"])
-        for option in room
+        pytest.param({component.name: chosen(option, 0.5)}, id=f"{component.name}-{option.name}")
+        for component in (COMPONENTS["class_weight"], COMPONENTS["loss"])
+        for option in component
     ]
     + [
         pytest.param({"network": chosen(option, 0.0)}, id=f"network-{option.name}")
-        for option in ROOMS["network"]
+        for option in COMPONENTS["network"]
     ],
 )
 def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
@@ -308,7 +308,7 @@ def observed_judgement(strategy: Strategy, metric: str, oof: np.ndarray | None =
 
 def calibrated_strategies() -> list[Strategy]:
     """One whose prior is known by formula, and one that is always calibrated."""
-    return [strategy_with(), strategy_with(resampling=chosen(ROOMS["resampling"]["smote"]))]
+    return [strategy_with(), strategy_with(resampling=chosen(COMPONENTS["resampling"]["smote"]))]
 
 
 @pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "average_precision"])
@@ -393,7 +393,7 @@ def hold_out() -> FoldPlan:
 
 def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> Observe:
     """Observe a whole evaluation: all that predicts some rows of one group, and their labels."""
-    plan = short_plan(base_dataset(), hold_out(), ticks=TICKS, patience=1)
+    plan = short_plan(base_dataset(), hold_out(), checkpoints=CHECKPOINTS, patience=1)
     group = hold_out().group
     beside = np.setdiff1d(np.flatnonzero(group == group[rows[0]]), rows)
     at = np.searchsorted(hold_out().scored, beside)
@@ -451,8 +451,8 @@ def tiny_network(members: int) -> Network:
     return build(tiny_spec(), members)
 
 
-def ticks_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) -> list[int]:
-    """Run a watch on scripted values (ticks, folds) until it says stop."""
+def checkpoints_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) -> list[int]:
+    """Run a watch on scripted values (checkpoints, folds) until it says stop."""
     folds = values.shape[1]
     evaluation = Evaluation(
         x=torch.zeros(folds, 4, 1),
@@ -466,30 +466,30 @@ def ticks_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) -> lis
         tiny_network(folds),
         evaluation,
         log_prior=np.zeros((folds, 2)),
-        loss=ROOMS["loss"]["auc_surrogate"].code(torch.ones(folds, 1, 2, 1), begins=begins),
+        loss=COMPONENTS["loss"]["auc_surrogate"].code(torch.ones(folds, 1, 2, 1), begins=begins),
         schedule=Schedule(len(values), 1, 1, 0.0, 0.0, patience=patience),
         measure=lambda y, proba, weight: 0.0,
         check=lambda: None,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Watch, "_value", lambda self, fold, _: float(values[len(self._values), fold]))
-        for tick in range(len(values)):
-            if not watch(tick):
+        for checkpoint in range(len(values)):
+            if not watch(checkpoint):
                 break
     return watch.chosen.tolist()
 
 
 @pytest.mark.parametrize("begins", [0.0, 0.5])
 @pytest.mark.parametrize("patience", [1, 2, 3])
-def test_the_values_of_a_fold_never_move_its_own_tick(patience, begins):
-    """Nor through the tick at which the pack stops, which the other folds' ticks decide."""
+def test_the_values_of_a_fold_never_move_its_own_checkpoint(patience, begins):
+    """Nor through the checkpoint at which the pack stops, which the other folds decide."""
     random = np.random.default_rng(8)
     for _ in range(100):
         values = random.normal(size=(12, FOLDS))
-        before = ticks_kept(values, patience=patience, begins=begins)
+        before = checkpoints_kept(values, patience=patience, begins=begins)
         other = values.copy()
         other[:, FOLD] = random.normal(size=12)
-        assert ticks_kept(other, patience=patience, begins=begins)[FOLD] == before[FOLD]
+        assert checkpoints_kept(other, patience=patience, begins=begins)[FOLD] == before[FOLD]
 
 
 # --- planted leaks --------------------------------------------------------------------------------
@@ -538,12 +538,12 @@ def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
     """Counted on the whole table."""
     member = running.Run._member
 
-    def of_all(run, position, number, handed):
+    def of_all(run, position, number, row_state):
         counts = np.bincount(run._parts.dataset.y).astype(np.float64)
         weigh = run._class_weight
         run._class_weight = lambda _: weigh(counts)
         try:
-            return member(run, position, number, handed)
+            return member(run, position, number, row_state)
         finally:
             run._class_weight = weigh
 
@@ -584,7 +584,7 @@ def leaky_levels(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaky_epoch(patch: pytest.MonkeyPatch) -> None:
-    """The tick that is best on the fold's own rows."""
+    """The checkpoint that is best on the fold's own rows."""
     patch.setattr(Watch, "_merit", lambda watch, fold, smoothed: float(smoothed[fold]))
 
 
@@ -643,9 +643,9 @@ def leaky_rule(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(evaluating, "fit_rule", peeking)
 
 
-SMOTE = {"resampling": chosen(ROOMS["resampling"]["smote"], 1.0)}
-UNDER = {"resampling": chosen(ROOMS["resampling"]["random_under"], 1.0)}
-POWER = {"class_weight": chosen(ROOMS["class_weight"]["power"], 1.0)}
+SMOTE = {"resampling": chosen(COMPONENTS["resampling"]["smote"], 1.0)}
+UNDER = {"resampling": chosen(COMPONENTS["resampling"]["random_under"], 1.0)}
+POWER = {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 1.0)}
 IN_A_FOLD = [
     (leaky_encoder, {}, "encoder"),
     (leaky_resampling, SMOTE, "training part"),

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
+from autoimb.evaluation.trial import evaluate
+from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.option import Option
-from autoimb.space.rooms import ROOMS
 from autoimb.training import run as running
 
 MEMBERS, COPIES, BATCH = 3, 2, 11
@@ -255,11 +255,11 @@ def test_a_plan_of_any_length_ends_with_the_last_loss():
     for option in LOSS:
         for share in (0.0, 0.5, 1.0):
             loss, _ = made(option, 2, share)
-            for ticks in (1, 2, 5, 60):
-                seen = [loss.at(tick, ticks) for tick in range(ticks)]
-                turn = loss.turn(ticks)
-                assert seen == [loss] * turn + [loss.later or loss] * (ticks - turn)
-                assert turn < ticks
+            for checkpoints in (1, 2, 5, 60):
+                seen = [loss.at(checkpoint, checkpoints) for checkpoint in range(checkpoints)]
+                turn = loss.turn(checkpoints)
+                assert seen == [loss] * turn + [loss.later or loss] * (checkpoints - turn)
+                assert turn < checkpoints
             assert loss.turn(1000) == (0 if loss.later is None else round(1000 * loss.begins))
 
 
@@ -268,20 +268,20 @@ def test_patience_waits_for_the_last_loss(name, monkeypatch):
     """And a loss without parts stops where it always did."""
     dataset = dataset_of(*mixed_table("binary"))
     folds = plan_folds(dataset.y, cv=2, random_state=0)
-    plan = short_plan(dataset, folds, ticks=20, patience=2)
+    plan = short_plan(dataset, folds, checkpoints=20, patience=2)
     metric = get_metric("average_precision", n_classes=2, positive=1)
     monkeypatch.setattr(running.Watch, "_value", lambda watch, *_: -float(len(watch._values)))
 
-    def ticks(loss):
+    def evaluations(loss):
         outcome = evaluate(
             strategy_with(loss=loss), dataset, plan, metric=metric, deadline=Deadline()
         )
         assert outcome.status == "complete", outcome.reason
         return len(outcome.curve)
 
-    short = ticks(chosen(LOSS["cross_entropy"]))
+    short = evaluations(chosen(LOSS["cross_entropy"]))
     assert short < 8
-    assert ticks(chosen(LOSS[name], begins=0.5)) == 10 + 2 + 1
+    assert evaluations(chosen(LOSS[name], begins=0.5)) == 10 + 2 + 1
 
 
 @pytest.mark.parametrize("ensemble", ["boosting", "self_paced", "snapshot"])
@@ -292,8 +292,8 @@ def test_a_loss_trains_copies_and_rounds(option, ensemble):
     metric = get_metric("average_precision", n_classes=3, positive=dataset.positive)
     strategy = strategy_with(
         loss=chosen(option),
-        ensemble=chosen(ROOMS["ensemble"][ensemble], 0.0),
-        network=chosen(ROOMS["network"]["tabm"], 0.0),
+        ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
+        network=chosen(COMPONENTS["network"]["tabm"], 0.0),
     )
     outcome = evaluate(strategy, dataset, plan, metric=metric, deadline=Deadline())
     assert outcome.status == "complete", outcome.reason

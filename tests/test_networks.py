@@ -14,8 +14,8 @@ from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network, NetworkSpec, build
 from autoimb.randomness import Key
-from autoimb.space.rooms import ROOMS
-from autoimb.training.optim import Optimizer
+from autoimb.space.components import COMPONENTS
+from autoimb.training.optimizer import Optimizer
 from autoimb.training.schedule import Schedule, plan_schedule
 
 CPU = torch.device("cpu")
@@ -169,8 +169,8 @@ def test_padding_and_the_pack_change_nothing(network_spec):
     x, codes = some_rows(network_spec, members=1, batch=20)
     x[:, :, width:] = 0.0
     keys = [Key(5, member=m) for m in range(3)]
-    padded.settle(x.expand(3, -1, -1), codes.expand(3, -1, -1), keys)
-    alone.settle(x[:, :, :width], codes, keys[1:2])
+    padded.init_from_rows(x.expand(3, -1, -1), codes.expand(3, -1, -1), keys)
+    alone.init_from_rows(x[:, :, :width], codes, keys[1:2])
     torch.testing.assert_close(
         padded.predict(x, codes)[1], alone.predict(x[:, :, :width], codes)[0]
     )
@@ -203,7 +203,7 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
     keys = [Key(3, member=m) for m in range(MEMBERS)]
     network.draw(keys, [network_spec.n_inputs] * MEMBERS)
     x, codes = some_rows(network_spec, batch=400)
-    network.settle(x, codes, keys)
+    network.init_from_rows(x, codes, keys)
     _, first, second = network._hidden
     for z in (first._z, second._z, network.predict(x, codes)[:, :, 0]):
         torch.testing.assert_close(z.std(1, correction=0), torch.ones_like(z[:, 0]))
@@ -280,7 +280,7 @@ def test_every_segment_steps_at_its_own_rate():
 
 def test_coslog4_has_four_cycles_each_twice_as_long():
     plan = Schedule(
-        ticks=15, steps=100, batch_size=1, learning_rate=2.0, weight_decay=0.0, kind="coslog4"
+        checkpoints=15, steps=100, batch_size=1, learning_rate=2.0, weight_decay=0.0, kind="coslog4"
     )
     rates = np.array([plan.rate(step) for step in range(1500)])
     ends = np.flatnonzero((rates[1:-1] < rates[:-2]) & (rates[1:-1] <= rates[2:])) + 1
@@ -292,10 +292,10 @@ def test_coslog4_has_four_cycles_each_twice_as_long():
 
 @pytest.mark.parametrize("kind", ["coslog4", "cosine"])
 def test_realmlp_trains_as_published_and_cycles_to_their_end(kind):
-    option = ROOMS["network"]["realmlp"]
+    option = COMPONENTS["network"]["realmlp"]
     hyper = option.code(**chosen(option, 0.0, schedule=kind).values)
     dataset = dataset_of(*mixed_table("binary"))
     effort = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0), patience=1).effort
     plan = plan_schedule(hyper, effort, rows=100, row_operations=1.0, evaluated=100)
     assert (plan.kind, plan.beta2) == (kind, 0.95)
-    assert plan.patience == (plan.ticks if kind == "coslog4" else 1)
+    assert plan.patience == (plan.checkpoints if kind == "coslog4" else 1)

@@ -1,7 +1,7 @@
-"""Conformance: what every option must do, generated from the tables of the rooms.
+"""Conformance: what every option must do, generated from the tables of the components.
 
-A new option is tested here by standing in its room; no line of this file knows a name but those
-of the plain options and of `costs`, which the user's costs force.
+A new option is tested here by standing in its component; no line of this file knows a name but
+those of a control's options and of `costs`, which the user's costs force.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from autoimb.evaluation.plan import Plan, make_plan
 from tables import (
     OPTION_IDS,
     OPTIONS,
@@ -32,22 +33,21 @@ from tables import (
 import autoimb.search.search
 from autoimb import AutoImbClassifier
 from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
-from autoimb.data.table import encode_target
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.search.planning import Plan, make_plan
-from autoimb.space.network.room import Common
-from autoimb.space.option import Option, Room
-from autoimb.space.rooms import PLAIN, ROOMS
+from autoimb.data.target import encode_target
+from autoimb.evaluation.trial import Outcome, evaluate
+from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.network.component import Common
+from autoimb.space.option import Component, Option
 from autoimb.space.strategy import Choice, Strategy
 
 LABELS = {"binary": np.array(["no", "yes"]), "multiclass": np.array(["a", "b", "c"])}
 KINDS = tuple(SHARES)
 N_ROWS = 150
-every_option = pytest.mark.parametrize(("room", "option"), OPTIONS, ids=OPTION_IDS)
+every_option = pytest.mark.parametrize(("component", "option"), OPTIONS, ids=OPTION_IDS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -71,7 +71,7 @@ def raw_rows() -> pd.DataFrame:
 
 def a_short_plan(*arguments, **named) -> Plan:
     plan = make_plan(*arguments, **named)
-    return replace(plan, effort=replace(plan.effort, most_ticks=2, least_ticks=2))
+    return replace(plan, effort=replace(plan.effort, most_checkpoints=2, least_checkpoints=2))
 
 
 Fit = Callable[[str, str, str], AutoImbClassifier]
@@ -82,8 +82,8 @@ def fitted() -> Fit:
     """Fit the classifier with one option forced, once for all tests."""
 
     @cache
-    def fit(room: str, name: str, kind: str) -> AutoImbClassifier:
-        forced = {**PLAIN, "network": "mlp", room: name}
+    def fit(component: str, name: str, kind: str) -> AutoImbClassifier:
+        forced = {**CONTROL, "network": "mlp", component: name}
         if forced["class_weight"] == "costs":
             forced["class_weight"] = "balanced"
         frame, y = mixed_table(kind, N_ROWS)
@@ -99,14 +99,16 @@ def fitted() -> Fit:
 
 @every_kind
 @every_option
-def test_a_forced_option_fits_and_predicts(room: Room, option: Option, kind: str, fitted: Fit):
-    model = fitted(room.name, option.name, kind)
-    assert getattr(model.best_strategy_, room.name).name == option.name
-    for other, name in PLAIN.items():
-        if other != room.name:
+def test_a_forced_option_fits_and_predicts(
+    component: Component, option: Option, kind: str, fitted: Fit
+):
+    model = fitted(component.name, option.name, kind)
+    assert getattr(model.best_strategy_, component.name).name == option.name
+    for other, name in CONTROL.items():
+        if other != component.name:
             assert getattr(model.best_strategy_, other).name == name
-    for strategy in model.pipeline_.strategies:  # what is handed over has it as well
-        assert strategy.strategy[room.name]["name"] == option.name
+    for strategy in model.pipeline_.strategies:  # what is exported has it as well
+        assert strategy.strategy[component.name]["name"] == option.name
     rows = raw_rows()
     proba = model.pipeline_.predict_proba(rows)
     assert proba.shape == (len(rows), len(LABELS[kind]))
@@ -141,10 +143,10 @@ def test_every_exported_option_predicts_the_same_in_a_new_process(fitted: Fit, t
     rows = raw_rows()
     rows.to_csv(tmp_path / "rows.csv", index=False)
     models = {}
-    for room, option in OPTIONS:
+    for component, option in OPTIONS:
         for kind in KINDS:
-            model = fitted(room.name, option.name, kind)
-            name = f"{room.name}-{option.name}-{kind}"
+            model = fitted(component.name, option.name, kind)
+            name = f"{component.name}-{option.name}-{kind}"
             models[name] = model
             model.export(tmp_path / f"{name}.autoimb")
     command = [sys.executable, "-c", LOADER, str(tmp_path), str(tmp_path / "rows.csv")]
@@ -164,15 +166,15 @@ def test_every_exported_option_predicts_the_same_in_a_new_process(fitted: Fit, t
 # --- one option at a time -------------------------------------------------------------------------
 
 
-def forced(room: Room, choice: Choice) -> Strategy:
-    return strategy_with(**{room.name: choice})
+def forced(component: Component, choice: Choice) -> Strategy:
+    return strategy_with(**{component.name: choice})
 
 
 @cache
 def material(kind: str):
     frame, y = mixed_table(kind, N_ROWS)
     dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0), ticks=1)
+    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0), checkpoints=1)
     costs = tuple(1.0 + c for c in range(dataset.n_classes))
     metric = get_metric("log_loss", n_classes=dataset.n_classes, positive=dataset.positive)
     return dataset, replace(plan, cost_weights=costs), metric
@@ -186,21 +188,26 @@ def outcome_of(strategy: Strategy, kind: str) -> Outcome:
 
 
 @every_option
-def test_an_option_builds_at_both_ends_and_in_the_middle_of_every_range(room: Room, option: Option):
+def test_an_option_builds_at_both_ends_and_in_the_middle_of_every_range(
+    component: Component, option: Option
+):
     tried = [chosen(option)]
     for key, bounds in option.ranges.items():
         tried += [chosen(option, **{key: at(bounds, share)}) for share in (0.0, 1.0)]
-    if room.name == "network":  # depth and width would only take time
+    if component.name == "network":  # depth and width would only take time
         tried = [Choice(c.name, tuple({**c.values, "width": 32}.items())) for c in tried]
     for number, choice in enumerate(dict.fromkeys(tried)):
-        outcome = outcome_of(forced(room, choice), KINDS[number % 2])
+        outcome = outcome_of(forced(component, choice), KINDS[number % 2])
         assert np.isfinite(outcome.oof).all(), choice
-        assert outcome.fitted.strategy[room.name] == {"name": option.name, "params": choice.values}
+        assert outcome.fitted.strategy[component.name] == {
+            "name": option.name,
+            "params": choice.values,
+        }
 
 
 @every_option
-def test_the_same_seed_gives_the_same_result(room: Room, option: Option):
-    strategy = forced(room, chosen(option, 0.0))
+def test_the_same_seed_gives_the_same_result(component: Component, option: Option):
+    strategy = forced(component, chosen(option, 0.0))
     first, again = outcome_of(strategy, "binary"), outcome_of(strategy, "binary")
     assert first.oof.tobytes() == again.oof.tobytes()
     for one, other in zip(first.fitted.packs, again.fitted.packs, strict=True):
@@ -209,12 +216,12 @@ def test_the_same_seed_gives_the_same_result(room: Room, option: Option):
 
 
 @every_option
-def test_an_option_says_what_it_is(room: Room, option: Option):
-    assert room[option.name] is option
+def test_an_option_says_what_it_is(component: Component, option: Option):
+    assert component[option.name] is option
     assert option.summary.endswith((".", ")", ")."))
     assert 10 < len(option.summary) < 120
-    assert option.summary not in {o.summary for o in room if o is not option}
-    assert room.summary.endswith(".")
+    assert option.summary not in {o.summary for o in component if o is not option}
+    assert component.summary.endswith(".")
     names = set(option.code.__code__.co_varnames)
     if "common" in names:  # what all networks have
         assert set(Common.__annotations__) <= option.ranges.keys()
@@ -225,7 +232,7 @@ def test_an_option_says_what_it_is(room: Room, option: Option):
 @every_kind
 @every_option
 def test_an_option_is_feasible_on_a_common_table_or_says_why_not(
-    room: Room, option: Option, kind: str
+    component: Component, option: Option, kind: str
 ):
     frame, y = mixed_table(kind, N_ROWS)
     schema, _ = infer_schema(frame)
@@ -237,8 +244,8 @@ def test_an_option_is_feasible_on_a_common_table_or_says_why_not(
     assert (sentence is None) == (not option.rules)
 
 
-def test_the_plain_options_stand_first_and_need_nothing():
-    for room, name in PLAIN.items():
-        first = next(iter(ROOMS[room]))
+def test_the_options_of_a_control_stand_first_and_need_nothing():
+    for component, name in CONTROL.items():
+        first = next(iter(COMPONENTS[component]))
         assert (first.name, dict(first.ranges), first.rules) == (name, {}, ())
         assert first.exact

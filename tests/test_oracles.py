@@ -11,19 +11,19 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
-from autoimb.data.encoding import Encoder
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
+from autoimb.space.components import COMPONENTS
 from autoimb.space.ensemble import Round, samme, self_paced_rows
-from autoimb.space.resampling.room import (
+from autoimb.space.resampling.component import (
     under_counts,
 )
-from autoimb.space.rooms import ROOMS
 from autoimb.space.strategy import Choice
 from autoimb.training import run as running
+from autoimb.training.fit import train_strategy
 from autoimb.training.parts import Parts
-from autoimb.training.rounds import train_strategy
 
 COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
 KINDS = tuple(COUNTS)
@@ -35,7 +35,7 @@ KINDS = tuple(COUNTS)
 def test_power_one_is_balanced_and_half_its_root():
     y = np.repeat([0, 1, 2], [70, 20, 10])
     counts = np.array([70.0, 20.0, 10.0])
-    weigh = ROOMS["class_weight"]["power"].code
+    weigh = COMPONENTS["class_weight"]["power"].code
     balanced = compute_class_weight("balanced", classes=np.arange(3), y=y)
     np.testing.assert_allclose(weigh(counts, None, tau=1.0), balanced)
     np.testing.assert_allclose(weigh(counts, None, tau=0.5), np.sqrt(balanced))
@@ -44,21 +44,25 @@ def test_power_one_is_balanced_and_half_its_root():
 @pytest.mark.parametrize("beta", [0.9, 0.99, 0.9999])
 def test_effective_number_is_the_formula_of_cui(beta):
     counts = np.array([700.0, 20.0, 1.0])
-    got = ROOMS["class_weight"]["effective_number"].code(counts, None, beta_complement=1 - beta)
+    got = COMPONENTS["class_weight"]["effective_number"].code(
+        counts, None, beta_complement=1 - beta
+    )
     np.testing.assert_allclose(got, (1 - beta) / (1 - beta**counts), rtol=1e-9)
 
 
 def test_costs_are_the_users_and_none_is_one():
     counts, costs = np.array([9.0, 3.0]), np.array([1.0, 8.0])
-    np.testing.assert_array_equal(ROOMS["class_weight"]["costs"].code(counts, costs), costs)
-    np.testing.assert_array_equal(ROOMS["class_weight"]["none"].code(counts, costs), [1.0, 1.0])
+    np.testing.assert_array_equal(COMPONENTS["class_weight"]["costs"].code(counts, costs), costs)
+    np.testing.assert_array_equal(
+        COMPONENTS["class_weight"]["none"].code(counts, costs), [1.0, 1.0]
+    )
 
 
 # --- what a strategy trains -----------------------------------------------------------------------
 
 
 def trained(kind: str = "binary", *, costs=None, **choices):
-    """Train a strategy for two ticks on two folds."""
+    """Train a strategy for two checkpoints on two folds."""
     dataset = dataset_of(*mixed_table(kind))
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     parts = Parts(dataset, folds, seed=0)
@@ -83,10 +87,10 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_prior_correction_of_each_exact_lever_is_its_formula(kind):
+def test_the_prior_correction_of_each_exact_method_is_its_formula(kind):
     costs = np.arange(1.0, 1.0 + len(COUNTS[kind]))
-    weights, loss = ROOMS["class_weight"], ROOMS["loss"]
-    levers = {
+    weights, loss = COMPONENTS["class_weight"], COMPONENTS["loss"]
+    methods = {
         # what to add to the log posterior, from the shares of a fold's training rows
         "none": ({}, lambda p, n: 0 * p),
         "power": ({"class_weight": chosen(weights["power"], 1.0)}, lambda p, n: np.log(p)),
@@ -100,19 +104,27 @@ def test_the_prior_correction_of_each_exact_lever_is_its_formula(kind):
             lambda p, n: 0.7 * np.log(p),
         ),
         "random_over": (
-            {"resampling": chosen(ROOMS["resampling"]["random_over"], 1.0)},
+            {"resampling": chosen(COMPONENTS["resampling"]["random_over"], 1.0)},
             lambda p, n: np.log(p),
         ),
         "batch_balancing": (
-            {"resampling": chosen(ROOMS["resampling"]["batch_balancing"], strength=1.0, floor=1)},
+            {
+                "resampling": chosen(
+                    COMPONENTS["resampling"]["batch_balancing"], strength=1.0, floor=1
+                )
+            },
             lambda p, n: np.log(p),
         ),
         "balanced_bagging": (
-            {"ensemble": chosen(ROOMS["ensemble"]["balanced_bagging"], members=4, strength=1.0)},
+            {
+                "ensemble": chosen(
+                    COMPONENTS["ensemble"]["balanced_bagging"], members=4, strength=1.0
+                )
+            },
             lambda p, n: np.log(p),
         ),
     }
-    for name, (choices, wanted) in levers.items():
+    for name, (choices, wanted) in methods.items():
         result, parts = trained(kind, costs=costs, **choices)
         pack = result.packs[0]
         for member, fold in enumerate(pack.fold):
@@ -124,7 +136,7 @@ def test_the_prior_correction_of_each_exact_lever_is_its_formula(kind):
 
 
 def drawn(name: str, y: np.ndarray, members: int = 4, **values) -> list[np.ndarray]:
-    option = ROOMS["ensemble"][name]
+    option = COMPONENTS["ensemble"][name]
     key = "rounds" if "rounds" in option.ranges else "members"
     code = {key: members} if key in option.ranges else {}
     ensemble = option.code(**code, **values)
@@ -232,14 +244,17 @@ def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
     np.testing.assert_allclose(shares[1], [1 / 3] * 3, atol=0.04)
 
 
-def test_a_self_paced_ensemble_hands_on_the_mean_probability_of_the_own_class():
-    y, ensemble = np.array([0, 1]), ROOMS["ensemble"]["self_paced"].code(rounds=4, strength=1.0)
-    handed = np.ones(2)
+def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class():
+    y, ensemble = (
+        np.array([0, 1]),
+        COMPONENTS["ensemble"]["self_paced"].code(rounds=4, strength=1.0),
+    )
+    row_state = np.ones(2)
     for number, own in enumerate(([0.2, 0.8], [0.4, 0.6])):
         proba = np.array([[own[0], 1 - own[0]], [1 - own[1], own[1]]])
-        handed, vote = ensemble.update(handed, y, proba, number)
+        row_state, vote = ensemble.update(row_state, y, proba, number)
         assert vote == 1.0
-    np.testing.assert_allclose(handed, [0.3, 0.7])
+    np.testing.assert_allclose(row_state, [0.3, 0.7])
 
 
 def observed_rounds(monkeypatch, **choices):
@@ -323,7 +338,7 @@ def test_members_count_by_their_votes():
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_members_of_an_ensemble_differ(kind):
     for name in ("bagging", "balanced_bagging", "easy_ensemble"):
-        option = chosen(ROOMS["ensemble"][name], 0.0)
+        option = chosen(COMPONENTS["ensemble"][name], 0.0)
         result, _ = trained(kind, ensemble=option)
         pack = result.packs[0]
         members = option.values["members"]
@@ -342,7 +357,7 @@ def test_a_perceptron_has_one_copy_and_tabm_has_k():
         ("tabm", small | {"k": 4}, 4),
         ("tabm", small | {"k": 8}, 8),
     ):
-        result, _ = trained(network=chosen(ROOMS["network"][name], 0.0, **values))
+        result, _ = trained(network=chosen(COMPONENTS["network"][name], 0.0, **values))
         pack = result.packs[0]
         assert (pack.spec.kind, pack.spec.k) == (name, k)
         assert pack.state["heads.weight"].shape[1] == k
@@ -371,7 +386,7 @@ def test_a_perceptron_has_one_copy_and_tabm_has_k():
 )
 @pytest.mark.parametrize("embedding", ["none", "ple", "pbld"])
 def test_a_network_is_built_of_its_own_layers(name, values, body, embedding):
-    option = ROOMS["network"][name]
+    option = COMPONENTS["network"][name]
     choice = chosen(option, 0.0, width=32, embedding=embedding, **values)
     result, _ = trained(network=choice)
     spec = result.packs[0].spec
@@ -381,7 +396,7 @@ def test_a_network_is_built_of_its_own_layers(name, values, body, embedding):
 
 
 def test_every_network_option_reaches_the_network():
-    spec = trained(network=chosen(ROOMS["network"]["mlp"], 0.0))[0].packs[0].spec
+    spec = trained(network=chosen(COMPONENTS["network"]["mlp"], 0.0))[0].packs[0].spec
     changes = {
         "width": (48, {"width": 48}),
         "depth": (2, {"depth": 2}),
@@ -390,18 +405,18 @@ def test_every_network_option_reaches_the_network():
         "ple": (False, {"embedding": "none"}),
     }
     for field, (wanted, values) in changes.items():
-        choice = chosen(ROOMS["network"]["mlp"], 0.0, **values)
+        choice = chosen(COMPONENTS["network"]["mlp"], 0.0, **values)
         got = trained(network=choice)[0].packs[0].spec
         assert getattr(got, field) == wanted
         assert getattr(got, field) != getattr(spec, field)
-    base = trained(network=chosen(ROOMS["network"]["mlp"], 0.0))[0].packs[0].state
+    base = trained(network=chosen(COMPONENTS["network"]["mlp"], 0.0))[0].packs[0].state
     for key, value in {
         "learning_rate": 1e-2,
         "weight_decay": 0.3,
         "batch_factor": 2.0,
         "schedule": "cosine",
     }.items():
-        choice = chosen(ROOMS["network"]["mlp"], 0.0, **{key: value})
+        choice = chosen(COMPONENTS["network"]["mlp"], 0.0, **{key: value})
         state = trained(network=choice)[0].packs[0].state
         assert not np.array_equal(state["heads.weight"], base["heads.weight"]), key
 

@@ -15,7 +15,7 @@ from small_networks import BATCH, NUMBERS, drawn, some_rows, spec
 from tables import dataset_of, mixed_table
 from torch import nn
 
-from autoimb.data.encoding import Encoder
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.nn.residual import EXPANSION
 
 with warnings.catch_warnings():  # torch deprecates what the package compiles its activations with

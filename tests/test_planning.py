@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import autoimb.evaluation.plan as planning
 import numpy as np
 import pandas as pd
 import pytest
+from autoimb.evaluation.plan import Plan, make_plan, seen, subsampled, trial_operations
+from autoimb.training.run import Run
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import chosen, dataset_of, strategy_with
 
-import autoimb.search.planning as planning
 from autoimb.assessment.calibration import Calibrator, finish
-from autoimb.assessment.decision import fit_rule
+from autoimb.assessment.decision.rule import fit_rule
 from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
-from autoimb.data.table import encode_target
-from autoimb.data.thinning import thin
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
-from autoimb.search.planning import Plan, make_plan, seen, thinned, trial_operations
-from autoimb.space.resampling.room import RESAMPLING
-from autoimb.space.rooms import ROOMS
+from autoimb.data.subsample import subsample
+from autoimb.data.target import encode_target
+from autoimb.evaluation.trial import evaluate
+from autoimb.space.components import COMPONENTS
+from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.parts import Parts
-from autoimb.training.run import Run
 from autoimb.training.schedule import LEAST_EPOCHS
 
 
@@ -44,9 +44,9 @@ def simulated(n_rows: int = 6_000, *, rate: float = 0.04, seed: int = 0):
     most=st.integers(10, 200),
     seed=st.integers(0, 5),
 )
-def test_thinning_keeps_rare_classes_whole_and_every_class_its_mass(sizes, most, seed):
+def test_subsampling_keeps_rare_classes_whole_and_every_class_its_mass(sizes, most, seed):
     y = np.repeat(np.arange(len(sizes)), sizes)
-    rows, scale = thin(y, np.arange(len(y)), most, np.random.default_rng(seed))
+    rows, scale = subsample(y, np.arange(len(y)), most, np.random.default_rng(seed))
     assert len(rows) == min(len(y), most)
     assert len(np.unique(rows)) == len(rows)
     assert (np.diff(rows) > 0).all()
@@ -60,18 +60,18 @@ def test_thinning_keeps_rare_classes_whole_and_every_class_its_mass(sizes, most,
 def test_a_table_that_fits_is_left_alone():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    assert thinned(dataset, folds, random_state=0, operations=trial_operations(60.0)) == (
+    assert subsampled(dataset, folds, random_state=0, operations=trial_operations(60.0)) == (
         dataset,
         folds,
     )
 
 
-def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
+def test_what_does_not_fit_is_subsampled_alike_in_all_folds(monkeypatch):
     monkeypatch.setattr(planning, "LEAST_ROWS", 1_000)
     monkeypatch.setattr(planning, "MOST_SCORED", 500)
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    few, plan = thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    few, plan = subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
     assert len(few.y) == 1_000
     rare = int((dataset.y == 1).sum())
     assert int((few.y == 1).sum()) == rare
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_thinned_alike_in_all_folds(monkeypatch):
         assert not set(fold.train) & set(fold.score)
         assert set(fold.score) <= set(plan.scored)
         assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
-    again, _ = thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    again, _ = subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
     np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
 
 
@@ -96,19 +96,23 @@ def test_no_clock_is_read(monkeypatch):
     folds = plan_folds(dataset.y, random_state=0)
     monkeypatch.setattr("time.monotonic", lambda: pytest.fail("a clock was read"))
     make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
-    thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
 
 
 def small_study(monkeypatch, n_rows: int = 6_000):
     monkeypatch.setattr(planning, "LEAST_ROWS", 2_500)
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    return dataset, folds, thinned(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    return (
+        dataset,
+        folds,
+        subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1)),
+    )
 
 
 @pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])
 def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
-    """The classes weigh after a lever what they would weigh had no row been left out."""
+    """The classes weigh after a method what they would weigh had no row been left out."""
     dataset, folds, (few, plan) = small_study(monkeypatch)
     choice = chosen(RESAMPLING[name], 0.6)
     whole = Parts(dataset, folds, seed=0).training(0, choice)
@@ -123,14 +127,14 @@ def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
     "choices",
     [
         {},
-        {"resampling": chosen(ROOMS["resampling"]["random_under"], 1.0)},
-        {"resampling": chosen(ROOMS["resampling"]["batch_balancing"], 1.0)},
-        {"class_weight": chosen(ROOMS["class_weight"]["power"], 1.0)},
-        {"ensemble": chosen(ROOMS["ensemble"]["balanced_bagging"], 1.0, members=4)},
+        {"resampling": chosen(COMPONENTS["resampling"]["random_under"], 1.0)},
+        {"resampling": chosen(COMPONENTS["resampling"]["batch_balancing"], 1.0)},
+        {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 1.0)},
+        {"ensemble": chosen(COMPONENTS["ensemble"]["balanced_bagging"], 1.0, members=4)},
     ],
     ids=["none", "random_under", "batch_balancing", "power", "balanced_bagging"],
 )
-def test_probabilities_of_a_thinned_study_are_those_of_the_whole_table(choices, monkeypatch):
+def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choices, monkeypatch):
     dataset, _, (few, folds) = small_study(monkeypatch)
     plan = make_plan(few, folds, random_state=0, operations=trial_operations(30.0))
     metric = get_metric("average_precision", n_classes=2, positive=1)
@@ -147,14 +151,14 @@ def run_of(dataset, plan: Plan, strategy) -> Run:
     return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
 
 
-def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
+def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
     dataset = dataset_of(*simulated(20_000))
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     cheap = strategy_with()
     dear = strategy_with(
-        network=chosen(ROOMS["network"]["tabm"], 0.3),
-        ensemble=chosen(ROOMS["ensemble"]["bagging"], 0.0),
+        network=chosen(COMPONENTS["network"]["tabm"], 0.3),
+        ensemble=chosen(COMPONENTS["ensemble"]["bagging"], 0.0),
     )
     row = run_of(dataset, plan, dear)._row_operations()
     small = replace(plan, effort=replace(plan.effort, operations=3 * row * LEAST_EPOCHS * 8_000))
@@ -163,7 +167,10 @@ def test_a_dear_strategy_sees_fewer_rows_and_shorter_ticks():
         run = run_of(dataset, small, strategy)
         seen = run._member(0, 0, np.ones(len(run._training[0].y)))
         schedule = run.schedule()
-        planned[name] = (len(seen.rows), schedule.steps * schedule.ticks * schedule.batch_size)
+        planned[name] = (
+            len(seen.rows),
+            schedule.steps * schedule.checkpoints * schedule.batch_size,
+        )
         assert seen.weights.mean() == pytest.approx(1.0)
     assert planned["dear"][0] == pytest.approx(8_000, abs=1)
     assert planned["cheap"][0] == len(folds.folds[0].train)
@@ -175,7 +182,7 @@ def test_networks_that_are_far_too_dear_are_infeasible():
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     small = replace(plan, effort=replace(plan.effort, operations=1e9))
-    dear = strategy_with(network=chosen(ROOMS["network"]["tabm"], 1.0))
+    dear = strategy_with(network=chosen(COMPONENTS["network"]["tabm"], 1.0))
     metric = get_metric("average_precision", n_classes=2, positive=1)
     outcome = evaluate(dear, dataset, small, metric=metric, deadline=Deadline())
     assert outcome.status == "infeasible"
@@ -198,20 +205,20 @@ def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     assert RESAMPLING["random_under"].feasible(replace(table, n_rows=10**8)) is None
 
 
-def test_more_work_is_more_operations_and_ticks_on_the_same_folds():
+def test_more_work_is_more_operations_and_checkpoints_on_the_same_folds():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     more = plan.times(4)
     assert more.effort.operations == 4 * plan.effort.operations
-    assert more.effort.most_ticks == 2 * plan.effort.most_ticks
+    assert more.effort.most_checkpoints == 2 * plan.effort.most_checkpoints
     assert (more.folds, more.work, more.effort.patience) == (folds, 4, plan.effort.patience)
     assert plan.times(1) is plan
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes):
-    """Probabilities are tilted by the weights of the loss; labels are those of untilted ones."""
+    """Probabilities are weighted as the loss is; labels are those of unweighted ones."""
     random = np.random.default_rng(n_classes)
     frame, _ = simulated(120)
     dataset = dataset_of(frame, np.arange(120) % n_classes)
@@ -222,10 +229,13 @@ def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes
     weights = np.array(plan.cost_weights)
     np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())
     posterior = random.dirichlet(np.ones(n_classes), 500)
-    tilted = finish(posterior, Calibrator.identity(n_classes), plan.cost_weights)
+    weighted = finish(posterior, Calibrator.identity(n_classes), plan.cost_weights)
     rule = fit_rule(
-        get_metric("f1", n_classes=n_classes, positive=1), dataset.y, tilted, costs=plan.cost_matrix
+        get_metric("f1", n_classes=n_classes, positive=1),
+        dataset.y,
+        weighted,
+        costs=plan.cost_matrix,
     )
-    labels = rule.apply(tilted)
+    labels = rule.apply(weighted)
     np.testing.assert_array_equal(labels, (posterior @ matrix).argmin(1))
     assert len(np.unique(labels)) == n_classes

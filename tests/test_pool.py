@@ -18,12 +18,12 @@ import studies
 import torch
 from optuna.trial import FixedTrial
 
-from autoimb.search import pool as pool_module
-from autoimb.search.budget import Deadline
-from autoimb.search.pool import InProcess, WorkerPool, runner_for
-from autoimb.search.process import _script_kept_out
-from autoimb.search.record import unscored
-from autoimb.search.worker import Assignment, Work
+from autoimb.budget import Deadline
+from autoimb.evaluation.trial import Cut, Failed, Scored
+from autoimb.foreign import script_kept_out
+from autoimb.runtime import pool as pool_module
+from autoimb.runtime.pool import InProcess, WorkerPool, runner_for
+from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
@@ -45,7 +45,7 @@ def strategies(n):
 
 def work(evaluate):
     given = studies.material()
-    return Work(evaluate, given.dataset, given.plan, given.metric)
+    return Work(evaluate, given.dataset, given.plan, given.judge)
 
 
 def gather(runner, n, *, within=60.0):
@@ -75,50 +75,47 @@ def pooled():
 # --- evaluations; importable in a worker -------------------------------------------------------
 
 
-def by_network(strategy, dataset, plan, *, deadline, **given):
+def by_network(job, judge):
     """Do something else for each width."""
     deeds = dict(zip(WIDTHS, (die, studies.evaluate, hang)))
-    width = dict(strategy.network.params)["width"]
-    return deeds[width](strategy, dataset, plan, deadline=deadline, **given)
+    return deeds[job.strategy.network.values["width"]](job, judge)
 
 
-def die(*_, **__):
+def die(job, judge):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leave(*_, **__):
+def leave(*_):
     os._exit(3)
 
 
-def hang(*_, **__):
+def hang(job, judge):
     time.sleep(60)
 
 
-def crash(*_, **__):
+def crash(job, judge):
     raise ValueError("no\n  good")
 
 
-def obey(strategy, dataset, plan, *, deadline, **given):
+def obey(job, judge):
     while True:
-        deadline.check()
+        job.deadline.check()
         time.sleep(0.01)
 
 
-def look(strategy, dataset, plan, **given):
+def look(job, judge):
     """Tell what a worker looks like."""
+    dataset = job.data.dataset
     dataset.columns.numbers[0, 0] = 1.0  # the worker's own
     facts = (
         type(dataset.columns.numbers.base).__name__,
         str(torch.get_num_threads()),
         str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN),
-        str(given["cache"]),
+        str(len(dataset.y)),
         str(os.getpid()),
     )
-    return unscored("failed", " ".join(facts))
-
-
-def own_cache(dataset, plan, folder):
-    return f"cache-of-{len(dataset.y)}-in-{folder.name}"
+    job.data.encoder(0)  # computed once for all workers of the study
+    return Failed(" ".join(facts))
 
 
 # --- the tests ---------------------------------------------------------------------------------
@@ -152,29 +149,31 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     started = time.monotonic()
     found = gather(runner, 3)
     assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
-    assert found[0].status == "failed"
+    assert isinstance(found[0], Failed)
     assert "killed by SIGKILL" in found[0].reason
-    assert found[1].status == "complete"
-    assert found[2].status == "timeout"
+    assert isinstance(found[1], Scored)
+    assert isinstance(found[2], Cut)
+    assert found[2].best is None
     assert found[2].reason == "killed 2 seconds after its deadline"
     for number in range(3, 6):
         runner.submit(number, Assignment(good, FOREVER))
-    assert {o.status for o in gather(runner, 3).values()} == {"complete"}
+    assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
 
 
 @pytest.mark.parametrize(
-    ("evaluate", "status", "reason"),
+    ("evaluate", "reason"),
     [
-        (crash, "failed", "ValueError: no good"),
-        (leave, "failed", "the worker ended with exit status 3"),
+        (crash, "ValueError: no good"),
+        (leave, "the worker ended with exit status 3"),
     ],
 )
-def test_reasons(pooled, evaluate, status, reason):
+def test_reasons(pooled, evaluate, reason):
     runner = pooled(evaluate, n_jobs=1)
     for number in range(2):
         runner.submit(number, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[number]
-        assert (outcome.status, outcome.reason) == (status, reason)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason == reason
 
 
 @pytest.mark.parametrize("kind", [InProcess, partial(WorkerPool, n_jobs=1)])
@@ -183,20 +182,18 @@ def test_a_deadline_inside_a_trial(kind):
     runner.submit(0, Assignment(*strategies(1), Deadline.after(0.3)))
     outcome = gather(runner, 1)[0]
     runner.close()
-    assert outcome.status == "timeout"
+    assert isinstance(outcome, Cut)
     assert "the deadline passed" in outcome.reason
 
 
 def test_a_worker_is_as_it_should_be(pooled, tmp_path):
-    given = studies.material()
-    runner = WorkerPool(
-        Work(look, given.dataset, given.plan, given.metric, own_cache), 1, folder=tmp_path / "c"
-    )
+    runner = WorkerPool(work(look), 1, folder=tmp_path / "c")
     runner.submit(0, Assignment(*strategies(1), FOREVER))
-    base, threads, ignores, cache, pid = gather(runner, 1)[0].reason.split()
+    base, threads, ignores, rows, pid = gather(runner, 1)[0].reason.split()
     assert base in ("mmap", "memmap")
-    assert (threads, ignores, cache) == ("1", "True", "cache-of-120-in-parts")
-    assert len(list((tmp_path / "c").iterdir())) == 1
+    assert (threads, ignores, rows) == ("1", "True", "120")
+    (own,) = (tmp_path / "c").iterdir()
+    assert [path.suffix for path in (own / "parts").iterdir() if path.suffix != ".lock"] == [""]
     runner.close()
     assert list((tmp_path / "c").iterdir()) == []
     assert not Path(f"/proc/{pid}").exists()
@@ -208,11 +205,11 @@ def test_a_table_without_numbers_or_categories(pooled):
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
-        runner = WorkerPool(Work(studies.evaluate, dataset, given.plan, given.metric), 1)
+        runner = WorkerPool(Work(studies.evaluate, dataset, given.plan, given.judge), 1)
         runner.submit(0, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[0]
         runner.close()
-        assert outcome.status == "complete", outcome.reason
+        assert isinstance(outcome, Scored), outcome.reason
 
 
 def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_path):
@@ -227,7 +224,7 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
         leftover.unlink()
     runner.submit(0, Assignment(*strategies(1), FOREVER))
     outcome = gather(runner, 1)[0]
-    assert outcome.status == "failed"
+    assert isinstance(outcome, Failed)
     assert outcome.reason.startswith("the worker couldn't start: ModuleNotFoundError")
 
 
@@ -239,7 +236,7 @@ def test_a_broken_pool_is_replaced(pooled):
     os.kill(worker, signal.SIGKILL)  # idle: pebble gives the whole pool up
     time.sleep(0.5)
     runner.submit(1, Assignment(*strategies(1), FOREVER))
-    assert gather(runner, 1)[1].status == "complete"
+    assert isinstance(gather(runner, 1)[1], Scored)
 
 
 def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypatch):
@@ -247,7 +244,8 @@ def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypat
     runner = pooled(studies.evaluate, n_jobs=1)
     runner.submit(0, Assignment(*strategies(1), FOREVER))
     outcome = gather(runner, 1)[0]
-    assert (outcome.status, outcome.reason) == ("failed", "the workers can't be kept alive")
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "the workers can't be kept alive"
 
 
 def test_no_orphans(tmp_path):
@@ -291,8 +289,8 @@ SCRIPT = """
 
     OFFSET = 1.0
 
-    def evaluate(strategy, dataset, plan, **given):
-        outcome = studies.evaluate(strategy, dataset, plan, **given)
+    def evaluate(job, judge):
+        outcome = studies.evaluate(job, judge)
         assert outcome.score.value + OFFSET >= 1.0
         return outcome
 
@@ -323,7 +321,7 @@ def test_only_our_processes_leave_the_script_out():
     def elsewhere():
         seen["theirs"] = spawn.get_preparation_data("other")
 
-    with _script_kept_out():
+    with script_kept_out():
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()

@@ -1,19 +1,19 @@
-"""Law 4: after every lever with a formula, probabilities are those of the real distribution."""
+"""Law 4: after every method with a formula, probabilities are those of the real distribution."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from autoimb.evaluation.plan import Plan
+from autoimb.training.effort import Effort, Outline
 
 from autoimb.assessment.metrics import get_metric
-from autoimb.data.encoding import plan_layout
+from autoimb.budget import Deadline
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.data.table import Dataset
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import evaluate
-from autoimb.search.planning import Plan
+from autoimb.evaluation.trial import evaluate
 from autoimb.space.strategy import Choice, Strategy
-from autoimb.training.effort import Effort, Outline
 
 RATE = 0.01
 NETWORK = Choice(
@@ -30,13 +30,13 @@ NETWORK = Choice(
         ("schedule", "constant"),
     ),
 )
-PLAIN = {
+CONTROL = {
     "resampling": Choice("none"),
     "class_weight": Choice("none"),
     "loss": Choice("cross_entropy"),
     "ensemble": Choice("single"),
 }
-LEVERS = {
+METHODS = {
     "none": {},
     "random_over": {"resampling": Choice("random_over", (("strength", 1.0),))},
     "random_under": {"resampling": Choice("random_under", (("strength", 1.0),))},
@@ -71,7 +71,7 @@ def simulated(rows, seed):
     return pd.DataFrame(x, columns=list("abcd")), y, truth
 
 
-def outcome_of(lever):
+def outcome_of(method):
     frame, y, truth = simulated(24_000, seed=0)
     schema, _ = infer_schema(frame)
     columns = parse(frame, schema)
@@ -85,20 +85,24 @@ def outcome_of(lever):
     )
     folds = plan_folds(y, random_state=0, cv=3)
     effort = Effort(
-        operations=1e15, most_ticks=8, least_ticks=8, patience=8, outline=Outline.of(data)
+        operations=1e15,
+        most_checkpoints=8,
+        least_checkpoints=8,
+        patience=8,
+        outline=Outline.of(data),
     )
     plan = Plan(folds=folds, effort=effort, seed=0)
     metric = get_metric("log_loss", n_classes=2, positive=1)
-    strategy = Strategy(**{**PLAIN, **LEVERS[lever], "network": NETWORK})
+    strategy = Strategy(**{**CONTROL, **METHODS[method], "network": NETWORK})
     assert strategy.exact  # no calibrator stands behind the figure
     outcome = evaluate(strategy, data, plan, metric=metric, deadline=Deadline())
     assert outcome.status == "complete", outcome.reason
     return outcome, truth, y
 
 
-@pytest.mark.parametrize("lever", LEVERS)
-def test_the_mean_probability_is_the_true_rate(lever):
-    outcome, truth, y = outcome_of(lever)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mean_probability_is_the_true_rate(method):
+    outcome, truth, y = outcome_of(method)
     assert y.mean() == pytest.approx(RATE, rel=0.02)
     members = outcome.fitted.packs[0]
     assert outcome.oof[:, 1].mean() == pytest.approx(RATE, rel=0.10), members.log_prior

@@ -5,7 +5,7 @@ import pandas as pd
 
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
-from autoimb.data.table import encode_target
+from autoimb.data.target import encode_target
 
 FRAME = pd.DataFrame(
     {

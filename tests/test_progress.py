@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from studies import study
 
-from autoimb.search import progress
-from autoimb.search.budget import Budget
-from autoimb.search.progress import Event, Progress, clock
+from autoimb.budget import Budget
+from autoimb.runtime import progress
+from autoimb.runtime.progress import Event, Progress, clock
 
 
 class Terminal(io.StringIO):
@@ -87,7 +87,7 @@ def test_a_study_tells_of_each_trial_and_of_time():
     assert finished == list(result.records)
     assert any(e.finished is None and e.running == 1 for e in events)
     assert sum(events[-1].counts.values()) == 6
-    assert events[-1].best.number == next(iter(result.outcomes))
+    assert events[-1].best.number == next(iter(result.results))
 
 
 def test_clock():

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from autoimb.report.build import Facts, render
-from autoimb.report.words import allowed, count, decimals, duration, percent, signed, words
+from autoimb.report.formats import allowed, count, decimals, duration, percent, signed, words
 
 EVIL = '<script>alert("x")</script>&\'"--><svg onload=alert(1)>'
-ROOMS = ("resampling", "class_weight", "loss", "ensemble", "network")
-PLAIN = {
+COMPONENTS = ("resampling", "class_weight", "loss", "ensemble", "network")
+CONTROL = {
     "resampling": "none",
     "class_weight": "none",
     "loss": "cross_entropy",
@@ -34,7 +34,7 @@ def _curve(rng, shift, n=20_000, positives=490):
     return {"precision": (hits[at] / (at + 1)).tolist(), "recall": (hits[at] / positives).tolist()}
 
 
-def _trial(number, score, stage, words, *, status="complete", reason="", **rooms):
+def _trial(number, score, stage, words, *, status="complete", reason="", **components):
     return (
         {
             "trial": number,
@@ -46,8 +46,8 @@ def _trial(number, score, stage, words, *, status="complete", reason="", **rooms
             "strategy": words,
             "reason": reason,
         }
-        | PLAIN
-        | rooms
+        | CONTROL
+        | components
     )
 
 
@@ -76,9 +76,9 @@ def _scores():
     ]
 
 
-def _room(room, option, summary, trials, best, difference):
+def _component(component, option, summary, trials, best, difference):
     return {
-        "room": room,
+        "component": component,
         "option": option,
         "summary": summary,
         "trials": trials,
@@ -119,7 +119,7 @@ def flights_facts(**changes):
         _trial(
             int(n),
             float(s),
-            "network" if n < 4 else "lever" if n < 12 else "search",
+            "network" if n < 4 else "method" if n < 12 else "search",
             words[i % 7][0],
             **words[i % 7][1],
         )
@@ -171,7 +171,7 @@ def flights_facts(**changes):
             "cv": None,
             "random_state": 0,
             "pos_label": None,
-            "rooms": [["network", ["mlp", "tabm", "realmlp"]]],
+            "components": [["network", ["mlp", "tabm", "realmlp"]]],
             "costs": None,
         },
         "profile": {
@@ -206,12 +206,14 @@ def flights_facts(**changes):
                     or "no imbalance method on tabm",
                     "strategy": {
                         r: {
-                            "name": (PLAIN | words[i][1])[r],
-                            "params": {"tau": 0.5} if (PLAIN | words[i][1])[r] == "power" else {},
+                            "name": (CONTROL | words[i][1])[r],
+                            "params": {"tau": 0.5} if (CONTROL | words[i][1])[r] == "power" else {},
                         }
-                        for r in ROOMS
+                        for r in COMPONENTS
                     },
-                    "summaries": dict.fromkeys(ROOMS, "What the option does, in one sentence."),
+                    "summaries": dict.fromkeys(
+                        COMPONENTS, "What the option does, in one sentence."
+                    ),
                 }
                 for i, w in enumerate((0.5, 0.3, 0.2))
             ],
@@ -226,12 +228,12 @@ def flights_facts(**changes):
         },
         "confusion": {"labels": ["no", "yes"], "matrix": [[19_247, 263], [338, 152]]},
         "leaderboard": board,
-        "rooms": [
-            _room("resampling", "none", "Leave the rows as they are.", 14, 0.2823, None),
-            _room(
+        "components": [
+            _component("resampling", "none", "Leave the rows as they are.", 14, 0.2823, None),
+            _component(
                 "resampling", "random_over", "Repeat minority rows at random.", 6, 0.2771, -0.0052
             ),
-            _room(
+            _component(
                 "resampling",
                 "smote",
                 "Interpolate new minority rows between near neighbours (Chawla et al., 2002).",
@@ -239,8 +241,8 @@ def flights_facts(**changes):
                 0.2698,
                 -0.0125,
             ),
-            _room("class_weight", "none", "All rows weigh the same.", 19, 0.2823, None),
-            _room(
+            _component("class_weight", "none", "All rows weigh the same.", 19, 0.2823, None),
+            _component(
                 "class_weight",
                 "power",
                 "Weigh a class by a power of its rarity.",
@@ -248,9 +250,11 @@ def flights_facts(**changes):
                 0.2817,
                 -0.0006,
             ),
-            _room("loss", "cross_entropy", "Cross entropy.", 17, 0.2791, None),
-            _room("loss", "focal", "Down-weight easy rows (Lin et al., 2017).", 4, 0.2743, -0.0048),
-            _room(
+            _component("loss", "cross_entropy", "Cross entropy.", 17, 0.2791, None),
+            _component(
+                "loss", "focal", "Down-weight easy rows (Lin et al., 2017).", 4, 0.2743, -0.0048
+            ),
+            _component(
                 "loss",
                 "logit_adjusted",
                 "Shift logits by the log prior (Menon et al., 2021).",
@@ -258,13 +262,13 @@ def flights_facts(**changes):
                 0.2858,
                 0.0067,
             ),
-            _room("loss", "ldam", "Margins by rarity (Cao et al., 2019).", 0, None, None),
-            _room("ensemble", "single", "One network.", 22, 0.2823, None),
-            _room(
+            _component("loss", "ldam", "Margins by rarity (Cao et al., 2019).", 0, None, None),
+            _component("ensemble", "single", "One network.", 22, 0.2823, None),
+            _component(
                 "ensemble", "balanced_bagging", "Members on balanced samples.", 4, 0.2760, -0.0063
             ),
-            _room("network", "mlp", "A plain multilayer perceptron.", 8, 0.2702, None),
-            _room(
+            _component("network", "mlp", "A plain multilayer perceptron.", 8, 0.2702, None),
+            _component(
                 "network",
                 "tabm",
                 "Implicit members that share weights (Gorishniy et al., 2024).",
@@ -274,7 +278,7 @@ def flights_facts(**changes):
             ),
         ],
         "verdict": "No method against imbalance was better than none by more than its error: "
-        "the best lever, logit_adjusted(tau=0.5), differs by +0.0021 ± 0.0034 in a matched duel.",
+        "the best method, logit_adjusted(tau=0.5), differs by +0.0021 ± 0.0034 in a matched duel.",
         "failures": [
             {k: row[k] for k in ("trial", "strategy", "status", "reason")}
             for row in board
@@ -452,6 +456,19 @@ def test_newer_keys_and_missing_new_ones_are_passed_over():
     assert "Finding class" in render(Facts.from_json(data | {"of a newer version": 1}))
 
 
+def test_facts_of_an_older_run_are_read():
+    """An older version had other names for two keys."""
+    data = flights_facts().to_json()
+    old = {"components": "rooms", "component": "room"}  # as an older version named them
+
+    def renamed(values):
+        return {old.get(key, key): value for key, value in values.items()}
+
+    data["request"] = renamed(data["request"])
+    data["components"] = [renamed(row) for row in data["components"]]
+    assert render(Facts.from_json(renamed(data))) == render(flights_facts())
+
+
 def test_undefined_numbers_become_dashes():
     facts = flights_facts()
     scores = [row | {"value": math.nan, "error": math.nan} for row in facts.scores]
@@ -472,7 +489,7 @@ def test_a_bare_search_has_a_report():
             scores=[row for row in facts.scores if row["name"] == "winner"],
             curves={},
             leaderboard=facts.leaderboard[:1],
-            rooms=[],
+            components=[],
             failures=[],
             notices=[],
             reliability=[],

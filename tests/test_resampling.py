@@ -23,16 +23,16 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 from tables import at
 
-from autoimb.data.encoded import Encoded
+from autoimb.data.encoding.rows import Encoded
 from autoimb.errors import InfeasibleError
-from autoimb.space.resampling.near import nearest
-from autoimb.space.resampling.room import (
+from autoimb.space.resampling.component import (
     RESAMPLING,
     Rows,
     neighbour_space,
     over_counts,
     under_counts,
 )
+from autoimb.space.resampling.nearest import nearest
 
 SEED = 7
 COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}

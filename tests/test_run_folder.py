@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +14,10 @@ from studies import FINGERPRINT, complete, material, study
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.errors import RunError
-from autoimb.search.record import TrialRecord, unscored
-from autoimb.search.run_folder import RunFolder, write_atomically
+from autoimb.evaluation.trial import Failed
+from autoimb.runs import folder as run_folder
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.record import TrialRecord
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 
@@ -39,21 +43,23 @@ def strategy():
 
 def test_trials_come_back_as_they_were(run):
     given = strategy()
-    outcome = complete(given, material().dataset)
-    record = TrialRecord.of(3, outcome, stage="lever", strategy=given)
-    run.save_trial(record, outcome, {"network": "tabm", "x": 0.5})
+    result = complete(given, material().dataset)
+    record = TrialRecord.of(3, result, stage="method", strategy=given)
+    run.save_trial(record, result, {"network": "tabm", "x": 0.5})
     assert run.records() == (record,)
     stored = run.load_trials()[3]
     assert stored.record == record
     assert stored.params == {"network": "tabm", "x": 0.5}
-    np.testing.assert_array_equal(stored.outcome.oof, outcome.oof)
-    assert stored.outcome.score == outcome.score
-    state = stored.outcome.fitted.packs[0].state
-    for name, array in outcome.fitted.packs[0].state.items():
+    np.testing.assert_array_equal(stored.result.oof, result.oof)
+    assert stored.result.score == result.score
+    assert stored.result.trace == result.trace
+    assert stored.result.seconds == result.seconds
+    state = stored.result.fitted.packs[0].state
+    for name, array in result.fitted.packs[0].state.items():
         np.testing.assert_array_equal(state[name], array)
     run.drop_weights(3)
     run.drop_weights(3)
-    assert run.load_trials()[3].outcome.fitted is None
+    assert run.load_trials()[3].result.fitted is None
 
 
 def test_whether_a_search_holds_it_is_told(run):
@@ -67,23 +73,24 @@ def test_whether_a_search_holds_it_is_told(run):
 
 def test_how_a_trial_was_finished_comes_back(run):
     given = strategy()
-    outcome = complete(given, material().dataset)
-    finishing = Finishing(outcome.oof, (Calibrator(0.5, (0.0, 1.0)), Calibrator(2.0, (1.0, 0.0))))
-    for tilt in (None, (1.0, 2.0)):
-        finished = replace(outcome, finishing=replace(finishing, tilt=tilt))
-        record = TrialRecord.of(3, finished, stage="lever", strategy=given)
+    result = complete(given, material().dataset)
+    finishing = Finishing(result.oof, (Calibrator(0.5, (0.0, 1.0)), Calibrator(2.0, (1.0, 0.0))))
+    for class_costs in (None, (1.0, 2.0)):
+        finished = replace(result, finishing=replace(finishing, class_costs=class_costs))
+        record = TrialRecord.of(3, finished, stage="method", strategy=given)
         run.save_trial(record, finished, {})
-        stored = run.load_trials()[3].outcome
+        stored = run.load_trials()[3].result
         for part in (0, 1):
             np.testing.assert_array_equal(stored.view(part), finished.view(part))
 
 
 def test_a_trial_without_a_score_comes_back(run):
-    record = TrialRecord.of(0, unscored("failed", "why"), stage="search", strategy=strategy())
-    run.save_trial(record, unscored("failed", "why"), {})
+    record = TrialRecord.of(0, Failed("why"), stage="search", strategy=strategy())
+    assert (record.status, record.reason, record.score) == ("failed", "why", None)
+    run.save_trial(record, None, {})
     stored = run.load_trials()[0]
     assert stored.record == record
-    assert stored.outcome.oof is None
+    assert stored.result is None
 
 
 def test_a_broken_file_is_put_aside(finished):
@@ -96,8 +103,8 @@ def test_a_broken_file_is_put_aside(finished):
         assert 4 not in [record.number for record in folder.records()]
         trials = folder.load_trials()
         assert sorted(trials) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-        assert trials[5].outcome.fitted is None
-        assert trials[6].outcome.fitted is not None
+        assert trials[5].result.fitted is None
+        assert trials[6].result.fitted is not None
         assert (path / "trials" / "0004.broken").is_file()
 
 
@@ -133,12 +140,47 @@ def test_a_folder_is_locked_while_a_search_writes(run):
 
 def test_the_lock_dies_with_its_process(tmp_path):
     code = (
-        "import os, signal; from autoimb.search.run_folder import RunFolder\n"
-        f"RunFolder.open({str(tmp_path)!r}, fingerprint={FINGERPRINT!r})\n"
+        "import os, signal; from autoimb.runs.folder import RunFolder\n"
+        f"held = RunFolder.open({str(tmp_path)!r}, fingerprint={FINGERPRINT!r})\n"
+        "assert held.in_use\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     RunFolder.open(tmp_path, fingerprint=FINGERPRINT, resume=True).close()
+
+
+def test_where_the_file_system_has_no_locks_it_is_taken_all_the_same(tmp_path, monkeypatch):
+    def fail(lock):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_folder.FileLock, "acquire", fail)
+    for _ in range(2):
+        with RunFolder.open(tmp_path, fingerprint=FINGERPRINT, resume=True) as folder:
+            assert not folder.in_use
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(RunError, match="can't be written"):
+        RunFolder.open(tmp_path, fingerprint=FINGERPRINT)
+
+
+def test_looking_leaves_no_lock(run):
+    run.close()
+    (run.path / ".lock").unlink(missing_ok=True)
+    assert not RunFolder.view(run.path).in_use
+    assert not (run.path / ".lock").exists()
+
+
+def test_no_lock_of_the_journal_blocks(finished):
+    """One that another reader of the journal left, killed in the middle of it."""
+    path, _ = finished
+    (path / "journal.log.lock").symlink_to(path / "journal.log")
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        start = time.monotonic()
+        assert len(study(folder, n_trials=12).records) == 12
+        assert time.monotonic() - start < 20  # Optuna breaks a lock after 30 s
+        assert (path / "journal.log.lock").is_symlink()
 
 
 def test_view_needs_a_search(tmp_path):
@@ -160,23 +202,9 @@ def test_a_torn_journal_is_mended(finished, tail):
     journal = path / "journal.log"
     whole = journal.read_bytes()
     journal.write_bytes(whole + tail)
-    for name in ("journal.log.lock", "journal.log.lock1234.rename", ".run.json.tmp"):
-        (path / name).write_text("")
+    for draft in (path / f".{'0' * 16}.tmp", path / "trials" / f".{'1' * 16}.tmp"):
+        draft.write_text("")
     with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
         assert journal.read_bytes() == whole
-        assert not list(path.glob("journal.log.*"))
-        assert not list(path.glob(".*.tmp"))
+        assert not list(path.rglob(".*.tmp"))
         assert len(study(folder, n_trials=12).records) == 12
-
-
-def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def fail(descriptor):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"

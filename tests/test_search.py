@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,30 @@ from optuna.trial import FixedTrial
 from tables import short_plan
 
 from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
-from autoimb.errors import RunError
+from autoimb.budget import Budget, Deadline
+from autoimb.data.target import match_labels
+from autoimb.errors import BudgetError, RunError
+from autoimb.evaluation import refit as refitting
+from autoimb.evaluation.assemble import fit_encoders
+from autoimb.evaluation.choose import Winner, choose
+from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, evaluate
 from autoimb.pipeline.artifact import load, save
-from autoimb.pipeline.fitted import FittedStrategy
-from autoimb.search.budget import Deadline
-from autoimb.search.choose import Winner, choose, is_plain, usable_outcomes
-from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.search.planning import make_plan, trial_operations
-from autoimb.search.prepare import Prepared, Table, label_codes, prepare
-from autoimb.search.record import TrialRecord
-from autoimb.search.refit import refit
-from autoimb.search.request import Request, class_costs, restricted_rooms
-from autoimb.search.search import SearchResult, encoders_read, fit_encoders, planned, search
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.report.facts import build_facts
+from autoimb.search import search as module
+from autoimb.search.prepare import Prepared, Table, plan_study, prepare, prepare_refit
+from autoimb.search.request import Request, class_costs, restricted_components
+from autoimb.search.search import SearchResult, search, versions
+from autoimb.search.study import StudySettings
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
+from autoimb.training.fit import Job
+from autoimb.training.parts import Parts
 
-QUICK = Request(n_trials=2, time_budget=None, cv=2, rooms=(("network", ("mlp",)),))
+QUICK = Request(n_trials=2, time_budget=None, cv=2, components=(("network", ("mlp",)),))
 
 
 def table(n_rows: int = 150) -> tuple[pd.DataFrame, pd.Series]:
@@ -49,16 +57,20 @@ def prepared() -> Prepared:
     return prepare(Table(*table()), QUICK)
 
 
+def found(request: Request = QUICK) -> SearchResult:
+    return search(prepare(Table(*table()), request), budget=Budget.start(request.time_budget))
+
+
 @pytest.fixture(scope="module")
 def result() -> SearchResult:
-    return search(*table(), QUICK)
+    return found()
 
 
 def test_where_only_ensembles_are_allowed_a_trial_has_more_work(prepared: Prepared) -> None:
-    asked = replace(QUICK, rooms=(*QUICK.rooms, ("ensemble", ("self_paced", "boosting"))))
-    _, plain = planned(prepared, time_budget=30.0)
-    _, ensembles = planned(replace(prepared, request=asked), time_budget=30.0)
-    more = ensembles.effort.operations / plain.effort.operations
+    asked = replace(QUICK, components=(*QUICK.components, ("ensemble", ("self_paced", "boosting"))))
+    usual = plan_study(prepared, time_budget=30.0).plan
+    ensembles = plan_study(replace(prepared, request=asked), time_budget=30.0).plan
+    more = ensembles.effort.operations / usual.effort.operations
     assert more == pytest.approx(np.sqrt(3))  # three rounds at least
 
 
@@ -77,6 +89,12 @@ LABELS = st.none() | st.text(max_size=5) | st.integers() | st.booleans()
 def test_a_request_survives_json(**given: Any) -> None:
     request = Request(**given)
     assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+def test_a_request_of_an_older_run_is_read() -> None:
+    values = json.loads(json.dumps(QUICK.to_json()))
+    values["rooms"] = values.pop("components")  # as an older version wrote it
+    assert Request.from_json(values) == QUICK
 
 
 def test_a_callable_metric_and_a_splitter_become_names() -> None:
@@ -101,7 +119,7 @@ def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) 
     assert QUICK.fingerprint(prepare(Table(*table()), QUICK).dataset) == own
 
 
-def test_class_weight_is_a_name_or_a_wish() -> None:
+def test_class_weight_is_a_name_or_costs() -> None:
     assert class_costs(None, ["a", "b"]) is None
     assert class_costs("power", ["a", "b"]) is None
     assert class_costs(["none", "power"], ["a", "b"]) is None
@@ -109,8 +127,8 @@ def test_class_weight_is_a_name_or_a_wish() -> None:
     assert class_costs({"b": 3}, ["a", "b"]) == (1.0, 3.0)
     assert class_costs({"1": 3}, [0, 1]) == (1.0, 3.0)
     assert class_costs(np.array([[0, 2], [1, 0]]), [0, 1]) == ((0.0, 2.0), (1.0, 0.0))
-    rooms = restricted_rooms({"network": "mlp", "loss": None, "resampling": ["none"]})
-    assert rooms == (("network", ("mlp",)), ("resampling", ("none",)))
+    components = restricted_components({"network": "mlp", "loss": None, "resampling": ["none"]})
+    assert components == (("network", ("mlp",)), ("resampling", ("none",)))
 
 
 # --- preparing ------------------------------------------------------------------------------------
@@ -120,8 +138,11 @@ def test_balanced_costs_weigh_classes_alike() -> None:
     frame, y = table()
     made = prepare(Table(frame, y), replace(QUICK, costs="balanced"))
     assert made.costs is not None
-    mass = np.array(made.costs) * np.bincount(y)
+    mass = np.array(made.costs.class_costs) * np.bincount(y)
     assert mass[0] == pytest.approx(mass[1])
+    planned = plan_study(made, time_budget=None)
+    assert planned.plan.class_costs == made.costs.class_costs
+    assert planned.judge.costs == made.costs.matrix
 
 
 def test_eval_rows_never_train() -> None:
@@ -144,7 +165,7 @@ def test_weights_have_mean_one() -> None:
 @pytest.mark.parametrize("classes", [np.array([0, 1]), np.array(["0", "1"]), np.array([0.0, 1.0])])
 def test_labels_are_known_by_value_or_text(classes: np.ndarray) -> None:
     for labels in (["1", "0", "1"], [1, 0, 1], [1.0, 0.0, 1.0]):
-        assert label_codes(np.array(labels), classes).tolist() == [1, 0, 1]
+        assert match_labels(np.array(labels), classes).tolist() == [1, 0, 1]
 
 
 # --- the choice -----------------------------------------------------------------------------------
@@ -152,34 +173,35 @@ def test_labels_are_known_by_value_or_text(classes: np.ndarray) -> None:
 
 def strategy(*, costs: bool = False, **params: Any) -> Strategy:
     space = Space.restricted(costs=costs)
-    levers = {"class_weight": "costs"} if costs else {}
-    return draw(FixedTrial(first_networks(space)[0] | levers | params), space)
+    methods = {"class_weight": "costs"} if costs else {}
+    return draw(FixedTrial(first_networks(space)[0] | methods | params), space)
 
 
 FOCAL = {"loss": "focal", "loss.focal.gamma": 1.0}
 
 
-def trial(
-    number: int, made: Strategy, proba: np.ndarray, **fields: Any
-) -> tuple[TrialRecord, Outcome]:
+Trial = tuple[Strategy, Scored]
+
+
+def trial(made: Strategy, proba: np.ndarray, **fields: Any) -> Trial:
     value = float(proba[:5].mean())
-    result = Score(value, 0.01, (value,), False, value)
-    given: dict[str, Any] = {"status": "complete", "score": result, "fitted": "networks"}
-    outcome = Outcome(oof=np.column_stack([1 - proba, proba]), **given | fields)
-    return TrialRecord.of(number, outcome, stage="search", strategy=made), outcome
+    score = Score(value, 0.01, (value,), False, value)
+    kept: dict[str, Any] = {"fitted": "networks"} | fields
+    return made, Scored(score, np.column_stack([1 - proba, proba]), **kept)
 
 
-def chosen(prepared: Prepared, *trials: tuple[TrialRecord, Outcome]) -> Winner:
-    records = [record for record, _ in trials]
-    outcomes = {record.number: outcome for record, outcome in trials}
-    plan = make_plan(
-        prepared.dataset, prepared.folds, random_state=0, operations=trial_operations(None)
+def chosen(prepared: Prepared, *trials: Trial, numbers: tuple[int, ...] | None = None) -> Winner:
+    named = dict(zip(numbers or range(len(trials)), trials))
+    return choose(
+        plan_study(prepared, time_budget=None).judge,
+        {number: made for number, (made, _) in named.items()},
+        {number: result for number, (_, result) in named.items()},
+        random_state=0,
+        deadline=Deadline(),
     )
-    usable = usable_outcomes(records, outcomes)
-    return choose(prepared, plan, records, usable, deadline=Deadline())
 
 
-def test_none_is_the_answer_where_no_lever_beats_it_by_more_than_its_error(
+def test_none_is_the_answer_where_no_method_beats_it_by_more_than_its_error(
     prepared: Prepared,
 ) -> None:
     y = prepared.dataset.y
@@ -187,45 +209,68 @@ def test_none_is_the_answer_where_no_lever_beats_it_by_more_than_its_error(
     guess = 1 / (1 + np.exp(-(y + noise)))
     nearly = 1 / (1 + np.exp(-(y + noise + 0.01 * np.sin(np.arange(len(y))))))
     sure = 1 / (1 + np.exp(-(6 * y + noise - 3)))
-    plain, equal = trial(0, strategy(), guess), trial(1, strategy(**FOCAL), nearly)
-    winner = chosen(prepared, plain, equal)
+    control, equal = trial(strategy(), guess), trial(strategy(**FOCAL), nearly)
+    winner = chosen(prepared, control, equal)
     assert winner.single == 0
-    assert not winner.verdict.lever_helps
-    better = chosen(prepared, plain, trial(1, strategy(**FOCAL), sure))
+    assert winner.is_control
+    assert not winner.verdict.method_helps
+    better = chosen(prepared, control, trial(strategy(**FOCAL), sure))
     assert better.single == 1
-    assert better.verdict.lever_helps
+    assert not better.is_control
+    assert better.verdict.method_helps
     assert better.blend.numbers == (1,)
-    assert chosen(prepared, equal).single == 1
+    assert chosen(prepared, equal, numbers=(1,)).single == 1
 
 
-def test_what_is_handed_over_has_its_networks(prepared: Prepared) -> None:
+def test_the_result_has_its_networks(prepared: Prepared) -> None:
     """A file of networks that was torn takes its trial out of the choice, not the search."""
     y = prepared.dataset.y
     sure = 1 / (1 + np.exp(-(6 * y + np.random.default_rng(0).normal(size=len(y)) - 3)))
-    torn, whole = (
-        trial(0, strategy(), sure, fitted=None),
-        trial(1, strategy(), np.full(len(y), 0.5)),
-    )
+    torn, whole = trial(strategy(), sure, fitted=None), trial(strategy(), np.full(len(y), 0.5))
     assert chosen(prepared, torn, whole).single == 1
-    with pytest.raises(RunError, match="complete"):
+    with pytest.raises(BudgetError, match="complete"):
         chosen(prepared, torn)
 
 
-def test_costs_of_the_user_are_no_lever(prepared: Prepared) -> None:
-    proba = np.full(len(prepared.dataset.y), 0.5)
-    assert is_plain(trial(0, strategy(costs=True), proba)[0])
-    assert is_plain(trial(0, strategy(), proba)[0])
-    assert not is_plain(trial(0, strategy(costs=True, **FOCAL), proba)[0])
+def test_costs_of_the_user_are_no_imbalance_method() -> None:
+    assert strategy(costs=True).is_control
+    assert strategy().is_control
+    assert not strategy(costs=True, **FOCAL).is_control
 
 
-def test_without_a_complete_trial_the_reasons_are_told(prepared: Prepared) -> None:
-    proba = np.full(len(prepared.dataset.y), 0.5)
-    cut = trial(0, strategy(), proba, status="timeout", reason="the deadline passed")
-    assert usable_outcomes([cut[0]], {0: cut[1]})[0].fitted is not None
-    failed = Outcome("failed", "ValueError: no")
-    records = [TrialRecord.of(n, failed, stage="search", strategy=strategy()) for n in range(3)]
-    with pytest.raises(RunError, match=r"3 × failed: ValueError: no"):
-        usable_outcomes(records, {})
+def searched(monkeypatch: pytest.MonkeyPatch, ended: Callable[[Scored], Outcome]) -> SearchResult:
+    """Search where each trial ends otherwise than it did."""
+
+    def otherwise(job: Job, judge: Judge) -> Outcome:
+        outcome = evaluate(job, judge)
+        assert isinstance(outcome, Scored)
+        return ended(outcome)
+
+    monkeypatch.setattr(module, "StudySettings", partial(StudySettings, evaluate=otherwise))
+    return found(replace(QUICK, n_trials=3))
+
+
+def test_without_a_complete_trial_what_the_deadline_left_is_the_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut = searched(monkeypatch, lambda whole: Cut("the deadline passed", whole))
+    assert [record.status for record in cut.records] == ["timeout"] * 3
+    assert np.isfinite(cut.pipeline.predict_proba(table()[0])).all()
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        (lambda _: Failed("ValueError: no"), r"3 × failed: ValueError: no"),
+        (lambda _: Cut("the deadline passed"), r"3 × timeout: the deadline passed"),
+        (lambda whole: replace(whole, fitted=None), r"3 × complete"),
+    ],
+)
+def test_without_a_result_the_reasons_are_told(
+    ended: Callable[[Scored], Outcome], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RunError, match=rf"No trial was completed \({reason}\)\."):
+        searched(monkeypatch, ended)
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -234,8 +279,9 @@ def test_without_a_complete_trial_the_reasons_are_told(prepared: Prepared) -> No
 def test_the_result_holds_together(result: SearchResult) -> None:
     frame, y = table()
     assert [record.status for record in result.records] == ["complete"] * 2
-    assert result.facts.verdict
-    assert {row["name"] for row in result.facts.scores} >= {"winner", "logistic regression"}
+    facts = build_facts(result)
+    assert facts.verdict == result.winner.sentence
+    assert {row["name"] for row in facts.scores} >= {"winner", "logistic regression"}
     assert result.best_score.value > y.mean()
     assert list(result.pipeline.classes_) == [0, 1]
     assert result.pipeline.info["score"] == result.best_score.value
@@ -250,7 +296,7 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
 ) -> None:
     """The pipeline's members of a fold give the rows of that fold what the search scored."""
     one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
-    pipeline = search(*table(), one).pipeline
+    pipeline = found(one).pipeline
     (fitted,), (_, proba, _) = pipeline.strategies, pipeline.oof
     encoders = fit_encoders(prepared.dataset, prepared.folds.folds)
     for number, fold in enumerate(prepared.folds.folds):
@@ -276,16 +322,19 @@ def alone(fitted: FittedStrategy, fold: int) -> FittedStrategy:
     return replace(fitted, packs=tuple(packs), calibrator=Calibrator.identity(2))
 
 
-def test_on_several_deals_a_row_is_scored_by_the_networks_that_did_not_see_it(
+def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
     prepared: Prepared,
 ) -> None:
     dataset, folds = prepared.dataset, prepared.folds
     plan = short_plan(dataset, folds).times(3)
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
-    outcome = evaluate(strategy, dataset, plan, metric=prepared.metric, deadline=Deadline())
+    judge = plan_study(prepared, time_budget=None).judge
+    outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)
+    assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
-    assert encoders_read([outcome.fitted]) == 3 * len(folds.folds)
-    assert len(outcome.epochs) == 3 * len(folds.folds)
+    read = {int(fold) for pack in outcome.fitted.packs for fold in pack.fold}
+    assert read == set(range(3 * len(folds.folds)))
+    assert len(outcome.trace.checkpoints) == 3 * len(folds.folds)
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
     encoders = fit_encoders(dataset, folds.every)
     for number, fold in enumerate(folds.every[: 3 * len(folds.folds)]):
@@ -298,12 +347,17 @@ def test_on_several_deals_a_row_is_scored_by_the_networks_that_did_not_see_it(
     np.testing.assert_allclose(raw, wanted / 3, rtol=1e-4, atol=1e-6)
 
 
-def test_a_pipeline_of_several_deals_is_exported_with_their_encoders(
+def refit(pipeline: FittedPipeline) -> FittedPipeline:
+    planned = prepare_refit(pipeline, QUICK, *table())
+    return refitting.refit(pipeline, planned.prepared.dataset, planned.plan, planned.judge)
+
+
+def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(
     result: SearchResult, tmp_path: Path
 ) -> None:
-    frame, y = table()
+    frame, _ = table()
     confirmed = tuple(replace(strategy, work=2) for strategy in result.pipeline.strategies)
-    pipeline = refit(replace(result.pipeline, strategies=confirmed), QUICK, frame, y)
+    pipeline = refit(replace(result.pipeline, strategies=confirmed))
     assert len(pipeline.encoders) == 2 * QUICK.cv
     save(pipeline, tmp_path / "p.autoimb")
     again = load(tmp_path / "p.autoimb")
@@ -311,14 +365,17 @@ def test_a_pipeline_of_several_deals_is_exported_with_their_encoders(
 
 
 def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:
-    frame, y = table()
-    again = refit(result.pipeline, QUICK, frame, y)
+    frame, _ = table()
+    again = refit(result.pipeline)
     np.testing.assert_array_equal(again.predict_proba(frame), result.pipeline.predict_proba(frame))
     assert again.weights == result.pipeline.weights
 
 
 def test_refit_gives_a_confirmed_strategy_as_much_work(result: SearchResult) -> None:
-    frame, y = table()
     confirmed = tuple(replace(strategy, work=3) for strategy in result.pipeline.strategies)
-    again = refit(replace(result.pipeline, strategies=confirmed), QUICK, frame, y)
+    again = refit(replace(result.pipeline, strategies=confirmed))
     assert {strategy.work for strategy in again.strategies} == {3}
+
+
+def test_versions_are_strings() -> None:
+    assert {"python", "numpy", "torch"} <= set(versions())

@@ -14,22 +14,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from autoimb.evaluation.plan import Plan
 from tables import OPTION_IDS, OPTIONS, chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb import FittedPipeline
-from autoimb.assessment.decision import DecisionRule
+from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
-from autoimb.data.table import encode_target
+from autoimb.data.target import encode_target
+from autoimb.evaluation.trial import Outcome, evaluate
 from autoimb.pipeline.artifact import load, save
-from autoimb.search.budget import Deadline
-from autoimb.search.evaluate import Outcome, evaluate
-from autoimb.search.planning import Plan
-from autoimb.search.record import unscored
+from autoimb.runs.record import unscored
 from autoimb.space.draw import infeasible
-from autoimb.space.option import Option, Room
+from autoimb.space.option import Component, Option
 from autoimb.space.strategy import Strategy
 from autoimb.training import run as running
 from autoimb.training.parts import Parts
@@ -89,7 +89,7 @@ MADE = {
 }
 FOLDS = {"6 minority rows": 5}  # in most others two are enough, and quick
 
-every_option = pytest.mark.parametrize(("room", "option"), OPTIONS, ids=OPTION_IDS)
+every_option = pytest.mark.parametrize(("component", "option"), OPTIONS, ids=OPTION_IDS)
 every_table = pytest.mark.parametrize("table", MADE)
 
 
@@ -109,7 +109,7 @@ class Material:
 def material(table: str) -> Material:
     frame, y = MADE[table]()
     dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=FOLDS.get(table, 2), random_state=0), ticks=1)
+    plan = short_plan(dataset, plan_folds(y, cv=FOLDS.get(table, 2), random_state=0), checkpoints=1)
     plan = replace(plan, cost_weights=tuple(1.0 + c for c in range(dataset.n_classes)))
     schema, _ = infer_schema(frame)
     weight = np.random.default_rng(7).uniform(0.2, 1.8, len(y))
@@ -131,10 +131,10 @@ def outcome_of(strategy: Strategy, made: Material, parts: Parts) -> Outcome:
     return evaluate(strategy, data, made.plan, metric=metric, deadline=Deadline(), cache=parts)
 
 
-def forced(room: Room, option: Option) -> Strategy:
+def forced(component: Component, option: Option) -> Strategy:
     """An option in the middle of its ranges, with as few networks as it may have."""
     few = {key: bounds.low for key, bounds in option.ranges.items() if key in ("rounds", "members")}
-    return strategy_with(**{room.name: chosen(option, 0.5, **few)})
+    return strategy_with(**{component.name: chosen(option, 0.5, **few)})
 
 
 def states(outcome: Outcome) -> list[dict[str, bytes]]:
@@ -159,9 +159,11 @@ def pipeline_of(outcome: Outcome, made: Material) -> FittedPipeline:
 
 @every_table
 @every_option
-def test_an_option_keeps_its_contract_or_says_why_not(room, option, table: str, tmp_path: Path):
+def test_an_option_keeps_its_contract_or_says_why_not(
+    component, option, table: str, tmp_path: Path
+):
     made = material(table)
-    strategy = forced(room, option)
+    strategy = forced(component, option)
     outcome = outcome_of(strategy, made, made.first)
     reason = INFEASIBLE.get((option.name, table))
     if reason is not None:
@@ -191,12 +193,16 @@ def test_an_option_keeps_its_contract_or_says_why_not(room, option, table: str, 
     assert load(tmp_path / "a.autoimb").predict_proba(rows).tobytes() == proba.tobytes()
 
 
-EXACT = [(room, option) for room, option in OPTIONS if option.exact]
+EXACT = [(component, option) for component, option in OPTIONS if option.exact]
 
 
 @every_table
-@pytest.mark.parametrize(("room", "option"), EXACT, ids=[f"{r.name}-{o.name}" for r, o in EXACT])
-def test_priors_are_corrected_by_what_networks_are_given(room, option, table: str, monkeypatch):
+@pytest.mark.parametrize(
+    ("component", "option"), EXACT, ids=[f"{r.name}-{o.name}" for r, o in EXACT]
+)
+def test_priors_are_corrected_by_what_networks_are_given(
+    component, option, table: str, monkeypatch
+):
     """Law 4: rows, weights and shares as they reach the trainer, with row weights of the user."""
     packs, train = [], running.train
 
@@ -205,7 +211,7 @@ def test_priors_are_corrected_by_what_networks_are_given(room, option, table: st
         return train(network, pack, *others, **named)
 
     monkeypatch.setattr(running, "train", recorded)
-    made, strategy = material(table), forced(room, option)
+    made, strategy = material(table), forced(component, option)
     data, tau = made.weighed.dataset, strategy.loss.values.get("tau", 0.0)
     fitted = outcome_of(strategy, made, made.weighed).fitted
     assert len(packs) == len(fitted.packs)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from autoimb.data import spikes
-from autoimb.data.encoding import Encoder, Layout
+from autoimb.data.encoding import spikes
+from autoimb.data.encoding.encoder import Encoder, Layout
+from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.schema import Columns
-from autoimb.data.spikes import spikes_of
 
 VALUES, ROWS = 100, 40
 

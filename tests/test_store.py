@@ -9,7 +9,7 @@ from tables import chosen, dataset_of, mixed_table
 
 from autoimb.data.folds import plan_folds
 from autoimb.space.resampling import cleaning, smote
-from autoimb.space.resampling.room import RESAMPLING
+from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training import store as store_module
 from autoimb.training.parts import Parts
 from autoimb.training.store import Store

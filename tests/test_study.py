@@ -17,18 +17,18 @@ import studies
 from optuna.trial import FixedTrial
 from studies import FINGERPRINT, complete, study
 
-from autoimb.assessment.uncertainty import Score
+from autoimb.budget import Deadline
 from autoimb.errors import RunError
-from autoimb.search import agenda
+from autoimb.evaluation import trial
+from autoimb.evaluation.trial import Cut, Infeasible
+from autoimb.policy import SearchPolicy
+from autoimb.runs.folder import RunFolder
 from autoimb.search import study as study_module
-from autoimb.search.agenda import TASTE
-from autoimb.search.budget import Deadline
-from autoimb.search.choose import is_plain
-from autoimb.search.record import unscored
-from autoimb.search.run_folder import RunFolder
 from autoimb.space.draw import Space, draw
-from autoimb.space.portfolio import BEFORE_LEVERS, first_levers, first_networks
+from autoimb.space.portfolio import first_methods, first_networks
 
+POLICY = SearchPolicy()
+BEFORE_METHODS, FIRST_METHODS_TRIED = POLICY.networks_before_methods, POLICY.methods_before_others
 NARROW = Space.restricted(
     {
         "resampling": ["none"],
@@ -45,7 +45,7 @@ def planned_trials() -> int:
     space = Space.restricted()
     networks = first_networks(space)
     best = draw(FixedTrial(networks[0]), space)
-    return len(networks) + len(first_levers(space, best))
+    return len(networks) + len(first_methods(space, best))
 
 
 PLANNED = planned_trials()
@@ -69,53 +69,54 @@ def board(result):
 # --- evaluations -------------------------------------------------------------------------------
 
 
-def fail_often(strategy, dataset, plan, **given):
-    if studies.chance(strategy) < 0.5:
+def fail_often(job, judge):
+    if studies.chance(job.strategy) < 0.5:
         raise ZeroDivisionError("by chance")
-    return complete(strategy, dataset)
+    return studies.evaluate(job, judge)
 
 
-def fail_always(*_, **__):
+def fail_always(job, judge):
     raise MemoryError
 
 
-def refuse(*_, **__):
-    return unscored("infeasible", "too few rows in a fold")
+def refuse(job, judge):
+    return Infeasible("too few rows in a fold")
 
 
-def score_nothing(strategy, dataset, plan, **given):
-    score = Score(math.nan, math.nan, (), True, math.nan)
-    return replace(complete(strategy, dataset), score=score)
+def score_nothing(job, judge):
+    """Evaluate by a metric that is never defined."""
+    metric = replace(judge.metric, rows=lambda rows: math.nan, worst=math.nan)
+    return trial.evaluate(job, judge.with_metric(metric))
 
 
-def stop_short(strategy, dataset, plan, **given):
-    """Complete above a half, else ended by the deadline with a usable score."""
-    outcome = complete(strategy, dataset)
-    short = studies.chance(strategy) < 0.5
-    return replace(outcome, status="timeout", reason="late") if short else outcome
+def never_complete(job, judge):
+    """Be ended by the deadline with a usable score."""
+    return Cut("late", studies.evaluate(job, judge), seconds=0.1)
 
 
-def never_complete(strategy, dataset, plan, **given):
-    return replace(complete(strategy, dataset), status="timeout", reason="late")
+def stop_short(job, judge):
+    """Complete above a half, else ended by the deadline."""
+    short = studies.chance(job.strategy) < 0.5
+    return never_complete(job, judge) if short else studies.evaluate(job, judge)
 
 
 # --- order -------------------------------------------------------------------------------------
 
 
-def test_networks_come_first_then_levers_on_the_best_then_the_rest_of_both_then_the_search():
+def test_networks_come_first_then_methods_on_the_best_then_the_rest_of_both_then_the_search():
     result = study(n_trials=PLANNED + 1)
     space = Space.restricted()
-    networks, rest = result.records[:BEFORE_LEVERS], result.records[BEFORE_LEVERS:]
+    networks, rest = result.records[:BEFORE_METHODS], result.records[BEFORE_METHODS:]
     assert {r.stage for r in networks} == {"network"}
-    assert all(not r.strategy.levers for r in networks)
+    assert all(not r.strategy.methods for r in networks)
     best = max(networks, key=lambda r: r.score.utility)
-    assert {r.stage for r in rest[:TASTE]} == {"lever"}
-    assert all(r.strategy.network == best.strategy.network for r in rest[:TASTE])
-    planned, rest = rest[: PLANNED - BEFORE_LEVERS], rest[PLANNED - BEFORE_LEVERS :]
+    assert {r.stage for r in rest[:FIRST_METHODS_TRIED]} == {"method"}
+    assert all(r.strategy.network == best.strategy.network for r in rest[:FIRST_METHODS_TRIED])
+    planned, rest = rest[: PLANNED - BEFORE_METHODS], rest[PLANNED - BEFORE_METHODS :]
     stages = Counter(r.stage for r in planned)
-    assert stages["lever"] == len(first_levers(space, best.strategy))
-    assert stages["network"] == len(first_networks(space)) - BEFORE_LEVERS
-    assert all(len(r.strategy.levers) == (r.stage == "lever") for r in planned)
+    assert stages["method"] == len(first_methods(space, best.strategy))
+    assert stages["network"] == len(first_networks(space)) - BEFORE_METHODS
+    assert all(len(r.strategy.methods) == (r.stage == "method") for r in planned)
     assert {r.stage for r in rest} == {"search"}
 
 
@@ -129,9 +130,10 @@ def test_no_network_of_the_list_stands_in_it_twice():
 def test_planned_trials_are_never_given_up():
     bars = []
 
-    def work(strategy, dataset, plan, *, bar, **given):
-        bars.append(bar)
-        return replace(complete(strategy, dataset), floor=(0.1,), planned=2)
+    def work(job, judge):
+        bars.append(job.bar)
+        scored = complete(job.strategy, job.data.dataset)
+        return replace(scored, trace=replace(scored.trace, floor=(0.1,), planned=2))
 
     study(n_trials=PLANNED + 2, evaluate=work)
     assert bars[:PLANNED] == [None] * PLANNED
@@ -142,7 +144,7 @@ def test_the_same_seed_gives_the_same_leaderboard():
     first, second, other = (study(n_trials=PLANNED + 2, random_state=seed) for seed in (1, 1, 2))
     assert board(first) == board(second)
     assert board(first) != board(other)
-    assert list(first.outcomes) == list(second.outcomes)
+    assert list(first.results) == list(second.results)
 
 
 def test_a_resumed_study_goes_on_like_one_that_was_never_stopped(tmp_path):
@@ -166,14 +168,15 @@ def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     with opened(tmp_path) as folder:
         result = study(folder, n_trials=PLANNED + 2)
         on_disk = folder.load_trials()
-    utilities = [outcome.score.utility for outcome in result.outcomes.values()]
+    utilities = [one.score.utility for one in result.results.values()]
     assert utilities == sorted(utilities, reverse=True)
     assert len(utilities) == PLANNED + 2
-    assert all(outcome.oof is not None for outcome in result.outcomes.values())
-    kept = {n for n, outcome in result.outcomes.items() if outcome.fitted is not None}
-    plain = max(filter(is_plain, result.records), key=lambda r: r.score.utility)
-    assert kept == {*list(result.outcomes)[:12], plain.number}
-    assert {n for n, trial in on_disk.items() if trial.outcome.fitted is not None} == kept
+    assert all(one.oof is not None for one in result.results.values())
+    kept = {n for n, one in result.results.items() if one.fitted is not None}
+    controls = [r for r in result.records if r.strategy.is_control]
+    control = max(controls, key=lambda r: r.score.utility)
+    assert kept == {*list(result.results)[:12], control.number}
+    assert {n for n, stored in on_disk.items() if stored.result.fitted is not None} == kept
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -183,18 +186,18 @@ def test_failures_are_recorded_and_never_fatal(tmp_path, n_jobs):
     failed = [r for r in result.records if r.status == "failed"]
     assert failed
     assert {r.reason for r in failed} == {"ZeroDivisionError: by chance"}
-    assert set(result.outcomes) == {r.number for r in result.records} - {r.number for r in failed}
+    assert set(result.results) == {r.number for r in result.records} - {r.number for r in failed}
     states = {t.number: t.state.name for t in optuna_trials(tmp_path)}
     assert {states[r.number] for r in failed} == {"PRUNED"}
 
 
 def test_a_search_without_hope_ends():
     result = study(n_trials=500, evaluate=fail_always)
-    assert len(result.records) == study_module.HOPELESS
+    assert len(result.records) == POLICY.hopeless_trials
     assert {(r.status, r.reason) for r in result.records} == {("failed", "MemoryError")}
-    assert result.outcomes == {}
+    assert result.results == {}
     refused = study(n_trials=500, evaluate=refuse)
-    assert len(refused.records) == study_module.HOPELESS
+    assert len(refused.records) == POLICY.hopeless_trials
 
 
 def test_a_score_that_is_none_fails_the_trial():
@@ -217,13 +220,13 @@ def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
     assert len(tally.read_text().splitlines()) == 30
 
 
-def test_a_strategy_is_evaluated_once(tmp_path, monkeypatch):
-    same = first_networks(NARROW)[0]
-    monkeypatch.setattr(agenda, "first_networks", lambda space: [same] * 5)
+def test_a_strategy_is_evaluated_once(tmp_path):
+    same = next(entry for entry in POLICY.first_networks if entry[0] == "mlp")
+    policy = replace(POLICY, first_networks=(same,) * 5)
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
     with opened(tmp_path / "run") as folder:
-        result = study(folder, space=NARROW, n_trials=4, evaluate=work)
+        result = study(folder, space=NARROW, n_trials=4, evaluate=work, policy=policy)
     assert len(result.records) == len(tally.read_text().splitlines()) == 4
     assert len({r.strategy for r in result.records}) == 4
     repeated = [t for t in optuna_trials(tmp_path / "run") if t.user_attrs["status"] == "repeated"]
@@ -239,11 +242,11 @@ def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
 
 def test_partial_results_count_only_where_nothing_is_complete():
     mixed = study(n_trials=12, evaluate=stop_short)
-    assert {o.status for o in mixed.outcomes.values()} == {"complete"}
-    assert len(mixed.outcomes) < 12
+    assert set(mixed.results) == {r.number for r in mixed.records if r.status == "complete"}
+    assert 0 < len(mixed.results) < 12
     partial_only = study(n_trials=5, evaluate=never_complete)
-    assert len(partial_only.outcomes) == 5
-    assert all(o.fitted is not None for o in partial_only.outcomes.values())
+    assert len(partial_only.results) == 5
+    assert all(o.fitted is not None for o in partial_only.results.values())
 
 
 # --- time --------------------------------------------------------------------------------------
@@ -253,7 +256,7 @@ def test_the_deadline_ends_the_search_in_time():
     started = time.monotonic()
     result = study(n_trials=None, n_jobs=2, evaluate=studies.slowly, deadline=Deadline.after(8.0))
     assert 4.0 < time.monotonic() - started < 12.0
-    assert len(result.outcomes) > 3
+    assert len(result.results) > 3
 
 
 def test_nothing_starts_without_time():
@@ -264,14 +267,12 @@ def test_a_trial_has_its_own_limit():
     forever = partial(studies.evaluate_slowly, seconds=600)
     result = study(n_trials=1, evaluate=forever, deadline=Deadline.after(60.0), trial_limit=0.2)
     assert [r.status for r in result.records] == ["timeout"]
-    assert result.outcomes == {}
+    assert result.results == {}
 
 
-def test_no_trial_starts_that_would_not_end(monkeypatch):
-    slow = partial(studies.evaluate_slowly, seconds=0.0)
-
-    def long(strategy, dataset, plan, **given):
-        return replace(slow(strategy, dataset, plan, **given), seconds=1000.0)
+def test_no_trial_starts_that_would_not_end():
+    def long(job, judge):
+        return complete(job.strategy, job.data.dataset, seconds=1000.0)
 
     result = study(n_trials=9, evaluate=long, deadline=Deadline.after(300.0))
     assert len(result.records) == 1
@@ -284,11 +285,11 @@ def after(n, deed):
     """An evaluation whose n-th call does something first."""
     calls = []
 
-    def evaluate(strategy, dataset, plan, **given):
-        calls.append(strategy)
+    def evaluate(job, judge):
+        calls.append(job.strategy)
         if len(calls) == n:
             deed()
-        return complete(strategy, dataset)
+        return studies.evaluate(job, judge)
 
     return evaluate
 
@@ -302,7 +303,7 @@ def test_ctrl_c_keeps_what_had_finished(tmp_path):
         result = study(folder, evaluate=after(6, press))
     assert result.interrupted
     assert [r.status for r in result.records] == ["complete"] * 5 + ["killed"]
-    assert len(result.outcomes) == 5
+    assert len(result.results) == 5
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with opened(tmp_path) as folder:
         resumed = study(folder, n_trials=8)

@@ -11,7 +11,9 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
-from autoimb.data.table import encode_target, frame_of, match_labels, read_table, split_target
+from autoimb.data.files import is_text, read_pieces
+from autoimb.data.table import frame_of, read_table, split_target
+from autoimb.data.target import encode_target, match_labels
 from autoimb.errors import AutoImbError, SchemaError, TableError, TargetError
 
 FRAME = pd.DataFrame(
@@ -42,6 +44,13 @@ def test_text_is_read_whatever_separates(tmp_path, separator):
     pd.testing.assert_frame_equal(read_table(path), FRAME)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_first_name_may_be_empty(tmp_path, separator):
+    path = tmp_path / "table.csv"
+    FRAME[["age"]].to_csv(path, sep=separator)
+    assert list(read_table(path).columns) == ["Unnamed: 0", "age"]
+
+
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_packed_text(tmp_path, suffix):
     path = tmp_path / f"table.csv{suffix}"
@@ -49,12 +58,22 @@ def test_packed_text(tmp_path, suffix):
     pd.testing.assert_frame_equal(read_table(str(path)), FRAME)
 
 
+@pytest.mark.parametrize("suffix", ["", *PACKERS])
+def test_packed_text_in_pieces(tmp_path, suffix):
+    path = tmp_path / f"TABLE.CSV{suffix.upper()}"
+    path.write_bytes(PACKERS.get(suffix, bytes)(FRAME.to_csv(index=False, sep=";").encode()))
+    assert is_text(path)
+    first, *others = read_pieces(path, cells=3, texts=["age", "none"])
+    assert [len(piece) for piece in (first, *others)] == [1, 1, 1]
+    assert first.to_dict("records") == [{"age": "30", "city": "Rome", "fee": 0.5}]
+
+
 def test_zip_holds_one_table(tmp_path):
     text = FRAME.to_csv(index=False)
     one = write_zip(tmp_path / "one.csv.zip", a=text)
     pd.testing.assert_frame_equal(read_table(one), FRAME)
     two = write_zip(tmp_path / "two.csv.zip", a=text, b=text)
-    with pytest.raises(TableError, match="must hold one table, holds 2 files"):
+    with pytest.raises(TableError, match=r"two.csv.zip' can't be read .* Only one file per ZIP"):
         read_table(two)
 
 
@@ -83,11 +102,20 @@ def test_row_names_of_r_are_no_column(tmp_path):
         ("table.xlsx", b"", r"is not a table file. Choices: .csv, .tsv, .txt, .parquet, .feather"),
         ("table", b"", "is not a table file"),
         ("table.csv", b"", r"can't be read as a .csv table: No columns to parse"),
+        ("table.csv", b"\n \n", r"can't be read as a .csv table: No columns to parse"),
         ("table.csv", b"a,b\n\xff\xfe,2\n", "can't be read as a .csv table"),
         ("table.csv", b'a,b\n"1,2\n', "can't be read as a .csv table"),
         ("table.csv", b"a,b,a\n1,2,3\n", "Column names must differ; repeated: 'a'"),
         ("table.csv", b"a,b\n", r"Found array with 0 sample\(s\) \(shape=\(0, 2\)\)"),
+        ("table.csv", b"a" * 200_000, "can't be read as a .csv table: field larger than"),
         ("table.csv.gz", b"no gzip", "can't be read as a .csv table"),
+        (
+            "table.csv.gz",
+            gzip.compress(b"a,b")[:10] + b"\xff" * 20,
+            "can't be read as a .csv table",
+        ),
+        ("table.csv.gz", gzip.compress(b"a,b")[:-9], "can't be read as a .csv table"),
+        ("table.parquet.gz", b"", "is not a table file"),
         ("table.csv.zip", b"no zip", "can't be read as a .csv table"),
         ("table.csv.zst", b"no zstd", "can't be read as a .csv table"),
         ("table.parquet", b"PAR1 or not", "can't be read as a .parquet table"),
@@ -100,6 +128,21 @@ def test_bad_files_are_named(tmp_path, name, content, message):
     with pytest.raises(TableError, match=message) as caught:
         read_table(path)
     assert name in str(caught.value) or "0 sample" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b,a\n1,2,3\n", "table.csv' can't .* Column names must differ; repeated: 'a'"),
+        (b'a,b\n1,2\n3,4\n"5,6\n', "table.csv' can't be read as a .csv table"),
+        (b"", "table.csv' can't be read as a .csv table: No columns to parse"),
+    ],
+)
+def test_bad_files_are_named_in_pieces_too(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=message):
+        list(read_pieces(path, cells=2))
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -76,7 +76,7 @@ def only(pack, member):
 
 def schedule(kind="cosine"):
     return Schedule(
-        ticks=2,
+        checkpoints=2,
         steps=STEPS // 2,
         batch_size=16,
         learning_rate=3e-3,
@@ -90,7 +90,7 @@ def trained(pack, network_spec, loss, kind="cosine"):
     network.draw(pack.keys, [6] * len(pack.rows))
     states = []
 
-    def watch(tick):
+    def watch(checkpoint):
         states.append(network.state())
         return True
 
@@ -146,7 +146,7 @@ def plain_loop(pack, member, network_spec):
     margins = MARGIN * (counts.min() / counts) ** 0.25
     by_class = (1 - 0.9999) / (1 - 0.9999**counts)
     by_class = by_class / ((counts * by_class).sum() / counts.sum())
-    for tick in range(plan.ticks):
+    for checkpoint in range(plan.checkpoints):
         rows, weights = stream.take(plan.steps * plan.batch_size)
         pool.refresh()
         for step in range(plan.steps):
@@ -168,13 +168,13 @@ def plain_loop(pack, member, network_spec):
                 logits.transpose(1, 2), y[:, None].expand(-1, network_spec.k), reduction="none"
             )
             weight = torch.from_numpy(weights[part])
-            if tick >= HALF * plan.ticks:
+            if checkpoint >= HALF * plan.checkpoints:
                 weight = weight * by_class[y]
             loss = (losses.mean(1) * weight).mean()
             optimizer.zero_grad()
             loss.backward()
             for group in optimizer.param_groups:
-                group["lr"] = plan.rate(tick * plan.steps + step)
+                group["lr"] = plan.rate(checkpoint * plan.steps + step)
             optimizer.step()
     return {name: value.detach().numpy() for name, value in values.items()}
 
@@ -231,6 +231,6 @@ def test_a_watcher_that_says_stop_ends_the_training():
         pack,
         margins_then_weights(),
         schedule(),
-        watch=lambda tick: bool(seen.append(tick)),
+        watch=lambda checkpoint: bool(seen.append(checkpoint)),
     )
     assert seen == [0]

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import METRICS, get_metric
-from autoimb.assessment.uncertainty import Score, paired_difference, score
+from autoimb.assessment.uncertainty import Score
 
 
 def sample(n, rate, *, seed=0, signal=1.5):
@@ -28,7 +29,7 @@ F1 = get_metric("f1", n_classes=2, positive=1)
 
 def test_groups_with_enough_rows_are_averaged():
     y, proba, group = sample(1000, 0.2)
-    result = score(AP, y, proba, proba.argmax(1), group)
+    result = Judge(AP, y, group).score(proba, proba.argmax(1))
     values = [AP(y[group == g], proba[group == g]) for g in range(5)]
     assert not result.pooled
     assert result.per_group == pytest.approx(values)
@@ -41,7 +42,7 @@ def test_few_rows_are_pooled(name):
     y, proba, group = sample(300, 0.08)
     metric = get_metric(name, n_classes=2, positive=1)
     labels = (proba[:, 1] > 0.3).astype(np.int64)
-    result = score(metric, y, proba, labels, group)
+    result = Judge(metric, y, group).score(proba, labels)
     assert result.pooled
     assert result.value == metric(y, proba, labels)
     assert result.utility == metric.utility(result.value)
@@ -51,7 +52,7 @@ def test_few_rows_are_pooled(name):
 def test_labels_come_from_pooled_counts():
     y, proba, group = sample(1000, 0.2)
     labels = (proba[:, 1] > 0.3).astype(np.int64)
-    result = score(F1, y, proba, labels, group)
+    result = Judge(F1, y, group).score(proba, labels)
     assert result.pooled
     assert result.value == F1(y, proba, labels)
     assert len(result.per_group) == 5
@@ -59,7 +60,7 @@ def test_labels_come_from_pooled_counts():
 
 def test_one_group_is_pooled():
     y, proba, group = sample(400, 0.3)
-    assert score(AP, y, proba, proba.argmax(1), group * 0).pooled
+    assert Judge(AP, y, group * 0).score(proba, proba.argmax(1)).pooled
 
 
 @pytest.mark.parametrize("name", ["f1", "accuracy", "log_loss", "average_precision"])
@@ -69,7 +70,7 @@ def test_the_error_is_that_of_repeated_samples(name):
     for seed in range(80):
         y, proba, group = sample(400, 0.1, seed=seed)
         labels = (proba[:, 1] > 0.3).astype(np.int64)
-        result = score(metric, y, proba, labels, group)
+        result = Judge(metric, y, group).score(proba, labels)
         values.append(result.value)
         errors.append(result.error)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
@@ -81,15 +82,15 @@ def test_fast_and_slow_jackknife_agree():
     by_rows = get_metric(
         lambda y, p: F1(y, p, (p[:, 1] > 0.3).astype(int)), n_classes=2, positive=1
     )
-    slow = score(by_rows, y, proba, labels, group * 0)
-    fast = score(F1, y, proba, labels, group * 0)
+    slow = Judge(by_rows, y, group * 0).score(proba, labels)
+    fast = Judge(F1, y, group * 0).score(proba, labels)
     assert (slow.value, slow.error) == pytest.approx((fast.value, fast.error))
 
 
 def test_a_group_without_a_positive_row_is_not_shown():
     y, proba, _ = sample(200, 0.1)
     group = np.where(y == 1, 0, np.arange(200) % 5)
-    result = score(AP, y, proba, proba.argmax(1), group)
+    result = Judge(AP, y, group).score(proba, proba.argmax(1))
     assert result.pooled
     assert result.per_group == ()
     assert np.isfinite(result.value)
@@ -98,7 +99,7 @@ def test_a_group_without_a_positive_row_is_not_shown():
 def test_one_positive_row_is_scored():
     y, proba, group = sample(50, 0.0)
     y[3] = 1
-    assert np.isfinite(score(AP, y, proba, proba.argmax(1), group).value)
+    assert np.isfinite(Judge(AP, y, group).score(proba, proba.argmax(1)).value)
 
 
 def test_several_classes():
@@ -106,7 +107,7 @@ def test_several_classes():
     y, proba, group = rng.integers(0, 3, 300), rng.dirichlet([1, 1, 1], 300), np.arange(300) % 3
     for name in METRICS:
         metric = get_metric(name, n_classes=3, positive=0)
-        result = score(metric, y, proba, proba.argmax(1), group)
+        result = Judge(metric, y, group).score(proba, proba.argmax(1))
         assert result.pooled == (metric.kind == "label")
         assert result.error > 0
 
@@ -116,17 +117,17 @@ def test_weights_reach_the_score():
     labels = (proba[:, 1] > 0.3).astype(np.int64)
     weight = np.random.default_rng(0).uniform(0.2, 3, 600)
     for metric in (AP, F1):
-        plain = score(metric, y, proba, labels, group)
-        unit = score(metric, y, proba, labels, group, weight=np.ones(600))
+        plain = Judge(metric, y, group).score(proba, labels)
+        unit = Judge(metric, y, group, np.ones(600)).score(proba, labels)
         assert (unit.value, unit.error) == pytest.approx((plain.value, plain.error))
-        other = score(metric, y, proba, labels, group, weight=weight)
+        other = Judge(metric, y, group, weight).score(proba, labels)
         assert other.value != plain.value
         assert other.error != plain.error
 
 
 def test_json():
     y, proba, group = sample(600, 0.2)
-    result = score(AP, y, proba, proba.argmax(1), group)
+    result = Judge(AP, y, group).score(proba, proba.argmax(1))
     assert Score.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
@@ -140,25 +141,25 @@ def test_the_better_prediction_is_above(name, rate):
     metric = get_metric(name, n_classes=2, positive=1)
     a, b = proba, noisy(proba, 3.0)
     pair = [(p, (p[:, 1] > 0.3).astype(np.int64)) for p in (a, b)]
-    difference, error = paired_difference(metric, y, pair[0], pair[1], group)
+    difference, error = Judge(metric, y, group).compare(pair[0], pair[1])
     assert difference > error > 0
-    back, same = paired_difference(metric, y, pair[1], pair[0], group)
+    back, same = Judge(metric, y, group).compare(pair[1], pair[0])
     assert (back, same) == pytest.approx((-difference, error))
-    single = [score(metric, y, *p, group).utility for p in pair]
+    single = [Judge(metric, y, group).score(*p).utility for p in pair]
     assert difference == pytest.approx(single[0] - single[1])
 
 
 def test_pairs_are_surer_than_single_scores():
     y, proba, group = sample(400, 0.1)
     a, b = (proba, proba.argmax(1)), (noisy(proba, 0.2), proba.argmax(1))
-    _, error = paired_difference(AP, y, a, b, group)
-    assert error < score(AP, y, *a, group).error / 1.5
+    _, error = Judge(AP, y, group).compare(a, b)
+    assert error < Judge(AP, y, group).score(*a).error / 1.5
 
 
 def test_a_prediction_equals_itself():
     y, proba, group = sample(400, 0.2)
     a = (proba, proba.argmax(1))
-    assert paired_difference(AP, y, a, a, group) == (0.0, 0.0)
+    assert Judge(AP, y, group).compare(a, a) == (0.0, 0.0)
 
 
 def test_equals_rarely_differ_by_two_errors():
@@ -166,6 +167,6 @@ def test_equals_rarely_differ_by_two_errors():
     for seed in range(60):
         y, proba, group = sample(500, 0.15, seed=seed)
         a, b = noisy(proba, 1.0, seed=seed), noisy(proba, 1.0, seed=seed + 1000)
-        difference, error = paired_difference(AP, y, (a, a.argmax(1)), (b, b.argmax(1)), group)
+        difference, error = Judge(AP, y, group).compare((a, a.argmax(1)), (b, b.argmax(1)))
         far += abs(difference) > 2 * error
     assert far <= 6

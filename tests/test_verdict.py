@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.verdict import verdict
-from autoimb.data.encoding import Encoder, plan_layout
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder, plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.data.table import Dataset
 
 AP = get_metric("average_precision", n_classes=2, positive=1)
 
@@ -28,58 +29,62 @@ def predictions(*noises, n=800, rate=0.15, seed=0):
 
 
 @pytest.mark.parametrize("name", ["average_precision", "f1", "log_loss"])
-def test_a_better_lever_helps(name):
+def test_a_better_method_helps(name):
     metric = get_metric(name, n_classes=2, positive=1)
-    y, group, (lever, none) = predictions(0.0, 3.0)
-    result = verdict(metric, y, group, none=none, lever=lever, lever_name="smote(strength=0.5)")
-    assert result.lever_helps
+    y, group, (method, none) = predictions(0.0, 3.0)
+    result = verdict(
+        Judge(metric, y, group), none=none, method=method, method_name="smote(strength=0.5)"
+    )
+    assert result.method_helps
     assert result.difference > result.error > 0
     assert "helps on this table" in result.sentence
     assert "smote(strength=0.5)" in result.sentence
 
 
-def test_a_worse_lever_does_not():
-    y, group, (none, lever) = predictions(0.0, 3.0)
-    result = verdict(AP, y, group, none=none, lever=lever)
-    assert not result.lever_helps
+def test_a_worse_method_does_not():
+    y, group, (none, method) = predictions(0.0, 3.0)
+    result = verdict(Judge(AP, y, group), none=none, method=method)
+    assert not result.method_helps
     assert "does not help" in result.sentence
     assert "worse by" in result.sentence
 
 
 def test_none_wins_a_tie():
     y, group, (none, _) = predictions(0.5, 0.5)
-    result = verdict(AP, y, group, none=none, lever=none)
-    assert not result.lever_helps
+    result = verdict(Judge(AP, y, group), none=none, method=none)
+    assert not result.method_helps
     assert "no different" in result.sentence
 
 
-def test_equal_levers_seldom_help_however_many_are_tried():
+def test_equal_methods_seldom_help_however_many_are_tried():
     helped = {1: 0, 10: 0}
     for seed in range(30):
-        y, group, (none, *levers) = predictions(*[1.0] * 11, n=400, seed=seed)
+        y, group, (none, *methods) = predictions(*[1.0] * 11, n=400, seed=seed)
         best = max(
-            levers, key=lambda p: np.mean([AP(y[group == g], p[0][group == g]) for g in range(5)])
+            methods, key=lambda p: np.mean([AP(y[group == g], p[0][group == g]) for g in range(5)])
         )
         for tried in helped:
-            helped[tried] += verdict(AP, y, group, none=none, lever=best, tried=tried).lever_helps
+            helped[tried] += verdict(
+                Judge(AP, y, group), none=none, method=best, tried=tried
+            ).method_helps
     assert helped[10] < helped[1]
     assert helped[10] <= 9
 
 
 def test_missing_sides_are_said():
     y, group, (some,) = predictions(0.5)
-    without_lever = verdict(AP, y, group, none=some, lever=None)
-    assert not without_lever.lever_helps
-    assert math.isnan(without_lever.difference)
-    assert "Only strategies without" in without_lever.sentence
-    assert "No strategy without" in verdict(AP, y, group, none=None, lever=some).sentence
-    assert "No strategy finished" in verdict(AP, y, group, none=None, lever=None).sentence
+    without_method = verdict(Judge(AP, y, group), none=some, method=None)
+    assert not without_method.method_helps
+    assert math.isnan(without_method.difference)
+    assert "Only strategies without" in without_method.sentence
+    assert "No strategy without" in verdict(Judge(AP, y, group), none=None, method=some).sentence
+    assert "No strategy finished" in verdict(Judge(AP, y, group), none=None, method=None).sentence
 
 
 def test_too_few_rows_are_said():
     y, group, (a, b) = predictions(0.5, 0.6, n=30, rate=0.0)
-    result = verdict(AP, y, group, none=a, lever=b)
-    assert not result.lever_helps
+    result = verdict(Judge(AP, y, group), none=a, method=b)
+    assert not result.method_helps
     assert "too few rows" in result.sentence
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 
 __all__ = [
     "Calibrator",
@@ -22,6 +23,7 @@ __all__ = [
     "fit_calibrator",
     "focal_posterior",
     "log_proba",
+    "row_log_loss",
 ]
 
 Floats = NDArray[np.float64]
@@ -39,10 +41,11 @@ def log_proba(proba: Floats) -> Floats:
     return logs
 
 
-def _softmax(logits: Floats) -> Floats:
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    proba: Floats = raised / raised.sum(axis=-1, keepdims=True)
-    return proba
+def row_log_loss(y: Ints, proba: Floats, *, floor: float = _FLOOR) -> Floats:
+    """Negative log-probability of each row's own class, (n,), of probabilities (n, C)."""
+    own = np.asarray(proba)[np.arange(len(y)), y]
+    losses: Floats = -np.log(np.clip(own, floor, 1.0))
+    return losses
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Calibrator:
 
     def apply(self, proba: Floats) -> Floats:
         """Calibrate probabilities of shape (..., C); float64, rows sum to 1."""
-        return _softmax(self.slope * log_proba(proba) + np.asarray(self.bias))
+        scaled: Floats = softmax(self.slope * log_proba(proba) + np.asarray(self.bias), axis=-1)
+        return scaled
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -79,11 +83,11 @@ class Calibrator:
         return cls(float(value["slope"]), tuple(float(b) for b in value["bias"]))
 
 
-def finish(proba: Floats, calibrator: Calibrator, tilt: tuple[float, ...] | None) -> Floats:
-    """Calibrate probabilities (n, C) and tilt them by the costs that the user gave (C,), if any."""
+def finish(proba: Floats, calibrator: Calibrator, class_costs: tuple[float, ...] | None) -> Floats:
+    """Calibrate probabilities (n, C) and weight them by the user's costs (C,), if any."""
     proba = calibrator.apply(proba)
-    if tilt is not None:
-        proba = proba * np.asarray(tilt)
+    if class_costs is not None:
+        proba = proba * np.asarray(class_costs)
     finished: Floats = proba / proba.sum(axis=1, keepdims=True)
     return finished
 
@@ -102,17 +106,17 @@ class Finishing:
     calibrators : tuple of Calibrator
         One a part, in the order of :func:`autoimb.assessment.crossfit.leave_group_out`; it saw the
         labels of the other parts.
-    tilt : tuple of C floats, or None
+    class_costs : tuple of C floats, or None
         See :func:`finish`.
     """
 
     raw: Floats
     calibrators: tuple[Calibrator, ...]
-    tilt: tuple[float, ...] | None = None
+    class_costs: tuple[float, ...] | None = None
 
     def view(self, part: int) -> Floats:
         """Finish all rows by what saw no label of a part; float64, (n, C)."""
-        return finish(self.raw, self.calibrators[part], self.tilt)
+        return finish(self.raw, self.calibrators[part], self.class_costs)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class _Problem:
 
     def derivatives(self, theta: Floats) -> tuple[Floats, Floats]:
         """Gradient (1 + C,) and Hessian (1 + C, 1 + C)."""
-        proba = _softmax(theta[0] * self.logs + theta[1:])
+        proba = softmax(theta[0] * self.logs + theta[1:], axis=1)
         miss = (proba - self.truth) * self.weight[:, None]
         gradient = np.concatenate([[(miss * self.logs).sum()], miss.sum(axis=0)])
         gradient += np.concatenate([[_PULL_SLOPE * (theta[0] - 1)], _PULL_BIAS * theta[1:]])
@@ -148,7 +152,11 @@ class _Problem:
 
 
 def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floats:
-    """Newton's method with step halving on the free parameters of a convex loss."""
+    """Newton's method with step halving on the free parameters of a convex loss.
+
+    scipy's ``trust-exact`` takes one to seven times as long, once a part of every trial
+    (``reports/decisions/0028-libraries-for-what-is-not-ours.md``).
+    """
     loss = problem.loss(theta)
     for _ in range(_STEPS):
         gradient, hessian = problem.derivatives(theta)
@@ -225,7 +233,8 @@ def focal_posterior(proba: Floats, gamma: float) -> Floats:
     if proba.shape[-1] == 2:  # without the rounding of 1 - v
         rest = v[..., ::-1]
     curvature = np.clip(-v * logs / rest, 0.0, 1.0)  # 1 at v = 1, 0 at v = 0
-    return _softmax(logs - gamma * np.log(rest) - np.log1p(gamma * curvature))
+    posterior: Floats = softmax(logs - gamma * np.log(rest) - np.log1p(gamma * curvature), axis=-1)
+    return posterior
 
 
 def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.data.stratified import stratified
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["deal", "leave_group_out"]
+__all__ = ["leave_group_out", "stratified_groups"]
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -17,8 +18,8 @@ Mask = NDArray[np.bool_]
 _MOST_PARTS = 5  # so that many folds cost no more than a few
 
 
-def deal(y: Ints, n_groups: int) -> Ints:
-    """Deal rows to groups, each class as evenly as it goes.
+def stratified_groups(y: Ints, n_groups: int) -> Ints:
+    """Split rows into groups, the same ones whenever they are asked for; see `stratified`.
 
     Parameters
     ----------
@@ -32,11 +33,7 @@ def deal(y: Ints, n_groups: int) -> Ints:
     ndarray of int64, shape (n,)
         Group of each row, from 0.
     """
-    shuffled = stream(Purpose.GROUPS, 0).permutation(len(y))
-    order = shuffled[np.argsort(y[shuffled], kind="stable")]
-    group = np.empty(len(y), dtype=np.int64)
-    group[order] = np.arange(len(y)) % n_groups  # classes follow each other: each is dealt evenly
-    return group
+    return stratified(y, n_groups, stream(Purpose.GROUPS, 0))
 
 
 def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tuple[Mask, Mask]]:
@@ -49,9 +46,9 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     y : ndarray of int64, shape (n,)
         Class codes.
     group : ndarray of int64, shape (n,)
-        Cross-fitting group of each row. One group alone is dealt into ``n_groups``.
+        Cross-fitting group of each row. One group alone is split into ``n_groups``.
     n_groups : int, optional
-        Number of groups dealt where one is given. More than five groups are left out in five
+        Number of groups made where one is given. More than five groups are left out in five
         parts.
 
     Yields
@@ -61,7 +58,7 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     """
     names = np.unique(group)
     if len(names) < 2:
-        group = deal(y, n_groups)
+        group = stratified_groups(y, n_groups)
         names = np.unique(group)
     for part in np.array_split(names, min(len(names), _MOST_PARTS)):
         inside = np.isin(group, part)

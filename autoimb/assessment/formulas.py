@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import row_log_loss
+
 __all__ = [
     "AVERAGES",
     "RATIOS",
@@ -209,9 +211,8 @@ def roc_area(hits: Floats, misses: Floats) -> float:
 
 def log_loss(rows: Rows) -> float:
     """Mean negative log-probability of the true class."""
-    tiny = np.finfo(rows.proba.dtype).eps
-    own = np.clip(rows.proba[np.arange(len(rows.y)), rows.y], tiny, 1 - tiny)
-    return float(-np.average(np.log(own), weights=rows.weight))
+    tiny = float(np.finfo(rows.proba.dtype).eps)
+    return float(np.average(row_log_loss(rows.y, rows.proba, floor=tiny), weights=rows.weight))
 
 
 def brier(rows: Rows) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.data.encoding import Encoder
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import Columns
-from autoimb.data.table import Dataset
-from autoimb.data.thinning import thin
+from autoimb.data.subsample import subsample
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["logistic_reference"]
@@ -55,7 +55,7 @@ def logistic_reference(
     total = np.zeros((len(dataset.y), dataset.n_classes))
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
-        rows, scale = thin(dataset.y, fold.train, _MOST_ROWS, generator)
+        rows, scale = subsample(dataset.y, fold.train, _MOST_ROWS, generator)
         train = _features(encoder, dataset.columns, rows)
         held_out = _features(encoder, dataset.columns, fold.score)
         target = (dataset.y[rows], dataset.weight[rows] * scale)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoimb.cli.words import Out, Run
+from autoimb.cli.arguments import Out, Run
 from autoimb.errors import OptionError, choices
+from autoimb.files import write_file
 
 if TYPE_CHECKING:
     from autoimb.space.option import Range
@@ -19,7 +20,7 @@ __all__ = ["export", "options", "report", "status"]
 
 def status(run: Run) -> None:
     """Say how far the search in RUN is."""
-    from autoimb.search.run_folder import RunFolder
+    from autoimb.runs.folder import RunFolder
 
     folder = RunFolder.view(run)
     records = folder.records()
@@ -46,31 +47,31 @@ def report(
     """Write the report of a finished search again."""
     from autoimb.cli.searching import section
     from autoimb.report.build import Facts, render
-    from autoimb.search.run_folder import RunFolder, write_atomically
+    from autoimb.runs.folder import RunFolder
 
     folder = RunFolder.view(run)
     page = render(Facts.from_json(section(folder, "results")))
     path = out or folder.report
-    write_atomically(path, page.encode())
+    write_file(path, page.encode())
     typer.echo(path)
 
 
 def options(
-    room: Annotated[
-        str | None, typer.Argument(metavar="ROOM", help="One room only [default: all].")
+    component: Annotated[
+        str | None, typer.Argument(metavar="COMPONENT", help="One component only [default: all].")
     ] = None,
 ) -> None:
     """Print the search space.
 
-    Each room's options, what they do, and their ranges.
+    Each component's options, what they do, and their ranges.
     """
-    from autoimb.space.rooms import ROOMS
+    from autoimb.space.components import COMPONENTS
 
-    if room is not None and room not in ROOMS:
-        raise OptionError(choices("room", room, ROOMS))
-    for name in [room] if room else list(ROOMS):
-        typer.echo(f"{name}: {ROOMS[name].summary}")
-        for option in ROOMS[name]:
+    if component is not None and component not in COMPONENTS:
+        raise OptionError(choices("component", component, COMPONENTS))
+    for name in [component] if component else list(COMPONENTS):
+        typer.echo(f"{name}: {COMPONENTS[name].summary}")
+        for option in COMPONENTS[name]:
             mark = "" if option.searched else " (on request)"
             typer.echo(f"  {option.name}{mark}: {option.summary}")
             for key, bounds in option.ranges.items():
@@ -86,7 +87,7 @@ def export(
 ) -> None:
     """Copy RUN's pipeline to a file of its own."""
     from autoimb.pipeline.artifact import load, save
-    from autoimb.search.run_folder import RunFolder
+    from autoimb.runs.folder import RunFolder
 
     formats = ("autoimb", "joblib")
     if form not in formats:
@@ -99,11 +100,9 @@ def export(
 
         import joblib
 
-        from autoimb.search.run_folder import write_atomically
-
-        content = io.BytesIO()
+        content = io.BytesIO()  # joblib asks where in the file it is, which a pipe can't say
         joblib.dump(pipeline, content)
-        write_atomically(out, content.getvalue())
+        write_file(out, content.getvalue())
     typer.echo(out)
 
 

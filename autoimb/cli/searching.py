@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.words import Data, Out, Run, Target, column_kinds, listed, weight_words
+from autoimb.cli.arguments import Data, Out, Run, Target, column_kinds, listed, weight_words
 from autoimb.errors import AutoImbError, RunError, SchemaError, choices
+from autoimb.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.report.build import Facts
     from autoimb.search.search import SearchResult
 
 __all__ = ["refit", "search", "section", "write_results"]
@@ -26,7 +29,9 @@ __all__ = ["refit", "search", "section", "write_results"]
 ALL_CORES = -1
 INTERRUPTED = 130
 
-Names = Annotated[str | None, typer.Option(metavar="A,B", help="Only these options of the room.")]
+Names = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Only these options of the component.")
+]
 
 
 def search(  # noqa: PLR0913 - a command's options are its parameters
@@ -70,8 +75,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         str | None,
         typer.Option(
             metavar="A,B",
-            help='Only these options of the room; or costs: "balanced", JSON of class to weight, '
-            "or a JSON cost matrix.",
+            help='Only these options of the component; or costs: "balanced", JSON of class to '
+            "weight, or a JSON cost matrix.",
         ),
     ] = None,
     loss: Names = None,
@@ -89,15 +94,16 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     RUN gets the pipeline, the report, the leaderboard, and the journal to resume from. Ctrl-C
     ends the search early and still writes all of them.
     """
-    from autoimb.search.process import warm_up
+    from autoimb.runtime.process import warm_up
 
     if trials is None or time_budget is not None or jobs != 1:
         warm_up()  # the workers' server imports while this process does
-    from autoimb.search.budget import DEFAULT_BUDGET, Budget
+    from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.report.facts import build_facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.search.prepare import Table, prepare
-    from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_rooms
-    from autoimb.search.run_folder import RunFolder
-    from autoimb.search.search import run_search
+    from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
+    from autoimb.search.search import search as run_search
 
     limit = DEFAULT_BUDGET if time_budget is None and trials is None else time_budget
     budget = Budget.start(limit, started=context.obj)
@@ -115,7 +121,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         cv=cv,
         random_state=seed,
         pos_label=pos_label,
-        rooms=restricted_rooms(named | {"network": listed(network)}),
+        components=restricted_components(named | {"network": listed(network)}),
         costs=costs,
         verbose=0 if quiet else 1,
         data=data.name,
@@ -128,10 +134,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         _nothing_left(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
     ):
-        result = run_search(prepared, folder=folder, budget=budget, storage=storage)
-        write_results(folder, result)
+        result = run_search(prepared, budget=budget, folder=folder, storage=storage)
+        facts = build_facts(result, deadline=budget.deadline)
+        write_results(folder, result.pipeline, facts)
     if not quiet:
-        typer.echo(_summary(result, path))
+        typer.echo(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -141,10 +148,11 @@ def refit(run: Run, data: Data, out: Out) -> None:
 
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
     """
+    from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
-    from autoimb.search.refit import refit as train_again
+    from autoimb.runs.folder import RunFolder
+    from autoimb.search.prepare import prepare_refit
     from autoimb.search.request import Request
-    from autoimb.search.run_folder import RunFolder
 
     folder = RunFolder.view(run)
     request = Request.from_json(section(folder, "request"))
@@ -153,7 +161,11 @@ def refit(run: Run, data: Data, out: Out) -> None:
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     frame, y = _read(data, request.target, None)
-    pipeline = train_again(load(folder.pipeline), request, frame, y)
+    old = load(folder.pipeline)
+    planned = prepare_refit(old, request, frame, y)
+    pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
+    info = pipeline.info | {"rows": planned.prepared.profile.n_rows}
+    pipeline = replace(pipeline, info=info)
     save(pipeline, out)
     typer.echo(f"{pipeline.describe()}\n-> {out}")
 
@@ -167,16 +179,18 @@ def section(folder: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def write_results(folder: Any, result: SearchResult) -> None:
+def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
     """Write what a finished search leaves in RUN, each file whole or not at all."""
+    import pandas as pd
+
     from autoimb.pipeline.artifact import save
     from autoimb.report.build import render
-    from autoimb.search.run_folder import write_atomically
 
-    save(result.pipeline, folder.pipeline)
-    write_atomically(folder.leaderboard, result.leaderboard.to_csv(index=False).encode())
-    write_atomically(folder.report, render(result.facts).encode())
-    folder.update_run({"results": result.facts.to_json()})
+    leaderboard = pd.DataFrame(facts.leaderboard)
+    save(pipeline, folder.pipeline)
+    write_file(folder.leaderboard, leaderboard.to_csv(index=False).encode())
+    write_file(folder.report, render(facts).encode())
+    folder.update_run({"results": facts.to_json()})
 
 
 def _read(data: Path, target: str, drop: str | None) -> tuple[pd.DataFrame, pd.Series]:
@@ -225,8 +239,8 @@ def _free_folder(data: Path) -> Path:
     return path
 
 
-def _summary(result: SearchResult, path: Path) -> str:
-    score, facts = result.best_score, result.facts
+def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
+    score = result.best_score
     return "\n".join(
         [
             f"{facts.winner['description']}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.words import Data, Out, Pipeline, Target
+from autoimb.cli.arguments import Data, Out, Pipeline, Target
 from autoimb.errors import TargetError
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def evaluate(pipeline: Pipeline, data: Data, target: Target, threshold: Threshol
     """
     from autoimb.assessment.metrics import get_metric, metric_names
     from autoimb.data.table import read_table, split_target
-    from autoimb.search.prepare import label_codes
+    from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
     frame, y = split_target(read_table(data), target)
-    codes = label_codes(y, fitted.classes_)
+    codes = match_labels(y, fitted.classes_)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
     proba = fitted.predict_proba(frame)

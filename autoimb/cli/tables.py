@@ -5,29 +5,26 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import lzma
-import os
-import tempfile
-import zipfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from autoimb.data.files import OPENERS
+from autoimb.data.files import is_text, read_pieces
 from autoimb.data.table import read_table
-from autoimb.errors import AutoImbError, TableError
+from autoimb.errors import TableError
+from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
 
 __all__ = ["in_order", "read_chunks", "writer"]
 
 CELLS = 6_000_000  # a piece of a text file
-TEXT = (".csv", ".tsv", ".txt")
 Tables = Iterator[pa.Table]
 
 
@@ -58,30 +55,10 @@ def read_chunks(
     TableError
         Where the file is no table.
     """
-    packing = path.suffix.lower() if path.suffix.lower() in OPENERS else ""
-    kind = (Path(path.stem) if packing else path).suffix.lower()
-    if kind not in TEXT or not path.is_file():
+    if is_text(path):
+        yield from read_pieces(path, cells=cells, texts=_text_columns(pipeline))
+    else:
         yield read_table(path)
-        return
-    opener, text = OPENERS[packing], dict.fromkeys(_text_columns(pipeline), str)
-    try:
-        with opener(path) as binary:
-            lines = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
-            first = next((line for line in lines if line.strip()), "")
-            lines.close()
-        separator = max(",;\t|", key=first.count)
-        rows = max(cells // (first.count(separator) + 1), 1)
-        with (
-            opener(path) as binary,
-            pd.read_csv(binary, sep=separator, dtype=text, chunksize=rows) as pieces,
-        ):
-            for piece in pieces:
-                yield piece.reset_index(drop=True)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zipfile.BadZipFile) as error:
-        if isinstance(error, AutoImbError):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
 
 
 def in_order(
@@ -148,7 +125,7 @@ def writer(path: Path) -> Callable[[Tables], int]:
     TableError
         On another suffix, or a folder that does not exist.
     """
-    endings: dict[str, Callable[[Tables, Path], int]] = {
+    endings: dict[str, Callable[[Tables, BinaryIO], int]] = {
         ".csv": _to_csv,
         ".csv.gz": _to_csv_gz,
         ".parquet": _to_parquet,
@@ -160,31 +137,18 @@ def writer(path: Path) -> Callable[[Tables], int]:
         raise TableError(f"{path}: the folder {path.parent} does not exist.")
 
     def write(tables: Tables) -> int:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        draft = Path(name)
-        try:
-            n_rows = endings[ending](tables, draft)
-            draft.chmod(0o644)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        return n_rows
+        with writing(path, make_folders=False) as file:
+            return endings[ending](tables, file)
 
     return write
 
 
-def _to_csv(tables: Tables, path: Path) -> int:
-    with path.open("wb") as out:
-        return _write_rows(tables, out)
+def _to_csv_gz(tables: Tables, out: BinaryIO) -> int:
+    with gzip.open(out, "wb") as packed:
+        return _to_csv(tables, packed)
 
 
-def _to_csv_gz(tables: Tables, path: Path) -> int:
-    with gzip.open(path, "wb") as out:
-        return _write_rows(tables, out)
-
-
-def _write_rows(tables: Tables, out: io.BufferedIOBase) -> int:
+def _to_csv(tables: Tables, out: BinaryIO | gzip.GzipFile) -> int:
     """Write text by pyarrow, which is many times faster than pandas at numbers."""
     n_rows = 0
     for table in tables:
@@ -204,14 +168,14 @@ def _line(cells: Iterable[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _to_parquet(tables: Tables, path: Path) -> int:
-    n_rows, out = 0, None
+def _to_parquet(tables: Tables, out: BinaryIO) -> int:
+    n_rows, rows = 0, None
     try:
         for table in tables:
-            out = out or pq.ParquetWriter(path, table.schema)
-            out.write_table(table)
+            rows = rows or pq.ParquetWriter(out, table.schema)
+            rows.write_table(table)
             n_rows += len(table)
     finally:
-        if out is not None:
-            out.close()
+        if rows is not None:
+            rows.close()
     return n_rows

@@ -1,15 +1,14 @@
-"""Read one table file."""
+"""Read one table file, whole or in pieces."""
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
-import io
 import lzma
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +17,16 @@ import pyarrow as pa
 
 from autoimb.errors import TableError
 
-__all__ = ["check_names", "read_file"]
+__all__ = ["check_names", "is_text", "read_file", "read_pieces"]
 
-Opener = Callable[[Path], Any]
-
-
-def _open_zip(path: Path) -> Any:
-    archive = zipfile.ZipFile(path)
-    names = [name for name in archive.namelist() if not name.endswith("/")]
-    if len(names) != 1:
-        raise TableError(f"must hold one table, holds {len(names)} files")
-    return archive.open(names[0])
-
-
-OPENERS: dict[str, Opener] = {
-    "": lambda path: path.open("rb"),
-    ".bz2": bz2.open,
-    ".gz": gzip.open,
-    ".xz": lzma.open,
-    ".zip": _open_zip,
-    ".zst": lambda path: pa.input_stream(str(path), compression="zstd"),
+TEXT = (".csv", ".tsv", ".txt")
+BINARY: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".parquet": pd.read_parquet,
+    ".feather": pd.read_feather,
 }
-
-
-def _read_text(path: Path, opener: Opener) -> pd.DataFrame:
-    """Read delimited text; the header's most frequent of ``, ; tab |`` separates."""
-    with opener(path) as binary:
-        lines = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
-        header = next((line for line in lines if line.strip()), "")
-    separator = max(",;\t|", key=header.count)
-    # pandas would rename a repeated column to "name.1" without a word
-    names = next(csv.reader([header], delimiter=separator), [])
-    check_names(name for name in names if name)
-    with opener(path) as binary:
-        frame = pd.read_csv(binary, sep=separator, low_memory=False)
-    return frame.reset_index(drop=True)
-
-
-def _read_parquet(path: Path, opener: Opener) -> pd.DataFrame:
-    with opener(path) as binary:
-        return pd.read_parquet(io.BytesIO(binary.read()))
-
-
-def _read_feather(path: Path, opener: Opener) -> pd.DataFrame:
-    with opener(path) as binary:
-        return pd.read_feather(io.BytesIO(binary.read()))
-
-
-READERS: dict[str, Callable[[Path, Opener], pd.DataFrame]] = {
-    ".csv": _read_text,
-    ".tsv": _read_text,
-    ".txt": _read_text,
-    ".parquet": _read_parquet,
-    ".feather": _read_feather,
-}
+PACKINGS = (".bz2", ".gz", ".xz", ".zip", ".zst")
+BROKEN = (OSError, EOFError, ValueError, csv.Error, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+NO_SEPARATOR = "\x1f"  # stands in no table
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -80,7 +35,7 @@ def read_file(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        Any of `READERS`, packed by any of `OPENERS` or plain.
+        Text, plain or packed (`TEXT`, `PACKINGS`), or any of `BINARY`.
 
     Returns
     -------
@@ -91,20 +46,47 @@ def read_file(path: Path) -> pd.DataFrame:
     TableError
         Another ending, no such file, a file that is not what its ending says, repeated names.
     """
-    packing = path.suffix.lower() if path.suffix.lower() in OPENERS else ""
-    kind = (Path(path.stem) if packing else path).suffix.lower()
-    if kind not in READERS:
-        raise TableError(
-            f"{str(path)!r} is not a table file. Choices: {', '.join(READERS)}, plain or packed as "
-            f"{', '.join(filter(None, OPENERS))}."
-        )
-    if not path.is_file():
-        raise TableError(f"There is no file {str(path)!r}.")
-    try:
-        return READERS[kind](path, OPENERS[packing])
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
-        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
+    with _reading(path) as kind:
+        if kind in BINARY:
+            return BINARY[kind](path)
+        separator, _ = _read_header(path)
+        return pd.read_csv(_source(path), sep=separator, low_memory=False).reset_index(drop=True)
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is one for `read_pieces`, by the ending of its name."""
+    return _kind(path) in TEXT
+
+
+def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generator[pd.DataFrame]:
+    """Read a text file in pieces.
+
+    Parameters
+    ----------
+    path : Path
+        Text, plain or packed.
+    cells : int
+        Cells of a piece, which has a row at least.
+    texts : iterable of str
+        Columns to read as text, whatever they look like.
+
+    Yields
+    ------
+    DataFrame
+        At least one, perhaps of no rows where the file has none.
+
+    Raises
+    ------
+    TableError
+        As in `read_file`.
+    """
+    with _reading(path):
+        separator, names = _read_header(path)
+        rows = max(cells // max(len(names), 1), 1)
+        dtype = dict.fromkeys(texts, str)
+        with pd.read_csv(_source(path), sep=separator, dtype=dtype, chunksize=rows) as pieces:
+            for piece in pieces:
+                yield piece.reset_index(drop=True)
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -112,3 +94,57 @@ def check_names(names: Iterable[str]) -> None:
     repeated = [repr(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise TableError(f"Column names must differ; repeated: {', '.join(repeated)}.")
+
+
+def _kind(path: Path) -> str:
+    """Return the ending, that of the packing aside: ``.csv`` of ``rows.CSV.gz``."""
+    kind = path.suffix.lower()
+    if kind in PACKINGS and (packed := Path(path.stem).suffix.lower()) in TEXT:
+        return packed
+    return kind
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[str]:
+    """Say what is wrong with a file as one `TableError`; give its kind."""
+    kind = _kind(path)
+    if kind not in (*TEXT, *BINARY):
+        raise TableError(
+            f"{str(path)!r} is not a table file. Choices: {', '.join((*TEXT, *BINARY))}; text may "
+            f"be packed as {', '.join(PACKINGS)}."
+        )
+    if not path.is_file():
+        raise TableError(f"There is no file {str(path)!r}.")
+    try:
+        yield kind
+    except BROKEN as error:
+        reason = str(error).partition("\n")[0]
+        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
+
+
+def _source(path: Path) -> Any:
+    """Return what pandas is to read; it unpacks by itself, but zstd with one more package only."""
+    return pa.input_stream(str(path), "zstd") if path.suffix.lower() == ".zst" else path
+
+
+def _read_header(path: Path) -> tuple[str, list[str]]:
+    """Return what separates, the most frequent of ``, ; tab |`` in the first line, and the names.
+
+    pandas would rename a repeated column to "name.1" without a word.
+    """
+    with pd.read_csv(
+        _source(path),
+        sep=NO_SEPARATOR,
+        quoting=csv.QUOTE_NONE,
+        names=["line"],
+        chunksize=1,
+        dtype=str,
+        keep_default_na=False,
+        skip_blank_lines=False,  # pandas would skip the tab before the first name as well
+    ) as chunks:
+        lines = (str(line) for chunk in chunks for line in chunk["line"])
+        line = next((line for line in lines if line.strip()), "")
+    separator = max(",;\t|", key=line.count)
+    names = next(csv.reader([line], delimiter=separator))
+    check_names(name for name in names if name)
+    return separator, names

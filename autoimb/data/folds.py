@@ -1,4 +1,4 @@
-"""Fold plans: which rows train, choose the epoch and score. Rows are dealt, never copied."""
+"""Fold plans: which rows train, choose the epoch and score. Rows are split, never copied."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.data.stratified import stratified
 from autoimb.errors import OptionError
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["Fold", "FoldPlan", "plan_folds"]
 
 Rows = NDArray[np.int64]
 
-MANY_ROWS = 15_000  # from here on three folds do
-FEW_MINORITY_ROWS = 150  # below, three folds would train on too few of them
-FEW_ROWS = 3_000  # below, the best strategies are cross-validated again on other folds
-DEALS = 4  # of the rows to folds, the first one included
 HOLD_OUT_GROUPS = 5
 
 
@@ -52,8 +50,8 @@ class FoldPlan:
     scale : ndarray of shape (n,), float64, or None
         How many rows each scored row stands for, where not all are scored.
     further : tuple of tuple of Fold
-        The same rows dealt anew, for repeated cross-validation: each deal as many folds, that
-        score each row once.
+        Further repeats, for repeated cross-validation: other random splits of all rows into as
+        many folds, that score each row once.
     """
 
     folds: tuple[Fold, ...]
@@ -61,13 +59,13 @@ class FoldPlan:
     scale: NDArray[np.float64] | None = None
     further: tuple[tuple[Fold, ...], ...] = ()
 
-    def deal(self, number: int) -> FoldPlan:
-        """Give the folds of a deal, 0 being the plan's own; groups stay those of the plan."""
+    def repeat(self, number: int) -> FoldPlan:
+        """Give the folds of a repeat, 0 being the plan's own; groups stay those of the plan."""
         return self if number == 0 else replace(self, folds=self.further[number - 1], further=())
 
     @property
     def every(self) -> tuple[Fold, ...]:
-        """The folds of all deals, one deal after the other."""
+        """The folds of all repeats, one after the other."""
         return sum(self.further, self.folds)
 
     @property
@@ -113,16 +111,21 @@ class FoldPlan:
 
 
 def plan_folds(
-    y: NDArray[np.int64], *, cv: object = None, random_state: int, eval_rows: Rows | None = None
+    y: NDArray[np.int64],
+    *,
+    cv: object = None,
+    random_state: int,
+    eval_rows: Rows | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
 ) -> FoldPlan:
     """Plan the folds.
 
     By default 5 stratified, shuffled folds below 15,000 rows, and 3 from there on unless the
-    rarest class has fewer than 150 rows. **A class with fewer rows than folds** has its rows dealt
-    to different folds, one each: the remaining folds score none of it, and it trains in every fold
-    but those that score it. A single split (or an evaluation set) is a hold-out: a stratified half
-    of its rows chooses the epoch, the other half scores in up to 5 stratified groups. Below 3,000
-    rows the plan deals them to as many folds three times more.
+    rarest class has fewer than 150 rows. **A class with fewer rows than folds** has its rows in
+    different folds, one each: the remaining folds score none of it, and it trains in every fold but
+    those that score it. A single split (or an evaluation set) is a hold-out: a stratified half of
+    its rows chooses the epoch, the other half scores in up to 5 stratified groups. Below 3,000 rows
+    the plan holds three more repeats: other random splits of the rows into as many folds.
 
     Parameters
     ----------
@@ -135,6 +138,8 @@ def plan_folds(
         Seed of the shuffle.
     eval_rows : ndarray of int64, optional
         Rows of the user's evaluation set; all others train.
+    policy : SearchPolicy, optional
+        From which counts on there are fewer folds and no repeats.
 
     Returns
     -------
@@ -155,12 +160,15 @@ def plan_folds(
         _check_split(train, test, name="the evaluation set")
         return _hold_out(y, train, test, random_state)
     if cv is None or _is_whole_number(cv):
-        n_folds = _count_folds(y) if cv is None else _check_count(cast(int, cv), n_rows)
-        deals = [
-            _plan(_dealt(y, n_folds, stream(Purpose.FOLDS, random_state, repeat=number)), n_rows)
-            for number in range(DEALS if n_rows < FEW_ROWS else 1)
+        n_folds = _count_folds(y, policy) if cv is None else _check_count(cast(int, cv), n_rows)
+        repeats = [
+            _plan(
+                _stratified_splits(y, n_folds, stream(Purpose.FOLDS, random_state, repeat=number)),
+                n_rows,
+            )
+            for number in range(policy.repeats if n_rows < policy.rows_for_one_repeat else 1)
         ]
-        return replace(deals[0], further=tuple(plan.folds for plan in deals[1:]))
+        return replace(repeats[0], further=tuple(plan.folds for plan in repeats[1:]))
     splits = _read_splits(cv, y)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state)
@@ -171,10 +179,11 @@ def _is_whole_number(cv: object) -> bool:
     return isinstance(cv, int | np.integer) and not isinstance(cv, bool)
 
 
-def _count_folds(y: NDArray[np.int64]) -> int:
+def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     counts = np.bincount(y)
     minority = int(counts[counts > 0].min())
-    wanted = 3 if len(y) >= MANY_ROWS and minority >= FEW_MINORITY_ROWS else 5
+    many = len(y) >= policy.rows_for_three_folds and minority >= policy.rare_rows_for_three_folds
+    wanted = 3 if many else 5
     return min(wanted, len(y))
 
 
@@ -184,21 +193,18 @@ def _check_count(cv: int, n_rows: int) -> int:
     return int(cv)
 
 
-def _deal(y: NDArray[np.int64], n_parts: int, generator: np.random.Generator) -> Rows:
-    """Deal rows to parts like cards, class after class: parts and their classes differ by one."""
-    shuffled = generator.permutation(len(y))
-    by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
-    part = np.empty(len(y), dtype=np.int64)
-    part[by_class] = generator.permutation(n_parts)[np.arange(len(y)) % n_parts]
-    return part
+def _stratified_parts(y: NDArray[np.int64], n_parts: int, generator: np.random.Generator) -> Rows:
+    """Assign rows to parts in turn, class after class: parts and their classes differ by one."""
+    parts = stratified(y, n_parts, generator)
+    return np.asarray(generator.permutation(n_parts)[parts])
 
 
-def _dealt(
+def _stratified_splits(
     y: NDArray[np.int64], n_folds: int, generator: np.random.Generator
 ) -> list[tuple[Rows, Rows]]:
-    """Deal rows to folds; return the rows that train and that are scored in each."""
-    deal = _deal(y, n_folds, generator)
-    return [(np.flatnonzero(deal != k), np.flatnonzero(deal == k)) for k in range(n_folds)]
+    """Split rows into folds; return the rows that train and that are scored in each."""
+    part = _stratified_parts(y, n_folds, generator)
+    return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(n_folds)]
 
 
 def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
@@ -219,10 +225,10 @@ def _hold_out(y: NDArray[np.int64], train: Rows, test: Rows, random_state: int) 
     if len(test) < 2:
         raise OptionError("A hold-out needs 2 rows, one that chooses and one that scores; got 1.")
     generator = stream(Purpose.HOLD_OUT, random_state)
-    half = _deal(y[test], 2, generator)
+    half = _stratified_parts(y[test], 2, generator)
     score = test[half == 0]
     group = np.full(len(y), -1, dtype=np.int64)
-    group[score] = _deal(y[score], min(HOLD_OUT_GROUPS, len(score)), generator)
+    group[score] = _stratified_parts(y[score], min(HOLD_OUT_GROUPS, len(score)), generator)
     return FoldPlan((Fold(train, score, test[half == 1]),), group)
 
 

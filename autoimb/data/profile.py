@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from autoimb.data.schema import Schema
-from autoimb.data.table import Target
+from autoimb.data.target import Target
 from autoimb.data.values import text_of
 
 __all__ = ["Profile", "profile"]

@@ -11,10 +11,10 @@ from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Layer, Linear, Spread, SpreadLinear
 from autoimb.nn.node import Activation
 from autoimb.nn.ntk import ScaledFront, ScaledLinear
-from autoimb.nn.packed import PackedFront, PackedLinear
 from autoimb.nn.parameters import Parameter
 from autoimb.nn.residual import ActiveNorm, Block
 from autoimb.nn.spec import Body, NetworkSpec
+from autoimb.nn.unshared import PackedFront, PackedLinear
 
 __all__ = ["hidden_layers", "published"]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoimb.data.encoding import MISSING, OTHER
+from autoimb.data.encoding.encoder import MISSING, OTHER
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.hidden import hidden_layers, published
@@ -96,7 +96,7 @@ class Network:
             self._embedding.silence((OTHER, MISSING))
 
     @torch.inference_mode()
-    def settle(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:
+    def init_from_rows(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:
         """Let the drawn start look at training rows, where the network's kind wants it to.
 
         Parameters
@@ -110,7 +110,7 @@ class Network:
         x = self._inputs(x, codes)
         for layer in (*self._hidden, self._heads):
             if isinstance(layer, ScaledFront | ScaledLinear | ScaledHeads):
-                x = layer.settle(x, streams)
+                x = layer.init_from_rows(x, streams)
 
     def forward(self, x: Tensor, codes: Tensor | None, pool: MaskPool | None = None) -> Tensor:
         """Map dense columns and codes to logits.

@@ -74,7 +74,7 @@ class ScaledFront:
         self._scale_gradient.mul_(self._gain)
         return gradient.mul_(self._gate) if need_input else None
 
-    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002  as in `ScaledLinear`
+    def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002  as in `ScaledLinear`
         """Return the output; nothing here hangs on the rows."""
         return self.forward(x, None)
 
@@ -161,7 +161,7 @@ class ScaledLinear:
         back = self._buffers.get(self.name + ".back", *self._x.shape)
         return product(gradient, self._weight.mT, self._alpha, back)
 
-    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+    def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
         """Start weights and biases by what a drawn layer makes of rows ``(M, n, n_in)``."""
         spread, bias = _start(self._before(x, training=False), streams)
         self._weight.div_(spread)
@@ -187,7 +187,7 @@ class ScaledHeads(Heads):
         weight, bias = super().wanted()
         return [replace(weight, init="normal"), replace(bias, rate=SLOW)]
 
-    def settle(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+    def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
         """Start weights and biases by what drawn heads make of rows ``(M, n, n_in)``."""
         # (M, 1, C, n) -> (M, n, C)
         spread, bias = _start(self.forward(x, None)[:, 0].mT, streams)

@@ -15,7 +15,6 @@ file of the old format under ``tests/`` with a test that reads it.
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision import DecisionRule
-from autoimb.data.encoding import Encoder
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import NetworkSpec, build
@@ -43,6 +42,7 @@ from autoimb.pipeline.container import (
     write,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+from autoimb.version import __version__
 
 __all__ = ["FORMAT", "ArtifactError", "inspect", "load", "pack_strategy", "save", "unpack_strategy"]
 
@@ -157,7 +157,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "description": fitted.description,
         "packs": packs,
         "calibrator": fitted.calibrator.to_json(),
-        "tilt": None if fitted.tilt is None else list(fitted.tilt),
+        "tilt": None if fitted.class_costs is None else list(fitted.class_costs),
         "work": fitted.work,
     }
     return values, arrays
@@ -206,7 +206,7 @@ def unpack_strategy(
         description=str(values["description"]),
         packs=tuple(packs),
         calibrator=Calibrator.from_json(values["calibrator"]),
-        tilt=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
+        class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
         work=int(values["work"]),
     )
 
@@ -317,9 +317,7 @@ def _classes(values: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def _versions() -> dict[str, str]:
-    # looked up, not imported: the package stands above its stations
-    own = str(sys.modules["autoimb"].__version__)
-    versions = {"autoimb": own, "numpy": np.__version__, "torch": torch.__version__}
+    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": torch.__version__}
     return versions | {"python": platform.python_version()}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from autoimb.errors import ArtifactError
+from autoimb.files import write_file
 
 __all__ = ["FORMAT", "Arrays", "opened", "read_arrays", "read_manifest", "write"]
 
@@ -46,16 +46,7 @@ def write(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[
     arrays : mapping of str to ndarray
         Numbers and booleans.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(_zipped(manifest, arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_file(path, _zipped(manifest, arrays))
 
 
 def _zipped(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:

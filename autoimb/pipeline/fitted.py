@@ -23,9 +23,10 @@ from autoimb.assessment.calibration import (
     focal_posterior,
     log_proba,
 )
-from autoimb.assessment.decision import DecisionRule, threshold_for
-from autoimb.data.encoded import Encoded
-from autoimb.data.encoding import Encoder
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import threshold_for
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import Network, NetworkSpec, build
@@ -202,7 +203,7 @@ class FittedStrategy:
         At least one.
     calibrator : Calibrator
         Fitted on out-of-fold probabilities.
-    tilt : tuple of float, of length C, or None
+    class_costs : tuple of float, of length C, or None
         Class weights that the user asked for: multiplied in at the end, not corrected away.
     work : int
         How many times the planned work of a trial went into it; a refit does as much.
@@ -212,7 +213,7 @@ class FittedStrategy:
     description: str
     packs: tuple[FittedMemberPack, ...]
     calibrator: Calibrator
-    tilt: tuple[float, ...] | None = None
+    class_costs: tuple[float, ...] | None = None
     work: int = 1
 
     def predict_proba(self, columns: Columns, encoders: Sequence[Encoder]) -> Floats:
@@ -242,8 +243,8 @@ class FittedStrategy:
         )
 
     def finish(self, proba: Floats) -> Floats:
-        """Calibrate the members' average and give it the user's tilt."""
-        return finish(proba, self.calibrator, self.tilt)
+        """Calibrate the members' average and weight it by the user's costs."""
+        return finish(proba, self.calibrator, self.class_costs)
 
 
 @dataclass(frozen=True, eq=False)

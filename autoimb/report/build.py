@@ -14,17 +14,17 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from autoimb.report.formats import FILTERS
 from autoimb.report.rows import (
+    ComponentRow,
     ConfusionFacts,
     CurveFacts,
     FailureRow,
     LeaderboardRow,
     ReliabilityBin,
-    RoomRow,
     ScoreRow,
     WinnerFacts,
 )
-from autoimb.report.words import FILTERS
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,7 +38,8 @@ LEADERBOARD_ROWS = 20
 FAILURE_ROWS = 30
 MISSING_ROWS = 12
 RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-LEVERS = ("resampling", "class_weight", "loss", "ensemble")
+METHODS = ("resampling", "class_weight", "loss", "ensemble")
+_OLD_KEYS = {"rooms": "components", "room": "component"}  # in a run.json of an older version
 NAMES = {
     "winner": "Winner",
     "none": "No imbalance method",
@@ -64,7 +65,8 @@ class Facts:
     Parameters
     ----------
     request : dict
-        What was asked: data, target, metric, time_budget, n_trials, cv, random_state, rooms, costs.
+        What was asked: data, target, metric, time_budget, n_trials, cv, random_state, components,
+        costs.
     profile : dict
         The table: rows, columns (kind -> number), classes (list of label, count, share), positive
         (label), missing (column -> rows), cardinality (column -> levels).
@@ -80,10 +82,10 @@ class Facts:
         The winner's out-of-fold labels, each given by a rule fitted without that fold.
     leaderboard : list of LeaderboardRow
         All trials, best first.
-    rooms : list of RoomRow
+    components : list of ComponentRow
         What each option tried has brought.
     verdict : str
-        One sentence: does any lever beat none?
+        One sentence: does any imbalance method beat none?
     failures : list of FailureRow
         Infeasible, failed and timed-out trials.
     timing : dict of str to float
@@ -106,7 +108,7 @@ class Facts:
     curves: dict[str, CurveFacts]
     confusion: ConfusionFacts
     leaderboard: list[LeaderboardRow]
-    rooms: list[RoomRow]
+    components: list[ComponentRow]
     verdict: str
     failures: list[FailureRow]
     timing: dict[str, float]
@@ -122,7 +124,10 @@ class Facts:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
         """Read what `to_json` wrote; keys of a newer version are passed over."""
-        return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+        read = _renamed(data)
+        read["request"] = _renamed(read["request"])
+        read["components"] = [_renamed(row) for row in read["components"]]
+        return cls(**{f.name: read[f.name] for f in fields(cls) if f.name in read})
 
 
 def render(facts: Facts) -> str:
@@ -157,9 +162,9 @@ def render(facts: Facts) -> str:
         names=NAMES,
         meanings=MEANINGS,
         operating_points=_operating_points(said.curves.get("winner"), base_rate),
-        rooms=_room_groups(said.rooms),
+        components=_component_groups(said.components),
         complete=[
-            {**row, "levers": _levers(row, said.rooms)}
+            {**row, "methods": _methods(row, said.components)}
             for row in said.leaderboard
             if row["status"] == "complete"
         ],
@@ -192,6 +197,11 @@ def _template() -> jinja2.Template:
     return environment.from_string(source)
 
 
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keys of a run of an older version the names that they have now."""
+    return {_OLD_KEYS.get(key, key): value for key, value in values.items()}
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy arrays and numbers
         value = value.tolist()
@@ -207,12 +217,12 @@ def _plain(value: Any) -> Any:
 # -- facts as the template wants them ---------------------------------------------------------
 
 
-def _levers(row: LeaderboardRow, rooms: Sequence[RoomRow]) -> str:
-    """Name what a trial does against the imbalance: all but each room's first, plain option."""
-    plain = {room["room"]: room["option"] for room in reversed(rooms)}
-    chosen = {room: str(dict(row)[room]) for room in LEVERS}
-    levers = [option for room, option in chosen.items() if option != plain.get(room)]
-    return " + ".join(levers) or "no imbalance method"
+def _methods(row: LeaderboardRow, components: Sequence[ComponentRow]) -> str:
+    """Name what a trial does against the imbalance: all but each component's first option."""
+    control = {each["component"]: each["option"] for each in reversed(components)}
+    chosen = {component: str(dict(row)[component]) for component in METHODS}
+    methods = [option for component, option in chosen.items() if option != control.get(component)]
+    return " + ".join(methods) or "no imbalance method"
 
 
 def _score_table(scores: Sequence[ScoreRow]) -> dict[str, Any]:
@@ -245,7 +255,7 @@ def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _room_groups(rows: Sequence[RoomRow]) -> list[dict[str, Any]]:
+def _component_groups(rows: Sequence[ComponentRow]) -> list[dict[str, Any]]:
     spans = [
         (d - (r["difference_error"] or 0.0), d + (r["difference_error"] or 0.0))
         for r in rows
@@ -261,8 +271,8 @@ def _room_groups(rows: Sequence[RoomRow]) -> list[dict[str, Any]]:
         if difference is not None:
             view["whisker"] = _whisker(difference, error, low, high)
             view["tone"] = "up" if difference > error else "down" if difference < -error else "even"
-        groups.setdefault(row["room"], []).append(view)
-    return [{"room": room, "options": options} for room, options in groups.items()]
+        groups.setdefault(row["component"], []).append(view)
+    return [{"component": component, "options": options} for component, options in groups.items()]
 
 
 def _decided(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:

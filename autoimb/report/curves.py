@@ -25,7 +25,7 @@ ROWS_A_BIN = 10  # expected positive rows
 
 
 def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
-    """Trace precision and recall over all thresholds, thinned evenly in recall.
+    """Trace precision and recall over all thresholds, subsampled evenly in recall.
 
     Parameters
     ----------

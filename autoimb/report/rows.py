@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
+    "ComponentRow",
     "ConfusionFacts",
     "CurveFacts",
     "FailureRow",
     "LeaderboardRow",
     "ReliabilityBin",
-    "RoomRow",
     "ScoreRow",
     "WinnerFacts",
     "WinnerStrategy",
@@ -18,7 +18,7 @@ __all__ = [
 
 
 class WinnerStrategy(TypedDict):
-    """One strategy of the winner; `summaries` holds the sentence of each room's option."""
+    """One strategy of the winner; `summaries` holds the sentence of each component's option."""
 
     trial: int
     weight: float
@@ -68,10 +68,10 @@ class ConfusionFacts(TypedDict):
     matrix: list[list[int]]
 
 
-class RoomRow(TypedDict):
-    """What one option of one room brought; `difference_to_none` is in higher-is-better units."""
+class ComponentRow(TypedDict):
+    """What an option of a component brought; `difference_to_none` is in higher-is-better units."""
 
-    room: str
+    component: str
     option: str
     summary: str
     trials: int

@@ -7,21 +7,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoimb.search.budget import Deadline
-from autoimb.search.choose import is_plain
-from autoimb.search.ledger import Ledger
-from autoimb.search.planning import CONFIRMING, Plan
-from autoimb.search.record import Stage, TrialRecord
+from autoimb.budget import Deadline
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.runs.journal import Ledger
+from autoimb.runs.record import Stage, TrialRecord
 from autoimb.space.draw import Space
-from autoimb.space.portfolio import BEFORE_LEVERS, first_levers, first_networks, unbalanced_twin
+from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
+from autoimb.training.plan import Plan
 
 __all__ = ["Agenda", "next_to_confirm"]
-
-SHARE = 0.3  # of the search's time, at its end: for survivors
-SURVIVORS = 8
-FEW_MINORITY_ROWS = 100  # below, the scores of more strategies say nothing more
-TASTE = 6  # levers of different kinds, that tell whether to go on with levers or with networks
-ENOUGH = 40  # strategies where minority rows are few
 
 
 @dataclass(frozen=True)
@@ -34,16 +28,18 @@ class Agenda:
     seconds : float
         That the search has.
     repeats : bool
-        Whether survivors are cross-validated on further deals of the rows to folds, and not on
-        the same with more work.
+        Whether survivors are cross-validated on further repeats, other random splits of all rows
+        into folds, and not on the same folds with more work.
     most : float
         Strategies, after which there is nothing to do but to confirm them.
+    policy : SearchPolicy
     """
 
     space: Space
     seconds: float
     repeats: bool = False
     most: float = math.inf
+    policy: SearchPolicy = DEFAULT_POLICY
 
     @classmethod
     def of(cls, plan: Plan, space: Space, deadline: Deadline) -> Agenda:
@@ -53,15 +49,18 @@ class Agenda:
         rest of the time goes to more networks of the same strategies, on other folds.
         """
         repeats = bool(plan.folds.further)
-        few = min(plan.effort.outline.class_counts) < FEW_MINORITY_ROWS
-        most = ENOUGH if repeats and few and deadline.finite else math.inf
-        return cls(space, deadline.left(), repeats=repeats, most=most)
+        policy = plan.policy
+        few = min(plan.effort.outline.class_counts) < policy.rare_rows_for_many_strategies
+        limited = repeats and few and deadline.finite
+        most = policy.strategies_on_few_rare_rows if limited else math.inf
+        return cls(space, deadline.left(), repeats=repeats, most=most, policy=policy)
 
     def plan_ahead(self, ledger: Ledger, ranked: Sequence[TrialRecord], *, left: float) -> bool:
-        """Enqueue the next planned trial: networks without a lever, levers on the best, networks.
+        """Enqueue the next planned trial: controls, imbalance methods on the best, more networks.
 
-        When the time for them has come, survivors come first; and before all the twin of the best
-        balanced ensemble, so that the verdict compares it with one as large.
+        A control is a strategy without an imbalance method. Before all others comes the matched
+        control of the best balanced ensemble, so that the verdict compares it with one as large;
+        then survivors, when the time for them has come.
 
         Parameters
         ----------
@@ -78,19 +77,24 @@ class Agenda:
         """
         if ledger.waiting:
             return True
-        twins = ((record.number, unbalanced_twin(self.space, record.strategy)) for record in ranked)
-        number, twin = next(((n, params) for n, params in twins if params is not None), (0, None))
-        if twin is not None and f"twin.{number}" not in ledger.plans:
-            ledger.enqueue(twin, stage="lever", plan=f"twin.{number}")
+        found = (
+            (record.number, matched_control_of(self.space, record.strategy)) for record in ranked
+        )
+        number, control = next(
+            ((n, params) for n, params in found if params is not None), (0, None)
+        )
+        if control is not None and f"matched_control.{number}" not in ledger.plans:
+            ledger.enqueue(control, stage="method", plan=f"matched_control.{number}")
             return True
         enough = len(ranked) >= self.most
-        if enough or left < SHARE * self.seconds:
+        if enough or left < self.policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
                 ledger.confirmed,
                 seconds=left,
                 repeats=self.repeats,
-                most=len(ranked) if enough else SURVIVORS,
+                most=len(ranked) if enough else self.policy.confirmed_trials,
+                work=self.policy.confirming_work,
             )
             if survivor is not None:
                 ledger.enqueue_again(survivor.number)
@@ -108,19 +112,20 @@ class Agenda:
     ) -> Iterator[tuple[Stage, str, dict[str, Any]]]:
         networks: list[tuple[Stage, str, dict[str, Any]]] = [
             ("network", f"network.{i}", params)
-            for i, params in enumerate(first_networks(self.space))
+            for i, params in enumerate(first_networks(self.space, self.policy))
         ]
-        yield from networks[:BEFORE_LEVERS]
-        plain = next((record for record in ranked if is_plain(record)), None)
-        levers: list[tuple[Stage, str, dict[str, Any]]] = []
-        if plain is not None:
-            levers = [
-                ("lever", f"lever.{i}", params)
-                for i, params in enumerate(first_levers(self.space, plain.strategy))
+        before, tried = self.policy.networks_before_methods, self.policy.methods_before_others
+        yield from networks[:before]
+        control = next((record for record in ranked if record.strategy.is_control), None)
+        methods: list[tuple[Stage, str, dict[str, Any]]] = []
+        if control is not None:
+            methods = [
+                ("method", f"method.{i}", params)
+                for i, params in enumerate(first_methods(self.space, control.strategy, self.policy))
             ]
-        yield from levers[:TASTE]
-        others = networks[BEFORE_LEVERS:], levers[TASTE:]
-        helps = plain is not None and not is_plain(ranked[0])
+        yield from methods[:tried]
+        others = networks[before:], methods[tried:]
+        helps = control is not None and not ranked[0].strategy.is_control
         for planned in reversed(others) if helps else others:
             yield from planned
 
@@ -130,15 +135,16 @@ def next_to_confirm(
     confirmed: Collection[int],
     *,
     seconds: float,
-    repeats: bool = False,
-    most: int = SURVIVORS,
+    repeats: bool,
+    most: int,
+    work: int,
 ) -> TrialRecord | None:
     """Find the next trial to evaluate once more, with more work.
 
     A study of many trials gives each little work. What that ends, and not its own patience, may be
     better than its score: so the last part of a search goes to the best of such trials, and to the
-    best without a lever, against which the verdict holds the others. Where confirming means other
-    folds instead of longer training, it goes to the best, however they ended.
+    best control, against which the verdict holds the others. Where confirming means other folds
+    instead of longer training, it goes to the best, however they ended.
 
     Parameters
     ----------
@@ -152,17 +158,19 @@ def next_to_confirm(
         See `Agenda`.
     most : int
         How many of the best.
+    work : int
+        Times the work of a trial that confirming takes.
 
     Returns
     -------
     TrialRecord or None
         None where more work would change nothing, or would not end in time.
     """
-    plain = [record for record in ranked if is_plain(record)]
-    for record in [*plain[:1], *ranked[:most]]:
+    control = [record for record in ranked if record.strategy.is_control]
+    for record in [*control[:1], *ranked[:most]]:
         ran_out = 0 < record.planned <= len(record.curve)
         once = record.status == "complete" and record.stage != "confirm"
         new = once and record.number not in confirmed
-        if new and (ran_out or repeats) and record.seconds * CONFIRMING < seconds:
+        if new and (ran_out or repeats) and record.seconds * work < seconds:
             return record
     return None

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from autoimb.assessment.costs import Costs
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
-from autoimb.data.encoding import plan_layout
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
-from autoimb.data.table import Dataset, Target, encode_target, read_table
-from autoimb.data.values import text_of
-from autoimb.errors import OptionError, SchemaError, TableError, TargetError, choices
-from autoimb.search.request import Costs, Request
+from autoimb.data.table import read_table
+from autoimb.data.target import Target, encode_target
+from autoimb.errors import OptionError, SchemaError, TableError, TargetError
+from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
+from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.search.request import GivenCosts, Request
 from autoimb.space.draw import Space
+from autoimb.training.plan import Plan
 
-__all__ = ["Prepared", "Table", "label_codes", "prepare"]
+__all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare", "prepare_refit"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,11 @@ class Prepared:
     profile : Profile
     folds : FoldPlan
     metric : Metric
-    costs : tuple or None
-        The user's costs as numbers: C of them, or C × C.
+    costs : Costs or None
+        The user's.
     notices : tuple of str
         What the user should know about the table.
+    policy : SearchPolicy
     """
 
     request: Request
@@ -77,14 +86,21 @@ class Prepared:
     metric: Metric
     costs: Costs | None
     notices: tuple[str, ...]
+    policy: SearchPolicy = DEFAULT_POLICY
 
     @property
     def space(self) -> Space:
         """What may be chosen from, as the user restricted it."""
-        return Space.restricted(dict(self.request.rooms), costs=self.costs is not None)
+        return Space.restricted(dict(self.request.components), costs=self.costs is not None)
 
 
-def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> Prepared:
+def prepare(
+    table: Table,
+    request: Request,
+    *,
+    schema: Schema | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Prepared:
     """Check the table and plan the study.
 
     Parameters
@@ -95,6 +111,8 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
         What was asked for.
     schema : Schema or None
         A schema to keep (``refit``); None infers it from the training rows.
+    policy : SearchPolicy, optional
+        What steers the search.
 
     Returns
     -------
@@ -129,6 +147,7 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
         cv=_kept_splits(request.cv, kept),
         random_state=request.random_state,
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
+        policy=policy,
     )
     return Prepared(
         request=request,
@@ -140,6 +159,7 @@ def prepare(table: Table, request: Request, *, schema: Schema | None = None) -> 
         metric=get_metric(request.metric, n_classes=dataset.n_classes, positive=dataset.positive),
         costs=_costs(request.costs, target),
         notices=(*notices, *target.notices),
+        policy=policy,
     )
 
 
@@ -213,12 +233,121 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     return joined, np.concatenate([y, eval_y]), len(eval_frame)
 
 
-def _costs(costs: Costs | str | None, target: Target) -> Costs | None:
-    """Turn ``"balanced"`` into weights: a class counts as much as any other."""
-    if isinstance(costs, str):
+def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
+    """Check costs; ``"balanced"`` is weights by which a class counts as much as any other."""
+    if given is None:
+        return None
+    if isinstance(given, str):
         counts = target.counts
-        return tuple(float(len(target.codes) / (len(counts) * count)) for count in counts)
-    return costs
+        given = tuple(float(len(target.codes) / (len(counts) * count)) for count in counts)
+    return Costs.of(given, len(target.classes))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study that is ready to run.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        With the rows that trials see; its profile stays that of the whole table.
+    plan : Plan
+    judge : Judge
+        Of the rows that the plan scores.
+    """
+
+    prepared: Prepared
+    plan: Plan
+    judge: Judge
+
+    @property
+    def trial_profile(self) -> Profile:
+        """The profile of what a trial sees."""
+        return seen(self.prepared.profile, self.prepared.dataset, self.plan)
+
+
+def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
+    """Plan a study, of fewer rows where not all of them fit; no clock is read.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    time_budget : float or None
+        Seconds.
+
+    Returns
+    -------
+    Planned
+    """
+    policy, seed = prepared.policy, prepared.request.random_state
+    operations, before = trial_operations(time_budget, policy), len(prepared.dataset.y)
+    dataset, folds = subsampled(
+        prepared.dataset, prepared.folds, random_state=seed, operations=operations, policy=policy
+    )
+    notices = prepared.notices
+    if len(dataset.y) < before:
+        notices += (
+            f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
+            "as far as possible: more would not fit its time or memory.",
+        )
+    costs = prepared.costs
+    plan = make_plan(
+        dataset,
+        folds,
+        random_state=seed,
+        # where only ensembles are allowed, their networks train longer, and trials are fewer
+        operations=operations * sqrt(prepared.space.least_networks),
+        class_costs=None if costs is None else costs.class_costs,
+        policy=policy,
+    )
+    judge = Judge(
+        metric=prepared.metric,
+        y=dataset.y[folds.scored],
+        group=folds.group[folds.scored],
+        weight=folds.scored_weight(dataset.weight),
+        costs=None if costs is None else costs.matrix,
+    )
+    return Planned(replace(prepared, dataset=dataset, folds=folds, notices=notices), plan, judge)
+
+
+def prepare_refit(
+    pipeline: FittedPipeline, request: Request, frame: pd.DataFrame, y: pd.Series | NDArray[Any]
+) -> Planned:
+    """Plan the training of a pipeline's strategies on newer rows.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+        Gives the schema and the classes.
+    request : Request
+        Of the search that found it.
+    frame : DataFrame of shape (n, p)
+        The newer rows.
+    y : Series or ndarray of shape (n,)
+        Their labels.
+
+    Returns
+    -------
+    Planned
+
+    Raises
+    ------
+    TargetError
+        Where the classes are not those of the pipeline.
+    """
+    positive = pipeline.classes[pipeline.positive]
+    request = replace(request, pos_label=positive)
+    prepared = prepare(Table(frame, y), request, schema=pipeline.schema)
+    if list(prepared.target.classes) != list(pipeline.classes):
+        raise TargetError(
+            f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "
+            f"{_listed(prepared.target.classes)}."
+        )
+    return plan_study(prepared, time_budget=request.time_budget)
+
+
+def _listed(labels: NDArray[Any]) -> str:
+    return ", ".join(str(label) for label in labels)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:
@@ -227,37 +356,3 @@ def _all_weights(weight: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.
     if weight is not None:
         unit[: len(weight)] = weight
     return unit
-
-
-def label_codes(y: pd.Series | NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Find the code of each label.
-
-    Parameters
-    ----------
-    y : Series or ndarray of shape (n,)
-        Labels, as values or as their text.
-    classes : ndarray of shape (C,)
-        The known labels.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Positions in `classes`.
-
-    Raises
-    ------
-    TargetError
-        On a missing or an unknown label.
-    """
-    series = pd.Series(np.asarray(y))
-    missing = int(series.isna().sum())
-    if missing:
-        raise TargetError(f"The target misses {missing} of {len(series)} values.")
-    known = {label: code for code, label in enumerate(classes.tolist())}
-    by_text = {text_of(label): code for label, code in known.items()}
-    places, uniques = pd.factorize(series)
-    codes = [known.get(label, by_text.get(text_of(label))) for label in uniques.tolist()]
-    for label, code in zip(uniques.tolist(), codes):
-        if code is None:
-            raise TargetError(choices("label", text_of(label), by_text))
-    return np.array(codes, dtype=np.int64)[places]

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 
+from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
-from autoimb.search.budget import check_budget
-from autoimb.space.rooms import ROOMS
+from autoimb.space.components import COMPONENTS
 
 if TYPE_CHECKING:
-    from autoimb.data.table import Dataset
+    from autoimb.data.dataset import Dataset
 
-__all__ = ["Costs", "Request", "class_costs", "resolve_jobs", "restricted_rooms"]
+__all__ = ["GivenCosts", "Request", "class_costs", "resolve_jobs", "restricted_components"]
 
-Costs = tuple[float, ...] | tuple[tuple[float, ...], ...]
-Rooms = tuple[tuple[str, tuple[str, ...]], ...]
+GivenCosts = tuple[float, ...] | tuple[tuple[float, ...], ...]
+Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Request:
         The one seed.
     pos_label : object
         The positive class, or None for the rarest.
-    rooms : tuple of (str, tuple of str)
-        Rooms restricted to some of their options.
+    components : tuple of (str, tuple of str)
+        Components restricted to some of their options.
     costs : tuple, str or None
         The user's costs: one weight a class (in the order of the sorted classes), a matrix
         (true class × predicted class), or ``"balanced"``.
@@ -72,8 +72,8 @@ class Request:
     cv: object = None
     random_state: int = 0
     pos_label: object = None
-    rooms: Rooms = ()
-    costs: Costs | str | None = None
+    components: Components = ()
+    costs: GivenCosts | str | None = None
     verbose: int = 0
     data: str = "table"
 
@@ -99,8 +99,11 @@ class Request:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Request:
         """Read what `to_json` wrote; a callable metric or a splitter can't come back."""
-        rooms = tuple((room, tuple(names)) for room, names in data["rooms"])
-        return cls(**{**data, "rooms": rooms, "costs": _tuples(data["costs"])})
+        values = dict(data)
+        if "rooms" in values:  # the key of an older version
+            values["components"] = values.pop("rooms")
+        components = tuple((name, tuple(options)) for name, options in values["components"])
+        return cls(**{**values, "components": components, "costs": _tuples(values["costs"])})
 
     def fingerprint(self, dataset: Dataset) -> str:
         """Return the hash of all that makes two searches the same.
@@ -137,45 +140,45 @@ def resolve_jobs(n_jobs: int | None) -> int:
     return int(joblib.effective_n_jobs(n_jobs))
 
 
-def restricted_rooms(asked: Mapping[str, str | Sequence[str] | None]) -> Rooms:
-    """Check the options that the user allows in each room.
+def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Components:
+    """Check the options that the user allows in each component.
 
     Parameters
     ----------
     asked : mapping of str to str, list of str or None
-        For each room a name, several, or None for the searched ones.
+        For each component a name, several, or None for the searched ones.
 
     Returns
     -------
     tuple of (str, tuple of str)
-        The restricted rooms only, in the order of ``ROOMS``.
+        The restricted components only, in the order of ``COMPONENTS``.
 
     Raises
     ------
     OptionError
-        Naming the room, the unknown option and the options that exist.
+        Naming the component, the unknown option and the options that exist.
     """
-    rooms = []
-    for room, names in asked.items():
+    components = []
+    for component, names in asked.items():
         if names is None:
             continue
         listed = (names,) if isinstance(names, str) else tuple(names)
         if not listed:
-            raise OptionError(f"{room} is an empty list: give at least one option, or None.")
+            raise OptionError(f"{component} is an empty list: give at least one option, or None.")
         for name in listed:
-            if name not in ROOMS[room].names:
-                raise OptionError(choices(f"{room} option", name, ROOMS[room].names))
-            if (room, name) == ("class_weight", "costs"):
+            if name not in COMPONENTS[component].names:
+                raise OptionError(choices(f"{component} option", name, COMPONENTS[component].names))
+            if (component, name) == ("class_weight", "costs"):
                 raise OptionError(
                     "class_weight='costs' lacks the costs: give 'balanced', a weight for each "
                     "class, or a matrix of true × predicted class."
                 )
-        rooms.append((room, listed))
-    return tuple(rooms)
+        components.append((component, listed))
+    return tuple(components)
 
 
-def class_costs(class_weight: object, classes: Iterable[object]) -> Costs | str | None:
-    """Read ``class_weight`` where it is a wish of the user, not a restriction of the room.
+def class_costs(class_weight: object, classes: Iterable[object]) -> GivenCosts | str | None:
+    """Read ``class_weight`` where it gives costs and does not restrict the component.
 
     Parameters
     ----------
@@ -188,7 +191,7 @@ def class_costs(class_weight: object, classes: Iterable[object]) -> Costs | str 
     Returns
     -------
     tuple, str or None
-        None where the room is restricted or nothing was asked.
+        None where the component is restricted or nothing was asked.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,38 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from autoimb.budget import Deadline
+from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
+from autoimb.runs.journal import Ledger
+from autoimb.runs.record import RAN, Stage, TrialRecord, usable
+from autoimb.runtime.interrupt import Interrupt
+from autoimb.runtime.pool import Runner, runner_for
+from autoimb.runtime.progress import Event
+from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
-from autoimb.search.budget import Deadline
-from autoimb.search.choose import is_plain
-from autoimb.search.evaluate import evaluate
-from autoimb.search.interrupt import Interrupt
-from autoimb.search.ledger import Ledger
-from autoimb.search.planning import CONFIRMING
-from autoimb.search.pool import Runner, runner_for
-from autoimb.search.progress import Event
-from autoimb.search.pruning import Bar
-from autoimb.search.record import RAN, Stage, TrialRecord, unscored
-from autoimb.search.worker import Assignment, Evaluate, Work, sentence
 from autoimb.space.draw import Space, draw, infeasible
-from autoimb.training.parts import Parts
+from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autoimb.assessment.metrics import Metric
+    from autoimb.assessment.judge import Judge
+    from autoimb.data.dataset import Dataset
     from autoimb.data.profile import Profile
-    from autoimb.data.table import Dataset
-    from autoimb.search.evaluate import Outcome
-    from autoimb.search.planning import Plan
-    from autoimb.search.run_folder import RunFolder
+    from autoimb.runs.folder import RunFolder
     from autoimb.space.strategy import Strategy
+    from autoimb.training.plan import Plan
 
-__all__ = ["BEST_KEPT", "StudyResult", "StudySettings", "TrialRecord", "run_study"]
+__all__ = ["StudyResult", "StudySettings", "run_study"]
 
-BEST_KEPT = 12  # trials whose fitted networks are kept: a blend takes at most ten
-LEAST_TRIAL = 0.5  # seconds: with less left no trial is started
-IDLE_ASKS = 50  # strategies in a row that need no evaluation: then the space has no more to give
-HOPELESS = 20  # trials failed or infeasible, and no other: then the search ends
 PULSE = 0.25  # seconds between two looks at the clock
 
 
@@ -65,8 +54,10 @@ class StudySettings:
         Most seconds for one trial.
     storage : str or None
         An Optuna storage URL; None is the RUN folder's journal, or memory without a folder.
-    evaluate : callable or None
-        None is `autoimb.search.evaluate.evaluate`.
+    evaluate : callable
+        `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
+    on_event : callable or None
+        Told of each trial's end, and of the time several times a second.
     """
 
     n_trials: int | None = None
@@ -75,7 +66,8 @@ class StudySettings:
     random_state: int = 0
     trial_limit: float | None = None
     storage: str | None = None
-    evaluate: Evaluate | None = None
+    evaluate: Evaluate = evaluate
+    on_event: Callable[[Event], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,17 +78,17 @@ class StudyResult:
     ----------
     records : tuple of TrialRecord
         Of every strategy that was drawn, by number.
-    outcomes : mapping of int to Outcome
-        With the out-of-fold predictions of every complete trial, best first, and the fitted
-        networks of the best `BEST_KEPT`, among those confirmed and among the others, and of the
-        best without a lever. Where no trial is complete: of those that their deadline ended with a
-        score.
+    results : mapping of int to Scored
+        What can be exported, best first: of every complete trial its out-of-fold predictions,
+        and of the best ones, among those confirmed and among the others, and of the best without a
+        method, the fitted networks. Where no trial is complete with its networks: what their
+        deadline left of the others.
     interrupted : bool
         Whether Ctrl-C ended it.
     """
 
     records: tuple[TrialRecord, ...]
-    outcomes: Mapping[int, Outcome]
+    results: Mapping[int, Scored]
     interrupted: bool
 
 
@@ -105,11 +97,10 @@ def run_study(
     plan: Plan,
     space: Space,
     *,
-    metric: Metric,
+    judge: Judge,
     profile: Profile,
     settings: StudySettings,
     folder: RunFolder | None = None,
-    on_event: Callable[[Event], None] | None = None,
 ) -> StudyResult:
     """Search a space of strategies.
 
@@ -120,15 +111,14 @@ def run_study(
     plan : Plan
         Folds, epochs and seed, the same for every trial.
     space : Space
-    metric : Metric
+    judge : Judge
+        Of the rows that the plan scores.
     profile : Profile
         What the feasibility of an option is read from.
     settings : StudySettings
     folder : RunFolder or None
         Open; holds the study, and each trial as soon as it has finished. What it holds already
         is gone on with.
-    on_event : callable or None
-        Told of each trial's end, and of the time several times a second.
 
     Returns
     -------
@@ -140,23 +130,37 @@ def run_study(
     RunError
         Where the study of a folder isn't where it was.
     """
-    if settings.evaluate is None:
-        work = Work(evaluate, dataset, plan, metric, _parts)
-    else:
-        work = Work(settings.evaluate, dataset, plan, metric)
-    cache = None if folder is None else folder.cache
-    with _quiet_optuna():
+    work = Work(settings.evaluate, dataset, plan, judge)
+    interrupted = False
+    runner: Runner | None = None
+    with _quiet_optuna(), Interrupt() as interrupt:
         ledger = Ledger.open(folder, storage=settings.storage, random_state=settings.random_state)
         agenda = Agenda.of(plan, space, settings.deadline)
-        search = _Search(ledger, agenda, profile, settings=settings, on_event=on_event)
-        with Interrupt() as interrupt:
-            interrupted = search.run(work, interrupt, cache=cache)
-    return search.result(interrupted=interrupted)
-
-
-def _parts(dataset: Dataset, plan: Plan, folder: Path | None) -> Parts:
-    """Make what is kept between trials: the encoded folds."""
-    return Parts(dataset, plan.folds, seed=plan.seed, folder=folder)
+        study = _Study(ledger, agenda, profile, settings)
+        try:
+            with interrupt.listening():
+                runner = runner_for(
+                    work,
+                    n_jobs=settings.n_jobs,
+                    killable=settings.deadline.finite,
+                    folder=None if folder is None else folder.cache,
+                )
+            study.restore()
+            study.start(runner)
+            while runner.running:
+                study.say()
+                with interrupt.listening():
+                    ended = runner.collect(PULSE)
+                for number, outcome in ended:
+                    study.finish(number, outcome)
+                study.start(runner)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if runner is not None:
+                runner.close()
+            study.requeue()
+    return StudyResult(study.all_records, study.usable_results(), interrupted)
 
 
 @contextmanager
@@ -170,7 +174,7 @@ def _quiet_optuna() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _Running:
     """A trial that was asked for and isn't finished."""
 
     number: int
@@ -179,219 +183,183 @@ class _Flight:
     params: dict[str, Any]
 
 
-class _Search:
-    """The state of one study while it runs."""
+class _Study:
+    """The trials of one study while it runs: what is known, and what comes next."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        agenda: Agenda,
-        profile: Profile,
-        *,
-        settings: StudySettings,
-        on_event: Callable[[Event], None] | None,
+        self, ledger: Ledger, agenda: Agenda, profile: Profile, settings: StudySettings
     ) -> None:
-        self._ledger = ledger
-        self._agenda = agenda
-        self._space = agenda.space
-        self._profile = profile
-        self._settings = settings
-        self._on_event = on_event
+        self._ledger, self._agenda, self._settings = ledger, agenda, settings
+        self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
         self._records: dict[int, TrialRecord] = {}
-        self._outcomes: dict[int, Outcome] = {}
+        self._results: dict[int, Scored] = {}
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
-        self._flights: dict[int, _Flight] = {}
+        self._running: dict[int, _Running] = {}
         self._exhausted = False
 
-    def run(self, work: Work, interrupt: Interrupt, *, cache: Path | None) -> bool:
-        """Go on from what the ledger holds; return whether Ctrl-C ended it."""
-        runner: Runner | None = None
-        try:
-            with interrupt.listening():
-                runner = runner_for(
-                    work,
-                    n_jobs=self._settings.n_jobs,
-                    killable=self._settings.deadline.finite,
-                    folder=cache,
-                )
-            self._restore()
-            self._loop(runner, interrupt)
-        except KeyboardInterrupt:
-            return True
-        finally:
-            if runner is not None:
-                runner.close()
-            cut_off = tuple(self._flights)
-            for record in self._ledger.requeue(cut_off, self._space, suspected=False):
-                self._records[record.number] = record
-        return False
+    # --- what is known ------------------------------------------------------------------------
 
-    def result(self, *, interrupted: bool) -> StudyResult:
-        """Return what was found."""
+    @property
+    def all_records(self) -> tuple[TrialRecord, ...]:
+        """The records of all trials, by number."""
+        return tuple(self._records[number] for number in sorted(self._records))
+
+    def usable_results(self) -> dict[int, Scored]:
+        """Return what can be exported: of complete trials, else what the deadline left."""
         ranked = self._ranked()
-        complete = [n for n in ranked if self._outcomes[n].status == "complete"]
-        return StudyResult(
-            records=tuple(self._records[number] for number in sorted(self._records)),
-            outcomes={number: self._outcomes[number] for number in complete or ranked},
-            interrupted=interrupted,
-        )
+        complete = [n for n in ranked if self._records[n].status == "complete"]
+        if any(self._results[n].fitted is not None for n in complete):
+            return {n: self._results[n] for n in complete}
+        return {n: self._results[n] for n in ranked if self._results[n].fitted is not None}
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Take over what the ledger holds."""
         for number, stored in self._ledger.restore(self._space).items():
             self._records[number] = stored.record
             if stored.record.status != "killed" and stored.record.stage != "confirm":
                 self._numbers[stored.record.strategy] = number
-            if _is_usable(stored.outcome):
-                self._outcomes[number] = stored.outcome
+            if stored.result is not None:
+                self._results[number] = stored.result
         self._drop_weights()
 
-    def _loop(self, runner: Runner, interrupt: Interrupt) -> None:
-        while True:
-            while runner.idle and self._wants_more():
-                flight = self._next()
-                if flight is None:
-                    break
-                runner.submit(flight.number, self._assignment(flight))
-            if not runner.running:
-                return
-            self._say(None)
-            with interrupt.listening():
-                ended = runner.collect(PULSE)
-            for number, outcome in ended:
-                self._finish(self._flights[number], outcome)
-
-    def _wants_more(self) -> bool:
-        """Whether another trial should start now."""
-        ran = [record for record in self._records.values() if record.status in RAN]
-        n_trials = self._settings.n_trials
-        if n_trials is not None and len(ran) + len(self._flights) >= n_trials:
-            return False
-        useless = [r for r in self._records.values() if r.status in ("failed", "infeasible")]
-        if len(useless) >= HOPELESS and len(useless) == len(self._records):
-            return False
-        seconds = [record.seconds for record in ran if record.status == "complete"]
-        typical = max(LEAST_TRIAL, statistics.median(seconds)) if seconds else LEAST_TRIAL
-        return not self._exhausted and self._settings.deadline.left() > typical
-
-    def _assignment(self, flight: _Flight) -> Assignment:
-        confirms = flight.stage == "confirm"
-        return Assignment(
-            flight.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit()),
-            # the planned trials are never given up: the verdict and the report compare them
-            bar=self._bar() if flight.stage == "search" else None,
-            work=CONFIRMING if confirms else 1,
-        )
-
-    def _trial_limit(self) -> float | None:
-        """Return the most seconds for a trial: twice as many until one has given something."""
-        limit = self._settings.trial_limit
-        return limit if limit is None or self._outcomes else 2.0 * limit
-
-    def _bar(self) -> Bar | None:
-        """Return what a trial must reach to go on; None while nothing is complete."""
-        planned = [n for n in self._outcomes if self._records[n].stage != "confirm"]
-        best = self._records[min(planned, key=self._rank)] if planned else None
-        if best is None or best.status != "complete":
-            return None
-        return Bar.of(best.curve, best.floor, best.planned)
-
-    def _next(self) -> _Flight | None:
-        """Ask until a strategy needs an evaluation; None where the space has no more to give."""
-        for _ in range(IDLE_ASKS):
-            ranked, left = self._ranked(), self._settings.deadline.left()
-            records = [self._records[number] for number in ranked]
-            if not self._agenda.plan_ahead(self._ledger, records, left=left):
-                break
-            trial = self._ledger.ask()
-            try:
-                strategy = draw(trial, self._space)
-            except Exception as error:  # law 7: one bad trial never ends a search
-                self._ledger.drop(trial.number, sentence(error))
-                continue
-            stage: Stage = trial.user_attrs.get("stage", "search")
-            flight = _Flight(trial.number, stage, strategy, dict(trial.params))
-            if stage != "confirm" and strategy in self._numbers:
-                known = self._records.get(self._numbers[strategy])
-                self._ledger.repeat(flight.number, known)
-                continue
-            self._numbers.setdefault(strategy, flight.number)
-            self._flights[flight.number] = flight
-            reason = infeasible(strategy, self._profile)
-            if reason is None:
-                return flight
-            self._finish(flight, unscored("infeasible", reason))
-        self._exhausted = True
-        return None
-
-    def _finish(self, flight: _Flight, outcome: Outcome) -> None:
-        """Write a trial down; its networks only while it is among the best."""
-        number = flight.number
-        if outcome.score is not None and not math.isfinite(outcome.score.utility):
-            outcome = unscored(
-                "failed", f"its score is {outcome.score.value}", seconds=outcome.seconds
+    def say(self, finished: TrialRecord | None = None) -> None:
+        """Tell of a trial that ended, or of the time."""
+        if self._settings.on_event is None:
+            return
+        ranked = self._ranked()
+        counts: Counter[str] = Counter(record.status for record in self._records.values())
+        self._settings.on_event(
+            Event(
+                finished=finished,
+                best=self._records[ranked[0]] if ranked else None,
+                counts=counts,
+                running=len(self._running),
+                n_trials=self._settings.n_trials,
             )
-        record = TrialRecord.of(number, outcome, stage=flight.stage, strategy=flight.strategy)
-        self._records[number] = record
-        if _is_usable(outcome):
-            self._outcomes[number] = outcome
-        if number not in self._kept():
-            outcome = replace(outcome, fitted=None)
-        self._ledger.finish(record, outcome, flight.params)
-        del self._flights[number]
-        self._drop_weights()
-        self._say(record)
+        )
 
     def _ranked(self) -> list[int]:
         """Return the numbers of the usable trials, complete ones first, best first.
 
         A strategy that was confirmed competes as it was confirmed, better or worse.
         """
-        usable = [self._records[number] for number in self._outcomes]
-        again = {r.strategy for r in usable if r.stage == "confirm" and r.status == "complete"}
-        competing = (r for r in usable if r.stage == "confirm" or r.strategy not in again)
-        return sorted((record.number for record in competing), key=self._rank)
+        known = [self._records[number] for number in self._results]
+        again = {r.strategy for r in known if r.stage == "confirm" and r.status == "complete"}
+        competing = [r for r in known if r.stage == "confirm" or r.strategy not in again]
+        return [record.number for record in sorted(competing, key=lambda record: record.rank)]
 
-    def _rank(self, number: int) -> tuple[bool, float, int]:
-        score = self._records[number].score
-        utility = -math.inf if score is None else score.utility
-        return self._records[number].status != "complete", -utility, number
+    # --- what comes next ----------------------------------------------------------------------
+
+    def start(self, runner: Runner) -> None:
+        """Give an idle runner trials, while there should be more."""
+        while runner.idle and self._wants_more():
+            trial = self._next()
+            if trial is None:
+                return
+            runner.submit(trial.number, self._assignment(trial))
+
+    def _wants_more(self) -> bool:
+        """Whether another trial should start now."""
+        ran = [record for record in self._records.values() if record.status in RAN]
+        n_trials, policy = self._settings.n_trials, self._policy
+        if n_trials is not None and len(ran) + len(self._running) >= n_trials:
+            return False
+        useless = [r for r in self._records.values() if r.status in ("failed", "infeasible")]
+        if len(useless) >= policy.hopeless_trials and len(useless) == len(self._records):
+            return False
+        seconds = [record.seconds for record in ran if record.status == "complete"]
+        least = policy.least_trial_seconds
+        typical = max(least, statistics.median(seconds)) if seconds else least
+        return not self._exhausted and self._settings.deadline.left() > typical
+
+    def _next(self) -> _Running | None:
+        """Ask until a strategy needs an evaluation; None where the space has no more to give."""
+        for _ in range(self._policy.known_in_a_row):
+            records = [self._records[number] for number in self._ranked()]
+            left = self._settings.deadline.left()
+            if not self._agenda.plan_ahead(self._ledger, records, left=left):
+                break
+            asked = self._ledger.ask()
+            try:
+                strategy = draw(asked, self._space)
+            except Exception as error:  # law 7: one bad trial never ends a search
+                self._ledger.drop(asked.number, reason_of(error))
+                continue
+            stage: Stage = asked.user_attrs.get("stage", "search")
+            trial = _Running(asked.number, stage, strategy, dict(asked.params))
+            if stage != "confirm" and strategy in self._numbers:
+                known = self._records.get(self._numbers[strategy])
+                self._ledger.close_duplicate(trial.number, known)
+                continue
+            self._numbers.setdefault(strategy, trial.number)
+            self._running[trial.number] = trial
+            reason = infeasible(strategy, self._profile)
+            if reason is None:
+                return trial
+            self.finish(trial.number, Infeasible(reason))
+        self._exhausted = True
+        return None
+
+    def _assignment(self, trial: _Running) -> Assignment:
+        confirms = trial.stage == "confirm"
+        return Assignment(
+            trial.strategy,
+            self._settings.deadline.within(None if confirms else self._trial_limit()),
+            # the planned trials are never given up: the verdict and the report compare them
+            bar=self._bar() if trial.stage == "search" else None,
+            work=self._policy.confirming_work if confirms else 1,
+        )
+
+    def _trial_limit(self) -> float | None:
+        """Return the most seconds for a trial: twice as many until one has given something."""
+        limit = self._settings.trial_limit
+        return limit if limit is None or self._results else 2.0 * limit
+
+    def _bar(self) -> Bar | None:
+        """Return what a trial must reach to go on; None while nothing is complete."""
+        planned = [self._records[n] for n in self._results if self._records[n].stage != "confirm"]
+        best = min(planned, key=lambda record: record.rank, default=None)
+        if best is None or best.status != "complete":
+            return None
+        return Bar.of(best.curve, best.floor, best.planned, self._policy)
+
+    # --- what has ended -----------------------------------------------------------------------
+
+    def finish(self, number: int, outcome: Outcome) -> None:
+        """Write a trial down; its networks only while it is among the best."""
+        trial = self._running[number]
+        record = TrialRecord.of(number, outcome, stage=trial.stage, strategy=trial.strategy)
+        result = usable(outcome)
+        self._records[number] = record
+        if result is not None:
+            self._results[number] = result
+            if number not in self._kept():
+                result = replace(result, fitted=None)
+        self._ledger.finish(record, result, trial.params)
+        del self._running[number]
+        self._drop_weights()
+        self.say(record)
+
+    def requeue(self) -> None:
+        """Close the trials that were cut off, so that a resumed search asks for them once more."""
+        cut_off = tuple(self._running)
+        for record in self._ledger.requeue(cut_off, self._space, suspected=False):
+            self._records[record.number] = record
 
     def _kept(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, and the best without a lever.
+        """Return the trials whose networks are kept: the best, and the best control.
 
         Of the confirmed ones and of the others apart: one that was confirmed may score less than
         many that still wait for it, and be the best when all are.
         """
-        ranked = self._ranked()
+        ranked, most = self._ranked(), self._policy.networks_kept
         again = [number for number in ranked if self._records[number].stage == "confirm"]
         once = [number for number in ranked if self._records[number].stage != "confirm"]
-        plain = [number for number in ranked if is_plain(self._records[number])]
-        return {*again[:BEST_KEPT], *once[:BEST_KEPT], *plain[:1]}
+        control = [number for number in ranked if self._records[number].strategy.is_control]
+        return {*again[:most], *once[:most], *control[:1]}
 
     def _drop_weights(self) -> None:
-        for number in self._outcomes.keys() - self._kept():
-            if self._outcomes[number].fitted is not None:
-                self._outcomes[number] = replace(self._outcomes[number], fitted=None)
+        for number in self._results.keys() - self._kept():
+            if self._results[number].fitted is not None:
+                self._results[number] = replace(self._results[number], fitted=None)
                 self._ledger.drop_weights(number)
-
-    def _say(self, finished: TrialRecord | None) -> None:
-        if self._on_event is None:
-            return
-        ranked = self._ranked()
-        counts: Counter[str] = Counter(record.status for record in self._records.values())
-        self._on_event(
-            Event(
-                finished=finished,
-                best=self._records[ranked[0]] if ranked else None,
-                counts=counts,
-                running=len(self._flights),
-                n_trials=self._settings.n_trials,
-            )
-        )
-
-
-def _is_usable(outcome: Outcome) -> bool:
-    """Whether a pipeline could be made of it: also of one that its deadline ended with a score."""
-    scored = outcome.score is not None and outcome.oof is not None
-    return scored and outcome.status in ("complete", "timeout")

@@ -1,1 +1,1 @@
-"""The search space: rooms, their options, and the frozen strategy."""
+"""The search space: components, their options, and the frozen strategy."""

@@ -1,27 +1,29 @@
-"""The class-weight room: how much a row of each class counts in the loss."""
+"""The class-weight component: how much a row of each class counts in the loss."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from autoimb.space.option import Float, Room
+from autoimb.space.option import Component, Float
 
 __all__ = ["CLASS_WEIGHT"]
 
-CLASS_WEIGHT = Room("class_weight", "How much a row of each class counts in the loss.")
+CLASS_WEIGHT: Component[np.ndarray] = Component(
+    "class_weight", "How much a row of each class counts in the loss."
+)
 
 # Every option takes the class counts that training sees, after resampling, as float64 (C,), and
 # the user's costs (C,) or None; it gives weights (C,), scaled to mean 1 over rows afterwards.
 
 
 @CLASS_WEIGHT.option()
-def none(counts: np.ndarray, costs: np.ndarray | None) -> np.ndarray:  # noqa: ARG001  room's signature
+def none(counts: np.ndarray, costs: np.ndarray | None) -> np.ndarray:  # noqa: ARG001  component's signature
     """Every row counts the same."""
     return np.ones_like(counts)
 
 
 @CLASS_WEIGHT.option(tau=Float(0.25, 1.0))
-def power(counts: np.ndarray, costs: np.ndarray | None, *, tau: float) -> np.ndarray:  # noqa: ARG001  room's signature
+def power(counts: np.ndarray, costs: np.ndarray | None, *, tau: float) -> np.ndarray:  # noqa: ARG001  component's signature
     """Inverse class frequency to the power τ: 1 is "balanced", 0.5 its square root."""
     return np.asarray((counts.sum() / (len(counts) * counts)) ** tau)
 
@@ -29,7 +31,7 @@ def power(counts: np.ndarray, costs: np.ndarray | None, *, tau: float) -> np.nda
 @CLASS_WEIGHT.option(beta_complement=Float(1e-4, 1e-1, log=True))
 def effective_number(
     counts: np.ndarray,
-    costs: np.ndarray | None,  # noqa: ARG001  room's signature
+    costs: np.ndarray | None,  # noqa: ARG001  component's signature
     *,
     beta_complement: float,
 ) -> np.ndarray:
@@ -39,5 +41,5 @@ def effective_number(
 
 @CLASS_WEIGHT.option(searched=False)
 def costs(counts: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
-    """Weigh by the costs that the user gave; a wish, not a lever, so probabilities keep it."""
+    """Weigh by costs of the user, not an imbalance method: the probabilities keep them."""
     return np.ones_like(counts) if costs is None else np.asarray(costs, dtype=np.float64)

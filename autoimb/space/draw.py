@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoimb.errors import OptionError, choices
-from autoimb.space.ensemble import Ensemble
-from autoimb.space.option import Float, Int, Option, Profile, Range, Value
-from autoimb.space.rooms import PLAIN, ROOMS
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
+from autoimb.space.option import Choice, Float, Int, Option, Profile, Range, Value
+from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -29,14 +29,14 @@ class Space:
     Attributes
     ----------
     allowed : tuple of (str, tuple of str)
-        Each room's options, in the rooms' order.
+        Each component's options, in the components' order.
     """
 
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
 
     @classmethod
     def restricted(
-        cls, rooms: Mapping[str, Sequence[str]] | None = None, *, costs: bool = False
+        cls, components: Mapping[str, Sequence[str]] | None = None, *, costs: bool = False
     ) -> Space:
         """Build from what the user named.
 
@@ -45,48 +45,51 @@ class Space:
 
         Parameters
         ----------
-        rooms : mapping of room to option names, optional
-            Rooms that are not named keep every option that is searched by default.
+        components : mapping of component to option names, optional
+            Components that are not named keep every option that is searched by default.
         costs : bool
             Whether the user gave costs: then they are the class weights.
 
         Raises
         ------
         OptionError
-            For an unknown name, an empty list, or rooms that exclude each other.
+            For an unknown name, an empty list, or components that exclude each other.
         """
-        named = {room: tuple(names) for room, names in (rooms or {}).items()}
-        for unknown in (room for room in named if room not in ROOMS):
-            raise OptionError(choices("room", unknown, ROOMS))
+        named = {component: tuple(names) for component, names in (components or {}).items()}
+        for unknown in (component for component in named if component not in COMPONENTS):
+            raise OptionError(choices("component", unknown, COMPONENTS))
         allowed: dict[str, tuple[str, ...]] = {}
-        for room in ROOMS.values():
-            names = named.get(room.name, tuple(o.name for o in room if o.searched))
+        for component in COMPONENTS.values():
+            names = named.get(component.name, tuple(o.name for o in component if o.searched))
             if not names:
-                raise OptionError(f"The room {room.name!r} needs an option, got an empty list.")
+                raise OptionError(
+                    f"The component {component.name!r} needs an option, got an empty list."
+                )
             for name in names:
-                room[name]  # raises for an unknown one
-            allowed[room.name] = tuple(dict.fromkeys(names))
+                component[name]  # raises for an unknown one
+            allowed[component.name] = tuple(dict.fromkeys(names))
         if costs:
             allowed["class_weight"] = ("costs",)
         allowed["ensemble"] = _possible_ensembles(allowed)
         return cls(tuple(allowed.items()))
 
-    def names(self, room: str) -> tuple[str, ...]:
-        """Return the allowed options of a room."""
-        return dict(self.allowed)[room]
+    def names(self, component: str) -> tuple[str, ...]:
+        """Return the allowed options of a component."""
+        return dict(self.allowed)[component]
 
     @property
     def least_networks(self) -> int:
         """How many networks a fold the smallest allowed ensemble trains from their start."""
-        options = [ROOMS["ensemble"][name] for name in self.names("ensemble")]
-        smallest: list[Ensemble] = [option.code(**option.lowest) for option in options]
+        options = [ENSEMBLE[name] for name in self.names("ensemble")]
+        smallest = [option.code(**option.lowest) for option in options]
         return min(one.members * (1 if one.continues else one.rounds) for one in smallest)
 
 
 def _possible_ensembles(allowed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    plain_before = all(_idle(room, allowed[room]) for room in ("resampling", "class_weight"))
-    room = ROOMS["ensemble"]
-    left = tuple(n for n in allowed["ensemble"] if plain_before or not room[n].samples_rows)
+    idle_before = all(
+        _idle(component, allowed[component]) for component in ("resampling", "class_weight")
+    )
+    left = tuple(n for n in allowed["ensemble"] if idle_before or not draws_balanced_rows(n))
     if not left:
         raise OptionError(
             f"The ensemble {allowed['ensemble'][0]!r} draws its own balanced rows, so it goes only "
@@ -96,16 +99,16 @@ def _possible_ensembles(allowed: Mapping[str, tuple[str, ...]]) -> tuple[str, ..
     return left
 
 
-def _idle(room: str, names: tuple[str, ...]) -> str | None:
+def _idle(component: str, names: tuple[str, ...]) -> str | None:
     """Return the option that leaves the rows alone, if it is allowed; costs stay what they are."""
-    return next((n for n in (PLAIN[room], "costs") if n in names), None)
+    return next((n for n in (CONTROL[component], "costs") if n in names), None)
 
 
 def draw(trial: BaseTrial, space: Space) -> Strategy:
     """Draw a strategy.
 
-    Strengths of two levers that shift the balance sum to at most 1: where they were drawn
-    larger, both shrink by the same factor. ``draw(FixedTrial(trial.params)) == strategy``.
+    Strengths of two imbalance methods that shift the balance sum to at most 1: where they were
+    drawn larger, both shrink by the same factor. ``draw(FixedTrial(trial.params)) == strategy``.
 
     Parameters
     ----------
@@ -118,22 +121,22 @@ def draw(trial: BaseTrial, space: Space) -> Strategy:
     """
     drawn = {"network": _choice(trial, "network", space)}
     drawn["ensemble"] = _choice(trial, "ensemble", space)
-    balanced = ROOMS["ensemble"][drawn["ensemble"].name].samples_rows
-    for room in ("resampling", "class_weight"):
-        idle = _idle(room, space.names(room))
+    balanced = draws_balanced_rows(drawn["ensemble"].name)
+    for component in ("resampling", "class_weight"):
+        idle = _idle(component, space.names(component))
         if balanced and idle is not None:
-            drawn[room] = Choice(idle)
+            drawn[component] = Choice(idle)
         else:
-            drawn[room] = _choice(trial, room, space)
+            drawn[component] = _choice(trial, component, space)
     drawn["loss"] = _choice(trial, "loss", space)
     return Strategy(**_within_one(drawn))
 
 
-def _choice(trial: BaseTrial, room: str, space: Space) -> Choice:
-    name = trial.suggest_categorical(room, space.names(room))
-    option = ROOMS[room][name]
+def _choice(trial: BaseTrial, component: str, space: Space) -> Choice:
+    name = trial.suggest_categorical(component, space.names(component))
+    option = COMPONENTS[component][name]
     params = tuple(
-        (key, suggest(trial, f"{room}.{name}.{key}", bounds))
+        (key, suggest(trial, f"{component}.{name}.{key}", bounds))
         for key, bounds in option.ranges.items()
     )
     return Choice(name, params)
@@ -152,22 +155,27 @@ def suggest(trial: BaseTrial, name: str, bounds: Range) -> Value:
 
 def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
     strengths = [
-        float(value) for room in PLAIN for key, value in drawn[room].params if key in _STRENGTHS
+        float(value)
+        for component in CONTROL
+        for key, value in drawn[component].params
+        if key in _STRENGTHS
     ]
     total = sum(strengths)
     if len(strengths) < 2 or total <= 1.0:
         return drawn
     shrunk = dict(drawn)
-    for room in PLAIN:
+    for component in CONTROL:
         params = tuple(
             (key, floor(float(value) / total * 1e4) / 1e4 if key in _STRENGTHS else value)
-            for key, value in drawn[room].params
+            for key, value in drawn[component].params
         )
-        shrunk[room] = Choice(drawn[room].name, params)
+        shrunk[component] = Choice(drawn[component].name, params)
     return shrunk
 
 
 def infeasible(strategy: Strategy, profile: Profile) -> str | None:
     """Return None where every option of a strategy can run on the table, else the sentence."""
-    options: list[Option] = [room[getattr(strategy, room.name).name] for room in ROOMS.values()]
+    options: list[Option[Any]] = [
+        component[getattr(strategy, component.name).name] for component in COMPONENTS.values()
+    ]
     return next((s for s in (o.feasible(profile) for o in options) if s is not None), None)

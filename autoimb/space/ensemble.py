@@ -1,4 +1,4 @@
-"""The ensemble room: which rows each member sees, with which weights, and how members count."""
+"""The ensemble component: which rows each member sees, their weights, and how members count."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoimb.space.option import Float, Int, Room
-from autoimb.space.resampling.room import under_counts
+from autoimb.space.option import Choice, Component, Float, Int
+from autoimb.space.resampling.component import under_counts
 
-__all__ = ["ENSEMBLE", "Ensemble", "Round", "samme", "self_paced_rows"]
+__all__ = [
+    "ENSEMBLE",
+    "Ensemble",
+    "Round",
+    "draws_balanced_rows",
+    "samme",
+    "self_paced_rows",
+]
 
-ENSEMBLE = Room("ensemble", "How many networks a fold trains, and on which rows each.")
 
 _BINS = 20  # of hardness
 
@@ -25,8 +31,8 @@ class Round:
     ----------
     y : int64 array of shape (n,)
         The classes of the fold's training part.
-    handed : float64 array of shape (n,)
-        What the member's last round handed on.
+    row_state : float64 array of shape (n,)
+        What the member's last round passed on, one number for each row.
     progress : float
         From 0 in the first round to 1 in the last.
     random : Generator
@@ -34,7 +40,7 @@ class Round:
     """
 
     y: np.ndarray
-    handed: np.ndarray
+    row_state: np.ndarray
     progress: float
     random: np.random.Generator
 
@@ -47,8 +53,8 @@ Update = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, f
 class Ensemble:
     """What the rounds of an ensemble are.
 
-    What a member's rounds hand on is one number for each of the n rows of its fold's training
-    part, all ones at first.
+    What a member's round passes on to the next is its row state: one number for each of the n rows
+    of its fold's training part, all ones at first.
 
     Attributes
     ----------
@@ -59,14 +65,17 @@ class Ensemble:
     draw : callable
         ``(round) -> rows``: the rows of the training part that one member sees.
     update : callable or None
-        ``(handed (n,), y (n,), proba (n, C), round) -> (handed (n,), vote)`` after a round, from
-        its prediction for the training rows.
+        ``(row_state (n,), y (n,), proba (n, C), round) -> (row_state (n,), vote)`` after a round,
+        from its prediction for the training rows.
     weighs : bool
-        Whether what is handed on weighs the rows.
+        Whether the row state weighs the rows.
     bagged : bool
         Whether a member keeps its rows in every round, and is judged on them alone.
     continues : bool
         Whether a round goes on from the networks of the one before, on a cosine of its own.
+    matched_control : Choice or None
+        Of members that draw balanced rows: the ensemble that it is held against, as large and on
+        rows as they are. None where a single network is.
     """
 
     members: int
@@ -76,6 +85,17 @@ class Ensemble:
     weighs: bool = True
     bagged: bool = False
     continues: bool = False
+    matched_control: Choice | None = None
+
+
+ENSEMBLE: Component[Ensemble] = Component(
+    "ensemble", "How many networks a fold trains, and on which rows each."
+)
+
+
+def draws_balanced_rows(name: str) -> bool:
+    """Tell whether an ensemble leaves nothing for resampling and class weights to do."""
+    return ENSEMBLE[name].sizes is not None
 
 
 def _all_rows(now: Round) -> np.ndarray:
@@ -125,13 +145,12 @@ def bagging(members: int) -> Ensemble:
 @ENSEMBLE.option(
     members=Int(4, 16),
     strength=Float(0.5, 1.0),
-    samples_rows=True,
     sizes=under_counts,
-    twin=lambda of: ("bagging", {"members": of["members"]}),
 )
 def balanced_bagging(members: int, strength: float) -> Ensemble:
     """Networks on under-sampled rows, another draw for each (Wallace et al., 2011)."""
-    return Ensemble(members, 1, _balanced(strength))
+    control = Choice("bagging", (("members", members),))
+    return Ensemble(members, 1, _balanced(strength), matched_control=control)
 
 
 @ENSEMBLE.option(rounds=Int(3, 8), exact=False)
@@ -144,14 +163,13 @@ def boosting(rounds: int) -> Ensemble:
     rounds=Int(3, 8),
     strength=Float(0.5, 1.0),
     exact=False,
-    samples_rows=True,
     sizes=under_counts,
     searched=False,
-    twin=lambda of: ("boosting", {"rounds": of["rounds"]}),
 )
 def rus_boost(rounds: int, strength: float) -> Ensemble:
     """Boosting on rows that are under-sampled anew in every round (Seiffert et al., 2010)."""
-    return Ensemble(1, rounds, _balanced(strength), samme)
+    control = Choice("boosting", (("rounds", rounds),))
+    return Ensemble(1, rounds, _balanced(strength), samme, matched_control=control)
 
 
 @ENSEMBLE.option(
@@ -159,35 +177,34 @@ def rus_boost(rounds: int, strength: float) -> Ensemble:
     rounds=Int(2, 4),
     strength=Float(0.5, 1.0),
     exact=False,
-    samples_rows=True,
     sizes=under_counts,
     searched=False,
-    twin=lambda of: ("bagging", {"members": of["members"] * of["rounds"]}),
 )
 def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
     """Boosted networks on each of several under-sampled bags of rows (Liu et al., 2009)."""
-    return Ensemble(members, rounds, _balanced(strength), samme, bagged=True)
+    control = Choice("bagging", (("members", members * rounds),))
+    draw = _balanced(strength)
+    return Ensemble(members, rounds, draw, samme, bagged=True, matched_control=control)
 
 
 @ENSEMBLE.option(
     rounds=Int(4, 10),
     strength=Float(0.5, 1.0),
     exact=False,
-    samples_rows=True,
     sizes=under_counts,
-    twin=lambda of: ("bagging", {"members": of["rounds"]}),
 )
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
 
     def draw(now: Round) -> np.ndarray:
         parts = [
-            self_paced_rows(rows, n, 1.0 - now.handed[rows], now.progress, now.random)
+            self_paced_rows(rows, n, 1.0 - now.row_state[rows], now.progress, now.random)
             for rows, n in _under_sampled(now.y, strength)
         ]
         return np.concatenate(parts)
 
-    return Ensemble(1, rounds, draw, _mean_own_probability, weighs=False)
+    control = Choice("bagging", (("members", rounds),))
+    return Ensemble(1, rounds, draw, _mean_own_probability, weighs=False, matched_control=control)
 
 
 @ENSEMBLE.option(rounds=Int(3, 6))
@@ -237,11 +254,11 @@ def self_paced_rows(
 
 
 def _mean_own_probability(
-    handed: np.ndarray, y: np.ndarray, proba: np.ndarray, number: int
+    row_state: np.ndarray, y: np.ndarray, proba: np.ndarray, number: int
 ) -> tuple[np.ndarray, float]:
-    """Hand on the mean probability that all rounds give to a row's own class; votes are equal."""
+    """Pass on the mean probability that all rounds give to a row's own class; votes are equal."""
     own = proba[np.arange(len(y)), y]
-    return (handed * number + own) / (number + 1), 1.0
+    return (row_state * number + own) / (number + 1), 1.0
 
 
 def samme(

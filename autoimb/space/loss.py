@@ -1,4 +1,4 @@
-"""The loss room: what a network minimises, with its gradient by hand."""
+"""The loss component: what a network minimises, with its gradient by hand."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from math import log1p, pi
 import torch
 from torch import Tensor
 
-from autoimb.space.option import Float, Room
-from autoimb.space.ranking import Criterion, average_precision, mean_over_classes, roc_auc
+from autoimb.space.option import Component, Float
+from autoimb.space.ranking_losses import Criterion, average_precision, mean_over_classes, roc_auc
 
 __all__ = ["LOSS", "Loss"]
-
-LOSS = Room("loss", "What the networks minimise.")
 
 _BETA_COMPLEMENT = 1e-4  # 1 - β of deferred re-weighting, as in the paper of LDAM
 
 Weighted = Callable[[Tensor, Tensor, Tensor], Tensor]
 OfRows = Callable[[Tensor, Tensor], Tensor]
-
-# Every option takes the rows of each class that a member sees, as training counts them: after
-# resampling and all weights. A tensor (M, 1, C, 1), so that it broadcasts over k, C and rows.
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Loss:
     later : Loss or None
         What takes its place in the later part of the training.
     begins : float
-        The share of the planned ticks from which it does: of the plan and of nothing that is
+        The share of the planned checkpoints from which it does: of the plan and of nothing that is
         measured, since a moment that all folds' measures choose would show a fold its own rows.
     """
 
@@ -56,13 +51,18 @@ class Loss:
     later: Loss | None = None
     begins: float = 0.0
 
-    def turn(self, ticks: int) -> int:
-        """Return from which of so many planned ticks the last loss is trained on, from 0."""
-        return 0 if self.later is None else int(self.begins * ticks)
+    def turn(self, checkpoints: int) -> int:
+        """Return from which of so many planned checkpoints the last loss is trained on, from 0."""
+        return 0 if self.later is None else int(self.begins * checkpoints)
 
-    def at(self, tick: int, ticks: int) -> Loss:
-        """Return the loss of one of so many planned ticks."""
-        return self if self.later is None or tick < self.turn(ticks) else self.later
+    def at(self, checkpoint: int, checkpoints: int) -> Loss:
+        """Return the loss of one of so many planned checkpoints."""
+        return self if self.later is None or checkpoint < self.turn(checkpoints) else self.later
+
+
+# Every option takes the rows of each class that a member sees, as training counts them: after
+# resampling and all weights. A tensor (M, 1, C, 1), so that it broadcasts over k, C and rows.
+LOSS: Component[Loss] = Component("loss", "What the networks minimise.")
 
 
 def _of_rows(value: OfRows, gradient: OfRows) -> Loss:
@@ -119,13 +119,13 @@ def _focus(log_p: Tensor, gamma: Tensor | float) -> Tensor:
 
 
 @LOSS.option()
-def cross_entropy(counts: Tensor) -> Loss:  # noqa: ARG001  room's signature
+def cross_entropy(counts: Tensor) -> Loss:  # noqa: ARG001  component's signature
     """Cross-entropy: the log-likelihood of the classes."""
     return _of_rows(_cross_entropy, _cross_entropy_gradient)
 
 
 @LOSS.option(gamma=Float(0.5, 3.0))
-def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  room's signature
+def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  component's signature
     """Focal loss: rows that are already right count less (Lin et al., 2017)."""
 
     def value(logits: Tensor, truth: Tensor) -> Tensor:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from autoimb.errors import OptionError, choices
 
 __all__ = [
+    "Choice",
+    "Component",
     "Float",
     "Int",
     "OneOf",
     "Option",
     "Profile",
     "Range",
-    "Room",
     "Rule",
-    "Twin",
     "Value",
     "minority_at_least",
     "work_at_most",
@@ -88,18 +88,47 @@ class OneOf:
 Range = Float | Int | OneOf
 Rule = Callable[[Profile], str | None]
 Sizes = Callable[[np.ndarray, float], np.ndarray]
-Twin = Callable[[Mapping[str, Any]], tuple[str, dict[str, Value]]]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Option:
-    """One choice of a room.
+class Choice:
+    """An option of a component with its parameters.
+
+    Attributes
+    ----------
+    name : str
+    params : tuple of (str, value)
+        In the order of the option's ranges.
+    """
+
+    name: str
+    params: tuple[tuple[str, Value], ...] = ()
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The parameters by name."""
+        return dict(self.params)
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{k}={_short(v)}" for k, v in self.params)
+        return f"{self.name}({inside})" if inside else self.name
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Option(Generic[Made]):
+    """One choice of a component.
 
     Attributes
     ----------
     name : str
     code : callable
-        Takes the option's parameters by name, and what its room gives.
+        Takes the option's parameters by name, and what its component gives; returns what its
+        component calls for.
     ranges : mapping of str to Range
         The parameters and where they are searched.
     rules : tuple of callables
@@ -107,28 +136,24 @@ class Option:
     exact : bool
         Whether the prior that a member sees is known by formula, so that it is corrected by it
         (law 4); otherwise the probabilities are calibrated out of fold.
-    samples_rows : bool
-        Ensembles only: whether members draw balanced rows, which leaves nothing for the rooms
-        before them to do.
     searched : bool
         Whether a search tries it unless told otherwise.
+    retired : bool
+        Whether it has left the space, and stands here only for strategies of older runs and
+        pipelines that hold it.
     sizes : callable or None
         ``(counts (C,), strength) -> counts (C,)``: the rows of each class that it leaves, or about
         so many; None where it leaves as many as it gets.
-    twin : callable or None
-        ``(parameters) -> (name, parameters)``: the option of the same room that it is held
-        against, as large and without its lever; None where the plain option is.
     """
 
     name: str
-    code: Callable[..., Any]
+    code: Callable[..., Made]
     ranges: Mapping[str, Range] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     exact: bool = True
-    samples_rows: bool = False
     searched: bool = True
+    retired: bool = False
     sizes: Sizes | None = None
-    twin: Twin | None = None
 
     @property
     def summary(self) -> str:
@@ -152,8 +177,10 @@ class Option:
         return None
 
 
-class Room:
+class Component(Generic[Made]):
     """One axis of the search space: a table of options, in the order in which they were written.
+
+    What all its options return is the component's type: ``Component[Resampled]``.
 
     Parameters
     ----------
@@ -165,41 +192,50 @@ class Room:
     def __init__(self, name: str, summary: str) -> None:
         self.name = name
         self.summary = summary
-        self._options: dict[str, Option] = {}
+        self._options: dict[str, Option[Made]] = {}
 
     def option(
         self,
         *rules: Rule,
         exact: bool = True,
-        samples_rows: bool = False,
         searched: bool = True,
+        retired: bool = False,
         sizes: Sizes | None = None,
-        twin: Twin | None = None,
         **ranges: Range,
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    ) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
         """Enter the decorated function as an option under its own name."""
 
-        def enter(code: Callable[..., Any]) -> Callable[..., Any]:
-            name = code.__name__
-            self._options[name] = Option(
-                name, code, ranges, rules, exact, samples_rows, searched, sizes, twin
+        def enter(code: Callable[..., Made]) -> Callable[..., Made]:
+            self._options[code.__name__] = Option(
+                code.__name__,
+                code,
+                ranges,
+                rules,
+                exact=exact,
+                searched=searched,
+                retired=retired,
+                sizes=sizes,
             )
             return code
 
         return enter
 
+    def make(self, choice: Choice, *given: Any, **named: Any) -> Made:
+        """Call a chosen option's code with its parameters and what the component gives it."""
+        return self[choice.name].code(*given, **named, **choice.values)
+
     @property
     def names(self) -> tuple[str, ...]:
-        """All options, in order."""
-        return tuple(self._options)
+        """All options that may be chosen, in order."""
+        return tuple(option.name for option in self)
 
-    def __getitem__(self, name: str) -> Option:
+    def __getitem__(self, name: str) -> Option[Made]:
         if name not in self._options:
-            raise OptionError(choices(f"{self.name} option", name, self._options))
+            raise OptionError(choices(f"{self.name} option", name, self.names))
         return self._options[name]
 
-    def __iter__(self) -> Iterator[Option]:
-        return iter(self._options.values())
+    def __iter__(self) -> Iterator[Option[Made]]:
+        return (option for option in self._options.values() if not option.retired)
 
 
 def minority_at_least(count: int) -> Rule:

@@ -7,46 +7,23 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from autoimb.errors import OptionError
-from autoimb.space.option import Value
-from autoimb.space.rooms import PLAIN, ROOMS
+from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.ensemble import draws_balanced_rows
+from autoimb.space.option import Choice
 
-__all__ = ["Choice", "Strategy"]
+__all__ = ["Strategy"]
 
 _SAID = ("variant", "embedding")  # of a network, which its description names, but for "none"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An option of a room with its parameters.
-
-    Attributes
-    ----------
-    name : str
-    params : tuple of (str, value)
-        In the order of the option's ranges.
-    """
-
-    name: str
-    params: tuple[tuple[str, Value], ...] = ()
-
-    @property
-    def values(self) -> dict[str, Value]:
-        """The parameters by name."""
-        return dict(self.params)
-
-    def __str__(self) -> str:
-        inside = ", ".join(f"{k}={_short(v)}" for k, v in self.params)
-        return f"{self.name}({inside})" if inside else self.name
-
-
-@dataclass(frozen=True)
 class Strategy:
-    """One choice in each room; frozen, comparable, JSON-able.
+    """One choice in each component; frozen, comparable, JSON-able.
 
     Raises
     ------
     OptionError
-        Where a room has no such option, or the option no such parameter.
+        Where a component has no such option, or the option no such parameter.
     """
 
     resampling: Choice
@@ -56,47 +33,65 @@ class Strategy:
     network: Choice
 
     def __post_init__(self) -> None:
-        for room in ROOMS.values():
-            choice: Choice = getattr(self, room.name)
-            wanted = list(room[choice.name].ranges)
+        for component in COMPONENTS.values():
+            choice: Choice = getattr(self, component.name)
+            wanted = list(component[choice.name].ranges)
             if [key for key, _ in choice.params] != wanted:
                 raise OptionError(
-                    f"The {room.name} option {choice.name!r} takes the parameters "
+                    f"The {component.name} option {choice.name!r} takes the parameters "
                     f"{wanted}, got {[key for key, _ in choice.params]}."
                 )
 
     @property
-    def levers(self) -> tuple[str, ...]:
-        """The rooms in which the strategy does something against the imbalance."""
-        return tuple(room for room, plain in PLAIN.items() if getattr(self, room).name != plain)
+    def methods(self) -> tuple[str, ...]:
+        """The components in which the strategy does something against the imbalance."""
+        return tuple(
+            component
+            for component, control in CONTROL.items()
+            if getattr(self, component).name != control
+        )
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the strategy does nothing against the imbalance.
+
+        Costs that the user gave are none of its doing, and an ensemble on rows as they are is but
+        a larger network.
+        """
+        methods = set(self.methods)
+        if not draws_balanced_rows(self.ensemble.name):
+            methods.discard("ensemble")
+        if self.class_weight.name == "costs":
+            methods.discard("class_weight")
+        return not methods
 
     @property
     def exact(self) -> bool:
         """Whether every prior shift of the strategy is known by formula (law 4)."""
-        return all(room[getattr(self, name).name].exact for name, room in ROOMS.items())
+        return all(
+            component[getattr(self, name).name].exact for name, component in COMPONENTS.items()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {room: {"name": c.name, "params": c.values} for room, c in chosen.items()}
+        return {component: {"name": c.name, "params": c.values} for component, c in chosen.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Strategy:
         """Build from what `to_json` gave."""
         made = {
-            room: Choice(values[room]["name"], tuple(values[room]["params"].items()))
-            for room in ROOMS
+            component: Choice(values[component]["name"], tuple(values[component]["params"].items()))
+            for component in COMPONENTS
         }
         return cls(**made)
 
     def describe(self) -> str:
-        """Return one line in words: the levers, then the network and its size."""
-        levers = [str(getattr(self, room)) for room in self.levers]
+        """Return one line in words: the imbalance methods, then the network and its size."""
+        methods = [str(getattr(self, component)) for component in self.methods]
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
         how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")
-        return f"{' + '.join(levers) or 'no lever'} on {self.network.name} ({sizes}{how})"
-
-
-def _short(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return (
+            f"{' + '.join(methods) or 'no imbalance method'} on {self.network.name} ({sizes}{how})"
+        )

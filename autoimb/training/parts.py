@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from autoimb.data.encoded import Encoded
-from autoimb.data.encoding import Encoder
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.rows import Encoded
 from autoimb.data.folds import FoldPlan
-from autoimb.data.table import Dataset
 from autoimb.randomness import Purpose, seed_for
-from autoimb.space.option import Sizes
-from autoimb.space.resampling.room import Once, Rows, Shares
-from autoimb.space.rooms import ROOMS
-from autoimb.space.strategy import Choice
+from autoimb.space.option import Choice, Sizes
+from autoimb.space.resampling.component import RESAMPLING, Once, Rows, Shares
 from autoimb.training.store import Store
 
 __all__ = ["Parts", "TrainingPart"]
@@ -72,12 +70,12 @@ class Parts:
         self.dataset, self.folds, self.seed = dataset, folds, seed
         self._store, self.number = Store(folder), 0
 
-    def deal(self, number: int) -> Parts:
-        """Return the parts of another deal of the rows to folds, 0 being the plan's own."""
+    def repeat(self, number: int) -> Parts:
+        """Return the parts of a repeat, a split of all rows into folds; 0 is the plan's own."""
         if number == 0:
             return self
         other = copy(self)
-        other.folds, other.number = self.folds.deal(number), number
+        other.folds, other.number = self.folds.repeat(number), number
         return other
 
     def encoder(self, fold: int) -> Encoder:
@@ -125,18 +123,18 @@ class Parts:
         encoded = self._encoded("rows", fold, rows)
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
-        option = ROOMS["resampling"][resampling.name]
         own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.number, fold=fold)
         part = Rows(encoded, y, once=self._once(fold))
-        new = option.code(part, random_state=own, **resampling.values)
+        new = RESAMPLING.make(resampling, part, random_state=own)
         kept = encoded.take(new.rows)
         new_y = np.concatenate([y[new.rows], new.synthetic_y])
         new_weight = np.concatenate([weight[new.rows], weight[new.parents].mean(axis=1)])
-        owed = self.owed(option.sizes, y, resampling.values.get("strength"))
+        sizes = RESAMPLING[resampling.name].sizes
+        correction = self.subsample_correction(sizes, y, resampling.values.get("strength"))
         return TrainingPart(
             encoded=kept if new.synthetic is None else kept.concat(new.synthetic),
             y=new_y,
-            weight=new_weight * owed[new_y],
+            weight=new_weight * correction[new_y],
             prior=mass / mass.sum(),
             shares=new.shares,
         )
@@ -150,7 +148,7 @@ class Parts:
 
         return once
 
-    def owed(self, sizes: Sizes | None, y: np.ndarray, strength: Any) -> np.ndarray:
+    def subsample_correction(self, sizes: Sizes | None, y: np.ndarray, strength: Any) -> np.ndarray:
         """Return what a row of each class must weigh more, (C,), after balanced rows were drawn.
 
         Where the plan kept but a share of a class, a row stands for several. Sizes are meant for

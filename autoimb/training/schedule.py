@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from math import cos, log2, pi, sqrt
 
 from autoimb.errors import InfeasibleError
-from autoimb.space.network.room import Anneal, Hyperparameters
-from autoimb.training.effort import Effort, batch_for
+from autoimb.space.network.component import Anneal, Hyperparameters
+from autoimb.training.plan import Plan, batch_for
 
-__all__ = ["LEAST_EPOCHS", "Schedule", "most_rows", "plan_schedule"]
-
-LEAST_EPOCHS = 1.5  # over its rows: a member that can't make as many sees fewer rows
-LEAST_ROWS = 2_000
-LEAST_STEPS = 10  # in a tick
-MOST_TIMES = 2.0  # the planned work of a trial, that its networks may cost
+__all__ = ["Schedule", "most_rows", "plan_schedule"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +18,10 @@ class Schedule:
 
     Attributes
     ----------
-    ticks : int
-        Evaluations at most.
+    checkpoints : int
+        Points of the training at which the pack is evaluated and may stop, at most.
     steps : int
-        Gradient steps between two evaluations; the same for every member of the pack.
+        Gradient steps between two checkpoints; the same for every member of the pack.
     batch_size : int
         Rows of each member in a step.
     learning_rate, weight_decay : float
@@ -41,7 +36,7 @@ class Schedule:
         Of AdamW.
     """
 
-    ticks: int
+    checkpoints: int
     steps: int
     batch_size: int
     learning_rate: float
@@ -52,7 +47,7 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        total = self.ticks * self.steps
+        total = self.checkpoints * self.steps
         if self.kind == "coslog4":
             cycles = log2(1 + 15 * (step + 0.5) / total)
             return self.learning_rate * 0.5 * (1.0 - cos(2 * pi * cycles))
@@ -64,42 +59,42 @@ class Schedule:
         return self.learning_rate * 0.5 * (1.0 + cos(pi * (step - warm) / max(total - warm, 1)))
 
 
-def most_rows(effort: Effort, *, row_operations: float) -> int:
+def most_rows(plan: Plan, *, row_operations: float) -> int:
     """Return how many rows a member may see, so that it goes over them more than once.
 
     Parameters
     ----------
-    effort : Effort
+    plan : Plan
     row_operations : float
         Of a forward pass of all networks on a row each.
     """
-    draws = effort.operations / (3 * row_operations)
-    return max(int(draws / LEAST_EPOCHS), LEAST_ROWS)
+    draws = plan.effort.operations / (3 * row_operations)
+    return max(int(draws / plan.policy.least_epochs), plan.policy.least_member_rows)
 
 
 def plan_schedule(
     hyper: Hyperparameters,
-    effort: Effort,
+    plan: Plan,
     *,
     rows: int,
     row_operations: float,
     evaluated: int,
 ) -> Schedule:
-    """Plan batch, steps and ticks from the planned sizes, in arithmetic alone.
+    """Plan batch, steps and checkpoints from the planned sizes, in arithmetic alone.
 
-    The work stays near what was planned: where so many ticks as there must be would be more, they
-    are shorter, down to a few steps.
+    The work stays near what was planned: where the fewest checkpoints that there must be would be
+    more, they are closer together, down to a few steps.
 
     Parameters
     ----------
     hyper : Hyperparameters
-    effort : Effort
+    plan : Plan
     rows : int
         That a member sees.
     row_operations : float
         Of a forward pass of all networks on a row each.
     evaluated : int
-        Rows of the longest fold, at each tick.
+        Rows of the longest fold, at each checkpoint.
 
     Returns
     -------
@@ -111,28 +106,29 @@ def plan_schedule(
         Where the least of it would be far more work than was planned.
     """
     batch = int(min(max(batch_for(rows) * hyper.batch_factor, 16), rows))
-    # evaluation takes about a fifth of the arithmetic, but a tick stays within four epochs
-    # of a small part, and is never tiny
+    # evaluation takes about a fifth of the arithmetic, but checkpoints are within four epochs
+    # of each other on a small part, and never very close
     epoch = -(-rows // batch)
     steps = max(epoch, min(-(-4 * evaluated // (3 * batch)), 4 * epoch), 20)
+    effort, policy = plan.effort, plan.policy
     affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
-    ticks = min(max(int(affordable), effort.least_ticks), effort.most_ticks)
-    if affordable < ticks:
-        steps = max(int(steps * affordable / ticks), LEAST_STEPS)
-        least = row_operations * (3 * steps * batch + evaluated) * ticks
-        if least > MOST_TIMES * effort.operations:
+    checkpoints = min(max(int(affordable), effort.least_checkpoints), effort.most_checkpoints)
+    if affordable < checkpoints:
+        steps = max(int(steps * affordable / checkpoints), policy.least_steps)
+        least = row_operations * (3 * steps * batch + evaluated) * checkpoints
+        if least > policy.most_times_planned * effort.operations:
             raise InfeasibleError(
                 f"Its networks would need at least {least / effort.operations:.1f} times the work "
                 "that is planned for a trial."
             )
     return Schedule(
-        ticks=ticks,
+        checkpoints=checkpoints,
         steps=steps,
         batch_size=batch,
         learning_rate=hyper.learning_rate * sqrt(batch / 256),
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
         # a cycle is judged where it ends
-        patience=ticks if hyper.schedule == "coslog4" else effort.patience,
+        patience=checkpoints if hyper.schedule == "coslog4" else effort.patience,
         beta2=hyper.beta2,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoimb.budget import Deadline
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import Network
 from autoimb.randomness import Key, Purpose
 from autoimb.space.loss import Loss
-from autoimb.training.optim import Averaged, Optimizer
+from autoimb.training.optimizer import Averaged, Optimizer
 from autoimb.training.schedule import Schedule
 
 __all__ = ["Pack", "train"]
+
+NO_DEADLINE = Deadline()
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,9 @@ def train(
     loss: Loss,
     schedule: Schedule,
     *,
-    watch: Callable[[int], bool],
-    time_up: Callable[[], bool] = lambda: False,
-) -> None:
-    """Train a drawn network on a pack until the schedule ends or the watcher stops it.
+    deadline: Deadline = NO_DEADLINE,
+) -> Iterator[int]:
+    """Train a drawn network on a pack, and pause at every checkpoint.
 
     A member's loss is that of its batch, of row weights divided by the batch and by its k copies:
     a mean over rows of weight · loss(row), but for losses of the order of rows.
@@ -161,11 +163,14 @@ def train(
     loss : Loss
         Made for the class counts of the pack's members.
     schedule : Schedule
-    watch : callable
-        Called after each tick, counted from 0, while the network holds the weights to evaluate;
-        answers whether to go on.
-    time_up : callable
-        Asked at every step; where it answers True, the tick ends there.
+    deadline : Deadline
+        Looked at in every step; once it has passed, the checkpoint ends there.
+
+    Yields
+    ------
+    int
+        The number of the checkpoint, from 0, while the network holds the weights to evaluate and to
+        deploy. Who has seen enough stops iterating.
     """
     spec, batch = network.spec, schedule.batch_size
     streams = _streams(pack, batch)
@@ -181,14 +186,14 @@ def train(
     every = max(1, schedule.steps // 16)
     averaged = Averaged(values, decay=0.85)
     x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
-    for tick in range(schedule.ticks):
+    for checkpoint in range(schedule.checkpoints):
         rows, weights = _gather(streams, schedule, network)
         y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
         weights.div_(spec.k * batch)
         pool.refresh()
-        now = loss.at(tick, schedule.ticks)
+        now = loss.at(checkpoint, schedule.checkpoints)
         for step in range(schedule.steps):
-            if time_up():
+            if deadline.expired:
                 break
             at = rows[step]
             torch.index_select(pack.x, 0, at, out=x)
@@ -196,17 +201,15 @@ def train(
             logits = network.forward(x.view(network.members, batch, -1), codes, pool)
             torch.eq(y[step], classes, out=truth)
             network.backward(now.gradient(logits, truth, weights[step]))
-            optimizer.step(schedule.rate(tick * schedule.steps + step))
+            optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)
         current = values.clone() if schedule.kind == "constant" else values
         if schedule.kind == "constant":
             values.copy_(averaged.mean)
-        go_on = watch(tick)
+        yield checkpoint
         if schedule.kind == "constant":
             values.copy_(current)
-        if not go_on:
-            return
 
 
 def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
@@ -222,7 +225,7 @@ def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
 def _gather(
     streams: Sequence[_Stream | _BalancedStream], schedule: Schedule, network: Network
 ) -> tuple[Tensor, Tensor]:
-    """Draw a tick's batches: rows (S, M * B) and weights (S, M, 1, 1, B)."""
+    """Draw the batches up to a checkpoint: rows (S, M * B) and weights (S, M, 1, 1, B)."""
     steps, batch = schedule.steps, schedule.batch_size
     drawn = [stream.take(steps * batch) for stream in streams]
     # (M, S * B) -> (S, M, B)

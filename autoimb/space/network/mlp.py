@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from autoimb.space.network.room import NETWORK, Common, Hyperparameters
+from autoimb.space.network.component import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["mlp"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from autoimb.nn.ntk import BETA2
-from autoimb.space.network.room import NETWORK, Common, Hyperparameters
+from autoimb.space.network.component import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["realmlp"]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal, Unpack
 
 from autoimb.nn.spec import Body
-from autoimb.space.network.room import NETWORK, Common, Hyperparameters
+from autoimb.space.network.component import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["tabm", "tabm_published"]
@@ -38,7 +38,7 @@ def tabm(*, k: int, **common: Unpack[Common]) -> Hyperparameters:
 _BODIES: dict[str, Body] = {"full": "adapters", "mini": "published", "packed": "packed"}
 
 
-@_option(searched=False, variant=OneOf(tuple(_BODIES)))
+@_option(retired=True, variant=OneOf(tuple(_BODIES)))
 def tabm_published(
     *, k: int, variant: Literal["full", "mini", "packed"], **common: Unpack[Common]
 ) -> Hyperparameters:

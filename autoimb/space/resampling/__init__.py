@@ -1,1 +1,8 @@
-"""The resampling room: one file a kind of method."""
+"""The resampling component: one file a kind of method, and one line for it here."""
+# ruff: noqa: I001  the order of the lines is the order of the options
+
+from autoimb.space.resampling import random_sampling as random_sampling
+from autoimb.space.resampling import batch_balancing as batch_balancing
+from autoimb.space.resampling import smote as smote
+from autoimb.space.resampling import cleaning as cleaning
+from autoimb.space.resampling import prototypes as prototypes

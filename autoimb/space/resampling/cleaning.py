@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 
 from autoimb.space.option import Float, Int, minority_at_least
-from autoimb.space.resampling.near import nearest
-from autoimb.space.resampling.room import (
+from autoimb.space.resampling.component import (
     MAKES,
     MOST_NEIGHBOURS,
     NEIGHBOURS,
@@ -24,6 +23,7 @@ from autoimb.space.resampling.room import (
     softened,
     survivors_checked,
 )
+from autoimb.space.resampling.nearest import nearest
 from autoimb.space.resampling.smote import smote
 
 __all__ = [

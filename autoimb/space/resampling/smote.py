@@ -7,12 +7,10 @@ from functools import partial, reduce
 
 import numpy as np
 
-from autoimb.data.encoded import Encoded
+from autoimb.data.encoding.rows import Encoded
 from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, minority_at_least
-from autoimb.space.resampling.near import nearest
-from autoimb.space.resampling.new_rows import neighbours, new_rows
-from autoimb.space.resampling.room import (
+from autoimb.space.resampling.component import (
     MAKES,
     MOST_NEIGHBOURS,
     NEIGHBOURS,
@@ -24,6 +22,8 @@ from autoimb.space.resampling.room import (
     present,
     targets,
 )
+from autoimb.space.resampling.interpolation import neighbours, new_rows
+from autoimb.space.resampling.nearest import nearest
 
 __all__ = ["adasyn", "borderline_smote", "kmeans_smote", "smote", "svm_smote"]
 

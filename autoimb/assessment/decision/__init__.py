@@ -1,0 +1,1 @@
+"""How probabilities become labels."""

@@ -1,0 +1,250 @@
+"""The judge of a set of scored rows: what scores, compares, fits decision rules and labels.
+
+Ranking and probability metrics are the mean over the groups where each group has enough rows of
+every class: folds' probabilities are not on one scale, and pooling them costs average precision.
+With fewer rows a group says nothing, so rows are pooled. Label metrics always come from pooled
+counts. All trials of a study have one judge, so they are judged the same way.
+
+A decision rule is fitted on out-of-fold probabilities. First comes the plug-in, which needs
+calibrated probabilities but no tuning: the prior-corrected one for balanced accuracy and the
+geometric mean, the one of the best *expected* counts for other metrics of counts (for F1 of two
+classes that is half of the best F1 as the threshold), the most probable class otherwise. A tuned
+rule replaces it only where it is better cross-fitted, by more than the error of the comparison.
+Ranking and probability metrics do not say what a good label is: their labels get the plug-in for
+F1 (`label_metric_for`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.costs import Matrix
+from autoimb.assessment.crossfit import leave_group_out, stratified_groups
+from autoimb.assessment.decision.offsets import Evidence
+from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule, tuned_rule
+from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.uncertainty import Score, error_of_mean, jackknife
+from autoimb.data.subsample import subsample
+from autoimb.randomness import Purpose, stream
+
+__all__ = ["Judge", "Prediction", "label_metric_for"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
+
+_ENOUGH = 10  # rows of the rarest class that make a group speak for itself
+_BLOCKS = 20  # stratified blocks that the jackknife leaves out, one at a time
+_INNER = 5  # inner folds that compare the tuned rule with the plug-in
+_MOST_WORK, _LEAST_ROWS = 400_000, 2_000  # rows times classes squared, that a rule is fitted on
+
+
+def label_metric_for(metric: Metric) -> Metric:
+    """Metric that the labels maximise: itself, or F1 (macro for several classes).
+
+    Ranking and probability metrics say nothing of labels, and the most probable class of a rare
+    event is nearly always the other one.
+    """
+    if metric.kind == "label":
+        return metric
+    return get_metric("f1", n_classes=metric.n_classes, positive=metric.positive)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What a set of scored rows is judged by.
+
+    Attributes
+    ----------
+    metric : Metric
+        What is measured.
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    group : ndarray of int64, shape (n,)
+        Cross-fitting group of each row: what labels or calibrates a group learns from the others.
+    weight : ndarray of float64, shape (n,), or None
+        Row weights.
+    costs : tuple of C tuples of C floats, or None
+        What the labels minimise instead: the cost of each (true, predicted) pair of classes, for
+        probabilities that carry the class costs (see `autoimb.assessment.costs.Costs`).
+    """
+
+    metric: Metric
+    y: Ints
+    group: Ints
+    weight: Floats | None = None
+    costs: Matrix | None = None
+
+    def take(self, rows: Mask | Ints) -> Judge:
+        """Judge some of the rows by the same measure."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, y=self.y[rows], group=self.group[rows], weight=weight)
+
+    def with_metric(self, metric: Metric) -> Judge:
+        """Judge the same rows by another metric."""
+        return replace(self, metric=metric)
+
+    @cached_property
+    def parts(self) -> tuple[tuple[Mask, Mask], ...]:
+        """The rows to learn from and to use it on, part by part; see `leave_group_out`."""
+        return tuple(leave_group_out(self.y, self.group))
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def score(self, proba: Floats, labels: Ints) -> Score:
+        """Score out-of-fold predictions.
+
+        Parameters
+        ----------
+        proba : ndarray of float, shape (n, C)
+            Out-of-fold probabilities.
+        labels : ndarray of int64, shape (n,)
+            Out-of-fold labels.
+
+        Returns
+        -------
+        Score
+            The error is over groups, or, pooled, of a jackknife over 20 stratified blocks of rows.
+        """
+        prediction = (proba, labels)
+        per_group = self._per_group(prediction)
+        if self.pooled:
+            value, error = self._value(prediction), jackknife(self._left_out(prediction))
+        else:
+            value, error = float(per_group.mean()), error_of_mean(per_group)
+        shown = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
+        return Score(value, error, shown, self.pooled, self.metric.utility(value))
+
+    def compare(self, a: Prediction, b: Prediction) -> tuple[float, float]:
+        """Compare two predictions of the rows.
+
+        Parameters
+        ----------
+        a, b : tuple of ndarray
+            Probabilities (n, C) and labels (n,) of each.
+
+        Returns
+        -------
+        tuple of float
+            Utility of `a` less that of `b` (above 0: `a` is better), and its standard error: the
+            larger of those over groups and over left-out rows, as few groups agree by chance.
+        """
+        sign = 1.0 if self.metric.greater_is_better else -1.0
+        error = jackknife(self._left_out(a) - self._left_out(b))
+        if self.pooled:
+            return sign * (self._value(a) - self._value(b)), error
+        gap = self._per_group(a) - self._per_group(b)
+        return sign * float(gap.mean()), max(error, error_of_mean(gap))
+
+    @cached_property
+    def pooled(self) -> bool:
+        """Whether a value is of all rows together; else it is the mean over groups."""
+        rows = np.zeros((len(self._groups), self.metric.n_classes))  # of each class in each group
+        for number, own in enumerate(self._groups):
+            rows[number] = np.bincount(self.y[own], minlength=self.metric.n_classes)
+        rarest = rows[:, rows.sum(axis=0) > 0].min(initial=np.inf)
+        alone = self.metric.kind != "label" and len(rows) > 1 and rarest >= _ENOUGH
+        return not alone
+
+    @cached_property
+    def _groups(self) -> list[Mask]:
+        return [self.group == name for name in np.unique(self.group)]
+
+    @cached_property
+    def _block(self) -> Ints:
+        return stratified_groups(self.y, _BLOCKS)
+
+    def _value(self, prediction: Prediction, rows: Mask | None = None) -> float:
+        """Value of some rows: of all together, or the mean over groups."""
+        keep = np.ones(len(self.y), dtype=bool) if rows is None else rows
+        if self.pooled:
+            return self._on(prediction, keep)
+        return float(np.mean([self._on(prediction, keep & own) for own in self._groups]))
+
+    def _per_group(self, prediction: Prediction) -> Floats:
+        """Values of the groups, shape (G,)."""
+        return np.array([self._on(prediction, own) for own in self._groups])
+
+    def _left_out(self, prediction: Prediction) -> Floats:
+        """Values without each of the blocks, shape (20,)."""
+        block = self._block
+        if not (self.metric.counts is not None or self.metric.summable):
+            return np.array([self._value(prediction, block != b) for b in range(_BLOCKS)])
+        n_classes = self.metric.n_classes
+        cell = (block * n_classes + self.y) * n_classes + prediction[1]
+        counts = np.bincount(cell, self.weight, _BLOCKS * n_classes**2)
+        blocks = counts.reshape(_BLOCKS, n_classes, n_classes)
+        return self.metric.of_confusion(np.maximum(blocks.sum(axis=0) - blocks, 0.0))
+
+    def _on(self, prediction: Prediction, rows: Mask) -> float:
+        proba, labels = prediction
+        weight = None if self.weight is None else self.weight[rows]
+        return self.metric(self.y[rows], proba[rows], labels[rows], weight=weight)
+
+    # --- labels -------------------------------------------------------------------------------
+
+    def fit_rule(self, proba: Floats) -> DecisionRule:
+        """Fit the rule whose labels serve the metric best.
+
+        Sees: all rows of the judge; `proba` must be out-of-fold and calibrated.
+
+        Parameters
+        ----------
+        proba : ndarray of float, shape (n, C)
+            Probabilities.
+
+        Returns
+        -------
+        DecisionRule
+            The plug-in, unless the metric is one of labels and a tuned rule is better, by more
+            than the error of the comparison, on rows that it was not tuned on. Of many rows and
+            classes it is fitted on some, the rarer classes whole as far as possible. Where there
+            are costs nothing is fitted: the rule is the least expected cost.
+        """
+        if self.costs is not None:
+            return DecisionRule("costs", costs=self.costs, name="least expected cost")
+        metric = label_metric_for(self.metric)
+        most = max(_MOST_WORK // proba.shape[1] ** 2, _LEAST_ROWS)
+        random = stream(Purpose.RULE_ROWS, 0)
+        kept, scale = subsample(self.y, np.arange(len(self.y)), most, random)
+        weight = scale if self.weight is None else self.weight[kept] * scale
+        y, proba = self.y[kept], np.asarray(proba, dtype=np.float64)[kept]
+        rows = Evidence.of(y, proba, weight)
+        plug_in = plug_in_rule(metric, rows)
+        if self.metric.kind != "label" or len(np.unique(y)) < 2:
+            return plug_in
+        safe, tuned = np.empty(len(y), dtype=np.int64), np.empty(len(y), dtype=np.int64)
+        inner = Judge(metric, y, stratified_groups(y, _INNER), weight)
+        for learn, use in inner.parts:
+            part = rows.take(learn)
+            rule = plug_in_rule(metric, part)
+            safe[use] = rule.apply(proba[use])
+            tuned[use] = tuned_rule(metric, part, rule).apply(proba[use])
+        gain, error = inner.compare((rows.proba, tuned), (rows.proba, safe))
+        return tuned_rule(metric, rows, plug_in) if gain > error else plug_in
+
+    def labels(self, proba: Floats | Callable[[int], Floats]) -> Ints:
+        """Label each group by a rule that the other groups fit.
+
+        Parameters
+        ----------
+        proba : ndarray of float, shape (n, C), or callable
+            Probabilities. Where something was fitted on labels to make them, a callable that gives
+            all rows' for the number of a part: those that no label of that part had a part in.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            Labels; no row's own class has a part in its label.
+        """
+        labels = np.empty(len(self.y), dtype=np.int64)
+        for number, (learn, use) in enumerate(self.parts):
+            own = proba(number) if callable(proba) else proba
+            labels[use] = self.take(learn).fit_rule(own[learn]).apply(own[use])
+        return labels

@@ -1,0 +1,167 @@
+"""The wall clock: when a trial, the search and everything must end."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from autoimb.errors import BudgetError, DeadlineExceeded
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+
+__all__ = ["DEFAULT_BUDGET", "LEAST_BUDGET", "Budget", "Deadline", "check_budget"]
+
+DEFAULT_BUDGET = 300.0  # seconds
+LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment that work must not outlive.
+
+    It holds a reading of ``time.monotonic()``. That clock counts from the boot of the machine
+    on Linux, macOS and Windows, so a deadline means the same in every process of one machine;
+    it means nothing on another machine.
+
+    Parameters
+    ----------
+    at : float
+        Reading of ``time.monotonic()`` in seconds; infinite for no deadline.
+    """
+
+    at: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Deadline:
+        """Return the deadline so many seconds from now; None for no deadline."""
+        return cls() if seconds is None else cls(time.monotonic() + seconds)
+
+    @property
+    def finite(self) -> bool:
+        """Whether there is a deadline at all."""
+        return math.isfinite(self.at)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has passed."""
+        return self.left() <= 0.0
+
+    def left(self) -> float:
+        """Return the seconds left: negative once it has passed, infinite for no deadline."""
+        return self.at - time.monotonic()
+
+    def check(self) -> None:
+        """Raise `DeadlineExceeded` once it has passed."""
+        if self.expired:
+            raise DeadlineExceeded(f"the deadline passed {-self.left():.1f} seconds ago")
+
+    def sooner(self, seconds: float) -> Deadline:
+        """Return the deadline that lies so many seconds before this one."""
+        return Deadline(self.at - seconds)
+
+    def fraction(self, share: float) -> Deadline:
+        """Return the deadline after this share (0 to 1) of the time that is left now."""
+        return Deadline.after(share * self.left()) if self.finite else self
+
+    def within(self, seconds: float | None) -> Deadline:
+        """Return this deadline, or the one so many seconds from now where that is earlier."""
+        return self if seconds is None else min(self, Deadline.after(seconds), key=lambda d: d.at)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a whole search may take, and the part of it that finishing needs.
+
+    Parameters
+    ----------
+    total : float or None
+        Wall-clock seconds for everything; None for no limit.
+    started : float
+        Reading of ``time.monotonic()`` at the start.
+    policy : SearchPolicy
+        How much of it is kept.
+    """
+
+    total: float | None
+    started: float
+    policy: SearchPolicy = DEFAULT_POLICY
+
+    @classmethod
+    def start(
+        cls,
+        total: float | None,
+        *,
+        started: float | None = None,
+        policy: SearchPolicy = DEFAULT_POLICY,
+    ) -> Budget:
+        """Start the clock.
+
+        Parameters
+        ----------
+        total : float or None
+            Wall-clock seconds for everything; None for no limit.
+        started : float or None
+            Reading of ``time.monotonic()`` at the start; None is now.
+        policy : SearchPolicy, optional
+
+        Returns
+        -------
+        Budget
+            Running.
+
+        Raises
+        ------
+        BudgetError
+            Where `total` is not a number of at least `LEAST_BUDGET` seconds.
+        """
+        check_budget(total, None if total is not None else 1)
+        return cls(total, time.monotonic() if started is None else started, policy)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def reserve(self) -> float:
+        """Seconds kept for what follows the search: blend, export, report."""
+        if self.total is None:
+            return 0.0
+        share = self.policy.reserve_share * self.total
+        return min(max(self.policy.least_reserve, share), self.policy.most_reserve)
+
+    @property
+    def deadline(self) -> Deadline:
+        """The end of everything."""
+        return Deadline() if self.total is None else Deadline(self.started + self.total)
+
+    @property
+    def search_deadline(self) -> Deadline:
+        """The end of the search: what is left then is the reserve."""
+        return self.deadline.sooner(self.reserve)
+
+
+def check_budget(time_budget: float | None, n_trials: int | None) -> None:
+    """Refuse limits that no search can keep.
+
+    Parameters
+    ----------
+    time_budget : float or None
+        Wall-clock seconds for everything.
+    n_trials : int or None
+        How many strategies to try.
+
+    Raises
+    ------
+    BudgetError
+        Naming the limit, the least sensible value and the one given.
+    """
+    if time_budget is None and n_trials is None:
+        raise BudgetError("time_budget and n_trials are both None: one must end the search.")
+    if n_trials is not None and not (n_trials >= 1 and float(n_trials).is_integer()):
+        raise BudgetError(f"n_trials must be a whole number of at least 1, got {n_trials}.")
+    if time_budget is not None and not LEAST_BUDGET <= time_budget < math.inf:
+        raise BudgetError(
+            f"time_budget must be at least {LEAST_BUDGET:g} seconds, got {time_budget}; "
+            "for a quick try give n_trials and time_budget=None."
+        )

@@ -1,0 +1,43 @@
+"""All training rows of a study as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.encoding.encoder import Layout
+from autoimb.data.schema import Columns
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """All training rows of a study, as evaluation sees them; nothing in it is fitted.
+
+    Attributes
+    ----------
+    columns : Columns
+        The features, typed.
+    y : ndarray of shape (n,), int64
+        Class codes.
+    weight : ndarray of shape (n,), float64
+        The user's sample weights, of mean 1.
+    n_classes, positive : int
+        Number of classes; code of the positive one.
+    layout : Layout
+        Which category columns are one-hot and which are embedded.
+    kept : ndarray of shape (C,), float64, or None
+        Where the user's table has more rows than these: the share of each class's rows that are
+        here. Their weights make up for the others.
+    """
+
+    columns: Columns
+    y: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    n_classes: int
+    positive: int
+    layout: Layout
+    kept: NDArray[np.float64] | None = None

@@ -1,0 +1,1 @@
+"""Typed columns to what networks read."""

@@ -1,0 +1,349 @@
+"""Typed columns to what networks read; fitted on training rows only, made of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.encoding.bins import edges_of
+from autoimb.data.encoding.rows import Encoded
+from autoimb.data.encoding.scaling import scale, squash
+from autoimb.data.encoding.spikes import spikes_of
+from autoimb.data.schema import Columns
+
+__all__ = ["Encoder", "Layout", "plan_layout"]
+
+MOST_ONE_HOT = 24  # levels; a column with more is embedded
+RARE = 3  # levels with fewer training rows are coded as "other"
+MOST_BINS = 16
+MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
+OTHER, MISSING, FIRST_LEVEL = 0, 1, 2
+BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which category columns are one-hot and which are embedded, by position.
+
+    It is planned once for a study, on all rows and without labels, so that every fold agrees.
+    """
+
+    onehot: tuple[int, ...]
+    embedded: tuple[int, ...]
+
+
+def plan_layout(columns: Columns) -> Layout:
+    """Embed the category columns with more than 24 levels in the whole table."""
+    sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
+    return Layout(
+        onehot=tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT),
+        embedded=tuple(j for j, size in enumerate(sizes) if size > MOST_ONE_HOT),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """The fitted encoding. Sees: training rows; of labels, where bins end and values stand out.
+
+    Attributes
+    ----------
+    center, factor : ndarray of shape (p,), float64
+        Median, and one over the interquartile range (or the standard deviation, or the range,
+        where that is 0); the factor is 0 for a column that is constant in training.
+    bins : ndarray of shape (p,), int64
+        Number of PLE bins of each number, 1 to 16, fewer where there are many numbers.
+    edges : ndarray of shape (sum(bins + 1),), float32
+        Edges of the bins, on scaled numbers, column after column.
+    spike_column : ndarray of shape (s,), int64
+        Rising; which number each spike is a value of, at most as many of a number as bins.
+    spike_value : ndarray of shape (s,), float32
+        Scaled values that get a column of their own, since their classes are not those of the
+        values around them; see `spikes_of`.
+    indicator : ndarray of shape (p,), int64
+        Which of the f indicators tells that this number is missing; -1 for none. Columns that are
+        missing in the same training rows share one.
+    seen : ndarray of shape (q, 2), bool
+        Whether "other" and "missing" occur in training; if not, they get no one-hot column.
+    levels : tuple of q tuples of str
+        The levels with codes 2 and up, sorted: those with at least 3 training rows.
+    layout : Layout
+        Which of the q columns are one-hot.
+    """
+
+    center: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    edges: NDArray[np.float32]
+    spike_column: NDArray[np.int64]
+    spike_value: NDArray[np.float32]
+    indicator: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    levels: tuple[tuple[str, ...], ...]
+    layout: Layout
+
+    # --- fitting -----------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        columns: Columns,
+        rows: NDArray[np.int64],
+        *,
+        layout: Layout,
+        y: NDArray[np.int64] | None = None,
+    ) -> Encoder:
+        """Fit on some rows; nothing of the others reaches the result.
+
+        Parameters
+        ----------
+        columns : Columns
+            The table.
+        rows : ndarray of int64
+            Training rows.
+        layout : Layout
+            The layout of the study.
+        y : ndarray of int64, shape (n,), optional
+            Class codes of the table, of which those of `rows` are looked at: bins of numbers end
+            where classes part, too, and values of other classes than those around them get a
+            column. Without labels bins follow the numbers alone, and there are no such columns.
+
+        Returns
+        -------
+        Encoder
+        """
+        center, factor, edges, spikes = [], [], [], []
+        most = int(np.clip(MOST_INPUTS // max(columns.numbers.shape[1], 1), 2, MOST_BINS))
+        for j in range(columns.numbers.shape[1]):
+            values = columns.numbers[rows, j]
+            known = ~np.isnan(values)
+            values, labels = values[known], None if y is None else y[rows[known]]
+            middle, slope = scale(values)
+            center.append(middle)
+            factor.append(slope)
+            scaled = squash(values, middle, slope)
+            edges.append(edges_of(scaled, most, labels))
+            spikes.append(spikes_of(scaled, most, labels))
+        levels, seen = [], []
+        for j, vocabulary in enumerate(columns.vocabularies):
+            counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)
+            often = counts[1:] >= RARE
+            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(often)))
+            seen.append((bool(counts[1:][~often].sum()), bool(counts[0])))
+        return cls(
+            center=np.array(center, dtype=np.float64),
+            factor=np.array(factor, dtype=np.float64),
+            bins=np.array([len(each) - 1 for each in edges], dtype=np.int64),
+            edges=np.concatenate([np.empty(0, dtype=np.float32), *edges]),
+            spike_column=np.repeat(np.arange(len(spikes)), [len(each) for each in spikes]),
+            spike_value=np.concatenate([np.empty(0, dtype=np.float32), *spikes]),
+            indicator=_indicators(columns.numbers, rows),
+            seen=np.array(seen, dtype=bool).reshape(len(levels), 2),
+            levels=tuple(levels),
+            layout=layout,
+        )
+
+    # --- transforming ------------------------------------------------------------------------
+
+    @cached_property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of the q category columns and the f indicators."""
+        sizes = tuple(len(levels) + FIRST_LEVEL for levels in self.levels)
+        return sizes + (2,) * len(self._missing_columns)
+
+    @property
+    def embedded_cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of the Q embedded columns."""
+        return tuple(self.cardinalities[j] for j in self.layout.embedded)
+
+    @cached_property
+    def _missing_columns(self) -> NDArray[np.int64]:
+        """The number that each of the f indicators watches, shape (f,)."""
+        shown, first = np.unique(self.indicator, return_index=True)
+        return first[shown >= 0].astype(np.int64)
+
+    def transform(self, columns: Columns, rows: NDArray[np.int64] | None = None) -> Encoded:
+        """Encode rows.
+
+        Parameters
+        ----------
+        columns : Columns
+            A table of the same schema; its vocabularies may differ, an unknown level is "other".
+        rows : ndarray of int64, optional
+            The rows to encode; by default all.
+
+        Returns
+        -------
+        Encoded
+        """
+        part = columns if rows is None else columns.take(rows)
+        numbers = np.empty(part.numbers.shape, dtype=np.float32)
+        for block in _blocks(part.n_rows):
+            scaled = squash(part.numbers[block], self.center, self.factor)
+            np.copyto(scaled, 0, where=np.isnan(scaled))
+            numbers[block] = scaled
+        n_categories = len(self.levels)
+        codes = np.empty((part.n_rows, len(self.cardinalities)), dtype=np.int32)
+        for j, (levels, vocabulary) in enumerate(zip(self.levels, part.vocabularies)):
+            known = {level: FIRST_LEVEL + position for position, level in enumerate(levels)}
+            # the last place answers code -1
+            lookup = np.array([*(known.get(level, OTHER) for level in vocabulary), MISSING])
+            codes[:, j] = lookup[part.codes[:, j]]
+        codes[:, n_categories:] = np.isnan(part.numbers[:, self._missing_columns])
+        return Encoded(numbers, codes, self.cardinalities)
+
+    def width(self, *, ple: bool) -> int:
+        """Give the number D of columns of `dense`."""
+        numbers = int(self.bins.sum()) if ple else len(self.bins)
+        return (
+            numbers + sum(self._onehot_widths) + len(self.spike_value) + len(self._missing_columns)
+        )
+
+    def features(self, *, ple: bool) -> NDArray[np.int64]:
+        """Say which feature each column of `dense` comes from, (D,): numbers, then the others.
+
+        A spike is of its number.
+        """
+        numbers = len(self.bins)
+        first = np.repeat(np.arange(numbers), self.bins) if ple else np.arange(numbers)
+        onehot = np.repeat(numbers + np.arange(len(self._onehot_widths)), self._onehot_widths)
+        start = numbers + len(self._onehot_widths)
+        missing = start + np.arange(len(self._missing_columns))
+        return np.concatenate([first, onehot, self.spike_column, missing])
+
+    @cached_property
+    def _onehot_widths(self) -> tuple[int, ...]:
+        return tuple(len(self.levels[j]) + int(self.seen[j].sum()) for j in self.layout.onehot)
+
+    def dense(
+        self, encoded: Encoded, *, ple: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Write encoded rows as inputs of a network.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Rows encoded by this encoder, or made from such rows.
+        ple : bool
+            Whether numbers are piecewise-linear encoded (Gorishniy et al. 2022, "On embeddings for
+            numerical features"): bin t holds ``(x - e_t) / (e_{t+1} - e_t)`` clipped to [0, 1].
+            The first bin goes on below and the last above, as there, but by no more than one
+            width. A missing number is 0 in all bins. Otherwise the scaled numbers stand.
+
+        Returns
+        -------
+        x : ndarray of shape (n, D), float32
+            Numbers or their bins, one-hot columns ("other" and "missing" only where they occur in
+            training: what no row could teach is 0), spikes, then indicators.
+        codes : ndarray of shape (n, Q), int64
+            Codes of the embedded columns.
+        """
+        n_rows, n_categories = encoded.n_rows, len(self.levels)
+        x = np.zeros((n_rows, self.width(ple=ple)), dtype=np.float32)
+        start = int(self.bins.sum()) if ple else len(self.bins)
+        if ple:
+            self._write_bins(encoded, x[:, :start])
+        else:
+            x[:, :start] = encoded.numbers
+        for j, width in zip(self.layout.onehot, self._onehot_widths):
+            place = np.full(self.cardinalities[j], -1, dtype=np.int64)
+            place[np.concatenate([self.seen[j], np.ones(len(self.levels[j]), dtype=bool)])] = (
+                np.arange(width)
+            )
+            hot = place[encoded.codes[:, j]]
+            rows = np.flatnonzero(hot >= 0)
+            x[rows, start + hot[rows]] = 1
+            start += width
+        for column, value in zip(self.spike_column, self.spike_value):
+            same = encoded.numbers[:, column] == value
+            x[:, start] = same & ~self._absent(encoded, column, slice(None))
+            start += 1
+        x[:, start:] = encoded.codes[:, n_categories:]
+        return x, encoded.codes[:, list(self.layout.embedded)].astype(np.int64)
+
+    def _write_bins(self, encoded: Encoded, out: NDArray[np.float32]) -> None:
+        """Fill `out` of shape (n, sum(bins)) block by block, in place."""
+        column = np.repeat(np.arange(len(self.bins)), self.bins)  # (sum(bins),)
+        ends = np.cumsum(self.bins)
+        first, last = ends - self.bins, ends - 1
+        left = np.arange(len(column)) + column  # each column has one edge more than bins
+        slope = 1 / (self.edges[left + 1] - self.edges[left])
+        low, high = np.zeros_like(slope), np.ones_like(slope)
+        low[first], high[last] = -1, 2
+        for block in _blocks(encoded.n_rows):
+            view, numbers = out[block], encoded.numbers[block]
+            np.subtract(np.repeat(numbers, self.bins, axis=1), self.edges[left], out=view)
+            view *= slope
+            np.maximum(view, low, out=view)
+            np.minimum(view, high, out=view)
+            for j in np.flatnonzero(self.indicator >= 0):
+                view[self._absent(encoded, int(j), block), first[j] : ends[j]] = 0
+
+    def _absent(self, encoded: Encoded, number: int, rows: slice) -> NDArray[np.bool_]:
+        """Say where a number is missing."""
+        scaled, watched = encoded.numbers[rows, number], self.indicator[number]
+        if watched < 0:
+            return np.zeros(len(scaled), dtype=bool)
+        # an indicator may stand for several columns: a missing number is exactly 0
+        absent: NDArray[np.bool_] = encoded.codes[rows, len(self.levels) + watched] == 1
+        absent &= scaled == 0
+        return absent
+
+    # --- storing -----------------------------------------------------------------------------
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the fitted arrays, numbers only; the rest is in `to_json`."""
+        return {
+            "center": self.center,
+            "factor": self.factor,
+            "bins": self.bins,
+            "edges": self.edges,
+            "spike_column": self.spike_column,
+            "spike_value": self.spike_value,
+            "indicator": self.indicator,
+            "seen": self.seen.astype(np.uint8),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Give levels and layout as plain values for JSON."""
+        return {
+            "levels": [list(levels) for levels in self.levels],
+            "onehot": list(self.layout.onehot),
+            "embedded": list(self.layout.embedded),
+        }
+
+    @classmethod
+    def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
+        """Undo `to_json` and `to_arrays`."""
+        return cls(
+            center=arrays["center"],
+            factor=arrays["factor"],
+            bins=arrays["bins"],
+            edges=arrays["edges"],
+            spike_column=arrays["spike_column"],
+            spike_value=arrays["spike_value"],
+            indicator=arrays["indicator"],
+            seen=arrays["seen"].astype(bool),
+            levels=tuple(tuple(levels) for levels in data["levels"]),
+            layout=Layout(tuple(data["onehot"]), tuple(data["embedded"])),
+        )
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, n_rows, BLOCK))
+
+
+def _indicators(numbers: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give equal patterns of missing rows one number; -1 where all or none are missing."""
+    indicator = np.full(numbers.shape[1], -1, dtype=np.int64)
+    known: dict[bytes, int] = {}
+    for j in range(numbers.shape[1]):
+        missing = np.isnan(numbers[rows, j])
+        if missing.any() and not missing.all():
+            pattern = np.packbits(missing).tobytes()
+            indicator[j] = known.setdefault(pattern, len(known))
+    return indicator

@@ -1,0 +1,280 @@
+"""The blend: a few strategies whose mean predicts better than the best of them alone.
+
+Bagged greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of
+models", 2004) on out-of-fold probabilities. Weights are cheap to overfit, so a blend is kept only
+where blends whose weights the other groups chose beat, on the group left out, the single strategy
+that the same groups chose. Its score and its predictions here come from that exchange too: no row
+is predicted by weights that it had a part in.
+
+What mixing can better is probabilities, so the log-likelihood a row weighs beside the metric. A
+metric of labels hardly tells one mixture from the next, and a few rows at the threshold decide; for
+such a metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend
+whose labels are worse by more than the error of the comparison is not kept
+(`reports/decisions/0025-likelihood-weighs-a-blend.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.calibration import row_log_loss
+from autoimb.assessment.judge import Judge, Prediction
+from autoimb.assessment.uncertainty import Score
+from autoimb.budget import Deadline
+from autoimb.errors import BudgetError
+from autoimb.evaluation.trial import Scored, ranked
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Purpose, stream
+
+__all__ = ["Blend", "blend"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
+FLAT = 1e-9  # a gain that small is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """The result of a search: a blend, or the best single strategy.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        Trials, by falling weight.
+    weights : tuple of float
+        Of their probabilities; they sum to 1.
+    proba : ndarray of float64, shape (n, C)
+        Out-of-fold probabilities; of a blend, mixed by weights that the row's group did not choose.
+    labels : ndarray of int64, shape (n,)
+        Cross-fitted labels.
+    score : Score
+        Of these predictions.
+    kept : bool
+        Whether it is a blend.
+    gain : float
+        Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
+        and, unless the metric is one of labels, its utility. 0 where no blend was tried.
+    """
+
+    numbers: tuple[int, ...]
+    weights: tuple[float, ...]
+    proba: Floats
+    labels: Ints
+    score: Score
+    kept: bool
+    gain: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows with the probabilities of all candidates (K, n, C)."""
+
+    judge: Judge
+    proba: Floats
+
+    def take(self, mask: Mask) -> _Rows:
+        """Take rows, sorted by group: then a group is a slice, which costs no copy."""
+        rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
+        return _Rows(self.judge.take(rows), self.proba[:, rows])
+
+    def mix(self, weights: Floats) -> Floats:
+        return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        """Each group of sorted rows, where each has enough of every class.
+
+        Folds' probabilities are not on one scale: see `autoimb.assessment.judge`.
+        """
+        y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
+        starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
+        parts = [slice(*ends) for ends in pairwise(starts.tolist())]
+        least = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
+        return parts if least >= ENOUGH_ROWS else [slice(None)]
+
+    def merit(self, proba: Floats) -> float:
+        """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
+        metric, y, weight = self.judge.metric, self.judge.y, self.judge.weight
+        likelihood = -float(np.average(row_log_loss(y, proba), weights=weight))
+        if metric.kind == "label":
+            return likelihood
+        values = []
+        for part in self._parts:
+            own = None if weight is None else weight[part]
+            values.append(metric(y[part], proba[part], weight=own))
+        return likelihood + float(np.mean([metric.utility(value) for value in values]))
+
+
+def blend(
+    judge: Judge,
+    results: Mapping[int, Scored],
+    *,
+    random_state: int = 0,
+    deadline: Deadline | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Blend:
+    """Choose the result.
+
+    Sees: the scored rows, by out-of-fold probabilities only.
+
+    Parameters
+    ----------
+    judge : Judge
+        Of the scored rows.
+    results : mapping of int to Scored
+        By trial. Only those with a fitted strategy can join.
+    random_state : int
+        Seed of the bags.
+    deadline : Deadline, optional
+        Past it the bags made so far must do. Without one no clock is read.
+    policy : SearchPolicy, optional
+        How large a blend may be, and how much work to weigh it.
+
+    Returns
+    -------
+    Blend
+        A few strategies, or one.
+
+    Raises
+    ------
+    BudgetError
+        Where no result can join: no trial was completed.
+    """
+    deadline, n_rows = deadline or Deadline(), len(judge.y) * len(judge.metric.classes)
+    numbers = _candidates(results, n_rows=n_rows, policy=policy)
+    best = ranked({number: results[number] for number in numbers})[0]
+    rows = _Rows(judge, _stacked(results, numbers))
+    single = partial(_single, judge, results[best], best)
+    if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
+        return single()
+    weigh = _Weighing(_bags(len(numbers), n_rows, random_state, policy), deadline, policy)
+    gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
+    for part, (learn, use) in enumerate(judge.parts):
+        seen = _Rows(judge, _stacked(results, numbers, part=part))
+        chosen, used = seen.take(learn), seen.take(use)
+        weights, alone = weigh.fit(chosen)
+        mixed.append(weights)
+        crossed[use] = seen.mix(weights)[use]
+        gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
+    gain = float(np.mean(gains))
+    weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
+    order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
+    if gain <= FLAT or len(order) < 2:
+        return replace(single(), gain=gain)
+    labels = judge.labels(lambda part: _mixed(results, numbers, part, mixed[part]))
+    if judge.metric.kind == "label":
+        other = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
+        gained, error = judge.compare((crossed, labels), other)
+        if gained < -error:
+            return replace(single(), gain=gain)
+    return Blend(
+        numbers=tuple(numbers[k] for k in order),
+        weights=tuple(float(weights[k]) for k in order),
+        proba=crossed,
+        labels=labels,
+        score=judge.score(crossed, labels),
+        kept=True,
+        gain=gain,
+    )
+
+
+def _mixed(
+    results: Mapping[int, Scored], numbers: Sequence[int], part: int, weights: Floats
+) -> Floats:
+    """Mix all rows' probabilities as no label of a part has touched them."""
+    return np.tensordot(weights, _stacked(results, numbers, part=part), axes=1)
+
+
+def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) -> Prediction:
+    """Predict each group as the strategy does that is best alone on the other groups."""
+    found = list(zip(stacked, (np.asarray(result.labels) for result in results)))
+    proba, labels = np.empty_like(stacked[0]), np.empty_like(judge.y)
+    for learn, use in judge.parts:
+        seen = judge.take(learn)
+        values = [
+            judge.metric(seen.y, p[learn], own[learn], weight=seen.weight) for p, own in found
+        ]
+        best = int(np.argmax([judge.metric.utility(value) for value in values]))
+        proba[use], labels[use] = (one[use] for one in found[best])
+    return proba, labels
+
+
+def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPolicy) -> list[int]:
+    """Trials that can join, by number: the best, and fewer of them where rows are many."""
+    fitted = {number: one for number, one in results.items() if one.fitted is not None}
+    if not fitted:
+        raise BudgetError(
+            "No trial was completed, so there is no result: give the search more time, "
+            "or see the reasons in the leaderboard."
+        )
+    least, most = policy.least_blend_candidates, policy.blend_candidates
+    number = int(np.clip(policy.blend_work // (policy.blend_steps * n_rows), least, most))
+    return sorted(ranked(fitted)[:number])
+
+
+def _stacked(
+    results: Mapping[int, Scored], numbers: Sequence[int], *, part: int | None = None
+) -> Floats:
+    """Stack probabilities (K, n, C); of all rows, as no label of a part has touched."""
+    found = [results[number] for number in numbers]
+    own = [one.oof if part is None else one.view(part) for one in found]
+    return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
+
+
+def _single(judge: Judge, result: Scored, number: int) -> Blend:
+    """Return the best strategy alone."""
+    labels = judge.labels(result.view) if result.labels is None else result.labels
+    proba = np.asarray(result.oof, dtype=np.float64)
+    return Blend((number,), (1.0,), proba, labels, result.score, kept=False)
+
+
+def _bags(n_candidates: int, n_rows: int, random_state: int, policy: SearchPolicy) -> list[Ints]:
+    """Draw the candidates that each bag may choose from: about half of them."""
+    size = max(min(n_candidates, 5), -(-n_candidates // 2))
+    affordable = policy.blend_work // (n_rows * size * policy.blend_steps)
+    number = int(np.clip(affordable, 1, policy.blend_bags))
+    random = stream(Purpose.BLEND_BAGS, random_state)
+    return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
+
+
+@dataclass(frozen=True)
+class _Weighing:
+    """Bagged greedy selection."""
+
+    bags: Sequence[Ints]
+    deadline: Deadline
+    policy: SearchPolicy
+
+    def fit(self, rows: _Rows) -> tuple[Floats, Floats]:
+        """Weights (K,) by these rows, and those of the best one alone."""
+        alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
+        alone[np.argmax([rows.merit(proba) for proba in rows.proba])] = 1.0
+        for members in self.bags:
+            total += self._greedy(rows, members)
+            if self.deadline.expired:
+                break
+        total[np.argsort(-total, kind="stable")[self.policy.blended_strategies :]] = 0.0
+        return total / total.sum(), alone
+
+    def _greedy(self, rows: _Rows, members: Ints) -> Floats:
+        """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
+        counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
+        for size in range(1, self.policy.blend_steps + 1):
+            values = [rows.merit((total + rows.proba[member]) / size) for member in members]
+            at = int(np.argmax(values))
+            if values[at] <= best + FLAT:
+                break
+            best, total = values[at], total + rows.proba[members[at]]
+            counts[members[at]] += 1
+            if self.deadline.expired:
+                break
+        return np.asarray(counts / counts.sum())

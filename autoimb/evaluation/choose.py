@@ -1,0 +1,140 @@
+"""The choice: the best strategy, the control where it is no worse, or a blend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.judge import Judge, label_metric_for
+from autoimb.assessment.verdict import Verdict, verdict
+from autoimb.budget import Deadline
+from autoimb.evaluation.blend import Blend, blend
+from autoimb.evaluation.trial import Scored, ranked
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.space.strategy import Strategy
+
+__all__ = ["Winner", "choose"]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The outcome of the choice.
+
+    Attributes
+    ----------
+    single : int
+        The best trial of one strategy, after law 3.
+    blend : Blend
+        The result: a blend, or the single strategy.
+    rule : DecisionRule
+        Fitted on all out-of-fold rows.
+    verdict : Verdict
+        Whether any imbalance method helps.
+    is_control : bool
+        Whether `single` is a control: it has no imbalance method.
+    """
+
+    single: int
+    blend: Blend
+    rule: DecisionRule
+    verdict: Verdict
+    is_control: bool
+
+    @property
+    def sentence(self) -> str:
+        """Whether imbalance methods help, and what the result is."""
+        finding = self.verdict.sentence
+        if self.blend.kept:
+            return (
+                f"{finding} The result is a blend of {len(self.blend.numbers)} "
+                "strategies: its probabilities were better on rows that did not weigh them."
+            )
+        return f"{finding} The answer is to leave it out." if self.is_control else finding
+
+
+def choose(
+    judge: Judge,
+    strategies: Mapping[int, Strategy],
+    results: Mapping[int, Scored],
+    *,
+    random_state: int,
+    deadline: Deadline,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Winner:
+    """Choose the result.
+
+    Law 3: where the best imbalance method does not beat `none` by more than its error, the single
+    strategy is `none`. A blend only needs to predict better, cross-fitted.
+
+    Parameters
+    ----------
+    judge : Judge
+        Of the scored rows.
+    strategies : mapping of int to Strategy
+        By trial.
+    results : mapping of int to Scored
+        Those that can be exported. Sees: out-of-fold predictions of the scored rows.
+    random_state : int
+    deadline : Deadline
+        For the blend.
+    policy : SearchPolicy, optional
+
+    Returns
+    -------
+    Winner
+        All its trials have out-of-fold predictions; `none` may lack its networks.
+    """
+    best = blend(judge, results, random_state=random_state, deadline=deadline, policy=policy)
+    order = ranked(results)
+    control = next((n for n in order if strategies[n].is_control), None)
+    treated = [n for n in order if not strategies[n].is_control]
+    answer = verdict(
+        judge,
+        none=None if control is None else (results[control].oof, results[control].likeliest),
+        method=(results[treated[0]].oof, results[treated[0]].likeliest) if treated else None,
+        method_name=strategies[treated[0]].describe() if treated else "",
+        tried=len(treated),
+    )
+    single = treated[0] if treated and (control is None or answer.method_helps) else control
+    if single is None or results[single].fitted is None:  # its file was torn since
+        single = next(number for number in order if results[number].fitted is not None)
+    if not best.kept:
+        best = _alone(single, results[single], best, judge)
+    rule, labels = _decide(best, judge)
+    return Winner(
+        single=single,
+        blend=replace(best, labels=labels),
+        rule=rule,
+        verdict=answer,
+        is_control=single == control,
+    )
+
+
+def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
+    """Return the single strategy as the result."""
+    if best.numbers == (number,):
+        return best
+    labels = judge.labels(result.view) if result.labels is None else result.labels
+    return replace(
+        best, numbers=(number,), proba=result.oof, labels=labels, score=result.score, gain=0.0
+    )
+
+
+def _decide(best: Blend, judge: Judge) -> tuple[DecisionRule, NDArray[np.int64]]:
+    """Fit the decision rule, and label the rows out of fold.
+
+    Where the metric does not judge labels and the user gave no costs, the most probable class is
+    the answer unless the rule beats it by more than its error: as scikit-learn would have it.
+    """
+    rule = judge.fit_rule(best.proba)
+    if judge.metric.kind == "label" or judge.costs is not None:
+        return rule, best.labels
+    likeliest = best.proba.argmax(axis=1)
+    gain, error = judge.with_metric(label_metric_for(judge.metric)).compare(
+        (best.proba, best.labels), (best.proba, likeliest)
+    )
+    return (rule, best.labels) if gain > error else (DecisionRule(), likeliest)

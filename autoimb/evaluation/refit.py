@@ -1,0 +1,70 @@
+"""The same strategies on newer data: no search."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.judge import Judge
+from autoimb.data.dataset import Dataset
+from autoimb.errors import RunError
+from autoimb.evaluation.assemble import assemble
+from autoimb.evaluation.trial import Scored, evaluate
+from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.space.strategy import Strategy
+from autoimb.training.fit import Job
+from autoimb.training.parts import Parts
+from autoimb.training.plan import Plan
+
+__all__ = ["refit"]
+
+
+def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) -> FittedPipeline:
+    """Train a pipeline's strategies again.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+        Gives the schema, the strategies and their weights; nothing fitted in it is used.
+    dataset : Dataset
+        The newer rows; their classes are those of the pipeline.
+    plan : Plan
+    judge : Judge
+        Of the rows that the plan scores.
+
+    Returns
+    -------
+    FittedPipeline
+        With the same blend weights, and a decision rule fitted on the new out-of-fold rows.
+
+    Raises
+    ------
+    RunError
+        Where a strategy can't be trained on these rows; the message says why.
+    """
+    data = Parts(dataset, plan.folds, seed=plan.seed)
+    results: list[Scored] = []
+    for old in pipeline.strategies:
+        job = Job(Strategy.from_json(old.strategy), plan.times(old.work), data)
+        outcome = evaluate(job, judge)
+        if not isinstance(outcome, Scored):
+            raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")
+        results.append(outcome)
+
+    def mixed(part: int | None) -> NDArray[np.float64]:
+        """Mix the strategies' probabilities; of all rows, as no label of a part has touched."""
+        own = [np.asarray(one.oof if part is None else one.view(part)) for one in results]
+        return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
+
+    proba = mixed(None)
+    score = judge.score(proba, judge.labels(mixed))
+    return assemble(
+        dataset,
+        plan.folds,
+        judge,
+        schema=pipeline.schema,
+        classes=pipeline.classes,
+        strategies=[one.fitted for one in results if one.fitted is not None],
+        weights=pipeline.weights,
+        decided=(proba, score, judge.fit_rule(proba)),
+    )

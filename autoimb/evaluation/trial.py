@@ -1,0 +1,291 @@
+"""One trial: a strategy in; scores and a fitted strategy out, or why there are none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from autoimb.assessment.calibration import Calibrator, Finishing, fit_calibrator, row_log_loss
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.uncertainty import Score
+from autoimb.errors import DeadlineExceeded, InfeasibleError
+from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
+from autoimb.training.checkpoints import Measure, Until
+from autoimb.training.fit import Job, Trained, fit_members
+from autoimb.training.parts import Parts
+from autoimb.training.plan import Plan
+
+__all__ = [
+    "Cut",
+    "Failed",
+    "Infeasible",
+    "Outcome",
+    "Pruned",
+    "Scored",
+    "Trace",
+    "evaluate",
+    "ranked",
+    "reason_of",
+]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a training went.
+
+    Attributes
+    ----------
+    curve, floor : tuple of float
+        The measure at each checkpoint: the mean over the folds, and the worst of them.
+    planned : int
+        Checkpoints that were planned.
+    checkpoints : tuple of int
+        The checkpoint that each fold kept, of every repeat.
+    """
+
+    curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    planned: int = 0
+    checkpoints: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A trial that ended by itself.
+
+    Attributes
+    ----------
+    score : Score
+    oof : float64 array of shape (n_scored, C)
+        Out-of-fold probabilities of ``plan.folds.scored``, calibrated across folds.
+    finishing : Finishing or None
+        How they were calibrated, where they were.
+    labels : int64 array of shape (n_scored,), or None
+        Cross-fitted by the decision rule where the metric is one of labels; None where the most
+        probable class does.
+    fitted : FittedStrategy or None
+        None where its networks were not kept.
+    trace : Trace
+    seconds : float
+    """
+
+    score: Score
+    oof: np.ndarray
+    finishing: Finishing | None = None
+    labels: np.ndarray | None = None
+    fitted: FittedStrategy | None = None
+    trace: Trace = field(default_factory=Trace)
+    seconds: float = 0.0
+
+    def view(self, part: int) -> np.ndarray:
+        """Return all rows' probabilities as what saw no label of a part gives them, (n_scored, C).
+
+        The parts are those of the judge; its own rows are those of `oof`.
+        """
+        return self.oof if self.finishing is None else self.finishing.view(part)
+
+    @property
+    def likeliest(self) -> np.ndarray:
+        """The labels, or the most probable class where there are none."""
+        return self.oof.argmax(axis=1) if self.labels is None else self.labels
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A trial that its deadline ended; `best` is what its best checkpoint gives, if any."""
+
+    reason: str
+    best: Scored | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A trial that was given up, being much worse than the best one."""
+
+    reason: str
+    trace: Trace = field(default_factory=Trace)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """A strategy that can't run on these rows."""
+
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial that broke."""
+
+    reason: str
+    seconds: float = 0.0
+
+
+Outcome = Scored | Cut | Pruned | Infeasible | Failed
+
+
+def ranked(results: Mapping[int, Scored]) -> list[int]:
+    """Return the numbers of trials, best first; of equals the earlier."""
+    return sorted(results, key=lambda number: (-results[number].score.utility, number))
+
+
+def reason_of(error: BaseException) -> str:
+    """Write an exception as one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def evaluate(job: Job, judge: Judge) -> Outcome:
+    """Evaluate a strategy out of fold; never raises for a bad one.
+
+    Parameters
+    ----------
+    job : Job
+    judge : Judge
+        Of the rows that the plan scores, in their order.
+
+    Returns
+    -------
+    Outcome
+        The same for the same arguments, but for its seconds.
+    """
+    started = time.monotonic()
+    outcome: Outcome
+    try:
+        until = Until(_measure(judge.metric, job.plan), job.deadline, job.bar)
+        trained = []
+        for number in range(job.plan.repeats):
+            trained.append(fit_members(job, job.data.repeat(number), until))
+        outcome = _judged(job, judge, trained)
+    except InfeasibleError as error:
+        outcome = Infeasible(str(error))
+    except DeadlineExceeded as error:
+        outcome = Cut(str(error))
+    except Exception as error:  # law 7: one bad trial never ends a search
+        outcome = Failed(reason_of(error))
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
+    """Turn what the repeats gave into the outcome."""
+    first = trained[0]
+    trace = Trace(
+        curve=first.curve,
+        floor=first.floor,
+        planned=first.planned,
+        checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
+    )
+    if first.pruned:
+        return Pruned(f"Given up after {len(first.curve)} of {first.planned} checkpoints.", trace)
+    # of each row, from the networks of all repeats that did not see it
+    repeats = [job.data.repeat(number) for number in range(len(trained))]
+    raw = np.mean([_out_of_fold(one, own) for one, own in zip(trained, repeats)], axis=0)
+    if not np.isfinite(raw).all():
+        return Failed("The training diverged: some probabilities are not finite.")
+    scored = replace(_scored(job, judge, raw, trained), trace=trace)
+    if not np.isfinite(scored.score.utility):
+        return Failed(f"its score is {scored.score.value}")
+    if any(one.cut for one in trained):
+        return Cut("The deadline ended it; its best epoch so far stands.", scored)
+    return scored
+
+
+def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained]) -> Scored:
+    """Calibrate, label and score out-of-fold probabilities."""
+    strategy, plan = job.strategy, job.plan
+    needed = not strategy.exact
+    fitted = FittedStrategy(
+        strategy=strategy.to_json(),
+        description=strategy.describe(),
+        packs=_packs(trained, n_folds=len(plan.folds.folds)),
+        calibrator=_calibrator(judge, raw, needed=needed),
+        class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
+        work=plan.work,
+    )
+    # a part is finished by what the other parts teach, as new rows are by what all do
+    calibrators = tuple(
+        _calibrator(judge.take(learn), raw[learn], needed=needed) for learn, _ in judge.parts
+    )
+    finishing = Finishing(raw, calibrators, fitted.class_costs)
+    proba, labels = np.empty_like(raw), np.empty(len(judge.y), dtype=np.int64)
+    for number, (learn, use) in enumerate(judge.parts):
+        view, rule = finishing.view(number), DecisionRule()
+        if judge.metric.kind == "label":
+            rule = judge.take(learn).fit_rule(view[learn])
+        proba[use], labels[use] = view[use], rule.apply(view[use])
+    identity = Calibrator.identity(raw.shape[1])
+    return Scored(
+        score=judge.score(proba, labels),
+        oof=proba,
+        finishing=None if set(calibrators) == {identity} else finishing,
+        labels=labels if judge.metric.kind == "label" else None,
+        fitted=fitted,
+    )
+
+
+def _packs(trained: Sequence[Trained], *, n_folds: int) -> tuple[FittedMemberPack, ...]:
+    """Return all packs, their folds numbered through all repeats, as the pipeline's encoders."""
+    return tuple(
+        replace(pack, fold=pack.fold + number * n_folds)
+        for number, one in enumerate(trained)
+        for pack in one.packs
+    )
+
+
+def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
+    """Combine members and rounds within each fold, for the scored rows in table order."""
+    dataset, folds = data.dataset, data.folds
+    out = np.zeros((len(dataset.y), dataset.n_classes))
+    for number, fold in enumerate(folds.folds):
+        posteriors, members, weights = [], [], []
+        for pack, posterior in zip(trained.packs, trained.posteriors):
+            mine = np.flatnonzero(pack.fold == number)
+            posteriors.append(posterior[number])
+            members.append(np.zeros(len(mine), dtype=np.int64))
+            weights.append(pack.weight[mine])
+        out[fold.score] = fold_average(posteriors, members, weights)
+    return out[folds.scored]
+
+
+def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
+    """Fit a calibrator where no formula corrects the prior, or where it gains enough.
+
+    Enough is more log-likelihood than its C free parameters gain by chance (Akaike, 1974).
+    """
+    y, weight = judge.y, np.ones(len(judge.y)) if judge.weight is None else judge.weight
+    fitted = fit_calibrator(y, raw, weight=weight)
+    gain = weight @ row_log_loss(y, raw) - weight @ row_log_loss(y, fitted.apply(raw))
+    if needed or gain > raw.shape[1]:
+        return fitted
+    return Calibrator.identity(raw.shape[1])
+
+
+def _measure(metric: Metric, plan: Plan) -> Measure:
+    """Return what chooses the checkpoint.
+
+    The metric itself, but the log-loss where minority rows are few, and the average precision
+    where the metric is one of labels, which would need a decision rule at every checkpoint. A
+    hundredth of the log-loss decides where a ranking can't be better: an easy table is ranked
+    rightly long before its probabilities are right.
+    """
+    chosen = metric
+    named = {"n_classes": metric.n_classes, "positive": metric.positive}
+    if min(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
+        chosen = get_metric("log_loss", **named)
+    elif metric.kind == "label":
+        chosen = get_metric("average_precision", **named)
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        value = chosen(y, proba, None, weight=weight)
+        merit = value if chosen.greater_is_better else -value
+        return float(merit - 0.01 * (weight @ row_log_loss(y, proba)) / float(weight.sum()))
+
+    return measure

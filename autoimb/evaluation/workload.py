@@ -1,0 +1,165 @@
+"""How much of a table a study works on, and how much work a trial is: counted, never timed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import MOST_BINS, MOST_INPUTS, MOST_ONE_HOT
+from autoimb.data.folds import FoldPlan
+from autoimb.data.profile import Profile
+from autoimb.data.schema import Columns
+from autoimb.data.subsample import subsample
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Purpose, stream
+from autoimb.training.plan import Effort, Outline, Plan
+
+__all__ = ["make_plan", "seen", "subsampled", "trial_operations"]
+
+
+def make_plan(
+    dataset: Dataset,
+    folds: FoldPlan,
+    *,
+    random_state: int,
+    operations: float,
+    class_costs: tuple[float, ...] | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Plan:
+    """Plan a study from counts; no clock is read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : FoldPlan
+    random_state : int
+    operations : float
+        Of a trial; see `trial_operations`.
+    class_costs : tuple of C floats, or None
+        See `autoimb.assessment.costs.Costs`.
+    policy : SearchPolicy, optional
+
+    Returns
+    -------
+    Plan
+    """
+    rows = len(dataset.y)
+    most, patience = next((m, p) for below, m, p in policy.checkpoints_by_rows if rows < below)
+    effort = Effort(
+        operations=operations,
+        most_checkpoints=most,
+        least_checkpoints=policy.least_checkpoints,
+        patience=patience,
+        outline=Outline.of(dataset),
+    )
+    return Plan(
+        folds=folds,
+        effort=effort,
+        seed=random_state,
+        class_costs=class_costs,
+        device=_device(),
+        policy=policy,
+    )
+
+
+def trial_operations(time_budget: float | None, policy: SearchPolicy = DEFAULT_POLICY) -> float:
+    """Return the floating-point operations of a trial.
+
+    More workers complete more trials, and not larger ones.
+
+    Parameters
+    ----------
+    time_budget : float or None
+        Seconds; None plans as for 300.
+    policy : SearchPolicy, optional
+    """
+    seconds = policy.unlimited_seconds if time_budget is None else time_budget
+    rate = policy.operations_a_second * policy.search_share
+    return rate * seconds / policy.trials_a_worker
+
+
+def subsampled(
+    dataset: Dataset,
+    folds: FoldPlan,
+    *,
+    random_state: int,
+    operations: float,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> tuple[Dataset, FoldPlan]:
+    """Take as many rows as a trial has time and memory for; no clock is read.
+
+    The rarer classes stay whole as far as possible, and the rows that are kept of the others
+    weigh more. Beyond 40,000 rows in the same way only some are scored: more would sharpen the
+    scores of the common classes alone.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : FoldPlan
+    random_state : int
+    operations : float
+        Of a trial.
+    policy : SearchPolicy, optional
+
+    Returns
+    -------
+    tuple of Dataset and FoldPlan
+        The same folds of fewer rows; what was given where all rows fit.
+    """
+    n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
+    epoch = 6.0 * max(n_folds - 1, 1) * width * (inputs + width)  # operations for each row
+    affordable = operations / (policy.least_epochs * epoch)
+    fitting = policy.most_input_bytes / (4 * n_folds * inputs)
+    most = max(int(min(affordable, fitting)), policy.least_training_rows)
+    if len(dataset.y) > most:
+        dataset, folds = _fewer(dataset, folds, most=most, random_state=random_state)
+    scored = folds.scored
+    if len(scored) > policy.most_scored_rows:
+        random = stream(Purpose.SCORED_ROWS, random_state)
+        rows, scale = subsample(dataset.y, scored, policy.most_scored_rows, random)
+        folds = folds.scoring(rows, scale)
+    return dataset, folds
+
+
+def _fewer(
+    dataset: Dataset, folds: FoldPlan, *, most: int, random_state: int
+) -> tuple[Dataset, FoldPlan]:
+    random = stream(Purpose.TRAINING_ROWS, random_state)
+    rows, scale = subsample(dataset.y, np.arange(len(dataset.y)), most, random)
+    weight = dataset.weight[rows] * scale
+    had, have = (np.bincount(y, minlength=dataset.n_classes) for y in (dataset.y, dataset.y[rows]))
+    few = replace(
+        dataset,
+        columns=dataset.columns.take(rows),
+        y=dataset.y[rows],
+        weight=weight / weight.mean(),
+        kept=have / np.maximum(had, 1),
+    )
+    return few, folds.take(rows)
+
+
+def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
+    """Return the profile of what a trial sees, which its feasibility is read from."""
+    counts = tuple(int(n) for n in np.bincount(dataset.y, minlength=dataset.n_classes))
+    return replace(
+        profile,
+        n_rows=len(dataset.y),
+        class_counts=counts,
+        minority_count=min(counts),
+        operations=plan.effort.operations,
+    )
+
+
+def _inputs(columns: Columns) -> int:
+    """Count the inputs of a network, about: bins of numbers, and levels."""
+    bins = min(MOST_BINS * columns.numbers.shape[1], MOST_INPUTS)
+    levels = [len(vocabulary) for vocabulary in columns.vocabularies]
+    return int(bins) + sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels) + 1
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

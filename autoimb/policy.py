@@ -1,0 +1,196 @@
+"""The constants that steer a search, each with what supports it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+__all__ = ["DEFAULT_POLICY", "UNMEASURED", "FirstMethod", "FirstNetwork", "SearchPolicy"]
+
+UNMEASURED = "unmeasured"
+FirstNetwork = tuple[str, dict[str, Any]]  # the network option and its parameters
+FirstMethod = dict[str, tuple[str, dict[str, Any]]]  # by component the option and its parameters
+
+_METHODS: tuple[FirstMethod, ...] = (
+    {"class_weight": ("power", {"tau": 0.5})},
+    {"loss": ("logit_adjusted", {"tau": 0.5})},
+    {"ensemble": ("balanced_bagging", {"members": 8, "strength": 0.8})},
+    {"resampling": ("batch_balancing", {"strength": 0.3, "floor": 1})},
+    {"resampling": ("random_over", {"strength": 0.5})},
+    {"resampling": ("random_under", {"strength": 0.5})},
+    {"loss": ("focal", {"gamma": 1.0})},
+    {"resampling": ("smote", {"strength": 0.5, "k_neighbors": 5})},
+    {"ensemble": ("bagging", {"members": 8})},
+    {"ensemble": ("self_paced", {"rounds": 8, "strength": 0.8})},
+    {"ensemble": ("snapshot", {"rounds": 4})},
+    {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
+    {"resampling": ("near_miss", {"strength": 0.5, "version": 2, "n_neighbors": 3})},
+    {"ensemble": ("boosting", {"rounds": 3})},
+    {"loss": ("logit_adjusted", {"tau": 1.0})},
+    {"class_weight": ("power", {"tau": 1.0})},
+    {"loss": ("focal", {"gamma": 2.0})},
+    {"resampling": ("random_under", {"strength": 1.0})},
+    {"resampling": ("tomek_links", {"strength": 1.0})},
+    {"resampling": ("smote_enn", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
+    {"resampling": ("smote_tomek", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
+    {"resampling": ("cluster_centroids", {"strength": 0.8})},
+)
+
+
+def _set(value: Any, support: str) -> Any:
+    """Declare a constant, and the decision or benchmark under ``reports/`` that supports it."""
+    return field(default=value, metadata={"support": support})
+
+
+@cache
+def _learned_networks() -> tuple[FirstNetwork, ...]:
+    entries = json.loads(files("autoimb").joinpath("first_networks.json").read_text("utf-8"))
+    return tuple((entry["name"], entry["params"]) for entry in entries)
+
+
+@dataclass(frozen=True)
+class SearchPolicy:
+    """How a search spends its time and its rows. Shares are of 1, seconds are wall-clock.
+
+    Attributes
+    ----------
+    first_networks : tuple of (str, dict)
+        Networks without an imbalance method, tried first, in this order.
+    first_methods : tuple of dict
+        Imbalance methods, tried one at a time on the best network so far, in this order.
+    networks_before_methods : int
+        How many of them come before the first imbalance method.
+    methods_before_others : int
+        Imbalance methods that are tried before the search chooses whether to go on with methods or
+        with networks.
+    confirming_share : float
+        Of the search's time, at its end, that goes to confirming the best trials.
+    confirmed_trials : int
+        How many of the best are confirmed.
+    confirming_work : int
+        Times the work of a trial, for a trial that confirms another.
+    rare_rows_for_many_strategies : int
+        With fewer rows of the rarest class the scores of more strategies say nothing more.
+    strategies_on_few_rare_rows : int
+        How many are tried then; the rest of the time confirms them.
+    trial_share : float
+        Of the budget: what one trial may take at most.
+    networks_kept : int
+        Best trials whose fitted networks are kept: a blend takes at most ten.
+    least_trial_seconds : float
+        With less left no trial is started.
+    known_in_a_row : int
+        Strategies drawn in a row that need no evaluation: then the space has no more to give.
+    hopeless_trials : int
+        Trials failed or infeasible, and no other: then the search ends.
+    pruning_begins : float
+        Share of its planned checkpoints, before which no trial is given up.
+    pruning_slack : float
+        Of the best trial's measure, that a trial may always lie below it.
+    operations_a_second : float
+        Floating-point operations that the plan counts on.
+    trials_a_worker : int
+        Strategies that the plan would like each worker to complete in a budget.
+    search_share : float
+        Of the budget, that the plan counts on for trials.
+    unlimited_seconds : float
+        Planned for where there is no budget.
+    planned_width : int
+        Of the network that the size of a study is planned for.
+    least_epochs : float
+        Over its rows, that a member must be able to make; one that can't sees fewer rows.
+    least_training_rows : int
+        That a study keeps, however short its time.
+    least_member_rows : int
+        That a member sees, however short its time.
+    most_input_bytes : int
+        Of a network's inputs on all folds, in each worker.
+    most_scored_rows : int
+        More would sharpen the scores of the common classes alone.
+    checkpoints_by_rows : tuple of (rows below, most checkpoints, patience)
+        The last entry is for all larger tables.
+    least_checkpoints : int
+    least_steps : int
+        Between two checkpoints.
+    most_times_planned : float
+        The planned work of a trial, that its networks may cost.
+    rare_rows_for_metric : int
+        With fewer the log-loss chooses the checkpoint: the metric is too noisy.
+    rows_for_three_folds : int
+        From here on three folds do instead of five.
+    rare_rows_for_three_folds : int
+        With fewer three folds would train on too few of them.
+    rows_for_one_repeat : int
+        Below, the best strategies are cross-validated again on other splits into folds.
+    repeats : int
+        Of the split into folds, the first one included.
+    blended_strategies, blend_candidates, least_blend_candidates, blend_bags, blend_steps : int
+        At most in a blend; at most and at least weighed; bags of them; drawn in a bag.
+    blend_work : int
+        Rows scored in one fit, about a second; counted, so that no clock decides.
+    reserve_share, least_reserve, most_reserve : float
+        Share of the budget for what follows the search, in seconds at least and at most.
+    choosing_share, reference_share, facts_share : float
+        Of what is then left: for weighing a blend, what a reference may take at most, and for the
+        report's comparisons.
+    """
+
+    first_networks: tuple[FirstNetwork, ...] = field(
+        default_factory=_learned_networks,
+        metadata={"support": "decisions/0023-networks-first.md"},
+    )
+    first_methods: tuple[FirstMethod, ...] = _set(_METHODS, "decisions/0023-networks-first.md")
+    networks_before_methods: int = _set(13, "decisions/0023-networks-first.md")
+    methods_before_others: int = _set(6, "decisions/0023-networks-first.md")
+    confirming_share: float = _set(0.3, "decisions/0009-survivors-are-confirmed.md")
+    confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
+    confirming_work: int = _set(4, "decisions/0009-survivors-are-confirmed.md")
+    rare_rows_for_many_strategies: int = _set(100, "decisions/0019-small-tables-are-dealt-again.md")
+    strategies_on_few_rare_rows: int = _set(40, "decisions/0019-small-tables-are-dealt-again.md")
+    trial_share: float = _set(0.25, UNMEASURED)
+    networks_kept: int = _set(12, UNMEASURED)
+    least_trial_seconds: float = _set(0.5, UNMEASURED)
+    known_in_a_row: int = _set(50, UNMEASURED)
+    hopeless_trials: int = _set(20, UNMEASURED)
+    pruning_begins: float = _set(0.3, "decisions/0008-forgiving-pruning.md")
+    pruning_slack: float = _set(0.1, "decisions/0008-forgiving-pruning.md")
+    operations_a_second: float = _set(40e9, "decisions/0007-rows-by-arithmetic.md")
+    trials_a_worker: int = _set(20, "decisions/0007-rows-by-arithmetic.md")
+    search_share: float = _set(0.8, UNMEASURED)
+    unlimited_seconds: float = _set(300.0, UNMEASURED)
+    planned_width: int = _set(128, UNMEASURED)
+    least_epochs: float = _set(1.5, "decisions/0007-rows-by-arithmetic.md")
+    least_training_rows: int = _set(20_000, "decisions/0007-rows-by-arithmetic.md")
+    least_member_rows: int = _set(2_000, UNMEASURED)
+    most_input_bytes: int = _set(2**29, UNMEASURED)
+    most_scored_rows: int = _set(40_000, UNMEASURED)
+    checkpoints_by_rows: tuple[tuple[float, int, int], ...] = _set(
+        ((3_000, 60, 4), (15_000, 40, 5), (60_000, 20, 4), (float("inf"), 10, 3)),
+        "decisions/0011-smaller-batches-finer-tails.md",
+    )
+    least_checkpoints: int = _set(5, UNMEASURED)
+    least_steps: int = _set(10, UNMEASURED)
+    most_times_planned: float = _set(2.0, UNMEASURED)
+    rare_rows_for_metric: int = _set(50, UNMEASURED)
+    rows_for_three_folds: int = _set(15_000, UNMEASURED)
+    rare_rows_for_three_folds: int = _set(150, UNMEASURED)
+    rows_for_one_repeat: int = _set(3_000, "decisions/0019-small-tables-are-dealt-again.md")
+    repeats: int = _set(4, "decisions/0019-small-tables-are-dealt-again.md")
+    blended_strategies: int = _set(10, UNMEASURED)
+    blend_candidates: int = _set(25, UNMEASURED)
+    least_blend_candidates: int = _set(4, UNMEASURED)
+    blend_bags: int = _set(8, UNMEASURED)
+    blend_steps: int = _set(8, UNMEASURED)
+    blend_work: int = _set(10_000_000, UNMEASURED)
+    reserve_share: float = _set(0.1, UNMEASURED)
+    choosing_share: float = _set(0.75, UNMEASURED)
+    reference_share: float = _set(0.4, UNMEASURED)
+    facts_share: float = _set(0.5, UNMEASURED)
+    least_reserve: float = _set(3.0, UNMEASURED)
+    most_reserve: float = _set(60.0, UNMEASURED)
+
+
+DEFAULT_POLICY = SearchPolicy()

@@ -1,0 +1,113 @@
+"""Numbers and JSON values as the report writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoimb.assessment.decision.rule import DecisionRule
+
+__all__ = [
+    "FILTERS",
+    "allowed",
+    "count",
+    "decimals",
+    "duration",
+    "percent",
+    "rule_in_words",
+    "signed",
+    "words",
+]
+
+
+def decimals(value: float | None, digits: int = 4) -> str:
+    """Write a score: ``0.4123``, a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Write a difference with its sign."""
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: int | None) -> str:
+    """Write a count with its thousands apart."""
+    return "–" if value is None else f"{value:,}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Write a share of 1 in percent; what rounds to nothing is ``< 0.1 %``."""
+    if share is None:
+        return "–"
+    least: float = 10.0**-digits
+    if 0 < 100 * share < least:
+        return f"< {least:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as a person says them: ``4 min 12 s``."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def words(value: object) -> str:
+    """Write any JSON value in a line."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {words(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(words(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def allowed(components: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Write the options that the user allowed, by component."""
+    return "; ".join(f"{component}: {words(list(options))}" for component, options in components)
+
+
+def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> str:
+    """Say how probabilities become labels.
+
+    Parameters
+    ----------
+    rule : DecisionRule
+        Of the pipeline.
+    names : sequence of str
+        The classes by code.
+    positive : int
+        Code of the positive class.
+
+    Returns
+    -------
+    str
+        One sentence.
+    """
+    threshold = rule.threshold(positive) if len(names) == 2 else None
+    if threshold is not None:
+        other = names[1 - positive]
+        return (
+            f"A row is labelled {names[positive]} where its probability is at least "
+            f"{threshold:.3g}, otherwise {other} ({rule.name})."
+        )
+    if rule.kind == "offsets":
+        factors = ", ".join(f"{n} × {math.exp(o):.3g}" for n, o in zip(names, rule.offsets))
+        return f"The highest of the weighted probabilities wins: {factors} ({rule.name})."
+    return f"{rule.name[:1].upper()}{rule.name[1:]}."
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (allowed, count, decimals, duration, percent, signed, words)
+}

@@ -1,0 +1,1 @@
+"""The RUN folder: what a search leaves behind, and goes on from."""

@@ -1,0 +1,331 @@
+"""The RUN folder: all that a search leaves behind, written so that no kill can tear it.
+
+::
+
+    RUN/
+      run.json            the request, the plan, versions, results: one JSON object, by section
+      journal.log         the Optuna study
+      trials/             NNNN.safetensors (record, out-of-fold predictions) of each finished trial,
+                          NNNN.weights.safetensors (fitted networks) of the best ones
+      pipeline.autoimb    report.html    leaderboard.csv
+      .lock, .pid         held while a search writes, and by which process
+      .cache/             the workers' copy of the table
+
+Every file but the journal appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from autoimb.errors import RunError
+from autoimb.files import sweep_drafts, write_file
+from autoimb.runs.record import (
+    StoredTrial,
+    TrialRecord,
+    read_header,
+    read_trial,
+    read_weights,
+    trial_bytes,
+    weights_bytes,
+)
+from autoimb.version import __version__
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from autoimb.evaluation.trial import Scored
+
+__all__ = ["RunFolder"]
+
+# what locking says where the file system has no locks
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+UNREADABLE = (SafetensorError, KeyError, ValueError, TypeError, OSError)
+
+
+class RunFolder:
+    """One RUN folder; `open` to search, `view` to look.
+
+    Attributes
+    ----------
+    path, journal, trials, cache : Path
+    pipeline, report, leaderboard : Path
+        Where the results go.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.journal = self.path / "journal.log"
+        self.trials = self.path / "trials"
+        self.cache = self.path / ".cache"
+        self.pipeline = self.path / "pipeline.autoimb"
+        self.report = self.path / "report.html"
+        self.leaderboard = self.path / "leaderboard.csv"
+        self._run = self.path / "run.json"
+        self._pid = self.path / ".pid"
+        self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
+        self._held = False
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, fingerprint: str, resume: bool = False
+    ) -> RunFolder:
+        """Take a folder for a search, make it if need be, and mend what a kill left half done.
+
+        Parameters
+        ----------
+        path : path-like
+        fingerprint : str
+            Of the request and the table; a folder holds one search.
+        resume : bool
+            Go on with the search in the folder; where there is none yet, start it.
+
+        Returns
+        -------
+        RunFolder
+            Locked until `close`, or until the process ends, however it ends.
+
+        Raises
+        ------
+        RunError
+            Where the folder can't be written, is in use, or holds a search that this is not
+            meant to go on with.
+        """
+        folder = cls(path)
+        try:
+            folder._take()
+            folder._claim(fingerprint, resume=resume)
+            folder._mend()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def view(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """Look at a folder without taking it; a search may be writing to it.
+
+        Raises
+        ------
+        RunError
+            Where it holds no search.
+        """
+        folder = cls(path)
+        if not folder._run.is_file():
+            raise RunError(f"{folder.path} holds no search: there is no run.json in it.")
+        return folder
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a search holds it; False where the system can't say."""
+        if not Path(self._lock.lock_file).exists():
+            return False  # and none is made by looking
+        try:
+            with FileLock(self._lock.lock_file, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):
+            return False
+
+    def close(self) -> None:
+        """Sweep the workers' copy of the table away and give the folder back."""
+        if self._held:
+            shutil.rmtree(self.cache, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self._pid.unlink()
+            self._lock.release()
+            self._held = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read_run(self) -> dict[str, Any]:
+        """Read ``run.json``; empty where there is none."""
+        try:
+            run: dict[str, Any] = json.loads(self._run.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise RunError(f"{self._run} is not JSON: {error}.") from error
+        return run
+
+    def update_run(self, sections: Mapping[str, Any]) -> None:
+        """Replace these sections of ``run.json`` and keep the others."""
+        text = json.dumps(self.read_run() | dict(sections), indent=2) + "\n"
+        write_file(self._run, text.encode(), make_folders=False)
+
+    @property
+    def study_name(self) -> str:
+        """The name of its study in an Optuna storage: no two folders share one."""
+        return str(self.read_run()["study"])
+
+    def storage(self) -> BaseStorage:
+        """Return the Optuna storage that lives in the folder."""
+        from autoimb.runs.storage import journal_storage
+
+        return journal_storage(self.journal)
+
+    def save_trial(
+        self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]
+    ) -> None:
+        """Write a finished trial; its networks first, so that no trial lacks what it should have.
+
+        Parameters
+        ----------
+        record : TrialRecord
+        result : Scored or None
+            Its networks are written where it has them.
+        params : mapping of str to value
+            What the study drew, by Optuna's names.
+        """
+        if result is not None and result.fitted is not None:
+            weights = weights_bytes(result.fitted)
+            write_file(self._weights(record.number), weights, make_folders=False)
+        trial = trial_bytes(record, result, params)
+        write_file(self._trial(record.number), trial, make_folders=False)
+
+    def drop_weights(self, number: int) -> None:
+        """Delete the networks of a trial that is no longer among the best."""
+        self._weights(number).unlink(missing_ok=True)
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Read the records of all finished trials, by number; no predictions, no networks."""
+        found = []
+        for path in self._trial_files():
+            with contextlib.suppress(*UNREADABLE):
+                found.append(read_header(path))
+        return tuple(found)
+
+    def load_trials(self) -> dict[int, StoredTrial]:
+        """Read all finished trials by number; a file that can't be read is put aside.
+
+        Returns
+        -------
+        dict of int to StoredTrial
+            In the order of the numbers.
+        """
+        found: dict[int, StoredTrial] = {}
+        for path in self._trial_files():
+            number = int(path.stem)
+            try:
+                stored = read_trial(path)
+            except UNREADABLE:
+                path.replace(path.with_suffix(".broken"))
+                continue
+            if stored.result is not None:
+                with contextlib.suppress(*UNREADABLE):
+                    fitted = read_weights(self._weights(number))
+                    stored = replace(stored, result=replace(stored.result, fitted=fitted))
+            found[number] = stored
+        return found
+
+    def _trial(self, number: int) -> Path:
+        return self.trials / f"{number:04d}.safetensors"
+
+    def _weights(self, number: int) -> Path:
+        return self.trials / f"{number:04d}.weights.safetensors"
+
+    def _trial_files(self) -> list[Path]:
+        """Return the files of trials, by number; those of networks have one more dot."""
+        own = [path for path in self.trials.glob("*.safetensors") if path.stem.isdigit()]
+        return sorted(own, key=lambda path: int(path.stem))
+
+    def _take(self) -> None:
+        """Make the folder if need be and lock it for this process, or say who holds it."""
+        try:
+            self.trials.mkdir(parents=True, exist_ok=True)
+            self._lock_it()
+            self._held = True
+            write_file(self._pid, str(os.getpid()).encode())
+        except Timeout as error:
+            raise RunError(f"{self.path} is in use by {self._holder()}.") from error
+        except OSError as error:
+            raise RunError(f"{self.path} can't be written: {error.strerror or error}.") from error
+
+    def _lock_it(self) -> None:
+        """Lock; where the file system has no locks, the user has to keep two searches apart."""
+        try:
+            self._lock.acquire()
+        except NotImplementedError:
+            pass
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+
+    def _holder(self) -> str:
+        try:
+            return f"process {int(self._pid.read_text())}"
+        except (OSError, ValueError):
+            return "another process"
+
+    def _claim(self, fingerprint: str, *, resume: bool) -> None:
+        run = self.read_run()
+        held = run.get("fingerprint")
+        if held is None:
+            study = f"autoimb-{uuid.uuid4().hex[:12]}"
+            own = {"fingerprint": fingerprint, "study": study, "version": __version__}
+            self.update_run(own)
+        elif not resume:
+            raise RunError(
+                f"{self.path} already holds a search: resume it, or give another folder."
+            )
+        elif (version := _version_of(run)) != __version__:
+            raise RunError(
+                f"{self.path} holds a search of autoimb {version}, which {__version__} can't go on "
+                "with: resume it with that version, or give another folder. Its status, report and "
+                "export work."
+            )
+        elif held != fingerprint:
+            raise RunError(
+                f"{self.path} holds another search: its table, target, metric, folds, options, "
+                "costs or random_state are not the ones given. Give another folder."
+            )
+
+    def _mend(self) -> None:
+        """Cut the torn end off the journal and sweep away drafts and caches."""
+        if self.journal.is_file():
+            _cut_torn_end(self.journal)
+        for folder in (self.path, self.trials):
+            sweep_drafts(folder)
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def _version_of(run: Mapping[str, Any]) -> str:
+    """Return which version of the package began a search; before 0.2 it stood among others."""
+    return str(run.get("version", run.get("versions", {}).get("autoimb", "before 0.2")))
+
+
+def _cut_torn_end(journal: Path) -> None:
+    """Drop the last lines of a journal until one is whole: an entry and a newline."""
+    content = journal.read_bytes()
+    kept = content[: content.rfind(b"\n") + 1]
+    while kept and not _is_entry(kept[kept.rfind(b"\n", 0, -1) + 1 :]):
+        kept = kept[: kept.rfind(b"\n", 0, -1) + 1]
+    if len(kept) < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(len(kept))
+            os.fsync(file.fileno())
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return "op_code" in dict(json.loads(line))
+    except (ValueError, TypeError):
+        return False

@@ -1,0 +1,282 @@
+"""The books of a study: its Optuna storage and its RUN folder, kept in step through any kill.
+
+A trial's file is written before Optuna is told. So after a kill a trial that Optuna holds for
+running has either a file, and is told from it, or none, and is asked for once more.
+"""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import InMemoryStorage, get_storage
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
+
+from autoimb.errors import OptionError, RunError
+from autoimb.randomness import Purpose, seed_for
+from autoimb.runs.record import Stage, Status, StoredTrial, TrialRecord
+from autoimb.space.draw import Space, draw
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from autoimb.evaluation.trial import Scored
+    from autoimb.runs.folder import RunFolder
+
+__all__ = ["Ledger"]
+
+KILLED = "the program ended while this trial ran"
+
+
+class Ledger:
+    """Asks Optuna, and writes down what became of each trial.
+
+    Parameters
+    ----------
+    storage : BaseStorage
+    name : str
+        Of the study.
+    folder : RunFolder or None
+    random_state : int
+
+    Attributes
+    ----------
+    plans : set of str
+        The planned trials that were enqueued, in this process or before.
+    """
+
+    def __init__(
+        self, storage: BaseStorage, name: str, *, folder: RunFolder | None, random_state: int
+    ) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._random_state = random_state
+        self._study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
+        self._id = storage.get_study_id_from_name(name)
+        self.plans = {str(t.user_attrs["plan"]) for t in self._trials() if "plan" in t.user_attrs}
+
+    @classmethod
+    def open(cls, folder: RunFolder | None, *, storage: str | None, random_state: int) -> Ledger:
+        """Open the study of a folder, or a new one.
+
+        Parameters
+        ----------
+        folder : RunFolder or None
+        storage : str or None
+            An Optuna storage URL; None is the folder's journal, or memory without a folder.
+        random_state : int
+
+        Raises
+        ------
+        RunError
+            Where the folder's study is kept elsewhere than `storage` says, or `storage` is none.
+        """
+        if folder is None:
+            name = f"autoimb-{uuid.uuid4().hex[:12]}"
+            place = InMemoryStorage() if storage is None else _reach(storage)
+            return cls(place, name, folder=None, random_state=random_state)
+        if folder.journal.is_file() and storage is not None:
+            raise RunError(f"The search in {folder.path} keeps its own journal: give no storage.")
+        if storage is None and folder.read_run().get("external_storage"):
+            raise RunError(f"The search in {folder.path} needs the storage that it began with.")
+        folder.update_run({"external_storage": storage is not None})
+        place = folder.storage() if storage is None else _reach(storage)
+        return cls(place, folder.study_name, folder=folder, random_state=random_state)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an enqueued trial waits to be asked for."""
+        return bool(self._trials(TrialState.WAITING))
+
+    def enqueue(self, params: Mapping[str, Any], *, stage: Stage, plan: str) -> None:
+        """Let a trial with these values come next; what is left out is drawn."""
+        self._study.enqueue_trial(dict(params), user_attrs={"stage": stage, "plan": plan})
+        self.plans.add(plan)
+
+    @property
+    def confirmed(self) -> set[int]:
+        """The trials of which another evaluation was enqueued."""
+        names = (name.split(".") for name in self.plans)
+        return {int(number) for stage, number in names if stage == "confirm"}
+
+    def enqueue_again(self, number: int) -> None:
+        """Let the strategy of a trial come next once more, to confirm it."""
+        params = self._trials()[number].params
+        self.enqueue(params, stage="confirm", plan=f"confirm.{number}")
+
+    def ask(self) -> Trial:
+        """Return the next trial.
+
+        Its random numbers are keyed by the seed and the count of trials, not by what this process
+        did before: a resumed study draws like one that was never killed.
+        """
+        asked = len(self._trials()) - len(self._trials(TrialState.WAITING))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
+            self._study.sampler = optuna.samplers.TPESampler(
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                seed=seed_for(Purpose.SAMPLER, self._random_state, index=asked),
+            )
+        return self._study.ask()
+
+    def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> None:
+        """Write a finished trial down, then tell Optuna."""
+        if self._folder is not None:
+            self._folder.save_trial(record, result, params)
+        self._tell(record)
+
+    def drop_weights(self, number: int) -> None:
+        """Delete the networks of a trial that is no longer among the best."""
+        if self._folder is not None:
+            self._folder.drop_weights(number)
+
+    def close_duplicate(self, number: int, known: TrialRecord | None) -> None:
+        """Close a trial whose strategy is known: with its value, or unheard while that runs."""
+        if known is None:
+            self._close(number, "repeated", TrialState.FAIL)
+        else:
+            self._close(number, "repeated", _state(known.status), _value(known))
+
+    def drop(self, number: int, reason: str) -> None:
+        """Close a trial from which no strategy could be drawn."""
+        self._close(number, reason, TrialState.FAIL)
+
+    def requeue(
+        self, numbers: tuple[int, ...], space: Space, *, suspected: bool
+    ) -> list[TrialRecord]:
+        """Close trials that were cut off, and put their strategies into the queue again.
+
+        Parameters
+        ----------
+        numbers : tuple of int
+        space : Space
+        suspected : bool
+            Whether a trial may be what ended the program: then it gets only one more chance.
+
+        Returns
+        -------
+        list of TrialRecord
+            Of those that were far enough to have a strategy.
+        """
+        trials = self._trials()
+        repeated = {t.user_attrs.get("again") for t in trials}
+        records = []
+        for number in numbers:
+            trial = trials[number]
+            params = trial.system_attrs.get("fixed_params", {}) | trial.params
+            stage: Stage = trial.user_attrs.get("stage", "search")
+            second = suspected and "again" in trial.user_attrs
+            if not second and number not in repeated:
+                attributes = {"stage": stage, "again": number}
+                self._study.enqueue_trial(params, user_attrs=attributes)
+            fixed = _replayed(params, space)
+            if fixed is None:
+                self._close(number, "killed", TrialState.FAIL)
+                continue
+            record = TrialRecord(number, stage, draw(fixed, space), "killed", KILLED, None, 0.0)
+            if self._folder is not None:
+                self._folder.save_trial(record, None, params)
+            self._tell(record)
+            records.append(record)
+        return records
+
+    def restore(self, space: Space) -> dict[int, StoredTrial]:
+        """Bring the study and the folder in step, and return what had finished.
+
+        Trials with a file that the study doesn't hold as finished are told from it, or added
+        where the study lost them; trials that were cut off are closed and asked for once more.
+
+        Returns
+        -------
+        dict of int to StoredTrial
+            By number; a trial that was cut off has the status "killed".
+        """
+        if self._folder is None:
+            return {}
+        stored = self._folder.load_trials()
+        for number, trial in stored.items():
+            held = self._trials()
+            if number >= len(held):
+                self._adopt(trial, space, gap=number - len(held))
+            elif not held[number].state.is_finished():
+                self._tell(trial.record)
+        cut_off = tuple(t.number for t in self._trials(TrialState.RUNNING))
+        if not cut_off:
+            return stored
+        self.requeue(cut_off, space, suspected=True)
+        return self._folder.load_trials()
+
+    def _adopt(self, stored: StoredTrial, space: Space, *, gap: int) -> None:
+        """Add a trial that only the folder holds, under its number."""
+        for _ in range(gap):
+            self._study.add_trial(create_trial(state=TrialState.FAIL))
+        record = stored.record
+        fixed = _replayed(stored.params, space)
+        trial = create_trial(
+            state=_state(record.status),
+            value=_value(record),
+            params={} if fixed is None else fixed.params,
+            distributions={} if fixed is None else fixed.distributions,
+            user_attrs={"stage": record.stage, "status": record.status},
+        )
+        self._study.add_trial(trial)
+
+    def _tell(self, record: TrialRecord) -> None:
+        self._close(record.number, record.status, _state(record.status), _value(record))
+
+    def _close(
+        self, number: int, status: str, state: TrialState, value: float | None = None
+    ) -> None:
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        self._storage.set_trial_user_attr(trial_id, "status", status)
+        if self._trials()[number].state == TrialState.WAITING:  # its start was lost
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        self._study.tell(number, value, state)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+
+def _state(status: Status) -> TrialState:
+    """Say it in Optuna's words.
+
+    TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
+    below all complete ones: that is what a strategy that gave no score deserves.
+    """
+    if status == "complete":
+        return TrialState.COMPLETE
+    return TrialState.FAIL if status == "killed" else TrialState.PRUNED
+
+
+def _value(record: TrialRecord) -> float | None:
+    if record.status != "complete" or record.score is None:
+        return None
+    return float(record.score.utility)
+
+
+def _replayed(params: Mapping[str, Any], space: Space) -> FixedTrial | None:
+    """Return a trial from which these values were drawn; None where they don't suffice."""
+    fixed = FixedTrial(dict(params))
+    try:
+        draw(fixed, space)
+    except (ValueError, KeyError, OptionError):
+        return None
+    return fixed
+
+
+def _reach(url: str) -> BaseStorage:
+    """Open a user's storage; its own errors name no culprit, and its URL may hold a password."""
+    try:
+        return get_storage(url)
+    except Exception as error:
+        scheme = url.split(":", 1)[0]
+        words = " ".join(str(error).split()).replace(url, f"{scheme}:...")
+        raise RunError(f"The {scheme!r} storage can't be opened: {words}") from error

@@ -1,0 +1,250 @@
+"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from autoimb.assessment.calibration import Calibrator, Finishing
+from autoimb.assessment.uncertainty import Score
+from autoimb.evaluation.trial import (
+    Cut,
+    Failed,
+    Infeasible,
+    Outcome,
+    Pruned,
+    Scored,
+    Trace,
+)
+from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
+from autoimb.space.strategy import Strategy
+
+if TYPE_CHECKING:
+    from autoimb.pipeline.fitted import FittedStrategy
+
+__all__ = [
+    "RAN",
+    "Stage",
+    "Status",
+    "StoredTrial",
+    "TrialRecord",
+    "read_header",
+    "read_trial",
+    "read_weights",
+    "trial_bytes",
+    "usable",
+    "weights_bytes",
+]
+
+FORMAT = "1"
+
+Stage = Literal["network", "method", "search", "confirm"]
+Status = Literal["complete", "pruned", "infeasible", "failed", "timeout", "killed"]
+
+STATUSES: dict[type[Outcome], Status] = {
+    Scored: "complete",
+    Pruned: "pruned",
+    Infeasible: "infeasible",
+    Failed: "failed",
+    Cut: "timeout",
+}
+RAN: tuple[Status, ...] = ("complete", "pruned", "failed", "timeout")  # what `n_trials` counts
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One line of the leaderboard.
+
+    Parameters
+    ----------
+    number : int
+        Of the trial in its study.
+    stage : {"network", "method", "search", "confirm"}
+        Which part of the search asked for it.
+    strategy : Strategy
+    status : {"complete", "pruned", "infeasible", "failed", "timeout", "killed"}
+        "complete" had all its folds and ended by its own stopping rule; only these compete.
+        "killed" ran while the whole program was killed or interrupted.
+    reason : str
+        Why it is not complete, in a sentence; empty for a complete one.
+    score : Score or None
+        Out of fold.
+    seconds : float
+        Wall-clock time of its evaluation.
+    epochs : tuple of int
+        Epochs of each fold.
+    curve, floor : tuple of float
+        The measure of the out-of-fold predictions by checkpoint: the mean over folds, and the
+        worst fold.
+    planned : int
+        Checkpoints that were planned.
+    """
+
+    number: int
+    stage: Stage
+    strategy: Strategy
+    status: Status
+    reason: str
+    score: Score | None
+    seconds: float
+    epochs: tuple[int, ...] = ()
+    curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    planned: int = 0
+
+    @classmethod
+    def of(cls, number: int, outcome: Outcome, *, stage: Stage, strategy: Strategy) -> TrialRecord:
+        """Return the record of an outcome."""
+        result = usable(outcome)
+        if result is not None:
+            trace = result.trace
+        else:
+            trace = outcome.trace if isinstance(outcome, Pruned) else Trace()
+        return cls(
+            number=number,
+            stage=stage,
+            strategy=strategy,
+            status=STATUSES[type(outcome)],
+            reason="" if isinstance(outcome, Scored) else outcome.reason,
+            score=None if result is None else result.score,
+            seconds=outcome.seconds,
+            epochs=trace.checkpoints,
+            curve=trace.curve,
+            floor=trace.floor,
+            planned=trace.planned,
+        )
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, int]:
+        """Sorts trials: complete ones first, then by score, those without one last."""
+        utility = -math.inf if self.score is None else self.score.utility
+        return self.status != "complete", self.score is None, -utility, self.number
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON."""
+        score = None if self.score is None else self.score.to_json()
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {"strategy": self.strategy.to_json(), "score": score}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Read what `to_json` wrote."""
+        score = None if data["score"] is None else Score.from_json(data["score"])
+        converted = {
+            "strategy": Strategy.from_json(data["strategy"]),
+            "score": score,
+            "epochs": tuple(data["epochs"]),
+            "curve": tuple(data["curve"]),
+            "floor": tuple(data["floor"]),
+        }
+        return cls(**dict(data) | converted)
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A finished trial as read back from its files.
+
+    Parameters
+    ----------
+    record : TrialRecord
+    result : Scored or None
+        What a pipeline could be made of, with the fitted networks where they were kept.
+    params : dict
+        The values that the study drew, by Optuna's names.
+    """
+
+    record: TrialRecord
+    result: Scored | None
+    params: dict[str, Any]
+
+
+def usable(outcome: Outcome) -> Scored | None:
+    """Return what a pipeline could be made of: also of a trial that its deadline ended."""
+    if isinstance(outcome, Cut):
+        return outcome.best
+    return outcome if isinstance(outcome, Scored) else None
+
+
+def trial_bytes(record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> bytes:
+    """Return the content of a trial's file: the record in the header, predictions as arrays."""
+    finishing = None if result is None else result.finishing
+    named = {} if result is None else {"oof": result.oof, "labels": result.labels}
+    if finishing is not None:
+        named["raw"] = finishing.raw
+    arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
+    header = {
+        "format": FORMAT,
+        "record": json.dumps(record.to_json()),
+        "params": json.dumps(dict(params)),
+    }
+    if finishing is not None:
+        calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
+        header["finishing"] = json.dumps(
+            {"calibrators": calibrators, "tilt": finishing.class_costs}
+        )
+    return bytes(save(arrays, metadata=header))
+
+
+def weights_bytes(fitted: FittedStrategy) -> bytes:
+    """Return the content of a trial's second file: its fitted networks."""
+    fields, arrays = pack_strategy(fitted)
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(save(kept, metadata={"format": FORMAT, "strategy": json.dumps(fields)}))
+
+
+def read_header(path: Path) -> TrialRecord:
+    """Read the record alone."""
+    with safe_open(path, framework="numpy") as file:
+        return TrialRecord.from_json(json.loads(file.metadata()["record"]))
+
+
+def read_trial(path: Path) -> StoredTrial:
+    """Read a trial's file; the networks are in another one.
+
+    Raises
+    ------
+    SafetensorError, KeyError, ValueError, OSError
+        Where it is not what `trial_bytes` wrote.
+    """
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    record = TrialRecord.from_json(json.loads(header["record"]))
+    result = None
+    if record.score is not None and "oof" in arrays:
+        result = Scored(
+            score=record.score,
+            oof=arrays["oof"],
+            finishing=_finishing(arrays.get("raw"), header.get("finishing", "null")),
+            labels=arrays.get("labels"),
+            trace=Trace(record.curve, record.floor, record.planned, record.epochs),
+            seconds=record.seconds,
+        )
+    return StoredTrial(record, result, json.loads(header["params"]))
+
+
+def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
+    values = json.loads(text)
+    if raw is None or values is None:
+        return None
+    return Finishing(
+        raw=raw,
+        calibrators=tuple(Calibrator.from_json(value) for value in values["calibrators"]),
+        class_costs=None if values["tilt"] is None else tuple(values["tilt"]),
+    )
+
+
+def read_weights(path: Path) -> FittedStrategy:
+    """Read a trial's fitted networks."""
+    with safe_open(path, framework="numpy") as file:
+        fields = json.loads(file.metadata()["strategy"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    return unpack_strategy(fields, arrays)

@@ -1,0 +1,1 @@
+"""Where trials run, how far they are, and how they are stopped."""

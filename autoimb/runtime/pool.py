@@ -1,0 +1,287 @@
+"""Where trials run: worker processes that can be killed one at a time, or this process.
+
+Workers are forked from a server that has imported the heavy packages (Linux) or started afresh
+(elsewhere). They map the study's arrays into memory, ignore Ctrl-C, use one thread each and end
+when their parent does, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import tempfile
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pebble import ProcessExpired, ProcessPool
+
+from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
+from autoimb.foreign import WorkerContext
+from autoimb.runtime.process import warm_up
+from autoimb.runtime.worker import (
+    Assignment,
+    Work,
+    broken,
+    one_thread,
+    prepare_worker,
+    run_trial,
+)
+
+__all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
+
+GRACE = 2.0  # seconds that a trial may outlive its deadline before its worker is killed
+ATTEMPTS = 2  # how often a task is started where the pool breaks under it
+
+
+class Runner(Protocol):
+    """Runs trials, a few at a time."""
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The numbers of the trials that were submitted and not collected."""
+        ...
+
+    @property
+    def idle(self) -> int:
+        """How many more trials it can take now."""
+        ...
+
+    def submit(self, number: int, assignment: Assignment) -> None:
+        """Take a trial."""
+        ...
+
+    def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
+        """Wait up to so many seconds and return the trials that ended."""
+        ...
+
+    def close(self) -> None:
+        """Stop, whatever runs."""
+        ...
+
+
+class InProcess:
+    """Runs trials here, one at a time: nothing to start, and nothing that could be killed.
+
+    Parameters
+    ----------
+    work : Work
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._task: tuple[int, Assignment] | None = None
+        self._parts = work.parts()
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The number of the trial that waits to be run, if one does."""
+        return () if self._task is None else (self._task[0],)
+
+    @property
+    def idle(self) -> int:
+        """1, or 0 while a trial waits to be run."""
+        return int(self._task is None)
+
+    def submit(self, number: int, assignment: Assignment) -> None:
+        """Take a trial; `collect` runs it."""
+        self._task = (number, assignment)
+
+    def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
+        """Run the trial to its end and return it."""
+        if self._task is None:
+            return []
+        number, assignment = self._task
+        job, started = self._work.job(assignment, self._parts), time.monotonic()
+        with one_thread():
+            try:
+                outcome = self._work.evaluate(job, self._work.judge)
+            except Exception as error:  # of a stand-in
+                outcome = broken(error, started)
+        self._task = None
+        return [(number, outcome)]
+
+    def close(self) -> None:
+        """Forget the trial that waits."""
+        self._task = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A running trial."""
+
+    assignment: Assignment
+    future: Future[Outcome]
+    submitted: float
+    attempt: int
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has outlived its deadline by more than the grace."""
+        return self.assignment.deadline.left() < -GRACE
+
+
+class WorkerPool:
+    """Runs trials in worker processes.
+
+    Parameters
+    ----------
+    work : Work
+    n_jobs : int
+        How many workers.
+    folder : Path or None
+        Where the workers' copy of the arrays is put; None is the system's place for such.
+    """
+
+    def __init__(self, work: Work, n_jobs: int, *, folder: Path | None = None) -> None:
+        self._n_jobs = n_jobs
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="autoimb-", dir=folder))
+        self._tasks: dict[int, _Task] = {}
+        try:
+            self._shared = self._folder / "work.joblib"
+            work.dump(self._shared)
+            warm_up()
+            self._pool = self._new_pool()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The numbers of the running trials."""
+        return tuple(self._tasks)
+
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return self._n_jobs - len(self._tasks)
+
+    def submit(self, number: int, assignment: Assignment) -> None:
+        """Hand a trial to a worker."""
+        self._start(number, assignment, attempt=1)
+
+    def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
+        """Return the trials that ended, after at most so many seconds.
+
+        A trial that outlives its deadline by more than `GRACE` loses its worker, and a worker
+        that dies takes one trial with it: both come back as outcomes with the reason.
+        """
+        if not self._pool.active:
+            self._restart()
+        futures = [task.future for task in self._tasks.values()]
+        deadlines = [task.assignment.deadline for task in self._tasks.values()]
+        soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
+        wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
+        ended = []
+        for number, task in tuple(self._tasks.items()):
+            outcome = _outcome(task)
+            if outcome is not None:
+                del self._tasks[number]
+                ended.append((number, outcome))
+        return ended
+
+    def close(self) -> None:
+        """Kill the workers and remove their copy of the arrays."""
+        self._tasks.clear()
+        _end(self._pool)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:
+        future: Future[Outcome]
+        try:
+            future = self._pool.schedule(run_trial, args=(assignment,))
+        except RuntimeError:  # the pool broke; the next `collect` restarts it
+            future = _broken()
+        self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self._n_jobs,
+            initializer=prepare_worker,
+            initargs=(self._shared,),
+            context=WorkerContext(),
+        )
+
+    def _restart(self) -> None:
+        """Replace a pool that broke, and start what was running once more."""
+        _end(self._pool)
+        self._pool = self._new_pool()
+        for number, task in tuple(self._tasks.items()):
+            if task.future.done() and not isinstance(task.future.exception(), BrokenProcessPool):
+                continue
+            if task.attempt < ATTEMPTS:
+                self._start(number, task.assignment, attempt=task.attempt + 1)
+            else:
+                self._tasks[number] = replace(task, future=_broken())
+
+
+def _broken() -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_exception(BrokenProcessPool())
+    return future
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves its result out
+    pool.join()
+
+
+def _outcome(task: _Task) -> Outcome | None:
+    """Return how a trial ended; None while it goes on."""
+    seconds = time.monotonic() - task.submitted
+    if not task.future.done():
+        if not task.overdue:
+            return None
+        if task.future.cancel():  # pebble kills its worker, and no other
+            reason = f"killed {GRACE:g} seconds after its deadline"
+            return Cut(reason, seconds=seconds)
+    error = task.future.exception()
+    if error is None:
+        return task.future.result()
+    if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
+        return None  # the next `collect` restarts it
+    return Failed(_death(error), seconds)
+
+
+def runner_for(work: Work, *, n_jobs: int, killable: bool, folder: Path | None = None) -> Runner:
+    """Return what runs the trials of a study.
+
+    Parameters
+    ----------
+    work : Work
+    n_jobs : int
+        How many at a time.
+    killable : bool
+        Whether a trial must be stopped that doesn't stop by itself.
+    folder : Path or None
+        Where the workers' copy of the arrays is put.
+
+    Returns
+    -------
+    Runner
+        In this process for one job that needn't be killable, and where this process is itself
+        a daemonic worker, which may have no children.
+    """
+    if (n_jobs == 1 and not killable) or multiprocessing.current_process().daemon:
+        return InProcess(work)
+    return WorkerPool(work, n_jobs, folder=folder)
+
+
+def _death(error: BaseException) -> str:
+    """Say in a sentence what a future's exception means."""
+    if isinstance(error, ProcessExpired):
+        code = error.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            memory = ": the system may be out of memory" if name == "SIGKILL" else ""
+            return f"the worker was killed by {name}{memory}"
+        return f"the worker ended with exit status {code}"
+    if isinstance(error, BrokenProcessPool):
+        return "the workers can't be kept alive"
+    return reason_of(error)

@@ -1,0 +1,38 @@
+"""How worker processes start, from a warm server, and how they end.
+
+Imports nothing heavy, so that the server can warm up while the parent imports the rest.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from multiprocessing import connection
+
+from autoimb.foreign import start_server
+
+__all__ = ["end_with_parent", "warm_up"]
+
+PRELOADED = ["pebble", "autoimb.runtime.worker", "autoimb.evaluation.trial"]
+
+
+def end_with_parent() -> None:
+    """Leave no orphan: a thread waits for the end of the process that started the search."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def warm_up() -> None:
+    """Start the server that workers are forked from; it imports while the caller goes on.
+
+    Call it as early as a search is certain: the imports take some seconds.
+    """
+    start_server(PRELOADED)

@@ -1,0 +1,146 @@
+"""How far a search is: one live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from autoimb.runs.record import RAN
+
+if TYPE_CHECKING:
+    from autoimb.budget import Budget
+    from autoimb.runs.record import TrialRecord
+
+__all__ = ["Event", "Progress", "clock"]
+
+LINE_EVERY = 2.0  # seconds between two plain lines that tell of no new best
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a study tells: several times a second, and at the end of each trial.
+
+    Parameters
+    ----------
+    finished : TrialRecord or None
+        The trial that has just ended; None where only time has passed.
+    best : TrialRecord or None
+        The best so far.
+    counts : mapping of str to int
+        Trials by status.
+    running : int
+    n_trials : int or None
+        How many may run.
+    """
+
+    finished: TrialRecord | None
+    best: TrialRecord | None
+    counts: Mapping[str, int]
+    running: int
+    n_trials: int | None
+
+
+class Progress:
+    """Shows events; enter it, and call it with each.
+
+    Parameters
+    ----------
+    budget : Budget
+        Its clock is shown.
+    metric : str
+        The name to put before a score.
+    verbose : int
+        0 shows nothing.
+    stream : text file or None
+        None is stderr.
+    """
+
+    def __init__(
+        self, budget: Budget, *, metric: str, verbose: int = 1, stream: TextIO | None = None
+    ) -> None:
+        self._budget = budget
+        self._metric = metric
+        self._silent = verbose < 1
+        self._stream = sys.stderr if stream is None else stream
+        self._live: Live | None = None
+        self._told = -math.inf
+        self._best: int | None = None
+
+    def __enter__(self) -> Self:
+        if not self._silent and self._stream.isatty():
+            console = Console(file=self._stream)
+            self._live = Live(console=console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if self._silent:
+            return
+        if self._live is not None:
+            line = " | ".join([*self._clock(), _tally(event), *self._standing(event)])
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        else:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Write a line for a new best, and for other trials where the last line is old."""
+        if event.finished is None:
+            return
+        best = event.best.number if event.best is not None else None
+        now = time.monotonic()
+        if best == self._best and now - self._told < LINE_EVERY:
+            return
+        self._best, self._told = best, now
+        record = event.finished
+        result = record.reason if record.score is None else f"{record.score.value:.4f}"
+        trial = f"trial {record.number} {record.status}: {result} {record.strategy.describe()}"
+        line = " | ".join([*self._clock(), trial, _tally(event), *self._standing(event)])
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    def _clock(self) -> list[str]:
+        left = self._budget.deadline.left()
+        rest = [f"{clock(max(0.0, left))} left"] if math.isfinite(left) else []
+        return [clock(self._budget.elapsed), *rest]
+
+    def _standing(self, event: Event) -> list[str]:
+        if event.best is None or event.best.score is None:
+            return []
+        score = event.best.score
+        error = f" ± {score.error:.4f}" if math.isfinite(score.error) else ""
+        value = f"{score.value:.4f}{error}"
+        return [
+            f"best {self._metric} {value} (trial {event.best.number})",
+            event.best.strategy.describe(),
+        ]
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _tally(event: Event) -> str:
+    done = sum(event.counts.get(status, 0) for status in RAN)
+    goal = f" of {event.n_trials}" if event.n_trials is not None else ""
+    others = [f"{n} {status}" for status, n in event.counts.items() if status != "complete" and n]
+    inside = f" ({', '.join(others)})" if others else ""
+    return f"{done} trials{goal}{inside}"

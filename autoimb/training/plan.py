@@ -1,0 +1,140 @@
+"""What all trials of a study share: folds, work and seed; frozen before the first one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.folds import FoldPlan
+from autoimb.policy import SearchPolicy
+from autoimb.space.components import COMPONENTS
+from autoimb.space.strategy import Strategy
+
+__all__ = ["Effort", "Outline", "Plan", "batch_for"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What shapes and schedules are planned on; frozen with the plan.
+
+    A pack has one schedule and one shape for all folds. Counted on the folds themselves, they
+    would let a row's label or level reach the very fold that scores it (law 1).
+
+    Attributes
+    ----------
+    class_counts : tuple of C ints
+        Rows of each class in the table.
+    inputs : tuple of two ints
+        Dense columns with scaled numbers, and with piecewise-linear ones.
+    levels : tuple of Q ints
+        Levels of each embedded column.
+    """
+
+    class_counts: tuple[int, ...]
+    inputs: tuple[int, int]
+    levels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Outline:
+        """Count on the whole table, when the study is planned."""
+        rows = np.arange(len(dataset.y))
+        encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
+        counts = np.bincount(dataset.y, minlength=dataset.n_classes)
+        return cls(
+            class_counts=tuple(int(n) for n in counts),
+            inputs=(encoder.width(ple=False), encoder.width(ple=True)),
+            levels=encoder.embedded_cardinalities,
+        )
+
+    def rows(self, strategy: Strategy, folds: FoldPlan) -> int:
+        """Return about how many rows a member sees, by the sizes that the options leave."""
+        counts = np.array(self.class_counts)
+        share = np.median([len(fold.train) for fold in folds.folds]) / counts.sum()
+        counts = np.maximum(np.round(counts * share), 1)
+        for component in ("resampling", "ensemble"):
+            choice = getattr(strategy, component)
+            sizes = COMPONENTS[component][choice.name].sizes
+            if sizes is not None:
+                counts = sizes(counts, choice.values["strength"])
+        return int(counts.sum())
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a trial may be, counted in arithmetic and never in seconds.
+
+    Attributes
+    ----------
+    operations : float
+        Floating-point operations that the training of one strategy should stay near.
+    most_checkpoints, least_checkpoints : int
+        Bounds of the number of evaluations.
+    patience : int
+        See `Schedule`.
+    outline : Outline
+    """
+
+    operations: float
+    most_checkpoints: int
+    least_checkpoints: int
+    patience: int
+    outline: Outline
+
+    def times(self, factor: int) -> Effort:
+        """Return so many times the work, in up to twice as many evaluations."""
+        return replace(
+            self, operations=self.operations * factor, most_checkpoints=2 * self.most_checkpoints
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials of a study share; frozen before the first one.
+
+    Attributes
+    ----------
+    folds : FoldPlan
+    effort : Effort
+    seed : int
+    class_costs : tuple of C floats, or None
+        The user's cost of each class: weights the loss, and the probabilities keep it.
+    device : str
+    policy : SearchPolicy
+    work : int
+        How many times the planned work a trial is given.
+    repeats : int
+        On how many splits of the rows into folds a trial is cross-validated.
+    """
+
+    folds: FoldPlan
+    effort: Effort
+    seed: int
+    class_costs: tuple[float, ...] | None = None
+    device: str = "cpu"
+    policy: SearchPolicy = field(default_factory=SearchPolicy)
+    work: int = 1
+    repeats: int = 1
+
+    def times(self, work: int) -> Plan:
+        """Return the plan with so many times the work of a trial, on the same rows.
+
+        Where the plan holds further splits of the rows into folds, the same networks are trained
+        on so many of them; else networks are trained so much longer on the same folds.
+        """
+        if work == 1:
+            return self
+        if self.folds.further:
+            repeats = min(work, 1 + len(self.folds.further))
+            return replace(self, repeats=repeats, work=repeats)
+        return replace(self, effort=self.effort.times(work), work=work * self.work)
+
+
+def batch_for(rows: int) -> int:
+    """Return the plan's batch for so many training rows."""
+    for limit, batch in ((1_000, 32), (15_000, 64), (60_000, 128)):
+        if rows < limit:
+            return batch
+    return 256

@@ -1,0 +1,1 @@
+"""Measured claims: a folder for each question, with its module, its rows and its report."""

@@ -1,0 +1,66 @@
+"""One command line for all questions; ``python -m reports.benchmarks`` lists them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["QUESTIONS", "main", "module", "report"]
+
+QUESTIONS = {
+    "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
+    "ablation": "what each part of a search is worth: searches without it, all else equal",
+    "methods": "how often an imbalance method beats `none`: matched duels over public tables",
+    "portfolio": "which networks to try first: learned on public tables, judged on others",
+    "budget": "whether whole searches end in time, and how soon there is a result",
+    "speed": "what a trial costs, against one written by hand and against another checkout",
+    "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
+    "flights": "one table with whole days held out, against tuned scikit-learn baselines",
+    "kill_resume": "what a search that was killed and resumed has lost",
+}
+ONE_THREAD = {"ablation", "methods", "portfolio", "speed", "serving"}  # a process, as in a worker
+HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
+
+
+def module(question: str) -> ModuleType:
+    """Import a question: its ``arguments``, ``run``, ``render`` and ``ROWS``."""
+    if question in ONE_THREAD:  # read when torch is imported
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return importlib.import_module(f"reports.benchmarks.{question}.{question}")
+
+
+def report(question: str) -> Path:
+    """Return the file of a question's report."""
+    return Path(__file__).parent / question / f"{question}.md"
+
+
+def main(words: Sequence[str]) -> None:
+    """Run what is missing of a question, and write its report from its rows."""
+    if not words or words[0] not in QUESTIONS:
+        listed = (f"  {name:<12} {asks}" for name, asks in QUESTIONS.items())
+        print(HELP, *listed, sep="\n")
+        raise SystemExit(0 if not words or words[0] in {"-h", "--help"} else 2)
+    question, *rest = words
+    asked = module(question)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m reports.benchmarks {question}", description=QUESTIONS[question]
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("render", help="write the report from the rows that are there")
+    run = commands.add_parser("run", help="measure what is missing, then write the report")
+    asked.arguments(run)
+    options = parser.parse_args(rest)
+    if options.command == "run":
+        asked.run(options)
+    text = asked.render(asked.ROWS.read())
+    report(question).write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Whether searches end in time."""

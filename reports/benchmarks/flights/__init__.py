@@ -1,0 +1,1 @@
+"""One table with whole days held out."""

@@ -1,0 +1,1 @@
+"""What a killed search loses."""

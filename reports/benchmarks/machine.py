@@ -1,0 +1,78 @@
+"""Time and memory of code and of processes, and how this checkout's package is run in one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports.benchmarks.cases import ROOT
+
+__all__ = ["Ended", "environment", "least", "watched"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process took."""
+
+    code: int
+    seconds: float
+    memory_mb: float
+    error: str  # what it wrote to its standard error
+
+
+def environment(first: str | Path = ROOT) -> dict[str, str]:
+    """Return the environment of a process that imports the package from a folder."""
+    before = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(first), *([before] if before else [])])}
+
+
+def least(work: Callable[[], object], repeats: int) -> float:
+    """Return the least time of some repeats, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def watched(command: Sequence[str], *, every: float = 0.5) -> Ended:
+    """Run a command, and look at the memory of all its processes every so many seconds."""
+    most, clock = 0.0, time.perf_counter()
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, env=environment()
+        ) as process,
+    ):
+        while process.poll() is None:
+            most = max(most, _memory(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(every)
+        seconds = time.perf_counter() - clock
+        errors.seek(0)
+        return Ended(process.returncode, seconds, most, errors.read().decode())
+
+
+def _memory(root: int) -> float:
+    """Sum the PSS of a process and all its descendants, in MB."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    total, waiting = 0.0, [root]
+    while waiting:
+        process = waiting.pop()
+        waiting += children.get(process, [])
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) / 1024
+    return total

@@ -1,0 +1,1 @@
+"""How often an imbalance method beats none."""

@@ -1,0 +1,362 @@
+"""What the questions need of the package's inside: the one module that imports it.
+
+All else goes through the public ``autoimb`` and its command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+from optuna.trial import FixedTrial, Trial
+
+import autoimb
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Budget
+from autoimb.data.dataset import Dataset
+from autoimb.evaluation.trial import Outcome, Scored, evaluate
+from autoimb.nn.network import build
+from autoimb.nn.spec import NetworkSpec
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Key
+from autoimb.report.facts import build_facts
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.record import TrialRecord
+from autoimb.search import search as searching
+from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.request import Request, restricted_components
+from autoimb.space import portfolio
+from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.draw import Space, draw
+from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.fit import Job
+from autoimb.training.parts import Parts
+from autoimb.training.plan import Plan
+from reports.benchmarks.cases import JOBS, SEED
+
+__all__ = [
+    "FIRST_NETWORKS",
+    "PARTS",
+    "STARTING",
+    "TABM",
+    "Given",
+    "Network",
+    "Outcome",
+    "Planned",
+    "Run",
+    "Scored",
+    "draw_control",
+    "first_networks",
+    "network_of",
+    "prepared_network",
+    "reason",
+    "search",
+    "searched_networks",
+    "strategy",
+    "told",
+]
+
+# an option with its parameters, as plain values
+Given = tuple[str, Mapping[str, Any]]
+Network = dict[str, Any]  # {"name": ..., "params": ...}
+
+
+# --- strategies -----------------------------------------------------------------------------------
+
+
+def strategy(network: str, params: Mapping[str, Any], **methods: Given) -> Strategy:
+    """Return a network with imbalance methods by component, or none."""
+    chosen = {component: Choice(name) for component, name in CONTROL.items()}
+    for component, (name, own) in methods.items():
+        chosen[component] = Choice(name, tuple(own.items()))
+    return Strategy(**chosen, network=Choice(network, tuple(params.items())))
+
+
+def told(given: Given) -> str:
+    """Name an option with its parameters."""
+    name, params = given
+    return str(Choice(name, tuple(params.items())))
+
+
+def network_of(one: Strategy) -> Network:
+    """Return the network of a strategy as plain values."""
+    network: Network = one.to_json()["network"]
+    return network
+
+
+TABM: Network = {
+    "name": "tabm",
+    "params": {
+        "k": 8,
+        "width": 38,
+        "depth": 2,
+        "dropout": 0.0,
+        "activation": "silu",
+        "embedding": "ple",
+        "learning_rate": 0.018,
+        "weight_decay": 0.0064,
+        "batch_factor": 2.0,
+        "schedule": "constant",
+    },
+}
+
+
+# --- the networks that a search draws -------------------------------------------------------------
+
+FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
+CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
+
+
+def first_networks() -> list[Strategy]:
+    """Return today's list, without an imbalance method."""
+    space = Space.restricted(CONTROLS)
+    return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
+
+
+def draw_control(trial: Trial) -> Strategy:
+    """Draw a network without an imbalance method."""
+    return draw(trial, Space.restricted(CONTROLS))
+
+
+def searched_networks() -> list[tuple[str, str]]:
+    """Return every network that a search draws with each of its embeddings."""
+    return [
+        (name, embedding)
+        for name in Space.restricted().names("network")
+        for embedding in COMPONENTS["network"][name].ranges["embedding"].values
+    ]
+
+
+# --- trials ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Planned:
+    """A table as a search with a budget and two workers plans it, on one thread.
+
+    Attributes
+    ----------
+    folds : list of (train, score)
+        Rows of the whole table, before any are left out.
+    dataset : Dataset
+        Of the rows that trials see.
+    plan : Plan
+    judge : Judge
+        Of the rows that are scored, by average precision.
+    shared : Parts
+        Encoded and resampled rows, which trials share.
+    """
+
+    folds: list[tuple[np.ndarray, np.ndarray]]
+    dataset: Dataset
+    plan: Plan
+    judge: Judge
+    shared: Parts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing encoded."""
+        self.shared = self.parts()
+
+    @classmethod
+    def of(
+        cls,
+        table: tuple[pd.DataFrame, pd.Series],
+        *,
+        budget: float,
+        seed: int = SEED,
+        cv: int | None = None,
+    ) -> Planned:
+        """Plan columns and labels."""
+        torch.set_num_threads(1)
+        request = Request(
+            target="target", time_budget=budget, n_jobs=JOBS, random_state=seed, cv=cv
+        )
+        prepared = prepare(Table(*table), request)
+        planned = plan_study(prepared, time_budget=budget)
+        folds = [(fold.train, fold.score) for fold in prepared.folds.folds]
+        return cls(folds, planned.prepared.dataset, planned.plan, planned.judge)
+
+    def parts(self, more: int = 0) -> Parts:
+        """Return nothing encoded yet, with another seed by so much."""
+        return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
+
+    def trial(self, one: Strategy, *, work: int = 1, parts: Parts | None = None) -> Outcome:
+        """Evaluate a strategy, with so many times the work of a trial."""
+        effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
+        plan = replace(self.plan, effort=effort)
+        return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
+
+    def labels(self, metric: str, outcome: Scored) -> np.ndarray:
+        """Label the scored rows by the rule that the other folds fit for a metric."""
+        return self._judge(metric).labels(outcome.view)
+
+    def difference(
+        self, metric: str, mine: tuple[Scored, np.ndarray], theirs: tuple[Scored, np.ndarray]
+    ) -> tuple[float, float]:
+        """Compare two outcomes with their labels by a metric: the difference and its error."""
+        own, other = ((outcome.oof, labels) for outcome, labels in (mine, theirs))
+        return self._judge(metric).compare(own, other)
+
+    def log_loss(self, outcome: Scored) -> float:
+        """Return the mean log-loss of the scored rows."""
+        y = self.judge.y
+        own = np.clip(outcome.oof[np.arange(len(y)), y], 1e-15, 1.0)
+        return float(-np.average(np.log(own), weights=self.judge.weight))
+
+    def _judge(self, metric: str) -> Judge:
+        data = self.dataset
+        chosen = get_metric(metric, n_classes=data.n_classes, positive=data.positive)
+        return self.judge.with_metric(chosen)
+
+
+def reason(outcome: Outcome) -> str:
+    """Say why a trial is not complete; nothing where it is."""
+    return "" if isinstance(outcome, Scored) else outcome.reason
+
+
+# --- searches, perhaps without a part -------------------------------------------------------------
+
+
+def _no_embedding(job: Job, judge: Judge) -> Outcome:
+    """Evaluate a strategy with its numbers as they are."""
+    network = job.strategy.network
+    params = tuple((k, "none" if k == "embedding" else v) for k, v in network.params)
+    strategy = replace(job.strategy, network=Choice(network.name, params))
+    return evaluate(replace(job, strategy=strategy), judge)
+
+
+def _quick_network(policy: SearchPolicy) -> SearchPolicy:
+    """Begin with the first network of the list, and nothing else."""
+    return replace(policy, first_networks=policy.first_networks[:1], first_methods=())
+
+
+@dataclass(frozen=True)
+class _Without:
+    """What a search is given in order to go without a part."""
+
+    policy: Callable[[SearchPolicy], SearchPolicy] = lambda policy: policy
+    components: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    evaluate: Callable[[Job, Judge], Outcome] = evaluate
+
+
+PARTS = {
+    "portfolio": _Without(_quick_network),
+    "blend": _Without(partial(replace, blended_strategies=1)),
+    "other networks": _Without(components={"network": ["mlp"]}),
+    "embeddings": _Without(evaluate=_no_embedding),
+    "methods": _Without(components=CONTROLS),
+    "pruning": _Without(partial(replace, pruning_begins=math.inf)),
+}
+
+
+def search(
+    table: tuple[pd.DataFrame, Any],
+    *,
+    seconds: float,
+    seed: int,
+    networks: Sequence[Network],
+    metric: str = "average_precision",
+    without: str | None = None,
+) -> searching.SearchResult:
+    """Search as the one call of the package does, but with other first networks.
+
+    Parameters
+    ----------
+    table : tuple of DataFrame and labels
+    seconds : float
+    seed : int
+    networks : sequence of Network
+        Tried first, in this order.
+    metric : str
+    without : str or None
+        A part of `PARTS` that the search goes without.
+
+    Returns
+    -------
+    SearchResult
+        The facts for its report were computed as well, within the seconds.
+    """
+    part = PARTS[without] if without else _Without()
+    listed = tuple((one["name"], dict(one["params"])) for one in networks)
+    policy = part.policy(replace(DEFAULT_POLICY, first_networks=listed))
+    budget = Budget.start(seconds, policy=policy)
+    request = Request(
+        metric=metric,
+        time_budget=seconds,
+        n_jobs=JOBS,
+        random_state=seed,
+        components=restricted_components(part.components),
+    )
+    prepared = prepare(Table(*table), request, policy=policy)
+    result = searching.search(prepared, budget=budget, evaluate=part.evaluate)
+    build_facts(result, deadline=budget.deadline)
+    return result
+
+
+# --- what a search leaves behind ------------------------------------------------------------------
+
+
+class Run:
+    """A RUN folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def pipeline(self) -> Path:
+        """The file of the winner, there or not."""
+        return self.path / "pipeline.autoimb"
+
+    def records(self) -> list[TrialRecord]:
+        """Read the trials that left a file."""
+        there = (self.path / "run.json").is_file()
+        return list(RunFolder.view(self.path).records()) if there else []
+
+    def file(self, number: int) -> Path:
+        """Return the file of a trial."""
+        return self.path / "trials" / f"{number:04d}.safetensors"
+
+    def score(self) -> float:
+        """Return the winner's score."""
+        value: float = RunFolder.view(self.path).read_run()["results"]["scores"][0]["value"]
+        return value
+
+    def left_running(self) -> int:
+        """Count the trials that the study believes to run."""
+        folder = RunFolder.view(self.path)
+        found = optuna.load_study(study_name=folder.study_name, storage=folder.storage())
+        return sum(trial.state.name == "RUNNING" for trial in found.trials)
+
+
+# --- prediction -----------------------------------------------------------------------------------
+
+STARTING = "import autoimb.cli.tables, torch, autoimb.pipeline.artifact"  # what prediction imports
+
+
+def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Tensor], object]:
+    """Return a network's prediction of prepared numbers (1, rows, inputs)."""
+    spec = NetworkSpec(
+        kind="mlp",
+        width=width,
+        depth=depth,
+        k=1,
+        activation="relu",
+        dropout=0.0,
+        embedding_dim=1,
+        ple=False,
+        n_inputs=inputs,
+        cardinalities=(),
+        n_classes=2,
+    )
+    network = build(spec, 1)
+    network.draw([Key(SEED)], [inputs])
+    return lambda rows: network.predict(rows, None)

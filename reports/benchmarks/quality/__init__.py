@@ -1,0 +1,1 @@
+"""How well a minute of autoimb predicts."""

@@ -1,0 +1,136 @@
+"""The benchmarks' command line, rows and reports; nothing is measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.evaluation.blend import blend
+from autoimb.evaluation.trial import Scored
+from autoimb.policy import DEFAULT_POLICY
+from autoimb.space.draw import Space
+from autoimb.space.portfolio import first_methods, first_networks
+from autoimb.training.pruning import Bar
+from reports.benchmarks import cases, project
+from reports.benchmarks.__main__ import QUESTIONS, main, module, report
+from reports.benchmarks.rows import BEFORE, Rows, by, sources
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent.name for path in cases.ROOT.glob("reports/benchmarks/*/*.jsonl"))
+CITING = [
+    ROOT / "README.md",
+    *ROOT.glob("reports/benchmarks/*.md"),
+    *ROOT.glob("reports/decisions/*.md"),
+]
+CITED = re.compile(r"(?<!:)\breports/[\w./-]*\w")  # `git show COMMIT:reports/...` is of the history
+
+every_question = pytest.mark.parametrize("question", QUESTIONS)
+
+
+@pytest.fixture(autouse=True)
+def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question of one thread says so to all of its process; other tests keep theirs."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_every_folder_is_a_question_that_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    listed = capsys.readouterr().out
+    assert set(FOLDERS) == set(QUESTIONS)
+    assert [name for name in QUESTIONS if f"  {name} " not in listed] == []
+    guide = (ROOT / "reports" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in QUESTIONS if f"| `{name}` |" not in guide] == []
+
+
+@every_question
+def test_a_report_is_what_its_rows_say(question: str) -> None:
+    asked = module(question)
+    text = asked.render(asked.ROWS.read())
+    assert text == report(question).read_text(encoding="utf-8")
+
+
+@every_question
+def test_a_run_has_help(question: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([question, "run", "--help"])
+    assert ended.value.code == 0
+    assert "--again" in capsys.readouterr().out
+
+
+def test_an_unknown_question_is_an_error() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["wealth", "run"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("path", CITING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_that_are_cited_exist(path: Path) -> None:
+    cited = set(CITED.findall(path.read_text(encoding="utf-8")))
+    assert [name for name in cited if not (ROOT / name).exists()] == []
+
+
+def test_a_row_carries_where_it_comes_from(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl", by("data", "seed"))
+    rows.append([{"data": "ecoli", "seed": 0, "score": 0.5}])
+    (row,) = rows.read()
+    assert row["commit"]
+    assert {"python", "autoimb", "torch"} <= row["versions"].keys()
+    assert row["cores"] >= 1
+
+
+def test_the_last_row_counts_and_another_commits_can_be_run_again(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "rows.jsonl", by("data"))
+    old = [{"data": name, "score": 0.1, "commit": "0000000"} for name in ("ecoli", "glass")]
+    rows.path.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert rows.known() == {("ecoli",), ("glass",)}
+    assert rows.known(again=True) == set()
+    rows.append([{"data": "ecoli", "score": 0.2}])
+    assert rows.known(again=True) == {("ecoli",)}
+    assert {row["data"]: row["score"] for row in rows.read()} == {"ecoli": 0.2, "glass": 0.1}
+
+
+def test_a_table_of_several_commits_says_so() -> None:
+    assert sources([{"commit": "aaaaaaa"}]) == "Its 1 rows are from commit aaaaaaa."
+    assert BEFORE in sources([{}])
+    mixed = sources([{}, {"commit": "aaaaaaa"}, {"commit": "bbbbbbb+changes"}])
+    assert "several commits" in mixed
+    assert all(part in mixed for part in (BEFORE, "aaaaaaa", "bbbbbbb+changes"))
+
+
+@pytest.mark.parametrize(("part", "blended"), [(None, True), ("blend", False)])
+def test_without_a_blend_a_search_gives_the_best_strategy(part: str | None, blended: bool) -> None:
+    random, y = np.random.default_rng(0), np.repeat([0, 1], [150, 100])
+    judge = Judge(get_metric("average_precision", n_classes=2, positive=1), y, np.arange(250) % 5)
+    results = {}
+    for number in range(4):
+        positive = 1 / (1 + np.exp(2 - 2 * y - random.normal(size=250)))
+        oof = np.column_stack([1 - positive, positive])
+        score = judge.score(oof, oof.argmax(axis=1))
+        results[number] = Scored(score, oof, fitted=object())  # type: ignore[arg-type]
+    policy = project.PARTS[part].policy(DEFAULT_POLICY) if part else DEFAULT_POLICY
+    found = blend(judge, results, policy=policy)
+    assert found.kept == blended
+    best = max(results, key=lambda number: results[number].score.utility)
+    assert blended or found.numbers == (best,)
+
+
+def test_without_pruning_no_trial_is_given_up() -> None:
+    hopeless, curve = -100.0, (0.5, 0.6, 0.7, 0.8)
+    for part in project.PARTS.values():
+        bar = Bar.of(curve, curve, len(curve), part.policy(DEFAULT_POLICY))
+        given_up = any(bar.above(checkpoint, 4, hopeless) for checkpoint in range(4))
+        assert given_up == (part is not project.PARTS["pruning"])
+
+
+def test_without_the_portfolio_one_network_is_tried_first() -> None:
+    policy, space = project.PARTS["portfolio"].policy(DEFAULT_POLICY), Space.restricted()
+    assert first_networks(space, policy) == first_networks(space)[:1]
+    assert first_methods(space, project.first_networks()[0], policy) == []

@@ -1,0 +1,77 @@
+"""What the user says errors cost: checked once, then carried by probabilities and labels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoimb.assessment.costs import Costs
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.errors import OptionError
+
+
+def test_a_cost_a_class_and_the_matrix_of_it_are_the_same():
+    by_class = Costs.of([1, 9], 2)
+    assert Costs.of([[0, 1], [9, 0]], 2) == by_class
+    assert by_class.class_costs == pytest.approx((0.2, 1.8))
+    np.testing.assert_allclose(by_class.matrix, [[0.0, 5.0], [5.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    "given", [[1.0, 9.0], [2.0, 0.5, 7.0], [[0.0, 1.0, 4.0], [2.0, 0.0, 2.0], [9.0, 1.0, 0.0]]]
+)
+def test_the_matrix_is_what_was_given_for_probabilities_that_carry_the_weights(given):
+    costs = Costs.of(given, len(given))
+    wanted = np.array(given)
+    if wanted.ndim == 1:
+        wanted = wanted[:, None] * (1 - np.eye(len(wanted)))
+    weights = np.array(costs.class_costs)
+    assert weights.mean() == pytest.approx(1)
+    np.testing.assert_allclose(weights / weights[0], wanted.sum(1) / wanted.sum(1)[0])
+    np.testing.assert_allclose(np.array(costs.matrix) * weights[:, None], wanted)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.integers(2, 4), st.booleans())
+def test_labels_cost_least_by_the_posterior(seed, n_classes, by_class):
+    """Probabilities weighted by the classes' costs, and the matrix for them: the weights cancel."""
+    rng = np.random.default_rng(seed)
+    given = rng.uniform(0.1, 9, n_classes if by_class else (n_classes, n_classes))
+    costs = Costs.of(given.tolist(), n_classes)
+    posterior = rng.dirichlet(np.ones(n_classes), 30)
+    carrying = posterior * costs.class_costs
+    carrying /= carrying.sum(axis=1, keepdims=True)
+    labels = DecisionRule("costs", costs=costs.matrix).apply(carrying)
+    expected = posterior @ (given[:, None] * (1 - np.eye(n_classes)) if by_class else given)
+    np.testing.assert_allclose(expected[np.arange(30), labels], expected.min(axis=1))
+
+
+def test_a_class_that_costs_nothing_to_miss_is_not_given():
+    for wanted in ([0, 5], [[0, 0], [5, 0]]):
+        costs = Costs.of(wanted, 2)
+        assert np.isfinite(costs.class_costs).all()
+        assert np.isfinite(costs.matrix).all()
+        assert costs.class_costs == pytest.approx((0.0, 2.0))
+        rule = DecisionRule("costs", costs=costs.matrix)
+        assert rule.apply(np.array([[0.9, 0.1], [0.1, 0.9]])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [1, 2, 3],
+        [[0, 1], [np.nan, 0]],
+        [np.inf, 1],
+        [-1, 2],
+        [[0, 1], [-1, 0]],
+        [0, 0],
+        [[0, 0], [0, 0]],
+        [],
+        "balanced",
+        [[1, 2], [3]],
+        3.0,
+    ],
+)
+def test_costs_are_checked(bad):
+    with pytest.raises(OptionError, match="costs must be 2"):
+        Costs.of(bad, 2)
