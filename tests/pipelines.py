@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision.rule import DecisionRule, threshold_for
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import threshold_for
 from autoimb.data.encoding.encoder import Encoder, plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build

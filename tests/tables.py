@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from autoimb.evaluation.plan import Plan
-from autoimb.training.effort import Effort, Outline
+import pytest
 from pipelines import table
 
+import autoimb.training.fit as fitting
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
+from autoimb.evaluation.trial import Outcome, evaluate
 from autoimb.nn.network import NetworkSpec
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Float, Int, Option, Range, Value
 from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.checkpoints import Until
+from autoimb.training.fit import Job, Trained, fit_members
+from autoimb.training.members import Members, Seen
+from autoimb.training.parts import Parts
+from autoimb.training.plan import Effort, Outline, Plan
+from autoimb.training.schedule import Schedule
 
 SHARES = {"binary": (0.85, 0.15), "multiclass": (0.6, 0.25, 0.15)}
 OPTIONS = [(component, option) for component in COMPONENTS.values() for option in component]
@@ -60,6 +71,71 @@ def short_plan(
         1e15, most_checkpoints=checkpoints, least_checkpoints=1, patience=patience, outline=outline
     )
     return Plan(folds=folds, effort=effort, seed=0)
+
+
+def parts_of(dataset: Dataset, plan: Plan) -> Parts:
+    return Parts(dataset, plan.folds, seed=plan.seed)
+
+
+def judge_of(dataset: Dataset, plan: Plan, metric: str = "average_precision") -> Judge:
+    """What judges the rows that a plan scores."""
+    folds = plan.folds
+    return Judge(
+        metric=get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive),
+        y=dataset.y[folds.scored],
+        group=folds.group[folds.scored],
+        weight=folds.scored_weight(dataset.weight),
+    )
+
+
+def outcome_of(
+    strategy: Strategy,
+    dataset: Dataset,
+    plan: Plan,
+    metric: str = "average_precision",
+    *,
+    parts: Parts | None = None,
+) -> Outcome:
+    """Evaluate a strategy by itself, without a deadline or a bar."""
+    job = Job(strategy, plan, parts_of(dataset, plan) if parts is None else parts)
+    return evaluate(job, judge_of(dataset, plan, metric))
+
+
+def trained(strategy: Strategy, dataset: Dataset, plan: Plan) -> Trained:
+    """Train a strategy; no checkpoint is better than another."""
+    parts = parts_of(dataset, plan)
+    until = Until(lambda y, proba, weight: 0.0, Deadline())
+    return fit_members(Job(strategy, plan, parts), parts, until)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a strategy's first round begins with: what its members see, and how long they train."""
+
+    seen: tuple[Seen, ...]
+    schedule: Schedule
+    network: NetworkSpec
+
+
+def begun(strategy: Strategy, dataset: Dataset, plan: Plan) -> Begun:
+    """Prepare the training of a strategy in one round, and make no step."""
+    see, seen, started = Members.seen, [], []
+
+    def recorded(members: Members, position: int, number: int, row_state: np.ndarray) -> Seen:
+        seen.append(see(members, position, number, row_state))
+        return seen[-1]
+
+    def no_training(network, pack, loss, schedule, **named):
+        started.append((schedule, network.spec))
+        return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Members, "seen", recorded)
+        patch.setattr(fitting, "train", no_training)
+        trained(strategy, dataset, plan)
+    (schedule, network), *others = started
+    assert not others
+    return Begun(tuple(seen), schedule, network)
 
 
 def at(bounds: Range, share: float) -> Value:

@@ -6,17 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from autoimb.training.run import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import (
+    Begun,
+    begun,
+    chosen,
+    dataset_of,
+    mixed_table,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
 
 from autoimb.data.folds import plan_folds
 from autoimb.randomness import Key
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.batch_balancing import batch_shares
 from autoimb.space.resampling.component import RESAMPLING, over_counts
-from autoimb.training.parts import Parts
+from autoimb.training.members import Seen
+from autoimb.training.parts import TrainingPart
 from autoimb.training.trainer import _BalancedStream
 
 KEY = Key(1, fold=2, member=3)
@@ -99,25 +108,23 @@ def test_draws_follow_from_the_key_alone():
 # --- the prior that networks see ------------------------------------------------------------------
 
 
-def runs_of(dataset, **choices) -> Run:
-    folds = plan_folds(dataset.y, cv=2, random_state=0)
-    parts = Parts(dataset, folds, seed=0)
-    strategy = strategy_with(**choices)
-    training = [parts.training(f, strategy.resampling) for f in range(2)]
-    plan = short_plan(dataset, folds)
-    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
+def plan_of(dataset):
+    return short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
 
 
-def members_of(run: Run):
-    row_states = run.begin()
-    return [run._member(position, 0, row_states[position]) for position in range(len(row_states))]
+def begun_with(dataset, **choices) -> Begun:
+    return begun(strategy_with(**choices), dataset, plan_of(dataset))
 
 
-def mass_of(run: Run, member) -> np.ndarray:
+def part_of(dataset, resampling) -> TrainingPart:
+    """What the members of the first fold see rows of."""
+    return parts_of(dataset, plan_of(dataset)).training(0, resampling)
+
+
+def mass_of(seen: Seen, part: TrainingPart, batch: int) -> np.ndarray:
     """The weight with which each class comes in the long run, counted from draws."""
-    y, weight = run._training[0].y[member.rows], member.weights
-    batch = run.schedule().batch_size
-    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=member.shares, batch=batch)
+    y, weight = part.y[seen.rows], seen.weights
+    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=seen.shares, batch=batch)
     # each row's weight by how often its class comes, and never by which of its rows do
     rows, _ = drawn.take(400 * batch)
     often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
@@ -141,23 +148,25 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
     """Law 4, with row weights of the user that differ between and within classes."""
     dataset = dataset_of(*mixed_table(kind))
     weight = np.random.default_rng(1).uniform(0.2, 1.8, len(dataset.y)) * (1.0 + dataset.y)
-    run = runs_of(replace(dataset, weight=weight), resampling=balanced, **others)
-    for member in members_of(run)[: run.ensemble.members]:
-        mass = mass_of(run, member)
+    dataset = replace(dataset, weight=weight)
+    round_ = begun_with(dataset, resampling=balanced, **others)
+    part = part_of(dataset, balanced)
+    for seen in round_.seen[: len(round_.seen) // 2]:  # those of the first of two folds
+        mass = mass_of(seen, part, round_.schedule.batch_size)
         assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
         np.testing.assert_allclose(
-            np.exp(member.correction) * mass, run._training[0].prior, rtol=1e-2 * len(mass)
+            np.exp(seen.correction) * mass, part.prior, rtol=1e-2 * len(mass)
         )
 
 
 def test_logit_adjustment_adds_the_prior_of_the_batches():
     dataset = dataset_of(*mixed_table("binary"))
-    run = runs_of(
-        dataset, resampling=balanced, loss=chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
-    )
-    member = members_of(run)[0]
-    prior = member.counts / member.counts.sum()  # what the loss is given
-    np.testing.assert_allclose(prior, mass_of(run, member), rtol=2e-2)
+    loss = chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
+    round_ = begun_with(dataset, resampling=balanced, loss=loss)
+    seen = round_.seen[0]
+    prior = seen.counts / seen.counts.sum()  # what the loss is given
+    mass = mass_of(seen, part_of(dataset, balanced), round_.schedule.batch_size)
+    np.testing.assert_allclose(prior, mass, rtol=2e-2)
 
 
 def test_rows_that_were_left_out_to_save_time_change_no_share():
@@ -174,7 +183,7 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
         kept=np.array([0.5, 1.0]),
     )
     choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
-    of_all, of_few = (members_of(runs_of(d, resampling=choice))[0] for d in (whole, few))
+    of_all, of_few = (begun_with(d, resampling=choice).seen[0] for d in (whole, few))
     np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
     np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
     np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)
@@ -182,4 +191,4 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
 
 def test_an_epoch_has_as_many_batches_as_without_it():
     dataset = dataset_of(*mixed_table("binary"))
-    assert runs_of(dataset, resampling=balanced).schedule() == runs_of(dataset).schedule()
+    assert begun_with(dataset, resampling=balanced).schedule == begun_with(dataset).schedule

@@ -46,6 +46,11 @@ def searched(component):
     return tuple(option.name for option in COMPONENTS[component] if option.searched)
 
 
+def draws_balanced_rows(ensemble):
+    """Whether an ensemble leaves resampling and class weights nothing to do."""
+    return COMPONENTS["ensemble"][ensemble].sizes is not None
+
+
 def idle(allowed):
     """Whether the components before the ensemble may leave the rows alone."""
     weights = allowed.get("class_weight", searched("class_weight"))
@@ -55,9 +60,7 @@ def idle(allowed):
 
 def possible(components):
     ensembles = components.get("ensemble", searched("ensemble"))
-    return idle(components) or not all(
-        COMPONENTS["ensemble"][name].samples_rows for name in ensembles
-    )
+    return idle(components) or not all(draws_balanced_rows(name) for name in ensembles)
 
 
 def space_of(components, *, costs=False):
@@ -94,7 +97,7 @@ def test_only_what_is_allowed_is_drawn(components, seed):
         choice = getattr(strategy, component)
         assert choice.name in components.get(component, searched(component))
         assert [key for key, _ in choice.params] == list(option[choice.name].ranges)
-    if COMPONENTS["ensemble"][strategy.ensemble.name].samples_rows:
+    if draws_balanced_rows(strategy.ensemble.name):
         assert strategy.resampling.name == "none"
         assert strategy.class_weight.name in ("none", "costs")  # which stay what they are
 

@@ -5,12 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import chosen, dataset_of, mixed_table, outcome_of, short_plan, strategy_with
 
-from autoimb.assessment.metrics import get_metric
-from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
-from autoimb.evaluation.trial import evaluate
 from autoimb.space.components import COMPONENTS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -28,13 +25,9 @@ def test_a_gpu_gives_what_the_cpu_gives(component, option):
     """Within float error: the same draws, other orders of summation."""
     dataset = dataset_of(*mixed_table("binary"))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
-    plan = replace(plan, cost_weights=(1.0, 5.0))
-    metric = get_metric("average_precision", n_classes=2, positive=1)
+    plan = replace(plan, class_costs=(1.0, 5.0))
     strategy = strategy_with(**{component: chosen(option)})
     cpu, gpu = (
-        evaluate(
-            strategy, dataset, replace(plan, device=device), metric=metric, deadline=Deadline()
-        )
-        for device in ("cpu", "cuda")
+        outcome_of(strategy, dataset, replace(plan, device=device)) for device in ("cpu", "cuda")
     )
     np.testing.assert_allclose(gpu.oof, cpu.oof, atol=1e-3)

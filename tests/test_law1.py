@@ -1,6 +1,6 @@
 """Law 1 by behaviour: changing a scored row changes nothing that predicts it, byte for byte.
 
-Cross-validated, a fold's encoder, training part, weights, schedule, networks and epoch are
+Cross-validated, a fold's encoder, training part, weights, schedule, networks and checkpoint are
 compared while the values of the *other* folds, whose networks may see the row, are scripted; then
 calibration and decision while the probabilities are given. On a hold-out no network sees a scored
 row, so there the whole evaluation is compared from end to end. Every station has a leak planted,
@@ -14,31 +14,46 @@ from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
-import autoimb.training.run as running
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from autoimb.training.effort import Outline
-from autoimb.training.watch import Evaluation, Watch
-from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with, tiny_spec
+from tables import (
+    chosen,
+    dataset_of,
+    judge_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+    tiny_spec,
+)
 
-import autoimb.assessment.decision.rule as decision
+import autoimb.assessment.judge as judging
 import autoimb.evaluation.blend as blending
 import autoimb.evaluation.trial as evaluating
-import autoimb.training.fit as rounds
-from autoimb.assessment.decision.rule import cross_fit_labels, fit_rule
+import autoimb.training.fit as fitting
+from autoimb.assessment.calibration import row_log_loss
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
+from autoimb.evaluation.trial import Outcome, Scored
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
 from autoimb.space.components import COMPONENTS
+from autoimb.space.option import Component
 from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.checkpoints import Checkpoints, Selector, Until
+from autoimb.training.fit import Job, Trained
+from autoimb.training.inputs import Evaluation, Inputs
+from autoimb.training.members import Members
 from autoimb.training.parts import Parts
+from autoimb.training.plan import Outline
 from autoimb.training.schedule import Schedule
 
 Stations = dict[str, Any]
@@ -136,7 +151,7 @@ PAIRS = [
     for resampling in COMPONENTS["resampling"]
     for ensemble in COMPONENTS["ensemble"]
     # an ensemble that draws balanced rows goes with rows as they are
-    if resampling.name == "none" or not ensemble.samples_rows
+    if resampling.name == "none" or ensemble.sizes is None
 ]
 every_pair = pytest.mark.parametrize(("resampling", "ensemble"), PAIRS)
 
@@ -173,44 +188,59 @@ def members_alone(pack: FittedMemberPack, fold: int) -> FittedMemberPack:
     )
 
 
+class Scripted:
+    """A measure by which the other folds' values are scripted, and those of one fold its own.
+
+    It is asked for each fold in turn, at each checkpoint of a round.
+    """
+
+    def __init__(self) -> None:
+        self._metric = get_metric("average_precision", n_classes=2, positive=1)
+        self._checkpoint = self._fold = 0
+
+    def at(self, checkpoint: int) -> None:
+        self._checkpoint, self._fold = checkpoint, 0
+
+    def __call__(self, y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        fold, self._fold = self._fold, self._fold + 1
+        if fold != FOLD:
+            return float(SCRIPT[self._checkpoint, fold])
+        loss = float(np.average(row_log_loss(y, proba), weights=weight))
+        return self._metric(y, proba, None, weight=weight) - 0.01 * loss
+
+
 def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
     """Observe all that predicts the rows of one fold, the other folds' values being scripted."""
     plan = short_plan(base_dataset(), folds_of(), checkpoints=CHECKPOINTS, patience=patience)
+    plan = replace(plan, class_costs=(1.0, 5.0))
+    train, option_of = fitting.train, Component.__getitem__
+    loss_of = COMPONENTS["loss"][strategy.loss.name]
 
     def observe(dataset: Dataset) -> Stations:
-        parts = Parts(dataset, plan.folds, seed=plan.seed)
+        parts, measure = parts_of(dataset, plan), Scripted()
         packs, schedules, counts = [], [], []
-        train, value, make_loss = running.train, Watch._value, running.Run._loss
 
         def recorded_train(network, pack, loss, schedule, **named):
             packs.append(pack)
             schedules.append(asdict(schedule))
-            return train(network, pack, loss, schedule, **named)
+            for checkpoint in train(network, pack, loss, schedule, **named):
+                measure.at(checkpoint)
+                yield checkpoint
 
-        def recorded_loss(run, seen):
-            counts.append(seen)
-            return make_loss(run, seen)
+        def recorded_loss(seen, **values):
+            counts.append(seen[:, 0, :, 0].numpy())
+            return loss_of.code(seen, **values)
 
-        def scripted_value(watch: Watch, fold: int, posterior: np.ndarray) -> float:
-            own = value(watch, fold, posterior)
-            return own if fold == FOLD else float(SCRIPT[len(watch._values), fold])
+        def recorded_option(component, name):
+            if component is COMPONENTS["loss"]:
+                return replace(loss_of, code=recorded_loss)
+            return option_of(component, name)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(running, "train", recorded_train)
-            patch.setattr(running.Run, "_loss", recorded_loss)
-            patch.setattr(Watch, "_value", scripted_value)
-            trained = rounds.train_strategy(
-                strategy,
-                parts,
-                effort=plan.effort,
-                costs=np.array([1.0, 5.0]),
-                measure=evaluating._measure(
-                    get_metric("average_precision", n_classes=2, positive=1),
-                    dataset,
-                    (1000, 1000),
-                ),
-                check=lambda: None,
-            )
+            patch.setattr(fitting, "train", recorded_train)
+            patch.setattr(Component, "__getitem__", recorded_option)
+            job = Job(strategy, plan, parts)
+            trained = fitting.fit_members(job, parts, Until(measure, Deadline()))
         encoder = parts.encoder(FOLD)
         part = parts.training(FOLD, strategy.resampling)
         own = [members_alone(pack, FOLD) for pack in trained.packs]
@@ -228,7 +258,7 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
             "row weights": [pack.weights[m] for pack in packs for m in mine],
             "class weights": [(pack.log_prior, counts[i][mine]) for i, pack in enumerate(own)],
             "schedule": schedules,
-            "epoch": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
+            "checkpoint": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
             "votes": [pack.weight for pack in own],
             "networks": [dict(pack.state) for pack in own],
             "posterior": [pack.predictor()(lambda fold, ple: known) for pack in own],
@@ -279,25 +309,40 @@ def given_probabilities(shift: np.ndarray | float = 0.0, *, seed: int = 6) -> np
     return np.column_stack([1.0 - positive, positive])
 
 
+def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -> Outcome:
+    """Evaluate a strategy whose networks give these probabilities, untrained."""
+    plan = short_plan(base_dataset(), folds_of())
+    network = build(tiny_spec(), FOLDS)
+    pack = FittedMemberPack(
+        spec=network.spec,
+        fold=np.arange(FOLDS),
+        weight=np.ones(FOLDS),
+        log_prior=np.zeros((FOLDS, 2)),
+        focal_gamma=0.0,
+        state=network.state(),
+    )
+    trained = Trained(
+        packs=(pack,),
+        posteriors=(tuple(oof[None, fold.score] for fold in plan.folds.folds),),
+        checkpoints=(0,) * FOLDS,
+        curve=(0.0,),
+        floor=(0.0,),
+        planned=1,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "fit_members", lambda job, data, until: trained)
+        job = Job(strategy, plan, parts_of(dataset, plan))
+        outcome = evaluating.evaluate(job, judge_of(dataset, plan, metric))
+    assert isinstance(outcome, Scored), outcome.reason
+    return outcome
+
+
 def observed_judgement(strategy: Strategy, metric: str, oof: np.ndarray | None = None) -> Observe:
     """Observe what a group's rows get after training, the probabilities of all folds given."""
-    plan = short_plan(base_dataset(), folds_of())
     rows = scored_rows()
 
     def observe(dataset: Dataset) -> Stations:
-        with pytest.MonkeyPatch.context() as patch:
-            empty = rounds.Trained((), (), (), (), False)
-            patch.setattr(evaluating, "train_strategy", lambda *a, **k: empty)
-            patch.setattr(
-                evaluating,
-                "_out_of_fold",
-                lambda *a: given_probabilities() if oof is None else oof,
-            )
-            judge = get_metric(metric, n_classes=2, positive=1)
-            outcome = evaluating.evaluate(
-                strategy, dataset, plan, metric=judge, deadline=Deadline()
-            )
-        assert outcome.status == "complete", outcome.reason
+        outcome = judged(strategy, dataset, metric, given_probabilities() if oof is None else oof)
         return {
             "calibrator": outcome.oof[rows],
             "decision rule": 0 if outcome.labels is None else outcome.labels[rows],
@@ -338,32 +383,31 @@ def test_a_probability_reaches_neither_the_calibrator_nor_the_rule_of_its_group(
 
 def observed_handing_over() -> Observe:
     """Observe how a group's rows are labelled and mixed once the trials are finished."""
-    folds = folds_of()
-    rows, group = scored_rows(), folds.group
-    plan = short_plan(base_dataset(), folds)
+    rows, plan = scored_rows(), short_plan(base_dataset(), folds_of())
+    fit_rule = Judge.fit_rule
 
     def observe(dataset: Dataset) -> Stations:
-        judge = get_metric("average_precision", n_classes=2, positive=1)
+        judge = judge_of(dataset, plan, "average_precision")
         learned_from = []
 
-        def fit(metric, y, proba, **named):
-            learned_from.append((y, proba))
-            return fit_rule(metric, y, proba, **named)
+        def fit(judge, proba):
+            learned_from.append((judge.y, proba))
+            return fit_rule(judge, proba)
 
         with pytest.MonkeyPatch.context() as patch:
-            empty = rounds.Trained((), (), (), (), False)
-            patch.setattr(evaluating, "train_strategy", lambda *a, **k: empty)
-            outcomes = {}
-            for number in range(4):
-                oof = given_probabilities(seed=20 + number)
-                patch.setattr(evaluating, "_out_of_fold", lambda *a, oof=oof: oof)
-                outcomes[number] = evaluating.evaluate(
-                    calibrated_strategies()[1], dataset, plan, metric=judge, deadline=Deadline()
+            outcomes = {
+                number: judged(
+                    calibrated_strategies()[1],
+                    dataset,
+                    "average_precision",
+                    given_probabilities(seed=20 + number),
                 )
-            patch.setattr(decision, "fit_rule", fit)
-            patch.setattr(blending, "_FLAT", -1.0)  # whatever it gains, it is kept
-            single = cross_fit_labels(judge, dataset.y, outcomes[0].view, group)
-            found = blending.blend(judge, outcomes, dataset.y, group)
+                for number in range(4)
+            }
+            patch.setattr(Judge, "fit_rule", fit)
+            patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
+            single = judge.labels(outcomes[0].view)
+            found = blending.blend(judge, outcomes)
         assert found.kept
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
@@ -378,7 +422,7 @@ def test_a_label_reaches_nothing_of_its_group_by_way_of_other_calibrators():
     changes = {"labels of all rows": changed(scored_rows(), label=True)}
     assert_blind(observed_handing_over(), base_dataset(), changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating.Outcome, "view", lambda outcome, part: outcome.oof)
+        patch.setattr(Scored, "view", lambda outcome, part: outcome.oof)
         with pytest.raises(AssertionError, match=r"^what the rule learned from saw the"):
             assert_blind(observed_handing_over(), base_dataset(), changes)
 
@@ -399,15 +443,14 @@ def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> 
     at = np.searchsorted(hold_out().scored, beside)
 
     def observe(dataset: Dataset) -> Stations:
-        judge = get_metric(metric, n_classes=2, positive=1)
-        outcome = evaluating.evaluate(strategy, dataset, plan, metric=judge, deadline=Deadline())
-        assert outcome.status == "complete", outcome.reason
+        outcome = outcome_of(strategy, dataset, plan, metric)
+        assert isinstance(outcome, Scored), outcome.reason
         packs = outcome.fitted.packs
         return {
             "networks": [dict(pack.state) for pack in packs],
             "votes": [(pack.weight, pack.log_prior) for pack in packs],
-            "epoch": outcome.epochs,
-            "curve": outcome.curve,
+            "checkpoint": outcome.trace.checkpoints,
+            "curve": outcome.trace.curve,
             "probabilities of the rows beside it": outcome.oof[at],
             "labels of the rows beside it": 0 if outcome.labels is None else outcome.labels[at],
         }
@@ -440,7 +483,7 @@ def test_the_rows_that_choose_are_never_scored_nor_trained_on():
     assert (hold_out().group[fold.choose] == -1).all()
     choosing = {"labels of the rows that choose": changed(fold.choose, label=True)}
     observe = observed_study(strategy_with(), one_scored_row())
-    with pytest.raises(AssertionError, match=r"curve|networks|epoch"):  # they do choose
+    with pytest.raises(AssertionError, match=r"curve|networks|checkpoint"):  # they do choose
         assert_blind(observe, base_dataset(), choosing)
 
 
@@ -452,7 +495,7 @@ def tiny_network(members: int) -> Network:
 
 
 def checkpoints_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) -> list[int]:
-    """Run a watch on scripted values (checkpoints, folds) until it says stop."""
+    """Select from scripted values (checkpoints, folds), fold by fold, until it is ended."""
     folds = values.shape[1]
     evaluation = Evaluation(
         x=torch.zeros(folds, 4, 1),
@@ -462,21 +505,20 @@ def checkpoints_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) 
         y=np.zeros(4, dtype=np.int64),
         weight=np.ones(4),
     )
-    watch = Watch(
-        tiny_network(folds),
+    network, scripted = tiny_network(folds), iter(values.ravel())
+    selector = Selector(
         evaluation,
         log_prior=np.zeros((folds, 2)),
         loss=COMPONENTS["loss"]["auc_surrogate"].code(torch.ones(folds, 1, 2, 1), begins=begins),
         schedule=Schedule(len(values), 1, 1, 0.0, 0.0, patience=patience),
-        measure=lambda y, proba, weight: 0.0,
-        check=lambda: None,
+        until=Until(lambda y, proba, weight: float(next(scripted)), Deadline()),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watch, "_value", lambda self, fold, _: float(values[len(self._values), fold]))
-        for checkpoint in range(len(values)):
-            if not watch(checkpoint):
-                break
-    return watch.chosen.tolist()
+    shown = selector.start(network)
+    for checkpoint in range(len(values)):
+        shown = selector.after(shown, checkpoint, network)
+        if shown.ended:
+            break
+    return shown.chosen.tolist()
 
 
 @pytest.mark.parametrize("begins", [0.0, 0.5])
@@ -507,7 +549,7 @@ def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
     """Neighbours are searched among the rows to be scored as well."""
-    resampled = Parts._resampled
+    training = Parts.training
 
     def with_scored(parts: Parts, fold: int, resampling: Choice):
         one = parts.folds.folds[fold]
@@ -518,9 +560,9 @@ def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
         )
         leaky = Parts(parts.dataset, folds, seed=parts.seed)
         leaky.encoder = parts.encoder  # the honest one: resampling alone leaks
-        return resampled(leaky, fold, resampling)
+        return training(leaky, fold, resampling)
 
-    patch.setattr(Parts, "_resampled", with_scored)
+    patch.setattr(Parts, "training", with_scored)
 
 
 def leaky_prior(patch: pytest.MonkeyPatch) -> None:
@@ -536,90 +578,120 @@ def leaky_prior(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
     """Counted on the whole table."""
-    member = running.Run._member
+    seen = Members.seen
 
-    def of_all(run, position, number, row_state):
-        counts = np.bincount(run._parts.dataset.y).astype(np.float64)
-        weigh = run._class_weight
-        run._class_weight = lambda _: weigh(counts)
-        try:
-            return member(run, position, number, row_state)
-        finally:
-            run._class_weight = weigh
+    def of_all(members: Members, position: int, number: int, row_state: np.ndarray):
+        counts = np.bincount(members.data.dataset.y).astype(np.float64)
+        leaky = replace(members, class_weight=lambda _: members.class_weight(counts))
+        return seen(leaky, position, number, row_state)
 
-    patch.setattr(running.Run, "_member", of_all)
+    patch.setattr(Members, "seen", of_all)
+
+
+def inputs_made(patch: pytest.MonkeyPatch, leak: Callable[[Inputs], Inputs]) -> None:
+    """Let something happen to all that a pack reads."""
+    of = Inputs.of
+    patch.setattr(Inputs, "of", lambda *given, **named: leak(of(*given, **named)))
 
 
 def leaky_schedule(patch: pytest.MonkeyPatch) -> None:
-    """Batches and steps from the rows of all folds after resampling."""
-    schedule = running.Run.schedule
+    """Steps from the rows of all folds after resampling."""
+    made, plan_schedule = [], fitting.plan_schedule
 
-    def counted(run):
-        return replace(schedule(run), steps=len(run._y))
+    def kept(inputs: Inputs) -> Inputs:
+        made.append(inputs)
+        return inputs
 
-    patch.setattr(running.Run, "schedule", counted)
+    def counted(*given, **named):
+        return replace(plan_schedule(*given, **named), steps=len(made[-1].y))
+
+    inputs_made(patch, kept)
+    patch.setattr(fitting, "plan_schedule", counted)
 
 
 def leaky_outline(patch: pytest.MonkeyPatch) -> None:
     """The shape is that of the widest fold, with no planned width."""
-    spec_of = running.Run._spec_of
 
-    def widest(run, kind):
-        spec = spec_of(run, kind)
-        return replace(spec, n_inputs=max(run._widths))
+    def widest(inputs: Inputs) -> Inputs:
+        width, rows = max(inputs.widths), inputs.evaluation
+        return replace(
+            inputs,
+            spec=replace(inputs.spec, n_inputs=width),
+            x=inputs.x[:, :width],
+            evaluation=replace(rows, x=rows.x[..., :width]),
+        )
 
-    patch.setattr(running.Run, "_spec_of", widest)
+    inputs_made(patch, widest)
 
 
 def leaky_levels(patch: pytest.MonkeyPatch) -> None:
     """Embedding tables are as long as the fold with the most levels needs."""
-    spec_of = running.Run._spec_of
+    of = Inputs.of
 
-    def longest(run, kind):
-        folds = range(len(run._training))
-        levels = np.array([run._parts.encoder(f).embedded_cardinalities for f in folds]).max(0)
-        return replace(spec_of(run, kind), cardinalities=tuple(int(-(-n // 8) * 8) for n in levels))
+    def longest(*given, outline: Outline, **named):
+        nothing = (0,) * len(outline.levels)
+        return of(*given, outline=replace(outline, levels=nothing), **named)
 
-    patch.setattr(running.Run, "_spec_of", longest)
+    patch.setattr(Inputs, "of", longest)
 
 
-def leaky_epoch(patch: pytest.MonkeyPatch) -> None:
-    """The checkpoint that is best on the fold's own rows."""
-    patch.setattr(Watch, "_merit", lambda watch, fold, smoothed: float(smoothed[fold]))
+def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """The rows that choose a fold's checkpoint are those that are scored."""
+
+    def twice(inputs: Inputs) -> Inputs:
+        once = inputs.evaluation
+        lengths = [len(rows) for rows in once.rows]
+
+        def doubled(values: torch.Tensor) -> torch.Tensor:
+            out = values.new_zeros(len(values), 2 * max(lengths), values.shape[2])
+            for own, new, n in zip(values, out, lengths):
+                new[: 2 * n] = own[:n].repeat(2, 1)
+            return out
+
+        evaluation = replace(
+            once,
+            x=doubled(once.x),
+            codes=doubled(once.codes),
+            choose=tuple(lengths),
+            rows=tuple(np.tile(rows, 2) for rows in once.rows),
+        )
+        return replace(inputs, evaluation=evaluation)
+
+    inputs_made(patch, twice)
+
+
+def selected(patch: pytest.MonkeyPatch, leak: Callable[..., Checkpoints]) -> None:
+    """Let something else happen when a checkpoint is evaluated: ``leak(honest, selector, ...)``."""
+    after = Selector.after
+    patch.setattr(Selector, "after", lambda selector, *given: leak(after, selector, *given))
 
 
 def leaky_training(patch: pytest.MonkeyPatch) -> None:
     """The networks end where the labels of the scored rows pull them."""
-    train = running.train
 
-    def pulled(network, pack, loss, schedule, *, watch, **named):
-        train(network, pack, loss, schedule, watch=watch, **named)
-        evaluation = watch._evaluation
+    def pulled(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
+        shown, evaluation = after(selector, before, *given), selector.evaluation
         scored = np.concatenate(evaluation.rows)
-        watch.weights.add_(1e-3 * float(evaluation.y[scored].mean()))
+        return replace(shown, weights=shown.weights + 1e-3 * float(evaluation.y[scored].mean()))
 
-    patch.setattr(running, "train", pulled)
+    selected(patch, pulled)
 
 
 def leaky_posterior(patch: pytest.MonkeyPatch) -> None:
     """Inputs are centred on the rows that are predicted together."""
-    posteriors = Watch._posteriors
 
-    def centred(watch: Watch) -> np.ndarray:
-        kept = watch._evaluation
-        watch._evaluation = replace(kept, x=kept.x - kept.x.mean(1, keepdim=True))
-        try:
-            return posteriors(watch)
-        finally:
-            watch._evaluation = kept
+    def centred(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
+        kept = selector.evaluation
+        moved = replace(kept, x=kept.x - kept.x.mean(1, keepdim=True))
+        return after(replace(selector, evaluation=moved), before, *given)
 
-    patch.setattr(Watch, "_posteriors", centred)
+    selected(patch, centred)
 
 
 def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
     """What finishes a group is fitted on all groups."""
     patch.setattr(
-        evaluating,
+        judging,
         "leave_group_out",
         lambda y, group: [(np.ones(len(y), dtype=bool), group == g) for g in np.unique(group)],
     )
@@ -627,20 +699,17 @@ def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_rule(patch: pytest.MonkeyPatch) -> None:
     """The threshold that is best for the group's own labels."""
-    fit, seen = evaluating.fit_rule, {}
+    evaluate, fit, seen = evaluating.evaluate, Judge.fit_rule, {}
 
-    def evaluated(*arguments, **named):
-        seen["y"] = arguments[1].y
-        return evaluate(*arguments, **named)
+    def evaluated(job: Job, judge: Judge) -> Outcome:
+        seen["judge"] = judge
+        return evaluate(job, judge)
 
-    def peeking(metric, y, proba, **named):
-        named = {**named, "weight": None}
-        everything = given_probabilities()
-        return fit(metric, seen["y"], everything, **named)
+    def peeking(judge: Judge, proba: np.ndarray):
+        return fit(seen["judge"], given_probabilities())
 
-    evaluate = evaluating.evaluate
     patch.setattr(evaluating, "evaluate", evaluated)
-    patch.setattr(evaluating, "fit_rule", peeking)
+    patch.setattr(Judge, "fit_rule", peeking)
 
 
 SMOTE = {"resampling": chosen(COMPONENTS["resampling"]["smote"], 1.0)}
@@ -654,7 +723,7 @@ IN_A_FOLD = [
     (leaky_schedule, UNDER, "schedule"),
     (leaky_outline, {}, "rows of the members"),
     (leaky_levels, {}, "networks"),
-    (leaky_epoch, {}, "epoch"),
+    (leaky_checkpoint, {}, "checkpoint"),
     (leaky_training, {}, "networks"),
 ]
 
@@ -692,7 +761,7 @@ def test_a_leak_planted_after_training_is_found(plant, number, station, monkeypa
 @pytest.mark.parametrize(
     ("plant", "station"),
     [
-        (leaky_posterior, "(curve|epoch|networks)"),
+        (leaky_posterior, "(curve|checkpoint|networks)"),
         (leaky_encoder, "networks"),
         (leaky_training, "networks"),
         (leaky_cross_fitting, "probabilities of the rows beside it"),

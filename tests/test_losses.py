@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from math import pi, sin
 
 import numpy as np
 import pytest
 import torch
-from tables import at, chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import (
+    at,
+    chosen,
+    dataset_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
-from autoimb.evaluation.trial import evaluate
+from autoimb.evaluation.trial import Scored
 from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.option import Option
-from autoimb.training import run as running
+from autoimb.training.checkpoints import Until
+from autoimb.training.fit import Job, fit_members
 
 MEMBERS, COPIES, BATCH = 3, 2, 11
 COUNTS = {
@@ -264,20 +274,17 @@ def test_a_plan_of_any_length_ends_with_the_last_loss():
 
 
 @pytest.mark.parametrize("name", [option.name for option in LOSS if "begins" in option.ranges])
-def test_patience_waits_for_the_last_loss(name, monkeypatch):
+def test_patience_waits_for_the_last_loss(name):
     """And a loss without parts stops where it always did."""
     dataset = dataset_of(*mixed_table("binary"))
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     plan = short_plan(dataset, folds, checkpoints=20, patience=2)
-    metric = get_metric("average_precision", n_classes=2, positive=1)
-    monkeypatch.setattr(running.Watch, "_value", lambda watch, *_: -float(len(watch._values)))
 
     def evaluations(loss):
-        outcome = evaluate(
-            strategy_with(loss=loss), dataset, plan, metric=metric, deadline=Deadline()
-        )
-        assert outcome.status == "complete", outcome.reason
-        return len(outcome.curve)
+        parts, asked = parts_of(dataset, plan), count()
+        # worse from one checkpoint to the next, at which each of two folds is measured
+        until = Until(lambda y, proba, weight: -float(next(asked) // 2), Deadline())
+        return len(fit_members(Job(strategy_with(loss=loss), plan, parts), parts, until).curve)
 
     short = evaluations(chosen(LOSS["cross_entropy"]))
     assert short < 8
@@ -289,12 +296,11 @@ def test_patience_waits_for_the_last_loss(name, monkeypatch):
 def test_a_loss_trains_copies_and_rounds(option, ensemble):
     dataset = dataset_of(*mixed_table("multiclass"))
     plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
-    metric = get_metric("average_precision", n_classes=3, positive=dataset.positive)
     strategy = strategy_with(
         loss=chosen(option),
         ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
         network=chosen(COMPONENTS["network"]["tabm"], 0.0),
     )
-    outcome = evaluate(strategy, dataset, plan, metric=metric, deadline=Deadline())
-    assert outcome.status == "complete", outcome.reason
+    outcome = outcome_of(strategy, dataset, plan)
+    assert isinstance(outcome, Scored), outcome.reason
     np.testing.assert_allclose(outcome.oof.sum(1), 1.0)

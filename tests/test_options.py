@@ -11,13 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from autoimb.evaluation.plan import Plan, make_plan
 from tables import (
     OPTION_IDS,
     OPTIONS,
@@ -29,16 +28,17 @@ from tables import (
     short_plan,
     strategy_with,
 )
+from tables import outcome_of as evaluated
 
-import autoimb.search.search
+import autoimb.estimator
 from autoimb import AutoImbClassifier
-from autoimb.assessment.metrics import get_metric
-from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.trial import Outcome, evaluate
+from autoimb.evaluation.trial import Scored
+from autoimb.policy import SearchPolicy
+from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.network.component import Common
 from autoimb.space.option import Component, Option
@@ -69,9 +69,8 @@ def raw_rows() -> pd.DataFrame:
     return frame[list(frame.columns[::-1])]  # a pipeline takes columns by their names
 
 
-def a_short_plan(*arguments, **named) -> Plan:
-    plan = make_plan(*arguments, **named)
-    return replace(plan, effort=replace(plan.effort, most_checkpoints=2, least_checkpoints=2))
+# two checkpoints, whatever the table
+SHORT = replace(SearchPolicy(), checkpoints_by_rows=((float("inf"), 2, 4),), least_checkpoints=2)
 
 
 Fit = Callable[[str, str, str], AutoImbClassifier]
@@ -91,7 +90,7 @@ def fitted() -> Fit:
             n_trials=1, time_budget=None, cv=2, random_state=0, metric="f1", **forced
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(autoimb.search.search, "make_plan", a_short_plan)
+            patch.setattr(autoimb.estimator, "prepare", partial(prepare, policy=SHORT))
             return model.fit(frame, LABELS[kind][y])
 
     return fit
@@ -176,14 +175,12 @@ def material(kind: str):
     dataset = dataset_of(frame, y)
     plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0), checkpoints=1)
     costs = tuple(1.0 + c for c in range(dataset.n_classes))
-    metric = get_metric("log_loss", n_classes=dataset.n_classes, positive=dataset.positive)
-    return dataset, replace(plan, cost_weights=costs), metric
+    return dataset, replace(plan, class_costs=costs)
 
 
-def outcome_of(strategy: Strategy, kind: str) -> Outcome:
-    dataset, plan, metric = material(kind)
-    outcome = evaluate(strategy, dataset, plan, metric=metric, deadline=Deadline())
-    assert outcome.status == "complete", outcome.reason
+def outcome_of(strategy: Strategy, kind: str) -> Scored:
+    outcome = evaluated(strategy, *material(kind), "log_loss")
+    assert isinstance(outcome, Scored), outcome.reason
     return outcome
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
+from tables import chosen, dataset_of, mixed_table, parts_of, short_plan, strategy_with
+from tables import trained as trained_on
 
+import autoimb.training.fit as fitting
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
@@ -21,8 +23,6 @@ from autoimb.space.resampling.component import (
     under_counts,
 )
 from autoimb.space.strategy import Choice
-from autoimb.training import run as running
-from autoimb.training.fit import train_strategy
 from autoimb.training.parts import Parts
 
 COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
@@ -65,16 +65,8 @@ def trained(kind: str = "binary", *, costs=None, **choices):
     """Train a strategy for two checkpoints on two folds."""
     dataset = dataset_of(*mixed_table(kind))
     folds = plan_folds(dataset.y, cv=2, random_state=0)
-    parts = Parts(dataset, folds, seed=0)
-    result = train_strategy(
-        strategy_with(**choices),
-        parts,
-        effort=short_plan(dataset, folds).effort,
-        costs=costs,
-        measure=lambda y, proba, weight: 0.0,
-        check=lambda: None,
-    )
-    return result, parts
+    plan = replace(short_plan(dataset, folds), class_costs=costs)
+    return trained_on(strategy_with(**choices), dataset, plan), parts_of(dataset, plan)
 
 
 def shares(parts: Parts, fold: int) -> np.ndarray:
@@ -88,7 +80,7 @@ def centred(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_prior_correction_of_each_exact_method_is_its_formula(kind):
-    costs = np.arange(1.0, 1.0 + len(COUNTS[kind]))
+    costs = tuple(1.0 + c for c in range(len(COUNTS[kind])))
     weights, loss = COMPONENTS["class_weight"], COMPONENTS["loss"]
     methods = {
         # what to add to the log posterior, from the shares of a fold's training rows
@@ -259,14 +251,14 @@ def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class()
 
 def observed_rounds(monkeypatch, **choices):
     """Each round's pack, and the weights with which its training began and ended."""
-    real, seen = running.train, []
+    real, seen = fitting.train, []
 
     def recorded(network, pack, *args, **named):
         start = network.parameters.values.clone()
-        real(network, pack, *args, **named)
+        yield from real(network, pack, *args, **named)
         seen.append((pack, start, network.parameters.values.clone()))
 
-    monkeypatch.setattr(running, "train", recorded)
+    monkeypatch.setattr(fitting, "train", recorded)
     result, parts = trained("binary", **choices)
     return seen, result, parts
 
@@ -427,15 +419,8 @@ def test_weights_of_one_change_nothing_and_others_do():
     folds = plan_folds(dataset.y, cv=2, random_state=0)
 
     def state(weight):
-        parts = Parts(replace(dataset, weight=weight), folds, seed=0)
-        result = train_strategy(
-            strategy_with(),
-            parts,
-            effort=short_plan(dataset, folds).effort,
-            costs=None,
-            measure=lambda y, proba, weight: 0.0,
-            check=lambda: None,
-        )
+        weighted = replace(dataset, weight=weight)
+        result = trained_on(strategy_with(), weighted, short_plan(dataset, folds))
         return result.packs[0].state["heads.weight"]
 
     ones = np.ones(len(dataset.y))

@@ -3,17 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from autoimb.evaluation.plan import Plan
-from autoimb.training.effort import Effort, Outline
+from tables import outcome_of as evaluated
 
-from autoimb.assessment.metrics import get_metric
-from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.evaluation.trial import evaluate
+from autoimb.evaluation.trial import Scored
 from autoimb.space.strategy import Choice, Strategy
+from autoimb.training.plan import Effort, Outline, Plan
 
 RATE = 0.01
 NETWORK = Choice(
@@ -92,11 +90,10 @@ def outcome_of(method):
         outline=Outline.of(data),
     )
     plan = Plan(folds=folds, effort=effort, seed=0)
-    metric = get_metric("log_loss", n_classes=2, positive=1)
     strategy = Strategy(**{**CONTROL, **METHODS[method], "network": NETWORK})
     assert strategy.exact  # no calibrator stands behind the figure
-    outcome = evaluate(strategy, data, plan, metric=metric, deadline=Deadline())
-    assert outcome.status == "complete", outcome.reason
+    outcome = evaluated(strategy, data, plan, "log_loss")
+    assert isinstance(outcome, Scored), outcome.reason
     return outcome, truth, y
 
 

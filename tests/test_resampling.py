@@ -314,6 +314,20 @@ def test_where_the_variants_of_smote_start(kind):
     )
 
 
+@pytest.mark.parametrize("name", ["borderline_smote", "svm_smote"])
+def test_rows_that_are_all_lost_among_others_start_nothing_and_it_says_so(name):
+    """Each of six rare rows has but common ones near it."""
+    random = np.random.default_rng(0)
+    centres = 20.0 * np.arange(6)[:, None] * np.ones(2)
+    common = np.repeat(centres, 19, axis=0) + random.normal(size=(114, 2))
+    x = np.vstack([common, centres]).astype(np.float32)
+    y = np.repeat([0, 1], [114, 6])
+    part = Rows(Encoded(x, np.empty((120, 0), np.int32), ()), y)
+    assert (others_near(part, 1) == 1.0).all()
+    with pytest.raises(InfeasibleError, match="No row of a smaller class is one that new rows may"):
+        resample(name, part)
+
+
 def test_kmeans_smote_starts_where_the_class_is_common():
     """Two groups of rare rows: one among themselves, one lost among the others."""
     random = np.random.default_rng(0)

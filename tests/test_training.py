@@ -1,16 +1,23 @@
 """The trainer: weights, packs, and a plain PyTorch loop that gives the same networks."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
-from tables import at
+from tables import at, chosen, dataset_of, mixed_table, parts_of, short_plan, strategy_with
 
+from autoimb.budget import Deadline
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.folds import plan_folds
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.randomness import Key, Purpose
+from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS
+from autoimb.training.checkpoints import Until
+from autoimb.training.fit import Job, fit_members
+from autoimb.training.parts import Parts
 from autoimb.training.schedule import Schedule
 from autoimb.training.trainer import Pack, _Stream, train
 
@@ -88,13 +95,7 @@ def schedule(kind="cosine"):
 def trained(pack, network_spec, loss, kind="cosine"):
     network = build(network_spec, len(pack.rows), dtype=torch.float64)
     network.draw(pack.keys, [6] * len(pack.rows))
-    states = []
-
-    def watch(checkpoint):
-        states.append(network.state())
-        return True
-
-    train(network, pack, loss, schedule(kind), watch=watch)
+    states = [network.state() for _ in train(network, pack, loss, schedule(kind))]
     return states[-1]
 
 
@@ -221,16 +222,134 @@ def test_weight_two_is_the_row_standing_there_twice(option, last):
     assert not torch.allclose(weighted[1], unweighted[1], rtol=1e-3)
 
 
-def test_a_watcher_that_says_stop_ends_the_training():
-    network = build(spec(), 4, dtype=torch.float64)
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
+    """Train to the end, visiting each checkpoint, which answers whether to go on.
+
+    Returns the weights at the start of every step, and those at every checkpoint.
+    """
+    pack, steps, held = some_pack(), [], []
+    network = build(spec(dropout=dropout), len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    values = network.parameters.values
+    loss = LOSS["cross_entropy"].code(columns(COUNTS))
+
+    def gradient(*given):
+        steps.append(values.clone())
+        return loss.gradient(*given)
+
+    plan = replace(schedule(kind), checkpoints=of, steps=STEPS // of)
+    for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
+        assert checkpoint == len(held)
+        held.append(values.clone())
+        if not visit(values):
+            break
+    return steps, held
+
+
+def goes_on(values):
+    return True
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_training_stops_where_its_checkpoints_are_no_longer_asked_for(kind):
+    steps, held = checkpoints_of(kind, lambda values: False)
+    assert (len(steps), len(held)) == (STEPS // 2, 1)
+    whole, all_held = checkpoints_of(kind, goes_on)
+    assert (len(whole), len(all_held)) == (STEPS, 2)
+    assert torch.equal(held[0], all_held[0])
+
+
+def test_no_step_is_made_once_the_deadline_has_passed():
     pack = some_pack()
-    network.draw(pack.keys, [6] * 4)
-    seen = []
-    train(
-        network,
-        pack,
-        margins_then_weights(),
-        schedule(),
-        watch=lambda checkpoint: bool(seen.append(checkpoint)),
+    network = build(spec(), len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    start = network.parameters.values.clone()
+    given = margins_then_weights(), schedule()
+    assert list(train(network, pack, *given, deadline=Deadline.after(-1.0))) == [0, 1]
+    assert torch.equal(network.parameters.values, start)
+
+
+def test_a_checkpoint_holds_averaged_weights_and_training_goes_on_from_the_current_ones():
+    steps, held = checkpoints_of("constant", goes_on)
+    mean = steps[0].clone()
+    for number, now in enumerate(steps[1 : STEPS // 2 + 1]):
+        share = min(0.85, number / (number + 3.0))
+        mean = share * mean + (1.0 - share) * now
+    torch.testing.assert_close(held[0], mean, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(held[0], steps[STEPS // 2], rtol=1e-3)
+
+
+def test_with_a_cosine_a_checkpoint_holds_the_current_weights():
+    steps, held = checkpoints_of("cosine", goes_on)
+    assert torch.equal(held[0], steps[STEPS // 2])
+
+
+def test_what_a_visitor_does_to_averaged_weights_is_forgotten():
+    steps, held = checkpoints_of("constant", goes_on)
+    other_steps, other_held = checkpoints_of("constant", lambda values: values.zero_() is values)
+    for one, other in zip([*steps, *held], [*other_steps, *other_held], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_a_checkpoint_more_changes_no_weights(kind):
+    """But for the dropout masks, which are renewed at each."""
+    _, twice = checkpoints_of(kind, goes_on, dropout=0.0)
+    _, once = checkpoints_of(kind, goes_on, of=1, dropout=0.0)
+    assert torch.equal(twice[-1], once[-1])
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+
+def contents(value):
+    """All that an argument holds: arrays to the byte, and everything else as it is."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Parts):
+        folds = range(len(value.folds.folds))
+        own = value.dataset, value.folds, value.seed, value.repeat_number
+        made = [(value.encoder(fold), value.evaluation(fold)) for fold in folds]
+        return contents([own, made])
+    if isinstance(value, Encoder):
+        return contents([value.to_arrays(), value.to_json()])
+    if is_dataclass(value):
+        return {one.name: contents(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {key: contents(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [contents(each) for each in value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "resampling"),
+    [
+        ("boosting", "none"),
+        ("boosting", "smote"),
+        ("self_paced", "none"),
+        ("easy_ensemble", "none"),
+        ("snapshot", "smote"),
+    ],
+)
+def test_the_rounds_of_an_ensemble_change_nothing_that_they_are_given(ensemble, resampling):
+    """What a round passes on is returned: the same arguments train the same networks again."""
+    dataset = dataset_of(*mixed_table("binary"))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
+    data = parts_of(dataset, plan)
+    strategy = strategy_with(
+        ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
+        resampling=chosen(COMPONENTS["resampling"][resampling]),
     )
-    assert seen == [0]
+    job, until = Job(strategy, plan, data), Until(lambda y, proba, weight: 0.0, Deadline())
+    training = [data.training(fold, strategy.resampling) for fold in range(2)]
+    before = contents([job, data, training, until])
+    trained = fit_members(job, data, until)
+    assert contents([job, data, training, until]) == before
+    assert all(data.training(fold, strategy.resampling) is training[fold] for fold in range(2))
+    networks = {pack.state["heads.weight"].tobytes() for pack in trained.packs}
+    assert len(networks) == strategy.ensemble.values["rounds"] > 1
+    assert contents(fit_members(job, data, until)) == contents(trained)

@@ -68,21 +68,21 @@ class Parts:
         self, dataset: Dataset, folds: FoldPlan, *, seed: int, folder: Path | None = None
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
-        self._store, self.number = Store(folder), 0
+        self._store, self.repeat_number = Store(folder), 0
 
     def repeat(self, number: int) -> Parts:
         """Return the parts of a repeat, a split of all rows into folds; 0 is the plan's own."""
         if number == 0:
             return self
         other = copy(self)
-        other.folds, other.number = self.folds.repeat(number), number
+        other.folds, other.repeat_number = self.folds.repeat(number), number
         return other
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("encoder", self.number, fold),
+            ("encoder", self.repeat_number, fold),
             lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
             size=lambda encoder: encoder.edges.nbytes,
         )
@@ -94,7 +94,7 @@ class Parts:
     def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
         encoder = self.encoder(fold)
         return self._store.get(
-            (name, self.number, fold),
+            (name, self.repeat_number, fold),
             lambda: encoder.transform(self.dataset.columns, rows),
             size=lambda encoded: encoded.size,
         )
@@ -113,7 +113,7 @@ class Parts:
             Where the method can't run on these rows.
         """
         return self._store.get(
-            ("training", self.number, fold, resampling),
+            ("training", self.repeat_number, fold, resampling),
             lambda: self._resampled(fold, resampling),
             size=lambda part: part.size,
         )
@@ -123,7 +123,7 @@ class Parts:
         encoded = self._encoded("rows", fold, rows)
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
-        own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.number, fold=fold)
+        own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
         part = Rows(encoded, y, once=self._once(fold))
         new = RESAMPLING.make(resampling, part, random_state=own)
         kept = encoded.take(new.rows)
@@ -143,7 +143,7 @@ class Parts:
         """Return what keeps an array of a fold's rows for every resampling that needs it."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            own = ("of rows", self.number, fold, *key)
+            own = ("of rows", self.repeat_number, fold, *key)
             return self._store.get(own, make, size=lambda array: array.nbytes)
 
         return once

@@ -7,6 +7,7 @@ n_min^s · n_c^(1-s), and cleaning drops the fraction s of the rows that it flag
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,7 +192,10 @@ def targets(y: np.ndarray, wanted: np.ndarray) -> dict[int, int]:
 
 def sampled_rows(sampler: Any, part: Rows) -> np.ndarray:
     """Return the rows that an imbalanced-learn sampler keeps, as positions in the part."""
-    sampler.fit_resample(neighbour_space(part.encoded), part.y)
+    with warnings.catch_warnings():
+        # said of many classes with few rows each, which are classes all the same
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        sampler.fit_resample(neighbour_space(part.encoded), part.y)
     return np.asarray(sampler.sample_indices_)
 
 

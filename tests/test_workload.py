@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import autoimb.evaluation.plan as planning
 import numpy as np
 import pandas as pd
 import pytest
-from autoimb.evaluation.plan import Plan, make_plan, seen, subsampled, trial_operations
-from autoimb.training.run import Run
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import chosen, dataset_of, strategy_with
+from tables import begun, chosen, dataset_of, outcome_of, strategy_with
 
 from autoimb.assessment.calibration import Calibrator, finish
-from autoimb.assessment.decision.rule import fit_rule
+from autoimb.assessment.costs import Costs
+from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.budget import Deadline
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.subsample import subsample
 from autoimb.data.target import encode_target
-from autoimb.evaluation.trial import evaluate
+from autoimb.evaluation.trial import Infeasible, Scored
+from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
+from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.parts import Parts
-from autoimb.training.schedule import LEAST_EPOCHS
 
 
 def simulated(n_rows: int = 6_000, *, rate: float = 0.04, seed: int = 0):
@@ -66,12 +64,12 @@ def test_a_table_that_fits_is_left_alone():
     )
 
 
-def test_what_does_not_fit_is_subsampled_alike_in_all_folds(monkeypatch):
-    monkeypatch.setattr(planning, "LEAST_ROWS", 1_000)
-    monkeypatch.setattr(planning, "MOST_SCORED", 500)
+def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
+    policy = replace(SearchPolicy(), least_training_rows=1_000, most_scored_rows=500)
+    given = {"random_state": 0, "operations": trial_operations(0.1), "policy": policy}
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    few, plan = subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    few, plan = subsampled(dataset, folds, **given)
     assert len(few.y) == 1_000
     rare = int((dataset.y == 1).sum())
     assert int((few.y == 1).sum()) == rare
@@ -87,7 +85,7 @@ def test_what_does_not_fit_is_subsampled_alike_in_all_folds(monkeypatch):
         assert not set(fold.train) & set(fold.score)
         assert set(fold.score) <= set(plan.scored)
         assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
-    again, _ = subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    again, _ = subsampled(dataset, folds, **given)
     np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
 
 
@@ -99,21 +97,20 @@ def test_no_clock_is_read(monkeypatch):
     subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
 
 
-def small_study(monkeypatch, n_rows: int = 6_000):
-    monkeypatch.setattr(planning, "LEAST_ROWS", 2_500)
+def small_study(n_rows: int = 6_000):
+    policy = replace(SearchPolicy(), least_training_rows=2_500)
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    return (
-        dataset,
-        folds,
-        subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1)),
+    few = subsampled(
+        dataset, folds, random_state=0, operations=trial_operations(0.1), policy=policy
     )
+    return dataset, folds, few
 
 
 @pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])
-def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
+def test_sizes_are_meant_for_the_whole_table(name):
     """The classes weigh after a method what they would weigh had no row been left out."""
-    dataset, folds, (few, plan) = small_study(monkeypatch)
+    dataset, folds, (few, plan) = small_study()
     choice = chosen(RESAMPLING[name], 0.6)
     whole = Parts(dataset, folds, seed=0).training(0, choice)
     part = Parts(few, plan, seed=0).training(0, choice)
@@ -134,21 +131,14 @@ def test_sizes_are_meant_for_the_whole_table(name, monkeypatch):
     ],
     ids=["none", "random_under", "batch_balancing", "power", "balanced_bagging"],
 )
-def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choices, monkeypatch):
-    dataset, _, (few, folds) = small_study(monkeypatch)
+def test_probabilities_of_a_subsampled_study_are_those_of_the_whole_table(choices):
+    dataset, _, (few, folds) = small_study()
     plan = make_plan(few, folds, random_state=0, operations=trial_operations(30.0))
-    metric = get_metric("average_precision", n_classes=2, positive=1)
-    outcome = evaluate(strategy_with(**choices), few, plan, metric=metric, deadline=Deadline())
-    assert outcome.status == "complete", outcome.reason
+    outcome = outcome_of(strategy_with(**choices), few, plan)
+    assert isinstance(outcome, Scored), outcome.reason
     weight = folds.scored_weight(few.weight)
     mean = float(weight @ outcome.oof[:, 1] / weight.sum())
     assert mean == pytest.approx(dataset.y.mean(), rel=0.12)
-
-
-def run_of(dataset, plan: Plan, strategy) -> Run:
-    parts = Parts(dataset, plan.folds, seed=0)
-    training = [parts.training(f, strategy.resampling) for f in range(len(plan.folds.folds))]
-    return Run(strategy, parts, training, plan.effort, None, None, None, "cpu")
 
 
 def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
@@ -160,18 +150,20 @@ def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
         network=chosen(COMPONENTS["network"]["tabm"], 0.3),
         ensemble=chosen(COMPONENTS["ensemble"]["bagging"], 0.0),
     )
-    row = run_of(dataset, plan, dear)._row_operations()
-    small = replace(plan, effort=replace(plan.effort, operations=3 * row * LEAST_EPOCHS * 8_000))
+    large = begun(dear, dataset, plan)
+    inputs = plan.effort.outline.inputs[large.network.ple]
+    row = 2.0 * len(large.seen) * large.network.products(inputs)  # of a forward pass of all
+    operations = 3 * row * plan.policy.least_epochs * 8_000
+    small = replace(plan, effort=replace(plan.effort, operations=operations))
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
-        run = run_of(dataset, small, strategy)
-        seen = run._member(0, 0, np.ones(len(run._training[0].y)))
-        schedule = run.schedule()
+        round_ = begun(strategy, dataset, small)
+        member, schedule = round_.seen[0], round_.schedule
         planned[name] = (
-            len(seen.rows),
+            len(member.rows),
             schedule.steps * schedule.checkpoints * schedule.batch_size,
         )
-        assert seen.weights.mean() == pytest.approx(1.0)
+        assert member.weights.mean() == pytest.approx(1.0)
     assert planned["dear"][0] == pytest.approx(8_000, abs=1)
     assert planned["cheap"][0] == len(folds.folds[0].train)
     assert planned["dear"][1] < planned["cheap"][1]
@@ -183,9 +175,8 @@ def test_networks_that_are_far_too_dear_are_infeasible():
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     small = replace(plan, effort=replace(plan.effort, operations=1e9))
     dear = strategy_with(network=chosen(COMPONENTS["network"]["tabm"], 1.0))
-    metric = get_metric("average_precision", n_classes=2, positive=1)
-    outcome = evaluate(dear, dataset, small, metric=metric, deadline=Deadline())
-    assert outcome.status == "infeasible"
+    outcome = outcome_of(dear, dataset, small)
+    assert isinstance(outcome, Infeasible)
     assert "times the work that is planned for a trial" in outcome.reason
 
 
@@ -225,17 +216,15 @@ def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     matrix = random.uniform(0.1, 9.0, (n_classes, n_classes))
     np.fill_diagonal(matrix, [0.0, *random.uniform(0.0, 0.1, n_classes - 1)])
-    plan = make_plan(dataset, folds, random_state=0, operations=1e9, costs=matrix.tolist())
-    weights = np.array(plan.cost_weights)
+    costs = Costs.of(matrix.tolist(), n_classes)
+    plan = make_plan(dataset, folds, random_state=0, operations=1e9, class_costs=costs.class_costs)
+    weights = np.array(plan.class_costs)
     np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())
     posterior = random.dirichlet(np.ones(n_classes), 500)
-    weighted = finish(posterior, Calibrator.identity(n_classes), plan.cost_weights)
-    rule = fit_rule(
-        get_metric("f1", n_classes=n_classes, positive=1),
-        dataset.y,
-        weighted,
-        costs=plan.cost_matrix,
-    )
+    weighted = finish(posterior, Calibrator.identity(n_classes), plan.class_costs)
+    metric = get_metric("f1", n_classes=n_classes, positive=1)
+    judge = Judge(metric, dataset.y, folds.group, costs=costs.matrix)
+    rule = judge.fit_rule(weighted)
     labels = rule.apply(weighted)
     np.testing.assert_array_equal(labels, (posterior @ matrix).argmin(1))
     assert len(np.unique(labels)) == n_classes
