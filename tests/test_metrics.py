@@ -214,10 +214,10 @@ def test_scorer_objects(function, method, kind):
     rng = np.random.default_rng(0)
     y, proba, labels = rng.integers(0, 2, 30), rng.dirichlet([1, 1], 30), rng.integers(0, 2, 30)
     metric = get_metric(sk.make_scorer(function, response_method=method), n_classes=2, positive=0)
-    answer = 1 - labels if kind == "label" else proba[:, 0]
+    answer = labels if kind == "label" else proba[:, 1]  # its own positive label is 1
     assert metric.kind == kind
     assert function.__name__ in metric.name
-    assert metric(y, proba, labels) == pytest.approx(function(1 - y, answer))
+    assert metric(y, proba, labels) == pytest.approx(function(y, answer))
 
 
 def profit(y_true, proba, sample_weight=None):

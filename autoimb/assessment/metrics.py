@@ -1,7 +1,8 @@
 """The metrics: one call for ranking, probability and label metrics, weights included.
 
-A metric sees class codes and class probabilities. Two classes: ranking metrics, F and precision
-look at the positive class. More classes: they are macro means over the classes that occur in ``y``.
+A metric sees class codes and class probabilities; a function or a scorer object of the user sees
+the user's labels. Two classes: ranking metrics, F and precision look at the positive class. More
+classes: they are macro means over the classes that occur in ``y``.
 Label metrics of the table are functions of confusion counts, vectorised over leading axes, so that
 a decision rule can try every threshold at once. A value that the rows cannot define (no row of the
 positive class, a probability that is not a number) is NaN, and NaN is worth :attr:`Metric.worst`.
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoimb.assessment import formulas
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
@@ -184,7 +186,13 @@ def metric_names() -> tuple[str, ...]:
     return tuple(METRICS)
 
 
-def get_metric(metric: str | Callable[..., Any], *, n_classes: int, positive: int) -> Metric:
+def get_metric(
+    metric: str | Callable[..., Any],
+    *,
+    n_classes: int,
+    positive: int,
+    classes: NDArray[Any] | None = None,
+) -> Metric:
     """Find a metric and bind it to the classes of a target.
 
     Parameters
@@ -192,32 +200,38 @@ def get_metric(metric: str | Callable[..., Any], *, n_classes: int, positive: in
     metric : str or callable
         A name of :data:`METRICS`, ``"fbeta:<beta>"``, any scorer name of scikit-learn, an object
         of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
-        ``y_true`` the class codes (positions in ``classes_``), ``proba`` of shape (n, C), higher
-        is better; it also gets ``sample_weight`` if it has a parameter of that name.
-        A scorer sees codes too; of two classes the positive one is 1.
+        ``y_true`` the labels as the user gave them, ``proba`` of shape (n, C) with its columns in
+        the order of ``classes_``, higher is better; it also gets ``sample_weight`` if it has a
+        parameter of that name. A scorer object sees the user's labels too, so that
+        ``make_scorer(f1_score, pos_label="sick")`` works. A scorer that is only named judges the
+        positive class of two, which it sees as 1 and the other one as 0; of more classes it sees
+        the labels where they are numbers, else their codes.
     n_classes : int
         Number of classes.
     positive : int
         Code of the positive class (two classes only).
+    classes : ndarray of shape (C,), optional
+        The labels as the user gave them, by code; without them the codes are the labels.
 
     Returns
     -------
     Metric
-        Picklable for names.
+        Picklable for names, and by cloudpickle for what it can pickle.
 
     Raises
     ------
     OptionError
         An unknown name, or a scorer that does not work on this number of classes.
     """
+    labels = np.arange(n_classes) if classes is None else classes
     if not isinstance(metric, str):
         if hasattr(metric, "set_score_request"):  # what make_scorer gives
-            return _of_scorer(str(metric), metric, n_classes, positive)
-        name, rows = by_function(metric, names=METRICS)
+            return _of_scorer(str(metric), metric, labels, positive)
+        name, rows = by_function(metric, labels, names=METRICS)
         return Metric(name, "probability", True, _FAR, n_classes, positive, rows=rows)
     entry = _entry(metric)
     if entry is None:
-        found = _of_scorer(metric, _named_scorer(metric), n_classes, positive)
+        found = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
         return replace(found, summable=found.kind == "label" and takes_weight(found.rows))
     return Metric(
         name=metric,
@@ -263,12 +277,23 @@ def _named_scorer(name: str) -> Any:
     return get_scorer(name)
 
 
-def _of_scorer(name: str, scorer: Any, n_classes: int, positive: int) -> Metric:
+def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
+    """Return what a named scorer sees: 1 for the positive class of two, numbers in any case."""
+    codes: NDArray[Any] = np.arange(len(labels))
+    if len(labels) == 2:
+        return np.where(codes == positive, 1, 0)
+    return labels if labels.dtype.kind in "iuf" else codes
+
+
+def _of_scorer(name: str, scorer: Any, labels: NDArray[Any], positive: int) -> Metric:
+    n_classes = len(labels)
     try:
-        kind, rows = by_scorer(scorer, n_classes=n_classes, positive=positive)
+        kind, rows = by_scorer(scorer, labels)
     except Exception as error:
+        seen = ", ".join(repr(label) for label in labels.tolist())
         raise OptionError(
-            f"Metric {name!r} does not work on {n_classes} classes: {error} (A scorer sees class "
-            f"codes; of two classes the positive one is 1.) Built-in metrics: {', '.join(METRICS)}."
+            f"Metric {name!r} does not work on {n_classes} classes: {error} (It sees the labels "
+            f"{seen}; a scorer of one of them names it, as make_scorer(f1_score, pos_label=...) "
+            f"does.) Built-in metrics: {', '.join(METRICS)}."
         ) from error
     return Metric(name, kind, True, _FAR, n_classes, positive, rows=rows)

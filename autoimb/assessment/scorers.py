@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoimb.assessment.formulas import Floats, Ints, Kind, Rows
 from autoimb.errors import OptionError
 
 __all__ = ["by_function", "by_scorer", "takes_weight"]
+
+Labels = NDArray[Any]
 
 
 class _Frozen:
@@ -22,8 +25,8 @@ class _Frozen:
 
     _estimator_type = "classifier"
 
-    def __init__(self, proba: Floats, labels: Ints) -> None:
-        self.classes_ = np.arange(proba.shape[1])
+    def __init__(self, classes: Labels, proba: Floats, labels: Labels) -> None:
+        self.classes_ = classes
         self.asked: set[str] = set()
         self._proba = proba
         self._labels = labels
@@ -42,7 +45,7 @@ class _Frozen:
         del X, y
         return self
 
-    def predict(self, X: object) -> Ints:
+    def predict(self, X: object) -> Labels:
         """Return the labels."""
         del X
         self.asked.add("predict")
@@ -62,33 +65,28 @@ class _Frozen:
         return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _ByScorer:
-    """Rows function of a scikit-learn scorer."""
+    """Rows function of a scikit-learn scorer; `names` are the labels that it sees, by code."""
 
     scorer: Any
-    positive: int
+    names: Labels
     weighted: bool
 
     def __call__(self, rows: Rows) -> float:
         labels = rows.proba.argmax(axis=1) if rows.labels is None else rows.labels
         model = self.model(rows.proba, labels)
         try:
-            return self.judge(model, self.codes(rows.y, rows.proba.shape[1]), rows.weight)
+            return self.judge(model, self.names[rows.y], rows.weight)
         except ValueError:  # these rows define no value: a class has none, say
             return math.nan
 
-    def codes(self, codes: Ints, n_classes: int) -> Ints:
-        """Of two classes the positive one becomes 1."""
-        return codes if n_classes > 2 or self.positive == 1 else 1 - codes
-
     def model(self, proba: Floats, labels: Ints) -> _Frozen:
         """Make the classifier that answers with these probabilities and labels."""
-        n_classes = proba.shape[1]
-        order = self.codes(np.arange(n_classes), n_classes)
-        return _Frozen(proba[:, order], self.codes(labels, n_classes))
+        order = np.argsort(self.names, kind="stable")  # scikit-learn's columns
+        return _Frozen(self.names[order], proba[:, order], self.names[labels])
 
-    def judge(self, model: _Frozen, y: Ints, weight: Floats | None) -> float:
+    def judge(self, model: _Frozen, y: Labels, weight: Floats | None) -> float:
         """Let the scorer judge; what it only warns of is left to the value."""
         extra = {"sample_weight": weight} if self.weighted and weight is not None else {}
         with warnings.catch_warnings():  # undefined values come as numbers, once a threshold
@@ -96,15 +94,15 @@ class _ByScorer:
             return float(self.scorer(model, np.zeros((len(y), 1)), y, **extra))
 
 
-def by_scorer(scorer: Any, *, n_classes: int, positive: int) -> tuple[Kind, _ByScorer]:
+def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
     """Learn from a small example what a scorer asks for and whether it takes weights.
 
     Parameters
     ----------
     scorer : object
         A scorer of scikit-learn.
-    n_classes, positive : int
-        Number of classes; code of the positive class of two.
+    names : ndarray of shape (C,)
+        The labels that it sees, by class code.
 
     Returns
     -------
@@ -116,17 +114,17 @@ def by_scorer(scorer: Any, *, n_classes: int, positive: int) -> tuple[Kind, _ByS
     Exception
         Whatever the scorer raises on classes that it can't judge.
     """
+    n_classes = len(names)
     y = np.tile(np.arange(n_classes), 4)
     proba = np.full((len(y), n_classes), 0.5 / n_classes)
     proba[np.arange(len(y)), np.sort(y)] += 0.5  # some right, some wrong
-    function = _ByScorer(scorer, positive, weighted=True)
+    function = _ByScorer(scorer, names, weighted=True)
     model = function.model(proba, proba.argmax(axis=1))
-    codes = function.codes(y, n_classes)
     try:
-        function.judge(model, codes, np.ones(len(y)))
+        function.judge(model, names[y], np.ones(len(y)))
     except TypeError:  # its function has no sample_weight
-        function = _ByScorer(scorer, positive, weighted=False)
-        function.judge(model, codes, None)
+        function = _ByScorer(scorer, names, weighted=False)
+        function.judge(model, names[y], None)
     return ("label" if model.asked == {"predict"} else "probability"), function
 
 
@@ -135,20 +133,21 @@ def takes_weight(function: object) -> bool:
     return isinstance(function, _ByScorer) and function.weighted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _ByFunction:
-    """Rows function of a user's ``f(y_true, proba)``."""
+    """Rows function of a user's ``f(y_true, proba)``, which sees the labels."""
 
     function: Callable[..., Any]
+    classes: Labels
     weighted: bool
 
     def __call__(self, rows: Rows) -> float:
         extra = {"sample_weight": rows.weight} if self.weighted else {}
-        return float(self.function(rows.y, rows.proba, **extra))
+        return float(self.function(self.classes[rows.y], rows.proba, **extra))
 
 
 def by_function(
-    function: Callable[..., Any], *, names: Iterable[str]
+    function: Callable[..., Any], classes: Labels, *, names: Iterable[str]
 ) -> tuple[str, Callable[[Rows], float]]:
     """Wrap a user's ``f(y_true, proba)``; it gets ``sample_weight`` if it has such a parameter.
 
@@ -156,6 +155,8 @@ def by_function(
     ----------
     function : callable
         Higher is better.
+    classes : ndarray of shape (C,)
+        The labels, by class code: what it gets as ``y_true``, and the order of the columns.
     names : iterable of str
         Built-in names, for the error.
 
@@ -178,4 +179,4 @@ def by_function(
     except ValueError:  # some builtins have no signature
         weighted = False
     name = str(getattr(function, "__name__", type(function).__name__))
-    return name, _ByFunction(function, weighted)
+    return name, _ByFunction(function, classes, weighted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -277,11 +278,11 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
     rightly long before its probabilities are right.
     """
     chosen = metric
-    named = {"n_classes": metric.n_classes, "positive": metric.positive}
+    named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
     if min(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
-        chosen = get_metric("log_loss", **named)
+        chosen = named("log_loss")
     elif metric.kind == "label":
-        chosen = get_metric("average_precision", **named)
+        chosen = named("average_precision")
 
     def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
         value = chosen(y, proba, None, weight=weight)
