@@ -14,17 +14,14 @@ file of the old format under ``tests/`` with a test that reads it.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator
@@ -42,7 +39,7 @@ from autoimb.pipeline.container import (
     write,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
-from autoimb.version import __version__
+from autoimb.pipeline.summary import plain_labels, stamp, summarise
 
 __all__ = ["FORMAT", "ArtifactError", "inspect", "load", "pack_strategy", "save", "unpack_strategy"]
 
@@ -60,8 +57,7 @@ def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
     path : path-like
         By custom ``*.autoimb``; an existing file is replaced, missing folders are made.
     """
-    info = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": _versions()}
-    manifest, arrays = _to_parts(replace(pipeline, info=info | pipeline.info))
+    manifest, arrays = _to_parts(replace(pipeline, info=stamp() | pipeline.info))
     write(Path(path), manifest, arrays)
 
 
@@ -104,7 +100,7 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
     dict
         Plain values: format, info (metric, score, created, versions), target, classes, positive
         (a label), columns (name -> kind), strategies (weight, description and strategy of each),
-        rule, bytes.
+        rule, bytes. `FittedPipeline.inspect` says the same without a file, but for its bytes.
 
     Raises
     ------
@@ -113,22 +109,19 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
     """
     with opened(path) as archive:
         manifest = read_manifest(archive)
-        schema = Schema.from_json(manifest["schema"])
-        labels = manifest["classes"]["labels"]
-        return {
-            "format": manifest["format"],
-            "info": manifest["info"],
-            "target": schema.target,
-            "classes": labels,
-            "positive": labels[manifest["positive"]],
-            "columns": {column.name: column.kind for column in schema.columns},
-            "strategies": [
-                {"weight": weight, **{key: each[key] for key in ("description", "strategy")}}
+        summary = summarise(
+            format=manifest["format"],
+            info=manifest["info"],
+            schema=Schema.from_json(manifest["schema"]),
+            labels=manifest["classes"]["labels"],
+            positive=manifest["positive"],
+            strategies=[
+                (weight, each["description"], each["strategy"])
                 for weight, each in zip(manifest["weights"], manifest["strategies"])
             ],
-            "rule": DecisionRule.from_json(manifest["rule"]).name,
-            "bytes": Path(path).stat().st_size,
-        }
+            rule=DecisionRule.from_json(manifest["rule"]),
+        )
+        return summary | {"bytes": Path(path).stat().st_size}
 
 
 def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
@@ -225,7 +218,7 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
         "format": FORMAT,
         "info": pipeline.info,
         "schema": pipeline.schema.to_json(),
-        "classes": {"dtype": pipeline.classes.dtype.str, "labels": _labels(pipeline.classes)},
+        "classes": {"dtype": pipeline.classes.dtype.str, "labels": plain_labels(pipeline.classes)},
         "positive": int(pipeline.positive),
         "encoders": [encoder.to_json() for encoder in pipeline.encoders],
         "strategies": strategies,
@@ -302,23 +295,12 @@ def _check(pipeline: FittedPipeline) -> None:
         raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
 
 
-def _labels(classes: NDArray[Any]) -> list[Any]:
-    """Write labels as plain values, dates as text."""
-    labels: list[Any] = (classes.astype(str) if classes.dtype.kind == "M" else classes).tolist()
-    return labels
-
-
 def _classes(values: Mapping[str, Any]) -> NDArray[Any]:
     dtype, labels = np.dtype(values["dtype"]), values["labels"]
     text = dtype.itemsize // 4 if dtype.kind == "U" else 0
     if dtype.kind not in _LABEL_KINDS or text > _TEXT_LIMIT or len(labels) < 2:
         raise ArtifactError(f"Classes can't be {labels!r} of dtype {dtype.str!r}.")
     return np.array(labels, dtype=dtype)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": torch.__version__}
-    return versions | {"python": platform.python_version()}
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

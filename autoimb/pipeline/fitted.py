@@ -30,6 +30,9 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.pipeline.container import FORMAT
+from autoimb.pipeline.protocol import Prefitted
+from autoimb.pipeline.summary import in_words, plain_labels, summarise
 
 __all__ = [
     "FittedMemberPack",
@@ -248,10 +251,10 @@ class FittedStrategy:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedPipeline:
+class FittedPipeline(Prefitted):
     """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
 
-    It is only read, so threads may share it.
+    It is only read, so threads may share it. To scikit-learn's tools it is a fitted classifier.
 
     Attributes
     ----------
@@ -285,21 +288,6 @@ class FittedPipeline:
     rule: DecisionRule
     oof: tuple[NDArray[np.int64], Floats, Floats]
     info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """The labels, in the order of `predict_proba`'s columns."""
-        return self.classes
-
-    @property
-    def feature_names_in_(self) -> NDArray[np.object_]:
-        """Names of the columns of the training table, the target left out."""
-        return np.array([column.name for column in self.schema.columns], dtype=object)
-
-    @property
-    def n_features_in_(self) -> int:
-        """Number of columns of the training table, the target left out."""
-        return len(self.schema.columns)
 
     def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> Floats:
         """Return the probability of each class.
@@ -367,23 +355,22 @@ class FittedPipeline:
         rule = threshold_for(threshold, codes, proba, self.positive, weight=weight)
         return replace(self, rule=rule)
 
+    def inspect(self) -> dict[str, Any]:
+        """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""
+        parts = zip(self.weights, self.strategies)
+        return summarise(
+            format=FORMAT,
+            info=self.info,
+            schema=self.schema,
+            labels=plain_labels(self.classes),
+            positive=self.positive,
+            strategies=[(float(w), each.description, each.strategy) for w, each in parts],
+            rule=self.rule,
+        )
+
     def describe(self) -> str:
         """Say in a few lines what predicts what, and how."""
-        labels = ", ".join(str(label) for label in self.classes)
-        target = self.schema.target or "the target"
-        lines = [
-            f"predicts {target} ({labels}; positive class {self.classes[self.positive]})"
-            f" from {self.n_features_in_} columns"
-        ]
-        parts = zip(self.weights, self.strategies)
-        if len(self.strategies) == 1:
-            lines.append(f"strategy: {self.strategies[0].description}")
-        else:
-            lines += [f"strategy, weight {w:.2f}: {s.description}" for w, s in parts]
-        lines.append(f"decision rule: {self.rule.name}")
-        if {"metric", "score", "error"} <= self.info.keys():
-            lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(self.info))
-        return "\n".join(lines)
+        return in_words(self.inspect())
 
 
 def _dense_rows(columns: Columns, encoders: Sequence[Encoder]) -> Dense:

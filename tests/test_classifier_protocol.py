@@ -1,0 +1,221 @@
+"""A loaded pipeline is a fitted classifier to scikit-learn's tools, and to those above them."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
+from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.inspection import PartialDependenceDisplay, permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    DetCurveDisplay,
+    PrecisionRecallDisplay,
+    RocCurveDisplay,
+    average_precision_score,
+    get_scorer,
+    log_loss,
+)
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+    cross_val_score,
+)
+from sklearn.utils import estimator_html_repr, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from autoimb import AutoImbClassifier, FittedPipeline, load
+from autoimb.errors import InputError, OptionError
+
+mpl.use("agg")
+QUICK: dict[str, Any] = {
+    "n_trials": 1,
+    "time_budget": None,
+    "network": "mlp",
+    "cv": 2,
+    "random_state": 0,
+}
+
+
+def table(n_rows: int = 160) -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=n_rows)
+    frame = pd.DataFrame(
+        {
+            "signal": np.where(rng.random(n_rows) < 0.1, np.nan, signal),
+            "ward": rng.choice(["east", "west"], n_rows),
+        }
+    )
+    return frame, pd.Series(np.where(signal + rng.normal(size=n_rows) > 1, "sick", "well"))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    X, y = table()
+    model = AutoImbClassifier(**QUICK).fit(X, y)
+    return model.export(tmp_path_factory.mktemp("protocol") / "p.autoimb")
+
+
+@pytest.fixture(scope="module")
+def pipe(path: Path) -> FittedPipeline:
+    return load(path)
+
+
+def test_it_is_a_fitted_classifier(pipe: FittedPipeline) -> None:
+    assert is_classifier(pipe)
+    assert not is_regressor(pipe)
+    assert not is_outlier_detector(pipe)
+    check_is_fitted(pipe)
+    assert get_tags(pipe).input_tags.allow_nan
+    assert list(pipe.classes_) == ["sick", "well"]
+    assert (pipe.n_features_in_, list(pipe.feature_names_in_)) == (2, ["signal", "ward"])
+
+
+def test_fit_says_what_to_do_instead(pipe: FittedPipeline) -> None:
+    with pytest.raises(InputError, match=r"fitted already.*FrozenEstimator.*autoimb refit"):
+        pipe.fit(*table())
+
+
+def test_it_never_changes_so_its_clone_is_itself(pipe: FittedPipeline) -> None:
+    assert clone(pipe) is pipe
+    assert pipe.get_params() == pipe.get_params(deep=False) == {}
+    assert pipe.set_params() is pipe
+    with pytest.raises(OptionError, match="no parameters to set; got metric"):
+        pipe.set_params(metric="f1")
+    X, _ = table()
+    np.testing.assert_array_equal(copy.deepcopy(pipe).predict_proba(X), pipe.predict_proba(X))
+
+
+def test_score_is_that_of_the_estimator(pipe: FittedPipeline) -> None:
+    X, y = table()
+    weight = np.linspace(0, 2, len(y))
+    proba = pipe.predict_proba(X)
+    assert pipe.score(X, y) == pytest.approx(average_precision_score(y == "sick", proba[:, 0]))
+    assert pipe.score(X, y, weight) == pytest.approx(
+        average_precision_score(y == "sick", proba[:, 0], sample_weight=weight)
+    )
+    assert pipe.score(X, y, metric="log_loss") == pytest.approx(-log_loss(y, proba))
+
+
+def test_a_metric_that_no_file_holds_is_asked_for(tmp_path: Path) -> None:
+    def sure(y_true: np.ndarray, proba: np.ndarray) -> float:
+        return float(proba[y_true == "sick", 0].mean())
+
+    X, y = table()
+    model = AutoImbClassifier(**QUICK, metric=sure).fit(X, y)
+    loaded = load(model.export(tmp_path / "p.autoimb"))
+    with pytest.raises(OptionError, match="'sure', a function or scorer that it does not hold"):
+        loaded.score(X, y)
+    assert loaded.score(X, y, metric=sure) == model.score(X, y)
+    with pytest.raises(OptionError, match="Did you mean"):
+        loaded.score(X, y, metric="log_los")
+
+
+# --- scikit-learn's tools -------------------------------------------------------------------------
+
+
+def test_frozen_it_goes_through_cross_validation(pipe: FittedPipeline) -> None:
+    X, y = table()
+    frozen = FrozenEstimator(pipe)
+    assert is_classifier(frozen)
+    check_is_fitted(frozen)
+    assert frozen.fit(X, y) is frozen
+    assert len(cross_val_score(frozen, X, y, cv=3)) == 3
+    assert cross_val_score(frozen, X, y, cv=3, scoring="roc_auc").min() > 0.5
+    proba = cross_val_predict(frozen, X, y, cv=3, method="predict_proba")
+    np.testing.assert_allclose(proba, pipe.predict_proba(X), atol=1e-12)
+    assert "FittedPipeline" in repr(frozen)
+    assert "FittedPipeline" in estimator_html_repr(frozen)
+    assert "FittedPipeline" in estimator_html_repr(pipe)
+
+
+@pytest.mark.parametrize("scoring", [None, "roc_auc", "neg_log_loss", "accuracy"])
+def test_permutation_importance(pipe: FittedPipeline, scoring: str | None) -> None:
+    X, y = table()
+    found = permutation_importance(pipe, X, y, n_repeats=3, random_state=0, scoring=scoring)
+    assert found.importances_mean[0] > found.importances_mean[1]
+    if scoring is not None:
+        assert np.isfinite(get_scorer(scoring)(pipe, X, y))
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        CalibrationDisplay,
+        PrecisionRecallDisplay,
+        RocCurveDisplay,
+        DetCurveDisplay,
+        ConfusionMatrixDisplay,
+    ],
+)
+def test_displays(display: Any, pipe: FittedPipeline) -> None:
+    X, y = table()
+    more = {} if display is ConfusionMatrixDisplay else {"pos_label": "sick"}
+    shown = display.from_estimator(pipe, X, y, **more)
+    assert shown.figure_ is not None
+    mpl.pyplot.close("all")
+
+
+def test_partial_dependence(pipe: FittedPipeline) -> None:
+    X, _ = table()
+    shown = PartialDependenceDisplay.from_estimator(pipe, X.dropna(), ["signal"], grid_resolution=5)
+    assert len(shown.axes_) == 1
+    mpl.pyplot.close("all")
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        lambda frozen: CalibratedClassifierCV(frozen),
+        lambda frozen: TunedThresholdClassifierCV(frozen, cv="prefit", refit=False),
+        lambda frozen: FixedThresholdClassifier(frozen, threshold=0.3, pos_label="sick"),
+        lambda frozen: VotingClassifier([("a", frozen), ("b", frozen)], voting="soft"),
+        lambda frozen: StackingClassifier([("a", frozen)], LogisticRegression(), cv="prefit"),
+    ],
+    ids=["calibrated", "tuned threshold", "fixed threshold", "voting", "stacking"],
+)
+def test_meta_estimators_take_it_frozen(wrapper: Any, pipe: FittedPipeline) -> None:
+    X, y = table()
+    model = wrapper(FrozenEstimator(pipe)).fit(X, y)
+    assert set(model.predict(X)) <= {"sick", "well"}
+
+
+def test_skore_evaluates_it(pipe: FittedPipeline) -> None:
+    """Beside the tests' own packages skore brings plotly and more, so it is not among them."""
+    skore = pytest.importorskip("skore", reason="skore is not installed, for what it brings along")
+    X, y = table()
+    report = skore.evaluate(pipe, X, y, splitter="prefit", pos_label="sick")
+    board = report.metrics.summarize().frame()
+    assert board["roc_auc"] > 0.5
+    assert board["default_score"] == pytest.approx(pipe.score(X, y))
+
+
+# --- and it still needs none of them --------------------------------------------------------------
+
+
+def test_a_pipeline_predicts_without_scikit_learn_and_the_search(path: Path) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('sklearn', 'optuna', 'imblearn', 'matplotlib', 'jinja2', 'typer'):\n"
+        "    sys.modules[name] = None  # importing it fails\n"
+        "import autoimb, pandas as pd\n"
+        f"pipe = autoimb.load({str(path)!r})\n"
+        "frame = pd.DataFrame({'signal': [0.0, 3.0], 'ward': ['east', None]})\n"
+        "assert set(pipe.predict(frame)) <= {'sick', 'well'}\n"
+        "assert pipe.score(frame, ['well', 'sick']) == 1.0\n"
+        "assert pipe.inspect()['positive'] == 'sick'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
