@@ -21,8 +21,8 @@ from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Outcome, evaluate
 from autoimb.nn.network import NetworkSpec
 from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.option import Float, Int, Option, Range, Value
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice, Float, Int, Option, Range, Value
+from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Until
 from autoimb.training.fit import Job, Trained, fit_members
 from autoimb.training.members import Members, Seen

@@ -29,8 +29,8 @@ from autoimb.search.prepare import Planned
 from autoimb.search.search import SearchResult
 from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.option import Float, Int
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice, Float, Int
+from autoimb.space.strategy import Strategy
 
 N, SCORED = 1300, 1200
 

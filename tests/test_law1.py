@@ -46,8 +46,8 @@ from autoimb.evaluation.trial import Outcome, Scored
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
 from autoimb.space.components import COMPONENTS
-from autoimb.space.option import Component
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice, Component
+from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Checkpoints, Selector, Until
 from autoimb.training.fit import Job, Trained
 from autoimb.training.inputs import Evaluation, Inputs

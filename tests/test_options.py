@@ -41,8 +41,8 @@ from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.network.component import Common
-from autoimb.space.option import Component, Option
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice, Component, Option
+from autoimb.space.strategy import Strategy
 
 LABELS = {"binary": np.array(["no", "yes"]), "multiclass": np.array(["a", "b", "c"])}
 KINDS = tuple(SHARES)

@@ -10,7 +10,8 @@ from autoimb.data.encoding.encoder import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Scored
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice
+from autoimb.space.strategy import Strategy
 from autoimb.training.plan import Effort, Outline, Plan
 
 RATE = 0.01

@@ -77,6 +77,8 @@ class Agenda:
         """
         if ledger.waiting:
             return True
+        if self.space.only is not None:
+            return self._plan_only(ledger)
         found = (
             (record.number, matched_control_of(self.space, record.strategy)) for record in ranked
         )
@@ -105,6 +107,14 @@ class Agenda:
             if plan not in ledger.plans:
                 ledger.enqueue(params, stage=stage, plan=plan)
                 break
+        return True
+
+    @staticmethod
+    def _plan_only(ledger: Ledger) -> bool:
+        """Enqueue the one strategy of the space, once."""
+        if "only" in ledger.plans:
+            return False
+        ledger.enqueue({}, stage="search", plan="only")
         return True
 
     def _planned(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-__all__ = ["Space", "draw", "infeasible", "suggest"]
+__all__ = ["STRENGTHS", "Space", "draw", "infeasible", "suggest"]
 
 # the parameters that say how strongly an option shifts the classes' balance
-_STRENGTHS = ("strength", "tau")
+STRENGTHS = ("strength", "tau")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,12 @@ class Space:
     ----------
     allowed : tuple of (str, tuple of str)
         Each component's options, in the components' order.
+    only : Strategy or None
+        The one strategy to try, as it is: nothing is drawn.
     """
 
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
+    only: Strategy | None = None
 
     @classmethod
     def restricted(
@@ -73,13 +76,30 @@ class Space:
         allowed["ensemble"] = _possible_ensembles(allowed)
         return cls(tuple(allowed.items()))
 
+    @classmethod
+    def of(cls, strategy: Strategy) -> Space:
+        """Build the space that is one strategy.
+
+        Raises
+        ------
+        OptionError
+            For options that exclude each other.
+        """
+        named = {component: (getattr(strategy, component).name,) for component in COMPONENTS}
+        return replace(cls.restricted(named), only=strategy)
+
     def names(self, component: str) -> tuple[str, ...]:
         """Return the allowed options of a component."""
         return dict(self.allowed)[component]
 
     @property
     def least_networks(self) -> int:
-        """How many networks a fold the smallest allowed ensemble trains from their start."""
+        """How many networks a fold the smallest allowed ensemble trains from their start.
+
+        One strategy alone is given the work that it has among others, so that it scores the same.
+        """
+        if self.only is not None:
+            return 1
         options = [ENSEMBLE[name] for name in self.names("ensemble")]
         smallest = [option.code(**option.lowest) for option in options]
         return min(one.members * (1 if one.continues else one.rounds) for one in smallest)
@@ -119,6 +139,8 @@ def draw(trial: BaseTrial, space: Space) -> Strategy:
     -------
     Strategy
     """
+    if space.only is not None:
+        return space.only
     drawn = {"network": _choice(trial, "network", space)}
     drawn["ensemble"] = _choice(trial, "ensemble", space)
     balanced = draws_balanced_rows(drawn["ensemble"].name)
@@ -158,7 +180,7 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
         float(value)
         for component in CONTROL
         for key, value in drawn[component].params
-        if key in _STRENGTHS
+        if key in STRENGTHS
     ]
     total = sum(strengths)
     if len(strengths) < 2 or total <= 1.0:
@@ -166,7 +188,7 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
     shrunk = dict(drawn)
     for component in CONTROL:
         params = tuple(
-            (key, floor(float(value) / total * 1e4) / 1e4 if key in _STRENGTHS else value)
+            (key, floor(float(value) / total * 1e4) / 1e4 if key in STRENGTHS else value)
             for key, value in drawn[component].params
         )
         shrunk[component] = Choice(drawn[component].name, params)

@@ -110,13 +110,20 @@ class Choice:
         """The parameters by name."""
         return dict(self.params)
 
+    @property
+    def brief(self) -> str:
+        """The option with its parameters, to three digits."""
+        return self._text(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value))
+
     def __str__(self) -> str:
-        inside = ", ".join(f"{k}={_short(v)}" for k, v in self.params)
+        """Write it exactly: `autoimb.space.reading.read_strategy` reads it back."""
+        return self._text(
+            lambda value: repr(float(value)) if isinstance(value, float) else str(value)
+        )
+
+    def _text(self, write: Callable[[Value], str]) -> str:
+        inside = ", ".join(f"{key}={write(value)}" for key, value in self.params)
         return f"{self.name}({inside})" if inside else self.name
-
-
-def _short(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Strategy:
 
     def describe(self) -> str:
         """Return one line in words: the imbalance methods, then the network and its size."""
-        methods = [str(getattr(self, component)) for component in self.methods]
+        methods = [getattr(self, component).brief for component in self.methods]
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
         how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")

@@ -37,7 +37,8 @@ from autoimb.search.request import Request, restricted_components
 from autoimb.space import portfolio
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
-from autoimb.space.strategy import Choice, Strategy
+from autoimb.space.option import Choice
+from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
