@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from autoimb.data.files import check_names, read_file
+from autoimb.data.values import numbers_of
 from autoimb.errors import SchemaError, TableError, TargetError, choices
 
-__all__ = ["frame_of", "read_table", "split_target"]
+__all__ = ["frame_of", "read_table", "split_target", "split_weight"]
 
 _MINIMUM = "while a minimum of 1 is required."
 
@@ -139,3 +140,43 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     if frame.shape[1] == 1:
         raise TargetError(f"The table has no column beside the target {target!r}.")
     return frame.drop(columns=[target]), frame[target]
+
+
+def split_weight(
+    frame: pd.DataFrame, name: str | None
+) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
+    """Split the column of row weights off, where there is one.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, p + 1)
+        A table, the target split off.
+    name : str or None
+        The name of the column; None leaves the table as it is.
+
+    Returns
+    -------
+    features : DataFrame of shape (n, p)
+    weight : ndarray of shape (n,) or None
+
+    Raises
+    ------
+    SchemaError
+        No such column, no other column, or a cell that is no finite number from 0 on.
+    """
+    if name is None:
+        return frame, None
+    if name not in frame.columns:
+        raise SchemaError(choices("weight column", name, frame.columns))
+    if frame.shape[1] == 1:
+        raise SchemaError(f"The table has no column beside the weights {name!r} and the target.")
+    weight = numbers_of(frame[name], name)
+    bad = np.isnan(weight) | (weight < 0)
+    if bad.any():
+        row = int(bad.argmax())
+        got = "none" if np.isnan(weight[row]) else f"{weight[row]:g}"
+        raise SchemaError(
+            f"The weight column {name!r} must hold a number from 0 on in every row; row {row} "
+            f"holds {got}."
+        )
+    return frame.drop(columns=[name]), weight

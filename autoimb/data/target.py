@@ -14,7 +14,9 @@ from pandas.api import types
 from autoimb.data.values import text_of
 from autoimb.errors import TargetError, choices
 
-__all__ = ["Target", "encode_target", "match_labels"]
+__all__ = ["Target", "encode_target", "label_array", "match_labels"]
+
+LABELS = "text, booleans or whole numbers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,8 @@ class Target:
     codes : ndarray of shape (n,), int64
         Position of each row's label in `classes`.
     classes : ndarray of shape (C,)
-        The labels as the user gave them, in the order of ``numpy.unique``.
+        The labels as the user gave them, in the order of ``numpy.unique``, of a type that holds
+        them exactly. A declared category without a row is none.
     positive : int
         Code of the positive class: the rarest (the later one of equals) unless the user named it.
     notices : tuple of str
@@ -67,23 +70,22 @@ def encode_target(y: object, *, positive: object = None) -> Target:
         Missing or infinite values, numbers with fractions, labels of mixed types, fewer than two
         classes, no class with two rows, an unknown `positive`.
     """
-    series = _target_series(y)
-    _check_target_values(series)
-    values = series.astype(series.cat.categories.dtype) if _is_category(series) else series
+    labels = label_array(y)
     try:
-        codes, uniques = pd.factorize(values.to_numpy())
+        codes, uniques = pd.factorize(labels)
         order = np.argsort(uniques, kind="stable")
     except TypeError as error:
         raise TargetError(f"The labels of the target must be of one type: {error}.") from None
-    classes = np.asarray(uniques)[order]
+    classes = np.asarray(uniques)[order].astype(labels.dtype)
+    _check_class_types(classes, labels)
     counts = np.bincount(codes, minlength=len(classes))[order]
     if len(classes) < 2:
         raise TargetError(
-            f"The target has one class ({text_of(classes[0])!r} in all {len(series)} rows); "
+            f"The target has one class ({text_of(classes[0])!r} in all {len(labels)} rows); "
             "a classifier needs two."
         )
     if counts.max() < 2:
-        raise TargetError(f"All {len(series)} rows have different classes; is it an identifier?")
+        raise TargetError(f"All {len(labels)} rows have different classes; is it an identifier?")
     if positive is None:
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
@@ -93,25 +95,59 @@ def encode_target(y: object, *, positive: object = None) -> Target:
     return Target(rank[codes].astype(np.int64), classes, code, _rare_notices(classes, counts))
 
 
+def label_array(y: object) -> NDArray[Any]:
+    """Give labels as one array that holds each of them exactly.
+
+    Nothing goes through float: a nullable integer becomes an integer, a nullable boolean a
+    boolean, text stays text, and categories become what they stand for.
+
+    Parameters
+    ----------
+    y : Series, Index, array of pandas, NumPy or Arrow, sequence
+        One label a row.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Booleans, integers, whole floats, or text (as objects, or fixed in width where it came so).
+
+    Raises
+    ------
+    TargetError
+        No row, a missing or infinite label, numbers with fractions, dates, complex numbers, more
+        than one column.
+    """
+    series = _target_series(y)
+    if series.dtype == object:
+        series = series.infer_objects()
+    _check_target_values(series)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
+        return y.reshape(len(y))
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return series.cat.categories.to_numpy()[series.cat.codes.to_numpy()]
+    return series.to_numpy()
+
+
 def _target_series(y: object) -> pd.Series:
     if y is None:
         raise TargetError("AutoImbClassifier requires y to be passed, but the target y is None.")
+    if hasattr(y, "to_pandas"):
+        y = y.to_pandas()
     if isinstance(y, pd.Series):
         return y
+    if isinstance(y, pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(y)
+    column = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else None
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         from sklearn.exceptions import DataConversionWarning
 
         message = "A column-vector y was passed when a 1d array was expected."
-        warnings.warn(message, DataConversionWarning, stacklevel=3)
+        warnings.warn(message, DataConversionWarning, stacklevel=4)
         array = array.ravel()
     if array.ndim != 1:
         raise TargetError(f"y should be a 1d array, got an array of shape {array.shape} instead.")
-    return pd.Series(array)
-
-
-def _is_category(series: pd.Series) -> bool:
-    return isinstance(series.dtype, pd.CategoricalDtype)
+    return pd.Series(array) if column is None else column
 
 
 def _check_target_values(series: pd.Series) -> None:
@@ -123,12 +159,19 @@ def _check_target_values(series: pd.Series) -> None:
             f"Input y contains NaN: the target misses {missing.sum()} of {len(series)} values, "
             f"the first in row {missing.argmax()}. Drop these rows or label them."
         )
-    if types.is_complex_dtype(series.dtype):
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        dtype = dtype.categories.dtype
+    if types.is_complex_dtype(dtype):
         raise TargetError("Complex data not supported: the target holds complex numbers.")
-    if types.is_datetime64_any_dtype(series.dtype):
-        raise TargetError("Unknown label type: datetime. Classes must be text or whole numbers.")
-    if types.is_float_dtype(series.dtype):
-        numbers = series.to_numpy(dtype=np.float64)
+    for what, holds in (
+        ("datetime", types.is_datetime64_any_dtype(dtype)),
+        ("duration", types.is_timedelta64_dtype(dtype)),
+    ):
+        if holds:
+            raise TargetError(f"Unknown label type: {what}. Classes must be {LABELS}.")
+    if types.is_float_dtype(dtype):
+        numbers = series.astype(np.float64).to_numpy()
         if np.isinf(numbers).any():
             raise TargetError(
                 "Input y contains infinity or a value too large for dtype('float64')."
@@ -136,8 +179,19 @@ def _check_target_values(series: pd.Series) -> None:
         broken = numbers != np.floor(numbers)
         if broken.any():
             raise TargetError(
-                "Unknown label type: continuous. Classes must be text, booleans or whole numbers; "
+                f"Unknown label type: continuous. Classes must be {LABELS}; "
                 f"the target holds {numbers[broken.argmax()]} in row {broken.argmax()}."
+            )
+
+
+def _check_class_types(classes: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Refuse objects that no file could hold, such as decimals, dates and bytes."""
+    for label in classes.tolist():
+        if not isinstance(label, str | int | float | np.generic) or isinstance(label, bytes):
+            row = int(np.flatnonzero(labels == label)[0])
+            raise TargetError(
+                f"Unknown label type: {type(label).__name__}. Classes must be {LABELS}; "
+                f"the target holds {label!r} in row {row}."
             )
 
 
