@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
 from autoimb.data.table import read_table
-from autoimb.data.target import match_labels
-from autoimb.errors import InputError, TargetError
+from autoimb.data.target import encode_target, label_array
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
+from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
 from autoimb.search.search import search
-from autoimb.space.components import COMPONENTS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,8 +45,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Parameters
     ----------
     metric : str or callable, default="average_precision"
-        What to optimize: a name of autoimb, the name of a scikit-learn scorer, a scorer object,
-        or ``callable(y_true, probabilities)``.
+        What to optimize: a name of autoimb, the name of a scikit-learn scorer (of two classes it
+        judges the positive one), a scorer object, or ``callable(y_true, probabilities)``. The last
+        two get the labels of `y` as they are, ``make_scorer(f1_score, pos_label="sick")``, and the
+        columns of the probabilities stand in the order of ``classes_``.
     time_budget : float or None, default=300
         Wall-clock seconds for everything that `fit` does.
     n_trials : int or None, default=None
@@ -58,10 +56,16 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         `random_state` alone.
     resampling, loss, ensemble, network : str, list of str or None, default=None
         Restrict a component of the search space to some of its options (``autoimb options``).
-    class_weight : str, list of str, dict, "balanced" or array of shape (C, C), default=None
-        Names restrict the component. A dict, ``"balanced"`` or a cost matrix (true class ×
-        predicted class) gives costs: they reach loss and decision, and the probabilities follow
-        them.
+    class_weight : str, list of str, dict or "balanced", default=None
+        Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs: they
+        reach loss and decision, and the probabilities follow them.
+    cost_matrix : array-like of shape (C, C) or None, default=None
+        Costs by true class × predicted class, in the order of the sorted classes, instead of
+        `class_weight`.
+    strategy : Strategy, dict, str or row of a leaderboard, default=None
+        Evaluate this one strategy and search no other: ``best_strategy_``, its JSON, or one row of
+        `leaderboard` or of a ``leaderboard.csv``. It is one trial, with the work of one (a row of
+        the stage "confirm" had four times as much). No component can be restricted beside it.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -82,7 +86,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     best_params_ : dict
         The same as plain JSON.
     best_score_ : float
-        Its out-of-fold score in scikit-learn's sign: higher is better.
+        Out-of-fold score of what `pipeline_` holds, the blend where there is one, and so perhaps
+        not that of `best_strategy_`; in scikit-learn's sign: higher is better.
     pipeline_ : FittedPipeline
         What `export` writes: encoders, networks (a blend where that is better), decision rule.
     records_ : tuple of TrialRecord
@@ -111,9 +116,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         *,
         resampling: Names = None,
         class_weight: object = None,
+        cost_matrix: ArrayLike | None = None,
         loss: Names = None,
         ensemble: Names = None,
         network: Names = None,
+        strategy: object = None,
         cv: object = None,
         pos_label: object = None,
         kinds: Mapping[str, str] | None = None,
@@ -126,9 +133,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.n_trials = n_trials
         self.resampling = resampling
         self.class_weight = class_weight
+        self.cost_matrix = cost_matrix
         self.loss = loss
         self.ensemble = ensemble
         self.network = network
+        self.strategy = strategy
         self.cv = cv
         self.pos_label = pos_label
         self.kinds = kinds
@@ -150,7 +159,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         X : DataFrame or array-like of shape (n, p)
             Numbers, strings, categories, dates and missing values as they are.
         y : array-like of shape (n,)
-            The labels.
+            The labels: text, booleans, whole numbers or categories. `predict` gives them back.
         sample_weight : array-like of shape (n,) or None
             Importance of each row, or what an error on it costs: it weighs the loss, the
             calibration, the decision rule and the score, so that labels follow it as well.
@@ -171,13 +180,13 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             When no trial could be completed; the message lists the reasons.
         """
         frame = self._frame(X, reset=True)
-        labels = _labels(y)
+        labels = label_array(y)
         check_consistent_length(frame, labels)
-        request = self._request(labels)
+        request = read_request(self.get_params(deep=False), encode_target(labels).classes)
         budget = Budget.start(request.time_budget)
         if eval_set is not None:
             eval_frame, eval_labels = eval_set
-            eval_set = (self._frame(eval_frame, reset=False), _labels(eval_labels))
+            eval_set = (self._frame(eval_frame, reset=False), label_array(eval_labels))
             check_consistent_length(*eval_set)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         table = Table(frame, labels, weight, eval_set, self.kinds)
@@ -245,13 +254,42 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         float
             The metric, or minus it where less is better (``log_loss``, ``brier``).
         """
-        pipeline = self._pipeline()
-        proba = pipeline.predict_proba(self._frame(X, reset=False))
-        metric = get_metric(self.metric, n_classes=len(self.classes_), positive=pipeline.positive)
-        codes = match_labels(_labels(y), self.classes_)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        value = metric(codes, proba, pipeline.rule.apply(proba), weight=weight)
-        return float(metric.utility(value))
+        frame = self._frame(X, reset=False)
+        return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
+
+    def with_threshold(self, threshold: str | float) -> Self:
+        """Return the same classifier with another decision rule.
+
+        Parameters
+        ----------
+        threshold : str or float
+            ``"recall>=0.8"`` or ``"precision>=0.5"``, met out of fold; or the probability of the
+            positive class from which a row is positive.
+
+        Returns
+        -------
+        AutoImbClassifier
+            A fitted copy; this one stays as it is.
+
+        Raises
+        ------
+        InputError
+            Where the expression can't be read or met.
+        """
+        other = copy(self)
+        other.pipeline_ = self._pipeline().with_threshold(threshold)
+        return other
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what the fitted pipeline is, as plain values.
+
+        Returns
+        -------
+        dict
+            What ``autoimb inspect`` prints for the file that `export` writes: metric and score,
+            versions, classes, columns, strategies, decision rule.
+        """
+        return self._pipeline().inspect()
 
     def leaderboard(self) -> pd.DataFrame:
         """Return all trials, best first.
@@ -259,7 +297,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         DataFrame
-            One row a trial: status, score and its error, seconds, strategy, reason.
+            One row a trial: status, score and its error, seconds, strategy, reason. The columns
+            of the components are exact: `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)
@@ -304,25 +343,6 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
 
-    def _request(self, labels: NDArray[Any]) -> Request:
-        """Check the parameters; the classes are needed to read the costs."""
-        costs = class_costs(self.class_weight, np.unique(labels))
-        components = {component: getattr(self, component) for component in COMPONENTS}
-        if costs is not None:
-            components["class_weight"] = None
-        return Request(
-            metric=self.metric,
-            time_budget=self.time_budget,
-            n_trials=self.n_trials,
-            n_jobs=resolve_jobs(self.n_jobs),
-            cv=self.cv,
-            random_state=_seed(self.random_state),
-            pos_label=self.pos_label,
-            components=restricted_components(components),
-            costs=costs,
-            verbose=self.verbose,
-        )
-
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Return the table with one name a column; ``x0, x1, ...`` where `X` has no names."""
         if not reset:
@@ -354,27 +374,3 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         tags.input_tags.categorical = True
         tags.non_deterministic = self.time_budget is not None
         return tags
-
-
-def _labels(y: Any) -> NDArray[Any]:
-    """Check one label a row: no missing value, no continuous target."""
-    if y is None:
-        raise InputError("requires y to be passed, but the target y is None.")
-    values = column_or_1d(y, warn=True)
-    if values.dtype == object:
-        values = pd.Series(values).infer_objects().to_numpy()
-    if values.dtype.kind == "c":
-        raise InputError("Complex data not supported: y holds complex numbers.")
-    missing = int(pd.isna(values).sum())
-    if missing:
-        raise TargetError(f"y misses {missing} of {len(values)} labels: give every row one.")
-    if values.dtype.kind == "f" and np.isinf(values).any():
-        raise TargetError("Input y contains infinity: labels are text, booleans or whole numbers.")
-    check_classification_targets(values)
-    return np.asarray(values)
-
-
-def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, (int, np.integer)):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))

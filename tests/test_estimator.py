@@ -166,8 +166,8 @@ def test_an_eval_set_chooses_and_scores() -> None:
 def test_class_weight_as_costs_moves_the_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     plain = (fitted.predict(X) == "sick").mean()
-    for costs in ({"sick": 50.0}, [[0.0, 50.0], [1.0, 0.0]]):
-        model = clone(fitted).set_params(class_weight=costs, n_trials=1).fit(X, y)
+    for costs in ({"class_weight": {"sick": 50.0}}, {"cost_matrix": [[0.0, 50.0], [1.0, 0.0]]}):
+        model = clone(fitted).set_params(**costs, n_trials=1).fit(X, y)
         assert model.best_params_["class_weight"]["name"] == "costs"
         assert (model.predict(X) == "sick").mean() > plain + 0.1
     balanced = clone(fitted).set_params(class_weight="balanced", n_trials=1).fit(X, y)
@@ -186,8 +186,8 @@ def test_class_weight_as_a_name_restricts_the_component() -> None:
     [
         "balanced_accuracy",
         "neg_brier_score",
-        make_scorer(average_precision_score, response_method="predict_proba", pos_label=1),
-        lambda y, proba: average_precision_score(y == 0, proba[:, 0]),
+        make_scorer(average_precision_score, response_method="predict_proba", pos_label="sick"),
+        lambda y, proba: average_precision_score(y == "sick", proba[:, 0]),
     ],
 )
 def test_metrics_of_every_sort(metric: Any) -> None:

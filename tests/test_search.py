@@ -126,7 +126,7 @@ def test_class_weight_is_a_name_or_costs() -> None:
     assert class_costs("balanced", ["a", "b"]) == "balanced"
     assert class_costs({"b": 3}, ["a", "b"]) == (1.0, 3.0)
     assert class_costs({"1": 3}, [0, 1]) == (1.0, 3.0)
-    assert class_costs(np.array([[0, 2], [1, 0]]), [0, 1]) == ((0.0, 2.0), (1.0, 0.0))
+    assert class_costs(None, [0, 1], np.array([[0, 2], [1, 0]])) == ((0.0, 2.0), (1.0, 0.0))
     components = restricted_components({"network": "mlp", "loss": None, "resampling": ["none"]})
     assert components == (("network", ("mlp",)), ("resampling", ("none",)))
 

@@ -16,7 +16,9 @@ __all__ = [
     "Pipeline",
     "Run",
     "Target",
+    "Weight",
     "column_kinds",
+    "json_value",
     "listed",
     "weight_words",
 ]
@@ -30,6 +32,16 @@ Pipeline = Annotated[
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a search.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The file to write.")]
 Target = Annotated[str, typer.Option("--target", metavar="COL", help="Name of the target column.")]
+
+Weight = Annotated[
+    str | None,
+    typer.Option(
+        "--weight",
+        "--sample-weight",
+        metavar="COL",
+        help="Name of a column of row weights; it is no feature.",
+    ),
+]
 
 
 def listed(value: str | None) -> list[str] | None:
@@ -51,14 +63,19 @@ def column_kinds(pairs: list[str]) -> dict[str, str]:
 
 
 def weight_words(value: str | None) -> Any:
-    """Read ``--class-weight``: names, ``balanced``, or JSON (costs by class, or a matrix)."""
+    """Read ``--class-weight``: names, ``balanced``, or JSON of class to weight."""
     if value is None or value == "balanced":
         return value
     if value.lstrip()[:1] not in ("{", "["):
         return listed(value)
+    return json_value(value, "--class-weight is neither names nor JSON")
+
+
+def json_value(value: str | None, complaint: str) -> Any:
+    """Read an option that is JSON; None stays None."""
+    if value is None:
+        return None
     try:
         return json.loads(value)
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"--class-weight is neither names nor JSON ({error}): got {value!r}."
-        ) from error
+        raise InputError(f"{complaint} ({error}): got {value!r}.") from error

@@ -9,16 +9,28 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from autoimb.cli.arguments import Data, Out, Run, Target, column_kinds, listed, weight_words
+from autoimb.cli.arguments import (
+    Data,
+    Out,
+    Run,
+    Target,
+    Weight,
+    column_kinds,
+    json_value,
+    listed,
+    weight_words,
+)
 from autoimb.errors import AutoImbError, RunError, SchemaError, choices
 from autoimb.files import write_file
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.report.build import Facts
@@ -46,14 +58,22 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(
             metavar="S",
             help="Seconds for everything, the start of the program included "
-            "[default: 300, or none with --trials].",
+            "[default: 300, or none with --n-trials or --strategy].",
         ),
     ] = None,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", help="How many strategies to try.")
+    n_trials: Annotated[
+        int | None,
+        typer.Option("--n-trials", "--trials", metavar="N", help="How many strategies to try."),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(metavar="J", help="Worker processes; -1 is all cores.")
+    n_jobs: Annotated[
+        int,
+        typer.Option(
+            "--n-jobs",
+            "--jobs",
+            metavar="J",
+            help="Worker processes; -1 is all cores. In Python the default is 1, as a library must "
+            "not take a machine that others use; a command is alone.",
+        ),
     ] = ALL_CORES,
     out: Annotated[
         Path | None,
@@ -63,7 +83,16 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in RUN.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="The one seed.")] = 0,
+    random_state: Annotated[
+        int,
+        typer.Option(
+            "--random-state",
+            "--seed",
+            metavar="N",
+            help="The one seed. In Python the default is another one each time; a run is repeated "
+            "and resumed by its command.",
+        ),
+    ] = 0,
     cv: Annotated[
         int | None, typer.Option(metavar="N", help="Folds [default: planned from the counts].")
     ] = None,
@@ -75,13 +104,30 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         str | None,
         typer.Option(
             metavar="A,B",
-            help='Only these options of the component; or costs: "balanced", JSON of class to '
-            "weight, or a JSON cost matrix.",
+            help='Only these options of the component; or costs: "balanced", or JSON of class to '
+            "weight.",
+        ),
+    ] = None,
+    cost_matrix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="Costs by true × predicted class, in the order of the sorted classes: "
+            "[[0, 1], [40, 0]].",
         ),
     ] = None,
     loss: Names = None,
     ensemble: Names = None,
     network: Names = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="Evaluate this one strategy, without a search: as inspect prints it, or a row of "
+            "leaderboard.csv as JSON.",
+        ),
+    ] = None,
+    weight: Weight = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="COL=KIND", help="The kind of a column; may be repeated."),
@@ -96,37 +142,43 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     """
     from autoimb.runtime.process import warm_up
 
-    if trials is None or time_budget is not None or jobs != 1:
+    limited = n_trials is not None or strategy is not None
+    if not limited or time_budget is not None or n_jobs != 1:
         warm_up()  # the workers' server imports while this process does
     from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
+    from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
-    from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
     from autoimb.search.search import search as run_search
 
-    limit = DEFAULT_BUDGET if time_budget is None and trials is None else time_budget
+    limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
-    frame, y = _read(data, target, drop)
-    words = weight_words(class_weight)
-    costs = class_costs(words, sorted(y.dropna().unique(), key=str))
-    named = {"resampling": listed(resampling), "loss": listed(loss), "ensemble": listed(ensemble)}
-    named["class_weight"] = words if costs is None else None
-    request = Request(
-        target=target,
-        metric=metric,
-        time_budget=limit,
-        n_trials=trials,
-        n_jobs=resolve_jobs(jobs),
-        cv=cv,
-        random_state=seed,
-        pos_label=pos_label,
-        components=restricted_components(named | {"network": listed(network)}),
-        costs=costs,
-        verbose=0 if quiet else 1,
-        data=data.name,
-    )
-    prepared = prepare(Table(frame, y, kinds=column_kinds(kind or [])), request)
+    rows = _read(data, target, drop, weight)
+    given = {
+        "target": target,
+        "metric": metric,
+        "time_budget": limit,
+        "n_trials": n_trials,
+        "n_jobs": n_jobs,
+        "cv": cv,
+        "random_state": random_state,
+        "pos_label": pos_label,
+        "resampling": listed(resampling),
+        "class_weight": weight_words(class_weight),
+        "cost_matrix": json_value(cost_matrix, "--cost-matrix is no JSON"),
+        "loss": listed(loss),
+        "ensemble": listed(ensemble),
+        "network": listed(network),
+        "strategy": strategy,
+        "verbose": 0 if quiet else 1,
+        "data": data.name,
+        "weight": weight,
+    }
+    request = read_request(given, encode_target(rows.y).classes)
+    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []))
+    prepared = prepare(table, request)
     path = out or _free_folder(data)
     fingerprint = request.fingerprint(prepared.dataset)
     with (
@@ -143,13 +195,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         raise typer.Exit(INTERRUPTED)
 
 
-def refit(run: Run, data: Data, out: Out) -> None:
+def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     """Train RUN's winner again on newer DATA.
 
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
+    Where the search had a column of row weights, DATA has it as well.
     """
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
+    from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder
     from autoimb.search.prepare import prepare_refit
     from autoimb.search.request import Request
@@ -160,11 +214,11 @@ def refit(run: Run, data: Data, out: Out) -> None:
     request = replace(request, time_budget=plan["time_budget"])
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
-    frame, y = _read(data, request.target, None)
+    rows = _read(data, request.target, None, weight or request.weight)
     old = load(folder.pipeline)
-    planned = prepare_refit(old, request, frame, y)
+    planned = prepare_refit(old, request, *rows)
     pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
-    info = pipeline.info | {"rows": planned.prepared.profile.n_rows}
+    info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
     save(pipeline, out)
     typer.echo(f"{pipeline.describe()}\n-> {out}")
@@ -193,15 +247,24 @@ def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
     folder.update_run({"results": facts.to_json()})
 
 
-def _read(data: Path, target: str, drop: str | None) -> tuple[pd.DataFrame, pd.Series]:
-    from autoimb.data.table import read_table, split_target
+class _Rows(NamedTuple):
+    """A table, its target and its row weights."""
+
+    frame: pd.DataFrame
+    y: pd.Series
+    weight: NDArray[np.float64] | None
+
+
+def _read(data: Path, target: str, drop: str | None, weight: str | None) -> _Rows:
+    from autoimb.data.table import read_table, split_target, split_weight
 
     frame, y = split_target(read_table(data), target)
+    frame, values = split_weight(frame, weight)
     dropped = listed(drop) or []
     for name in dropped:
         if name not in frame.columns:
             raise SchemaError(choices("column to drop", name, frame.columns))
-    return frame.drop(columns=dropped), y
+    return _Rows(frame.drop(columns=dropped), y, values)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.arguments import Data, Out, Pipeline, Target
+from autoimb.cli.arguments import Data, Out, Pipeline, Target, Weight
 from autoimb.errors import TargetError
 
 if TYPE_CHECKING:
@@ -51,17 +51,24 @@ def predict(pipeline: Pipeline, data: Data, out: Out, threshold: Threshold = Non
     typer.echo(f"{n_rows} rows -> {out}")
 
 
-def evaluate(pipeline: Pipeline, data: Data, target: Target, threshold: Threshold = None) -> None:
+def evaluate(
+    pipeline: Pipeline,
+    data: Data,
+    target: Target,
+    threshold: Threshold = None,
+    weight: Weight = None,
+) -> None:
     """Score the pipeline on labelled rows.
 
     By every metric; the rows should be ones that the search never saw.
     """
     from autoimb.assessment.metrics import get_metric, metric_names
-    from autoimb.data.table import read_table, split_target
+    from autoimb.data.table import read_table, split_target, split_weight
     from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
     frame, y = split_target(read_table(data), target)
+    frame, weights = split_weight(frame, weight)
     codes = match_labels(y, fitted.classes_)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
@@ -70,8 +77,13 @@ def evaluate(pipeline: Pipeline, data: Data, target: Target, threshold: Threshol
     positive = fitted.classes_[fitted.positive]
     typer.echo(f"{len(codes)} rows, {int((codes == fitted.positive).sum())} of class {positive}")
     for name in metric_names():
-        metric = get_metric(name, n_classes=len(fitted.classes_), positive=fitted.positive)
-        typer.echo(f"{name:<20} {metric(codes, proba, labels):.4f}")
+        metric = get_metric(
+            name,
+            n_classes=len(fitted.classes_),
+            positive=fitted.positive,
+            classes=fitted.classes_,
+        )
+        typer.echo(f"{name:<20} {metric(codes, proba, labels, weight=weights):.4f}")
 
 
 def inspect(pipeline: Pipeline) -> None:

@@ -20,7 +20,7 @@ from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table
-from autoimb.data.target import Target, encode_target
+from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.pipeline.fitted import FittedPipeline
@@ -91,6 +91,8 @@ class Prepared:
     @property
     def space(self) -> Space:
         """What may be chosen from, as the user restricted it."""
+        if self.request.strategy is not None:
+            return Space.of(self.request.strategy)
         return Space.restricted(dict(self.request.components), costs=self.costs is not None)
 
 
@@ -156,7 +158,12 @@ def prepare(
         dataset=dataset,
         profile=profile(frame, schema, target),
         folds=folds,
-        metric=get_metric(request.metric, n_classes=dataset.n_classes, positive=dataset.positive),
+        metric=get_metric(
+            request.metric,
+            n_classes=dataset.n_classes,
+            positive=dataset.positive,
+            classes=target.classes,
+        ),
         costs=_costs(request.costs, target),
         notices=(*notices, *target.notices),
         policy=policy,
@@ -193,7 +200,7 @@ def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
     return replace(
         table,
         frame=table.frame.loc[kept],
-        y=np.asarray(table.y)[kept],
+        y=label_array(table.y)[kept],
         weight=weight / weight.mean(),
     )
 
@@ -218,19 +225,21 @@ def _kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     """Append the eval rows to the training rows, their columns in the training order."""
     frame = read_table(table.frame)
-    y = np.asarray(table.y)
+    y = label_array(table.y)
     if table.eval_set is None:
         return frame, y, 0
     eval_frame = read_table(table.eval_set[0])
     missing = [name for name in frame.columns if name not in eval_frame.columns]
     if missing:
         raise SchemaError(f"eval_set lacks the columns {', '.join(missing)}.")
-    eval_y = np.asarray(table.eval_set[1])
+    eval_y = label_array(table.eval_set[1])
     unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
     if unknown:
         raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
+    classes, codes = np.unique(y, return_inverse=True)  # in one type, not in that of both
+    codes = np.concatenate([codes, match_labels(eval_y, classes)])
     joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
-    return joined, np.concatenate([y, eval_y]), len(eval_frame)
+    return joined, classes[codes], len(eval_frame)
 
 
 def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
@@ -311,7 +320,11 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
 
 
 def prepare_refit(
-    pipeline: FittedPipeline, request: Request, frame: pd.DataFrame, y: pd.Series | NDArray[Any]
+    pipeline: FittedPipeline,
+    request: Request,
+    frame: pd.DataFrame,
+    y: pd.Series | NDArray[Any],
+    weight: NDArray[np.float64] | None = None,
 ) -> Planned:
     """Plan the training of a pipeline's strategies on newer rows.
 
@@ -325,6 +338,8 @@ def prepare_refit(
         The newer rows.
     y : Series or ndarray of shape (n,)
         Their labels.
+    weight : ndarray of shape (n,) or None
+        Their weights.
 
     Returns
     -------
@@ -337,7 +352,7 @@ def prepare_refit(
     """
     positive = pipeline.classes[pipeline.positive]
     request = replace(request, pos_label=positive)
-    prepared = prepare(Table(frame, y), request, schema=pipeline.schema)
+    prepared = prepare(Table(frame, y, weight), request, schema=pipeline.schema)
     if list(prepared.target.classes) != list(pipeline.classes):
         raise TargetError(
             f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -15,6 +15,7 @@ import numpy as np
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS
+from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
     from autoimb.data.dataset import Dataset
@@ -50,6 +51,8 @@ class Request:
         The positive class, or None for the rarest.
     components : tuple of (str, tuple of str)
         Components restricted to some of their options.
+    strategy : Strategy or None
+        The one strategy to evaluate, without a search.
     costs : tuple, str or None
         The user's costs: one weight a class (in the order of the sorted classes), a matrix
         (true class × predicted class), or ``"balanced"``.
@@ -57,6 +60,8 @@ class Request:
         0 is silent.
     data : str
         The table's name, for the report.
+    weight : str or None
+        Name of the column of row weights; None where there are none, or they came apart.
 
     Raises
     ------
@@ -73,16 +78,25 @@ class Request:
     random_state: int = 0
     pos_label: object = None
     components: Components = ()
+    strategy: Strategy | None = None
     costs: GivenCosts | str | None = None
     verbose: int = 0
     data: str = "table"
+    weight: str | None = None
 
     def __post_init__(self) -> None:
-        check_budget(self.time_budget, self.n_trials)
+        check_budget(self.time_budget, self.most_trials)
+        if self.strategy is not None:
+            _check_alone(self.strategy, self.components, costs=self.costs is not None)
         if isinstance(self.cv, int) and self.cv < 2:
             raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.n_jobs < 1:
             raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+
+    @property
+    def most_trials(self) -> int | None:
+        """How many strategies to try: one where it is given."""
+        return 1 if self.strategy is not None and self.n_trials is None else self.n_trials
 
     @property
     def metric_name(self) -> str:
@@ -93,8 +107,12 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain JSON; callables and splitters become their names."""
-        plain = replace(self, metric=self.metric_name, cv=None, pos_label=None)
-        return asdict(plain) | {"cv": _plain(self.cv), "pos_label": _plain(self.pos_label)}
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "metric": self.metric_name,
+            "cv": _plain(self.cv),
+            "pos_label": _plain(self.pos_label),
+            "strategy": None if self.strategy is None else self.strategy.to_json(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Request:
@@ -103,7 +121,10 @@ class Request:
         if "rooms" in values:  # the key of an older version
             values["components"] = values.pop("rooms")
         components = tuple((name, tuple(options)) for name, options in values["components"])
-        return cls(**{**values, "components": components, "costs": _tuples(values["costs"])})
+        values |= {"components": components, "costs": _tuples(values["costs"])}
+        if values.get("strategy") is not None:
+            values["strategy"] = Strategy.from_json(values["strategy"])
+        return cls(**values)
 
     def fingerprint(self, dataset: Dataset) -> str:
         """Return the hash of all that makes two searches the same.
@@ -128,6 +149,9 @@ class Request:
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]
+        for newer in ("strategy", "weight"):  # no older version hashed them
+            if asked[newer] is None:
+                del asked[newer]
         words = [asked, columns.number_names, columns.category_names, columns.vocabularies]
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
@@ -170,23 +194,27 @@ def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Co
                 raise OptionError(choices(f"{component} option", name, COMPONENTS[component].names))
             if (component, name) == ("class_weight", "costs"):
                 raise OptionError(
-                    "class_weight='costs' lacks the costs: give 'balanced', a weight for each "
-                    "class, or a matrix of true × predicted class."
+                    "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
+                    "class, or cost_matrix= of true × predicted class."
                 )
         components.append((component, listed))
     return tuple(components)
 
 
-def class_costs(class_weight: object, classes: Iterable[object]) -> GivenCosts | str | None:
-    """Read ``class_weight`` where it gives costs and does not restrict the component.
+def class_costs(
+    class_weight: object, classes: Iterable[object], cost_matrix: object = None
+) -> GivenCosts | str | None:
+    """Read the costs, where the user gave any.
 
     Parameters
     ----------
-    class_weight : None, "balanced", dict, array-like of shape (C, C), str or list of str
-        A dict gives the weight of some classes (others weigh 1); a matrix gives the cost of
-        predicting column's class for row's class, in the order of the sorted classes.
+    class_weight : None, "balanced", dict, str or list of str
+        A dict gives the weight of some classes (others weigh 1). Names restrict the component of
+        class weights and are no costs.
     classes : iterable of object
         The sorted classes.
+    cost_matrix : array-like of shape (C, C) or None
+        The cost of predicting column's class for row's class, in the order of the sorted classes.
 
     Returns
     -------
@@ -196,27 +224,64 @@ def class_costs(class_weight: object, classes: Iterable[object]) -> GivenCosts |
     Raises
     ------
     OptionError
-        Naming the unknown class, or the shape or value that can't be a cost.
+        Naming the unknown class, the shape or value that can't be a cost, or that both were given.
     """
     labels = list(classes)
-    if class_weight is None:
-        return None
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        return "balanced"
+    if cost_matrix is not None:
+        if class_weight is not None:
+            raise OptionError(
+                "cost_matrix= takes the place of class_weight=: give one of them and leave the "
+                f"other one None; got class_weight={class_weight!r} beside a cost matrix."
+            )
+        return _matrix(cost_matrix, labels)
+    if class_weight is None or _is_names(class_weight):
+        return "balanced" if class_weight == "balanced" else None
     if isinstance(class_weight, Mapping):
         return _weights_by_label(class_weight, labels)
-    if _is_names(class_weight):
-        return None
+    raise OptionError(
+        "class_weight must be a name, a list of names, 'balanced' or a dict of class to weight, "
+        f"and a matrix of costs, of shape ({len(labels)}, {len(labels)}), goes into cost_matrix=; "
+        f"got {_shown(class_weight)}."
+    )
+
+
+def _matrix(given: Any, labels: list[object]) -> tuple[tuple[float, ...], ...]:
+    wanted = (
+        f"cost_matrix must have the shape ({len(labels)}, {len(labels)}), true × predicted class "
+        f"in the order {', '.join(map(str, labels))}"
+    )
     try:
-        matrix = np.asarray(class_weight, dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
+        matrix = np.asarray(given, dtype=object)
+    except ValueError:
+        matrix = np.empty(0, dtype=object)
     if matrix.shape != (len(labels), len(labels)):
+        raise OptionError(f"{wanted}; got {_shown(given)}.")
+    costs = tuple(tuple(_cost(value, "cost_matrix") for value in row) for row in matrix)
+    if not any(map(any, costs)):
+        raise OptionError(f"{wanted}, and one cost must be above 0; got nothing but zeros.")
+    return costs
+
+
+def _shown(value: object) -> str:
+    """Write a value, an array as well, in one line."""
+    return " ".join(repr(value).split())
+
+
+def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> None:
+    """Refuse what does not go with one given strategy."""
+    if components:
+        names = ", ".join(f"{component}={list(names)}" for component, names in components)
         raise OptionError(
-            f"class_weight must be a name, a list of names, 'balanced', a dict of class to weight, "
-            f"or a cost matrix of shape ({len(labels)}, {len(labels)}); got {class_weight!r}."
+            f"strategy= is evaluated as it is, so no component can be restricted beside it: leave "
+            f"{', '.join(component for component, _ in components)} None; got {names}."
         )
-    return tuple(tuple(_cost(value) for value in row) for row in matrix)
+    if costs != (strategy.class_weight.name == "costs"):
+        given = "costs were given" if costs else "no costs were given"
+        raise OptionError(
+            "A strategy has the class weight 'costs' where costs are given (class_weight= as "
+            "'balanced' or a dict, cost_matrix=), and only there; "
+            f"{given} and its class weight is {strategy.class_weight.name!r}."
+        )
 
 
 def _is_names(value: object) -> bool:
@@ -231,19 +296,19 @@ def _weights_by_label(weights: Mapping[Any, Any], labels: list[object]) -> tuple
     for label, weight in weights.items():
         if str(label) not in by_text:
             raise OptionError(choices("class in class_weight", label, labels))
-        known[by_text[str(label)]] = _cost(weight)
+        known[by_text[str(label)]] = _cost(weight, "class_weight")
     if not any(known.get(label, 1.0) > 0 for label in labels):
         raise OptionError("class_weight gives every class the weight 0: one must be above 0.")
     return tuple(known.get(label, 1.0) for label in labels)
 
 
-def _cost(value: Any) -> float:
+def _cost(value: Any, where: str) -> float:
     try:
         cost = float(value)
     except (TypeError, ValueError):
         cost = math.nan
     if not math.isfinite(cost) or cost < 0:
-        raise OptionError(f"A cost in class_weight must be a finite number >= 0, got {value!r}.")
+        raise OptionError(f"A cost in {where} must be a finite number >= 0, got {value!r}.")
     return cost
 
 

@@ -16,6 +16,7 @@ from autoimb.evaluation.assemble import assemble
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.pipeline.summary import stamp
 from autoimb.runtime.progress import Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.prepare import Planned, Prepared, plan_study
@@ -113,7 +114,7 @@ def search(
     RunError
         Where no trial was completed; the message counts the reasons.
     """
-    request, policy = prepared.request, prepared.policy
+    request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
@@ -124,11 +125,11 @@ def search(
             judge=planned.judge,
             profile=planned.trial_profile,
             settings=StudySettings(
-                n_trials=request.n_trials,
+                n_trials=request.most_trials,
                 deadline=budget.search_deadline,
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
-                trial_limit=None if budget.total is None else policy.trial_share * budget.total,
+                trial_limit=_trial_limit(prepared, budget),
                 storage=storage,
                 evaluate=evaluate,
                 on_event=progress,
@@ -138,6 +139,13 @@ def search(
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
         return _conclude(planned, study, budget=budget, timing=timing)
+
+
+def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
+    """Return the most seconds for one trial; one strategy alone has all of them."""
+    if budget.total is None or prepared.request.strategy is not None:
+        return None
+    return prepared.policy.trial_share * budget.total
 
 
 def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | None:
@@ -183,7 +191,8 @@ def _conclude(
         weights=best.weights,
         decided=(best.proba, best.score, winner.rule),
     )
-    pipeline = replace(pipeline, info=pipeline.info | {"rows": prepared.profile.n_rows})
+    info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows}
+    pipeline = replace(pipeline, info=info)
     light = {number: replace(one, fitted=None) for number, one in study.results.items()}
     return SearchResult(
         pipeline=pipeline,

@@ -1,0 +1,58 @@
+"""The parameters of both faces, the estimator's and the command line's, read into one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
+from autoimb.space.components import COMPONENTS
+from autoimb.space.reading import read_strategy
+
+__all__ = ["read_request"]
+
+
+def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request:
+    """Check what the user asked for.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The parameters of `AutoImbClassifier`, and what else a `Request` has, by name; what is left
+        out has its default there.
+    classes : iterable of object
+        The sorted classes, by which costs are read.
+
+    Returns
+    -------
+    Request
+
+    Raises
+    ------
+    BudgetError, OptionError
+        On a value that no search can use.
+    """
+    costs = class_costs(given.get("class_weight"), classes, given.get("cost_matrix"))
+    asked = {component: given.get(component) for component in COMPONENTS}
+    if costs is not None:
+        asked["class_weight"] = None
+    strategy = given.get("strategy")
+    read: dict[str, Any] = {
+        "n_jobs": resolve_jobs(given.get("n_jobs")),
+        "random_state": _seed(given.get("random_state")),
+        "components": restricted_components(asked),
+        "costs": costs,
+        "strategy": None if strategy is None else read_strategy(strategy),
+    }
+    names = {field.name for field in fields(Request)}
+    return Request(**{name: own for name, own in given.items() if name in names} | read)
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

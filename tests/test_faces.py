@@ -1,0 +1,514 @@
+"""The faces by convention: labels of the user, one strategy alone, costs, thresholds, options."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from sklearn import metrics as sk
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from autoimb import AutoImbClassifier, load
+from autoimb.assessment.metrics import get_metric
+from autoimb.cli import main
+from autoimb.cli.app import app
+from autoimb.errors import BudgetError, OptionError
+from autoimb.pipeline.artifact import inspect
+from autoimb.search.request import Request, class_costs
+from autoimb.space.components import COMPONENTS
+from autoimb.space.reading import read_strategy
+from autoimb.space.strategy import Choice, Strategy
+
+QUICK: dict[str, Any] = {
+    "n_trials": 1,
+    "time_budget": None,
+    "network": "mlp",
+    "cv": 3,
+    "random_state": 0,
+}
+TEXT = np.array(["sick", "well"])
+
+
+def table(n_rows: int = 180) -> tuple[pd.DataFrame, pd.Series]:
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=n_rows)
+    sick = signal + 0.7 * rng.normal(size=n_rows) > 1.0
+    frame = pd.DataFrame({"signal": signal, "noise": rng.normal(size=n_rows)})
+    return frame, pd.Series(np.where(sick, "sick", "well"), name="state")
+
+
+@pytest.fixture(scope="module")
+def searched() -> AutoImbClassifier:
+    return AutoImbClassifier(**QUICK | {"n_trials": 8}).fit(*table())
+
+
+# --- metrics of users see the labels --------------------------------------------------------------
+
+
+def rows(n_classes: int = 2, n: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n - n_classes)])
+    return y, rng.dirichlet(np.ones(n_classes), n), rng.integers(0, n_classes, n)
+
+
+@pytest.mark.parametrize("label", ["sick", "well"])
+def test_a_scorer_of_a_label_judges_that_label(label: str) -> None:
+    y, proba, labels = rows()
+    scorer = sk.make_scorer(sk.f1_score, pos_label=label)
+    for positive in (0, 1):  # what the search takes for positive is none of the scorer's business
+        metric = get_metric(scorer, n_classes=2, positive=positive, classes=TEXT)
+        assert metric.kind == "label"
+        expected = sk.f1_score(TEXT[y], TEXT[labels], pos_label=label)
+        assert metric(y, proba, labels) == pytest.approx(expected)
+    ranked = sk.make_scorer(
+        sk.average_precision_score, response_method="predict_proba", pos_label=label
+    )
+    metric = get_metric(ranked, n_classes=2, positive=0, classes=TEXT)
+    code = list(TEXT).index(label)
+    expected = sk.average_precision_score(y == code, proba[:, code])
+    assert metric(y, proba) == pytest.approx(expected)
+
+
+def test_a_scorer_without_a_label_is_told_to_name_one() -> None:
+    with pytest.raises(OptionError, match=r"sees the labels 'sick', 'well'.*pos_label="):
+        get_metric(sk.make_scorer(sk.f1_score), n_classes=2, positive=0, classes=TEXT)
+
+
+def test_a_function_sees_labels_and_columns_in_their_order() -> None:
+    y, proba, _ = rows()
+    seen: list[np.ndarray] = []
+
+    def found(y_true: np.ndarray, proba: np.ndarray) -> float:
+        seen.append(y_true)
+        return float(proba[y_true == "sick", 0].mean())
+
+    metric = get_metric(found, n_classes=2, positive=1, classes=TEXT)
+    assert metric(y, proba) == pytest.approx(proba[y == 0, 0].mean())
+    np.testing.assert_array_equal(seen[0], TEXT[y])
+
+
+@pytest.mark.parametrize("name", ["jaccard", "neg_brier_score", "d2_brier_score", "neg_log_loss"])
+@pytest.mark.parametrize("classes", [None, TEXT, np.array([-1, 1]), np.array([False, True])])
+@pytest.mark.parametrize("positive", [0, 1])
+def test_a_named_scorer_judges_the_positive_class_whatever_its_label(
+    name: str, classes: Any, positive: int
+) -> None:
+    y, proba, labels = rows()
+    metric = get_metric(name, n_classes=2, positive=positive, classes=classes)
+    hot = (y == positive).astype(int)
+    answers: dict[str, Any] = {
+        "jaccard": lambda: sk.jaccard_score(hot, (labels == positive).astype(int)),
+        "neg_brier_score": lambda: -sk.brier_score_loss(hot, proba[:, positive]),
+        "d2_brier_score": lambda: sk.d2_brier_score(hot, proba[:, positive]),
+        "neg_log_loss": lambda: -sk.log_loss(hot, proba[:, positive]),
+    }
+    assert metric(y, proba, labels) == pytest.approx(answers[name]())
+
+
+def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers() -> None:
+    y, proba, labels = rows(3)
+    numbers = np.array([1, 2, 10])
+    metric = get_metric("neg_mean_absolute_error", n_classes=3, positive=0, classes=numbers)
+    expected = -sk.mean_absolute_error(numbers[y], numbers[labels])
+    assert metric(y, proba, labels) == pytest.approx(expected)
+    text = get_metric("roc_auc_ovr", n_classes=3, positive=0, classes=np.array(["a", "b", "c"]))
+    assert text(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
+
+
+def test_metrics_with_labels_cross_processes() -> None:
+    y, proba, labels = rows()
+    for given in (
+        sk.make_scorer(sk.f1_score, pos_label="sick"),
+        lambda y, p: float(np.mean(p[y == "sick", 0])),
+        "jaccard",
+    ):
+        metric = get_metric(given, n_classes=2, positive=0, classes=TEXT)
+        again = cloudpickle.loads(cloudpickle.dumps(metric))
+        assert again(y, proba, labels) == metric(y, proba, labels)
+
+
+def test_the_estimator_gives_them_the_labels() -> None:
+    X, y = table()
+    scorer = sk.make_scorer(sk.f1_score, pos_label="sick")
+    model = AutoImbClassifier(**QUICK, metric=scorer).fit(X, y)
+    assert model.score(X, y) == pytest.approx(sk.f1_score(y, model.predict(X), pos_label="sick"))
+    assert model.score(X, y) == pytest.approx(scorer(model, X, y))
+
+    def kept(y_true: np.ndarray, proba: np.ndarray) -> float:
+        return float(proba[y_true == "sick", 0].mean())
+
+    model = AutoImbClassifier(**QUICK, metric=kept).fit(X, y)
+    assert model.score(X, y) == pytest.approx(model.predict_proba(X)[y == "sick", 0].mean())
+
+
+# --- costs ----------------------------------------------------------------------------------------
+
+
+def test_a_cost_matrix_is_a_parameter_of_its_own() -> None:
+    X, y = table()
+    model = AutoImbClassifier(**QUICK, cost_matrix=[[0, 50], [1, 0]]).fit(X, y)
+    plain = AutoImbClassifier(**QUICK).fit(X, y)
+    assert model.best_params_["class_weight"]["name"] == "costs"
+    assert (model.predict(X) == "sick").mean() > (plain.predict(X) == "sick").mean() + 0.1
+    assert np.array(model.facts_.request["costs"]).tolist() == [[0.0, 50.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "cost_matrix", "words"),
+    [
+        ([[0, 1], [1, 0]], None, r"matrix of costs, of shape \(2, 2\), goes into cost_matrix="),
+        (np.eye(2), None, "goes into cost_matrix="),
+        (3, None, "goes into cost_matrix=; got 3"),
+        ("balanced", np.eye(2), "cost_matrix= takes the place of class_weight=.*'balanced'"),
+        ({"sick": 3}, np.eye(2), "give one of them"),
+        ("power", np.eye(2), "give one of them"),
+        (None, [[0, 1]], r"cost_matrix must have the shape \(2, 2\).*order sick, well"),
+        (None, [[0, 1], [1]], r"shape \(2, 2\)"),
+        (None, [[0, -1], [1, 0]], "cost in cost_matrix must be a finite number >= 0, got -1"),
+        (None, [[0, "a"], [1, 0]], "cost in cost_matrix.*got 'a'"),
+        (None, [[0, 0], [0, 0]], "one cost must be above 0"),
+        (None, {"sick": 3}, r"shape \(2, 2\).*got \{'sick': 3\}"),
+    ],
+)
+def test_costs_that_are_none(class_weight: Any, cost_matrix: Any, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        class_costs(class_weight, ["sick", "well"], cost_matrix)
+
+
+# --- one strategy alone ---------------------------------------------------------------------------
+
+
+def strategies(model: AutoImbClassifier) -> dict[int, Strategy]:
+    return {record.number: record.strategy for record in model.records_}
+
+
+def test_every_line_of_the_leaderboard_is_its_strategy(searched: AutoImbClassifier) -> None:
+    board = searched.leaderboard()
+    file = pd.read_csv(io.StringIO(board.to_csv(index=False)), keep_default_na=False)
+    exact = strategies(searched)
+    assert len(exact) == 8
+    assert any(any("." in text for text in board[name]) for name in COMPONENTS)
+    for lines in (board, file):
+        for place in range(len(lines)):
+            line = lines.iloc[place]
+            assert read_strategy(line) == exact[line["trial"]]
+            assert read_strategy(line.to_dict()) == exact[line["trial"]]
+            assert read_strategy(lines.iloc[[place]]) == exact[line["trial"]]
+            assert read_strategy(json.dumps(line.to_dict(), default=str)) == exact[line["trial"]]
+            values = exact[line["trial"]].to_json()
+            assert read_strategy(values) == read_strategy(json.dumps(values)) == read_strategy(line)
+
+
+def test_pandas_reads_a_leaderboard_file_without_being_told(tmp_path: Path) -> None:
+    """By its defaults pandas would take some words for missing values: none is one of ours."""
+    names = {name for component in COMPONENTS.values() for name in component.names}
+    (tmp_path / "a.csv").write_text("name\n" + "\n".join(sorted(names)))
+    assert set(pd.read_csv(tmp_path / "a.csv")["name"]) == names
+
+
+def test_a_long_number_survives_the_text_and_is_short_in_words() -> None:
+    choice = Choice("power", (("tau", 0.1234567890123456789 + 0.2),))
+    assert str(choice) == f"power(tau={0.1234567890123456789 + 0.2!r})"
+    assert choice.brief == "power(tau=0.323)"
+
+
+def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier) -> None:
+    X, y = table()
+    board = searched.leaderboard()
+    for place in (0, len(board) - 1):
+        line = board.iloc[place]
+        alone = clone(searched).set_params(network=None, strategy=line).fit(X, y)
+        assert list(strategies(alone).values()) == [strategies(searched)[line["trial"]]]
+        assert alone.leaderboard()["score"].tolist() == [line["score"]]
+        assert alone.best_strategy_ == strategies(searched)[line["trial"]]
+
+
+@pytest.mark.parametrize("n_trials", [None, 5])
+def test_a_strategy_is_one_trial_whatever_the_limits(
+    n_trials: int | None, searched: AutoImbClassifier
+) -> None:
+    X, y = table()
+    quick = QUICK | {"network": None, "n_trials": n_trials}
+    model = AutoImbClassifier(**quick, strategy=searched.best_strategy_).fit(X, y)
+    assert len(model.records_) == 1
+    assert model.best_strategy_ == searched.best_strategy_
+
+
+def test_a_strategy_within_a_budget_is_one_trial(searched: AutoImbClassifier) -> None:
+    X, y = table()
+    model = AutoImbClassifier(
+        time_budget=20, cv=3, random_state=0, strategy=searched.best_params_
+    ).fit(X, y)
+    assert [record.strategy for record in model.records_] == [searched.best_strategy_]
+    assert model.leaderboard()["status"].tolist() == ["complete"]
+
+
+def given(**changed: Any) -> dict[str, Any]:
+    """A strategy as plain values, some of them changed."""
+    values = {
+        "resampling": {"name": "smote", "params": {"strength": 0.5, "k_neighbors": 5}},
+        "class_weight": {"name": "none", "params": {}},
+        "loss": "focal(gamma=1.5)",
+        "ensemble": {"name": "single"},
+        "network": {
+            "name": "mlp",
+            "params": {
+                key: COMPONENTS["network"]["mlp"].lowest[key]
+                for key in reversed(COMPONENTS["network"]["mlp"].ranges)
+            },
+        },
+    }
+    return {name: own for name, own in (values | changed).items() if own is not None}
+
+
+def test_the_order_of_parameters_and_what_else_stands_there_say_nothing() -> None:
+    strategy = read_strategy(given(trial=3, status="complete"))
+    assert strategy.loss == Choice("focal", (("gamma", 1.5),))
+    assert strategy.resampling.params == (("strength", 0.5), ("k_neighbors", 5))
+    assert read_strategy(given(resampling="smote(k_neighbors=5, strength=5e-1)")) == strategy
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (3, "must be a Strategy, its JSON, or one line of a leaderboard; got 3"),
+        ("smote", "is no JSON.*'smote'"),
+        ("[]", "must be a Strategy, its JSON, or one line"),
+        (pd.DataFrame({"loss": ["focal", "ldam"]}), "a table of 2 rows"),
+        (given(network=None), "got none of network"),
+        (given(loss=7), "loss of a strategy must be a text.*got 7"),
+        (given(loss=np.nan), "loss of a strategy must be a text.*got nan"),
+        (given(loss="hinge"), "Unknown loss option 'hinge'"),
+        (given(loss="focal"), "loss 'focal' lacks its parameters gamma"),
+        (given(loss="focal(gama=1)"), "Did you mean 'gamma'"),
+        (given(loss="cross_entropy(a=1)"), "Unknown parameter of loss 'cross_entropy' 'a'"),
+        (given(loss="focal(gamma=9)"), "gamma of loss 'focal' must be a number from 0.5 to 3"),
+        (given(loss="focal(gamma=x)"), "got 'x'"),
+        (given(loss={"name": "focal", "params": {"gamma": True}}), "got True"),
+        (given(resampling="smote(strength=.5, k_neighbors=2.5)"), "a whole number.*got '2.5'"),
+        (given(resampling="near_miss(strength=1, version=4, n_neighbors=3)"), "Choices: 1, 2, 3"),
+        (given(ensemble="balanced_bagging(members=8, strength=0.8)"), "draws its own balanced"),
+        (given(class_weight="power(tau=0.8)"), "sum to at most 1.*0.5, 0.8"),
+    ],
+)
+def test_a_strategy_that_is_none(strategy: Any, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        read_strategy(strategy)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        ({"network": "mlp"}, OptionError, r"no component can be restricted.*network=\['mlp'\]"),
+        ({"class_weight": "none"}, OptionError, "leave class_weight None"),
+        ({"cost_matrix": [[0, 2], [1, 0]]}, OptionError, "costs were given.*is 'none'"),
+        ({"class_weight": "balanced"}, OptionError, "costs were given.*is 'none'"),
+        ({"strategy": given(class_weight="costs")}, OptionError, "no costs were given"),
+        ({"n_trials": 0}, BudgetError, "at least 1"),
+    ],
+)
+def test_what_does_not_go_with_one_strategy(
+    params: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    X, y = table()
+    quick = QUICK | {"network": None, "strategy": given()}
+    with pytest.raises(error, match=words):
+        AutoImbClassifier(**quick | params).fit(X, y)
+
+
+def test_a_strategy_of_costs_is_evaluated_with_them() -> None:
+    X, y = table()
+    strategy = given(class_weight="costs")
+    model = AutoImbClassifier(
+        **QUICK | {"network": None}, strategy=strategy, class_weight={"sick": 5}
+    ).fit(X, y)
+    assert model.best_strategy_ == read_strategy(strategy)
+
+
+def test_a_request_of_one_strategy_is_read_back_and_is_another_search() -> None:
+    request = Request(strategy=read_strategy(given()))
+    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+    plain = Request().to_json()
+    assert Request.from_json({k: v for k, v in plain.items() if k not in ("strategy", "weight")})
+
+
+# --- the score, thresholds, the summary -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("average_precision", 1), ("log_loss", -1)])
+def test_the_best_score_is_that_of_the_blend_higher_is_better(metric: str, sign: int) -> None:
+    X, y = table(800)
+    model = AutoImbClassifier(**QUICK | {"n_trials": 8}, metric=metric).fit(X, y)
+    assert model.facts_.winner["blend"]
+    assert model.best_score_ == sign * model.pipeline_.info["score"]
+    best = next(r for r in model.records_ if r.strategy == model.best_strategy_)
+    assert best.score is not None
+    assert model.best_score_ != best.score.utility
+    if metric == "log_loss":  # the mean over groups of equal size is that of all rows
+        codes, proba, _ = model.pipeline_.oof
+        assert model.best_score_ == pytest.approx(-sk.log_loss(codes, proba), abs=0.005)
+
+
+def test_a_threshold_gives_a_fitted_copy(searched: AutoImbClassifier) -> None:
+    X, y = table()
+    before = searched.predict(X)
+    other = searched.with_threshold("recall>=0.99")
+    assert isinstance(other, AutoImbClassifier)
+    assert (other.predict(X) == "sick").sum() > (before == "sick").sum()
+    np.testing.assert_array_equal(
+        other.predict(X), searched.pipeline_.with_threshold("recall>=0.99").predict(X)
+    )
+    np.testing.assert_array_equal(searched.predict(X), before)
+    np.testing.assert_array_equal(other.predict_proba(X), searched.predict_proba(X))
+    assert set(searched.with_threshold(1e-9).predict(X)) == {"sick"}
+    by_label = clone(searched).set_params(metric="recall", n_trials=1).fit(X, y)
+    assert by_label.with_threshold(1e-9).score(X, y) == 1.0
+    with pytest.raises(NotFittedError):
+        clone(searched).with_threshold(0.5)
+
+
+def test_inspect_says_the_same_of_estimator_pipeline_and_file(
+    searched: AutoImbClassifier, tmp_path: Path
+) -> None:
+    path = searched.export(tmp_path / "p.autoimb")
+    said = inspect(path)
+    size = said.pop("bytes")
+    assert size == path.stat().st_size
+    assert searched.inspect() == searched.pipeline_.inspect() == load(path).inspect() == said
+    assert said["classes"] == ["sick", "well"]
+    assert said["strategies"][0]["strategy"]["network"]["name"] == "mlp"
+    assert json.loads(json.dumps(searched.inspect())) == said
+    with pytest.raises(NotFittedError):
+        clone(searched).inspect()
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+FAST = ["--n-jobs", "1", "--cv", "2", "--n-trials", "1", "--quiet"]
+
+
+def data_of(path: Path, **columns: Any) -> Path:
+    X, y = table(120)
+    X.assign(state=y, **columns).to_csv(path, index=False)
+    return path
+
+
+def options(command: str) -> dict[str, Any]:
+    params = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    return {name: param for param in params for name in param.opts}
+
+
+def test_options_are_named_like_the_parameters_and_the_older_names_still_serve() -> None:
+    known = options("search")
+    for name, older in (
+        ("--n-trials", "--trials"),
+        ("--n-jobs", "--jobs"),
+        ("--random-state", "--seed"),
+        ("--weight", "--sample-weight"),
+    ):
+        assert known[name] is known[older]
+    words = {name.removeprefix("--").replace("-", "_") for name in known}
+    face = set(AutoImbClassifier().get_params())
+    assert face - words == {"kinds", "verbose"}  # --kind one by one, and --quiet
+    assert "In Python the default is 1" in known["--n-jobs"].help
+    assert "In Python the default" in known["--random-state"].help
+    assert options("evaluate")["--weight"].help == known["--weight"].help
+    assert "--weight" in options("refit")
+
+
+def test_a_cost_matrix_and_a_strategy_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = data_of(tmp_path / "a.csv"), tmp_path / "run"
+    strategy = given(class_weight="costs")
+    words = ["search", str(data), "--target", "state", "--strategy", json.dumps(strategy)]
+    words += ["--cost-matrix", "[[0, 9], [1, 0]]", "--out", str(run)]
+    assert main([*words, *FAST]) == 0
+    request = json.loads((run / "run.json").read_text())["request"]
+    assert request["costs"] == [[0.0, 9.0], [1.0, 0.0]]
+    assert request["strategy"] == read_strategy(strategy).to_json()
+    board = pd.read_csv(run / "leaderboard.csv")
+    assert [read_strategy(line) for _, line in board.iterrows()] == [read_strategy(strategy)]
+    assert main([*words, *FAST, "--resume"]) == 0
+    assert len(pd.read_csv(run / "leaderboard.csv")) == 1
+    capsys.readouterr()
+    for more, complaint in (
+        (["--cost-matrix", "[[0"], "--cost-matrix is no JSON"),
+        (["--cost-matrix", "[[0, 1], [1, 0]]", "--class-weight", "balanced"], "give one of them"),
+        (["--class-weight", "[[0, 1], [1, 0]]"], "goes into cost_matrix="),
+        (["--strategy", "smote"], "is no JSON"),
+        (["--strategy", "{}"], "got none of resampling"),
+        (["--strategy", json.dumps(given()), "--loss", "focal"], "no component can be restricted"),
+    ):
+        assert main(["search", str(data), "--target", "state", *FAST, *more]) == 2
+        assert complaint in capsys.readouterr().err
+
+
+def test_costs_of_numbers_stand_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    X, y = table(120)
+    X.assign(state=np.where(y == "sick", 10, 9)).to_csv(tmp_path / "a.csv", index=False)
+    words = ["search", str(tmp_path / "a.csv"), "--target", "state", "--out", str(tmp_path / "run")]
+    assert main([*words, *FAST, "--network", "mlp", "--class-weight", '{"10": 5}']) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["request"]["costs"] == [1.0, 5.0]
+
+
+def test_a_weight_column_weighs_and_is_no_feature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X, y = table(120)
+    weight = np.where(y == "sick", 4.0, 1.0)
+    weight[:10] = 0
+    data, run = data_of(tmp_path / "a.csv", w=weight), tmp_path / "run"
+    words = ["search", str(data), "--target", "state", "--weight", "w", "--out", str(run)]
+    assert main([*words, *FAST, "--network", "mlp"]) == 0
+    pipeline = load(run / "pipeline.autoimb")
+    assert list(pipeline.feature_names_in_) == ["signal", "noise"]
+    assert json.loads((run / "run.json").read_text())["request"]["weight"] == "w"
+    quick = QUICK | {"cv": 2}
+    frame = pd.read_csv(data)
+    model = AutoImbClassifier(**quick).fit(frame[["signal", "noise"]], y, sample_weight=weight)
+    np.testing.assert_array_equal(pipeline.predict_proba(X), model.predict_proba(X))
+    capsys.readouterr()
+    evaluate = ["evaluate", str(run / "pipeline.autoimb"), str(data), "--target", "state"]
+    assert main([*evaluate, "--sample-weight", "w"]) == 0
+    said = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    expected = sk.average_precision_score(
+        y == "sick", pipeline.predict_proba(frame)[:, 0], sample_weight=weight
+    )
+    assert float(said["average_precision"]) == pytest.approx(expected, abs=1e-4)
+    out = tmp_path / "new.autoimb"
+    assert main(["refit", str(run), str(data), "-o", str(out)]) == 0
+    np.testing.assert_array_equal(load(out).predict_proba(X), pipeline.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "words"),
+    [
+        ({}, "signl", "Unknown weight column 'signl'. Did you mean 'signal'"),
+        ({"w": "heavy"}, "w", "'w' must hold numbers; row 0 holds 'heavy'"),
+        ({"w": [1.0, -2.0] * 60}, "w", "'w' must hold a number from 0 on.*row 1 holds -2"),
+        ({"w": [1.0, 1.0, None] * 40}, "w", "row 2 holds none"),
+        ({}, "state", "Unknown weight column 'state'"),
+    ],
+)
+def test_a_weight_column_that_is_none(
+    columns: dict[str, Any],
+    name: str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = data_of(tmp_path / "a.csv", **columns)
+    command = ["search", str(data), "--target", "state", "--weight", name]
+    assert main([*command, "--out", str(tmp_path / "run"), *FAST]) == 2
+    assert re.search(words, capsys.readouterr().err)
