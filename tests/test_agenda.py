@@ -18,6 +18,7 @@ from autoimb.runs.record import TrialRecord
 from autoimb.search.agenda import next_to_confirm
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space, draw
+from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
 
 POLICY = SearchPolicy()
@@ -170,7 +171,7 @@ def test_after_a_few_methods_come_more_of_them_only_where_one_leads(liking, then
 
 # --- matched controls -----------------------------------------------------------------------------
 
-BALANCED = [option for option in COMPONENTS["ensemble"] if option.samples_rows]
+BALANCED = [option for option in COMPONENTS["ensemble"] if draws_balanced_rows(option.name)]
 
 
 @pytest.mark.parametrize("option", BALANCED, ids=lambda option: option.name)
@@ -181,7 +182,7 @@ def test_a_balanced_ensemble_has_a_matched_control_as_large_on_rows_as_they_are(
     matched_control = draw(FixedTrial(matched_control_of(space, given)), space)
     assert replace(matched_control, ensemble=given.ensemble) == given
     other = COMPONENTS["ensemble"][matched_control.ensemble.name]
-    assert not other.samples_rows
+    assert not draws_balanced_rows(other.name)
     mine, its = (
         o.code(**s.ensemble.values) for o, s in ((option, given), (other, matched_control))
     )
@@ -209,7 +210,7 @@ def likes_balance(job, judge):
     choice = job.strategy.ensemble
     option = COMPONENTS["ensemble"][choice.name]
     made = option.code(**choice.values)
-    size = option.samples_rows * made.members * made.rounds
+    size = draws_balanced_rows(option.name) * made.members * made.rounds
     value = 0.5 * studies.chance(job.strategy) + size
     return studies.complete(job.strategy, job.data.dataset, value=value)
 
