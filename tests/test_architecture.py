@@ -390,3 +390,17 @@ def test_a_private_name_of_a_base_class_is_the_package_s_own() -> None:
     code, base = "class A(B):\n    def f(self):\n        self._x", "class B:\n    _x = 1"
     assert private_uses(code) == {"self._x"}
     assert private_uses(code, base) == set()
+
+
+def test_evaluating_a_pipeline_imports_no_search(tmp_path: Path) -> None:
+    run = ROOT / "tests" / "run-0.1"
+    words = ["evaluate", str(run / "pipeline.autoimb"), str(run / "table.csv"), "--target", "sick"]
+    python(
+        "import sys\n"
+        "from autoimb.cli import main\n"
+        f"assert main({words!r}) == 0\n"
+        "own = {name for name in sys.modules if name.startswith('autoimb.')}\n"
+        "above = ('search', 'evaluation', 'training', 'space', 'runs', 'runtime', 'report')\n"
+        "assert not [n for n in own if n.split('.')[1] in above], own\n"
+        "assert 'optuna' not in sys.modules\n"
+    )

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoimb.assessment.costs import Costs
+from autoimb.assessment.costs import Costs, read_matrix, read_weights
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.errors import OptionError
 
 
 def test_a_cost_a_class_and_the_matrix_of_it_are_the_same():
-    by_class = Costs.of([1, 9], 2)
-    assert Costs.of([[0, 1], [9, 0]], 2) == by_class
+    by_class = Costs.of([1, 9])
+    assert Costs.of([[0, 1], [9, 0]]) == by_class
     assert by_class.class_costs == pytest.approx((0.2, 1.8))
     np.testing.assert_allclose(by_class.matrix, [[0.0, 5.0], [5.0, 0.0]])
 
@@ -21,7 +21,7 @@ def test_a_cost_a_class_and_the_matrix_of_it_are_the_same():
     "given", [[1.0, 9.0], [2.0, 0.5, 7.0], [[0.0, 1.0, 4.0], [2.0, 0.0, 2.0], [9.0, 1.0, 0.0]]]
 )
 def test_the_matrix_is_what_was_given_for_probabilities_that_carry_the_weights(given):
-    costs = Costs.of(given, len(given))
+    costs = Costs.of(given)
     wanted = np.array(given)
     if wanted.ndim == 1:
         wanted = wanted[:, None] * (1 - np.eye(len(wanted)))
@@ -37,7 +37,7 @@ def test_labels_cost_least_by_the_posterior(seed, n_classes, by_class):
     """Probabilities weighted by the classes' costs, and the matrix for them: the weights cancel."""
     rng = np.random.default_rng(seed)
     given = rng.uniform(0.1, 9, n_classes if by_class else (n_classes, n_classes))
-    costs = Costs.of(given.tolist(), n_classes)
+    costs = Costs.of(given.tolist())
     posterior = rng.dirichlet(np.ones(n_classes), 30)
     carrying = posterior * costs.class_costs
     carrying /= carrying.sum(axis=1, keepdims=True)
@@ -48,7 +48,7 @@ def test_labels_cost_least_by_the_posterior(seed, n_classes, by_class):
 
 def test_a_class_that_costs_nothing_to_miss_is_not_given():
     for wanted in ([0, 5], [[0, 0], [5, 0]]):
-        costs = Costs.of(wanted, 2)
+        costs = Costs.of(wanted)
         assert np.isfinite(costs.class_costs).all()
         assert np.isfinite(costs.matrix).all()
         assert costs.class_costs == pytest.approx((0.0, 2.0))
@@ -61,10 +61,8 @@ def test_a_class_that_costs_nothing_to_miss_is_not_given():
     [
         [1, 2, 3],
         [[0, 1], [np.nan, 0]],
-        [np.inf, 1],
-        [-1, 2],
+        [[0, np.inf], [1, 0]],
         [[0, 1], [-1, 0]],
-        [0, 0],
         [[0, 0], [0, 0]],
         [],
         "balanced",
@@ -72,6 +70,13 @@ def test_a_class_that_costs_nothing_to_miss_is_not_given():
         3.0,
     ],
 )
-def test_costs_are_checked(bad):
-    with pytest.raises(OptionError, match="costs must be 2"):
-        Costs.of(bad, 2)
+def test_a_matrix_is_checked(bad):
+    with pytest.raises(OptionError, match="cost_matrix"):
+        read_matrix(bad, ["no", "yes"])
+
+
+@pytest.mark.parametrize("bad", [{"maybe": 1}, {"yes": -1}, {"yes": "x"}, {"yes": 0, "no": 0}])
+def test_weights_are_checked(bad):
+    with pytest.raises(OptionError, match="class_weight"):
+        read_weights(bad, ["no", "yes"])
+    assert read_weights({"yes": 5}, ["no", "yes"]) == (1.0, 5.0)

@@ -216,7 +216,7 @@ def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     matrix = random.uniform(0.1, 9.0, (n_classes, n_classes))
     np.fill_diagonal(matrix, [0.0, *random.uniform(0.0, 0.1, n_classes - 1)])
-    costs = Costs.of(matrix.tolist(), n_classes)
+    costs = Costs.of(matrix.tolist())
     plan = make_plan(dataset, folds, random_state=0, operations=1e9, class_costs=costs.class_costs)
     weights = np.array(plan.class_costs)
     np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from autoimb.errors import OptionError
+from autoimb.errors import OptionError, choices
 
-__all__ = ["Costs", "Matrix"]
+__all__ = ["Costs", "GivenCosts", "Matrix", "in_one_line", "read_matrix", "read_weights"]
 
 Matrix = tuple[tuple[float, ...], ...]
+GivenCosts = tuple[float, ...] | Matrix
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,69 @@ class Costs:
     matrix: Matrix
 
     @classmethod
-    def of(cls, given: Sequence[float] | Sequence[Sequence[float]], n_classes: int) -> Costs:
-        """Check what the user gave.
-
-        Parameters
-        ----------
-        given : C floats, or C sequences of C floats
-            What an error on a row of each class costs; or what each (true, predicted) pair costs.
-        n_classes : int
-            Number of classes, C.
-
-        Returns
-        -------
-        Costs
-
-        Raises
-        ------
-        OptionError
-            Another shape, a cost that is not finite or below 0, or nothing but zeros.
-        """
-        try:
-            costs = np.asarray(given, dtype=np.float64)
-        except (TypeError, ValueError):
-            costs = np.full(1, np.nan)
-        if costs.shape not in ((n_classes,), (n_classes, n_classes)) or not (
-            np.isfinite(costs).all() and (costs >= 0).all() and costs.any()
-        ):
-            raise OptionError(
-                f"The costs must be {n_classes} finite numbers from 0 on, one a class, or "
-                f"{n_classes} rows of {n_classes}: true classes times predicted ones; and not all "
-                f"of them 0. Got {given!r}."
-            )
-        matrix = costs if costs.ndim == 2 else costs[:, None] * (1.0 - np.eye(n_classes))
+    def of(cls, given: GivenCosts) -> Costs:
+        """Split what `read_matrix` or `read_weights` gave: C costs, or C × C."""
+        costs = np.asarray(given, dtype=np.float64)
+        matrix = costs if costs.ndim == 2 else costs[:, None] * (1.0 - np.eye(len(costs)))
         weights = np.maximum(costs.sum(1) if costs.ndim == 2 else costs, 1e-12)
         weights = weights / weights.mean()
         carried = matrix / weights[:, None]
         return cls(tuple(map(float, weights)), tuple(tuple(map(float, row)) for row in carried))
+
+
+def read_matrix(given: Any, labels: list[object]) -> Matrix:
+    """Check what each (true, predicted) pair of classes costs, in the order of the labels.
+
+    Raises
+    ------
+    OptionError
+        Another shape, a cost that is not finite or below 0, or nothing but zeros.
+    """
+    wanted = (
+        f"cost_matrix must have the shape ({len(labels)}, {len(labels)}), true × predicted class "
+        f"in the order {', '.join(map(str, labels))}"
+    )
+    try:
+        matrix = np.asarray(given, dtype=object)
+    except ValueError:
+        matrix = np.empty(0, dtype=object)
+    if matrix.shape != (len(labels), len(labels)):
+        raise OptionError(f"{wanted}; got {in_one_line(given)}.")
+    costs = tuple(tuple(_cost(value, "cost_matrix") for value in row) for row in matrix)
+    if not any(map(any, costs)):
+        raise OptionError(f"{wanted}, and one cost must be above 0; got nothing but zeros.")
+    return costs
+
+
+def read_weights(weights: Mapping[Any, Any], labels: list[object]) -> tuple[float, ...]:
+    """Check what an error on a row of each class costs: 1 where nothing is said.
+
+    Raises
+    ------
+    OptionError
+        Naming the unknown class, or the value that can't be a cost.
+    """
+    by_text = {str(label): label for label in labels}
+    known: dict[object, float] = {}
+    for label, weight in weights.items():
+        if str(label) not in by_text:
+            raise OptionError(choices("class in class_weight", label, labels))
+        known[by_text[str(label)]] = _cost(weight, "class_weight")
+    if not any(known.get(label, 1.0) > 0 for label in labels):
+        raise OptionError("class_weight gives every class the weight 0: one must be above 0.")
+    return tuple(known.get(label, 1.0) for label in labels)
+
+
+def _cost(value: Any, where: str) -> float:
+    try:
+        cost = float(value)
+    except (TypeError, ValueError):
+        cost = math.nan
+    if not math.isfinite(cost) or cost < 0:
+        raise OptionError(f"A cost in {where} must be a finite number >= 0, got {value!r}.")
+    return cost
+
+
+def in_one_line(value: object) -> str:
+    """Write a value, an array as well, in one line."""
+    return " ".join(repr(value).split())

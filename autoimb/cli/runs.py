@@ -29,10 +29,8 @@ def status(run: Run) -> None:
     state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
     typer.echo(f"{run}: {state}, {finished}; {len(records)} trials{f' ({shown})' * bool(shown)}")
-    scored = [record for record in records if record.status == "complete" and record.score]
-    if scored:
-        best = max(scored, key=lambda record: record.score.utility if record.score else 0.0)
-        assert best.score is not None
+    best = min(records, key=lambda record: record.rank, default=None)
+    if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
         typer.echo(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
 

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from autoimb.evaluation.trial import Scored
     from autoimb.runs.folder import RunFolder
 
-__all__ = ["Ledger"]
+__all__ = ["Journal"]
 
 KILLED = "the program ended while this trial ran"
 
 
-class Ledger:
+class Journal:
     """Asks Optuna, and writes down what became of each trial.
 
     Parameters
@@ -62,7 +62,7 @@ class Ledger:
         self.plans = {str(t.user_attrs["plan"]) for t in self._trials() if "plan" in t.user_attrs}
 
     @classmethod
-    def open(cls, folder: RunFolder | None, *, storage: str | None, random_state: int) -> Ledger:
+    def open(cls, folder: RunFolder | None, *, storage: str | None, random_state: int) -> Journal:
         """Open the study of a folder, or a new one.
 
         Parameters

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoimb.budget import Deadline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.journal import Ledger
+from autoimb.runs.journal import Journal
 from autoimb.runs.record import Stage, TrialRecord
 from autoimb.space.draw import Space
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
@@ -55,7 +55,7 @@ class Agenda:
         most = policy.strategies_on_few_rare_rows if limited else math.inf
         return cls(space, deadline.left(), repeats=repeats, most=most, policy=policy)
 
-    def plan_ahead(self, ledger: Ledger, ranked: Sequence[TrialRecord], *, left: float) -> bool:
+    def plan_ahead(self, journal: Journal, ranked: Sequence[TrialRecord], *, left: float) -> bool:
         """Enqueue the next planned trial: controls, imbalance methods on the best, more networks.
 
         A control is a strategy without an imbalance method. Before all others comes the matched
@@ -64,7 +64,7 @@ class Agenda:
 
         Parameters
         ----------
-        ledger : Ledger
+        journal : Journal
         ranked : sequence of TrialRecord
             The trials that compete, best first.
         left : float
@@ -75,46 +75,46 @@ class Agenda:
         bool
             Whether there is anything left to try.
         """
-        if ledger.waiting:
+        if journal.waiting:
             return True
         if self.space.only is not None:
-            return self._plan_only(ledger)
+            return self._plan_only(journal)
         found = (
             (record.number, matched_control_of(self.space, record.strategy)) for record in ranked
         )
         number, control = next(
             ((n, params) for n, params in found if params is not None), (0, None)
         )
-        if control is not None and f"matched_control.{number}" not in ledger.plans:
-            ledger.enqueue(control, stage="method", plan=f"matched_control.{number}")
+        if control is not None and f"matched_control.{number}" not in journal.plans:
+            journal.enqueue(control, stage="method", plan=f"matched_control.{number}")
             return True
         enough = len(ranked) >= self.most
         if enough or left < self.policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
-                ledger.confirmed,
+                journal.confirmed,
                 seconds=left,
                 repeats=self.repeats,
                 most=len(ranked) if enough else self.policy.confirmed_trials,
                 work=self.policy.confirming_work,
             )
             if survivor is not None:
-                ledger.enqueue_again(survivor.number)
+                journal.enqueue_again(survivor.number)
                 return True
         if enough:
             return False
         for stage, plan, params in self._planned(ranked):
-            if plan not in ledger.plans:
-                ledger.enqueue(params, stage=stage, plan=plan)
+            if plan not in journal.plans:
+                journal.enqueue(params, stage=stage, plan=plan)
                 break
         return True
 
     @staticmethod
-    def _plan_only(ledger: Ledger) -> bool:
+    def _plan_only(journal: Journal) -> bool:
         """Enqueue the one strategy of the space, once."""
-        if "only" in ledger.plans:
+        if "only" in journal.plans:
             return False
-        ledger.enqueue({}, stage="search", plan="only")
+        journal.enqueue({}, stage="search", plan="only")
         return True
 
     def _planned(

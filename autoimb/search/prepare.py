@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from autoimb.assessment.costs import Costs
+from autoimb.assessment.costs import Costs, GivenCosts
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
@@ -25,7 +25,7 @@ from autoimb.errors import OptionError, SchemaError, TableError, TargetError
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.search.request import GivenCosts, Request
+from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
@@ -243,13 +243,13 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
 
 
 def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
-    """Check costs; ``"balanced"`` is weights by which a class counts as much as any other."""
+    """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
     if given is None:
         return None
     if isinstance(given, str):
         counts = target.counts
         given = tuple(float(len(target.codes) / (len(counts) * count)) for count in counts)
-    return Costs.of(given, len(target.classes))
+    return Costs.of(given)
 
 
 @dataclass(frozen=True)

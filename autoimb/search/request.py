@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 
+from autoimb.assessment.costs import GivenCosts, in_one_line, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS
@@ -20,9 +20,8 @@ from autoimb.space.strategy import Strategy
 if TYPE_CHECKING:
     from autoimb.data.dataset import Dataset
 
-__all__ = ["GivenCosts", "Request", "class_costs", "resolve_jobs", "restricted_components"]
+__all__ = ["Request", "class_costs", "resolve_jobs", "restricted_components"]
 
-GivenCosts = tuple[float, ...] | tuple[tuple[float, ...], ...]
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -233,38 +232,16 @@ def class_costs(
                 "cost_matrix= takes the place of class_weight=: give one of them and leave the "
                 f"other one None; got class_weight={class_weight!r} beside a cost matrix."
             )
-        return _matrix(cost_matrix, labels)
+        return read_matrix(cost_matrix, labels)
     if class_weight is None or _is_names(class_weight):
         return "balanced" if class_weight == "balanced" else None
     if isinstance(class_weight, Mapping):
-        return _weights_by_label(class_weight, labels)
+        return read_weights(class_weight, labels)
     raise OptionError(
         "class_weight must be a name, a list of names, 'balanced' or a dict of class to weight, "
         f"and a matrix of costs, of shape ({len(labels)}, {len(labels)}), goes into cost_matrix=; "
-        f"got {_shown(class_weight)}."
+        f"got {in_one_line(class_weight)}."
     )
-
-
-def _matrix(given: Any, labels: list[object]) -> tuple[tuple[float, ...], ...]:
-    wanted = (
-        f"cost_matrix must have the shape ({len(labels)}, {len(labels)}), true × predicted class "
-        f"in the order {', '.join(map(str, labels))}"
-    )
-    try:
-        matrix = np.asarray(given, dtype=object)
-    except ValueError:
-        matrix = np.empty(0, dtype=object)
-    if matrix.shape != (len(labels), len(labels)):
-        raise OptionError(f"{wanted}; got {_shown(given)}.")
-    costs = tuple(tuple(_cost(value, "cost_matrix") for value in row) for row in matrix)
-    if not any(map(any, costs)):
-        raise OptionError(f"{wanted}, and one cost must be above 0; got nothing but zeros.")
-    return costs
-
-
-def _shown(value: object) -> str:
-    """Write a value, an array as well, in one line."""
-    return " ".join(repr(value).split())
 
 
 def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> None:
@@ -288,28 +265,6 @@ def _is_names(value: object) -> bool:
     if isinstance(value, str):
         return True
     return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
-
-
-def _weights_by_label(weights: Mapping[Any, Any], labels: list[object]) -> tuple[float, ...]:
-    by_text = {str(label): label for label in labels}
-    known: dict[object, float] = {}
-    for label, weight in weights.items():
-        if str(label) not in by_text:
-            raise OptionError(choices("class in class_weight", label, labels))
-        known[by_text[str(label)]] = _cost(weight, "class_weight")
-    if not any(known.get(label, 1.0) > 0 for label in labels):
-        raise OptionError("class_weight gives every class the weight 0: one must be above 0.")
-    return tuple(known.get(label, 1.0) for label in labels)
-
-
-def _cost(value: Any, where: str) -> float:
-    try:
-        cost = float(value)
-    except (TypeError, ValueError):
-        cost = math.nan
-    if not math.isfinite(cost) or cost < 0:
-        raise OptionError(f"A cost in {where} must be a finite number >= 0, got {value!r}.")
-    return cost
 
 
 def _plain(value: object) -> object:

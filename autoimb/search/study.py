@@ -13,7 +13,7 @@ import optuna
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
-from autoimb.runs.journal import Ledger
+from autoimb.runs.journal import Journal
 from autoimb.runs.record import RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import Runner, runner_for
@@ -134,9 +134,9 @@ def run_study(
     interrupted = False
     runner: Runner | None = None
     with _quiet_optuna(), Interrupt() as interrupt:
-        ledger = Ledger.open(folder, storage=settings.storage, random_state=settings.random_state)
+        journal = Journal.open(folder, storage=settings.storage, random_state=settings.random_state)
         agenda = Agenda.of(plan, space, settings.deadline)
-        study = _Study(ledger, agenda, profile, settings)
+        study = _Study(journal, agenda, profile, settings)
         try:
             with interrupt.listening():
                 runner = runner_for(
@@ -187,9 +187,9 @@ class _Study:
     """The trials of one study while it runs: what is known, and what comes next."""
 
     def __init__(
-        self, ledger: Ledger, agenda: Agenda, profile: Profile, settings: StudySettings
+        self, journal: Journal, agenda: Agenda, profile: Profile, settings: StudySettings
     ) -> None:
-        self._ledger, self._agenda, self._settings = ledger, agenda, settings
+        self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
         self._records: dict[int, TrialRecord] = {}
         self._results: dict[int, Scored] = {}
@@ -213,8 +213,8 @@ class _Study:
         return {n: self._results[n] for n in ranked if self._results[n].fitted is not None}
 
     def restore(self) -> None:
-        """Take over what the ledger holds."""
-        for number, stored in self._ledger.restore(self._space).items():
+        """Take over what the journal holds."""
+        for number, stored in self._journal.restore(self._space).items():
             self._records[number] = stored.record
             if stored.record.status != "killed" and stored.record.stage != "confirm":
                 self._numbers[stored.record.strategy] = number
@@ -277,19 +277,19 @@ class _Study:
         for _ in range(self._policy.known_in_a_row):
             records = [self._records[number] for number in self._ranked()]
             left = self._settings.deadline.left()
-            if not self._agenda.plan_ahead(self._ledger, records, left=left):
+            if not self._agenda.plan_ahead(self._journal, records, left=left):
                 break
-            asked = self._ledger.ask()
+            asked = self._journal.ask()
             try:
                 strategy = draw(asked, self._space)
             except Exception as error:  # law 7: one bad trial never ends a search
-                self._ledger.drop(asked.number, reason_of(error))
+                self._journal.drop(asked.number, reason_of(error))
                 continue
             stage: Stage = asked.user_attrs.get("stage", "search")
             trial = _Running(asked.number, stage, strategy, dict(asked.params))
             if stage != "confirm" and strategy in self._numbers:
                 known = self._records.get(self._numbers[strategy])
-                self._ledger.close_duplicate(trial.number, known)
+                self._journal.close_duplicate(trial.number, known)
                 continue
             self._numbers.setdefault(strategy, trial.number)
             self._running[trial.number] = trial
@@ -335,7 +335,7 @@ class _Study:
             self._results[number] = result
             if number not in self._kept():
                 result = replace(result, fitted=None)
-        self._ledger.finish(record, result, trial.params)
+        self._journal.finish(record, result, trial.params)
         del self._running[number]
         self._drop_weights()
         self.say(record)
@@ -343,7 +343,7 @@ class _Study:
     def requeue(self) -> None:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""
         cut_off = tuple(self._running)
-        for record in self._ledger.requeue(cut_off, self._space, suspected=False):
+        for record in self._journal.requeue(cut_off, self._space, suspected=False):
             self._records[record.number] = record
 
     def _kept(self) -> set[int]:
@@ -362,4 +362,4 @@ class _Study:
         for number in self._results.keys() - self._kept():
             if self._results[number].fitted is not None:
                 self._results[number] = replace(self._results[number], fitted=None)
-                self._ledger.drop_weights(number)
+                self._journal.drop_weights(number)
