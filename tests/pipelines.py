@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
     """A blend of two strategies on two folds."""
     frame = table()
     schema, _ = infer_schema(frame)
-    schema = schema.with_target("fraud")
+    schema = replace(schema, target="fraud")
     columns = parse(frame, schema)
     layout = plan_layout(columns)
     rows = np.arange(len(frame))

@@ -94,14 +94,17 @@ def test_a_strategy_is_its_stations_in_order() -> None:
         folds.append(np.einsum("m,mnc->nc", share, posterior))
     wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.class_costs)
     wanted /= wanted.sum(axis=1, keepdims=True)
-    got = strategy.predict_proba(columns, PIPELINE.encoders)
+    alone = replace(PIPELINE, strategies=(strategy,), weights=(1.0,))
+    got = alone.predict_proba(frame)
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 def test_the_blend_is_the_weighted_mean_of_its_strategies() -> None:
     frame = table(50, random_state=2)
-    columns = parse(frame, PIPELINE.schema)
-    parts = [each.predict_proba(columns, PIPELINE.encoders) for each in PIPELINE.strategies]
+    parts = [
+        replace(PIPELINE, strategies=(each,), weights=(1.0,)).predict_proba(frame)
+        for each in PIPELINE.strategies
+    ]
     np.testing.assert_allclose(PIPELINE.predict_proba(frame), 0.7 * parts[0] + 0.3 * parts[1])
 
 

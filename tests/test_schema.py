@@ -137,7 +137,6 @@ def test_the_user_overrules():
 def test_the_target_is_left_out():
     schema, _ = infer_schema(pd.DataFrame({"a": [1, 2], "y": [0, 1]}), target="y")
     assert (schema.names, schema.target) == (("a",), "y")
-    assert schema.with_target(None).target is None
 
 
 @pytest.mark.parametrize(

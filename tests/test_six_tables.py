@@ -162,7 +162,7 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
     data, folds = made.first.dataset, made.plan.folds
     schema, _ = infer_schema(made.frame)
     return FittedPipeline(
-        schema=schema.with_target("class"),
+        schema=replace(schema, target="class"),
         classes=np.arange(data.n_classes),
         positive=data.positive,
         encoders=tuple(made.first.encoder(fold) for fold in range(len(folds.folds))),

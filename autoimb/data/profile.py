@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -20,7 +19,7 @@ FEW_ROWS = 30  # of the rarest class: every score has a wide interval
 
 @dataclass(frozen=True)
 class Profile:
-    """Counts of a table, JSON-able.
+    """Counts of a table.
 
     Attributes
     ----------
@@ -59,28 +58,6 @@ class Profile:
     cardinality: Mapping[str, int]
     notices: tuple[str, ...] = ()
     operations: float | None = None
-
-    @property
-    def n_columns(self) -> int:
-        """Columns of the table, dropped ones too, without the target."""
-        return sum(self.kinds.values())
-
-    @property
-    def imbalance(self) -> float:
-        """Rows of the most frequent class for each row of the rarest."""
-        return max(self.class_counts) / self.minority_count
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Profile:
-        """Undo `to_json`."""
-        values = {field.name: data[field.name] for field in fields(cls)}
-        for name in ("class_counts", "class_names", "notices"):
-            values[name] = tuple(values[name])
-        return cls(**values)
 
 
 def profile(

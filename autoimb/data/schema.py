@@ -84,10 +84,6 @@ class Schema:
         """Whether the schema came from an array, whose columns have no names of their own."""
         return self.names == tuple(f"x{position}" for position in range(len(self.columns)))
 
-    def with_target(self, name: str | None) -> Schema:
-        """Give the same schema with the name of the target."""
-        return replace(self, target=name)
-
     def to_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         return {"target": self.target, "columns": [asdict(column) for column in self.columns]}

@@ -219,23 +219,6 @@ class FittedStrategy:
     class_costs: tuple[float, ...] | None = None
     work: int = 1
 
-    def predict_proba(self, columns: Columns, encoders: Sequence[Encoder]) -> Floats:
-        """Predict rows with all members of all folds.
-
-        Parameters
-        ----------
-        columns : Columns
-            n parsed rows, held in memory at once.
-        encoders : sequence of Encoder
-            One a fold.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, C)
-            Rows sum to 1.
-        """
-        return self.predictor()(_dense_rows(columns, encoders))
-
     def predictor(self) -> Callable[[Dense], Floats]:
         """Build the networks of all packs; see `FittedMemberPack.predictor`."""
         posteriors = [pack.predictor() for pack in self.packs]
