@@ -91,8 +91,8 @@ def read_table(source: str | os.PathLike[str] | pd.DataFrame | NDArray[Any]) -> 
     Parameters
     ----------
     source : str, path, DataFrame or ndarray of shape (n, p)
-        A CSV, TSV or TXT file (the header tells the separator), a Parquet or a Feather file, each
-        also packed as ``.gz .bz2 .xz .zip .zst``; or a table in memory.
+        A CSV, TSV or TXT file (the header tells the separator), also packed as ``.gz .bz2 .xz .zip
+        .zst``; a Parquet or a Feather file; or a table in memory.
 
     Returns
     -------
