@@ -17,7 +17,7 @@ __all__ = ["Store"]
 
 T = TypeVar("T")
 
-_MOST_BYTES = 512 * 2**20  # on disk, and of each process's own copies
+MOST_BYTES = 512 * 2**20  # on disk, and of each process's own copies
 
 
 class Store:
@@ -58,7 +58,7 @@ class Store:
             return value
         value = make() if path is None else _shared(path, make)
         self._held[key] = (size(value), value)
-        while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > _MOST_BYTES:
+        while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > MOST_BYTES:
             self._held.popitem(last=False)
         return value
 
@@ -85,7 +85,7 @@ def _drop_oldest(folder: Path) -> None:
     files = sorted((p for p in folder.iterdir() if not p.suffix), key=lambda p: p.stat().st_mtime)
     total = sum(p.stat().st_size for p in files)
     for path in files[:-1]:
-        if total <= _MOST_BYTES:
+        if total <= MOST_BYTES:
             break
         with contextlib.suppress(OSError):  # where a file in use can't be removed
             size = path.stat().st_size

@@ -15,7 +15,7 @@ Numbers = NDArray[np.float32]
 _ERROR = 0.01  # chance that a column without any gets one
 _LEAST_ROWS = 5  # of a value
 _AROUND = 100  # rows on either side, at least as many as the value has
-_MOST_ROWS = 50_000  # that are looked at
+MOST_ROWS = 50_000  # that are looked at
 
 
 def spikes_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) -> Numbers:
@@ -42,7 +42,7 @@ def spikes_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) ->
     """
     if y is None:
         return np.empty(0, dtype=np.float32)
-    rows, _ = subsample(y, np.arange(len(y)), _MOST_ROWS, stream(Purpose.SPIKE_ROWS, 0))
+    rows, _ = subsample(y, np.arange(len(y)), MOST_ROWS, stream(Purpose.SPIKE_ROWS, 0))
     values, place, counts = np.unique(scaled[rows], return_inverse=True, return_counts=True)
     tested = np.flatnonzero(counts >= _LEAST_ROWS)
     tested = tested[(tested > 0) & (tested < len(values) - 1)]  # those with two sides
