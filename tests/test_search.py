@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,10 @@ from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.facts import build_facts
-from autoimb.search import search as module
+from autoimb.runtime.worker import Evaluate
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare, prepare_refit
 from autoimb.search.request import Request, class_costs, restricted_components
 from autoimb.search.search import SearchResult, search, versions
-from autoimb.search.study import StudySettings
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
@@ -57,8 +55,12 @@ def prepared() -> Prepared:
     return prepare(Table(*table()), QUICK)
 
 
-def found(request: Request = QUICK) -> SearchResult:
-    return search(prepare(Table(*table()), request), budget=Budget.start(request.time_budget))
+def found(request: Request = QUICK, evaluate: Evaluate = evaluate) -> SearchResult:
+    return search(
+        prepare(Table(*table()), request),
+        budget=Budget.start(request.time_budget),
+        evaluate=evaluate,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +240,7 @@ def test_costs_of_the_user_are_no_imbalance_method() -> None:
     assert not strategy(costs=True, **FOCAL).is_control
 
 
-def searched(monkeypatch: pytest.MonkeyPatch, ended: Callable[[Scored], Outcome]) -> SearchResult:
+def searched(ended: Callable[[Scored], Outcome]) -> SearchResult:
     """Search where each trial ends otherwise than it did."""
 
     def otherwise(job: Job, judge: Judge) -> Outcome:
@@ -246,14 +248,11 @@ def searched(monkeypatch: pytest.MonkeyPatch, ended: Callable[[Scored], Outcome]
         assert isinstance(outcome, Scored)
         return ended(outcome)
 
-    monkeypatch.setattr(module, "StudySettings", partial(StudySettings, evaluate=otherwise))
-    return found(replace(QUICK, n_trials=3))
+    return found(replace(QUICK, n_trials=3), otherwise)
 
 
-def test_without_a_complete_trial_what_the_deadline_left_is_the_result(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cut = searched(monkeypatch, lambda whole: Cut("the deadline passed", whole))
+def test_without_a_complete_trial_what_the_deadline_left_is_the_result() -> None:
+    cut = searched(lambda whole: Cut("the deadline passed", whole))
     assert [record.status for record in cut.records] == ["timeout"] * 3
     assert np.isfinite(cut.pipeline.predict_proba(table()[0])).all()
 
@@ -267,10 +266,10 @@ def test_without_a_complete_trial_what_the_deadline_left_is_the_result(
     ],
 )
 def test_without_a_result_the_reasons_are_told(
-    ended: Callable[[Scored], Outcome], reason: str, monkeypatch: pytest.MonkeyPatch
+    ended: Callable[[Scored], Outcome], reason: str
 ) -> None:
     with pytest.raises(RunError, match=rf"No trial was completed \({reason}\)\."):
-        searched(monkeypatch, ended)
+        searched(ended)
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -298,11 +297,10 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
     one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
     pipeline = found(one).pipeline
     (fitted,), (_, proba, _) = pipeline.strategies, pipeline.oof
-    encoders = fit_encoders(prepared.dataset, prepared.folds.folds)
+    frame, _ = table()
     for number, fold in enumerate(prepared.folds.folds):
-        own = alone(fitted, number)
-        columns = prepared.dataset.columns.take(fold.score)
-        order = np.argsort(own.predict_proba(columns, encoders)[:, 1])
+        own = replace(pipeline, strategies=(alone(fitted, number),), weights=(1.0,))
+        order = np.argsort(own.predict_proba(frame.iloc[fold.score])[:, 1])
         assert np.all(np.diff(proba[fold.score, 1][order]) > -1e-6)
 
 
@@ -323,8 +321,9 @@ def alone(fitted: FittedStrategy, fold: int) -> FittedStrategy:
 
 
 def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
-    prepared: Prepared,
+    prepared: Prepared, result: SearchResult
 ) -> None:
+    frame, _ = table()
     dataset, folds = prepared.dataset, prepared.folds
     plan = short_plan(dataset, folds).times(3)
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
@@ -336,11 +335,16 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
     assert read == set(range(3 * len(folds.folds)))
     assert len(outcome.trace.checkpoints) == 3 * len(folds.folds)
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
-    encoders = fit_encoders(dataset, folds.every)
+    encoders = tuple(fit_encoders(dataset, folds.every))
     for number, fold in enumerate(folds.every[: 3 * len(folds.folds)]):
         rows = np.setdiff1d(np.arange(len(dataset.y)), fold.train)
-        own = alone(outcome.fitted, number)
-        wanted[rows] += own.predict_proba(dataset.columns.take(rows), encoders)
+        own = replace(
+            result.pipeline,
+            encoders=encoders,
+            strategies=(alone(outcome.fitted, number),),
+            weights=(1.0,),
+        )
+        wanted[rows] += own.predict_proba(frame.iloc[rows])
         seen[rows] += 1
     assert set(seen) == {3}
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
