@@ -84,7 +84,7 @@ def test_public_names_are_sorted_and_exist() -> None:
 
 def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "autoimb 0.1.0\n"
+    assert capsys.readouterr().out == f"autoimb {autoimb.__version__}\n"
     assert main([]) == 0
     assert "search" in capsys.readouterr().out
 
