@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,25 @@ from autoimb.training.schedule import Schedule
 
 SHARES = {"binary": (0.85, 0.15), "multiclass": (0.6, 0.25, 0.15)}
 OPTIONS = [(component, option) for component in COMPONENTS.values() for option in component]
+ONE_TRIAL: dict[str, Any] = {
+    "n_trials": 1,
+    "time_budget": None,
+    "network": "mlp",
+    "random_state": 0,
+}  # parameters of the smallest search
 OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]
+
+
+def calibrated_rows(
+    n_rows: int, prior: Sequence[float], *, seed: int = 0, spread: float = 1.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class codes, every class among them, drawn from the probabilities beside them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, spread, (n_rows, len(prior))) + np.log(prior)
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = (rng.random((n_rows, 1)) > proba.cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
+    y[: len(prior)] = np.arange(len(prior))
+    return y.astype(np.int64), proba
 
 
 def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:

@@ -114,7 +114,7 @@ def test_without_a_blend_a_search_gives_the_best_strategy(part: str | None, blen
         positive = 1 / (1 + np.exp(2 - 2 * y - random.normal(size=250)))
         oof = np.column_stack([1 - positive, positive])
         score = judge.score(oof, oof.argmax(axis=1))
-        results[number] = Scored(score, oof, fitted=object())  # type: ignore[arg-type]
+        results[number] = Scored(score, oof, fitted=object())  # type: ignore[arg-type]  # is only counted
     policy = project.PARTS[part].policy(DEFAULT_POLICY) if part else DEFAULT_POLICY
     found = blend(judge, results, policy=policy)
     assert found.kept == blended

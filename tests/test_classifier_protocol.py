@@ -35,18 +35,13 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.validation import check_is_fitted
+from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, FittedPipeline, load
 from autoimb.errors import InputError, OptionError
 
 mpl.use("agg")
-QUICK: dict[str, Any] = {
-    "n_trials": 1,
-    "time_budget": None,
-    "network": "mlp",
-    "cv": 2,
-    "random_state": 0,
-}
+QUICK = ONE_TRIAL | {"cv": 2}
 
 
 def table(n_rows: int = 160) -> tuple[pd.DataFrame, pd.Series]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
+from tables import calibrated_rows
 
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
 from autoimb.assessment.decision.rule import DecisionRule
@@ -15,15 +16,6 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.errors import OptionError
 
 BY_COUNTS = ["balanced_accuracy", "geometric_mean", "f1", "fbeta", "mcc", "accuracy"]
-
-
-def sample(n, prior, *, seed=0, spread=1.5):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, spread, (n, len(prior))) + np.log(prior)
-    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    y = (rng.random((n, 1)) > proba.cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
-    y[: len(prior)] = np.arange(len(prior))
-    return y.astype(np.int64), proba
 
 
 # --- the rule -------------------------------------------------------------------------------------
@@ -38,7 +30,7 @@ def test_the_most_probable_class():
 @settings(deadline=None, max_examples=50)
 @given(st.floats(0.01, 0.99), st.integers(0, 1), st.integers(0, 1000))
 def test_two_offsets_are_a_threshold(threshold, positive, seed):
-    y, proba = sample(50, (0.8, 0.2), seed=seed)
+    y, proba = calibrated_rows(50, (0.8, 0.2), seed=seed)
     rule = threshold_for(threshold, y, proba, positive)
     assert rule.threshold(positive) == pytest.approx(threshold)
     assert rule.threshold(1 - positive) == pytest.approx(1 - threshold)
@@ -85,7 +77,7 @@ def test_json(rule):
     weighted=st.booleans(),
 )
 def test_the_best_threshold_of_all_is_found(name, seed, positive, ties, weighted):
-    y, proba = sample(40, (0.7, 0.3), seed=seed)
+    y, proba = calibrated_rows(40, (0.7, 0.3), seed=seed)
     if ties:
         proba[:, 1] = np.round(proba[:, 1], 1)
         proba[:, 0] = 1 - proba[:, 1]
@@ -113,7 +105,7 @@ def test_the_threshold_lies_in_the_middle_of_what_is_as_good():
 @settings(deadline=None, max_examples=50)
 @given(st.floats(0.05, 1.0), st.integers(0, 1000), st.integers(0, 1))
 def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
-    y, proba = sample(60, (0.7, 0.3), seed=seed)
+    y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
     rule = threshold_for(f"recall>={wanted!r}", y, proba, positive)
     labels = rule.apply(proba)
     assert recall_score(y, labels, pos_label=positive) >= wanted - 1e-9
@@ -125,7 +117,7 @@ def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
 @settings(deadline=None, max_examples=50)
 @given(st.floats(0.05, 0.9), st.integers(0, 1000))
 def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
-    y, proba = sample(60, (0.7, 0.3), seed=seed)
+    y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
     score = proba[:, 1]
     precision = {t: y[score >= t].mean() for t in score}
     if max(precision.values()) < wanted:
@@ -140,7 +132,7 @@ def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
 
 
 def test_expressions_are_read_kindly():
-    y, proba = sample(200, (0.7, 0.3))
+    y, proba = calibrated_rows(200, (0.7, 0.3))
     rule = threshold_for("recall>=0.8", y, proba, 1)
     assert rule.name == "recall>=0.8"
     assert threshold_for(" recall >= 80% ", y, proba, 1) == rule
@@ -152,13 +144,13 @@ def test_expressions_are_read_kindly():
     "bad", ["recall>0.8", "f1>=0.5", "recall>=1.5", "precision>=0", 0, 1.0, -3, ""]
 )
 def test_other_expressions_are_refused(bad):
-    y, proba = sample(20, (0.7, 0.3))
+    y, proba = calibrated_rows(20, (0.7, 0.3))
     with pytest.raises(OptionError, match="number between 0 and 1"):
         threshold_for(bad, y, proba, 1)
 
 
 def test_thresholds_need_two_classes():
-    y, proba = sample(20, (0.5, 0.3, 0.2))
+    y, proba = calibrated_rows(20, (0.5, 0.3, 0.2))
     with pytest.raises(OptionError, match="has 3"):
         threshold_for(0.3, y, proba, 1)
     assert DecisionRule("offsets", (0.0, 1.0, 2.0)).threshold(1) is None

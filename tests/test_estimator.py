@@ -14,16 +14,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, log_loss, make_scorer
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
 
-QUICK: dict[str, Any] = {
-    "n_trials": 1,
-    "time_budget": None,
-    "network": "mlp",
-    "cv": 3,
-    "random_state": 0,
-}
+QUICK = ONE_TRIAL | {"cv": 3}
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
 
 

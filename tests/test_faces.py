@@ -16,6 +16,7 @@ import typer
 from sklearn import metrics as sk
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
 from autoimb.assessment.metrics import get_metric
@@ -28,13 +29,7 @@ from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
 
-QUICK: dict[str, Any] = {
-    "n_trials": 1,
-    "time_budget": None,
-    "network": "mlp",
-    "cv": 3,
-    "random_state": 0,
-}
+QUICK = ONE_TRIAL | {"cv": 3}
 TEXT = np.array(["sick", "well"])
 
 
@@ -403,7 +398,7 @@ def data_of(path: Path, **columns: Any) -> Path:
 
 
 def options(command: str) -> dict[str, Any]:
-    params = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    params = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]  # a group's
     return {name: param for param in params for name in param.opts}
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
+from tables import calibrated_rows
 
 import autoimb
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
@@ -17,15 +18,6 @@ from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.assessment.metrics import get_metric
 
 PACKAGE = Path(autoimb.__file__).parent
-
-
-def sample(n, prior, *, seed=0, spread=1.5):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, spread, (n, len(prior))) + np.log(prior)
-    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    y = (rng.random((n, 1)) > proba.cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
-    y[: len(prior)] = np.arange(len(prior))
-    return y.astype(np.int64), proba
 
 
 def judge_of(name, y, *, n_classes=2, groups=5, **fields):
@@ -39,7 +31,7 @@ def judge_of(name, y, *, n_classes=2, groups=5, **fields):
 @pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
 @pytest.mark.parametrize("name", ["balanced_accuracy", "geometric_mean"])
 def test_the_plug_in_is_relative_to_the_prior(name, prior):
-    y, proba = sample(5000, prior)
+    y, proba = calibrated_rows(5000, prior)
     judge = judge_of(name, y, n_classes=len(prior))
     expected = (proba / np.bincount(y) * len(y)).argmax(axis=1)
     assert (judge.fit_rule(proba).apply(proba) == expected).mean() > 0.9
@@ -49,20 +41,20 @@ def test_the_plug_in_is_relative_to_the_prior(name, prior):
 
 @pytest.mark.parametrize("prior", [(0.93, 0.07), (0.9, 0.05, 0.05)])
 def test_few_calibrated_rows_are_not_tuned_to_their_noise(prior):
-    new_y, new_proba = sample(20_000, prior, seed=100)
+    new_y, new_proba = calibrated_rows(20_000, prior, seed=100)
     metric = get_metric("f1", n_classes=len(prior), positive=1)
     best = best_offsets(metric, Evidence.of(new_y, new_proba, None), (0.0,) * len(prior))
     most = metric(new_y, new_proba, DecisionRule("offsets", best).apply(new_proba))
     values = []
     for seed in range(8):
-        y, proba = sample(200, prior, seed=seed)
+        y, proba = calibrated_rows(200, prior, seed=seed)
         rule = judge_of("f1", y, n_classes=len(prior)).fit_rule(proba)
         values.append(metric(new_y, new_proba, rule.apply(new_proba)))
     assert np.mean(values) > most - 0.02
 
 
 def test_tuning_is_kept_where_probabilities_mislead():
-    y, proba = sample(2000, (0.9, 0.1))
+    y, proba = calibrated_rows(2000, (0.9, 0.1))
     skewed = proba**3 / (proba**3).sum(axis=1, keepdims=True)  # same order, other values
     judge = judge_of("f1", y)
     rule = judge.fit_rule(skewed)
@@ -72,7 +64,7 @@ def test_tuning_is_kept_where_probabilities_mislead():
 
 @pytest.mark.parametrize("name", ["average_precision", "roc_auc", "log_loss", "brier"])
 def test_labels_of_other_metrics_maximise_f1(name):
-    y, proba = sample(800, (0.95, 0.05))
+    y, proba = calibrated_rows(800, (0.95, 0.05))
     judge, f1 = judge_of(name, y), judge_of("f1", y)
     assert label_metric_for(judge.metric) == f1.metric
     assert label_metric_for(f1.metric) is f1.metric
@@ -80,7 +72,7 @@ def test_labels_of_other_metrics_maximise_f1(name):
 
 
 def test_label_metrics_of_others_are_tuned_too():
-    y, proba = sample(500, (0.9, 0.1))
+    y, proba = calibrated_rows(500, (0.9, 0.1))
     for name in ("neg_mean_absolute_error", "rand_score"):
         judge = judge_of(name, y)
         tuned = judge.metric(y, proba, judge.fit_rule(proba).apply(proba))
@@ -88,7 +80,7 @@ def test_label_metrics_of_others_are_tuned_too():
 
 
 def test_costs_need_no_fit():
-    y, proba = sample(100, (0.8, 0.2))
+    y, proba = calibrated_rows(100, (0.8, 0.2))
     costs = ((0.0, 1.0), (9.0, 0.0))
     judge = judge_of("f1", y, groups=2, costs=costs)
     rule = judge.fit_rule(proba)
@@ -97,14 +89,14 @@ def test_costs_need_no_fit():
 
 
 def test_weights_reach_the_rule():
-    y, proba = sample(400, (0.8, 0.2))
+    y, proba = calibrated_rows(400, (0.8, 0.2))
     plain = judge_of("f1", y).fit_rule(proba)
     assert judge_of("f1", y, weight=np.ones(400)).fit_rule(proba) == plain
     assert judge_of("f1", y, weight=np.where(y == 1, 5.0, 1.0)).fit_rule(proba) != plain
 
 
 def test_f1_of_the_rule_is_what_scikit_learn_says():
-    y, proba = sample(500, (0.9, 0.1))
+    y, proba = calibrated_rows(500, (0.9, 0.1))
     rule = judge_of("f1", y).fit_rule(proba)
     by_threshold = proba[:, 1] > rule.threshold(1)
     assert f1_score(y, by_threshold) == f1_score(y, rule.apply(proba))
@@ -115,7 +107,7 @@ def test_f1_of_the_rule_is_what_scikit_learn_says():
 
 @pytest.mark.parametrize("name", ["f1", "mcc", "f1_macro"])
 def test_offsets_of_several_classes_beat_the_most_probable(name):
-    y, proba = sample(3000, (0.94, 0.03, 0.03))
+    y, proba = calibrated_rows(3000, (0.94, 0.03, 0.03))
     judge = judge_of(name, y, n_classes=3, groups=3)
     gain = judge.metric(y, proba, judge.labels(proba)) - judge.metric(y, proba)
     assert gain > (0.005 if name == "mcc" else 0.02)
@@ -134,7 +126,7 @@ def test_few_rows_get_labels_all_the_same(seed, n, n_classes):
 @pytest.mark.parametrize("prior", [(0.9, 0.1), (0.9, 0.05, 0.05)])
 @pytest.mark.parametrize("name", ["f1", "balanced_accuracy", "average_precision"])
 def test_no_row_has_a_part_in_its_label(name, prior):
-    y, proba = sample(1500, prior)
+    y, proba = calibrated_rows(1500, prior)
     proba = proba * np.array(prior) ** -1.5  # so that tuning is worth it
     proba /= proba.sum(axis=1, keepdims=True)
     judge = judge_of(name, y, n_classes=len(prior), groups=3)
@@ -147,7 +139,7 @@ def test_no_row_has_a_part_in_its_label(name, prior):
 
 def test_a_part_is_labelled_by_its_own_view_alone():
     """Both the rule of a part and what it is used on come from the view of that part."""
-    y, proba = sample(600, (0.9, 0.1))
+    y, proba = calibrated_rows(600, (0.9, 0.1))
     judge = judge_of("f1", y, groups=3)
     views = [proba ** (1 + part) for part in range(3)]
     views = [view / view.sum(axis=1, keepdims=True) for view in views]
@@ -162,7 +154,7 @@ def test_a_part_is_labelled_by_its_own_view_alone():
 
 
 def test_some_rows_are_judged_by_the_same_measure():
-    y, proba = sample(900, (0.8, 0.2))
+    y, proba = calibrated_rows(900, (0.8, 0.2))
     weight, costs = np.linspace(0.5, 1.5, 900), ((0.0, 1.0), (3.0, 0.0))
     judge = judge_of("f1", y, weight=weight, costs=costs)
     rows = np.flatnonzero(judge.group < 3)
@@ -177,7 +169,7 @@ def test_some_rows_are_judged_by_the_same_measure():
 
 def test_another_metric_judges_the_same_rows():
     """What a judge keeps of its rows by one metric is not taken for another's."""
-    y, proba = sample(900, (0.8, 0.2))
+    y, proba = calibrated_rows(900, (0.8, 0.2))
     labels = proba.argmax(axis=1)
     judge = judge_of("average_precision", y)
     assert not judge.pooled
@@ -188,7 +180,7 @@ def test_another_metric_judges_the_same_rows():
 
 
 def test_the_parts_are_the_groups_each_left_out_once():
-    y, _ = sample(90, (0.7, 0.3))
+    y, _ = calibrated_rows(90, (0.7, 0.3))
     judge = judge_of("f1", y, groups=3)
     assert [set(judge.group[use]) for _, use in judge.parts] == [{0}, {1}, {2}]
     for learn, use in judge.parts:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
 from autoimb.data.target import encode_target, label_array, match_labels
@@ -19,16 +20,12 @@ from autoimb.errors import TargetError
 BIG = 2**53 + 1  # the first whole number that no float holds
 N_ROWS = 60
 RARE = np.arange(N_ROWS) % 4 == 0
-QUICK: dict[str, Any] = {
-    "n_trials": 1,
-    "time_budget": None,
-    "network": "mlp",
+QUICK = ONE_TRIAL | {
     "resampling": "none",
     "class_weight": "none",
     "loss": "cross_entropy",
     "ensemble": "single",
     "cv": 2,
-    "random_state": 0,
 }
 
 

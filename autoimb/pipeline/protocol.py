@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Prefitted"]
 
 
-class Prefitted:
+class Prefitted(ABC):
     """The protocol of a classifier that is fitted once and for all.
 
     scikit-learn itself is imported where one of its tools asks, and not to predict.
@@ -48,9 +49,9 @@ class Prefitted:
         """Number of columns of the training table, the target left out."""
         return len(self.schema.columns)
 
+    @abstractmethod
     def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[np.float64]:
         """Return the probability of each class; the pipeline says how."""
-        raise NotImplementedError
 
     def fit(self, X: object, y: object = None, sample_weight: object = None) -> NoReturn:
         """Refuse: a pipeline is fitted.

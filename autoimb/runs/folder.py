@@ -138,7 +138,7 @@ class RunFolder:
                 return False
         except Timeout:
             return True
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError):  # a file system without locks can't say
             return False
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class RunFolder:
         """Lock; where the file system has no locks, the user has to keep two searches apart."""
         try:
             self._lock.acquire()
-        except NotImplementedError:
+        except NotImplementedError:  # how filelock says that there are no locks here
             pass
         except OSError as error:
             if error.errno not in NO_LOCKS:
