@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from autoimb.assessment.calibration import Calibrator, Finishing, fit_calibrator, row_log_loss
-from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
@@ -216,18 +215,16 @@ def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained])
         _calibrator(judge.take(learn), raw[learn], needed=needed) for learn, _ in judge.parts
     )
     finishing = Finishing(raw, calibrators, fitted.class_costs)
-    proba, labels = np.empty_like(raw), np.empty(len(judge.y), dtype=np.int64)
-    for number, (learn, use) in enumerate(judge.parts):
-        view, rule = finishing.view(number), DecisionRule()
-        if judge.metric.kind == "label":
-            rule = judge.take(learn).fit_rule(view[learn])
-        proba[use], labels[use] = view[use], rule.apply(view[use])
+    proba = np.empty_like(raw)
+    for number, (_, use) in enumerate(judge.parts):
+        proba[use] = finishing.view(number)[use]
+    labels = judge.labels(finishing.view) if judge.metric.kind == "label" else None
     identity = Calibrator.identity(raw.shape[1])
     return Scored(
-        score=judge.score(proba, labels),
+        score=judge.score(proba, proba.argmax(axis=1) if labels is None else labels),
         oof=proba,
         finishing=None if set(calibrators) == {identity} else finishing,
-        labels=labels if judge.metric.kind == "label" else None,
+        labels=labels,
         fitted=fitted,
     )
 

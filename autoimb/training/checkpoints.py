@@ -21,8 +21,8 @@ __all__ = ["Checkpoints", "Measure", "Selector", "Until"]
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
-_SMOOTHED = 3  # checkpoints that a running mean spans; the first ones, without one, stand only
-# until a later one is there
+# Checkpoints that a running mean spans; the first ones, without one, stand until a later one.
+_SMOOTHED = 3
 
 
 @dataclass(frozen=True)
