@@ -292,13 +292,14 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self._pipeline().inspect()
 
     def leaderboard(self) -> pd.DataFrame:
-        """Return all trials, best first.
+        """Return all strategies that were tried: complete ones first, best first.
 
         Returns
         -------
         DataFrame
-            One row a trial: status, score and its error, seconds, strategy, reason. The columns
-            of the components are exact: `strategy` takes a row.
+            One row a strategy: status, score and its error, seconds, rung (how many times the
+            planned work it was given), strategy, reason. The columns of the components are exact:
+            `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)

@@ -62,16 +62,21 @@ class SearchPolicy:
     first_methods : tuple of dict
         Imbalance methods, tried one at a time on the best network so far, in this order.
     networks_before_methods : int
-        How many of them come before the first imbalance method.
-    methods_before_others : int
-        Imbalance methods that are tried before the search chooses whether to go on with methods or
-        with networks.
+        How many of them come before the first imbalance method; then they take turns.
+    methods_share : float
+        Of the time of all trials, that imbalance methods may take while none of them leads.
     confirming_share : float
         Of the search's time, at its end, that goes to confirming the best trials.
     confirmed_trials : int
         How many of the best are confirmed.
-    confirming_work : int
-        Times the work of a trial, for a trial that confirms another.
+    rungs : tuple of float
+        Times the planned work that a strategy is given in all, step by step; the last confirms.
+    first_rungs : tuple of two floats
+        At which a network begins, and at which an imbalance method on the best network does.
+    promoted_share : float
+        Of the strategies of a rung below the planned work, that go on to the next.
+    least_complete : int
+        Strategies that go on to the planned work before a search of so many trials ends.
     rare_rows_for_many_strategies : int
         With fewer rows of the rarest class the scores of more strategies say nothing more.
     strategies_on_few_rare_rows : int
@@ -143,11 +148,14 @@ class SearchPolicy:
         metadata={"support": "decisions/0023-networks-first.md"},
     )
     first_methods: tuple[FirstMethod, ...] = _set(_METHODS, "decisions/0023-networks-first.md")
-    networks_before_methods: int = _set(13, "decisions/0023-networks-first.md")
-    methods_before_others: int = _set(6, "decisions/0023-networks-first.md")
+    networks_before_methods: int = _set(4, "decisions/0034-rungs.md")
+    methods_share: float = _set(0.25, "decisions/0034-rungs.md")
     confirming_share: float = _set(0.3, "decisions/0009-survivors-are-confirmed.md")
     confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
-    confirming_work: int = _set(4, "decisions/0009-survivors-are-confirmed.md")
+    rungs: tuple[float, ...] = _set((1 / 16, 1 / 4, 1.0, 4.0), "decisions/0034-rungs.md")
+    first_rungs: tuple[float, float] = _set((1 / 4, 1 / 16), "decisions/0034-rungs.md")
+    promoted_share: float = _set(1 / 3, "decisions/0034-rungs.md")
+    least_complete: int = _set(12, "decisions/0034-rungs.md")
     rare_rows_for_many_strategies: int = _set(100, "decisions/0019-small-tables-are-dealt-again.md")
     strategies_on_few_rare_rows: int = _set(40, "decisions/0019-small-tables-are-dealt-again.md")
     trial_share: float = _set(0.25, UNMEASURED)

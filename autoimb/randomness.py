@@ -55,6 +55,8 @@ class Key:
         The study's, from 0.
     repeat, fold, member, round : int
         Of the ensemble's members, each from 0.
+    rung : int
+        Which step of a training that goes on from the last, from 0.
     """
 
     seed: int
@@ -62,6 +64,7 @@ class Key:
     fold: int = 0
     member: int = 0
     round: int = 0
+    rung: int = 0
 
     @property
     def of_pack(self) -> Key:
@@ -77,6 +80,7 @@ class Key:
             fold=self.fold,
             member=self.member,
             round_=self.round,
+            rung=self.rung,
             index=index,
         )
 
@@ -89,6 +93,7 @@ def stream(
     fold: int = 0,
     member: int = 0,
     round_: int = 0,
+    rung: int = 0,
     index: int = 0,
 ) -> np.random.Generator:
     """Return the stream of random numbers of a purpose, at its start.
@@ -98,7 +103,7 @@ def stream(
     purpose : Purpose
     seed : int
         Of the study, from 0; 0 for what no study's seed may change.
-    repeat, fold, member, round_ : int
+    repeat, fold, member, round_, rung : int
         Whose it is, from 0.
     index : int
         Which of several that a purpose counts itself: a trial, a class of a batch.
@@ -108,7 +113,7 @@ def stream(
     Generator
         Another one for every combination of the arguments.
     """
-    key = (int(purpose), repeat, fold, member, round_, index)
+    key = (int(purpose), repeat, fold, member, round_, rung, index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 

@@ -110,14 +110,14 @@ def chance(strategy: Strategy) -> float:
 def complete(
     strategy: Strategy, dataset: Dataset, seconds: float = 0.1, *, value: float | None = None
 ) -> Scored:
-    """A complete trial; its score is the strategy's chance unless another one is given."""
+    """A trial that its own patience ended; its score is the strategy's chance, or the given one."""
     own = chance(strategy)
     value = own if value is None else value
     return Scored(
         score=Score(value, 0.01, (value,), False, value),
         oof=np.full((len(dataset.y), 2), [1.0 - own, own]),
         fitted=fitted(strategy),
-        trace=Trace(curve=(0.1, own), checkpoints=(3, 4, 5)),
+        trace=Trace(curve=(0.1, own), ended=True, checkpoints=(3, 4, 5)),
         seconds=seconds,
     )
 

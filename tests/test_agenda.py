@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import studies
@@ -15,25 +14,24 @@ from autoimb.budget import Deadline
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
-from autoimb.search.agenda import next_to_confirm
+from autoimb.search.agenda import Agenda, next_to_confirm, next_to_raise
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
 
 POLICY = SearchPolicy()
-SURVIVORS, CONFIRMING = POLICY.confirmed_trials, POLICY.confirming_work
-BEFORE_METHODS, FIRST_METHODS_TRIED = POLICY.networks_before_methods, POLICY.methods_before_others
+SURVIVORS, CONFIRMING = POLICY.confirmed_trials, POLICY.rungs[-1]
 ENOUGH = POLICY.strategies_on_few_rare_rows
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
 METHODS = [draw(FixedTrial(params), SPACE) for params in first_methods(SPACE, NETWORK)]
 
 
-def record(number, strategy, checkpoints=5, planned=5, **changed):
+def record(number, strategy, *, ended=False, **changed):
     outcome = studies.complete(strategy, material().dataset, seconds=1.0)
     made = TrialRecord.of(number, outcome, stage="method", strategy=strategy)
-    return replace(made, curve=(0.1,) * checkpoints, planned=planned, **changed)
+    return replace(made, ended=ended, **changed)
 
 
 def confirmed_in_turn(ranked, seconds=100.0, **how):
@@ -52,10 +50,10 @@ def test_the_best_control_is_confirmed_first_and_then_the_best():
 
 def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
     ranked = [
-        record(0, METHODS[0], checkpoints=4),
-        record(1, METHODS[1], stage="confirm"),
+        record(0, METHODS[0], ended=True),
+        record(1, METHODS[1], rung=CONFIRMING),
         record(2, METHODS[2], status="timeout"),
-        record(3, METHODS[3], checkpoints=0, planned=0),
+        record(3, METHODS[3], status="partial", rung=0.25),
         record(4, METHODS[4]),
     ]
     assert confirmed_in_turn(ranked) == [4]
@@ -63,9 +61,9 @@ def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
 
 def test_on_further_folds_the_best_are_confirmed_however_they_ended():
     ranked = [
-        record(0, METHODS[0], checkpoints=4),
+        record(0, METHODS[0], ended=True),
         record(1, METHODS[1]),
-        record(2, NETWORK, checkpoints=4),
+        record(2, NETWORK, ended=True),
     ]
     assert confirmed_in_turn(ranked, repeats=True) == [2, 0, 1]
     assert confirmed_in_turn(ranked, repeats=True, most=1) == [2, 0]
@@ -77,17 +75,11 @@ def test_what_would_not_end_in_time_is_not_begun():
 
 
 def better_by_more_work(job, judge):
-    """A trial that runs out of checkpoints; more work than the plan's gives it another score."""
-    planned = material().plan.effort
-    more = job.plan.effort.operations / planned.operations
-    assert more in (1, CONFIRMING)
+    """A trial that its patience never ends; more work than the plan's gives it another score."""
     time.sleep(0.02 * (0.5 + studies.chance(job.strategy)))
-    value = studies.chance(job.strategy) / 2 + (0.5 if more > 1 else 0.0)
+    value = studies.chance(job.strategy) / 2 + (0.5 if job.plan.rung > 1 else 0.0)
     scored = studies.complete(job.strategy, job.data.dataset, seconds=0.02, value=value)
-    return replace(
-        scored,
-        trace=replace(scored.trace, curve=(0.1,) * 5, planned=5),
-    )
+    return replace(scored, trace=replace(scored.trace, ended=False))
 
 
 def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
@@ -102,12 +94,12 @@ def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirm
             policy=once,
         )
     confirming = [r for r in result.records if r.stage == "confirm" and r.status == "complete"]
-    by_strategy = {r.strategy: r for r in result.records if r.stage != "confirm"}
     assert SURVIVORS <= len(confirming) <= SURVIVORS + 1
     assert confirming[0].strategy.is_control
     for again in confirming:
         assert again.number in result.results
-        assert by_strategy[again.strategy].number not in result.results
+        assert again.follows not in result.results
+        assert again.follows not in {r.number for r in result.records}  # a line each
     # and a search that goes on does not confirm them once more
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT, resume=True) as folder:
         resumed = study(
@@ -131,9 +123,9 @@ def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more
     result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=repeated)
     first = [r for r in result.records if r.stage != "confirm" and r.status == "complete"]
     again = [r for r in result.records if r.stage == "confirm"]
-    assert ENOUGH <= len(first) <= ENOUGH + 1  # one may be on its way
-    assert {r.seconds for r in again} == {0.01 * POLICY.repeats}
-    assert {r.strategy for r in again} == {r.strategy for r in first}
+    assert ENOUGH <= len(again) <= ENOUGH + 1  # one may be on its way
+    assert {round(r.seconds, 6) for r in again} == {0.01 * (1 + POLICY.repeats)}
+    assert not first  # each strategy is shown as it was confirmed
 
 
 def disappointing(job, judge):
@@ -153,20 +145,107 @@ def test_a_search_without_a_deadline_confirms_nothing():
     assert {r.stage for r in result.records} == {"network", "method", "search"}
 
 
-def likes_methods(job, judge, *, liking):
-    # an ensemble on rows as they are, such as the matched control, is no method
-    value = 0.1 * studies.chance(job.strategy) + liking * (not job.strategy.is_control)
-    return studies.complete(job.strategy, job.data.dataset, value=value)
+def stages(result):
+    """The stage of each strategy by the order of their starts, but for matched controls."""
+    return [r.stage for r in sorted(result.records, key=lambda r: r.number)]
 
 
-@pytest.mark.parametrize(("liking", "then"), [(1.0, "method"), (-1.0, "network")])
-def test_after_a_few_methods_come_more_of_them_only_where_one_leads(liking, then):
-    first = BEFORE_METHODS + FIRST_METHODS_TRIED + 1  # the matched control among them
-    result = study(n_trials=first + 4, evaluate=partial(likes_methods, liking=liking))
-    assert [r.stage for r in result.records[BEFORE_METHODS:first]] == ["method"] * (
-        FIRST_METHODS_TRIED + 1
-    )
-    assert [r.stage for r in result.records[first:]] == [then] * 4
+def test_after_the_first_networks_they_and_imbalance_methods_take_turns():
+    given = stages(study(n_trials=12))
+    first = POLICY.networks_before_methods
+    assert given[:first] == ["network"] * first
+    assert given[first : first + 5] == ["method", "network", "method", "network", "method"]
+
+
+def leading(journal, *, method_seconds, method_leads):
+    """Whether methods come next in a search with a deadline: 5 networks, 1 method so far."""
+    agenda = Agenda(SPACE, 100.0)
+    networks = [record(i, NETWORK, stage="network", seconds=2.0) for i in range(5)]
+    value = 2.0 if method_leads else -2.0
+    score = Score(value, 0.01, (value,), False, value)
+    method = record(5, METHODS[0], seconds=method_seconds, score=score)
+    ranked = sorted([*networks, method], key=lambda r: r.rank)
+    return agenda._next_new(journal, ranked)[0]
+
+
+class Plans:
+    """Of a journal what the turn of methods looks at."""
+
+    plans = frozenset({*(f"network.{i}" for i in range(5)), "method.0"})
+
+
+def test_until_one_leads_methods_have_a_share_of_the_time():
+    share = POLICY.methods_share
+    most = 10.0 * share / (1 - share)
+    assert leading(Plans, method_seconds=0.9 * most, method_leads=False) == "method"
+    assert leading(Plans, method_seconds=1.1 * most, method_leads=False) == "network"
+    assert leading(Plans, method_seconds=1.1 * most, method_leads=True) == "method"
+
+
+# --- rungs ----------------------------------------------------------------------------------------
+
+LOW, QUARTER = POLICY.rungs[:2]
+
+
+def at(number, rung, value, *, status="partial", **changed):
+    score = Score(value, 0.01, (value,), False, value)
+    return record(number, NETWORK, rung=rung, score=score, status=status, **changed)
+
+
+def raised(records, already=(), *, seconds=1000.0, last=False):
+    return next_to_raise(records, set(already), seconds=seconds, policy=POLICY, last=last)
+
+
+def test_the_first_strategy_goes_on_at_once_and_then_a_third_of_its_rung():
+    one = at(0, QUARTER, 0.5)
+    assert raised([one]) == (one, 1.0)
+    worse = [at(i, QUARTER, 0.4 - 0.01 * i) for i in range(1, 5)]
+    assert raised([one, *worse[:2]], [0]) is None
+    assert raised([one, *worse], [0]) == (worse[0], 1.0)
+
+
+def test_values_are_compared_at_one_rung_and_the_highest_goes_first():
+    low, quarter = at(0, LOW, 0.9), at(1, QUARTER, 0.1)
+    assert raised([low, quarter]) == (quarter, 1.0)
+    assert raised([low, quarter], [1]) == (low, QUARTER)
+
+
+def test_what_its_patience_ended_does_not_go_on_but_counts():
+    done, other = at(0, QUARTER, 0.9, status="complete", ended=True), at(1, QUARTER, 0.5)
+    assert raised([done, other]) is None
+
+
+def test_a_rung_that_would_not_end_in_time_is_not_begun():
+    slow, quick = at(0, QUARTER, 0.5, seconds=30.0), at(1, QUARTER, 0.4, seconds=1.0)
+    others = [at(i, QUARTER, 0.1) for i in range(2, 6)]
+    assert raised([slow, quick, *others], seconds=100.0) == (quick, 1.0)
+
+
+def test_when_no_new_strategy_comes_the_best_go_on_until_enough_are_complete():
+    records = [at(i, QUARTER, 0.5 - 0.01 * i) for i in range(20)]
+    numbers = []
+    while (found := raised(records, numbers, last=True)) is not None:
+        numbers.append(found[0].number)
+        done = replace(found[0], number=100 + len(numbers), rung=1.0, status="complete")
+        records.append(replace(done, follows=found[0].number))
+    assert numbers == list(range(max(POLICY.least_complete, 7)))
+
+
+def by_steps(job, judge):
+    """A trial that its patience never ends, and that is better the more work it is given."""
+    value = studies.chance(job.strategy) * job.plan.rung
+    scored = studies.complete(job.strategy, job.data.dataset, value=value)
+    return replace(scored, trace=replace(scored.trace, ended=False))
+
+
+def test_a_search_of_so_many_strategies_ends_when_the_best_of_them_are_complete():
+    result = study(n_trials=20, evaluate=by_steps)
+    assert len({r.strategy for r in result.records}) == len(result.records) == 20
+    complete = [r for r in result.records if r.status == "complete"]
+    assert {r.rung for r in complete} == {1.0}
+    assert POLICY.least_complete <= len(complete) < 20
+    assert {r.status for r in result.records} == {"complete", "partial"}
+    assert set(result.results) == {r.number for r in complete}
 
 
 # --- matched controls -----------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def test_inspect_is_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(run)]) == 0
     line, best = capsys.readouterr().out.splitlines()
-    assert "not running, finished; 2 trials (2 complete)" in line
+    assert "not running, finished; 2 strategies (2 complete)" in line
     assert best.startswith("best: trial ")
     assert main(["report", str(run), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").read_bytes() == (run / "report.html").read_bytes()

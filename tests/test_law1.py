@@ -135,7 +135,7 @@ def all_changes(rows: np.ndarray) -> dict[str, Dataset]:
 
 def several_levels(rows: np.ndarray) -> np.ndarray:
     """Frequent enough to get codes of their own in the other folds, and many."""
-    return np.array([f"new {i % 9}" for i in range(len(rows))], dtype=object)
+    return np.array([f"new {i % 12}" for i in range(len(rows))], dtype=object)
 
 
 def few_changes(rows: np.ndarray) -> dict[str, Dataset]:
@@ -510,7 +510,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) 
         evaluation,
         log_prior=np.zeros((folds, 2)),
         loss=COMPONENTS["loss"]["auc_surrogate"].code(torch.ones(folds, 1, 2, 1), begins=begins),
-        schedule=Schedule(len(values), 1, 1, 0.0, 0.0, patience=patience),
+        schedule=Schedule((len(values),), len(values), 1, 1, 0.0, 0.0, patience=patience),
         until=Until(lambda y, proba, weight: float(next(scripted)), Deadline()),
     )
     shown = selector.start(network)

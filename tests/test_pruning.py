@@ -73,7 +73,7 @@ def test_a_trial_below_the_bar_is_given_up_and_one_above_is_the_same_as_without(
     assert all(low <= mean for low, mean in zip(floor, curve))
     given_up = evaluated(strategy_with(), Bar((2.0,) * 10, 10, BEGINS))
     assert isinstance(given_up, Pruned)
-    assert given_up.reason == "Given up after 3 of 10 checkpoints."
+    assert given_up.reason == "Given up after 3 of 10 planned checkpoints."
     assert given_up.trace.curve == curve[:3]
     assert usable(given_up) is None
     kept = evaluated(strategy_with(), Bar(floor, 10, BEGINS))

@@ -43,6 +43,7 @@ def _trial(number, score, stage, words, *, status="complete", reason="", **compo
             "error": None if score is None else 0.0118 + 0.0004 * (number % 5),
             "seconds": 3.1 + 1.7 * (number % 7),
             "stage": stage,
+            "rung": 4.0 if stage == "confirm" else 1.0,
             "strategy": words,
             "reason": reason,
         }

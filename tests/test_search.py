@@ -325,7 +325,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
 ) -> None:
     frame, _ = table()
     dataset, folds = prepared.dataset, prepared.folds
-    plan = short_plan(dataset, folds).times(3)
+    plan = short_plan(dataset, folds).at(3)
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
     judge = plan_study(prepared, time_budget=None).judge
     outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)

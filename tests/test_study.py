@@ -28,7 +28,6 @@ from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
 
 POLICY = SearchPolicy()
-BEFORE_METHODS, FIRST_METHODS_TRIED = POLICY.networks_before_methods, POLICY.methods_before_others
 NARROW = Space.restricted(
     {
         "resampling": ["none"],
@@ -103,21 +102,14 @@ def stop_short(job, judge):
 # --- order -------------------------------------------------------------------------------------
 
 
-def test_networks_come_first_then_methods_on_the_best_then_the_rest_of_both_then_the_search():
-    result = study(n_trials=PLANNED + 1)
+def test_all_that_is_planned_comes_before_what_the_search_draws():
+    result = study(n_trials=PLANNED + 3)  # two matched controls among them, or one
     space = Space.restricted()
-    networks, rest = result.records[:BEFORE_METHODS], result.records[BEFORE_METHODS:]
-    assert {r.stage for r in networks} == {"network"}
-    assert all(not r.strategy.methods for r in networks)
-    best = max(networks, key=lambda r: r.score.utility)
-    assert {r.stage for r in rest[:FIRST_METHODS_TRIED]} == {"method"}
-    assert all(r.strategy.network == best.strategy.network for r in rest[:FIRST_METHODS_TRIED])
-    planned, rest = rest[: PLANNED - BEFORE_METHODS], rest[PLANNED - BEFORE_METHODS :]
-    stages = Counter(r.stage for r in planned)
-    assert stages["method"] == len(first_methods(space, best.strategy))
-    assert stages["network"] == len(first_networks(space)) - BEFORE_METHODS
-    assert all(len(r.strategy.methods) == (r.stage == "method") for r in planned)
-    assert {r.stage for r in rest} == {"search"}
+    planned = Counter(r.stage for r in result.records)
+    assert planned["network"] == len(first_networks(space))
+    assert {r.stage for r in result.records[PLANNED + 2 :]} == {"search"}
+    assert "search" not in {r.stage for r in result.records[:PLANNED]}
+    assert all(not r.strategy.methods for r in result.records if r.stage == "network")
 
 
 def test_no_network_of_the_list_stands_in_it_twice():

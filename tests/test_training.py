@@ -83,7 +83,8 @@ def only(pack, member):
 
 def schedule(kind="cosine"):
     return Schedule(
-        checkpoints=2,
+        ends=(2,),
+        unit=2,
         steps=STEPS // 2,
         batch_size=16,
         learning_rate=3e-3,
@@ -240,7 +241,7 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
         steps.append(values.clone())
         return loss.gradient(*given)
 
-    plan = replace(schedule(kind), checkpoints=of, steps=STEPS // of)
+    plan = replace(schedule(kind), ends=(of,), unit=of, steps=STEPS // of)
     for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
         assert checkpoint == len(held)
         held.append(values.clone())

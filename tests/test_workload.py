@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import begun, chosen, dataset_of, outcome_of, strategy_with
+from tables import begun, chosen, dataset_of, mixed_table, outcome_of, strategy_with
 
 from autoimb.assessment.calibration import Calibrator, finish
 from autoimb.assessment.costs import Costs
@@ -26,6 +26,7 @@ from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.parts import Parts
+from autoimb.training.schedule import plan_schedule
 
 
 def simulated(n_rows: int = 6_000, *, rate: float = 0.04, seed: int = 0):
@@ -196,15 +197,43 @@ def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     assert RESAMPLING["random_under"].feasible(replace(table, n_rows=10**8)) is None
 
 
-def test_more_work_is_more_operations_and_checkpoints_on_the_same_folds():
+def rungs(most_checkpoints, operations=1e12):
+    """Where the rungs of a plain network's training end, up to each of the policy's."""
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
-    more = plan.times(4)
-    assert more.effort.operations == 4 * plan.effort.operations
-    assert more.effort.most_checkpoints == 2 * plan.effort.most_checkpoints
-    assert (more.folds, more.work, more.effort.patience) == (folds, 4, plan.effort.patience)
-    assert plan.times(1) is plan
+    plan = make_plan(dataset, folds, random_state=0, operations=operations)
+    plan = replace(plan, effort=replace(plan.effort, most_checkpoints=most_checkpoints))
+    option = COMPONENTS["network"]["mlp"]
+    hyper = option.code(**chosen(option, 0.0, schedule="constant").values)
+    sizes = {"rows": 100, "row_operations": 1.0, "evaluated": 100}
+    return [plan_schedule(hyper, replace(plan, rung=r), **sizes) for r in plan.policy.rungs]
+
+
+def test_a_training_is_as_long_as_its_rung_and_begins_like_those_below():
+    found = rungs(48)
+    assert [one.ends for one in found] == [(3,), (3, 12), (3, 12, 48), (3, 12, 48, 96)]
+    assert {one.unit for one in found} == {48}
+    rates = [[one.rate(step) for step in range(60)] for one in found]
+    assert rates == [rates[0]] * 4
+    assert found[2].at_once.ends == (48,)
+
+
+def test_rungs_that_would_add_no_checkpoint_are_left_out():
+    assert [one.ends for one in rungs(5)] == [(1,), (1, 2), (1, 2, 5), (1, 2, 5, 10)]
+    assert [one.ends for one in rungs(4)] == [(1,), (1,), (1, 4), (1, 4, 8)]
+
+
+def test_more_work_where_folds_can_be_made_anew_is_more_folds():
+    dataset = dataset_of(*mixed_table("binary"))
+    folds = plan_folds(dataset.y, random_state=0)
+    plan = make_plan(dataset, folds, random_state=0, operations=1e9)
+    more = plan.at(4.0)
+    assert folds.further
+    assert (more.repeats, more.length, more.rung) == (4, 1.0, 4.0)
+    once = replace(plan, folds=replace(folds, further=())).at(4.0)
+    assert (once.repeats, once.length, once.rung) == (1, 4.0, 4.0)
+    assert (plan.at(0.25).repeats, plan.at(0.25).length) == (1, 0.25)
+    assert plan.at(1.0) == plan
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

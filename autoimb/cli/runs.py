@@ -21,14 +21,17 @@ __all__ = ["export", "options", "report", "status"]
 def status(run: Run) -> None:
     """Say how far the search in RUN is."""
     from autoimb.runs.folder import RunFolder
+    from autoimb.runs.record import standing
 
     folder = RunFolder.view(run)
-    records = folder.records()
+    records = standing(folder.records())
     counts = Counter(record.status for record in records)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
-    typer.echo(f"{run}: {state}, {finished}; {len(records)} trials{f' ({shown})' * bool(shown)}")
+    typer.echo(
+        f"{run}: {state}, {finished}; {len(records)} strategies{f' ({shown})' * bool(shown)}"
+    )
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"

@@ -43,7 +43,11 @@ class Trace:
     curve, floor : tuple of float
         The measure at each checkpoint: the mean over the folds, and the worst of them.
     planned : int
-        Checkpoints that were planned.
+        Checkpoints of the planned work.
+    ended : bool
+        Whether its own patience ended it, so that more work would change nothing.
+    rung : float
+        How many times the planned work it was given in all.
     checkpoints : tuple of int
         The checkpoint that each fold kept, of every repeat.
     """
@@ -51,6 +55,8 @@ class Trace:
     curve: tuple[float, ...] = ()
     floor: tuple[float, ...] = ()
     planned: int = 0
+    ended: bool = False
+    rung: float = 1.0
     checkpoints: tuple[int, ...] = ()
 
 
@@ -181,10 +187,13 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         curve=first.curve,
         floor=first.floor,
         planned=first.planned,
+        ended=all(one.ended for one in trained),
+        rung=job.plan.rung,
         checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
     )
     if first.pruned:
-        return Pruned(f"Given up after {len(first.curve)} of {first.planned} checkpoints.", trace)
+        done, planned = len(first.curve), first.planned
+        return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
     # of each row, from the networks of all repeats that did not see it
     repeats = [job.data.repeat(number) for number in range(len(trained))]
     raw = np.mean([_out_of_fold(one, own) for one, own in zip(trained, repeats)], axis=0)
@@ -208,7 +217,7 @@ def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained])
         packs=_packs(trained, n_folds=len(plan.folds.folds)),
         calibrator=_calibrator(judge, raw, needed=needed),
         class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
-        work=plan.work,
+        work=plan.rung,
     )
     # a part is finished by what the other parts teach, as new rows are by what all do
     calibrators = tuple(

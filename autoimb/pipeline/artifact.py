@@ -200,7 +200,7 @@ def unpack_strategy(
         packs=tuple(packs),
         calibrator=Calibrator.from_json(values["calibrator"]),
         class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
-        work=int(values["work"]),
+        work=float(values["work"]),
     )
 
 

@@ -208,7 +208,7 @@ class FittedStrategy:
         Fitted on out-of-fold probabilities.
     class_costs : tuple of float, of length C, or None
         Class weights that the user asked for: multiplied in at the end, not corrected away.
-    work : int
+    work : float
         How many times the planned work of a trial went into it; a refit does as much.
     """
 
@@ -217,7 +217,7 @@ class FittedStrategy:
     packs: tuple[FittedMemberPack, ...]
     calibrator: Calibrator
     class_costs: tuple[float, ...] | None = None
-    work: int = 1
+    work: float = 1.0
 
     def predictor(self) -> Callable[[Dense], Floats]:
         """Build the networks of all packs; see `FittedMemberPack.predictor`."""

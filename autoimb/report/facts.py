@@ -126,7 +126,7 @@ def _references(result: SearchResult, deadline: Deadline) -> dict[str, Floats]:
 
 
 def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
-    """Write all trials as rows, best first, those without a score last.
+    """Write all strategies as rows: complete ones first, best first, those without a score last.
 
     Parameters
     ----------
@@ -146,6 +146,7 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
             "error": None if record.score is None else record.score.error,
             "seconds": record.seconds,
             "stage": record.stage,
+            "rung": record.rung,
             "strategy": record.strategy.describe(),
             "resampling": str(record.strategy.resampling),
             "class_weight": str(record.strategy.class_weight),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ __all__ = [
     "count",
     "decimals",
     "duration",
+    "fraction",
     "percent",
     "rule_in_words",
     "signed",
@@ -45,6 +47,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     if 0 < 100 * share < least:
         return f"< {least:.{digits}f} %"
     return f"{100 * share:.{digits}f} %"
+
+
+def fraction(value: float) -> str:
+    """Write a rung: ``1/16``, ``4``."""
+    return str(Fraction(value).limit_denominator(64))
 
 
 def duration(seconds: float | None) -> str:
@@ -109,5 +116,5 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (allowed, count, decimals, duration, percent, signed, words)
+    for function in (allowed, count, decimals, duration, fraction, percent, signed, words)
 }

@@ -82,7 +82,11 @@ class ComponentRow(TypedDict):
 
 
 class LeaderboardRow(TypedDict):
-    """One trial; the columns of ``leaderboard.csv``."""
+    """One strategy; the columns of ``leaderboard.csv``.
+
+    `trial` is the one of its highest rung; `rung` is how many times the planned work it was given,
+    and `seconds` what all its rungs took.
+    """
 
     trial: int
     status: str
@@ -90,6 +94,7 @@ class LeaderboardRow(TypedDict):
     error: float | None
     seconds: float
     stage: str
+    rung: float
     strategy: str
     resampling: str
     class_weight: str

@@ -6,9 +6,11 @@ running has either a file, and is told from it, or none, and is asked for once m
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal"]
 
 KILLED = "the program ended while this trial ran"
+ENOUGH_STRATEGIES = 10  # at a rung, so that the sampler learns from it
 
 
 class Journal:
@@ -40,6 +43,7 @@ class Journal:
     storage : BaseStorage
     name : str
         Of the study.
+    space : Space
     folder : RunFolder or None
     random_state : int
 
@@ -50,9 +54,15 @@ class Journal:
     """
 
     def __init__(
-        self, storage: BaseStorage, name: str, *, folder: RunFolder | None, random_state: int
+        self,
+        storage: BaseStorage,
+        name: str,
+        *,
+        space: Space,
+        folder: RunFolder | None,
+        random_state: int,
     ) -> None:
-        self._storage = storage
+        self._storage, self._space = storage, space
         self._folder = folder
         self._random_state = random_state
         self._study = optuna.create_study(
@@ -62,12 +72,16 @@ class Journal:
         self.plans = {str(t.user_attrs["plan"]) for t in self._trials() if "plan" in t.user_attrs}
 
     @classmethod
-    def open(cls, folder: RunFolder | None, *, storage: str | None, random_state: int) -> Journal:
+    def open(
+        cls, folder: RunFolder | None, *, space: Space, storage: str | None, random_state: int
+    ) -> Journal:
         """Open the study of a folder, or a new one.
 
         Parameters
         ----------
         folder : RunFolder or None
+        space : Space
+            Of the strategies that it is asked for.
         storage : str or None
             An Optuna storage URL; None is the folder's journal, or memory without a folder.
         random_state : int
@@ -80,51 +94,60 @@ class Journal:
         if folder is None:
             name = f"autoimb-{uuid.uuid4().hex[:12]}"
             place = InMemoryStorage() if storage is None else _reach(storage)
-            return cls(place, name, folder=None, random_state=random_state)
+            return cls(place, name, space=space, folder=None, random_state=random_state)
         if folder.journal.is_file() and storage is not None:
             raise RunError(f"The search in {folder.path} keeps its own journal: give no storage.")
         if storage is None and folder.read_run().get("external_storage"):
             raise RunError(f"The search in {folder.path} needs the storage that it began with.")
         folder.update_run({"external_storage": storage is not None})
         place = folder.storage() if storage is None else _reach(storage)
-        return cls(place, folder.study_name, folder=folder, random_state=random_state)
+        return cls(place, folder.study_name, space=space, folder=folder, random_state=random_state)
 
     @property
     def waiting(self) -> bool:
         """Whether an enqueued trial waits to be asked for."""
         return bool(self._trials(TrialState.WAITING))
 
-    def enqueue(self, params: Mapping[str, Any], *, stage: Stage, plan: str) -> None:
-        """Let a trial with these values come next; what is left out is drawn."""
-        self._study.enqueue_trial(dict(params), user_attrs={"stage": stage, "plan": plan})
-        self.plans.add(plan)
+    def enqueue(
+        self, params: Mapping[str, Any], *, stage: Stage, rung: float, plan: str = ""
+    ) -> None:
+        """Let a strategy with these values come next, at a rung; what is left out is drawn.
 
-    @property
-    def confirmed(self) -> set[int]:
-        """The trials of which another evaluation was enqueued."""
-        names = (name.split(".") for name in self.plans)
-        return {int(number) for stage, number in names if stage == "confirm"}
-
-    def enqueue_again(self, number: int) -> None:
-        """Let the strategy of a trial come next once more, to confirm it."""
-        params = self._trials()[number].params
-        self.enqueue(params, stage="confirm", plan=f"confirm.{number}")
-
-    def ask(self) -> Trial:
-        """Return the next trial.
-
-        Its random numbers are keyed by the seed and the count of trials, not by what this process
-        did before: a resumed study draws like one that was never killed.
+        The sampler sees each strategy once, which a study with a trial for each rung does not
+        show: so it is asked in a study of strategies, made for this one draw. Its random numbers
+        are keyed by the seed and the count of trials, not by what this process did before: a
+        resumed study draws like one that was never killed.
         """
-        asked = len(self._trials()) - len(self._trials(TrialState.WAITING))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
-            self._study.sampler = optuna.samplers.TPESampler(
+            sampler = optuna.samplers.TPESampler(
                 multivariate=True,
                 group=True,
                 constant_liar=True,
-                seed=seed_for(Purpose.SAMPLER, self._random_state, index=asked),
+                seed=seed_for(Purpose.SAMPLER, self._random_state, index=len(self._trials())),
             )
+        seen = optuna.create_study(direction="maximize", sampler=sampler)
+        seen.add_trials(as_strategies(self._trials()))
+        seen.enqueue_trial(dict(params))
+        drawn = seen.ask()
+        with contextlib.suppress(Exception):  # whoever asks for the trial meets it again
+            draw(drawn, self._space)
+        attributes = {"stage": stage, "rung": rung} | ({"plan": plan} if plan else {})
+        self._study.enqueue_trial(dict(params) | drawn.params, user_attrs=attributes)
+        self.plans.add(plan)
+
+    @property
+    def raised(self) -> set[int]:
+        """The trials of which a higher rung was enqueued."""
+        return {int(t.user_attrs["follows"]) for t in self._trials() if "follows" in t.user_attrs}
+
+    def enqueue_higher(self, number: int, *, stage: Stage, rung: float) -> None:
+        """Let the strategy of a trial come next at a higher rung."""
+        attributes = {"stage": stage, "rung": rung, "follows": number}
+        self._study.enqueue_trial(self._trials()[number].params, user_attrs=attributes)
+
+    def ask(self) -> Trial:
+        """Return the next of the trials that were enqueued."""
         return self._study.ask()
 
     def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> None:
@@ -149,15 +172,12 @@ class Journal:
         """Close a trial from which no strategy could be drawn."""
         self._close(number, reason, TrialState.FAIL)
 
-    def requeue(
-        self, numbers: tuple[int, ...], space: Space, *, suspected: bool
-    ) -> list[TrialRecord]:
+    def requeue(self, numbers: tuple[int, ...], *, suspected: bool) -> list[TrialRecord]:
         """Close trials that were cut off, and put their strategies into the queue again.
 
         Parameters
         ----------
         numbers : tuple of int
-        space : Space
         suspected : bool
             Whether a trial may be what ended the program: then it gets only one more chance.
 
@@ -175,20 +195,32 @@ class Journal:
             stage: Stage = trial.user_attrs.get("stage", "search")
             second = suspected and "again" in trial.user_attrs
             if not second and number not in repeated:
-                attributes = {"stage": stage, "again": number}
+                held = ("rung", "follows")
+                kept = {name: trial.user_attrs[name] for name in held if name in trial.user_attrs}
+                attributes = {"stage": stage, "again": number} | kept
                 self._study.enqueue_trial(params, user_attrs=attributes)
-            fixed = _replayed(params, space)
+            fixed = _replayed(params, self._space)
             if fixed is None:
                 self._close(number, "killed", TrialState.FAIL)
                 continue
-            record = TrialRecord(number, stage, draw(fixed, space), "killed", KILLED, None, 0.0)
+            record = TrialRecord(
+                number,
+                stage,
+                draw(fixed, self._space),
+                "killed",
+                KILLED,
+                None,
+                0.0,
+                rung=trial.user_attrs.get("rung", 1.0),
+                follows=trial.user_attrs.get("follows"),
+            )
             if self._folder is not None:
                 self._folder.save_trial(record, None, params)
             self._tell(record)
             records.append(record)
         return records
 
-    def restore(self, space: Space) -> dict[int, StoredTrial]:
+    def restore(self) -> dict[int, StoredTrial]:
         """Bring the study and the folder in step, and return what had finished.
 
         Trials with a file that the study doesn't hold as finished are told from it, or added
@@ -205,27 +237,27 @@ class Journal:
         for number, trial in stored.items():
             held = self._trials()
             if number >= len(held):
-                self._adopt(trial, space, gap=number - len(held))
+                self._adopt(trial, gap=number - len(held))
             elif not held[number].state.is_finished():
                 self._tell(trial.record)
         cut_off = tuple(t.number for t in self._trials(TrialState.RUNNING))
         if not cut_off:
             return stored
-        self.requeue(cut_off, space, suspected=True)
+        self.requeue(cut_off, suspected=True)
         return self._folder.load_trials()
 
-    def _adopt(self, stored: StoredTrial, space: Space, *, gap: int) -> None:
+    def _adopt(self, stored: StoredTrial, *, gap: int) -> None:
         """Add a trial that only the folder holds, under its number."""
         for _ in range(gap):
             self._study.add_trial(create_trial(state=TrialState.FAIL))
         record = stored.record
-        fixed = _replayed(stored.params, space)
+        fixed = _replayed(stored.params, self._space)
         trial = create_trial(
             state=_state(record.status),
             value=_value(record),
             params={} if fixed is None else fixed.params,
             distributions={} if fixed is None else fixed.distributions,
-            user_attrs={"stage": record.stage, "status": record.status},
+            user_attrs=_attributes(record),
         )
         self._study.add_trial(trial)
 
@@ -245,19 +277,82 @@ class Journal:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
 
+def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Show the trials of a study as the sampler should see them: each strategy once.
+
+    With its value at the highest rung that ten strategies reached. One that did not get so far is
+    shown as given up on its way there, which TPE ranks by how far it got, then by its value.
+
+    Parameters
+    ----------
+    trials : sequence of FrozenTrial
+        By number; one at a higher rung names the one that it follows.
+
+    Returns
+    -------
+    list of FrozenTrial
+        Without those that wait, and those that the sampler would forget in any case.
+    """
+    first: dict[int, int] = {}
+    chains: dict[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        follows = trial.user_attrs.get("follows")
+        first[trial.number] = trial.number if follows is None else first[int(follows)]
+        repeated = trial.user_attrs.get("status") == "repeated"
+        if not repeated and trial.state not in (TrialState.WAITING, TrialState.FAIL):
+            chains.setdefault(first[trial.number], []).append(trial)
+    reached = Counter(
+        _rung(trial) for chain in chains.values() for trial in chain if trial.value is not None
+    )
+    enough = [rung for rung, count in reached.items() if count >= ENOUGH_STRATEGIES]
+    highest = max(enough, default=min(reached, default=0.0))
+    return [_as_strategy(chain, highest) for chain in chains.values()]
+
+
+def _as_strategy(chain: Sequence[FrozenTrial], rung: float) -> FrozenTrial:
+    valued = {_rung(trial): trial.value for trial in chain if trial.value is not None}
+    reached = [value for own, value in sorted(valued.items()) if own >= rung]
+    state, value, between = TrialState.PRUNED, None, {}
+    if reached:
+        state, value = TrialState.COMPLETE, reached[0]
+    elif valued:
+        last = max(valued)
+        between = {int(16 * last): valued[last]}
+    elif chain[-1].state == TrialState.RUNNING:
+        state = TrialState.RUNNING
+    return create_trial(
+        state=state,
+        value=value,
+        params=chain[0].params,
+        distributions=chain[0].distributions,
+        intermediate_values=between,
+    )
+
+
+def _rung(trial: FrozenTrial) -> float:
+    """Return its rung; a strategy that its own patience ended has reached all of them."""
+    ended = trial.user_attrs.get("status") == "complete"
+    return max(float(trial.user_attrs.get("rung", 1.0)), 1.0 if ended else 0.0)
+
+
+def _attributes(record: TrialRecord) -> dict[str, Any]:
+    follows = {} if record.follows is None else {"follows": record.follows}
+    return {"stage": record.stage, "status": record.status, "rung": record.rung} | follows
+
+
 def _state(status: Status) -> TrialState:
     """Say it in Optuna's words.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
     below all complete ones: that is what a strategy that gave no score deserves.
     """
-    if status == "complete":
+    if status in ("complete", "partial"):
         return TrialState.COMPLETE
     return TrialState.FAIL if status == "killed" else TrialState.PRUNED
 
 
 def _value(record: TrialRecord) -> float | None:
-    if record.status != "complete" or record.score is None:
+    if record.status not in ("complete", "partial") or record.score is None:
         return None
     return float(record.score.utility)
 

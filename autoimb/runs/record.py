@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,7 @@ __all__ = [
     "read_header",
     "read_trial",
     "read_weights",
+    "standing",
     "trial_bytes",
     "usable",
     "weights_bytes",
@@ -47,16 +48,16 @@ __all__ = [
 FORMAT = "1"
 
 Stage = Literal["network", "method", "search", "confirm"]
-Status = Literal["complete", "pruned", "infeasible", "failed", "timeout", "killed"]
+Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
 
 STATUSES: dict[type[Outcome], Status] = {
-    Scored: "complete",
     Pruned: "pruned",
     Infeasible: "infeasible",
     Failed: "failed",
     Cut: "timeout",
 }
-RAN: tuple[Status, ...] = ("complete", "pruned", "failed", "timeout")  # what `n_trials` counts
+# what `n_trials` counts
+RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,29 @@ class TrialRecord:
     stage : {"network", "method", "search", "confirm"}
         Which part of the search asked for it.
     strategy : Strategy
-    status : {"complete", "pruned", "infeasible", "failed", "timeout", "killed"}
-        "complete" had all its folds and ended by its own stopping rule; only these compete.
+    status : {"complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"}
+        "complete" had all its folds, and the planned work or as much as its own patience wanted;
+        only these compete. "partial" was scored at a lower rung, and may go on.
         "killed" ran while the whole program was killed or interrupted.
     reason : str
         Why it is not complete, in a sentence; empty for a complete one.
     score : Score or None
         Out of fold.
     seconds : float
-        Wall-clock time of its evaluation.
+        Wall-clock time that the strategy took in all, at this rung and those before.
     epochs : tuple of int
         Epochs of each fold.
     curve, floor : tuple of float
         The measure of the out-of-fold predictions by checkpoint: the mean over folds, and the
         worst fold.
     planned : int
-        Checkpoints that were planned.
+        Checkpoints of the planned work.
+    rung : float
+        How many times the planned work the strategy was given in all.
+    ended : bool
+        Whether its own patience ended it, so that more work would change nothing.
+    follows : int or None
+        The trial of the same strategy at the rung below.
     """
 
     number: int
@@ -99,10 +107,22 @@ class TrialRecord:
     curve: tuple[float, ...] = ()
     floor: tuple[float, ...] = ()
     planned: int = 0
+    rung: float = 1.0
+    ended: bool = False
+    follows: int | None = None
 
     @classmethod
-    def of(cls, number: int, outcome: Outcome, *, stage: Stage, strategy: Strategy) -> TrialRecord:
-        """Return the record of an outcome."""
+    def of(
+        cls,
+        number: int,
+        outcome: Outcome,
+        *,
+        stage: Stage,
+        strategy: Strategy,
+        rung: float = 1.0,
+        before: TrialRecord | None = None,
+    ) -> TrialRecord:
+        """Return the record of an outcome; `before` is the strategy's at the rung below."""
         result = usable(outcome)
         if result is not None:
             trace = result.trace
@@ -112,21 +132,29 @@ class TrialRecord:
             number=number,
             stage=stage,
             strategy=strategy,
-            status=STATUSES[type(outcome)],
+            status=_status(outcome, rung),
             reason="" if isinstance(outcome, Scored) else outcome.reason,
             score=None if result is None else result.score,
-            seconds=outcome.seconds,
+            seconds=outcome.seconds + (0.0 if before is None else before.seconds),
             epochs=trace.checkpoints,
             curve=trace.curve,
             floor=trace.floor,
             planned=trace.planned,
+            rung=rung,
+            ended=trace.ended,
+            follows=None if before is None else before.number,
         )
+
+    @property
+    def merit(self) -> tuple[float, int]:
+        """Sorts trials of one rung that have a score: the better first, then the earlier."""
+        utility = -math.inf if self.score is None else self.score.utility
+        return -utility, self.number
 
     @property
     def rank(self) -> tuple[bool, bool, float, int]:
         """Sorts trials: complete ones first, then by score, those without one last."""
-        utility = -math.inf if self.score is None else self.score.utility
-        return self.status != "complete", self.score is None, -utility, self.number
+        return self.status != "complete", self.score is None, *self.merit
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
@@ -146,6 +174,19 @@ class TrialRecord:
             "floor": tuple(data["floor"]),
         }
         return cls(**dict(data) | converted)
+
+
+def _status(outcome: Outcome, rung: float) -> Status:
+    if isinstance(outcome, Scored):
+        return "complete" if rung >= 1 or outcome.trace.ended else "partial"
+    return STATUSES[type(outcome)]
+
+
+def standing(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Leave out the trials whose strategy has ended at a higher rung."""
+    known = tuple(records)
+    passed = {record.follows for record in known if record.status in ("complete", "partial")}
+    return tuple(record for record in known if record.number not in passed)
 
 
 @dataclass(frozen=True)
@@ -225,7 +266,14 @@ def read_trial(path: Path) -> StoredTrial:
             oof=arrays["oof"],
             finishing=_finishing(arrays.get("raw"), header.get("finishing", "null")),
             labels=arrays.get("labels"),
-            trace=Trace(record.curve, record.floor, record.planned, record.epochs),
+            trace=Trace(
+                record.curve,
+                record.floor,
+                record.planned,
+                record.ended,
+                record.rung,
+                record.epochs,
+            ),
             seconds=record.seconds,
         )
     return StoredTrial(record, result, json.loads(header["params"]))

@@ -52,14 +52,14 @@ class Assignment:
     deadline : Deadline
     bar : Bar or None
         What the trial must reach to go on.
-    work : int
-        How many times the planned work the trial is given.
+    rung : float
+        How many times the planned work the strategy is given in all.
     """
 
     strategy: Strategy
     deadline: Deadline
     bar: Bar | None = None
-    work: int = 1
+    rung: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Work:
 
     def job(self, assignment: Assignment, parts: Parts) -> Job:
         """Write an assignment out as what is evaluated."""
-        plan = self.plan.times(assignment.work)
+        plan = self.plan.at(assignment.rung)
         return Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
 
     def dump(self, path: Path) -> None:

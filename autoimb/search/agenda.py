@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 from typing import Any
 
 from autoimb.budget import Deadline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import Stage, TrialRecord
+from autoimb.runs.record import Stage, TrialRecord, standing
 from autoimb.space.draw import Space
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
 from autoimb.training.plan import Plan
 
-__all__ = ["Agenda", "next_to_confirm"]
+__all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
 
 
 @dataclass(frozen=True)
@@ -55,58 +57,63 @@ class Agenda:
         most = policy.strategies_on_few_rare_rows if limited else math.inf
         return cls(space, deadline.left(), repeats=repeats, most=most, policy=policy)
 
-    def plan_ahead(self, journal: Journal, ranked: Sequence[TrialRecord], *, left: float) -> bool:
-        """Enqueue the next planned trial: controls, imbalance methods on the best, more networks.
+    def plan_ahead(
+        self, journal: Journal, records: Sequence[TrialRecord], *, left: float, new: bool
+    ) -> bool:
+        """Enqueue the next trial.
 
-        A control is a strategy without an imbalance method. Before all others comes the matched
-        control of the best balanced ensemble, so that the verdict compares it with one as large;
-        then survivors, when the time for them has come.
+        Before all others comes the matched control of the best balanced ensemble, so that the
+        verdict compares it with one as large; then, when the time for them has come, survivors;
+        then a strategy that goes on to the next rung; then a new one.
 
         Parameters
         ----------
         journal : Journal
-        ranked : sequence of TrialRecord
-            The trials that compete, best first.
+        records : sequence of TrialRecord
+            Of all trials that have a score, those of passed rungs among them.
         left : float
             Seconds of the search.
+        new : bool
+            Whether a strategy may be tried that was not tried yet.
 
         Returns
         -------
         bool
-            Whether there is anything left to try.
+            Whether one waits to be asked for.
         """
         if journal.waiting:
             return True
         if self.space.only is not None:
             return self._plan_only(journal)
-        found = (
-            (record.number, matched_control_of(self.space, record.strategy)) for record in ranked
-        )
-        number, control = next(
-            ((n, params) for n, params in found if params is not None), (0, None)
-        )
-        if control is not None and f"matched_control.{number}" not in journal.plans:
-            journal.enqueue(control, stage="method", plan=f"matched_control.{number}")
+        ranked = sorted(standing(records), key=lambda record: record.rank)
+        if self._plan_matched_control(journal, ranked):
             return True
         enough = len(ranked) >= self.most
         if enough or left < self.policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
-                journal.confirmed,
+                journal.raised,
                 seconds=left,
                 repeats=self.repeats,
                 most=len(ranked) if enough else self.policy.confirmed_trials,
-                work=self.policy.confirming_work,
+                work=self.policy.rungs[-1],
             )
             if survivor is not None:
-                journal.enqueue_again(survivor.number)
+                journal.enqueue_higher(survivor.number, stage="confirm", rung=self.policy.rungs[-1])
                 return True
-        if enough:
+        higher = next_to_raise(
+            records, journal.raised, seconds=left, policy=self.policy, last=enough or not new
+        )
+        if higher is not None:
+            record, rung = higher
+            journal.enqueue_higher(record.number, stage=record.stage, rung=rung)
+            return True
+        if enough or not new:
             return False
-        for stage, plan, params in self._planned(ranked):
-            if plan not in journal.plans:
-                journal.enqueue(params, stage=stage, plan=plan)
-                break
+        stage, plan, params = self._next_new(journal, ranked)
+        first, first_of_methods = self.policy.first_rungs
+        rung = first_of_methods if stage == "method" else first
+        journal.enqueue(params, stage=stage, rung=rung, plan=plan)
         return True
 
     @staticmethod
@@ -114,40 +121,118 @@ class Agenda:
         """Enqueue the one strategy of the space, once."""
         if "only" in journal.plans:
             return False
-        journal.enqueue({}, stage="search", plan="only")
+        journal.enqueue({}, stage="search", rung=1.0, plan="only")
         return True
 
-    def _planned(
-        self, ranked: Sequence[TrialRecord]
-    ) -> Iterator[tuple[Stage, str, dict[str, Any]]]:
-        networks: list[tuple[Stage, str, dict[str, Any]]] = [
-            ("network", f"network.{i}", params)
-            for i, params in enumerate(first_networks(self.space, self.policy))
+    def _plan_matched_control(self, journal: Journal, ranked: Sequence[TrialRecord]) -> bool:
+        found = (
+            (record, matched_control_of(self.space, record.strategy))
+            for record in ranked
+            if record.status == "complete"
+        )
+        record, control = next((pair for pair in found if pair[1] is not None), (None, None))
+        if record is None or control is None:
+            return False
+        plan = f"matched_control.{record.number}"
+        if plan in journal.plans:
+            return False
+        journal.enqueue(control, stage="method", rung=min(record.rung, 1.0), plan=plan)
+        return True
+
+    def _next_new(
+        self, journal: Journal, ranked: Sequence[TrialRecord]
+    ) -> tuple[Stage, str, dict[str, Any]]:
+        """Choose between the next network, the next imbalance method, and one that is drawn."""
+        policy, plans = self.policy, journal.plans
+        networks = [
+            (f"network.{i}", params)
+            for i, params in enumerate(first_networks(self.space, policy))
+            if f"network.{i}" not in plans
         ]
-        before, tried = self.policy.networks_before_methods, self.policy.methods_before_others
-        yield from networks[:before]
         control = next((record for record in ranked if record.strategy.is_control), None)
-        methods: list[tuple[Stage, str, dict[str, Any]]] = []
+        methods = []
         if control is not None:
             methods = [
-                ("method", f"method.{i}", params)
-                for i, params in enumerate(first_methods(self.space, control.strategy, self.policy))
+                (f"method.{i}", params)
+                for i, params in enumerate(first_methods(self.space, control.strategy, policy))
+                if f"method.{i}" not in plans
             ]
-        yield from methods[:tried]
-        others = networks[before:], methods[tried:]
-        helps = control is not None and not ranked[0].strategy.is_control
-        for planned in reversed(others) if helps else others:
-            yield from planned
+        if methods and (not networks or self._turn_of_methods(journal, ranked)):
+            return ("method", *methods[0])
+        return ("network", *networks[0]) if networks else ("search", "", {})
+
+    def _turn_of_methods(self, journal: Journal, ranked: Sequence[TrialRecord]) -> bool:
+        """Say whether a method comes before the next network.
+
+        They take turns after the first networks; until a method leads, methods take no more than
+        their share of the time.
+        """
+        policy = self.policy
+        networks = sum(plan.startswith("network.") for plan in journal.plans)
+        methods = sum(plan.startswith("method.") for plan in journal.plans)
+        if methods > networks - policy.networks_before_methods:
+            return False
+        leads = not ranked[0].strategy.is_control
+        if leads or math.isinf(self.seconds):  # without a deadline no clock is read
+            return True
+        every = sum(record.seconds for record in ranked)
+        own = sum(record.seconds for record in ranked if record.stage == "method")
+        return own <= policy.methods_share * every
+
+
+def next_to_raise(
+    records: Iterable[TrialRecord],
+    raised: Collection[int],
+    *,
+    seconds: float,
+    policy: SearchPolicy,
+    last: bool,
+) -> tuple[TrialRecord, float] | None:
+    """Find the next strategy that goes on to a higher rung, up to the planned work.
+
+    Those that are among the best of their rung go on, whenever they are (asynchronous successive
+    halving; Li et al., "A system for massively parallel hyperparameter tuning", 2020), the highest
+    rung first. Values are compared at one rung only.
+
+    Parameters
+    ----------
+    records : iterable of TrialRecord
+        Of all trials that have a score.
+    raised : collection of int
+        The trials that went on already.
+    seconds : float
+        That are left.
+    policy : SearchPolicy
+    last : bool
+        Whether no new strategy comes any more: then the best go on until enough are complete.
+
+    Returns
+    -------
+    tuple of TrialRecord and float, or None
+        The trial to follow, and the rung.
+    """
+    scored = [record for record in records if record.status in ("complete", "partial")]
+    running = set(raised) - {record.follows for record in scored}
+    complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
+    for rung, higher in reversed(list(pairwise(r for r in policy.rungs if r <= 1))):
+        here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
+        all_go = last and complete < policy.least_complete
+        most = len(here) if all_go else ceil(policy.promoted_share * len(here))
+        for record in here[:most]:
+            waits = record.status == "partial" and record.number not in raised
+            if waits and record.seconds * higher / rung < seconds:
+                return record, higher
+    return None
 
 
 def next_to_confirm(
     ranked: Sequence[TrialRecord],
-    confirmed: Collection[int],
+    raised: Collection[int],
     *,
     seconds: float,
     repeats: bool,
     most: int,
-    work: int,
+    work: float,
 ) -> TrialRecord | None:
     """Find the next trial to evaluate once more, with more work.
 
@@ -160,7 +245,7 @@ def next_to_confirm(
     ----------
     ranked : sequence of TrialRecord
         The trials that compete, best first.
-    confirmed : collection of int
+    raised : collection of int
         The trials that were confirmed already, or are being confirmed.
     seconds : float
         That are left.
@@ -168,8 +253,8 @@ def next_to_confirm(
         See `Agenda`.
     most : int
         How many of the best.
-    work : int
-        Times the work of a trial that confirming takes.
+    work : float
+        Times the planned work that confirming takes.
 
     Returns
     -------
@@ -178,9 +263,8 @@ def next_to_confirm(
     """
     control = [record for record in ranked if record.strategy.is_control]
     for record in [*control[:1], *ranked[:most]]:
-        ran_out = 0 < record.planned <= len(record.curve)
-        once = record.status == "complete" and record.stage != "confirm"
-        new = once and record.number not in confirmed
-        if new and (ran_out or repeats) and record.seconds * work < seconds:
+        once = record.status == "complete" and record.rung <= 1
+        new = once and record.number not in raised
+        if new and (not record.ended or repeats) and record.seconds * work < seconds:
             return record
     return None

@@ -14,7 +14,7 @@ import optuna
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import RAN, Stage, TrialRecord, usable
+from autoimb.runs.record import RAN, Stage, TrialRecord, standing, usable
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import Runner, runner_for
 from autoimb.runtime.progress import Event
@@ -43,7 +43,7 @@ class StudySettings:
     Parameters
     ----------
     n_trials : int or None
-        How many trials may run, in total: those of a resumed search count, infeasible,
+        How many strategies may be tried, in total: those of a resumed search count, infeasible,
         repeated and killed ones don't.
     deadline : Deadline
         Of the search, the reserve for finishing already taken off.
@@ -77,7 +77,7 @@ class StudyResult:
     Parameters
     ----------
     records : tuple of TrialRecord
-        Of every strategy that was drawn, by number.
+        Of every strategy that was drawn, by number: of its highest rung.
     results : mapping of int to Scored
         What can be exported, best first: of every complete trial its out-of-fold predictions,
         and of the best ones, among those confirmed and among the others, and of the best without a
@@ -134,7 +134,9 @@ def run_study(
     interrupted = False
     runner: Runner | None = None
     with _quiet_optuna(), Interrupt() as interrupt:
-        journal = Journal.open(folder, storage=settings.storage, random_state=settings.random_state)
+        journal = Journal.open(
+            folder, space=space, storage=settings.storage, random_state=settings.random_state
+        )
         agenda = Agenda.of(plan, space, settings.deadline)
         study = _Study(journal, agenda, profile, settings)
         try:
@@ -181,6 +183,8 @@ class _Running:
     stage: Stage
     strategy: Strategy
     params: dict[str, Any]
+    rung: float
+    follows: int | None
 
 
 class _Study:
@@ -201,8 +205,8 @@ class _Study:
 
     @property
     def all_records(self) -> tuple[TrialRecord, ...]:
-        """The records of all trials, by number."""
-        return tuple(self._records[number] for number in sorted(self._records))
+        """The records of all strategies, by number."""
+        return standing(self._records[number] for number in sorted(self._records))
 
     def usable_results(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
@@ -214,12 +218,13 @@ class _Study:
 
     def restore(self) -> None:
         """Take over what the journal holds."""
-        for number, stored in self._journal.restore(self._space).items():
+        for number, stored in self._journal.restore().items():
             self._records[number] = stored.record
-            if stored.record.status != "killed" and stored.record.stage != "confirm":
+            if stored.record.status != "killed" and stored.record.follows is None:
                 self._numbers[stored.record.strategy] = number
             if stored.result is not None:
                 self._results[number] = stored.result
+        self._drop_passed()
         self._drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
@@ -227,7 +232,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self._ranked()
-        counts: Counter[str] = Counter(record.status for record in self._records.values())
+        counts: Counter[str] = Counter(record.status for record in self.all_records)
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -241,12 +246,9 @@ class _Study:
     def _ranked(self) -> list[int]:
         """Return the numbers of the usable trials, complete ones first, best first.
 
-        A strategy that was confirmed competes as it was confirmed, better or worse.
+        A strategy competes as its highest rung says, better or worse.
         """
-        known = [self._records[number] for number in self._results]
-        again = {r.strategy for r in known if r.stage == "confirm" and r.status == "complete"}
-        competing = [r for r in known if r.stage == "confirm" or r.strategy not in again]
-        return [record.number for record in sorted(competing, key=lambda record: record.rank)]
+        return sorted(self._results, key=lambda number: self._records[number].rank)
 
     # --- what comes next ----------------------------------------------------------------------
 
@@ -260,34 +262,45 @@ class _Study:
 
     def _wants_more(self) -> bool:
         """Whether another trial should start now."""
-        ran = [record for record in self._records.values() if record.status in RAN]
-        n_trials, policy = self._settings.n_trials, self._policy
-        if n_trials is not None and len(ran) + len(self._running) >= n_trials:
-            return False
+        policy = self._policy
         useless = [r for r in self._records.values() if r.status in ("failed", "infeasible")]
         if len(useless) >= policy.hopeless_trials and len(useless) == len(self._records):
             return False
-        seconds = [record.seconds for record in ran if record.status == "complete"]
-        least = policy.least_trial_seconds
+        return self._settings.deadline.left() > policy.least_trial_seconds
+
+    def _may_try_new(self) -> bool:
+        """Whether a strategy may start that was not tried yet, and would end in time."""
+        ran = [record for record in self._records.values() if record.status in RAN]
+        tried = {r.strategy for r in ran} | {t.strategy for t in self._running.values()}
+        n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
+        if self._exhausted or (n_trials is not None and len(tried) >= n_trials):
+            return False
+        seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
         typical = max(least, statistics.median(seconds)) if seconds else least
-        return not self._exhausted and self._settings.deadline.left() > typical
+        return self._settings.deadline.left() > typical
 
     def _next(self) -> _Running | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(self._policy.known_in_a_row):
-            records = [self._records[number] for number in self._ranked()]
-            left = self._settings.deadline.left()
-            if not self._agenda.plan_ahead(self._journal, records, left=left):
-                break
+            records = [record for record in self._records.values() if record.score is not None]
+            left, new = self._settings.deadline.left(), self._may_try_new()
+            if not self._agenda.plan_ahead(self._journal, records, left=left, new=new):
+                return None
             asked = self._journal.ask()
             try:
                 strategy = draw(asked, self._space)
             except Exception as error:  # law 7: one bad trial never ends a search
                 self._journal.drop(asked.number, reason_of(error))
                 continue
-            stage: Stage = asked.user_attrs.get("stage", "search")
-            trial = _Running(asked.number, stage, strategy, dict(asked.params))
-            if stage != "confirm" and strategy in self._numbers:
+            trial = _Running(
+                asked.number,
+                asked.user_attrs["stage"],
+                strategy,
+                dict(asked.params),
+                rung=asked.user_attrs["rung"],
+                follows=asked.user_attrs.get("follows"),
+            )
+            if trial.follows is None and strategy in self._numbers:
                 known = self._records.get(self._numbers[strategy])
                 self._journal.close_duplicate(trial.number, known)
                 continue
@@ -301,13 +314,13 @@ class _Study:
         return None
 
     def _assignment(self, trial: _Running) -> Assignment:
-        confirms = trial.stage == "confirm"
+        confirms = trial.rung > 1
         return Assignment(
             trial.strategy,
             self._settings.deadline.within(None if confirms else self._trial_limit()),
             # the planned trials are never given up: the verdict and the report compare them
             bar=self._bar() if trial.stage == "search" else None,
-            work=self._policy.confirming_work if confirms else 1,
+            rung=trial.rung,
         )
 
     def _trial_limit(self) -> float | None:
@@ -317,7 +330,7 @@ class _Study:
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
-        planned = [self._records[n] for n in self._results if self._records[n].stage != "confirm"]
+        planned = [self._records[n] for n in self._results if self._records[n].rung <= 1]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
             return None
@@ -328,11 +341,19 @@ class _Study:
     def finish(self, number: int, outcome: Outcome) -> None:
         """Write a trial down; its networks only while it is among the best."""
         trial = self._running[number]
-        record = TrialRecord.of(number, outcome, stage=trial.stage, strategy=trial.strategy)
+        record = TrialRecord.of(
+            number,
+            outcome,
+            stage=trial.stage,
+            strategy=trial.strategy,
+            rung=trial.rung,
+            before=None if trial.follows is None else self._records[trial.follows],
+        )
         result = usable(outcome)
         self._records[number] = record
         if result is not None:
             self._results[number] = result
+            self._drop_passed()
             if number not in self._kept():
                 result = replace(result, fitted=None)
         self._journal.finish(record, result, trial.params)
@@ -343,7 +364,7 @@ class _Study:
     def requeue(self) -> None:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""
         cut_off = tuple(self._running)
-        for record in self._journal.requeue(cut_off, self._space, suspected=False):
+        for record in self._journal.requeue(cut_off, suspected=False):
             self._records[record.number] = record
 
     def _kept(self) -> set[int]:
@@ -353,10 +374,17 @@ class _Study:
         many that still wait for it, and be the best when all are.
         """
         ranked, most = self._ranked(), self._policy.networks_kept
-        again = [number for number in ranked if self._records[number].stage == "confirm"]
-        once = [number for number in ranked if self._records[number].stage != "confirm"]
+        again = [number for number in ranked if self._records[number].rung > 1]
+        once = [number for number in ranked if self._records[number].rung <= 1]
         control = [number for number in ranked if self._records[number].strategy.is_control]
         return {*again[:most], *once[:most], *control[:1]}
+
+    def _drop_passed(self) -> None:
+        """Forget what the trials gave whose strategy has ended at a higher rung."""
+        competing = {record.number for record in self.all_records}
+        for number in self._results.keys() - competing:
+            if self._results.pop(number).fitted is not None:
+                self._journal.drop_weights(number)
 
     def _drop_weights(self) -> None:
         for number in self._results.keys() - self._kept():

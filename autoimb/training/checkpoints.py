@@ -145,7 +145,7 @@ class Selector:
             before, values=values, curve=curve, floor=(*before.floor, float(np.min(smoothed)))
         )
         bar = self.until.bar
-        if not cut and bar is not None and bar.above(number, self.schedule.checkpoints, curve[-1]):
+        if not cut and bar is not None and bar.above(number, self.schedule.unit, curve[-1]):
             return replace(shown, pruned=True, ended=True)
         turn, patience = self.loss.turn(self.schedule.checkpoints), self.schedule.patience
         best, kept = before.best.copy(), []

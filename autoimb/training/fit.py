@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +25,8 @@ from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Plan
 from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule, most_rows, plan_schedule
-from autoimb.training.trainer import Pack, train
+from autoimb.training.states import Waiting
+from autoimb.training.trainer import Pack, TrainingState, train
 
 __all__ = ["Job", "Trained", "fit_members"]
 
@@ -68,7 +70,9 @@ class Trained:
     curve, floor : tuple of float
         The measure at each checkpoint of the first round: the mean over folds, and the worst fold.
     planned : int
-        Checkpoints planned for a round.
+        Checkpoints of the planned work of a round.
+    ended : bool
+        Whether its own patience ended it: more work would change nothing.
     cut : bool
         Whether the deadline ended it before its own stopping rule did.
     pruned : bool
@@ -81,6 +85,7 @@ class Trained:
     curve: tuple[float, ...]
     floor: tuple[float, ...]
     planned: int
+    ended: bool = False
     cut: bool = False
     pruned: bool = False
 
@@ -117,12 +122,21 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     for number in range(ensemble.rounds):
         pack, loss, log_prior = _pack(setup, state, number)
         network = _started(setup, pack, state)
-        selector = Selector(setup.inputs.evaluation, log_prior, loss, schedule, until)
-        shown = selector.start(network)
-        for checkpoint in train(network, pack, loss, schedule, deadline=until.deadline):
+        # what depends on how far it goes, and rounds that follow each other, begin anew
+        goes_on = setup.goes_on and loss.later is None
+        own = schedule if goes_on else schedule.at_once
+        selector = Selector(setup.inputs.evaluation, log_prior, loss, own, until)
+        course, shown = TrainingState.start(network, own), selector.start(network)
+        waiting: Waiting | None = data.states.find(setup.key) if goes_on else None
+        if waiting is not None and waiting.counts["checkpoint"] <= own.checkpoints:
+            shown = waiting.restore(network, course)
+        for checkpoint in train(network, pack, loss, own, state=course, deadline=until.deadline):
             shown = selector.after(shown, checkpoint, network)
             if shown.ended:
                 break
+        if goes_on and not shown.ended:
+            after = Waiting.of(network, course, shown)
+            data.states.put(setup.key, after, size=after.size)
         end = network.parameters.values.clone() if ensemble.continues else None
         fitted = _fitted(setup, shown, loss, log_prior)
         state, votes = _passed_on(setup, state, fitted, number, end)
@@ -136,7 +150,8 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         checkpoints=tuple(int(checkpoint) for _, shown in rounds for checkpoint in shown.chosen),
         curve=first.curve,
         floor=first.floor,
-        planned=schedule.checkpoints,
+        planned=schedule.unit,
+        ended=setup.goes_on and first.ended and not first.cut and not first.pruned,
         cut=last.cut,
         pruned=last.pruned,
     )
@@ -144,12 +159,18 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
 
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """What stays the same in all rounds of a strategy."""
+    """What stays the same in all rounds of a strategy.
+
+    `goes_on` says whether a longer training begins like a shorter one, so that it can go on from
+    it; `key` is what it waits under.
+    """
 
     members: Members
     inputs: Inputs
     schedule: Schedule
     device: torch.device
+    goes_on: bool
+    key: Hashable
 
     @property
     def size(self) -> int:
@@ -193,6 +214,11 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     networks = len(training) * ensemble.members * ensemble.rounds
     row_operations = 2.0 * networks * inputs.spec.products(outline.inputs[hyper.ple])
     most = most_rows(plan, row_operations=row_operations)
+    limited = plan.length > 1 and outline.rows(strategy, data.folds) > most
+    if limited:  # more work is more rows first
+        longer = plan.effort.times(plan.length)
+        plan = replace(plan, effort=longer, rung=1.0)
+        most = most_rows(plan, row_operations=row_operations)
     schedule = plan_schedule(
         hyper,
         plan,
@@ -212,7 +238,14 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
         most_rows=most,
         batch_size=schedule.batch_size,
     )
-    return _Setup(members, inputs, schedule, torch.device(plan.device))
+    return _Setup(
+        members,
+        inputs,
+        schedule,
+        torch.device(plan.device),
+        goes_on=schedule.kind == "constant" and ensemble.rounds == 1 and not limited,
+        key=(strategy, data.repeat_number),
+    )
 
 
 def _pack(setup: _Setup, state: _State, number: int) -> tuple[Pack, Loss, np.ndarray]:

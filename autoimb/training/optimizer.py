@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -31,12 +33,28 @@ class Optimizer:
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
         self._steps = [torch.zeros((), dtype=torch.float32, device=parameters.values.device)]
         self._beta2 = beta2
-        mean, square = torch.zeros_like(parameters.values), torch.zeros_like(parameters.values)
-        flat = (parameters.values, parameters.gradients, mean, square)
+        self._mean = torch.zeros_like(parameters.values)
+        self._square = torch.zeros_like(parameters.values)
+        flat = (parameters.values, parameters.gradients, self._mean, self._square)
         self._groups = [
             (tuple([each[s.part]] for each in flat), s.rate, weight_decay if s.decay else 0.0)
             for s in parameters.segments
         ]
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return the running means, of gradients and of their squares: flat vectors."""
+        return {"mean": self._mean, "square": self._square}
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return int(self._steps[0])
+
+    def restore(self, arrays: Mapping[str, Tensor], steps: int) -> None:
+        """Go on as one would that had these running means after so many steps."""
+        self._mean.copy_(arrays["mean"])
+        self._square.copy_(arrays["square"])
+        self._steps[0].fill_(steps)
 
     def step(self, rate: float) -> None:
         """Step along the gradients that the network wrote.
@@ -81,10 +99,15 @@ class Averaged:
     def __init__(self, values: Tensor, *, decay: float) -> None:
         self.mean = values.clone()
         self._decay = decay
-        self._updates = 0
+        self.updates = 0
+
+    def restore(self, mean: Tensor, updates: int) -> None:
+        """Go on as one would that had this mean after so many updates."""
+        self.mean.copy_(mean)
+        self.updates = updates
 
     def update(self, values: Tensor) -> None:
         """Move the mean towards the current values."""
-        kept = min(self._decay, self._updates / (self._updates + 3.0))
-        self._updates += 1
+        kept = min(self._decay, self.updates / (self.updates + 3.0))
+        self.updates += 1
         self.mean.lerp_(values, 1.0 - kept)

@@ -62,6 +62,11 @@ class Parts:
         The study's: resampling draws the same for every trial.
     folder : Path, optional
         Where the processes of a study share them.
+
+    Attributes
+    ----------
+    states : Store
+        Trainings that wait for more work; one that is gone costs time and no more.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Parts:
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
         self._store, self.repeat_number = Store(folder), 0
+        self.states = Store(None if folder is None else folder / "states")
 
     def repeat(self, number: int) -> Parts:
         """Return the parts of a repeat, a split of all rows into folds; 0 is the plan's own."""

@@ -83,7 +83,7 @@ class Effort:
     patience: int
     outline: Outline
 
-    def times(self, factor: int) -> Effort:
+    def times(self, factor: float) -> Effort:
         """Return so many times the work, in up to twice as many evaluations."""
         return replace(
             self, operations=self.operations * factor, most_checkpoints=2 * self.most_checkpoints
@@ -103,8 +103,8 @@ class Plan:
         The user's cost of each class: weights the loss, and the probabilities keep it.
     device : str
     policy : SearchPolicy
-    work : int
-        How many times the planned work a trial is given.
+    rung : float
+        How many times the planned work a strategy is given in all.
     repeats : int
         On how many splits of the rows into folds a trial is cross-validated.
     """
@@ -115,21 +115,23 @@ class Plan:
     class_costs: tuple[float, ...] | None = None
     device: str = "cpu"
     policy: SearchPolicy = field(default_factory=SearchPolicy)
-    work: int = 1
+    rung: float = 1.0
     repeats: int = 1
 
-    def times(self, work: int) -> Plan:
-        """Return the plan with so many times the work of a trial, on the same rows.
+    def at(self, rung: float) -> Plan:
+        """Return the plan of a strategy that is given so many times the planned work.
 
-        Where the plan holds further splits of the rows into folds, the same networks are trained
-        on so many of them; else networks are trained so much longer on the same folds.
+        Where the plan holds further splits of the rows into folds, more than the planned work is
+        the same networks on so many of them; else networks are trained so much longer on the same
+        folds.
         """
-        if work == 1:
-            return self
-        if self.folds.further:
-            repeats = min(work, 1 + len(self.folds.further))
-            return replace(self, repeats=repeats, work=repeats)
-        return replace(self, effort=self.effort.times(work), work=work * self.work)
+        repeats = min(max(int(rung), 1), 1 + len(self.folds.further))
+        return replace(self, rung=float(repeats) if repeats > 1 else rung, repeats=repeats)
+
+    @property
+    def length(self) -> float:
+        """How many times the planned work the training on one split is."""
+        return 1.0 if self.repeats > 1 else self.rung
 
 
 def batch_for(rows: int) -> int:

@@ -27,7 +27,7 @@ class Bar:
     floor : tuple of float
         By checkpoint of the best trial.
     planned : int
-        Checkpoints that were planned for it.
+        Checkpoints of its planned work.
     begins : float
         Share of its planned checkpoints, before which nothing is given up.
     """
@@ -53,7 +53,7 @@ class Bar:
         checkpoint : int
             From 0.
         planned : int
-            Checkpoints planned for the trial.
+            Checkpoints of the trial's planned work.
         value : float
             Its measure, the mean over its folds.
 

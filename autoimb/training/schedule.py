@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import cos, log2, pi, sqrt
+from dataclasses import dataclass, replace
+from math import ceil, cos, log2, pi, sqrt
 
 from autoimb.errors import InfeasibleError
 from autoimb.space.network.component import Anneal, Hyperparameters
 from autoimb.training.plan import Plan, batch_for
 
-__all__ = ["Schedule", "most_rows", "plan_schedule"]
+__all__ = ["Schedule", "most_rows", "plan_schedule", "rung_ends"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,11 @@ class Schedule:
 
     Attributes
     ----------
-    checkpoints : int
-        Points of the training at which the pack is evaluated and may stop, at most.
+    ends : tuple of int
+        At which checkpoint each of its rungs ends, rising; where the last one does, so does the
+        training. A training that goes on from one rung to the next draws from new streams there.
+    unit : int
+        Checkpoints of the planned work.
     steps : int
         Gradient steps between two checkpoints; the same for every member of the pack.
     batch_size : int
@@ -36,7 +39,8 @@ class Schedule:
         Of AdamW.
     """
 
-    checkpoints: int
+    ends: tuple[int, ...]
+    unit: int
     steps: int
     batch_size: int
     learning_rate: float
@@ -45,9 +49,20 @@ class Schedule:
     patience: int = 8
     beta2: float = 0.99
 
+    @property
+    def checkpoints(self) -> int:
+        """Points of the training at which the pack is evaluated and may stop, at most."""
+        return self.ends[-1]
+
+    @property
+    def at_once(self) -> Schedule:
+        """The schedule of a training that begins anew at every rung."""
+        return replace(self, ends=self.ends[-1:])
+
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        total = self.checkpoints * self.steps
+        # a constant rate must not know how far the training may go on
+        total = (self.unit if self.kind == "constant" else self.checkpoints) * self.steps
         if self.kind == "coslog4":
             cycles = log2(1 + 15 * (step + 0.5) / total)
             return self.learning_rate * 0.5 * (1.0 - cos(2 * pi * cycles))
@@ -72,6 +87,22 @@ def most_rows(plan: Plan, *, row_operations: float) -> int:
     return max(int(draws / plan.policy.least_epochs), plan.policy.least_member_rows)
 
 
+def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
+    """Return at which checkpoints the rungs of a training end, up to the plan's.
+
+    A rung that adds no checkpoint is left out.
+
+    Parameters
+    ----------
+    unit : int
+        Checkpoints of the planned work.
+    plan : Plan
+    """
+    most = max(unit, 2 * plan.effort.most_checkpoints)
+    rungs = [rung for rung in plan.policy.rungs if rung < plan.length]
+    return tuple(sorted({min(ceil(unit * rung), most) for rung in [*rungs, plan.length]}))
+
+
 def plan_schedule(
     hyper: Hyperparameters,
     plan: Plan,
@@ -80,7 +111,7 @@ def plan_schedule(
     row_operations: float,
     evaluated: int,
 ) -> Schedule:
-    """Plan batch, steps and checkpoints from the planned sizes, in arithmetic alone.
+    """Plan batch, steps, checkpoints and rungs from the planned sizes, in arithmetic alone.
 
     The work stays near what was planned: where the fewest checkpoints that there must be would be
     more, they are closer together, down to a few steps.
@@ -121,14 +152,16 @@ def plan_schedule(
                 f"Its networks would need at least {least / effort.operations:.1f} times the work "
                 "that is planned for a trial."
             )
+    ends = rung_ends(checkpoints, plan)
     return Schedule(
-        checkpoints=checkpoints,
+        ends=ends,
+        unit=checkpoints,
         steps=steps,
         batch_size=batch,
         learning_rate=hyper.learning_rate * sqrt(batch / 256),
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
         # a cycle is judged where it ends
-        patience=checkpoints if hyper.schedule == "coslog4" else effort.patience,
+        patience=ends[-1] if hyper.schedule == "coslog4" else effort.patience,
         beta2=hyper.beta2,
     )

@@ -57,10 +57,34 @@ class Store:
             value: T = self._held[key][1]
             return value
         value = make() if path is None else _shared(path, make)
-        self._held[key] = (size(value), value)
+        self._hold(key, value, size(value))
+        return value
+
+    def find(self, key: Hashable) -> Any | None:
+        """Return what was put under a key last; None where it is gone, or nothing was."""
+        if self._folder is None:
+            return self._held.get(key, (0, None))[1]
+        try:
+            return joblib.load(self._folder / _name(key))
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: Hashable, value: Any, *, size: int) -> None:
+        """Keep a value for `find`, instead of what was there; by one process at a time."""
+        if self._folder is None:
+            self._hold(key, value, size)
+            return
+        path = self._folder / _name(key)
+        part = path.with_suffix(".part")
+        joblib.dump(value, part)
+        part.replace(path)
+        _drop_oldest(self._folder)
+
+    def _hold(self, key: Hashable, value: Any, size: int) -> None:
+        self._held.pop(key, None)
+        self._held[key] = (size, value)
         while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > MOST_BYTES:
             self._held.popitem(last=False)
-        return value
 
 
 def _name(key: Hashable) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -18,7 +19,7 @@ from autoimb.space.loss import Loss
 from autoimb.training.optimizer import Averaged, Optimizer
 from autoimb.training.schedule import Schedule
 
-__all__ = ["Pack", "train"]
+__all__ = ["Pack", "TrainingState", "train"]
 
 NO_DEADLINE = Deadline()
 
@@ -141,6 +142,48 @@ class _BalancedStream:
         return rows, weights
 
 
+@dataclass(eq=False)
+class TrainingState:
+    """How far the training of a network is: with its weights, all that a next rung goes on from.
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    averaged : Averaged
+    checkpoint : int
+        Checkpoints that are done.
+    """
+
+    optimizer: Optimizer
+    averaged: Averaged
+    checkpoint: int = 0
+
+    @classmethod
+    def start(cls, network: Network, schedule: Schedule) -> TrainingState:
+        """Return the state before the first step."""
+        parameters = network.parameters
+        optimizer = Optimizer(parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2)
+        return cls(optimizer, Averaged(parameters.values, decay=0.85))
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return what is a flat vector of the pack."""
+        return self.optimizer.arrays() | {"averaged": self.averaged.mean}
+
+    def counts(self) -> dict[str, int]:
+        """Return what was counted."""
+        return {
+            "checkpoint": self.checkpoint,
+            "steps": self.optimizer.steps,
+            "updates": self.averaged.updates,
+        }
+
+    def restore(self, arrays: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
+        """Bring it to where another one was."""
+        self.optimizer.restore(arrays, counts["steps"])
+        self.averaged.restore(arrays["averaged"], counts["updates"])
+        self.checkpoint = counts["checkpoint"]
+
+
 @torch.inference_mode()
 def train(
     network: Network,
@@ -148,6 +191,7 @@ def train(
     loss: Loss,
     schedule: Schedule,
     *,
+    state: TrainingState | None = None,
     deadline: Deadline = NO_DEADLINE,
 ) -> Iterator[int]:
     """Train a drawn network on a pack, and pause at every checkpoint.
@@ -163,6 +207,9 @@ def train(
     loss : Loss
         Made for the class counts of the pack's members.
     schedule : Schedule
+    state : TrainingState or None
+        At the end of one of the schedule's rungs, from which it goes on; None at the start. It is
+        moved on: after the last checkpoint it is what the next rung begins with.
     deadline : Deadline
         Looked at in every step; once it has passed, the checkpoint ends there.
 
@@ -173,43 +220,46 @@ def train(
         deploy. Who has seen enough stops iterating.
     """
     spec, batch = network.spec, schedule.batch_size
-    streams = _streams(pack, batch)
-    optimizer = Optimizer(
-        network.parameters, weight_decay=schedule.weight_decay, beta2=schedule.beta2
-    )
-    size = batch * spec.k * spec.widest
-    dtype, device = network.dtype, network.device
-    pool = MaskPool(pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
-    values = network.parameters.values
+    state = TrainingState.start(network, schedule) if state is None else state
+    dtype, device, values = network.dtype, network.device, network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
     truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
     every = max(1, schedule.steps // 16)
-    averaged = Averaged(values, decay=0.85)
     x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
-    for checkpoint in range(schedule.checkpoints):
-        rows, weights = _gather(streams, schedule, network)
-        y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
-        weights.div_(spec.k * batch)
-        pool.refresh()
-        now = loss.at(checkpoint, schedule.checkpoints)
-        for step in range(schedule.steps):
-            if deadline.expired:
-                break
-            at = rows[step]
-            torch.index_select(pack.x, 0, at, out=x)
-            codes = None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
-            logits = network.forward(x.view(network.members, batch, -1), codes, pool)
-            torch.eq(y[step], classes, out=truth)
-            network.backward(now.gradient(logits, truth, weights[step]))
-            optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
-            if step % every == every - 1:
-                averaged.update(values)
-        current = values.clone() if schedule.kind == "constant" else values
-        if schedule.kind == "constant":
-            values.copy_(averaged.mean)
-        yield checkpoint
-        if schedule.kind == "constant":
-            values.copy_(current)
+    for rung, (begin, end) in enumerate(pairwise((0, *schedule.ends))):
+        if end <= state.checkpoint:
+            continue
+        own = replace(pack, keys=tuple(replace(key, rung=rung) for key in pack.keys))
+        streams = _streams(own, batch)
+        size = batch * spec.k * spec.widest
+        pool = MaskPool(own.keys, spec.dropout, size=size, dtype=dtype, device=device)
+        for checkpoint in range(begin, end):
+            rows, weights = _gather(streams, schedule, network)
+            y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
+            weights.div_(spec.k * batch)
+            pool.refresh()
+            now = loss.at(checkpoint, schedule.checkpoints)
+            for step in range(schedule.steps):
+                if deadline.expired:
+                    break
+                at = rows[step]
+                torch.index_select(pack.x, 0, at, out=x)
+                codes = (
+                    None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
+                )
+                logits = network.forward(x.view(network.members, batch, -1), codes, pool)
+                torch.eq(y[step], classes, out=truth)
+                network.backward(now.gradient(logits, truth, weights[step]))
+                state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
+                if step % every == every - 1:
+                    state.averaged.update(values)
+            current = values.clone() if schedule.kind == "constant" else values
+            if schedule.kind == "constant":
+                values.copy_(state.averaged.mean)
+            yield checkpoint
+            if schedule.kind == "constant":
+                values.copy_(current)
+            state.checkpoint = checkpoint + 1
 
 
 def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
