@@ -132,6 +132,9 @@ class SearchPolicy:
         Below, the best strategies are cross-validated again on other splits into folds.
     repeats : int
         Of the split into folds, the first one included.
+    confirming_folds, rare_rows_a_confirming_fold : int
+        Of the one repeat that confirms on larger tables, and how many rows of the rarest class
+        each of them needs.
     blended_strategies, blend_candidates, least_blend_candidates, blend_bags, blend_steps : int
         At most in a blend; at most and at least weighed; bags of them; drawn in a bag.
     blend_work : int
@@ -187,6 +190,8 @@ class SearchPolicy:
     rare_rows_for_three_folds: int = _set(150, UNMEASURED)
     rows_for_one_repeat: int = _set(3_000, "decisions/0019-small-tables-are-dealt-again.md")
     repeats: int = _set(4, "decisions/0019-small-tables-are-dealt-again.md")
+    confirming_folds: int = _set(8, "decisions/0035-confirmed-on-fresh-folds.md")
+    rare_rows_a_confirming_fold: int = _set(10, "decisions/0035-confirmed-on-fresh-folds.md")
     blended_strategies: int = _set(10, UNMEASURED)
     blend_candidates: int = _set(25, UNMEASURED)
     least_blend_candidates: int = _set(4, UNMEASURED)

@@ -116,7 +116,7 @@ def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirm
 
 def repeated(job, judge):
     assert job.plan.effort == material().plan.effort  # the same networks, on more folds
-    return studies.complete(job.strategy, job.data.dataset, seconds=0.01 * job.plan.repeats)
+    return studies.complete(job.strategy, job.data.dataset, seconds=0.01 * len(job.plan.repeats))
 
 
 def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more_folds():
@@ -129,7 +129,7 @@ def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more
 
 
 def disappointing(job, judge):
-    value = studies.chance(job.strategy) / job.plan.repeats
+    value = studies.chance(job.strategy) / len(job.plan.repeats)
     return replace(repeated(job, judge), score=Score(value, 0.01, (value,), False, value))
 
 

@@ -325,18 +325,18 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
 ) -> None:
     frame, _ = table()
     dataset, folds = prepared.dataset, prepared.folds
-    plan = short_plan(dataset, folds).at(3)
+    plan = short_plan(dataset, folds).at(4)
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
     judge = plan_study(prepared, time_budget=None).judge
     outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     read = {int(fold) for pack in outcome.fitted.packs for fold in pack.fold}
-    assert read == set(range(3 * len(folds.folds)))
-    assert len(outcome.trace.checkpoints) == 3 * len(folds.folds)
+    assert read == set(range(4 * len(folds.folds)))
+    assert len(outcome.trace.checkpoints) == 4 * len(folds.folds)
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
     encoders = tuple(fit_encoders(dataset, folds.every))
-    for number, fold in enumerate(folds.every[: 3 * len(folds.folds)]):
+    for number, fold in enumerate(folds.every):
         rows = np.setdiff1d(np.arange(len(dataset.y)), fold.train)
         own = replace(
             result.pipeline,
@@ -346,9 +346,9 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
         )
         wanted[rows] += own.predict_proba(frame.iloc[rows])
         seen[rows] += 1
-    assert set(seen) == {3}
+    assert set(seen) == {4}
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
-    np.testing.assert_allclose(raw, wanted / 3, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(raw, wanted / 4, rtol=1e-4, atol=1e-6)
 
 
 def refit(pipeline: FittedPipeline) -> FittedPipeline:
@@ -360,9 +360,9 @@ def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(
     result: SearchResult, tmp_path: Path
 ) -> None:
     frame, _ = table()
-    confirmed = tuple(replace(strategy, work=2) for strategy in result.pipeline.strategies)
+    confirmed = tuple(replace(strategy, work=4.0) for strategy in result.pipeline.strategies)
     pipeline = refit(replace(result.pipeline, strategies=confirmed))
-    assert len(pipeline.encoders) == 2 * QUICK.cv
+    assert len(pipeline.encoders) == 4 * QUICK.cv
     save(pipeline, tmp_path / "p.autoimb")
     again = load(tmp_path / "p.autoimb")
     np.testing.assert_array_equal(again.predict_proba(frame), pipeline.predict_proba(frame))
@@ -376,9 +376,9 @@ def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) ->
 
 
 def test_refit_gives_a_confirmed_strategy_as_much_work(result: SearchResult) -> None:
-    confirmed = tuple(replace(strategy, work=3) for strategy in result.pipeline.strategies)
+    confirmed = tuple(replace(strategy, work=4.0) for strategy in result.pipeline.strategies)
     again = refit(replace(result.pipeline, strategies=confirmed))
-    assert {strategy.work for strategy in again.strategies} == {3}
+    assert {strategy.work for strategy in again.strategies} == {4.0}
 
 
 def test_versions_are_strings() -> None:

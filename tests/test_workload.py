@@ -229,10 +229,10 @@ def test_more_work_where_folds_can_be_made_anew_is_more_folds():
     plan = make_plan(dataset, folds, random_state=0, operations=1e9)
     more = plan.at(4.0)
     assert folds.further
-    assert (more.repeats, more.length, more.rung) == (4, 1.0, 4.0)
+    assert (more.repeats, more.length, more.rung) == ((0, 1, 2, 3), 1.0, 4.0)
     once = replace(plan, folds=replace(folds, further=())).at(4.0)
-    assert (once.repeats, once.length, once.rung) == (1, 4.0, 4.0)
-    assert (plan.at(0.25).repeats, plan.at(0.25).length) == (1, 0.25)
+    assert (once.repeats, once.length, once.rung) == ((0,), 4.0, 4.0)
+    assert (plan.at(0.25).repeats, plan.at(0.25).length) == ((0,), 0.25)
     assert plan.at(1.0) == plan
 
 

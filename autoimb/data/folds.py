@@ -50,8 +50,8 @@ class FoldPlan:
     scale : ndarray of shape (n,), float64, or None
         How many rows each scored row stands for, where not all are scored.
     further : tuple of tuple of Fold
-        Further repeats, for repeated cross-validation: other random splits of all rows into as
-        many folds, that score each row once.
+        Further repeats, to confirm what the plan's own folds chose: other random splits of all
+        rows, that score each row once. Several into as many folds, or one into more folds.
     """
 
     folds: tuple[Fold, ...]
@@ -62,6 +62,27 @@ class FoldPlan:
     def repeat(self, number: int) -> FoldPlan:
         """Give the folds of a repeat, 0 being the plan's own; groups stay those of the plan."""
         return self if number == 0 else replace(self, folds=self.further[number - 1], further=())
+
+    @property
+    def confirming(self) -> tuple[int, ...]:
+        """The repeats that a confirmation trains on, 0 being the plan's own.
+
+        Repeats of as many folds join the own ones; one of more folds stands alone, so that
+        nothing in it has chosen what it confirms.
+        """
+        alone = any(len(folds) > len(self.folds) for folds in self.further)
+        return tuple(range(int(alone), 1 + len(self.further)))
+
+    @property
+    def confirming_work(self) -> float:
+        """How many times the rows of the own folds' training parts a confirmation trains on."""
+        own = sum(len(fold.train) for fold in self.folds)
+        folds = (fold for number in self.confirming for fold in self.repeat(number).folds)
+        return sum(len(fold.train) for fold in folds) / own
+
+    def offset(self, number: int) -> int:
+        """Give the place of a repeat's first fold among `every`."""
+        return sum(len(folds) for folds in (self.folds, *self.further)[:number])
 
     @property
     def every(self) -> tuple[Fold, ...]:
@@ -125,7 +146,8 @@ def plan_folds(
     different folds, one each: the remaining folds score none of it, and it trains in every fold but
     those that score it. A single split (or an evaluation set) is a hold-out: a stratified half of
     its rows chooses the epoch, the other half scores in up to 5 stratified groups. Below 3,000 rows
-    the plan holds three more repeats: other random splits of the rows into as many folds.
+    the plan holds three more repeats: other random splits of the rows into as many folds; from
+    there on one more, of 8 folds, where each of them gets 10 rows of the rarest class.
 
     Parameters
     ----------
@@ -163,10 +185,10 @@ def plan_folds(
         n_folds = _count_folds(y, policy) if cv is None else _check_count(cast(int, cv), n_rows)
         repeats = [
             _plan(
-                _stratified_splits(y, n_folds, stream(Purpose.FOLDS, random_state, repeat=number)),
+                _stratified_splits(y, own, stream(Purpose.FOLDS, random_state, repeat=number)),
                 n_rows,
             )
-            for number in range(policy.repeats if n_rows < policy.rows_for_one_repeat else 1)
+            for number, own in enumerate([n_folds, *_further_folds(y, n_folds, policy)])
         ]
         return replace(repeats[0], further=tuple(plan.folds for plan in repeats[1:]))
     splits = _read_splits(cv, y)
@@ -185,6 +207,15 @@ def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     many = len(y) >= policy.rows_for_three_folds and minority >= policy.rare_rows_for_three_folds
     wanted = 3 if many else 5
     return min(wanted, len(y))
+
+
+def _further_folds(y: NDArray[np.int64], n_folds: int, policy: SearchPolicy) -> list[int]:
+    """Return the number of folds of each further repeat."""
+    if len(y) < policy.rows_for_one_repeat:
+        return [n_folds] * (policy.repeats - 1)
+    counts, more = np.bincount(y), policy.confirming_folds
+    enough = counts[counts > 0].min() >= policy.rare_rows_a_confirming_fold * more
+    return [more] if enough and more > n_folds else []
 
 
 def _check_count(cv: int, n_rows: int) -> int:

@@ -168,7 +168,7 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
     try:
         until = Until(_measure(judge.metric, job.plan), job.deadline, job.bar)
         trained = []
-        for number in range(job.plan.repeats):
+        for number in job.plan.repeats:
             trained.append(fit_members(job, job.data.repeat(number), until))
         outcome = _judged(job, judge, trained)
     except InfeasibleError as error:
@@ -195,7 +195,7 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         done, planned = len(first.curve), first.planned
         return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
     # of each row, from the networks of all repeats that did not see it
-    repeats = [job.data.repeat(number) for number in range(len(trained))]
+    repeats = [job.data.repeat(number) for number in job.plan.repeats]
     raw = np.mean([_out_of_fold(one, own) for one, own in zip(trained, repeats)], axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
@@ -214,7 +214,7 @@ def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained])
     fitted = FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),
-        packs=_packs(trained, n_folds=len(plan.folds.folds)),
+        packs=_packs(trained, plan),
         calibrator=_calibrator(judge, raw, needed=needed),
         class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
         work=plan.rung,
@@ -238,11 +238,11 @@ def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained])
     )
 
 
-def _packs(trained: Sequence[Trained], *, n_folds: int) -> tuple[FittedMemberPack, ...]:
+def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
     """Return all packs, their folds numbered through all repeats, as the pipeline's encoders."""
     return tuple(
-        replace(pack, fold=pack.fold + number * n_folds)
-        for number, one in enumerate(trained)
+        replace(pack, fold=pack.fold + plan.folds.offset(number))
+        for number, one in zip(plan.repeats, trained)
         for pack in one.packs
     )
 

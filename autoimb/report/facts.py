@@ -310,8 +310,12 @@ def _profile(profile: Profile) -> dict[str, Any]:
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
-    folds, repeats = plan.folds.folds, 1 + len(plan.folds.further)
-    counted = f"{len(folds)}; {repeats} × {len(folds)} to confirm" if repeats > 1 else len(folds)
+    folds, confirming = plan.folds.folds, plan.folds.confirming
+    counted: int | str = len(folds)
+    if plan.folds.further:
+        own = len(plan.folds.repeat(confirming[-1]).folds)
+        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
+        counted = f"{len(folds)}; {times}{own} to confirm"
     return {
         "folds": "one hold-out" if len(folds) == 1 else counted,
         "rows_scored": len(plan.folds.scored),

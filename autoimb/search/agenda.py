@@ -32,6 +32,8 @@ class Agenda:
     repeats : bool
         Whether survivors are cross-validated on further repeats, other random splits of all rows
         into folds, and not on the same folds with more work.
+    work : float
+        Times the planned work that this takes.
     most : float
         Strategies, after which there is nothing to do but to confirm them.
     policy : SearchPolicy
@@ -40,6 +42,7 @@ class Agenda:
     space: Space
     seconds: float
     repeats: bool = False
+    work: float = 4.0
     most: float = math.inf
     policy: SearchPolicy = DEFAULT_POLICY
 
@@ -52,10 +55,11 @@ class Agenda:
         """
         repeats = bool(plan.folds.further)
         policy = plan.policy
+        work = plan.folds.confirming_work if repeats else policy.rungs[-1]
         few = min(plan.effort.outline.class_counts) < policy.rare_rows_for_many_strategies
-        limited = repeats and few and deadline.finite
+        limited = len(plan.folds.further) > 1 and few and deadline.finite
         most = policy.strategies_on_few_rare_rows if limited else math.inf
-        return cls(space, deadline.left(), repeats=repeats, most=most, policy=policy)
+        return cls(space, deadline.left(), repeats=repeats, work=work, most=most, policy=policy)
 
     def plan_ahead(
         self, journal: Journal, records: Sequence[TrialRecord], *, left: float, new: bool
@@ -96,7 +100,7 @@ class Agenda:
                 seconds=left,
                 repeats=self.repeats,
                 most=len(ranked) if enough else self.policy.confirmed_trials,
-                work=self.policy.rungs[-1],
+                work=self.work,
             )
             if survivor is not None:
                 journal.enqueue_higher(survivor.number, stage="confirm", rung=self.policy.rungs[-1])

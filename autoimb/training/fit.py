@@ -202,6 +202,9 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     strategy, plan = job.strategy, job.plan
     hyper, ensemble = NETWORK.make(strategy.network), ENSEMBLE.make(strategy.ensemble)
     outline = plan.effort.outline
+    # a split into more folds trains each of its networks as long as the plan's own
+    more = len(data.folds.folds) / len(plan.folds.folds)
+    plan = replace(plan, effort=replace(plan.effort, operations=more * plan.effort.operations))
     inputs = Inputs.of(
         data,
         training,

@@ -105,8 +105,8 @@ class Plan:
     policy : SearchPolicy
     rung : float
         How many times the planned work a strategy is given in all.
-    repeats : int
-        On how many splits of the rows into folds a trial is cross-validated.
+    repeats : tuple of int
+        On which splits of the rows into folds a strategy is cross-validated, 0 being the first.
     """
 
     folds: FoldPlan
@@ -116,22 +116,22 @@ class Plan:
     device: str = "cpu"
     policy: SearchPolicy = field(default_factory=SearchPolicy)
     rung: float = 1.0
-    repeats: int = 1
+    repeats: tuple[int, ...] = (0,)
 
     def at(self, rung: float) -> Plan:
         """Return the plan of a strategy that is given so many times the planned work.
 
         Where the plan holds further splits of the rows into folds, more than the planned work is
-        the same networks on so many of them; else networks are trained so much longer on the same
-        folds.
+        the same networks on those that confirm; else networks are trained so much longer on the
+        same folds.
         """
-        repeats = min(max(int(rung), 1), 1 + len(self.folds.further))
-        return replace(self, rung=float(repeats) if repeats > 1 else rung, repeats=repeats)
+        confirms = rung > 1 and len(self.folds.further) > 0
+        return replace(self, rung=rung, repeats=self.folds.confirming if confirms else (0,))
 
     @property
     def length(self) -> float:
         """How many times the planned work the training on one split is."""
-        return 1.0 if self.repeats > 1 else self.rung
+        return self.rung if self.repeats == (0,) else 1.0
 
 
 def batch_for(rows: int) -> int:
