@@ -65,12 +65,15 @@ class SearchPolicy:
         How many of them come before the first imbalance method; then they take turns.
     methods_share : float
         Of the time of all trials, that imbalance methods may take while none of them leads.
+    longer_share : float
+        Of the search's time, at its end, in which the best are trained for more than the planned
+        work.
     confirming_share : float
         Of the search's time, at its end, that goes to confirming the best trials.
     confirmed_trials : int
         How many of the best are confirmed.
     rungs : tuple of float
-        Times the planned work that a strategy is given in all, step by step; the last confirms.
+        Times the planned work that a strategy is trained for, step by step.
     first_rungs : tuple of two floats
         At which a network begins, and at which an imbalance method on the best network does.
     promoted_share : float
@@ -153,6 +156,7 @@ class SearchPolicy:
     first_methods: tuple[FirstMethod, ...] = _set(_METHODS, "decisions/0023-networks-first.md")
     networks_before_methods: int = _set(4, "decisions/0034-rungs.md")
     methods_share: float = _set(0.25, "decisions/0034-rungs.md")
+    longer_share: float = _set(0.6, "decisions/0034-rungs.md")
     confirming_share: float = _set(0.3, "decisions/0009-survivors-are-confirmed.md")
     confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
     rungs: tuple[float, ...] = _set((1 / 16, 1 / 4, 1.0, 4.0), "decisions/0034-rungs.md")

@@ -21,7 +21,7 @@ from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
 
 POLICY = SearchPolicy()
-SURVIVORS, CONFIRMING = POLICY.confirmed_trials, POLICY.rungs[-1]
+SURVIVORS, CONFIRMING = POLICY.confirmed_trials, 4.0
 ENOUGH = POLICY.strategies_on_few_rare_rows
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
@@ -35,7 +35,7 @@ def record(number, strategy, *, ended=False, **changed):
 
 
 def confirmed_in_turn(ranked, seconds=100.0, **how):
-    how = {"repeats": False, "most": SURVIVORS, "work": CONFIRMING} | how
+    how = {"most": SURVIVORS, "work": CONFIRMING} | how
     numbers = []
     while (found := next_to_confirm(ranked, numbers, seconds=seconds, **how)) is not None:
         numbers.append(found.number)
@@ -48,10 +48,9 @@ def test_the_best_control_is_confirmed_first_and_then_the_best():
     assert confirmed_in_turn(ranked) == [10, *range(SURVIVORS)]
 
 
-def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
+def test_what_is_not_complete_or_was_confirmed_is_not_confirmed():
     ranked = [
-        record(0, METHODS[0], ended=True),
-        record(1, METHODS[1], rung=CONFIRMING),
+        record(1, METHODS[1], stage="confirm"),
         record(2, METHODS[2], status="timeout"),
         record(3, METHODS[3], status="partial", rung=0.25),
         record(4, METHODS[4]),
@@ -59,14 +58,15 @@ def test_what_ended_by_its_own_patience_or_was_confirmed_is_not_confirmed():
     assert confirmed_in_turn(ranked) == [4]
 
 
-def test_on_further_folds_the_best_are_confirmed_however_they_ended():
+def test_the_best_are_confirmed_however_they_ended():
     ranked = [
         record(0, METHODS[0], ended=True),
         record(1, METHODS[1]),
         record(2, NETWORK, ended=True),
     ]
-    assert confirmed_in_turn(ranked, repeats=True) == [2, 0, 1]
-    assert confirmed_in_turn(ranked, repeats=True, most=1) == [2, 0]
+    assert confirmed_in_turn(ranked) == [2, 0, 1]
+    assert confirmed_in_turn(ranked, most=1) == [2, 0]
+    assert confirmed_in_turn(ranked, work=0.0) == []
 
 
 def test_what_would_not_end_in_time_is_not_begun():
@@ -75,15 +75,15 @@ def test_what_would_not_end_in_time_is_not_begun():
 
 
 def better_by_more_work(job, judge):
-    """A trial that its patience never ends; more work than the plan's gives it another score."""
+    """A trial that its patience never ends; other folds give it another score."""
     time.sleep(0.02 * (0.5 + studies.chance(job.strategy)))
-    value = studies.chance(job.strategy) / 2 + (0.5 if job.plan.rung > 1 else 0.0)
+    value = studies.chance(job.strategy) / 2 + (0.5 if job.plan.repeats != (0,) else 0.0)
     scored = studies.complete(job.strategy, job.data.dataset, seconds=0.02, value=value)
     return replace(scored, trace=replace(scored.trace, ended=False))
 
 
 def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
-    once = replace(POLICY, rows_for_one_repeat=0)
+    once = replace(POLICY, rows_for_one_repeat=0, rare_rows_a_confirming_fold=1)
     # its last third has time for nine trials where other programs take most of the machine
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         result = study(
@@ -192,8 +192,9 @@ def at(number, rung, value, *, status="partial", **changed):
     return record(number, NETWORK, rung=rung, score=score, status=status, **changed)
 
 
-def raised(records, already=(), *, seconds=1000.0, last=False):
-    return next_to_raise(records, set(already), seconds=seconds, policy=POLICY, last=last)
+def raised(records, already=(), *, seconds=1000.0, last=False, **how):
+    already = set(already)
+    return next_to_raise(records, already, seconds=seconds, policy=POLICY, last=last, **how)
 
 
 def test_the_first_strategy_goes_on_at_once_and_then_a_third_of_its_rung():
@@ -219,6 +220,14 @@ def test_a_rung_that_would_not_end_in_time_is_not_begun():
     slow, quick = at(0, QUARTER, 0.5, seconds=30.0), at(1, QUARTER, 0.4, seconds=1.0)
     others = [at(i, QUARTER, 0.1) for i in range(2, 6)]
     assert raised([slow, quick, *others], seconds=100.0) == (quick, 1.0)
+
+
+def test_beyond_the_planned_work_goes_the_best_when_it_is_time():
+    known = [at(i, 1.0, 0.5 - 0.1 * i, status="complete") for i in range(4)]
+    assert raised(known) is None
+    assert raised(known, longer=True) == (known[0], 4.0)
+    assert raised([replace(known[0], ended=True), *known[1:]], longer=True) == (known[1], 4.0)
+    assert raised([replace(known[0], stage="confirm"), *known[1:]], longer=True)[0] == known[1]
 
 
 def test_when_no_new_strategy_comes_the_best_go_on_until_enough_are_complete():

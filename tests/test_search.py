@@ -325,7 +325,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
 ) -> None:
     frame, _ = table()
     dataset, folds = prepared.dataset, prepared.folds
-    plan = short_plan(dataset, folds).at(4)
+    plan = short_plan(dataset, folds).at(1.0, confirm=True)
     strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
     judge = plan_study(prepared, time_budget=None).judge
     outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)
@@ -360,7 +360,7 @@ def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(
     result: SearchResult, tmp_path: Path
 ) -> None:
     frame, _ = table()
-    confirmed = tuple(replace(strategy, work=4.0) for strategy in result.pipeline.strategies)
+    confirmed = tuple(replace(strategy, confirmed=True) for strategy in result.pipeline.strategies)
     pipeline = refit(replace(result.pipeline, strategies=confirmed))
     assert len(pipeline.encoders) == 4 * QUICK.cv
     save(pipeline, tmp_path / "p.autoimb")
@@ -376,9 +376,9 @@ def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) ->
 
 
 def test_refit_gives_a_confirmed_strategy_as_much_work(result: SearchResult) -> None:
-    confirmed = tuple(replace(strategy, work=4.0) for strategy in result.pipeline.strategies)
+    confirmed = tuple(replace(strategy, confirmed=True) for strategy in result.pipeline.strategies)
     again = refit(replace(result.pipeline, strategies=confirmed))
-    assert {strategy.work for strategy in again.strategies} == {4.0}
+    assert {strategy.confirmed for strategy in again.strategies} == {True}
 
 
 def test_versions_are_strings() -> None:

@@ -223,16 +223,15 @@ def test_rungs_that_would_add_no_checkpoint_are_left_out():
     assert [one.ends for one in rungs(4)] == [(1,), (1,), (1, 4), (1, 4, 8)]
 
 
-def test_more_work_where_folds_can_be_made_anew_is_more_folds():
+def test_what_confirms_is_on_more_folds_where_they_can_be_made_anew():
     dataset = dataset_of(*mixed_table("binary"))
     folds = plan_folds(dataset.y, random_state=0)
     plan = make_plan(dataset, folds, random_state=0, operations=1e9)
-    more = plan.at(4.0)
     assert folds.further
-    assert (more.repeats, more.length, more.rung) == ((0, 1, 2, 3), 1.0, 4.0)
-    once = replace(plan, folds=replace(folds, further=())).at(4.0)
-    assert (once.repeats, once.length, once.rung) == ((0,), 4.0, 4.0)
-    assert (plan.at(0.25).repeats, plan.at(0.25).length) == ((0,), 0.25)
+    assert plan.at(4.0, confirm=True) == replace(plan, rung=4.0, repeats=(0, 1, 2, 3))
+    once = replace(plan, folds=replace(folds, further=()))
+    assert once.at(4.0, confirm=True) == replace(once, rung=4.0, repeats=(0,))
+    assert plan.at(0.25) == replace(plan, rung=0.25)
     assert plan.at(1.0) == plan
 
 

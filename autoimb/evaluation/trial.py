@@ -47,7 +47,7 @@ class Trace:
     ended : bool
         Whether its own patience ended it, so that more work would change nothing.
     rung : float
-        How many times the planned work it was given in all.
+        How many times the planned work its training on a split was.
     checkpoints : tuple of int
         The checkpoint that each fold kept, of every repeat.
     """
@@ -218,6 +218,7 @@ def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained])
         calibrator=_calibrator(judge, raw, needed=needed),
         class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
         work=plan.rung,
+        confirmed=plan.repeats != (0,),
     )
     # a part is finished by what the other parts teach, as new rows are by what all do
     calibrators = tuple(

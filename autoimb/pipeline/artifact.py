@@ -152,6 +152,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "calibrator": fitted.calibrator.to_json(),
         "tilt": None if fitted.class_costs is None else list(fitted.class_costs),
         "work": fitted.work,
+        "confirmed": fitted.confirmed,
     }
     return values, arrays
 
@@ -201,6 +202,7 @@ def unpack_strategy(
         calibrator=Calibrator.from_json(values["calibrator"]),
         class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
         work=float(values["work"]),
+        confirmed=bool(values.get("confirmed", False)),  # not in the first files of format 1
     )
 
 

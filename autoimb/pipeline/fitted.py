@@ -209,7 +209,9 @@ class FittedStrategy:
     class_costs : tuple of float, of length C, or None
         Class weights that the user asked for: multiplied in at the end, not corrected away.
     work : float
-        How many times the planned work of a trial went into it; a refit does as much.
+        How many times the planned work its training was; a refit does as much.
+    confirmed : bool
+        Whether that was on the folds that confirm; so it is in a refit.
     """
 
     strategy: dict[str, Any]
@@ -218,6 +220,7 @@ class FittedStrategy:
     calibrator: Calibrator
     class_costs: tuple[float, ...] | None = None
     work: float = 1.0
+    confirmed: bool = False
 
     def predictor(self) -> Callable[[Dense], Floats]:
         """Build the networks of all packs; see `FittedMemberPack.predictor`."""

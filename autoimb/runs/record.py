@@ -89,7 +89,7 @@ class TrialRecord:
     planned : int
         Checkpoints of the planned work.
     rung : float
-        How many times the planned work the strategy was given in all.
+        How many times the planned work its training on a split was in all.
     ended : bool
         Whether its own patience ended it, so that more work would change nothing.
     follows : int or None
@@ -146,15 +146,20 @@ class TrialRecord:
         )
 
     @property
+    def confirmed(self) -> bool:
+        """Whether it was scored on folds that had not chosen it."""
+        return self.stage == "confirm"
+
+    @property
     def merit(self) -> tuple[float, int]:
         """Sorts trials of one rung that have a score: the better first, then the earlier."""
         utility = -math.inf if self.score is None else self.score.utility
         return -utility, self.number
 
     @property
-    def rank(self) -> tuple[bool, bool, float, int]:
-        """Sorts trials: complete ones first, then by score, those without one last."""
-        return self.status != "complete", self.score is None, *self.merit
+    def rank(self) -> tuple[bool, bool, bool, float, int]:
+        """Sorts trials: complete ones first, confirmed ones before others, then by score."""
+        return self.status != "complete", not self.confirmed, self.score is None, *self.merit
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON."""

@@ -53,13 +53,16 @@ class Assignment:
     bar : Bar or None
         What the trial must reach to go on.
     rung : float
-        How many times the planned work the strategy is given in all.
+        How many times the planned work the training on a split is in all.
+    confirm : bool
+        Whether it is on the splits that confirm.
     """
 
     strategy: Strategy
     deadline: Deadline
     bar: Bar | None = None
     rung: float = 1.0
+    confirm: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Work:
 
     def job(self, assignment: Assignment, parts: Parts) -> Job:
         """Write an assignment out as what is evaluated."""
-        plan = self.plan.at(assignment.rung)
+        plan = self.plan.at(assignment.rung, confirm=assignment.confirm)
         return Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
 
     def dump(self, path: Path) -> None:

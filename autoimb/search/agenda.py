@@ -29,11 +29,9 @@ class Agenda:
     space : Space
     seconds : float
         That the search has.
-    repeats : bool
-        Whether survivors are cross-validated on further repeats, other random splits of all rows
-        into folds, and not on the same folds with more work.
     work : float
-        Times the planned work that this takes.
+        Times the work of a strategy that confirming it takes; 0 where the plan holds no splits of
+        the rows that could.
     most : float
         Strategies, after which there is nothing to do but to confirm them.
     policy : SearchPolicy
@@ -41,8 +39,7 @@ class Agenda:
 
     space: Space
     seconds: float
-    repeats: bool = False
-    work: float = 4.0
+    work: float = 0.0
     most: float = math.inf
     policy: SearchPolicy = DEFAULT_POLICY
 
@@ -53,13 +50,12 @@ class Agenda:
         Among many that are equally good the best score is luck, so below 100 minority rows the
         rest of the time goes to more networks of the same strategies, on other folds.
         """
-        repeats = bool(plan.folds.further)
-        policy = plan.policy
-        work = plan.folds.confirming_work if repeats else policy.rungs[-1]
+        policy, further = plan.policy, plan.folds.further
+        work = plan.folds.confirming_work if further else 0.0
         few = min(plan.effort.outline.class_counts) < policy.rare_rows_for_many_strategies
-        limited = len(plan.folds.further) > 1 and few and deadline.finite
+        limited = len(further) > 1 and few and deadline.finite
         most = policy.strategies_on_few_rare_rows if limited else math.inf
-        return cls(space, deadline.left(), repeats=repeats, work=work, most=most, policy=policy)
+        return cls(space, deadline.left(), work=work, most=most, policy=policy)
 
     def plan_ahead(
         self, journal: Journal, records: Sequence[TrialRecord], *, left: float, new: bool
@@ -92,21 +88,25 @@ class Agenda:
         ranked = sorted(standing(records), key=lambda record: record.rank)
         if self._plan_matched_control(journal, ranked):
             return True
-        enough = len(ranked) >= self.most
-        if enough or left < self.policy.confirming_share * self.seconds:
+        policy, enough = self.policy, len(ranked) >= self.most
+        if enough or left < policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
                 journal.raised,
                 seconds=left,
-                repeats=self.repeats,
-                most=len(ranked) if enough else self.policy.confirmed_trials,
+                most=len(ranked) if enough else policy.confirmed_trials,
                 work=self.work,
             )
             if survivor is not None:
-                journal.enqueue_higher(survivor.number, stage="confirm", rung=self.policy.rungs[-1])
+                journal.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
                 return True
         higher = next_to_raise(
-            records, journal.raised, seconds=left, policy=self.policy, last=enough or not new
+            records,
+            journal.raised,
+            seconds=left,
+            policy=policy,
+            last=enough or not new,
+            longer=left < policy.longer_share * self.seconds,
         )
         if higher is not None:
             record, rung = higher
@@ -191,8 +191,9 @@ def next_to_raise(
     seconds: float,
     policy: SearchPolicy,
     last: bool,
+    longer: bool = False,
 ) -> tuple[TrialRecord, float] | None:
-    """Find the next strategy that goes on to a higher rung, up to the planned work.
+    """Find the next strategy that goes on to a higher rung.
 
     Those that are among the best of their rung go on, whenever they are (asynchronous successive
     halving; Li et al., "A system for massively parallel hyperparameter tuning", 2020), the highest
@@ -209,21 +210,25 @@ def next_to_raise(
     policy : SearchPolicy
     last : bool
         Whether no new strategy comes any more: then the best go on until enough are complete.
+    longer : bool
+        Whether they may go beyond the planned work.
 
     Returns
     -------
     tuple of TrialRecord and float, or None
         The trial to follow, and the rung.
     """
-    scored = [record for record in records if record.status in ("complete", "partial")]
-    running = set(raised) - {record.follows for record in scored}
+    scored = [r for r in records if r.status in ("complete", "partial") and not r.confirmed]
+    running = set(raised) - {record.follows for record in records}
     complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
-    for rung, higher in reversed(list(pairwise(r for r in policy.rungs if r <= 1))):
+    for rung, higher in reversed(list(pairwise(policy.rungs))):
+        if higher > 1 and not longer:
+            continue
         here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
-        all_go = last and complete < policy.least_complete
+        all_go = last and higher <= 1 and complete < policy.least_complete
         most = len(here) if all_go else ceil(policy.promoted_share * len(here))
         for record in here[:most]:
-            waits = record.status == "partial" and record.number not in raised
+            waits = not record.ended and record.number not in raised
             if waits and record.seconds * higher / rung < seconds:
                 return record, higher
     return None
@@ -234,16 +239,13 @@ def next_to_confirm(
     raised: Collection[int],
     *,
     seconds: float,
-    repeats: bool,
     most: int,
     work: float,
 ) -> TrialRecord | None:
-    """Find the next trial to evaluate once more, with more work.
+    """Find the next strategy to evaluate on folds that did not choose it.
 
-    A study of many trials gives each little work. What that ends, and not its own patience, may be
-    better than its score: so the last part of a search goes to the best of such trials, and to the
-    best control, against which the verdict holds the others. Where confirming means other folds
-    instead of longer training, it goes to the best, however they ended.
+    The best score of many is too high, and by how much only fresh folds say. So the last part of a
+    search goes to the best, and to the best control, against which the verdict holds the others.
 
     Parameters
     ----------
@@ -253,22 +255,19 @@ def next_to_confirm(
         The trials that were confirmed already, or are being confirmed.
     seconds : float
         That are left.
-    repeats : bool
-        See `Agenda`.
     most : int
         How many of the best.
     work : float
-        Times the planned work that confirming takes.
+        Times the work of the strategy so far that confirming takes; 0 where nothing can.
 
     Returns
     -------
     TrialRecord or None
-        None where more work would change nothing, or would not end in time.
+        None where none is left, or none would end in time.
     """
     control = [record for record in ranked if record.strategy.is_control]
-    for record in [*control[:1], *ranked[:most]]:
-        once = record.status == "complete" and record.rung <= 1
-        new = once and record.number not in raised
-        if new and (not record.ended or repeats) and record.seconds * work < seconds:
+    for record in [*control[:1], *ranked[:most]] if work else []:
+        once = record.status == "complete" and not record.confirmed
+        if once and record.number not in raised and record.seconds * work < seconds:
             return record
     return None

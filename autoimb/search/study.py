@@ -314,13 +314,14 @@ class _Study:
         return None
 
     def _assignment(self, trial: _Running) -> Assignment:
-        confirms = trial.rung > 1
+        confirms = trial.stage == "confirm"
         return Assignment(
             trial.strategy,
             self._settings.deadline.within(None if confirms else self._trial_limit()),
             # the planned trials are never given up: the verdict and the report compare them
             bar=self._bar() if trial.stage == "search" else None,
             rung=trial.rung,
+            confirm=confirms,
         )
 
     def _trial_limit(self) -> float | None:
@@ -330,7 +331,7 @@ class _Study:
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
-        planned = [self._records[n] for n in self._results if self._records[n].rung <= 1]
+        planned = [self._records[n] for n in self._results if not self._records[n].confirmed]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
             return None
@@ -374,8 +375,8 @@ class _Study:
         many that still wait for it, and be the best when all are.
         """
         ranked, most = self._ranked(), self._policy.networks_kept
-        again = [number for number in ranked if self._records[number].rung > 1]
-        once = [number for number in ranked if self._records[number].rung <= 1]
+        again = [number for number in ranked if self._records[number].confirmed]
+        once = [number for number in ranked if not self._records[number].confirmed]
         control = [number for number in ranked if self._records[number].strategy.is_control]
         return {*again[:most], *once[:most], *control[:1]}
 

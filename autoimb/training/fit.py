@@ -217,9 +217,9 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     networks = len(training) * ensemble.members * ensemble.rounds
     row_operations = 2.0 * networks * inputs.spec.products(outline.inputs[hyper.ple])
     most = most_rows(plan, row_operations=row_operations)
-    limited = plan.length > 1 and outline.rows(strategy, data.folds) > most
+    limited = plan.rung > 1 and outline.rows(strategy, data.folds) > most
     if limited:  # more work is more rows first
-        longer = plan.effort.times(plan.length)
+        longer = plan.effort.times(plan.rung)
         plan = replace(plan, effort=longer, rung=1.0)
         most = most_rows(plan, row_operations=row_operations)
     schedule = plan_schedule(

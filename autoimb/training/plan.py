@@ -104,7 +104,7 @@ class Plan:
     device : str
     policy : SearchPolicy
     rung : float
-        How many times the planned work a strategy is given in all.
+        How many times the planned work the training on a split is.
     repeats : tuple of int
         On which splits of the rows into folds a strategy is cross-validated, 0 being the first.
     """
@@ -118,20 +118,16 @@ class Plan:
     rung: float = 1.0
     repeats: tuple[int, ...] = (0,)
 
-    def at(self, rung: float) -> Plan:
-        """Return the plan of a strategy that is given so many times the planned work.
+    def at(self, rung: float, *, confirm: bool = False) -> Plan:
+        """Return the plan of a strategy that is trained for so many times the planned work.
 
-        Where the plan holds further splits of the rows into folds, more than the planned work is
-        the same networks on those that confirm; else networks are trained so much longer on the
-        same folds.
+        Parameters
+        ----------
+        rung : float
+        confirm : bool
+            On the splits that confirm, where the plan holds any.
         """
-        confirms = rung > 1 and len(self.folds.further) > 0
-        return replace(self, rung=rung, repeats=self.folds.confirming if confirms else (0,))
-
-    @property
-    def length(self) -> float:
-        """How many times the planned work the training on one split is."""
-        return self.rung if self.repeats == (0,) else 1.0
+        return replace(self, rung=rung, repeats=self.folds.confirming if confirm else (0,))
 
 
 def batch_for(rows: int) -> int:

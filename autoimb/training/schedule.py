@@ -99,8 +99,8 @@ def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
     plan : Plan
     """
     most = max(unit, 2 * plan.effort.most_checkpoints)
-    rungs = [rung for rung in plan.policy.rungs if rung < plan.length]
-    return tuple(sorted({min(ceil(unit * rung), most) for rung in [*rungs, plan.length]}))
+    rungs = [rung for rung in plan.policy.rungs if rung < plan.rung]
+    return tuple(sorted({min(ceil(unit * rung), most) for rung in [*rungs, plan.rung]}))
 
 
 def plan_schedule(
