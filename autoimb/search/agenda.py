@@ -19,6 +19,9 @@ from autoimb.training.plan import Plan
 
 __all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
 
+MARGIN = 1.25  # of the seconds that a confirmation is expected to take
+CHANCE = 2.0  # errors of its score, by which a strategy may lie below the best and still win
+
 
 @dataclass(frozen=True)
 class Agenda:
@@ -89,7 +92,7 @@ class Agenda:
         if self._plan_matched_control(journal, ranked):
             return True
         policy, enough = self.policy, len(ranked) >= self.most
-        if enough or left < policy.confirming_share * self.seconds:
+        if enough or left < self._time_to_confirm(ranked):
             survivor = next_to_confirm(
                 ranked,
                 journal.raised,
@@ -119,6 +122,18 @@ class Agenda:
         rung = first_of_methods if stage == "method" else first
         journal.enqueue(params, stage=stage, rung=rung, plan=plan)
         return True
+
+    def _time_to_confirm(self, ranked: Sequence[TrialRecord]) -> float:
+        """Return the seconds that are left when confirming begins.
+
+        A share of the search's, or earlier where confirming the best takes longer.
+        """
+        policy = self.policy
+        if ranked and ranked[0].confirmed:
+            return policy.confirming_share * self.seconds
+        best = max((r.seconds for r in ranked[:1] if r.status == "complete"), default=0.0)
+        longest = min(best * self.work, policy.longest_confirmation * self.seconds)
+        return max(policy.confirming_share * self.seconds, MARGIN * longest)
 
     @staticmethod
     def _plan_only(journal: Journal) -> bool:
@@ -265,9 +280,18 @@ def next_to_confirm(
     TrialRecord or None
         None where none is left, or none would end in time.
     """
-    control = [record for record in ranked if record.strategy.is_control]
-    for record in [*control[:1], *ranked[:most]] if work else []:
-        once = record.status == "complete" and not record.confirmed
-        if once and record.number not in raised and record.seconds * work < seconds:
+    known = [record for record in ranked if record.status == "complete" and not record.confirmed]
+    others = max(most - sum(record.confirmed for record in ranked), 0)
+    control = [record for record in ranked if record.strategy.is_control][:1]
+    for record in [*(r for r in control if r in known), *known[:others]] if work else []:
+        near = record in control or _could_win(record, known[0])
+        if near and record.number not in raised and MARGIN * record.seconds * work < seconds:
             return record
     return None
+
+
+def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
+    """Say whether a score may be below the best one by chance."""
+    if record.score is None or best.score is None:
+        return False
+    return best.score.utility - record.score.utility <= CHANCE * record.score.error
