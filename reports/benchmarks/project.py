@@ -19,13 +19,17 @@ import torch
 from optuna.trial import FixedTrial, Trial
 
 import autoimb
+from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
+from autoimb.data.schema import Schema
+from autoimb.evaluation.assemble import assemble
 from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
+from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
@@ -49,6 +53,7 @@ __all__ = [
     "PARTS",
     "STARTING",
     "TABM",
+    "FittedPipeline",
     "Given",
     "Network",
     "Outcome",
@@ -153,6 +158,8 @@ class Planned:
     plan : Plan
     judge : Judge
         Of the rows that are scored, by average precision.
+    schema : Schema
+    classes : array of shape (C,)
     shared : Parts
         Encoded and resampled rows, which trials share.
     """
@@ -161,6 +168,8 @@ class Planned:
     dataset: Dataset
     plan: Plan
     judge: Judge
+    schema: Schema
+    classes: np.ndarray
     shared: Parts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -184,11 +193,31 @@ class Planned:
         prepared = prepare(Table(*table), request)
         planned = plan_study(prepared, time_budget=budget)
         folds = [(fold.train, fold.score) for fold in prepared.folds.folds]
-        return cls(folds, planned.prepared.dataset, planned.plan, planned.judge)
+        schema, classes = prepared.schema, prepared.target.classes
+        return cls(folds, planned.prepared.dataset, planned.plan, planned.judge, schema, classes)
 
     def parts(self, more: int = 0) -> Parts:
         """Return nothing encoded yet, with another seed by so much."""
         return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
+
+    def pipeline(
+        self, one: Strategy, *, rung: float = 1.0, confirm: bool = False
+    ) -> FittedPipeline | None:
+        """Train a strategy alone, without a decision rule; None where it can't be."""
+        plan = self.plan.at(rung, confirm=confirm)
+        outcome = evaluate(Job(one, plan, self.shared), self.judge)
+        if not isinstance(outcome, Scored) or outcome.fitted is None:
+            return None
+        return assemble(
+            self.dataset,
+            plan.folds,
+            self.judge,
+            schema=self.schema,
+            classes=self.classes,
+            strategies=[outcome.fitted],
+            weights=[1.0],
+            decided=(outcome.oof, outcome.score, DecisionRule()),
+        )
 
     def trial(self, one: Strategy, *, work: int = 1, parts: Parts | None = None) -> Outcome:
         """Evaluate a strategy, with so many times the work of a trial."""
@@ -256,6 +285,9 @@ PARTS = {
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
     "pruning": _Without(partial(replace, pruning_begins=math.inf)),
+    "rungs": _Without(partial(replace, rungs=(1.0, 4.0), first_rungs=(1.0, 1.0))),
+    "fresh folds": _Without(partial(replace, confirming_folds=0)),
+    "early methods": _Without(partial(replace, networks_before_methods=1000)),
 }
 
 

@@ -35,6 +35,9 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "no embeddings": "embeddings",
     "no methods": "methods",
     "no pruning": "pruning",
+    "no rungs": "rungs",
+    "no fresh folds": "fresh folds",
+    "methods after networks": "early methods",
 }
 
 
