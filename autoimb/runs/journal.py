@@ -18,8 +18,9 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 
 from autoimb.errors import OptionError, RunError
 from autoimb.randomness import Purpose, seed_for
-from autoimb.runs.record import Stage, Status, StoredTrial, TrialRecord
+from autoimb.runs.record import Stage, StoredTrial, TrialRecord
 from autoimb.space.draw import Space, draw
+from autoimb.space.strategy import Strategy, partner
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -110,6 +111,20 @@ class Journal:
         params = self._trials()[number].params
         self.enqueue(params, stage="confirm", plan=f"confirm.{number}")
 
+    def begin_partner(self, name: str) -> int | None:
+        """Begin the trial of a partner; its number, or None where it has begun before.
+
+        Optuna holds it without a parameter, and in the end as failed, so no sampler sees it. One
+        that was cut off gets a second chance, as a strategy does that may have ended the program.
+        """
+        known = [t.user_attrs for t in self._trials() if t.user_attrs.get("partner") == name]
+        if len(known) > 1 or any(own.get("status") != "killed" for own in known):
+            return None
+        trial_id = self._storage.create_new_trial(self._id)
+        for key, value in {"stage": "partner", "partner": name}.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+        return self._storage.get_trial_number_from_id(trial_id)
+
     def ask(self) -> Trial:
         """Return the next trial.
 
@@ -143,7 +158,7 @@ class Journal:
         if known is None:
             self._close(number, "repeated", TrialState.FAIL)
         else:
-            self._close(number, "repeated", _state(known.status), _value(known))
+            self._close(number, "repeated", _state(known), _value(known))
 
     def drop(self, number: int, reason: str) -> None:
         """Close a trial from which no strategy could be drawn."""
@@ -171,6 +186,9 @@ class Journal:
         records = []
         for number in numbers:
             trial = trials[number]
+            if "partner" in trial.user_attrs:
+                records.append(self._killed(number, "partner", self._partner(trial, space), {}))
+                continue
             params = trial.system_attrs.get("fixed_params", {}) | trial.params
             stage: Stage = trial.user_attrs.get("stage", "search")
             second = suspected and "again" in trial.user_attrs
@@ -181,12 +199,21 @@ class Journal:
             if fixed is None:
                 self._close(number, "killed", TrialState.FAIL)
                 continue
-            record = TrialRecord(number, stage, draw(fixed, space), "killed", KILLED, None, 0.0)
-            if self._folder is not None:
-                self._folder.save_trial(record, None, params)
-            self._tell(record)
-            records.append(record)
+            records.append(self._killed(number, stage, draw(fixed, space), params))
         return records
+
+    @staticmethod
+    def _partner(trial: FrozenTrial, space: Space) -> Strategy:
+        return partner(str(trial.user_attrs["partner"]), costs=space.costs)
+
+    def _killed(
+        self, number: int, stage: Stage, strategy: Strategy, params: Mapping[str, Any]
+    ) -> TrialRecord:
+        record = TrialRecord(number, stage, strategy, "killed", KILLED, None, 0.0)
+        if self._folder is not None:
+            self._folder.save_trial(record, None, params)
+        self._tell(record)
+        return record
 
     def restore(self, space: Space) -> dict[int, StoredTrial]:
         """Bring the study and the folder in step, and return what had finished.
@@ -219,18 +246,21 @@ class Journal:
         for _ in range(gap):
             self._study.add_trial(create_trial(state=TrialState.FAIL))
         record = stored.record
-        fixed = _replayed(stored.params, space)
+        fixed = None if record.stage == "partner" else _replayed(stored.params, space)
+        attributes: dict[str, str] = {"stage": record.stage, "status": record.status}
+        if record.stage == "partner":
+            attributes["partner"] = record.strategy.network.name
         trial = create_trial(
-            state=_state(record.status),
+            state=_state(record),
             value=_value(record),
             params={} if fixed is None else fixed.params,
             distributions={} if fixed is None else fixed.distributions,
-            user_attrs={"stage": record.stage, "status": record.status},
+            user_attrs=attributes,
         )
         self._study.add_trial(trial)
 
     def _tell(self, record: TrialRecord) -> None:
-        self._close(record.number, record.status, _state(record.status), _value(record))
+        self._close(record.number, record.status, _state(record), _value(record))
 
     def _close(
         self, number: int, status: str, state: TrialState, value: float | None = None
@@ -245,19 +275,20 @@ class Journal:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
 
-def _state(status: Status) -> TrialState:
+def _state(record: TrialRecord) -> TrialState:
     """Say it in Optuna's words.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
-    below all complete ones: that is what a strategy that gave no score deserves.
+    below all complete ones: that is what a strategy that gave no score deserves. A partner is none
+    of its business.
     """
-    if status == "complete":
-        return TrialState.COMPLETE
-    return TrialState.FAIL if status == "killed" else TrialState.PRUNED
+    if record.stage == "partner" or record.status == "killed":
+        return TrialState.FAIL
+    return TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
 
 
 def _value(record: TrialRecord) -> float | None:
-    if record.status != "complete" or record.score is None:
+    if _state(record) != TrialState.COMPLETE or record.score is None:
         return None
     return float(record.score.utility)
 

@@ -46,7 +46,7 @@ __all__ = [
 
 FORMAT = "1"
 
-Stage = Literal["network", "method", "search", "confirm"]
+Stage = Literal["network", "method", "search", "confirm", "partner"]
 Status = Literal["complete", "pruned", "infeasible", "failed", "timeout", "killed"]
 
 STATUSES: dict[type[Outcome], Status] = {
@@ -67,9 +67,10 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "method", "search", "confirm"}
+    stage : {"network", "method", "search", "confirm", "partner"}
         Which part of the search asked for it.
     strategy : Strategy
+        Of a partner what `autoimb.space.strategy.partner` writes.
     status : {"complete", "pruned", "infeasible", "failed", "timeout", "killed"}
         "complete" had all its folds and ended by its own stopping rule; only these compete.
         "killed" ran while the whole program was killed or interrupted.

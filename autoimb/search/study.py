@@ -21,6 +21,7 @@ from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
 from autoimb.space.draw import Space, draw, infeasible
+from autoimb.space.strategy import partner
 from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ class StudySettings:
     ----------
     n_trials : int or None
         How many trials may run, in total: those of a resumed search count, infeasible,
-        repeated and killed ones don't.
+        repeated and killed ones don't, nor do partners.
     deadline : Deadline
         Of the search, the reserve for finishing already taken off.
     n_jobs : int
         Worker processes. 1 without a deadline runs in this process.
     random_state : int
+    partners : tuple of str
+        Which are tried as well, in this order.
     trial_limit : float or None
         Most seconds for one trial.
     storage : str or None
@@ -64,6 +67,7 @@ class StudySettings:
     deadline: Deadline = field(default_factory=Deadline)
     n_jobs: int = 1
     random_state: int = 0
+    partners: tuple[str, ...] = ()
     trial_limit: float | None = None
     storage: str | None = None
     evaluate: Evaluate = evaluate
@@ -82,7 +86,7 @@ class StudyResult:
         What can be exported, best first: of every complete trial its out-of-fold predictions,
         and of the best ones, among those confirmed and among the others, and of the best without a
         method, the fitted networks. Where no trial is complete with its networks: what their
-        deadline left of the others.
+        deadline left of the others. Then the partners, where there are networks.
     interrupted : bool
         Whether Ctrl-C ended it.
     """
@@ -195,6 +199,7 @@ class _Study:
         self._results: dict[int, Scored] = {}
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, _Running] = {}
+        self._begun: set[str] = set()  # partners
         self._exhausted = False
 
     # --- what is known ------------------------------------------------------------------------
@@ -207,10 +212,15 @@ class _Study:
     def usable_results(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
         ranked = self._ranked()
-        complete = [n for n in ranked if self._records[n].status == "complete"]
-        if any(self._results[n].fitted is not None for n in complete):
-            return {n: self._results[n] for n in complete}
-        return {n: self._results[n] for n in ranked if self._results[n].fitted is not None}
+        usable = [n for n in ranked if self._records[n].status == "complete"]
+        if not any(self._results[n].fitted is not None for n in usable):
+            usable = [n for n in ranked if self._results[n].fitted is not None]
+        return {n: self._results[n] for n in (*usable, *(self._partners if usable else ()))}
+
+    @property
+    def _partners(self) -> tuple[int, ...]:
+        """The numbers of the partners that gave something, also where time ended their growth."""
+        return tuple(n for n in self._results if self._records[n].stage == "partner")
 
     def restore(self) -> None:
         """Take over what the journal holds."""
@@ -227,7 +237,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self._ranked()
-        counts: Counter[str] = Counter(record.status for record in self._records.values())
+        counts = Counter[str](r.status for r in self._records.values() if r.stage != "partner")
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -241,9 +251,10 @@ class _Study:
     def _ranked(self) -> list[int]:
         """Return the numbers of the usable trials, complete ones first, best first.
 
-        A strategy that was confirmed competes as it was confirmed, better or worse.
+        A strategy that was confirmed competes as it was confirmed, better or worse. Partners don't.
         """
-        known = [self._records[number] for number in self._results]
+        held = [self._records[number] for number in self._results]
+        known = [record for record in held if record.stage != "partner"]
         again = {r.strategy for r in known if r.stage == "confirm" and r.status == "complete"}
         competing = [r for r in known if r.stage == "confirm" or r.strategy not in again]
         return [record.number for record in sorted(competing, key=lambda record: record.rank)]
@@ -252,20 +263,43 @@ class _Study:
 
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
-        while runner.idle and self._wants_more():
-            trial = self._next()
+        while runner.idle:
+            trial = self._next_partner()
+            if trial is None:
+                trial = self._next() if self._wants_more() else None
             if trial is None:
                 return
             runner.submit(trial.number, self._assignment(trial))
 
+    def _next_partner(self) -> _Running | None:
+        """Begin the next partner, where its turn has come."""
+        stages = [r.stage for r in self._records.values()]
+        stages += [trial.stage for trial in self._running.values()]
+        if self._settings.deadline.left() < self._policy.least_partner_seconds:
+            return None
+        for name in self._agenda.partners_due(
+            self._settings.partners,
+            tried=len(stages) - stages.count("partner"),
+            workers=self._settings.n_jobs,
+        ):
+            number = None if name in self._begun else self._journal.begin_partner(name)
+            self._begun.add(name)
+            if number is not None:
+                strategy = partner(name, costs=self._space.costs)
+                self._running[number] = trial = _Running(number, "partner", strategy, {})
+                return trial
+        return None
+
     def _wants_more(self) -> bool:
         """Whether another trial should start now."""
-        ran = [record for record in self._records.values() if record.status in RAN]
+        tried = [record for record in self._records.values() if record.stage != "partner"]
+        ran = [record for record in tried if record.status in RAN]
+        running = sum(trial.stage != "partner" for trial in self._running.values())
         n_trials, policy = self._settings.n_trials, self._policy
-        if n_trials is not None and len(ran) + len(self._running) >= n_trials:
+        if n_trials is not None and len(ran) + running >= n_trials:
             return False
-        useless = [r for r in self._records.values() if r.status in ("failed", "infeasible")]
-        if len(useless) >= policy.hopeless_trials and len(useless) == len(self._records):
+        useless = [record for record in tried if record.status in ("failed", "infeasible")]
+        if len(useless) >= policy.hopeless_trials and len(useless) == len(tried):
             return False
         seconds = [record.seconds for record in ran if record.status == "complete"]
         least = policy.least_trial_seconds
@@ -304,20 +338,21 @@ class _Study:
         confirms = trial.stage == "confirm"
         return Assignment(
             trial.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit()),
+            self._settings.deadline.within(None if confirms else self._trial_limit(trial.stage)),
             # the planned trials are never given up: the verdict and the report compare them
             bar=self._bar() if trial.stage == "search" else None,
             work=self._policy.confirming_work if confirms else 1,
         )
 
-    def _trial_limit(self) -> float | None:
+    def _trial_limit(self, stage: Stage) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
-        return limit if limit is None or self._results else 2.0 * limit
+        return limit if limit is None or stage == "partner" or self._ranked() else 2.0 * limit
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
-        planned = [self._records[n] for n in self._results if self._records[n].stage != "confirm"]
+        held = (self._records[number] for number in self._results)
+        planned = [record for record in held if record.stage not in ("confirm", "partner")]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
             return None
@@ -347,7 +382,7 @@ class _Study:
             self._records[record.number] = record
 
     def _kept(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, and the best control.
+        """Return the trials whose networks are kept: the best, the best control, and partners.
 
         Of the confirmed ones and of the others apart: one that was confirmed may score less than
         many that still wait for it, and be the best when all are.
@@ -356,7 +391,7 @@ class _Study:
         again = [number for number in ranked if self._records[number].stage == "confirm"]
         once = [number for number in ranked if self._records[number].stage != "confirm"]
         control = [number for number in ranked if self._records[number].strategy.is_control]
-        return {*again[:most], *once[:most], *control[:1]}
+        return {*again[:most], *once[:most], *control[:1], *self._partners}
 
     def _drop_weights(self) -> None:
         for number in self._results.keys() - self._kept():
