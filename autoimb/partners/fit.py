@@ -23,7 +23,7 @@ from autoimb.partners.bins import binned, cuts_of, thresholds_of
 from autoimb.partners.forest import Forest
 from autoimb.partners.reader import Reader
 from autoimb.partners.trees import FittedTrees
-from autoimb.randomness import Purpose, seed_for
+from autoimb.randomness import Key, Purpose
 from autoimb.space.partner import Trees
 
 __all__ = ["Grown", "Growth", "grow"]
@@ -126,7 +126,7 @@ def grow(
     """
     costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
     growing = [
-        _Growing(dataset, fold, trees, costs, seed_for(Purpose.TREES, seed, fold=number))
+        _Growing(dataset, fold, trees, costs, Key(seed, fold=number))
         for number, fold in enumerate(folds)
     ]
     steps, cut = _looks(growth.iterations), False
@@ -179,12 +179,13 @@ class _Growing:
         fold: Fold,
         trees: Trees,
         costs: Floats,
-        seed: int,
+        key: Key,
     ) -> None:
-        columns = dataset.columns
-        self._reader = Reader.fit(columns, fold.train)
-        x, self._y = self._reader.read(columns, fold.train), dataset.y[fold.train]
-        codes = len(self._reader.levels)
+        columns, self._y = dataset.columns, dataset.y[fold.train]
+        self._reader, x = Reader.fit(
+            columns, fold.train, self._y, n_classes=len(costs), random=key.stream(Purpose.SHARES)
+        )
+        codes = self._reader.codes
         self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]
         self._x = binned(x, self._cuts)
         self._costs = costs
@@ -197,7 +198,7 @@ class _Growing:
         self._classes = np.unique(self._y)
         # of two classes the second has all scores; of one there is nothing to learn
         self._outputs = self._classes[1:] if len(self._classes) < 3 else self._classes
-        self._model = _model(trees, len(self._reader.levels), seed)
+        self._model = _model(trees, codes, int(key.stream(Purpose.TREES).integers(2**31)))
         self._forest = Forest.without_trees(self._baseline(np.zeros(len(self._outputs))))
         self._scores = self._forest.scores(self._rows)
         self.kept, self._kept_scores = 0, self._scores
@@ -251,7 +252,7 @@ class _Growing:
         return FittedTrees(self._reader, forest, -np.log(np.maximum(self._costs, 1e-12)))
 
 
-def _model(trees: Trees, n_categories: int, seed: int) -> Any:
+def _model(trees: Trees, codes: int, seed: int) -> Any:
     """Make scikit-learn's model; imported here, as no pipeline needs it to predict."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -261,7 +262,7 @@ def _model(trees: Trees, n_categories: int, seed: int) -> Any:
         min_samples_leaf=trees.least_rows,
         l2_regularization=trees.l2,
         max_features=trees.features,
-        categorical_features=list(range(n_categories)) or None,
+        categorical_features=list(range(codes)) or None,
         early_stopping=False,
         warm_start=True,
         random_state=seed,

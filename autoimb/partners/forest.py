@@ -76,15 +76,15 @@ class Forest:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, NDArray[Any]], *, columns: tuple[int, int], n_classes: int
+        cls, arrays: Mapping[str, NDArray[Any]], *, codes: int, width: int, n_classes: int
     ) -> Forest:
         """Undo `to_arrays`.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
-        columns : tuple of two ints
-            How many category and how many number columns the trees read.
+        codes, width : int
+            How many columns of codes, which come first, and how many of all the trees read.
         n_classes : int
 
         Raises
@@ -97,12 +97,12 @@ class Forest:
             if arrays[name].dtype != kind:
                 raise ArtifactError(f"Trees' {name!r} must be {kind}, got {arrays[name].dtype}.")
         forest = cls(**{name: arrays[name] for name in kinds})
-        for wanted, holds in forest._rules(columns, n_classes):
+        for wanted, holds in forest._rules(codes, width, n_classes):
             if not holds:
                 raise ArtifactError(f"The trees are damaged: they must have {wanted}.")
         return forest
 
-    def _rules(self, columns: tuple[int, int], n_classes: int) -> Iterator[tuple[str, bool]]:
+    def _rules(self, codes: int, width: int, n_classes: int) -> Iterator[tuple[str, bool]]:
         """Say what makes the arrays trees, each rule after those that it needs to be looked at."""
         n_nodes, n_trees = len(self.feature), len(self.root)
         of_nodes = (self.feature, self.value, self.right, self.missing_left, self.category)
@@ -113,10 +113,10 @@ class Forest:
         yield "answers that are numbers", bool(np.isfinite(self.value[self.feature < 0]).all())
         yield "thresholds that are numbers", not np.isnan(self.value).any()
         yield "32 bytes of codes", self.lefts.shape[1:] == (CODES // 8,)
-        yield "columns of the table", _within(self.feature, -1, sum(columns))
+        yield "columns of the table", _within(self.feature, -1, width)
         yield "outputs among the classes", _within(self.output, 0, n_classes)
         yield "codes for each category", _within(self.category, -1, len(self.lefts))
-        by_code = (self.feature >= 0) & (self.feature < columns[0])
+        by_code = (self.feature >= 0) & (self.feature < codes)
         yield "codes where columns have them", np.array_equal(self.category >= 0, by_code)
         ends = np.append(self.root[1:], n_nodes)
         yield (

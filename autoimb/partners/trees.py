@@ -47,11 +47,12 @@ class FittedTrees:
 
     def to_json(self) -> dict[str, Any]:
         """Give what is no array as plain values."""
-        return {"levels": [list(own) for own in self.reader.levels], "numbers": self.reader.numbers}
+        return self.reader.to_json()
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
-        return {**self.forest.to_arrays(), "log_prior": self.log_prior}
+        arrays = self.reader.to_arrays() | self.forest.to_arrays()
+        return arrays | {"log_prior": self.log_prior}
 
     @classmethod
     def from_parts(
@@ -62,13 +63,12 @@ class FittedTrees:
         Raises
         ------
         ArtifactError
-            Where the arrays are no trees.
+            Where the arrays are no trees, or don't go with the levels.
         """
-        levels = tuple(tuple(str(level) for level in own) for own in values["levels"])
-        reader, log_prior = Reader(levels, int(values["numbers"])), arrays["log_prior"]
+        reader, log_prior = Reader.from_parts(values, arrays), arrays["log_prior"]
         if log_prior.ndim != 1 or log_prior.dtype != np.float64 or not np.isfinite(log_prior).all():
             raise ArtifactError("Trees need a finite number for the prior of each class.")
         forest = Forest.from_arrays(
-            arrays, columns=(len(levels), reader.numbers), n_classes=len(log_prior)
+            arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
         )
         return cls(reader, forest, log_prior)

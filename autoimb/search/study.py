@@ -338,16 +338,16 @@ class _Study:
         confirms = trial.stage == "confirm"
         return Assignment(
             trial.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit(trial.stage)),
+            self._settings.deadline.within(None if confirms else self._trial_limit()),
             # the planned trials are never given up: the verdict and the report compare them
             bar=self._bar() if trial.stage == "search" else None,
             work=self._policy.confirming_work if confirms else 1,
         )
 
-    def _trial_limit(self, stage: Stage) -> float | None:
+    def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
-        return limit if limit is None or stage == "partner" or self._ranked() else 2.0 * limit
+        return limit if limit is None or self._ranked() else 2.0 * limit
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
