@@ -65,7 +65,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     strategy : Strategy, dict, str or row of a leaderboard, default=None
         Evaluate this one strategy and search no other: ``best_strategy_``, its JSON, or one row of
         `leaderboard` or of a ``leaderboard.csv``. It is one trial, with the work of one (a row of
-        the stage "confirm" had four times as much). No component can be restricted beside it.
+        the stage "confirm" had four times as much). No component can be restricted beside it, and
+        no partner joins it.
+    partners : "auto", str, list of str or None, default="auto"
+        Boosted trees that may share the blend with the networks, which keep at least a fifth of
+        its weight: ``"medium_trees"``, ``"small_trees"``, ``"large_trees"``. ``"auto"`` is all of
+        them, as far as the time goes; None is networks alone.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -121,6 +126,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ensemble: Names = None,
         network: Names = None,
         strategy: object = None,
+        partners: Names = "auto",
         cv: object = None,
         pos_label: object = None,
         kinds: Mapping[str, str] | None = None,
@@ -138,6 +144,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.ensemble = ensemble
         self.network = network
         self.strategy = strategy
+        self.partners = partners
         self.cv = cv
         self.pos_label = pos_label
         self.kinds = kinds

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import spawn
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if sys.platform == "linux":
     from multiprocessing import forkserver
@@ -21,7 +21,17 @@ else:
     from multiprocessing.context import SpawnContext as _Context
     from multiprocessing.context import SpawnProcess as _Process
 
-__all__ = ["WorkerContext", "fused_adamw", "script_kept_out", "start_server"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "TreeNodes",
+    "WorkerContext",
+    "fused_adamw",
+    "script_kept_out",
+    "start_server",
+    "tree_nodes",
+]
 
 
 def fused_adamw() -> Callable[..., None]:
@@ -30,6 +40,56 @@ def fused_adamw() -> Callable[..., None]:
 
     kernel: Callable[..., None] = torch._fused_adamw_
     return kernel
+
+
+class TreeNodes(NamedTuple):
+    """One tree of scikit-learn's histogram gradient boosting.
+
+    Attributes
+    ----------
+    nodes : structured ndarray of shape (n,)
+        In preorder: the left child of a node is the next one.
+    lefts : uint32 ndarray of shape (k, 8)
+        The category codes that go left at each split by a category, one bit each.
+    """
+
+    nodes: NDArray[Any]
+    lefts: NDArray[Any]
+
+
+def tree_nodes(model: Any, start: int) -> tuple[list[list[TreeNodes]], NDArray[Any]]:
+    """Read the trees of a fitted ``HistGradientBoostingClassifier``.
+
+    It works on category columns before number columns, and on codes ``0, 1, ...``: what it was
+    fitted on must be of that order and kind.
+
+    Parameters
+    ----------
+    model : HistGradientBoostingClassifier
+    start : int
+        The first iteration to read.
+
+    Returns
+    -------
+    trees : list of lists of TreeNodes
+        Of each iteration one a class, or one where there are two classes.
+    baseline : float64 ndarray of shape (trees an iteration,)
+        The scores before the first iteration.
+
+    Raises
+    ------
+    RuntimeError
+        Where nodes stand in an order that no release has had.
+    """
+    trees = [
+        [TreeNodes(tree.nodes, tree.raw_left_cat_bitsets) for tree in iteration]
+        for iteration in model._predictors[start:]
+    ]
+    for nodes in (tree.nodes for iteration in trees for tree in iteration):
+        places = (nodes["is_leaf"] == 0).nonzero()[0]
+        if (nodes["left"][places] != places + 1).any():
+            raise RuntimeError("scikit-learn's trees are not in preorder.")
+    return trees, model._baseline_prediction.ravel()
 
 
 _starting = threading.Lock()

@@ -146,6 +146,19 @@ class SearchPolicy:
         Rows scored in one fit, about a second; counted, so that no clock decides.
     reserve_share, least_reserve, most_reserve : float
         Share of the budget for what follows the search, in seconds at least and at most.
+    partners : tuple of str
+        Which are tried unless told otherwise, in this order.
+    strategies_before_partners : tuple of int
+        How many strategies were tried before the first, the second, ... begins; one more where
+        there is one worker.
+    least_partner_seconds : float
+        Of a search, with less there are no partners.
+    partner_work : float
+        Times the work of a trial.
+    least_iterations, most_iterations : int
+        Of a partner's boosting.
+    networks_share : float
+        Of a blend's weight, at least; else partners have no share in it.
     choosing_share, reference_share, facts_share : float
         Of what is then left: for weighing a blend, what a reference may take at most, and for the
         report's comparisons.
@@ -205,6 +218,15 @@ class SearchPolicy:
     blend_bags: int = _set(8, UNMEASURED)
     blend_steps: int = _set(8, UNMEASURED)
     blend_work: int = _set(10_000_000, UNMEASURED)
+    partners: tuple[str, ...] = _set(
+        ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
+    )
+    strategies_before_partners: tuple[int, ...] = _set((0, 3, 6), UNMEASURED)
+    least_partner_seconds: float = _set(4.0, UNMEASURED)
+    partner_work: float = _set(2.0, UNMEASURED)
+    least_iterations: int = _set(100, UNMEASURED)
+    most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
+    networks_share: float = _set(0.2, UNMEASURED)
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)

@@ -43,6 +43,8 @@ class Purpose(IntEnum):
     RULE_ROWS = 23  # rows that a decision rule is fitted on
     BIN_ROWS = 24  # rows that cut the bins of numbers
     SPIKE_ROWS = 25  # rows that tell which values stand out
+    TREES = 26  # columns that the splits of trees may choose from, by fold
+    SHARES = 27  # parts of rows that get their classes' shares from the others, by fold
 
 
 @dataclass(frozen=True)

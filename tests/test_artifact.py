@@ -270,7 +270,7 @@ def bomb(path: Path) -> None:
         (with_manifest("[" * 100_000), "damaged values"),
         (with_manifest("[]"), "must say its format, got None"),
         (with_manifest('{"format": "1"}'), "must say its format, got '1'"),
-        (with_manifest('{"format": 3}'), "has format 3, this autoimb reads up to 2"),
+        (with_manifest('{"format": 4}'), "has format 4, this autoimb reads up to 3"),
         (with_weights(b"\x08"), "damaged values"),
         (with_weights(bytes(2**20), zipfile.ZIP_DEFLATED), "weights.safetensors is compressed"),
     ],

@@ -183,7 +183,7 @@ def test_a_row_has_no_part_in_the_weights_that_mix_it():
     turned = replace(judge, y=np.where(own, 1 - judge.y, judge.y))
     proba = np.stack([results[number].oof for number in sorted(results)])
     bags = module._bags(len(proba), len(judge.y), 0, POLICY)
-    weigh = module._Weighing(bags, Deadline(), POLICY)
+    weigh = module._Weighing(bags, Deadline(), POLICY, np.zeros(len(proba), dtype=bool))
     for labels in (judge, turned):
         rows = module._Rows(labels, proba)
         weights, _ = weigh.fit(rows.take(~own))

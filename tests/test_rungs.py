@@ -15,8 +15,8 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.data.folds import plan_folds
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
-from autoimb.runs.journal import ENOUGH_STRATEGIES, as_strategies
 from autoimb.runs.record import TrialRecord, standing
+from autoimb.runs.strategies import ENOUGH_STRATEGIES, as_strategies
 from autoimb.space.components import COMPONENTS
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job

@@ -24,14 +24,16 @@ def status(run: Run) -> None:
     from autoimb.runs.record import standing
 
     folder = RunFolder.view(run)
-    records = standing(folder.records())
+    every = standing(folder.records())
+    records = [record for record in every if record.stage != "partner"]
     counts = Counter(record.status for record in records)
+    partners = len(every) - len(records)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
-    typer.echo(
-        f"{run}: {state}, {finished}; {len(records)} strategies{f' ({shown})' * bool(shown)}"
-    )
+    beside = f", {partners} partners" if partners else ""
+    inside = f" ({shown})" if shown else ""
+    typer.echo(f"{run}: {state}, {finished}; {len(records)} strategies{inside}{beside}")
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
@@ -62,17 +64,19 @@ def options(
         str | None, typer.Argument(metavar="COMPONENT", help="One component only [default: all].")
     ] = None,
 ) -> None:
-    """Print the search space.
+    """Print the search space, and the partners.
 
     Each component's options, what they do, and their ranges.
     """
     from autoimb.space.components import COMPONENTS
+    from autoimb.space.partner import PARTNER
 
-    if component is not None and component not in COMPONENTS:
-        raise OptionError(choices("component", component, COMPONENTS))
-    for name in [component] if component else list(COMPONENTS):
-        typer.echo(f"{name}: {COMPONENTS[name].summary}")
-        for option in COMPONENTS[name]:
+    tables = COMPONENTS | {PARTNER.name: PARTNER}
+    if component is not None and component not in tables:
+        raise OptionError(choices("component", component, tables))
+    for name in [component] if component else list(tables):
+        typer.echo(f"{name}: {tables[name].summary}")
+        for option in tables[name]:
             mark = "" if option.searched else " (on request)"
             typer.echo(f"  {option.name}{mark}: {option.summary}")
             for key, bounds in option.ranges.items():

@@ -127,6 +127,13 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
             "leaderboard.csv as JSON.",
         ),
     ] = None,
+    partners: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Boosted trees that may share the blend: auto, none, or names of them.",
+        ),
+    ] = "auto",
     weight: Weight = None,
     kind: Annotated[
         list[str] | None,
@@ -172,6 +179,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "ensemble": listed(ensemble),
         "network": listed(network),
         "strategy": strategy,
+        "partners": None if partners == "none" else listed(partners),
         "verbose": 0 if quiet else 1,
         "data": data.name,
         "weight": weight,

@@ -11,11 +11,15 @@ metric of labels hardly tells one mixture from the next, and a few rows at the t
 such a metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend
 whose labels are worse by more than the error of the comparison is not kept
 (`reports/decisions/0025-likelihood-weighs-a-blend.md`).
+
+Partners join what networks alone would give, and only where the exchange shows a gain over it. The
+networks keep a fifth of the weight at least: the greedy weights are moved there before anything is
+scored with them (`reports/decisions/0031-trees-as-partners.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
@@ -62,7 +66,12 @@ class Blend:
         Whether it is a blend.
     gain : float
         Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
-        and, unless the metric is one of labels, its utility. 0 where no blend was tried.
+        and, unless the metric is one of labels, its utility. 0 where no blend was tried. With
+        partners it is the gain over the networks alone.
+    networks : Blend or None
+        What the networks reach alone, where partners have a share.
+    partner_share : float
+        The partners' share of the weight.
     """
 
     numbers: tuple[int, ...]
@@ -72,6 +81,8 @@ class Blend:
     score: Score
     kept: bool
     gain: float = 0.0
+    networks: Blend | None = None
+    partner_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +129,7 @@ def blend(
     judge: Judge,
     results: Mapping[int, Scored],
     *,
+    partners: Collection[int] = (),
     random_state: int = 0,
     deadline: Deadline | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
@@ -132,6 +144,8 @@ def blend(
         Of the scored rows.
     results : mapping of int to Scored
         By trial. Only those with a fitted strategy can join.
+    partners : collection of int, optional
+        Trials that are no networks: none is the result alone.
     random_state : int
         Seed of the bags.
     deadline : Deadline, optional
@@ -147,51 +161,126 @@ def blend(
     Raises
     ------
     BudgetError
-        Where no result can join: no trial was completed.
+        Where no network can join: no trial was completed.
     """
-    deadline, n_rows = deadline or Deadline(), len(judge.y) * len(judge.metric.classes)
+    deadline = deadline or Deadline()
+    own = {number: one for number, one in results.items() if number not in partners}
+    others = sorted(n for n in partners if n in results and results[n].fitted is not None)
+    if not others:
+        return _of_networks(judge, own, random_state=random_state, deadline=deadline, policy=policy)
+    alone = _of_networks(
+        judge, own, random_state=random_state, deadline=deadline.fraction(0.5), policy=policy
+    )
+    if len(np.unique(judge.group)) < 2 or deadline.expired:
+        return alone
+    n_rows = len(judge.y) * len(judge.metric.classes)
+    numbers = sorted([*_candidates(own, n_rows=n_rows, policy=policy), *others])
+    bags = _bags(len(numbers), n_rows, random_state, policy)
+    weigh = _Weighing(bags, deadline, policy, np.isin(numbers, others))
+    mixed = _Mixed.of(judge, results, numbers, weigh)
+    crossed, weights = mixed.crossed, mixed.weights
+    gain = mixed.gain_over(judge, alone.proba)
+    share = float(weights[weigh.partner].sum())
+    if gain <= FLAT or share == 0.0:
+        return alone
+    labels = judge.labels(lambda part: mixed.view(results, part))
+    if judge.metric.kind == "label":
+        gained, error = judge.compare((crossed, labels), (alone.proba, alone.labels))
+        if gained < -error:
+            return alone
+    best = mixed.blend(judge, labels, gain)
+    return replace(best, networks=alone, partner_share=share)
+
+
+def _of_networks(
+    judge: Judge,
+    results: Mapping[int, Scored],
+    *,
+    random_state: int,
+    deadline: Deadline,
+    policy: SearchPolicy,
+) -> Blend:
+    n_rows = len(judge.y) * len(judge.metric.classes)
     numbers = _candidates(results, n_rows=n_rows, policy=policy)
     best = ranked({number: results[number] for number in numbers})[0]
     rows = _Rows(judge, _stacked(results, numbers))
     single = partial(_single, judge, results[best], best)
     if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
         return single()
-    weigh = _Weighing(_bags(len(numbers), n_rows, random_state, policy), deadline, policy)
-    gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
-    for part, (learn, use) in enumerate(judge.parts):
-        seen = _Rows(judge, _stacked(results, numbers, part=part))
-        chosen, used = seen.take(learn), seen.take(use)
-        weights, alone = weigh.fit(chosen)
-        mixed.append(weights)
-        crossed[use] = seen.mix(weights)[use]
-        gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
-    gain = float(np.mean(gains))
-    weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
-    order = [k for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
-    if gain <= FLAT or len(order) < 2:
+    bags = _bags(len(numbers), n_rows, random_state, policy)
+    weigh = _Weighing(bags, deadline, policy, np.zeros(len(numbers), dtype=bool))
+    mixed = _Mixed.of(judge, results, numbers, weigh)
+    gain = mixed.gain
+    if gain <= FLAT or np.count_nonzero(mixed.weights) < 2:
         return replace(single(), gain=gain)
-    labels = judge.labels(lambda part: _mixed(results, numbers, part, mixed[part]))
+    labels = judge.labels(lambda part: mixed.view(results, part))
     if judge.metric.kind == "label":
         other = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
-        gained, error = judge.compare((crossed, labels), other)
+        gained, error = judge.compare((mixed.crossed, labels), other)
         if gained < -error:
             return replace(single(), gain=gain)
-    return Blend(
-        numbers=tuple(numbers[k] for k in order),
-        weights=tuple(float(weights[k]) for k in order),
-        proba=crossed,
-        labels=labels,
-        score=judge.score(crossed, labels),
-        kept=True,
-        gain=gain,
-    )
+    return mixed.blend(judge, labels, gain)
 
 
-def _mixed(
-    results: Mapping[int, Scored], numbers: Sequence[int], part: int, weights: Floats
-) -> Floats:
-    """Mix all rows' probabilities as no label of a part has touched them."""
-    return np.tensordot(weights, _stacked(results, numbers, part=part), axes=1)
+@dataclass(frozen=True, eq=False)
+class _Mixed:
+    """Candidates, mixed: by weights of all rows, and each part by weights of the other parts.
+
+    Attributes
+    ----------
+    numbers : sequence of K ints
+    weights : float64 array of shape (K,)
+    by_part : tuple of float64 arrays of shape (K,)
+    crossed : float64 array of shape (n, C)
+        Each row by weights that its part did not choose.
+    gain : float
+        Over the best network alone, of what the other parts chose.
+    """
+
+    numbers: Sequence[int]
+    weights: Floats
+    by_part: tuple[Floats, ...]
+    crossed: Floats
+    gain: float
+
+    @classmethod
+    def of(
+        cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: _Weighing
+    ) -> _Mixed:
+        rows = _Rows(judge, _stacked(results, numbers))
+        gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
+        for part, (learn, use) in enumerate(judge.parts):
+            seen = _Rows(judge, _stacked(results, numbers, part=part))
+            chosen, used = seen.take(learn), seen.take(use)
+            weights, alone = weigh.fit(chosen)
+            mixed.append(weights)
+            crossed[use] = seen.mix(weights)[use]
+            gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
+        weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
+        return cls(numbers, weights, tuple(mixed), crossed, float(np.mean(gains)))
+
+    def view(self, results: Mapping[int, Scored], part: int) -> Floats:
+        """Mix all rows' probabilities as no label of a part has touched them."""
+        return np.tensordot(self.by_part[part], _stacked(results, self.numbers, part=part), axes=1)
+
+    def gain_over(self, judge: Judge, proba: Floats) -> float:
+        """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
+        both = _Rows(judge, np.stack([self.crossed, proba]))
+        parts = [both.take(use) for _, use in judge.parts]
+        return float(np.mean([p.merit(p.proba[0]) - p.merit(p.proba[1]) for p in parts]))
+
+    def blend(self, judge: Judge, labels: Ints, gain: float) -> Blend:
+        """Return the result."""
+        order = [k for k in np.argsort(-self.weights, kind="stable") if self.weights[k] > 0]
+        return Blend(
+            numbers=tuple(self.numbers[k] for k in order),
+            weights=tuple(float(self.weights[k]) for k in order),
+            proba=self.crossed,
+            labels=labels,
+            score=judge.score(self.crossed, labels),
+            kept=True,
+            gain=gain,
+        )
 
 
 def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) -> Prediction:
@@ -248,22 +337,36 @@ def _bags(n_candidates: int, n_rows: int, random_state: int, policy: SearchPolic
 
 @dataclass(frozen=True)
 class _Weighing:
-    """Bagged greedy selection."""
+    """Bagged greedy selection; `partner` says which candidates are no networks, (K,)."""
 
     bags: Sequence[Ints]
     deadline: Deadline
     policy: SearchPolicy
+    partner: Mask
 
     def fit(self, rows: _Rows) -> tuple[Floats, Floats]:
-        """Weights (K,) by these rows, and those of the best one alone."""
+        """Weights (K,) by these rows, and those of the best network alone."""
         alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
-        alone[np.argmax([rows.merit(proba) for proba in rows.proba])] = 1.0
+        merits = np.array([rows.merit(proba) for proba in rows.proba])
+        alone[np.argmax(np.where(self.partner, -np.inf, merits))] = 1.0
         for members in self.bags:
             total += self._greedy(rows, members)
             if self.deadline.expired:
                 break
         total[np.argsort(-total, kind="stable")[self.policy.blended_strategies :]] = 0.0
-        return total / total.sum(), alone
+        weights = total / total.sum()
+        return self._floored(weights, alone) if self.partner.any() else weights, alone
+
+    def _floored(self, weights: Floats, alone: Floats) -> Floats:
+        """Give networks their least share: in their own proportions, or all to the best one."""
+        own, least = np.where(self.partner, 0.0, weights), self.policy.networks_share
+        share = own.sum()
+        if share >= least:
+            return weights
+        own = own / share if share > 0 else alone
+        others = np.where(self.partner, weights, 0.0)
+        floored: Floats = least * own + (1 - least) * others / others.sum()
+        return floored
 
     def _greedy(self, rows: _Rows, members: Ints) -> Floats:
         """Add the candidate that helps most, again and again, while one helps: weights (K,)."""

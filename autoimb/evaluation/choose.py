@@ -47,7 +47,14 @@ class Winner:
     @property
     def sentence(self) -> str:
         """Whether imbalance methods help, and what the result is."""
-        finding = self.verdict.sentence
+        finding, networks = self.verdict.sentence, self.blend.networks
+        if networks is not None:
+            return (
+                f"{finding} The result is a blend in which boosted trees have "
+                f"{self.blend.partner_share:.0%} of the weight; the networks alone reach "
+                f"{networks.score.value:.4f} ± {networks.score.error:.4f}, with the trees "
+                f"{self.blend.score.value:.4f} ± {self.blend.score.error:.4f}."
+            )
         if self.blend.kept:
             return (
                 f"{finding} The result is a blend of {len(self.blend.numbers)} "
@@ -68,7 +75,8 @@ def choose(
     """Choose the result.
 
     Law 3: where the best imbalance method does not beat `none` by more than its error, the single
-    strategy is `none`. A blend only needs to predict better, cross-fitted.
+    strategy is `none`. A blend only needs to predict better, cross-fitted. Partners have a share of
+    a blend or none: they are neither the single strategy nor in the verdict.
 
     Parameters
     ----------
@@ -88,8 +96,15 @@ def choose(
     Winner
         All its trials have out-of-fold predictions; `none` may lack its networks.
     """
-    best = blend(judge, results, random_state=random_state, deadline=deadline, policy=policy)
-    order = ranked(results)
+    best = blend(
+        judge,
+        results,
+        partners=[number for number in results if strategies[number].is_partner],
+        random_state=random_state,
+        deadline=deadline,
+        policy=policy,
+    )
+    order = [number for number in ranked(results) if not strategies[number].is_partner]
     control = next((n for n in order if strategies[n].is_control), None)
     treated = [n for n in order if not strategies[n].is_control]
     answer = verdict(
@@ -104,6 +119,9 @@ def choose(
         single = next(number for number in order if results[number].fitted is not None)
     if not best.kept:
         best = _alone(single, results[single], best, judge)
+    if best.networks is not None and not best.networks.kept:
+        alone = _alone(single, results[single], best.networks, judge)
+        best = replace(best, networks=alone)
     rule, labels = _decide(best, judge)
     return Winner(
         single=single,

@@ -14,7 +14,11 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import DeadlineExceeded, InfeasibleError
+from autoimb.evaluation.workload import tree_iterations
+from autoimb.partners.fit import Growth, grow
+from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
+from autoimb.space.partner import PARTNER
 from autoimb.training.checkpoints import Measure, Until
 from autoimb.training.fit import Job, Trained, fit_members
 from autoimb.training.parts import Parts
@@ -166,11 +170,15 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
     started = time.monotonic()
     outcome: Outcome
     try:
-        until = Until(_measure(judge.metric, job.plan), job.deadline, job.bar)
-        trained = []
-        for number in job.plan.repeats:
-            trained.append(fit_members(job, job.data.repeat(number), until))
-        outcome = _judged(job, judge, trained)
+        measure = _measure(judge.metric, job.plan)
+        if job.strategy.is_partner:
+            outcome = _partner(job, judge, measure)
+        else:
+            until = Until(measure, job.deadline, job.bar)
+            trained = []
+            for number in job.plan.repeats:
+                trained.append(fit_members(job, job.data.repeat(number), until))
+            outcome = _judged(job, judge, trained)
     except InfeasibleError as error:
         outcome = Infeasible(str(error))
     except DeadlineExceeded as error:
@@ -199,7 +207,8 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     raw = np.mean([_out_of_fold(one, own) for one, own in zip(trained, repeats)], axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
-    scored = replace(_scored(job, judge, raw, trained), trace=trace)
+    fitted = _fitted(job, packs=_packs(trained, job.plan))
+    scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.utility):
         return Failed(f"its score is {scored.score.value}")
     if any(one.cut for one in trained):
@@ -207,19 +216,48 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     return scored
 
 
-def _scored(job: Job, judge: Judge, raw: np.ndarray, trained: Sequence[Trained]) -> Scored:
-    """Calibrate, label and score out-of-fold probabilities."""
+def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
+    """Grow a partner's trees on the folds of the plan."""
+    plan, dataset = job.plan, job.data.dataset
+    trees = PARTNER.make(job.strategy.network)
+    growth = Growth(tree_iterations(dataset, plan, trees), measure, job.deadline)
+    grown = grow(
+        dataset, plan.folds.folds, trees, growth, seed=plan.seed, class_costs=plan.class_costs
+    )
+    raw = np.zeros((len(dataset.y), dataset.n_classes))
+    for fold, posterior in zip(plan.folds.folds, grown.posteriors):
+        raw[fold.score] = posterior
+    fitted = _fitted(job, trees=grown.folds)
+    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
+    scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
+    if not np.isfinite(scored.score.utility):
+        return Failed(f"its score is {scored.score.value}")
+    return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
+
+
+def _fitted(
+    job: Job,
+    *,
+    packs: tuple[FittedMemberPack, ...] = (),
+    trees: tuple[FittedTrees, ...] = (),
+) -> FittedStrategy:
+    """Return a job's fitted strategy, not yet calibrated."""
     strategy, plan = job.strategy, job.plan
-    needed = not strategy.exact
-    fitted = FittedStrategy(
+    return FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),
-        packs=_packs(trained, plan),
-        calibrator=_calibrator(judge, raw, needed=needed),
+        packs=packs,
+        calibrator=Calibrator.identity(job.data.dataset.n_classes),
         class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
         work=plan.rung,
         confirmed=plan.repeats != (0,),
+        trees=trees,
     )
+
+
+def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bool) -> Scored:
+    """Calibrate, label and score out-of-fold probabilities."""
+    fitted = replace(fitted, calibrator=_calibrator(judge, raw, needed=needed))
     # a part is finished by what the other parts teach, as new rows are by what all do
     calibrators = tuple(
         _calibrator(judge.take(learn), raw[learn], needed=needed) for learn, _ in judge.parts

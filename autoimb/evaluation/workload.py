@@ -14,9 +14,10 @@ from autoimb.data.schema import Columns
 from autoimb.data.subsample import subsample
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
+from autoimb.space.partner import Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
-__all__ = ["make_plan", "seen", "subsampled", "trial_operations"]
+__all__ = ["make_plan", "seen", "subsampled", "tree_iterations", "trial_operations"]
 
 
 def make_plan(
@@ -150,6 +151,34 @@ def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
         minority_count=min(counts),
         operations=plan.effort.operations,
     )
+
+
+def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
+    """Return how many iterations boosted trees have time for; counted, no clock is read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    plan : Plan
+        A partner may be several times the work of a trial.
+    trees : Trees
+
+    Returns
+    -------
+    int
+        Between the policy's bounds.
+    """
+    policy, columns = plan.policy, dataset.columns
+    rows = sum(len(fold.train) for fold in plan.folds.folds)
+    width = columns.numbers.shape[1] + columns.codes.shape[1]
+    # for each row and column, for each leaf and column, for each leaf, and for each tree
+    nanoseconds = 2.5 * rows * width + len(plan.folds.folds) * (
+        trees.leaves * (500 * width + 30_000) + 250_000
+    )
+    outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
+    planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
+    affordable = planned / (1e-9 * nanoseconds * outputs)
+    return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
 
 
 def _inputs(columns: Columns) -> int:

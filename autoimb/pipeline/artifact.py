@@ -1,12 +1,13 @@
 """One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
 
-Format 2
+Format 3
 --------
 ``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
 rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
 such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
 
-Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like).
+Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like), format 2 no trees
+(``strategies.0.trees.0.feature`` and the like).
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -30,6 +31,7 @@ from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import NetworkSpec, build
+from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import (
     FORMAT,
     Arrays,
@@ -82,7 +84,7 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     with opened(path) as archive:
         manifest = read_manifest(archive)
         arrays = read_arrays(archive)
-        pipeline = _from_parts(manifest, _of_today(manifest, arrays))
+        pipeline = _from_parts(*_of_today(manifest, arrays))
         _check(pipeline)
     return pipeline
 
@@ -145,6 +147,8 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         packs.append({"spec": pack.spec.to_json(), "focal_gamma": pack.focal_gamma})
         own = {"fold": pack.fold, "weight": pack.weight, "log_prior": pack.log_prior}
         arrays |= _under(f"packs.{number}", own | _under("state", pack.state))
+    for number, fold in enumerate(fitted.trees):
+        arrays |= _under(f"trees.{number}", fold.to_arrays())
     values = {
         "strategy": fitted.strategy,
         "description": fitted.description,
@@ -153,6 +157,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "tilt": None if fitted.class_costs is None else list(fitted.class_costs),
         "work": fitted.work,
         "confirmed": fitted.confirmed,
+        "trees": [fold.to_json() for fold in fitted.trees],
     }
     return values, arrays
 
@@ -176,7 +181,7 @@ def unpack_strategy(
     Raises
     ------
     ArtifactError
-        Where an array has another shape than the network needs.
+        Where an array has another shape than the network needs, or arrays are no trees.
     """
     packs = []
     for number, pack in enumerate(values["packs"]):
@@ -203,6 +208,10 @@ def unpack_strategy(
         class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
         work=float(values["work"]),
         confirmed=bool(values.get("confirmed", False)),  # not in the first files of format 1
+        trees=tuple(
+            FittedTrees.from_parts(fold, _below(f"trees.{number}", arrays))
+            for number, fold in enumerate(values["trees"])
+        ),
     )
 
 
@@ -230,17 +239,19 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
-def _of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
-    """Give the arrays of an older format those that it had no need of."""
-    if manifest["format"] > 1:
-        return arrays
-    none: Arrays = {
-        "spike_column": np.empty(0, dtype=np.int64),
-        "spike_value": np.empty(0, dtype=np.float32),
-    }
-    for number in range(len(manifest["encoders"])):
-        arrays = arrays | _under(f"encoders.{number}", none)
-    return arrays
+def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    """Give the parts of an older format what it had no need of."""
+    if manifest["format"] < 3:
+        none: dict[str, Any] = {"trees": []}
+        manifest = manifest | {"strategies": [none | each for each in manifest["strategies"]]}
+    if manifest["format"] < 2:
+        no_spikes: Arrays = {
+            "spike_column": np.empty(0, dtype=np.int64),
+            "spike_value": np.empty(0, dtype=np.float32),
+        }
+        for number in range(len(manifest["encoders"])):
+            arrays = arrays | _under(f"encoders.{number}", no_spikes)
+    return manifest, arrays
 
 
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
@@ -283,6 +294,15 @@ def _check(pipeline: FittedPipeline) -> None:
             and each.spike_column.shape == each.spike_value.shape
             and np.isin(each.spike_column, np.arange(n_numbers)).all()
             for each in pipeline.encoders
+        ),
+        "networks or trees in each strategy": all(
+            bool(each.packs) != bool(each.trees) for each in pipeline.strategies
+        ),
+        "trees of its own columns": all(
+            (len(each.reader.levels), each.reader.numbers) == (n_categories, n_numbers)
+            and len(each.log_prior) == n_classes
+            for strategy in pipeline.strategies
+            for each in strategy.trees
         ),
         "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes)
         and weight.shape == codes.shape,

@@ -30,6 +30,7 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT
 from autoimb.pipeline.protocol import Prefitted
 from autoimb.pipeline.summary import in_words, plain_labels, summarise
@@ -192,9 +193,21 @@ class FittedMemberPack:
         return network.predict(wide, levels)[:, :n].numpy()
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as the folds' models read them: typed columns, and what each encoder makes of them."""
+
+    columns: Columns
+    dense: Dense
+
+    @classmethod
+    def of(cls, columns: Columns, encoders: Sequence[Encoder]) -> _Rows:
+        return cls(columns, _dense_rows(columns, encoders))
+
+
 @dataclass(frozen=True, eq=False)
 class FittedStrategy:
-    """One strategy's members on all folds, with what follows them.
+    """One strategy's members on all folds, or a partner's trees, with what follows them.
 
     Attributes
     ----------
@@ -203,7 +216,7 @@ class FittedStrategy:
     description : str
         The strategy in words.
     packs : tuple of FittedMemberPack
-        At least one.
+        At least one; none of a partner.
     calibrator : Calibrator
         Fitted on out-of-fold probabilities.
     class_costs : tuple of float, of length C, or None
@@ -212,6 +225,8 @@ class FittedStrategy:
         How many times the planned work its training was; a refit does as much.
     confirmed : bool
         Whether that was on the folds that confirm; so it is in a refit.
+    trees : tuple of FittedTrees
+        Of a partner one a fold; else none.
     """
 
     strategy: dict[str, Any]
@@ -221,14 +236,20 @@ class FittedStrategy:
     class_costs: tuple[float, ...] | None = None
     work: float = 1.0
     confirmed: bool = False
+    trees: tuple[FittedTrees, ...] = ()
 
-    def predictor(self) -> Callable[[Dense], Floats]:
-        """Build the networks of all packs; see `FittedMemberPack.predictor`."""
+    def predictor(self) -> Callable[[_Rows], Floats]:
+        """Build the networks of all packs, or prepare the trees, for many chunks of rows."""
+        if self.trees:
+            of_folds = [fold.predictor() for fold in self.trees]
+            return lambda rows: self.finish(
+                np.mean([predict(rows.columns) for predict in of_folds], axis=0)
+            )
         posteriors = [pack.predictor() for pack in self.packs]
         folds = [pack.fold for pack in self.packs]
         weights = [pack.weight for pack in self.packs]
-        return lambda dense: self.finish(
-            fold_average([posterior(dense) for posterior in posteriors], folds, weights)
+        return lambda rows: self.finish(
+            fold_average([posterior(rows.dense) for posterior in posteriors], folds, weights)
         )
 
     def finish(self, proba: Floats) -> Floats:
@@ -298,9 +319,9 @@ class FittedPipeline(Prefitted):
         predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
         for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
-            rows = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
-            dense = _dense_rows(columns.take(rows), self.encoders)
-            parts.append(sum(w * predict(dense) for w, predict in zip(self.weights, predictors)))
+            chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
+            rows = _Rows.of(columns.take(chunk), self.encoders)
+            parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         proba = np.concatenate(parts)
         return np.asarray(proba / proba.sum(axis=1, keepdims=True))
 

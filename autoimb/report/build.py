@@ -42,6 +42,8 @@ METHODS = ("resampling", "class_weight", "loss", "ensemble")
 _OLD_KEYS = {"rooms": "components", "room": "component"}  # in a run.json of an older version
 NAMES = {
     "winner": "Winner",
+    "networks": "Networks alone",
+    "trees": "Boosted trees alone",
     "none": "No imbalance method",
     "logistic regression": "Logistic regression",
 }

@@ -34,6 +34,7 @@ from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.strategy import option_of
 from autoimb.training.plan import Plan
 
 __all__ = ["STANDARD_METRICS", "build_facts", "leaderboard"]
@@ -160,11 +161,16 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
 
 
 def _contenders(result: SearchResult, references: Mapping[str, Floats]) -> dict[str, Prediction]:
-    """Gather the winner, the best control and the references, in that order."""
+    """Gather the winner, its two sides apart, the best control and the references, in order."""
     judge, study, blend = result.planned.judge, result.study, result.winner.blend
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
     if not blend.kept:
         contenders["winner"] = _of_trial(judge, study.results[blend.numbers[0]])
+    if blend.networks is not None:
+        contenders["networks"] = (blend.networks.proba, blend.networks.labels)
+    trees = _best(study, [record for record in study.records if record.stage == "partner"])
+    if trees is not None:
+        contenders["trees"] = _of_trial(judge, trees[1])
     control = _best(study, [r for r in study.records if r.strategy.is_control])
     if control is not None:
         contenders["none"] = _of_trial(judge, control[1])
@@ -221,11 +227,12 @@ def _components(judge: Judge, study: StudyResult, deadline: Deadline) -> list[Co
         a, b = ((result.oof, result.likeliest) for result in pair)
         return judge.compare(a, b)
 
+    networks = [record for record in study.records if record.stage != "partner"]
     rows: list[ComponentRow] = []
     for component in COMPONENTS.values():
         control = CONTROL.get(component.name, component.names[0])
         tried: dict[str, list[TrialRecord]] = {control: []}
-        for record in study.records:
+        for record in networks:
             tried.setdefault(getattr(record.strategy, component.name).name, []).append(record)
         reference = _best(study, tried[control])
         for option in sorted(
@@ -268,6 +275,7 @@ def _winner(
     study: StudyResult, blend: Blend, rule: DecisionRule, names: Sequence[str], positive: int
 ) -> WinnerFacts:
     by_number = {record.number: record.strategy for record in study.records}
+    partners = {record.number for record in study.records if record.stage == "partner"}
     strategies: list[WinnerStrategy] = []
     for number, weight in zip(blend.numbers, blend.weights):
         strategy = by_number[number]
@@ -278,14 +286,17 @@ def _winner(
                 "description": strategy.describe(),
                 "strategy": strategy.to_json(),
                 "summaries": {
-                    component.name: component[getattr(strategy, component.name).name].summary
-                    for component in COMPONENTS.values()
+                    name: option_of(name, getattr(strategy, name)).summary for name in COMPONENTS
                 },
             }
         )
     description = strategies[0]["description"]
     if len(strategies) > 1:
-        description = f"A blend of {len(strategies)} strategies, led by {description}"
+        models = f"{len(strategies)} strategies"
+        if blend.networks is not None:
+            description = next(s["description"] for s in strategies if s["trial"] not in partners)
+            models = f"networks and boosted trees ({blend.partner_share:.0%} of the weight)"
+        description = f"A blend of {models}, led by {description}"
     return {
         "description": description,
         "strategies": strategies,

@@ -37,7 +37,10 @@ class WinnerFacts(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """One metric of one contender (``"winner"``, ``"none"``, ``"logistic regression"``)."""
+    """One metric of one contender: ``"winner"``, ``"networks"``, ``"trees"``, ``"none"``, ...
+
+    The last is ``"logistic regression"``.
+    """
 
     name: str
     metric: str

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -20,8 +19,10 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 
 from autoimb.errors import OptionError, RunError
 from autoimb.randomness import Purpose, seed_for
-from autoimb.runs.record import Stage, Status, StoredTrial, TrialRecord
+from autoimb.runs.record import Stage, StoredTrial, TrialRecord
+from autoimb.runs.strategies import as_strategies
 from autoimb.space.draw import Space, draw
+from autoimb.space.strategy import Strategy, partner
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Journal"]
 
 KILLED = "the program ended while this trial ran"
-ENOUGH_STRATEGIES = 10  # at a rung, so that the sampler learns from it
 
 
 class Journal:
@@ -146,6 +146,20 @@ class Journal:
         attributes = {"stage": stage, "rung": rung, "follows": number}
         self._study.enqueue_trial(self._trials()[number].params, user_attrs=attributes)
 
+    def begin_partner(self, name: str) -> int | None:
+        """Begin the trial of a partner; its number, or None where it has begun before.
+
+        Optuna holds it without a parameter, and in the end as failed, so no sampler sees it. One
+        that was cut off gets a second chance, as a strategy does that may have ended the program.
+        """
+        known = [t.user_attrs for t in self._trials() if t.user_attrs.get("partner") == name]
+        if len(known) > 1 or any(own.get("status") != "killed" for own in known):
+            return None
+        trial_id = self._storage.create_new_trial(self._id)
+        for key, value in {"stage": "partner", "partner": name}.items():
+            self._storage.set_trial_user_attr(trial_id, key, value)
+        return self._storage.get_trial_number_from_id(trial_id)
+
     def ask(self) -> Trial:
         """Return the next of the trials that were enqueued."""
         return self._study.ask()
@@ -166,7 +180,7 @@ class Journal:
         if known is None:
             self._close(number, "repeated", TrialState.FAIL)
         else:
-            self._close(number, "repeated", _state(known.status), _value(known))
+            self._close(number, "repeated", _state(known), _value(known))
 
     def drop(self, number: int, reason: str) -> None:
         """Close a trial from which no strategy could be drawn."""
@@ -191,6 +205,10 @@ class Journal:
         records = []
         for number in numbers:
             trial = trials[number]
+            if "partner" in trial.user_attrs:
+                strategy = partner(str(trial.user_attrs["partner"]), costs=self._space.costs)
+                records.append(self._killed(trial, "partner", strategy, {}))
+                continue
             params = trial.system_attrs.get("fixed_params", {}) | trial.params
             stage: Stage = trial.user_attrs.get("stage", "search")
             second = suspected and "again" in trial.user_attrs
@@ -203,22 +221,20 @@ class Journal:
             if fixed is None:
                 self._close(number, "killed", TrialState.FAIL)
                 continue
-            record = TrialRecord(
-                number,
-                stage,
-                draw(fixed, self._space),
-                "killed",
-                KILLED,
-                None,
-                0.0,
-                rung=trial.user_attrs.get("rung", 1.0),
-                follows=trial.user_attrs.get("follows"),
-            )
-            if self._folder is not None:
-                self._folder.save_trial(record, None, params)
-            self._tell(record)
-            records.append(record)
+            records.append(self._killed(trial, stage, draw(fixed, self._space), params))
         return records
+
+    def _killed(
+        self, trial: FrozenTrial, stage: Stage, strategy: Strategy, params: Mapping[str, Any]
+    ) -> TrialRecord:
+        rung, follows = trial.user_attrs.get("rung", 1.0), trial.user_attrs.get("follows")
+        record = TrialRecord(
+            trial.number, stage, strategy, "killed", KILLED, None, 0.0, rung=rung, follows=follows
+        )
+        if self._folder is not None:
+            self._folder.save_trial(record, None, params)
+        self._tell(record)
+        return record
 
     def restore(self) -> dict[int, StoredTrial]:
         """Bring the study and the folder in step, and return what had finished.
@@ -251,9 +267,9 @@ class Journal:
         for _ in range(gap):
             self._study.add_trial(create_trial(state=TrialState.FAIL))
         record = stored.record
-        fixed = _replayed(stored.params, self._space)
+        fixed = None if record.stage == "partner" else _replayed(stored.params, self._space)
         trial = create_trial(
-            state=_state(record.status),
+            state=_state(record),
             value=_value(record),
             params={} if fixed is None else fixed.params,
             distributions={} if fixed is None else fixed.distributions,
@@ -262,7 +278,7 @@ class Journal:
         self._study.add_trial(trial)
 
     def _tell(self, record: TrialRecord) -> None:
-        self._close(record.number, record.status, _state(record.status), _value(record))
+        self._close(record.number, record.status, _state(record), _value(record))
 
     def _close(
         self, number: int, status: str, state: TrialState, value: float | None = None
@@ -277,82 +293,31 @@ class Journal:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
 
-def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Show the trials of a study as the sampler should see them: each strategy once.
-
-    With its value at the highest rung that ten strategies reached. One that did not get so far is
-    shown as given up on its way there, which TPE ranks by how far it got, then by its value.
-
-    Parameters
-    ----------
-    trials : sequence of FrozenTrial
-        By number; one at a higher rung names the one that it follows.
-
-    Returns
-    -------
-    list of FrozenTrial
-        Without those that wait, and those that the sampler would forget in any case.
-    """
-    first: dict[int, int] = {}
-    chains: dict[int, list[FrozenTrial]] = {}
-    for trial in trials:
-        follows = trial.user_attrs.get("follows")
-        first[trial.number] = trial.number if follows is None else first[int(follows)]
-        repeated = trial.user_attrs.get("status") == "repeated"
-        if not repeated and trial.state not in (TrialState.WAITING, TrialState.FAIL):
-            chains.setdefault(first[trial.number], []).append(trial)
-    reached = Counter(
-        _rung(trial) for chain in chains.values() for trial in chain if trial.value is not None
-    )
-    enough = [rung for rung, count in reached.items() if count >= ENOUGH_STRATEGIES]
-    highest = max(enough, default=min(reached, default=0.0))
-    return [_as_strategy(chain, highest) for chain in chains.values()]
-
-
-def _as_strategy(chain: Sequence[FrozenTrial], rung: float) -> FrozenTrial:
-    valued = {_rung(trial): trial.value for trial in chain if trial.value is not None}
-    reached = [value for own, value in sorted(valued.items()) if own >= rung]
-    state, value, between = TrialState.PRUNED, None, {}
-    if reached:
-        state, value = TrialState.COMPLETE, reached[0]
-    elif valued:
-        last = max(valued)
-        between = {int(16 * last): valued[last]}
-    elif chain[-1].state == TrialState.RUNNING:
-        state = TrialState.RUNNING
-    return create_trial(
-        state=state,
-        value=value,
-        params=chain[0].params,
-        distributions=chain[0].distributions,
-        intermediate_values=between,
-    )
-
-
-def _rung(trial: FrozenTrial) -> float:
-    """Return its rung; a strategy that its own patience ended has reached all of them."""
-    ended = trial.user_attrs.get("status") == "complete"
-    return max(float(trial.user_attrs.get("rung", 1.0)), 1.0 if ended else 0.0)
-
-
 def _attributes(record: TrialRecord) -> dict[str, Any]:
-    follows = {} if record.follows is None else {"follows": record.follows}
-    return {"stage": record.stage, "status": record.status, "rung": record.rung} | follows
+    """Return what Optuna's trial says of a record."""
+    own: dict[str, Any] = {"stage": record.stage, "status": record.status, "rung": record.rung}
+    if record.follows is not None:
+        own["follows"] = record.follows
+    if record.stage == "partner":
+        own["partner"] = record.strategy.network.name
+    return own
 
 
-def _state(status: Status) -> TrialState:
+def _state(record: TrialRecord) -> TrialState:
     """Say it in Optuna's words.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
-    below all complete ones: that is what a strategy that gave no score deserves.
+    below all complete ones: that is what a strategy that gave no score deserves. A partner is none
+    of its business.
     """
-    if status in ("complete", "partial"):
-        return TrialState.COMPLETE
-    return TrialState.FAIL if status == "killed" else TrialState.PRUNED
+    if record.stage == "partner" or record.status == "killed":
+        return TrialState.FAIL
+    scored = record.status in ("complete", "partial")
+    return TrialState.COMPLETE if scored else TrialState.PRUNED
 
 
 def _value(record: TrialRecord) -> float | None:
-    if record.status not in ("complete", "partial") or record.score is None:
+    if _state(record) != TrialState.COMPLETE or record.score is None:
         return None
     return float(record.score.utility)
 

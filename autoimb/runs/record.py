@@ -47,7 +47,7 @@ __all__ = [
 
 FORMAT = "1"
 
-Stage = Literal["network", "method", "search", "confirm"]
+Stage = Literal["network", "method", "search", "confirm", "partner"]
 Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
 
 STATUSES: dict[type[Outcome], Status] = {
@@ -68,9 +68,10 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "method", "search", "confirm"}
+    stage : {"network", "method", "search", "confirm", "partner"}
         Which part of the search asked for it.
     strategy : Strategy
+        Of a partner what `autoimb.space.strategy.partner` writes.
     status : {"complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"}
         "complete" had all its folds, and the planned work or as much as its own patience wanted;
         only these compete. "partial" was scored at a lower rung, and may go on.

@@ -135,6 +135,16 @@ class Agenda:
         longest = min(best * self.work, policy.longest_confirmation * self.seconds)
         return max(policy.confirming_share * self.seconds, MARGIN * longest)
 
+    def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
+        """Return the partners that may have begun by now, after so many strategies were tried.
+
+        The first comes at once where another worker begins with the networks.
+        """
+        if self.seconds < self.policy.least_partner_seconds:
+            return ()
+        tried -= workers == 1
+        return partners[: sum(tried >= n for n in self.policy.strategies_before_partners)]
+
     @staticmethod
     def _plan_only(journal: Journal) -> bool:
         """Enqueue the one strategy of the space, once."""

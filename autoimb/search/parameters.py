@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from autoimb.search.request import Request, class_costs, resolve_jobs, restricted_components
+from autoimb.search.request import (
+    Request,
+    chosen_partners,
+    class_costs,
+    resolve_jobs,
+    restricted_components,
+)
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 
@@ -47,6 +53,7 @@ def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request
         "components": restricted_components(asked),
         "costs": costs,
         "strategy": None if strategy is None else read_strategy(strategy),
+        "partners": chosen_partners(given.get("partners", "auto")) if strategy is None else (),
     }
     names = {field.name for field in fields(Request)}
     return Request(**{name: own for name, own in given.items() if name in names} | read)

@@ -14,13 +14,21 @@ import numpy as np
 from autoimb.assessment.costs import GivenCosts, in_one_line, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.space.components import COMPONENTS
+from autoimb.space.partner import PARTNER
 from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
     from autoimb.data.dataset import Dataset
 
-__all__ = ["Request", "class_costs", "resolve_jobs", "restricted_components"]
+__all__ = [
+    "Request",
+    "chosen_partners",
+    "class_costs",
+    "resolve_jobs",
+    "restricted_components",
+]
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -61,6 +69,9 @@ class Request:
         The table's name, for the report.
     weight : str or None
         Name of the column of row weights; None where there are none, or they came apart.
+    partners : tuple of str
+        Models that are no networks and may share the blend, from
+        ``autoimb.space.partner.PARTNER``; none beside a given strategy.
 
     Raises
     ------
@@ -82,6 +93,7 @@ class Request:
     verbose: int = 0
     data: str = "table"
     weight: str | None = None
+    partners: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -121,6 +133,7 @@ class Request:
             values["components"] = values.pop("rooms")
         components = tuple((name, tuple(options)) for name, options in values["components"])
         values |= {"components": components, "costs": _tuples(values["costs"])}
+        values["partners"] = tuple(values.get("partners", ()))
         if values.get("strategy") is not None:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
@@ -148,8 +161,8 @@ class Request:
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]
-        for newer in ("strategy", "weight"):  # no older version hashed them
-            if asked[newer] is None:
+        for newer in ("strategy", "weight", "partners"):  # no older version hashed them
+            if not asked[newer]:
                 del asked[newer]
         words = [asked, columns.number_names, columns.category_names, columns.vocabularies]
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
@@ -198,6 +211,34 @@ def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Co
                 )
         components.append((component, listed))
     return tuple(components)
+
+
+def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Check which partners the user allows.
+
+    Parameters
+    ----------
+    asked : "auto", str, list of str or None
+        ``"auto"`` is all that a search tries by default, None none.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    OptionError
+        Naming the unknown partner and those that exist.
+    """
+    if asked is None:
+        return ()
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    if names == ("auto",):
+        return DEFAULT_POLICY.partners
+    for name in names:
+        if name not in PARTNER.names:
+            raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))
+    return tuple(dict.fromkeys(names))
 
 
 def class_costs(

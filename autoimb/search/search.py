@@ -129,6 +129,7 @@ def search(
                 deadline=budget.search_deadline,
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
+                partners=request.partners,
                 trial_limit=_trial_limit(prepared, budget),
                 storage=storage,
                 evaluate=evaluate,

@@ -21,6 +21,7 @@ from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
 from autoimb.space.draw import Space, draw, infeasible
+from autoimb.space.strategy import partner
 from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ class StudySettings:
     ----------
     n_trials : int or None
         How many strategies may be tried, in total: those of a resumed search count, infeasible,
-        repeated and killed ones don't.
+        repeated and killed ones don't, nor do partners.
     deadline : Deadline
         Of the search, the reserve for finishing already taken off.
     n_jobs : int
         Worker processes. 1 without a deadline runs in this process.
     random_state : int
+    partners : tuple of str
+        Which are tried as well, in this order.
     trial_limit : float or None
         Most seconds for one trial.
     storage : str or None
@@ -64,6 +67,7 @@ class StudySettings:
     deadline: Deadline = field(default_factory=Deadline)
     n_jobs: int = 1
     random_state: int = 0
+    partners: tuple[str, ...] = ()
     trial_limit: float | None = None
     storage: str | None = None
     evaluate: Evaluate = evaluate
@@ -82,7 +86,7 @@ class StudyResult:
         What can be exported, best first: of every complete trial its out-of-fold predictions,
         and of the best ones, among those confirmed and among the others, and of the best without a
         method, the fitted networks. Where no trial is complete with its networks: what their
-        deadline left of the others.
+        deadline left of the others. Then the partners, where there are networks.
     interrupted : bool
         Whether Ctrl-C ended it.
     """
@@ -183,8 +187,8 @@ class _Running:
     stage: Stage
     strategy: Strategy
     params: dict[str, Any]
-    rung: float
-    follows: int | None
+    rung: float = 1.0
+    follows: int | None = None
 
 
 class _Study:
@@ -199,6 +203,7 @@ class _Study:
         self._results: dict[int, Scored] = {}
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, _Running] = {}
+        self._begun: set[str] = set()  # partners
         self._exhausted = False
 
     # --- what is known ------------------------------------------------------------------------
@@ -211,10 +216,20 @@ class _Study:
     def usable_results(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
         ranked = self._ranked()
-        complete = [n for n in ranked if self._records[n].status == "complete"]
-        if any(self._results[n].fitted is not None for n in complete):
-            return {n: self._results[n] for n in complete}
-        return {n: self._results[n] for n in ranked if self._results[n].fitted is not None}
+        usable = [n for n in ranked if self._records[n].status == "complete"]
+        if not any(self._results[n].fitted is not None for n in usable):
+            usable = [n for n in ranked if self._results[n].fitted is not None]
+        return {n: self._results[n] for n in (*usable, *(self._partners if usable else ()))}
+
+    @property
+    def _strategies(self) -> list[TrialRecord]:
+        """The records of all trials of strategies, at whatever rung; partners are none."""
+        return [record for record in self._records.values() if record.stage != "partner"]
+
+    @property
+    def _partners(self) -> tuple[int, ...]:
+        """The numbers of the partners that gave something, also where time ended their growth."""
+        return tuple(n for n in self._results if self._records[n].stage == "partner")
 
     def restore(self) -> None:
         """Take over what the journal holds."""
@@ -232,7 +247,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self._ranked()
-        counts: Counter[str] = Counter(record.status for record in self.all_records)
+        counts = Counter[str](r.status for r in self.all_records if r.stage != "partner")
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -246,32 +261,56 @@ class _Study:
     def _ranked(self) -> list[int]:
         """Return the numbers of the usable trials, complete ones first, best first.
 
-        A strategy competes as its highest rung says, better or worse.
+        A strategy competes as its highest rung says, better or worse. Partners don't.
         """
-        return sorted(self._results, key=lambda number: self._records[number].rank)
+        held = [self._records[number] for number in self._results]
+        known = [record for record in held if record.stage != "partner"]
+        return [record.number for record in sorted(known, key=lambda record: record.rank)]
 
     # --- what comes next ----------------------------------------------------------------------
 
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
-        while runner.idle and self._wants_more():
-            trial = self._next()
+        while runner.idle:
+            trial = self._next_partner()
+            if trial is None:
+                trial = self._next() if self._wants_more() else None
             if trial is None:
                 return
             runner.submit(trial.number, self._assignment(trial))
 
+    def _next_partner(self) -> _Running | None:
+        """Begin the next partner, where its turn has come."""
+        stages = [r.stage for r in self._records.values()]
+        stages += [trial.stage for trial in self._running.values()]
+        if self._settings.deadline.left() < self._policy.least_partner_seconds:
+            return None
+        for name in self._agenda.partners_due(
+            self._settings.partners,
+            tried=len(stages) - stages.count("partner"),
+            workers=self._settings.n_jobs,
+        ):
+            number = None if name in self._begun else self._journal.begin_partner(name)
+            self._begun.add(name)
+            if number is not None:
+                strategy = partner(name, costs=self._space.costs)
+                self._running[number] = trial = _Running(number, "partner", strategy, {})
+                return trial
+        return None
+
     def _wants_more(self) -> bool:
         """Whether another trial should start now."""
-        policy = self._policy
-        useless = [r for r in self._records.values() if r.status in ("failed", "infeasible")]
-        if len(useless) >= policy.hopeless_trials and len(useless) == len(self._records):
+        tried = self._strategies
+        useless = [record for record in tried if record.status in ("failed", "infeasible")]
+        if len(useless) >= self._policy.hopeless_trials and len(useless) == len(tried):
             return False
-        return self._settings.deadline.left() > policy.least_trial_seconds
+        return self._settings.deadline.left() > self._policy.least_trial_seconds
 
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
-        ran = [record for record in self._records.values() if record.status in RAN]
-        tried = {r.strategy for r in ran} | {t.strategy for t in self._running.values()}
+        ran = [record for record in self._strategies if record.status in RAN]
+        running = (trial for trial in self._running.values() if trial.stage != "partner")
+        tried = {one.strategy for one in ran} | {one.strategy for one in running}
         n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
         if self._exhausted or (n_trials is not None and len(tried) >= n_trials):
             return False
@@ -282,7 +321,7 @@ class _Study:
     def _next(self) -> _Running | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(self._policy.known_in_a_row):
-            records = [record for record in self._records.values() if record.score is not None]
+            records = [record for record in self._strategies if record.score is not None]
             left, new = self._settings.deadline.left(), self._may_try_new()
             if not self._agenda.plan_ahead(self._journal, records, left=left, new=new):
                 return None
@@ -327,11 +366,12 @@ class _Study:
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
-        return limit if limit is None or self._results else 2.0 * limit
+        return limit if limit is None or self._ranked() else 2.0 * limit
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
-        planned = [self._records[n] for n in self._results if not self._records[n].confirmed]
+        held = (self._records[number] for number in self._results)
+        planned = [record for record in held if record.stage not in ("confirm", "partner")]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
             return None
@@ -369,7 +409,7 @@ class _Study:
             self._records[record.number] = record
 
     def _kept(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, and the best control.
+        """Return the trials whose networks are kept: the best, the best control, and partners.
 
         Of the confirmed ones and of the others apart: one that was confirmed may score less than
         many that still wait for it, and be the best when all are.
@@ -378,7 +418,7 @@ class _Study:
         again = [number for number in ranked if self._records[number].confirmed]
         once = [number for number in ranked if not self._records[number].confirmed]
         control = [number for number in ranked if self._records[number].strategy.is_control]
-        return {*again[:most], *once[:most], *control[:1]}
+        return {*again[:most], *once[:most], *control[:1], *self._partners}
 
     def _drop_passed(self) -> None:
         """Forget what the trials gave whose strategy has ended at a higher rung."""

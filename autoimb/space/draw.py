@@ -11,7 +11,7 @@ from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice, Float, Int, Option, Profile, Range, Value
-from autoimb.space.strategy import Strategy
+from autoimb.space.strategy import Strategy, option_of
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -91,6 +91,11 @@ class Space:
     def names(self, component: str) -> tuple[str, ...]:
         """Return the allowed options of a component."""
         return dict(self.allowed)[component]
+
+    @property
+    def costs(self) -> bool:
+        """Whether the user gave costs, which are then the class weights."""
+        return self.names("class_weight") == ("costs",)
 
     @property
     def least_networks(self) -> int:
@@ -198,6 +203,6 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
 def infeasible(strategy: Strategy, profile: Profile) -> str | None:
     """Return None where every option of a strategy can run on the table, else the sentence."""
     options: list[Option[Any]] = [
-        component[getattr(strategy, component.name).name] for component in COMPONENTS.values()
+        option_of(component, getattr(strategy, component)) for component in COMPONENTS
     ]
     return next((s for s in (o.feasible(profile) for o in options) if s is not None), None)

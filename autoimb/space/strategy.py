@@ -9,9 +9,10 @@ from typing import Any
 from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import draws_balanced_rows
-from autoimb.space.option import Choice
+from autoimb.space.option import Choice, Option
+from autoimb.space.partner import PARTNER
 
-__all__ = ["Strategy"]
+__all__ = ["Strategy", "option_of", "partner"]
 
 _SAID = ("variant", "embedding")  # of a network, which its description names, but for "none"
 
@@ -35,12 +36,17 @@ class Strategy:
     def __post_init__(self) -> None:
         for component in COMPONENTS.values():
             choice: Choice = getattr(self, component.name)
-            wanted = list(component[choice.name].ranges)
+            wanted = list(option_of(component.name, choice).ranges)
             if [key for key, _ in choice.params] != wanted:
                 raise OptionError(
                     f"The {component.name} option {choice.name!r} takes the parameters "
                     f"{wanted}, got {[key for key, _ in choice.params]}."
                 )
+
+    @property
+    def is_partner(self) -> bool:
+        """Whether a partner stands in the network's place: then it is no control and no method."""
+        return self.network.name in PARTNER.names
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -63,14 +69,12 @@ class Strategy:
             methods.discard("ensemble")
         if self.class_weight.name == "costs":
             methods.discard("class_weight")
-        return not methods
+        return not methods and not self.is_partner
 
     @property
     def exact(self) -> bool:
         """Whether every prior shift of the strategy is known by formula (law 4)."""
-        return all(
-            component[getattr(self, name).name].exact for name, component in COMPONENTS.items()
-        )
+        return all(option_of(component, getattr(self, component)).exact for component in COMPONENTS)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -89,9 +93,34 @@ class Strategy:
     def describe(self) -> str:
         """Return one line in words: the imbalance methods, then the network and its size."""
         methods = [getattr(self, component).brief for component in self.methods]
+        if self.is_partner:
+            return f"boosted trees, {self.network.brief}"
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
         how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")
         return (
             f"{' + '.join(methods) or 'no imbalance method'} on {self.network.name} ({sizes}{how})"
         )
+
+
+def option_of(component: str, choice: Choice) -> Option[Any]:
+    """Return the option that a strategy chose in a component; a partner's where it is one's."""
+    if component == "network" and choice.name in PARTNER.names:
+        return PARTNER[choice.name]
+    return COMPONENTS[component][choice.name]
+
+
+def partner(name: str, *, costs: bool) -> Strategy:
+    """Write a partner as records hold it: as a control with the partner in the network's place.
+
+    Parameters
+    ----------
+    name : str
+        Of an option of `PARTNER`.
+    costs : bool
+        Whether the user gave costs: then they are its class weights.
+    """
+    control = {component: Choice(option) for component, option in CONTROL.items()}
+    if costs:
+        control["class_weight"] = Choice("costs")
+    return Strategy(**control, network=Choice(name))

@@ -1,0 +1,74 @@
+"""The trees of a fold with what they read: from typed columns to probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.calibration import correct_prior
+from autoimb.data.schema import Columns
+from autoimb.errors import ArtifactError
+from autoimb.partners.forest import Forest
+from autoimb.partners.reader import Reader
+
+__all__ = ["FittedTrees"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTrees:
+    """The trees of one fold.
+
+    Attributes
+    ----------
+    reader : Reader
+    forest : Forest
+    log_prior : float64 ndarray of shape (C,)
+        What to add to log-probabilities: log of (real prior / prior in training).
+    """
+
+    reader: Reader
+    forest: Forest
+    log_prior: Floats
+
+    def posterior(self, scores: Floats) -> Floats:
+        """Turn the trees' scores (n, C) into probabilities under the real prior, (n, C)."""
+        return np.exp(correct_prior(scores, -self.log_prior))
+
+    def predictor(self) -> Callable[[Columns], Floats]:
+        """Prepare the trees for many chunks of rows; the callable gives probabilities (n, C)."""
+        scores = self.forest.scorer()
+        return lambda columns: self.posterior(scores(self.reader.read(columns)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what is no array as plain values."""
+        return self.reader.to_json()
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the arrays by name."""
+        arrays = self.reader.to_arrays() | self.forest.to_arrays()
+        return arrays | {"log_prior": self.log_prior}
+
+    @classmethod
+    def from_parts(
+        cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> FittedTrees:
+        """Undo `to_json` and `to_arrays`.
+
+        Raises
+        ------
+        ArtifactError
+            Where the arrays are no trees, or don't go with the levels.
+        """
+        reader, log_prior = Reader.from_parts(values, arrays), arrays["log_prior"]
+        if log_prior.ndim != 1 or log_prior.dtype != np.float64 or not np.isfinite(log_prior).all():
+            raise ArtifactError("Trees need a finite number for the prior of each class.")
+        forest = Forest.from_arrays(
+            arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
+        )
+        return cls(reader, forest, log_prior)

@@ -1,0 +1,60 @@
+"""The partners' table: models that are no networks and may share a blend.
+
+No search draws them: each is tried as it stands here, on the folds of the study.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoimb.space.option import Component
+
+__all__ = ["PARTNER", "Trees"]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Boosted trees before they know the table.
+
+    Attributes
+    ----------
+    learning_rate : float
+        What a tree's answer is multiplied by; larger where the plan has time for few trees.
+    leaves : int
+        Of a tree, at most; up to 64.
+    least_rows : int
+        Of a leaf.
+    l2 : float
+        Pull of a leaf toward 0.
+    features : float
+        Share of the columns that each split may choose from.
+    """
+
+    learning_rate: float
+    leaves: int
+    least_rows: int
+    l2: float
+    features: float
+
+
+PARTNER: Component[Trees] = Component(
+    "partner", "A model that is no network and may share the blend."
+)
+
+
+@PARTNER.option()
+def medium_trees() -> Trees:
+    """Boosted trees of 16 leaves: histogram gradient boosting (Friedman, 2001; Ke et al., 2017)."""
+    return Trees(learning_rate=0.04, leaves=16, least_rows=8, l2=3.0, features=0.5)
+
+
+@PARTNER.option()
+def small_trees() -> Trees:
+    """Boosted trees of 6 leaves: few columns act together."""
+    return Trees(learning_rate=0.06, leaves=6, least_rows=4, l2=1.0, features=0.5)
+
+
+@PARTNER.option()
+def large_trees() -> Trees:
+    """Boosted trees of 32 leaves: many columns act together."""
+    return Trees(learning_rate=0.04, leaves=32, least_rows=15, l2=5.0, features=0.3)
