@@ -1,24 +1,22 @@
-"""One fused AdamW step for a whole pack, and the running mean of its weights."""
+"""One AdamW step for a whole pack, and the running mean of its weights."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from autoimb.foreign import fused_adamw
+from autoimb.nn.kernels import kernels_for
 from autoimb.nn.parameters import Parameters
 
 __all__ = ["Averaged", "Optimizer"]
 
-_fused_adamw = fused_adamw()
+_BETA1 = 0.9
 
 
 class Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, a fused call a segment.
+    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, one pass a segment.
 
     Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
-    The fused kernel is called without torch's wrappers, which at a small pack's step take longer
-    than the kernel.
 
     Parameters
     ----------
@@ -29,12 +27,16 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
-        self._steps = [torch.zeros((), dtype=torch.float32, device=parameters.values.device)]
-        self._beta2 = beta2
-        mean, square = torch.zeros_like(parameters.values), torch.zeros_like(parameters.values)
-        flat = (parameters.values, parameters.gradients, mean, square)
+        values = parameters.values
+        self._kernels = kernels_for(values.dtype, values.device, training=True)
+        self._steps, self._betas = 0, (_BETA1, beta2)
+        mean, square = torch.zeros_like(values), torch.zeros_like(values)
         self._groups = [
-            (tuple([each[s.part]] for each in flat), s.rate, weight_decay if s.decay else 0.0)
+            (
+                (values[s.part], parameters.gradients[s.part], mean[s.part], square[s.part]),
+                s.rate,
+                weight_decay if s.decay else 0.0,
+            )
             for s in parameters.segments
         ]
 
@@ -46,22 +48,10 @@ class Optimizer:
         rate : float
             Learning rate of this step, before each segment's own factor.
         """
-        self._steps[0].add_(1)
-        for (values, gradients, mean, square), factor, decay in self._groups:
-            _fused_adamw(
-                values,
-                gradients,
-                mean,
-                square,
-                [],
-                self._steps,
-                lr=rate * factor,
-                beta1=0.9,
-                beta2=self._beta2,
-                weight_decay=decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
+        self._steps += 1
+        for flat, factor, decay in self._groups:
+            self._kernels.adamw(
+                flat, step=self._steps, rate=rate * factor, decay=decay, betas=self._betas
             )
 
 
