@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from autoimb.nn.plain import Activation, PlainKernels, Waves
+from autoimb.nn.plain import Activation, Entries, PlainKernels, Waves
 
 __all__ = ["Kernels", "kernels_for", "prepare"]
 
@@ -77,14 +77,14 @@ class Kernels(Protocol):
     def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
         """Write the gradients of frequency, phase, weight and bias."""
 
-    def embed(self, table: Tensor, entries: Tensor, out: Tensor) -> None:
-        """Write entries of a table (L, d) side by side: (M, B, Q) -> (M, B, Q * d)."""
+    def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
+        """Write vectors of a table (L, d) side by side: (M, B, Q * d)."""
 
-    def embed_backward(self, gradient: Tensor, entries: Tensor, into: Tensor) -> None:
+    def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
         """Write the gradient of the table."""
 
-    def place(self, x: Tensor, out: Tensor) -> None:
-        """Copy rows to where they have other neighbours."""
+    def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
+        """Copy rows to where they have other neighbours: (M, B, D), or some of (R, D)."""
 
     def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return ``softmax(logits) - truth``: (M, k, C, B), (M, 1, C, B) -> (M, k, C, B)."""

@@ -21,7 +21,7 @@ from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.node import Node
 from autoimb.nn.parameters import Parameter, Parameters
-from autoimb.nn.plain import Activation
+from autoimb.nn.plain import Activation, Entries
 
 __all__ = ["Embedding", "Heads", "Layer", "Linear", "Spread", "SpreadLinear"]
 
@@ -300,9 +300,9 @@ class Embedding:
         for code in codes:
             self._table[(self._start + code).view(-1)] = 0.0
 
-    def forward(self, codes: Tensor, out: Tensor) -> None:
-        """Map ``(M, B, Q) -> (M, B, Q * dim)``."""
-        self._entries = codes + self._start
+    def forward(self, codes: Tensor, chosen: Tensor | None, out: Tensor) -> None:
+        """Write the vectors ``(M, B, Q * dim)`` of codes, ``(M, B, Q)`` or some of ``(R, Q)``."""
+        self._entries = Entries(codes.contiguous(), chosen, self._start)
         self._buffers.kernels.embed(self._table, self._entries, out)
 
     def backward(self, gradient: Tensor) -> None:

@@ -118,44 +118,55 @@ class Network:
         keys : sequence of Key, of length members
         """
         streams = [key.stream(Purpose.FIRST_BIASES) for key in keys]
-        x = self._inputs(x, codes)
+        x = self._inputs(x, codes, None)
         for layer in (*self._hidden, self._heads):
             if isinstance(layer, ScaledLinear | ScaledHeads):
                 x = layer.init_from_rows(x, streams)
 
-    def forward(self, x: Tensor, codes: Tensor | None, pool: MaskPool | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        codes: Tensor | None,
+        pool: MaskPool | None = None,
+        *,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
         """Map dense columns and codes to logits.
 
         Parameters
         ----------
-        x : Tensor of shape (M, B, n_inputs)
-        codes : Tensor of shape (M, B, Q), or None without embedded columns
+        x : Tensor of shape (M, B, n_inputs), or (R, n_inputs)
+        codes : Tensor of shape (M, B, Q), or (R, Q), or None without embedded columns
         pool : MaskPool, optional
             Dropout masks: given in training only.
+        chosen : int64 Tensor of shape (M * B,), optional
+            Which of R rows that all members share are theirs, the first B those of the first.
 
         Returns
         -------
         Tensor of shape (M, k, C, B)
             Overwritten by the next call.
         """
-        x = self._inputs(x, codes)
+        x = self._inputs(x, codes, chosen)
         for layer in self._hidden:
             x = layer.forward(x, pool)
         return self._heads.forward(x, pool)
 
-    def _inputs(self, x: Tensor, codes: Tensor | None) -> Tensor:
+    def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor | None) -> Tensor:
         """Put what is embedded before the dense columns: (M, B, embedded + n_inputs)."""
-        spec = self.spec
-        if not spec.embedded:
+        spec, first = self.spec, self.spec.embedded
+        if chosen is None and not first:
             return x
-        inputs = self._buffers.get("inputs", *x.shape[:2], spec.embedded + x.shape[2])
+        batch = x.shape[1] if chosen is None else len(chosen) // self.members
+        inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
+        self._buffers.kernels.place(x, chosen, inputs[:, :, first:])
         split = spec.embedding_dim * len(spec.cardinalities)
         if self._embedding is not None:
             assert codes is not None
-            self._embedding.forward(codes, inputs[:, :, :split])
+            self._embedding.forward(codes, chosen, inputs[:, :, :split])
         if self._periodic is not None:
-            self._periodic.forward(x[:, :, : spec.periodic], inputs[:, :, split : spec.embedded])
-        self._buffers.kernels.place(x, inputs[:, :, spec.embedded :])
+            numbers = inputs[:, :, first : first + spec.periodic]
+            self._periodic.forward(numbers, inputs[:, :, split:first])
         return inputs
 
     def backward(self, gradient: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoimb.foreign import fused_adamw
 
-__all__ = ["EPSILON", "Activation", "PlainKernels", "Waves"]
+__all__ = ["EPSILON", "Activation", "Entries", "PlainKernels", "Waves"]
 
 Activation = Literal["relu", "silu", "selu"]
 
@@ -42,6 +42,19 @@ class Waves(NamedTuple):
     phase: Tensor  # (M * F, 1, K)
     weight: Tensor  # (M * F, K, 3)
     bias: Tensor  # (M * F, 1, 3)
+
+
+class Entries(NamedTuple):
+    """Which vectors of a table rows have: those of their codes, from where a member's begin."""
+
+    codes: Tensor  # (R, Q), or (M, B, Q) where all rows come in their order; side by side
+    chosen: Tensor | None  # (M * B,): which of the R rows; None is all
+    starts: Tensor  # (M, 1, Q)
+
+    def numbers(self) -> Tensor:
+        """Return the vectors' numbers (M, B, Q)."""
+        codes = self.codes if self.chosen is None else self.codes.index_select(0, self.chosen)
+        return codes.view(len(self.starts), -1, codes.shape[-1]) + self.starts
 
 
 class PlainKernels:
@@ -174,17 +187,18 @@ class PlainKernels:
         torch.sum(down, 1, keepdim=True, out=into.phase)
         torch.bmm(2 * pi * _column(x).mT, down, out=into.frequency)
 
-    def embed(self, table: Tensor, entries: Tensor, out: Tensor) -> None:
-        """Write entries of a table side by side."""
-        out.copy_(torch.index_select(table, 0, entries.reshape(-1)).view(out.shape))
+    def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
+        """Write vectors of a table side by side."""
+        out.copy_(table.index_select(0, entries.numbers().view(-1)).view(out.shape))
 
-    def embed_backward(self, gradient: Tensor, entries: Tensor, into: Tensor) -> None:
+    def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
         """Write the gradient of the table."""
-        into.zero_().index_add_(0, entries.reshape(-1), gradient.reshape(-1, into.shape[1]))
+        numbers = entries.numbers().view(-1)
+        into.zero_().index_add_(0, numbers, gradient.reshape(-1, into.shape[1]))
 
-    def place(self, x: Tensor, out: Tensor) -> None:
+    def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows."""
-        out.copy_(x)
+        out.copy_(x if chosen is None else x.index_select(0, chosen).view(out.shape))
 
     def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return the gradient by the logits."""

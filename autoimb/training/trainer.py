@@ -182,25 +182,20 @@ def train(
     pool = MaskPool(pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
     values = network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
-    truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
     every = max(1, schedule.steps // 16)
     averaged = Averaged(values, decay=0.85)
-    x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
     for checkpoint in range(schedule.checkpoints):
         rows, weights = _gather(streams, schedule, network)
         y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
+        truth = torch.eq(y, classes).to(dtype)
         weights.div_(spec.k * batch)
         pool.refresh()
         now = loss.at(checkpoint, schedule.checkpoints)
         for step in range(schedule.steps):
             if deadline.expired:
                 break
-            at = rows[step]
-            torch.index_select(pack.x, 0, at, out=x)
-            codes = None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
-            logits = network.forward(x.view(network.members, batch, -1), codes, pool)
-            torch.eq(y[step], classes, out=truth)
-            network.backward(now.gradient(logits, truth, weights[step]))
+            logits = network.forward(pack.x, pack.codes, pool, chosen=rows[step])
+            network.backward(now.gradient(logits, truth[step], weights[step]))
             optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)

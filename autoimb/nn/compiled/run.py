@@ -12,7 +12,7 @@ from torch import Tensor
 from autoimb.nn.compiled import activations, embeddings, norms, products, steps
 from autoimb.nn.compiled.activations import CODES
 from autoimb.nn.compiled.kernel import Code, Kernel, compile_all
-from autoimb.nn.plain import EPSILON, Activation, Waves
+from autoimb.nn.plain import EPSILON, Activation, Entries, Waves
 
 __all__ = ["CompiledKernels", "compile_all"]
 
@@ -201,45 +201,53 @@ class CompiledKernels:
         self._code[embeddings.waves](
             members, rows, numbers, own.frequency.shape[2], x.data_ptr(), x.stride(0) * size,
             x.stride(1) * size, *(each.data_ptr() for each in own), out.data_ptr(),
-            out.stride(0) * size, out.stride(1) * size,
-            self._room("numbers", members * numbers * rows),
+            out.stride(0) * size, out.stride(1) * size, self._room("numbers", numbers * rows),
             self._room("waves", 3 * numbers * rows), _LIKE,
         )  # fmt: skip
 
     def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
-        """Write the gradients of the parameters; x is that of the last `waves`."""
+        """Write the gradients of the parameters."""
         members, rows, numbers = x.shape
-        size = self._size
+        many, size = own.frequency.shape[2], self._size
         self._code[embeddings.waves_backward](
-            members, rows, numbers, own.frequency.shape[2], gradient.data_ptr(),
-            gradient.stride(0) * size, gradient.stride(1) * size,
+            members, rows, numbers, many, x.data_ptr(), x.stride(0) * size, x.stride(1) * size,
+            gradient.data_ptr(), gradient.stride(0) * size, gradient.stride(1) * size,
             *(each.data_ptr() for each in own[:3]), *(each.data_ptr() for each in into),
-            self._room("numbers", members * numbers * rows),
-            self._room("waves", 3 * numbers * rows), _LIKE,
+            self._room("waves", 6 * many), _LIKE,
         )  # fmt: skip
 
-    def embed(self, table: Tensor, entries: Tensor, out: Tensor) -> None:
-        """Write entries of a table side by side."""
+    def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
+        """Write vectors of a table side by side."""
+        members, rows, _ = out.shape
         self._code[embeddings.embed](
-            *entries.shape, table.shape[1], table.data_ptr(), entries.data_ptr(), out.data_ptr(),
-            out.stride(0) * self._size, out.stride(1) * self._size, _LIKE,
+            members, rows, entries.codes.shape[-1], table.shape[1], table.data_ptr(),
+            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
+            out.data_ptr(), out.stride(0) * self._size, out.stride(1) * self._size, _LIKE,
         )  # fmt: skip
 
-    def embed_backward(self, gradient: Tensor, entries: Tensor, into: Tensor) -> None:
+    def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
         """Write the gradient of the table."""
+        members, rows, _ = gradient.shape
         self._code[embeddings.embed_backward](
-            *entries.shape, into.shape[1], into.data_ptr(), into.numel(), entries.data_ptr(),
+            members, rows, entries.codes.shape[-1], into.shape[1], into.data_ptr(), into.numel(),
+            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
             gradient.data_ptr(), gradient.stride(0) * self._size, gradient.stride(1) * self._size,
             _LIKE,
         )  # fmt: skip
 
-    def place(self, x: Tensor, out: Tensor) -> None:
+    def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows."""
         size = self._size
-        self._code[embeddings.place](
-            *x.shape, out.data_ptr(), out.stride(0) * size, out.stride(1) * size,
-            x.data_ptr(), x.stride(0) * size, x.stride(1) * size, _LIKE,
-        )  # fmt: skip
+        members, rows, width = out.shape
+        to_member, to_row = out.stride(0) * size, out.stride(1) * size
+        code, into = self._code[embeddings.place], out.data_ptr()
+        if chosen is not None:
+            code(members, rows, width, x.data_ptr(), x.stride(0) * size, chosen.data_ptr(),
+                 into, to_member, to_row, _LIKE)  # fmt: skip
+            return
+        for own in x:  # members' rows may lie apart
+            code(1, rows, width, own.data_ptr(), own.stride(0) * size, 0, into, 0, to_row, _LIKE)
+            into += to_member
 
     def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return the gradient by the logits."""

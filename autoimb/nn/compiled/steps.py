@@ -18,6 +18,7 @@ from autoimb.nn.compiled.lanes import (
     put,
     root,
     size_of,
+    splat,
     store,
     total,
 )
@@ -74,22 +75,25 @@ def scale_weights_backward(
     members, inputs, copies, width, gradient, weight, scale, gain, into_weight, into_scale, like
 ):
     """Take the gradient of what `scale_weights` wrote apart."""
-    size = size_of(like)
+    size, one = size_of(like), cast(1.0, like)
+    line = width * size
     for i in range(members * inputs):
-        more = number(gain + i * size, like) if gain else cast(1.0, like)
+        more = number(gain + i * size, like) if gain else one
+        start, scales = gradient + i * copies * line, scale + i * copies * size
+        for j in range(0, width, LANES):
+            own, at = first(width - j), j * size
+            sums = filled(0.0, like)
+            for k in range(copies):
+                factor = splat(number(scales + k * size, like))
+                sums = fused(load(start + k * line + at, own, like), factor, sums)
+            store(into_weight + i * line + at, own, sums * more)
         for k in range(copies):
-            at = i * copies + k
-            factor = number(scale + at * size, like) * more
             sums = filled(0.0, like)
             for j in range(0, width, LANES):
-                own, place = first(width - j), (i * width + j) * size
-                g = load(gradient + (at * width + j) * size, own, like)
-                sums = fused(g, load(weight + place, own, like), sums)
-                scaled = g * factor
-                if k:
-                    scaled = scaled + load(into_weight + place, own, like)
-                store(into_weight + place, own, scaled)
-            put(into_scale + at * size, total(sums) * more)
+                own, at = first(width - j), j * size
+                g = load(start + k * line + at, own, like)
+                sums = fused(g, load(weight + i * line + at, own, like), sums)
+            put(into_scale + (i * copies + k) * size, total(sums) * more)
 
 
 @kernel("iiiiirrrrrr")
