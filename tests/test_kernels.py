@@ -30,7 +30,7 @@ from autoimb.nn.compiled.lanes import (
 from autoimb.nn.compiled.run import CompiledKernels
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import build
-from autoimb.nn.plain import PlainKernels
+from autoimb.nn.plain import PlainKernels, Segment
 from autoimb.randomness import Key
 from autoimb.training.optimizer import Optimizer
 
@@ -176,9 +176,9 @@ def test_losses_and_steps_are_alike_by_torch_and_compiled(dtype):
         for step, gradient in enumerate((first_gradient, second_gradient), start=1):
             kernels.adamw(
                 (values, gradient, mean, square),
+                [Segment(0, 60, 1.0, 0.1), Segment(70, 101, 0.5, 0.0)],
                 step=step,
                 rate=0.01,
-                decay=0.1,
                 betas=(0.9, 0.95),
             )
         ends.append(torch.stack([values, mean, square]))

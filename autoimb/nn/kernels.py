@@ -6,12 +6,13 @@ is to be trained on a CPU is built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from autoimb.nn.plain import Activation, Entries, PlainKernels, Waves
+from autoimb.nn.plain import Activation, Entries, PlainKernels, Segment, Waves
 
 __all__ = ["Kernels", "kernels_for", "prepare"]
 
@@ -90,10 +91,10 @@ class Kernels(Protocol):
         """Return ``softmax(logits) - truth``: (M, k, C, B), (M, 1, C, B) -> (M, k, C, B)."""
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], *, step: int, rate: float,
-        decay: float, betas: tuple[float, float],
+        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
+        step: int, rate: float, betas: tuple[float, float],
     ) -> None:  # fmt: skip
-        """Step values along their gradients, with a running mean of them and of their squares."""
+        """Step values along their gradients, with running means of them and of their squares."""
 
 
 def kernels_for(dtype: torch.dtype, device: torch.device, *, training: bool) -> Kernels:

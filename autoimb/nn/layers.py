@@ -112,7 +112,7 @@ class Linear:
         gradient = self.node.backward(gradient, self._bias_gradient)
         product = self._buffers.kernels.product
         product(self._x.mT, gradient, self._alpha, self._weight_gradient)
-        weight = self._weight[:, :leading]
+        weight = self._weight if leading is None else self._weight[:, :leading]
         back = self._buffers.get(self.name + ".back", *self._x.shape[:2], weight.shape[1])
         return product(gradient, weight.mT, self._alpha, back)
 

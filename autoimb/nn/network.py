@@ -157,7 +157,7 @@ class Network:
         spec, first = self.spec, self.spec.embedded
         if chosen is None and not first:
             return x
-        batch = x.shape[1] if chosen is None else len(chosen) // self.members
+        batch = x.shape[1] if chosen is None else chosen.shape[0] // self.members
         inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
         self._buffers.kernels.place(x, chosen, inputs[:, :, first:])
         split = spec.embedding_dim * len(spec.cardinalities)

@@ -95,7 +95,7 @@ class ScaledLinear:
         """Return the weights with the scales of the inputs."""
         if not self._first:
             return self._weight
-        shape = (len(self._weight), self.n_in, 1, self.n_out)
+        shape = (self._weight.shape[0], self.n_in, 1, self.n_out)
         wide = self._buffers.get(self.name + ".wide", *shape)
         kernels = self._buffers.kernels
         return kernels.scale_weights(self._weight, self._front, self._root, wide)[:, :, 0]
@@ -130,7 +130,7 @@ class ScaledLinear:
             self._slope_gradient,
             self._bias_gradient,
         )
-        needed = self._wide[:, :leading]
+        needed = self._wide if leading is None else self._wide[:, :leading]
         back = self._buffers.get(self.name + ".back", *self._x.shape[:2], needed.shape[1])
         kernels.product(gradient, needed.mT, self._alpha, back)
         if not self._first:

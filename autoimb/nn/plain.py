@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import pi
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoimb.foreign import fused_adamw
 
-__all__ = ["EPSILON", "Activation", "Entries", "PlainKernels", "Waves"]
+__all__ = ["EPSILON", "Activation", "Entries", "PlainKernels", "Segment", "Waves"]
 
 Activation = Literal["relu", "silu", "selu"]
 
@@ -55,6 +55,15 @@ class Entries(NamedTuple):
         """Return the vectors' numbers (M, B, Q)."""
         codes = self.codes if self.chosen is None else self.codes.index_select(0, self.chosen)
         return codes.view(len(self.starts), -1, codes.shape[-1]) + self.starts
+
+
+class Segment(NamedTuple):
+    """A stretch of flat vectors that is stepped alike."""
+
+    start: int
+    stop: int
+    rate: float  # factor of the learning rate
+    decay: float
 
 
 class PlainKernels:
@@ -205,16 +214,17 @@ class PlainKernels:
         return torch.softmax(logits, -2).sub_(truth)
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], *, step: int, rate: float,
-        decay: float, betas: tuple[float, float],
+        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
+        step: int, rate: float, betas: tuple[float, float],
     ) -> None:  # fmt: skip
         """Step values, by the kernel without the wrappers of ``torch.optim``."""
-        values, gradients, mean, square = ([each] for each in flat)
-        steps = torch.full((), float(step), device=flat[0].device)
-        _fused_adamw()(
-            values, gradients, mean, square, [], [steps], lr=rate, beta1=betas[0], beta2=betas[1],
-            weight_decay=decay, eps=1e-8, amsgrad=False, maximize=False,
-        )  # fmt: skip
+        steps = [torch.full((), float(step), device=flat[0].device)]
+        for start, stop, factor, decay in segments:
+            values, gradients, mean, square = ([each[start:stop]] for each in flat)
+            _fused_adamw()(
+                values, gradients, mean, square, [], steps, lr=rate * factor, beta1=betas[0],
+                beta2=betas[1], weight_decay=decay, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
 
 
 def _apart(x: Tensor, weight: Tensor) -> Tensor:

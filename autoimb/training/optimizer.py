@@ -7,6 +7,7 @@ from torch import Tensor
 
 from autoimb.nn.kernels import kernels_for
 from autoimb.nn.parameters import Parameters
+from autoimb.nn.plain import Segment
 
 __all__ = ["Averaged", "Optimizer"]
 
@@ -31,12 +32,9 @@ class Optimizer:
         self._kernels = kernels_for(values.dtype, values.device, training=True)
         self._steps, self._betas = 0, (_BETA1, beta2)
         mean, square = torch.zeros_like(values), torch.zeros_like(values)
-        self._groups = [
-            (
-                (values[s.part], parameters.gradients[s.part], mean[s.part], square[s.part]),
-                s.rate,
-                weight_decay if s.decay else 0.0,
-            )
+        self._flat = (values, parameters.gradients, mean, square)
+        self._segments = [
+            Segment(s.part.start, s.part.stop, s.rate, weight_decay if s.decay else 0.0)
             for s in parameters.segments
         ]
 
@@ -49,10 +47,9 @@ class Optimizer:
             Learning rate of this step, before each segment's own factor.
         """
         self._steps += 1
-        for flat, factor, decay in self._groups:
-            self._kernels.adamw(
-                flat, step=self._steps, rate=rate * factor, decay=decay, betas=self._betas
-            )
+        self._kernels.adamw(
+            self._flat, self._segments, step=self._steps, rate=rate, betas=self._betas
+        )
 
 
 class Averaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from autoimb.nn.compiled import activations, embeddings, norms, products, steps
 from autoimb.nn.compiled.activations import CODES
 from autoimb.nn.compiled.kernel import Code, Kernel, compile_all
-from autoimb.nn.plain import EPSILON, Activation, Entries, Waves
+from autoimb.nn.plain import EPSILON, Activation, Entries, Segment, Waves
 
 __all__ = ["CompiledKernels", "compile_all"]
 
@@ -44,13 +45,14 @@ class CompiledKernels:
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype, self._size = dtype, dtype.itemsize
         self._code = _Codes(_REALS[dtype])
-        self._rooms: dict[str, Tensor] = {}
+        self._rooms: dict[str, tuple[int, Tensor | None]] = {}
 
     def _room(self, purpose: str, numbers: int) -> int:
         """Return the address of a place for so many numbers; its content is undefined."""
-        room = self._rooms.get(purpose)
-        if room is None or len(room) < numbers:
-            room = self._rooms[purpose] = torch.empty(numbers, dtype=self._dtype)
+        held, room = self._rooms.get(purpose, (0, None))
+        if room is None or held < numbers:
+            room = torch.empty(numbers, dtype=self._dtype)
+            self._rooms[purpose] = (numbers, room)
         return room.data_ptr()
 
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
@@ -200,7 +202,8 @@ class CompiledKernels:
         size = self._size
         self._code[embeddings.waves](
             members, rows, numbers, own.frequency.shape[2], x.data_ptr(), x.stride(0) * size,
-            x.stride(1) * size, *(each.data_ptr() for each in own), out.data_ptr(),
+            x.stride(1) * size, own.frequency.data_ptr(), own.phase.data_ptr(),
+            own.weight.data_ptr(), own.bias.data_ptr(), out.data_ptr(),
             out.stride(0) * size, out.stride(1) * size, self._room("numbers", numbers * rows),
             self._room("waves", 3 * numbers * rows), _LIKE,
         )  # fmt: skip
@@ -212,7 +215,9 @@ class CompiledKernels:
         self._code[embeddings.waves_backward](
             members, rows, numbers, many, x.data_ptr(), x.stride(0) * size, x.stride(1) * size,
             gradient.data_ptr(), gradient.stride(0) * size, gradient.stride(1) * size,
-            *(each.data_ptr() for each in own[:3]), *(each.data_ptr() for each in into),
+            own.frequency.data_ptr(), own.phase.data_ptr(), own.weight.data_ptr(),
+            into.frequency.data_ptr(), into.phase.data_ptr(), into.weight.data_ptr(),
+            into.bias.data_ptr(),
             self._room("waves", 6 * many), _LIKE,
         )  # fmt: skip
 
@@ -263,15 +268,18 @@ class CompiledKernels:
         return out
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], *, step: int, rate: float,
-        decay: float, betas: tuple[float, float],
+        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
+        step: int, rate: float, betas: tuple[float, float],
     ) -> None:  # fmt: skip
         """Step values."""
-        first, second = betas
-        self._code[steps.adamw](
-            len(flat[0]), *(each.data_ptr() for each in flat), rate, decay, first, second,
-            1.0 - first**step, 1.0 - second**step, _LIKE,
-        )  # fmt: skip
+        (first, second), size = betas, self._size
+        begin = [each.data_ptr() for each in flat]
+        left = 1.0 - first**step, 1.0 - second**step
+        for start, stop, factor, decay in segments:
+            a, b, c, d = (address + start * size for address in begin)
+            self._code[steps.adamw](
+                stop - start, a, b, c, d, rate * factor, decay, first, second, *left, _LIKE
+            )
 
 
 def _address(tensor: Tensor | None) -> int:
