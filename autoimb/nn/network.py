@@ -72,6 +72,7 @@ class Network:
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         kernels = kernels_for(dtype, device, training=training)
         self._buffers = Buffers(kernels, dtype, device)
+        self._parts = (torch.empty(0),) * 5  # the inputs of the last call, and columns of them
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
@@ -159,14 +160,19 @@ class Network:
             return x
         batch = x.shape[1] if chosen is None else chosen.shape[0] // self.members
         inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
-        self._buffers.kernels.place(x, chosen, inputs[:, :, first:])
-        split = spec.embedding_dim * len(spec.cardinalities)
+        if self._parts[0] is not inputs:
+            split = spec.embedding_dim * len(spec.cardinalities)
+            numbers = inputs[:, :, first : first + spec.periodic]
+            self._parts = (
+                inputs, inputs[:, :, :split], inputs[:, :, split:first], inputs[:, :, first:], numbers
+            )  # fmt: skip
+        _, vectors, waves, dense, numbers = self._parts
+        self._buffers.kernels.place(x, chosen, dense)
         if self._embedding is not None:
             assert codes is not None
-            self._embedding.forward(codes, chosen, inputs[:, :, :split])
+            self._embedding.forward(codes, chosen, vectors)
         if self._periodic is not None:
-            numbers = inputs[:, :, first : first + spec.periodic]
-            self._periodic.forward(numbers, inputs[:, :, split:first])
+            self._periodic.forward(numbers, waves)
         return inputs
 
     def backward(self, gradient: Tensor) -> None:

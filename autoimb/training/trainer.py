@@ -191,11 +191,12 @@ def train(
         weights.div_(spec.k * batch)
         pool.refresh()
         now = loss.at(checkpoint, schedule.checkpoints)
-        for step in range(schedule.steps):
+        for step, batches in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
             if deadline.expired:
                 break
-            logits = network.forward(pack.x, pack.codes, pool, chosen=rows[step])
-            network.backward(now.gradient(logits, truth[step], weights[step]))
+            chosen, own_truth, own_weights = batches
+            logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
+            network.backward(now.gradient(logits, own_truth, own_weights))
             optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
             if step % every == every - 1:
                 averaged.update(values)
