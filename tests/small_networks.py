@@ -17,11 +17,11 @@ def spec(body, **changes):
     return tiny_spec(**small | {"body": body} | changes)
 
 
-def drawn(network_spec, members=MEMBERS, widths=None, seed=7):
-    """A network in float64 whose every trained parameter differs from its start."""
-    network = build(network_spec, members, dtype=torch.float64)
+def drawn(network_spec, members=MEMBERS, *, training=True, dtype=torch.float64, seed=7):
+    """A network whose every trained parameter differs from its start."""
+    network = build(network_spec, members, dtype=dtype, training=training)
     keys = [Key(seed, member=m) for m in range(members)]
-    network.draw(keys, widths or [network_spec.n_inputs] * members)
+    network.draw(keys, [network_spec.n_inputs] * members)
     random = np.random.default_rng(seed)
     for segment in network.parameters.segments:
         part = network.parameters.values[segment.part]

@@ -116,9 +116,10 @@ def reference(network: Network, own: dict, x, codes, masks):
     return torch.einsum("bkh,kch->bkc", h, own["heads.weight"]) * fan + own["heads.bias"][:, 0]
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["compiled", "torch"])
 @pytest.mark.parametrize("network_spec", SPECS, ids=str)
-def test_outputs_and_gradients_are_those_of_plain_pytorch(network_spec):
-    network = drawn(network_spec)
+def test_outputs_and_gradients_are_those_of_plain_pytorch(network_spec, training):
+    network = drawn(network_spec, training=training)
     x, codes = some_rows(network_spec)
     values = {
         p.name: network.parameters.value(p.name).clone().requires_grad_()
@@ -182,9 +183,9 @@ def test_prediction_does_not_depend_on_chunks_and_survives_the_file(network_spec
     x, codes = some_rows(network_spec, members=1, batch=23)
     whole = network.predict(x, codes)
     torch.testing.assert_close(network.predict(x, codes, chunk=4), whole)
-    other = build(network_spec, MEMBERS, dtype=torch.float64)
+    other = build(network_spec, MEMBERS, dtype=torch.float64)  # as it is loaded: by torch
     other.load(network.state())
-    torch.testing.assert_close(other.predict(x, codes), whole, rtol=0, atol=0)
+    torch.testing.assert_close(other.predict(x, codes), whole)
 
 
 def test_a_residual_networks_row_does_not_depend_on_the_rows_beside_it():
@@ -204,7 +205,7 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
     network.draw(keys, [network_spec.n_inputs] * MEMBERS)
     x, codes = some_rows(network_spec, batch=400)
     network.init_from_rows(x, codes, keys)
-    _, first, second = network._hidden
+    first, second = network._hidden
     for z in (first._z, second._z, network.predict(x, codes)[:, :, 0]):
         torch.testing.assert_close(z.std(1, correction=0), torch.ones_like(z[:, 0]))
         assert ((z.amin(1) < 0) & (z.amax(1) > 0)).all()

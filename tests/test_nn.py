@@ -57,7 +57,7 @@ def reference(network: Network, values: dict, x, codes, masks) -> torch.Tensor:
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_outputs_and_gradients_are_those_of_plain_pytorch(spec):
     members, batch = 2, 6
-    network = build(spec, members, dtype=torch.float64)
+    network = build(spec, members, dtype=torch.float64, training=True)
     keys = [Key(7, member=m) for m in range(members)]
     network.draw(keys, [spec.n_inputs] * members)
     torch.manual_seed(0)

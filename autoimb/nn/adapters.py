@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Buffers, Spread, product
-from autoimb.nn.node import Activation, Node
+from autoimb.nn.layers import Spread
+from autoimb.nn.node import Node
 from autoimb.nn.parameters import Parameter, Parameters
+from autoimb.nn.plain import Activation
 
 __all__ = ["AdapterLinear"]
 
@@ -43,7 +45,7 @@ class AdapterLinear:
         self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
         self._spread, self.first = spread, spread is not None
         self.incoming = incoming
-        self.node = Node(activation, dropout)
+        self.node = Node(name, activation, dropout)
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
@@ -65,6 +67,7 @@ class AdapterLinear:
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
+        self.node.bind(buffers)
         names = ("weight", "scale", "out", "bias")
         self._weight, scale, out, bias = (parameters.value(f"{self.name}.{own}") for own in names)
         self._weight_gradient, self._scale_gradient, self._out_gradient, self._bias_gradient = (
@@ -86,6 +89,7 @@ class AdapterLinear:
         self._scaled = self._buffers.get(self.name + ".scaled", members, batch, k, self.n_in)
         torch.mul(self._x, self._scale, out=self._scaled)
         self._z = self._buffers.get(self.name + ".z", members, batch * k, self.n_out)
+        product = self._buffers.kernels.product
         product(self._scaled.flatten(1, 2), self._weight, self._alpha, self._z)
         self._z = self._z.view(members, batch, k, self.n_out)
         y = self._buffers.get(self.name, members, batch, k, self.n_out)
@@ -93,9 +97,9 @@ class AdapterLinear:
         mask = self.node.mask(pool, batch * k, self.n_out)
         return self.node.forward(y.flatten(1, 2), mask)
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        gradient = self.node.backward(gradient)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x, or of its first columns."""
+        gradient, product = self.node.backward(gradient, None), self._buffers.kernels.product
         apart = gradient.view_as(self._z)
         torch.sum(apart, 1, out=self._bias_gradient)
         torch.sum(self._z.mul_(apart), 1, out=self._out_gradient)
@@ -105,7 +109,5 @@ class AdapterLinear:
         back = product(gradient, self._weight.mT, self._alpha, scaled).view_as(self._scaled)
         along = self._buffers.get(self.name + ".along", *back.shape)
         torch.sum(torch.mul(back, self._x, out=along), 1, out=self._scale_gradient.mT)
-        if not need_input:
-            return None
         back.mul_(self._scale)
-        return back.sum(2) if self.first else back.flatten(1, 2)
+        return back[..., :leading].sum(2) if self.first else back.flatten(1, 2)

@@ -40,6 +40,7 @@ class MaskPool:
     ) -> None:
         self._streams = [key.stream(Purpose.DROPOUT) for key in keys]
         self._offsets = keys[0].of_pack.stream(Purpose.DROPOUT_OFFSETS)
+        self._drawn: list[float] = []  # shares of what an offset may be: one at a time is slow
         self._zeros = round(rate * 256)
         self._size = 2 * size
         held = self._size if self._zeros else 0
@@ -64,5 +65,7 @@ class MaskPool:
         if self._zeros == 0:
             return None
         need = rows * width
-        start = int(self._offsets.integers(0, self._size - need + 1))
+        if not self._drawn:
+            self._drawn = self._offsets.random(256).tolist()
+        start = int(self._drawn.pop() * (self._size - need + 1))
         return self._pool[:, start : start + need].view(-1, rows, width)

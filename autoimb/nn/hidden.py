@@ -9,9 +9,9 @@ from typing import TypedDict
 from autoimb.nn.adapters import AdapterLinear
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Layer, Linear, Spread, SpreadLinear
-from autoimb.nn.node import Activation
-from autoimb.nn.ntk import ScaledFront, ScaledLinear
+from autoimb.nn.ntk import ScaledLinear
 from autoimb.nn.parameters import Parameter
+from autoimb.nn.plain import Activation
 from autoimb.nn.residual import ActiveNorm, Block
 from autoimb.nn.spec import Body, NetworkSpec
 from autoimb.nn.unshared import PackedFront, PackedLinear
@@ -57,7 +57,7 @@ def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
 
 
 def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
-    layers = [
+    return [
         ScaledLinear(
             f"hidden{i}",
             spec.width if i else _inputs(spec),
@@ -68,7 +68,6 @@ def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
         )
         for i in range(spec.depth)
     ]
-    return [ScaledFront("hidden0", _inputs(spec)), *layers]
 
 
 def _adapted(spec: NetworkSpec, kept: float) -> list[Layer]:

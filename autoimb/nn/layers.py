@@ -17,32 +17,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.node import Activation, Node
+from autoimb.nn.node import Node
 from autoimb.nn.parameters import Parameter, Parameters
+from autoimb.nn.plain import Activation, Entries
 
-__all__ = ["Buffers", "Embedding", "Heads", "Layer", "Linear", "Spread", "SpreadLinear", "product"]
+__all__ = ["Embedding", "Heads", "Layer", "Linear", "Spread", "SpreadLinear"]
 
 Spread = Literal["signs", "normal"]
-
-_SHAPES_HELD = 3  # a training batch, a chunk of rows to predict, and the last, shorter chunk
-
-
-class Buffers:
-    """Arrays that are allocated once for each shape and used again at every step."""
-
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        self._dtype, self._device = dtype, device
-        self._held: dict[str, dict[tuple[int, ...], Tensor]] = {}
-
-    def get(self, owner: str, *shape: int) -> Tensor:
-        """Return the array that belongs to this owner and shape; its content is undefined."""
-        own = self._held.setdefault(owner, {})
-        if shape not in own:
-            if len(own) == _SHAPES_HELD:
-                del own[next(iter(own))]
-            own[shape] = torch.empty(shape, dtype=self._dtype, device=self._device)
-        return own[shape]
 
 
 class Layer(Protocol):
@@ -57,8 +40,11 @@ class Layer(Protocol):
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N', n_out)``; the masks are given in training only."""
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x.
+
+        Of the first columns of x alone, where so many are said to need one.
+        """
 
 
 class Linear:
@@ -92,7 +78,7 @@ class Linear:
     ) -> None:
         self.name, self.n_in, self.n_out = name, n_in, n_out
         self.incoming = incoming
-        self.node = Node(activation, dropout)
+        self.node = Node(name, activation, dropout)
         self._padded = padded
 
     def wanted(self) -> list[Parameter]:
@@ -107,6 +93,7 @@ class Linear:
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
+        self.node.bind(buffers)
         self._weight = parameters.value(f"{self.name}.weight")
         self._bias = parameters.value(f"{self.name}.bias")
         self._weight_gradient = parameters.gradient(f"{self.name}.weight")
@@ -117,18 +104,17 @@ class Linear:
         self._x = x
         self._alpha = 1.0 if pool is None else self.incoming
         z = self._buffers.get(self.name, x.shape[0], x.shape[1], self.n_out)
-        torch.baddbmm(self._bias, x, self._weight, alpha=self._alpha, out=z)
+        self._buffers.kernels.affine(x, self._weight, self._bias, self._alpha, z)
         return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        gradient = self.node.backward(gradient)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x, or of its first columns."""
+        gradient = self.node.backward(gradient, self._bias_gradient)
+        product = self._buffers.kernels.product
         product(self._x.mT, gradient, self._alpha, self._weight_gradient)
-        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
-        if not need_input:
-            return None
-        back = self._buffers.get(self.name + ".back", *self._x.shape)
-        return product(gradient, self._weight.mT, self._alpha, back)
+        weight = self._weight if leading is None else self._weight[:, :leading]
+        back = self._buffers.get(self.name + ".back", *self._x.shape[:2], weight.shape[1])
+        return product(gradient, weight.mT, self._alpha, back)
 
 
 class SpreadLinear:
@@ -159,7 +145,7 @@ class SpreadLinear:
         dropout: float,
     ) -> None:
         self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
-        self.node = Node(activation, dropout)
+        self.node = Node(name, activation, dropout)
         self._spread: Spread = spread
 
     def wanted(self) -> list[Parameter]:
@@ -173,6 +159,7 @@ class SpreadLinear:
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
+        self.node.bind(buffers)
         self._weight = parameters.value(f"{self.name}.weight")
         self._scale = parameters.value(f"{self.name}.scale")
         self._bias = parameters.value(f"{self.name}.bias")
@@ -183,33 +170,33 @@ class SpreadLinear:
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, B, n_in) -> (M, B * k, n_out)``, the k copies of a row side by side."""
         members, batch = x.shape[:2]
-        self._x = x
+        self._x, kernels = x, self._buffers.kernels
         wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
-        torch.mul(self._weight[:, :, None, :], self._scale[:, :, :, None], out=wide)
+        self._wide = kernels.scale_weights(self._weight, self._scale, None, wide).flatten(2)
         z = self._buffers.get(self.name, members, batch, self.k * self.n_out)
         bias = self._buffers.get(self.name + ".bias", members, 1, self.k, self.n_out)
         bias.copy_(self._bias[:, :, None])
-        torch.baddbmm(
-            bias.view(members, 1, -1), x, wide.view(members, self.n_in, self.k * self.n_out), out=z
-        )
+        kernels.affine(x, self._wide, bias.view(members, 1, -1), 1.0, z)
         mask = self.node.mask(pool, batch * self.k, self.n_out)
         return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        gradient = self.node.backward(gradient)
-        members, batch = self._x.shape[:2]
-        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
-        side = gradient.view(members, batch, self.k * self.n_out)
-        wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
-        back = None
-        if need_input:
-            back = self._buffers.get(self.name + ".back", members, batch, self.n_in)
-            torch.bmm(side, wide.view(members, self.n_in, -1).transpose(1, 2), out=back)
-        torch.bmm(self._x.transpose(1, 2), side, out=wide.view(members, self.n_in, -1))
-        # (M, I, k, O) x (M, I, O, 1) -> (M, I, k) ; (M, I, 1, k) x (M, I, k, O) -> (M, I, O)
-        torch.matmul(wide, self._weight[..., None], out=self._scale_gradient[..., None])
-        torch.matmul(self._scale[:, :, None, :], wide, out=self._weight_gradient[:, :, None, :])
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x, or of its first columns."""
+        gradient = self.node.backward(gradient, self._bias_gradient)
+        kernels, (members, batch) = self._buffers.kernels, self._x.shape[:2]
+        side, wide = gradient.view(members, batch, self.k * self.n_out), self._wide
+        needed = wide[:, :leading]
+        back = self._buffers.get(self.name + ".back", members, batch, needed.shape[1])
+        kernels.product(side, needed.mT, 1.0, back)
+        kernels.product(self._x.mT, side, 1.0, wide)
+        kernels.scale_weights_backward(
+            wide.view(members, self.n_in, self.k, self.n_out),
+            self._weight,
+            self._scale,
+            None,
+            self._weight_gradient,
+            self._scale_gradient,
+        )
         return back
 
 
@@ -249,37 +236,30 @@ class Heads:
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
-        flat = (-1, self.n_classes, self.n_in)
-        self._weight = parameters.value(f"{self.name}.weight").view(flat)
-        self._weight_gradient = parameters.gradient(f"{self.name}.weight").view(flat)
-        self._bias = parameters.value(f"{self.name}.bias").view(-1, self.n_classes, 1)
-        self._bias_gradient = parameters.gradient(f"{self.name}.bias").view(-1, self.n_classes, 1)
+        self._weight = parameters.value(f"{self.name}.weight")
+        self._weight_gradient = parameters.gradient(f"{self.name}.weight")
+        self._bias = parameters.value(f"{self.name}.bias")
+        self._bias_gradient = parameters.gradient(f"{self.name}.bias")
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, B * k, n_in) -> (M, k, C, B)``: the rows last, see `autoimb.space.loss`."""
         members, batch = x.shape[0], x.shape[1] // self.k
+        self._x = x
         self._alpha = self.gain * (1.0 if pool is None else self.incoming)
-        # (M, B * k, H) -> (M * k, B, H)
-        apart = x.view(members, batch, self.k, self.n_in).transpose(1, 2)
-        self._x = apart.reshape(members * self.k, batch, self.n_in)
-        z = self._buffers.get(self.name, members * self.k, self.n_classes, batch)
-        torch.baddbmm(self._bias, self._weight, self._x.mT, alpha=self._alpha, out=z)
-        return z.view(members, self.k, self.n_classes, batch)
+        z = self._buffers.get(self.name, members, self.k, self.n_classes, batch)
+        return self._buffers.kernels.heads(x, self._weight, self._bias, self._alpha, z)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """Take ``(M, k, C, B)``; return the gradient of x, ``(M, B * k, n_in)``."""
-        members, batch = gradient.shape[0], gradient.shape[3]
-        # (M, k, C, B) -> (M * k, C, B)
-        apart = gradient.reshape(members * self.k, self.n_classes, batch)
-        product(apart, self._x, self._alpha, self._weight_gradient)
-        torch.sum(apart, 2, keepdim=True, out=self._bias_gradient)
-        back = self._buffers.get(self.name + ".back", members * self.k, batch, self.n_in)
-        product(apart.mT, self._weight, self._alpha, back)
-        if self.k == 1:
-            return back
-        sides = back.view(members, self.k, batch, self.n_in).transpose(1, 2)
-        together = self._buffers.get(self.name + ".side", members, batch, self.k, self.n_in)
-        return together.copy_(sides).view(members, batch * self.k, self.n_in)
+        return self._buffers.kernels.heads_backward(
+            gradient.contiguous(),
+            self._x,
+            self._weight,
+            self._alpha,
+            self._weight_gradient,
+            self._bias_gradient,
+            self._buffers.get(self.name + ".back", *self._x.shape),
+        )
 
 
 class Embedding:
@@ -320,20 +300,11 @@ class Embedding:
         for code in codes:
             self._table[(self._start + code).view(-1)] = 0.0
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Map ``(M, B, Q) -> (M, B, Q * dim)``."""
-        self._rows = (codes + self._start).reshape(-1)
-        vectors = torch.index_select(self._table, 0, self._rows)
-        return vectors.view(codes.shape[0], codes.shape[1], self.columns * self.dim)
+    def forward(self, codes: Tensor, chosen: Tensor | None, out: Tensor) -> None:
+        """Write the vectors ``(M, B, Q * dim)`` of codes, ``(M, B, Q)`` or some of ``(R, Q)``."""
+        self._entries = Entries(codes.contiguous(), chosen, self._start)
+        self._buffers.kernels.embed(self._table, self._entries, out)
 
     def backward(self, gradient: Tensor) -> None:
         """Add the gradients ``(M, B, Q * dim)`` up in the table's."""
-        self._gradient.zero_()
-        self._gradient.index_add_(0, self._rows, gradient.reshape(-1, self.dim))
-
-
-def product(a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
-    """Write ``alpha * a @ b`` into out, which need not hold anything yet."""
-    if alpha == 1.0:
-        return torch.bmm(a, b, out=out)
-    return torch.baddbmm(out, a, b, beta=0.0, alpha=alpha, out=out)
+        self._buffers.kernels.embed_backward(gradient, self._entries, self._gradient)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from autoimb.data.encoding.encoder import MISSING, OTHER
 from autoimb.errors import ArtifactError
+from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.hidden import hidden_layers, published
-from autoimb.nn.layers import Buffers, Embedding, Heads
-from autoimb.nn.ntk import SLOW, ScaledFront, ScaledHeads, ScaledLinear
+from autoimb.nn.kernels import kernels_for
+from autoimb.nn.layers import Embedding, Heads
+from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
 from autoimb.nn.spec import PUBLISHED, NetworkSpec
@@ -35,10 +37,18 @@ class Network:
         Networks of this shape that are held side by side.
     dtype, device
         Of all arrays.
+    training : bool
+        Whether it will be trained: on a CPU compiled code then does what torch does else.
     """
 
     def __init__(
-        self, spec: NetworkSpec, members: int, *, dtype: torch.dtype, device: torch.device
+        self,
+        spec: NetworkSpec,
+        members: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        training: bool,
     ) -> None:
         self.spec, self.members, self.dtype, self.device = spec, members, dtype, device
         self._embedding = (
@@ -60,7 +70,9 @@ class Network:
         if spec.body in PUBLISHED:
             wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
-        self._buffers = Buffers(dtype, device)
+        kernels = kernels_for(dtype, device, training=training)
+        self._buffers = Buffers(kernels, dtype, device)
+        self._parts = (torch.empty(0),) * 5  # the inputs of the last call, and columns of them
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
@@ -107,55 +119,73 @@ class Network:
         keys : sequence of Key, of length members
         """
         streams = [key.stream(Purpose.FIRST_BIASES) for key in keys]
-        x = self._inputs(x, codes)
+        x = self._inputs(x, codes, None)
         for layer in (*self._hidden, self._heads):
-            if isinstance(layer, ScaledFront | ScaledLinear | ScaledHeads):
+            if isinstance(layer, ScaledLinear | ScaledHeads):
                 x = layer.init_from_rows(x, streams)
 
-    def forward(self, x: Tensor, codes: Tensor | None, pool: MaskPool | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        codes: Tensor | None,
+        pool: MaskPool | None = None,
+        *,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
         """Map dense columns and codes to logits.
 
         Parameters
         ----------
-        x : Tensor of shape (M, B, n_inputs)
-        codes : Tensor of shape (M, B, Q), or None without embedded columns
+        x : Tensor of shape (M, B, n_inputs), or (R, n_inputs)
+        codes : Tensor of shape (M, B, Q), or (R, Q), or None without embedded columns
         pool : MaskPool, optional
             Dropout masks: given in training only.
+        chosen : int64 Tensor of shape (M * B,), optional
+            Which of R rows that all members share are theirs, the first B those of the first.
 
         Returns
         -------
         Tensor of shape (M, k, C, B)
             Overwritten by the next call.
         """
-        x = self._inputs(x, codes)
+        x = self._inputs(x, codes, chosen)
         for layer in self._hidden:
             x = layer.forward(x, pool)
         return self._heads.forward(x, pool)
 
-    def _inputs(self, x: Tensor, codes: Tensor | None) -> Tensor:
+    def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor | None) -> Tensor:
         """Put what is embedded before the dense columns: (M, B, embedded + n_inputs)."""
-        parts = [x]
-        if self._periodic is not None:
-            parts.insert(0, self._periodic.forward(x[:, :, : self.spec.periodic]))
+        spec, first = self.spec, self.spec.embedded
+        if chosen is None and not first:
+            return x
+        batch = x.shape[1] if chosen is None else chosen.shape[0] // self.members
+        inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
+        if self._parts[0] is not inputs:
+            split = spec.embedding_dim * len(spec.cardinalities)
+            numbers = inputs[:, :, first : first + spec.periodic]
+            self._parts = (
+                inputs, inputs[:, :, :split], inputs[:, :, split:first], inputs[:, :, first:], numbers
+            )  # fmt: skip
+        _, vectors, waves, dense, numbers = self._parts
+        self._buffers.kernels.place(x, chosen, dense)
         if self._embedding is not None:
             assert codes is not None
-            parts.insert(0, self._embedding.forward(codes))
-        if len(parts) == 1:
-            return x
-        width = self.spec.embedded + x.shape[2]
-        return torch.cat(parts, 2, out=self._buffers.get("inputs", *x.shape[:2], width))
+            self._embedding.forward(codes, chosen, vectors)
+        if self._periodic is not None:
+            self._periodic.forward(numbers, waves)
+        return inputs
 
     def backward(self, gradient: Tensor) -> None:
         """Write all parameters' gradients from that of the logits, ``(M, k, C, B)``."""
         back = self._heads.backward(gradient)
         for layer in self._hidden[:0:-1]:
-            back = _given(layer.backward(back, True))
-        inputs = self._hidden[0].backward(back, bool(self.spec.embedded))
+            back = layer.backward(back)
+        back = self._hidden[0].backward(back, self.spec.embedded)
         split = self.spec.embedding_dim * len(self.spec.cardinalities)
         if self._embedding is not None:
-            self._embedding.backward(_given(inputs)[:, :, :split])
+            self._embedding.backward(back[:, :, :split])
         if self._periodic is not None:
-            self._periodic.backward(_given(inputs)[:, :, split : self.spec.embedded])
+            self._periodic.backward(back[:, :, split:])
 
     @torch.inference_mode()
     def predict(self, x: Tensor, codes: Tensor | None, *, chunk: int | None = None) -> Tensor:
@@ -212,11 +242,6 @@ class Network:
         self.parameters.from_arrays(state)
 
 
-def _given(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None  # it was asked for
-    return gradient
-
-
 def _repeated(rows: Tensor, times: int) -> Tensor:
     """Give each fold's rows to its members: (F, B, D) -> (F * times, B, D)."""
     return rows if times == 1 else rows.repeat_interleave(times, 0)
@@ -228,6 +253,7 @@ def build(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    training: bool = False,
 ) -> Network:
     """Build an untrained pack of networks; all parameters are zero until drawn or loaded."""
-    return Network(spec, members, dtype=dtype, device=torch.device(device))
+    return Network(spec, members, dtype=dtype, device=torch.device(device), training=training)

@@ -17,70 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Buffers, Heads, product
-from autoimb.nn.node import Activation, activate, derive
+from autoimb.nn.layers import Heads
 from autoimb.nn.parameters import Parameter, Parameters
+from autoimb.nn.plain import Activation
 
-__all__ = ["BETA2", "SLOW", "ScaledFront", "ScaledHeads", "ScaledLinear"]
+__all__ = ["BETA2", "SLOW", "ScaledHeads", "ScaledLinear"]
 
 BETA2 = 0.95  # of Adam, in the paper's default
 SLOW, _FAST = 0.1, 6.0  # factors of the learning rate
 _CORNERS = 5  # rows that a bias is a random mean of
 
 
-class ScaledFront:
-    """``x ∘ s / sqrt(inputs)``: a trained scale for each input, 1 at the start.
-
-    The root is of the inputs that a member really uses, so that padding changes nothing.
-
-    Parameters
-    ----------
-    name : str
-        Prefix of the parameters' names.
-    n_in : int
-        Inputs, with the padding.
-    """
-
-    def __init__(self, name: str, n_in: int) -> None:
-        self.name, self.n_in = name, n_in
-
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
-        shape = (self.n_in, 1)
-        return [
-            Parameter(f"{self.name}.scale", shape, "ones", padded=True, rate=_FAST),
-            Parameter(f"{self.name}.gain", shape, "fan", False, padded=True, rate=0.0),
-        ]
-
-    def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters, as ``(M, 1, n_in)``."""
-        self._buffers = buffers
-        self._scale = parameters.value(f"{self.name}.scale").mT
-        self._gain = parameters.value(f"{self.name}.gain").mT
-        self._scale_gradient = parameters.gradient(f"{self.name}.scale").mT
-
-    def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:  # noqa: ARG002  drops nothing
-        """Map ``(M, B, n_in) -> (M, B, n_in)``."""
-        self._x = x
-        self._gate = self._scale * self._gain
-        return torch.mul(x, self._gate, out=self._buffers.get(self.name + ".scaled", *x.shape))
-
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        along = self._buffers.get(self.name + ".along", *gradient.shape)
-        torch.mul(gradient, self._x, out=along)
-        torch.sum(along, 1, keepdim=True, out=self._scale_gradient)
-        self._scale_gradient.mul_(self._gain)
-        return gradient.mul_(self._gate) if need_input else None
-
-    def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:  # noqa: ARG002  as in `ScaledLinear`
-        """Return the output; nothing here hangs on the rows."""
-        return self.forward(x, None)
-
-
 class ScaledLinear:
     """``z + a ∘ (activation(z) - z)`` of ``z = x W / sqrt(n_in) + b``, then dropout.
+
+    The first one reads ``x ∘ s / sqrt(inputs)``, computed as ``x (s ∘ W)``: a trained scale for
+    each input, 1 at the start, and the root of the inputs that a member really uses, so that
+    padding changes nothing.
 
     Parameters
     ----------
@@ -88,7 +43,7 @@ class ScaledLinear:
         As in `autoimb.nn.layers.Linear`.
     activation : {"relu", "silu", "selu"}
     first : bool
-        Whether it follows a `ScaledFront`, which has the root; then its input may be padded.
+        Whether it is the first one; then its input may be padded.
     """
 
     def __init__(
@@ -109,8 +64,13 @@ class ScaledLinear:
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
-        weight, row = (self.n_in, self.n_out), (1, self.n_out)
+        weight, row, column = (self.n_in, self.n_out), (1, self.n_out), (self.n_in, 1)
+        front = [
+            Parameter(f"{self.name}.scale", column, "ones", padded=True, rate=_FAST),
+            Parameter(f"{self.name}.gain", column, "fan", False, padded=True, rate=0.0),
+        ]
         return [
+            *(front if self._first else ()),
             Parameter(f"{self.name}.weight", weight, "normal", padded=self._first),
             Parameter(f"{self.name}.bias", row, "zeros", False, rate=SLOW),
             Parameter(f"{self.name}.slope", row, "ones", rate=SLOW),
@@ -126,40 +86,66 @@ class ScaledLinear:
         self._weight_gradient, self._bias_gradient, self._slope_gradient = (
             parameters.gradient(f"{self.name}.{own}") for own in names
         )
+        if self._first:
+            self._front = parameters.value(f"{self.name}.scale")
+            self._root = parameters.value(f"{self.name}.gain")
+            self._front_gradient = parameters.gradient(f"{self.name}.scale")
+
+    def _scaled(self) -> Tensor:
+        """Return the weights with the scales of the inputs."""
+        if not self._first:
+            return self._weight
+        shape = (self._weight.shape[0], self.n_in, 1, self.n_out)
+        wide = self._buffers.get(self.name + ".wide", *shape)
+        kernels = self._buffers.kernels
+        return kernels.scale_weights(self._weight, self._front, self._root, wide)[:, :, 0]
 
     def _before(self, x: Tensor, training: bool) -> Tensor:
         self._x = x
         self._alpha = self._gain * (self._incoming if training else 1.0)
+        self._wide = self._scaled()
         z = self._buffers.get(self.name + ".before", x.shape[0], x.shape[1], self.n_out)
-        return torch.baddbmm(self._bias, x, self._weight, alpha=self._alpha, out=z)
+        return self._buffers.kernels.affine(x, self._wide, self._bias, self._alpha, z)
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N, n_out)``."""
         self._z = self._before(x, pool is not None)
-        # what the activation adds, which the slope takes a share of
-        self._added = self._buffers.get(self.name + ".added", *self._z.shape)
-        activate(self.activation, self._added.copy_(self._z)).sub_(self._z)
-        out = torch.addcmul(
-            self._z, self._added, self._slope, out=self._buffers.get(self.name, *self._z.shape)
-        )
         self._mask = None
         if pool is not None and self.dropout:
             self._mask = pool.mask(x.shape[1], self.n_out)
-        return out if self._mask is None else out.mul_(self._mask)
+        out = self._buffers.get(self.name, *self._z.shape)
+        return self._buffers.kernels.activate(
+            self._z, self.activation, self._slope, self._mask, out
+        )
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        if self._mask is not None:
-            gradient.mul_(self._mask)
-        torch.sum(self._added.mul_(gradient), 1, keepdim=True, out=self._slope_gradient)
-        bent = torch.mul(gradient, self._slope, out=self._added)
-        gradient.sub_(bent).add_(derive(self.activation, bent, self._z))
-        product(self._x.mT, gradient, self._alpha, self._weight_gradient)
-        torch.sum(gradient, 1, keepdim=True, out=self._bias_gradient)
-        if not need_input:
-            return None
-        back = self._buffers.get(self.name + ".back", *self._x.shape)
-        return product(gradient, self._weight.mT, self._alpha, back)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x, or of its first columns."""
+        kernels = self._buffers.kernels
+        kernels.derive(
+            gradient,
+            self._z,
+            self.activation,
+            self._slope,
+            self._mask,
+            self._slope_gradient,
+            self._bias_gradient,
+        )
+        needed = self._wide if leading is None else self._wide[:, :leading]
+        back = self._buffers.get(self.name + ".back", *self._x.shape[:2], needed.shape[1])
+        kernels.product(gradient, needed.mT, self._alpha, back)
+        if not self._first:
+            kernels.product(self._x.mT, gradient, self._alpha, self._weight_gradient)
+            return back
+        kernels.product(self._x.mT, gradient, self._alpha, self._wide)
+        kernels.scale_weights_backward(
+            self._wide[:, :, None],
+            self._weight,
+            self._front,
+            self._root,
+            self._weight_gradient,
+            self._front_gradient,
+        )
+        return back
 
     def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
         """Start weights and biases by what a drawn layer makes of rows ``(M, n, n_in)``."""
@@ -191,8 +177,8 @@ class ScaledHeads(Heads):
         """Start weights and biases by what drawn heads make of rows ``(M, n, n_in)``."""
         # (M, 1, C, n) -> (M, n, C)
         spread, bias = _start(self.forward(x, None)[:, 0].mT, streams)
-        self._weight.div_(spread.mT)
-        self._bias.copy_(bias.mT)
+        self._weight[:, 0].div_(spread.mT)
+        self._bias[:, 0].copy_(bias)
         return self.forward(x, None)
 
 

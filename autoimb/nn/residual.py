@@ -7,18 +7,18 @@ members need no running means.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Buffers, Linear
-from autoimb.nn.node import Activation, Node
+from autoimb.nn.layers import Linear
+from autoimb.nn.node import Node
 from autoimb.nn.parameters import Parameter, Parameters
+from autoimb.nn.plain import Activation
 
 __all__ = ["EXPANSION", "ActiveNorm", "Block", "Norm"]
 
 EXPANSION = 2  # a block is so many times as wide inside, as in the paper's default
-_EPSILON = 1e-5
 
 
 class Norm:
@@ -53,28 +53,22 @@ class Norm:
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:  # noqa: ARG002  drops nothing
         """Map ``(M, N, width) -> (M, N, width)``; x may be overwritten afterwards."""
         self._unit = self._buffers.get(self.name + ".unit", *x.shape)
-        mean = self._buffers.get(self.name + ".mean", *x.shape[:2], 1)
         self._slope = self._buffers.get(self.name + ".slope", *x.shape[:2], 1)
-        torch.ops.aten.native_layer_norm.out(
-            x, [self.width], None, None, _EPSILON, out0=self._unit, out1=mean, out2=self._slope
-        )
         z = self._buffers.get(self.name, *x.shape)
-        return torch.addcmul(self._shift, self._unit, self._scale, out=z)
+        return self._buffers.kernels.normalize(
+            x, self._scale, self._shift, self._unit, self._slope, z
+        )
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        torch.sum(gradient, 1, keepdim=True, out=self._shift_gradient)
-        along = self._buffers.get(self.name + ".along", *gradient.shape)
-        torch.mul(gradient, self._unit, out=along)
-        torch.sum(along, 1, keepdim=True, out=self._scale_gradient)
-        if not need_input:
-            return None
-        # what moves a row's mean or deviation is taken back: (M, N, W) x (M, W, 1) -> (M, N, 1)
-        share = self._scale.mT / self.width
-        gradient.mul_(self._scale)
-        gradient.addcmul_(self._unit, torch.bmm(along, share), value=-1.0)
-        gradient.sub_(gradient.mean(2, keepdim=True))
-        return gradient.mul_(self._slope)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+        """Write the parameters' gradients; return that of x."""
+        return self._buffers.kernels.normalize_backward(
+            gradient,
+            self._unit,
+            self._slope,
+            self._scale,
+            self._scale_gradient,
+            self._shift_gradient,
+        )
 
 
 class ActiveNorm:
@@ -89,7 +83,7 @@ class ActiveNorm:
 
     def __init__(self, name: str, width: int, *, activation: Activation) -> None:
         self._norm = Norm(name, width)
-        self._node = Node(activation, 0.0)
+        self._node = Node(name, activation, 0.0)
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
@@ -98,14 +92,15 @@ class ActiveNorm:
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
         """Take the views of the pack's parameters."""
         self._norm.bind(parameters, buffers)
+        self._node.bind(buffers)
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, width) -> (M, N, width)``."""
         return self._node.forward(self._norm.forward(x, pool), None)
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        return self._norm.backward(self._node.backward(gradient), need_input)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+        """Write the parameters' gradients; return that of x."""
+        return self._norm.backward(self._node.backward(gradient, None))
 
 
 class Block:
@@ -145,11 +140,7 @@ class Block:
             self._outer.forward(self._inner.forward(self._norm.forward(x, pool), pool), pool)
         )
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        back = self._outer.backward(gradient, True)
-        assert back is not None
-        back = self._inner.backward(back, True)
-        assert back is not None
-        back = self._norm.backward(back, need_input)
-        return None if back is None else gradient.add_(back)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+        """Write the parameters' gradients; return that of x."""
+        back = self._inner.backward(self._outer.backward(gradient))
+        return gradient.add_(self._norm.backward(back))

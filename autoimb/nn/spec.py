@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from autoimb.errors import ArtifactError
-from autoimb.nn.node import Activation
 from autoimb.nn.periodic import Periodic
+from autoimb.nn.plain import Activation
 from autoimb.nn.residual import EXPANSION
 
 __all__ = ["PUBLISHED", "Body", "NetworkSpec"]

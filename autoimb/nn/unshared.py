@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Linear, product
-from autoimb.nn.node import Activation
+from autoimb.nn.layers import Linear
 from autoimb.nn.parameters import Parameter
+from autoimb.nn.plain import Activation
 
 __all__ = ["PackedFront", "PackedLinear"]
 
@@ -35,9 +34,9 @@ class PackedFront(Linear):
         wide = super().forward(x, pool)
         return wide.view(len(x), x.shape[1] * self._k, -1)
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        return super().backward(gradient.view(*self._x.shape[:2], self.n_out), need_input)
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+        """Write the parameters' gradients; return that of x, or of its first columns."""
+        return super().backward(gradient.view(*self._x.shape[:2], self.n_out), leading)
 
 
 class PackedLinear(Linear):
@@ -81,18 +80,18 @@ class PackedLinear(Linear):
         self._x = self._apart(x)
         z = self._buffers.get(self.name + ".apart", *self._x.shape)
         weight, bias = self._weight.flatten(0, 1), self._bias.flatten(0, 1)
-        torch.baddbmm(bias, self._x, weight, alpha=self._alpha, out=z)
-        y = self._together(z, members, self.name)
-        return self.node.forward(y, self.node.mask(pool, rows, self.n_out))
+        self._buffers.kernels.affine(self._x, weight, bias, self._alpha, z)
+        # (M, B * k, H) -> (M, B, k * H), where each column has a bias of its own
+        y = self._together(z, members, self.name).view(members, rows // self._k, -1)
+        return self.node.forward(y, self.node.mask(pool, *y.shape[1:])).view(members, rows, -1)
 
-    def backward(self, gradient: Tensor, need_input: bool) -> Tensor | None:
-        """Write the parameters' gradients; return that of x, or None where nobody needs it."""
-        members = len(gradient)
-        apart = self._apart(self.node.backward(gradient))
+    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+        """Write the parameters' gradients; return that of x."""
+        (members, rows), product = gradient.shape[:2], self._buffers.kernels.product
+        side = gradient.view(members, rows // self._k, -1)
+        bias = self._bias_gradient.view(members, 1, -1)
+        apart = self._apart(self.node.backward(side, bias).view_as(gradient))
         product(self._x.mT, apart, self._alpha, self._weight_gradient.flatten(0, 1))
-        torch.sum(apart, 1, keepdim=True, out=self._bias_gradient.flatten(0, 1))
-        if not need_input:
-            return None
         back = self._buffers.get(self.name + ".apart", *self._x.shape)
         product(apart, self._weight.flatten(0, 1).mT, self._alpha, back)
         return self._together(back, members, self.name + ".back")

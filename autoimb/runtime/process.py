@@ -14,7 +14,12 @@ from autoimb.foreign import start_server
 
 __all__ = ["end_with_parent", "warm_up"]
 
-PRELOADED = ["pebble", "autoimb.runtime.worker", "autoimb.evaluation.trial"]
+PRELOADED = [
+    "pebble",
+    "autoimb.runtime.worker",
+    "autoimb.evaluation.trial",
+    "autoimb.runtime.compiled",
+]
 
 
 def end_with_parent() -> None:

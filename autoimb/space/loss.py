@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import log1p, pi
 
 import torch
 from torch import Tensor
 
+from autoimb.nn.kernels import Kernels, kernels_for
 from autoimb.space.option import Component, Float
 from autoimb.space.ranking_losses import Criterion, average_precision, mean_over_classes, roc_auc
 
@@ -91,8 +93,13 @@ def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return -_own_log_proba(logits, truth)[..., 0, :]
 
 
+@cache
+def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
+    return kernels_for(dtype, device, training=True)
+
+
 def _cross_entropy_gradient(logits: Tensor, truth: Tensor) -> Tensor:
-    return torch.softmax(logits, -2).sub_(truth)
+    return _kernels(logits.dtype, logits.device).cross_entropy(logits, truth)
 
 
 def _moved(move: Callable[[Tensor, Tensor], Tensor]) -> Loss:

@@ -274,7 +274,7 @@ def _pack(setup: _Setup, state: _State, number: int) -> tuple[Pack, Loss, np.nda
 def _started(setup: _Setup, pack: Pack, state: _State) -> Network:
     """Return a network at its start: drawn, or as the last round ended."""
     inputs = setup.inputs
-    network = build(inputs.spec, setup.size, device=setup.device)
+    network = build(inputs.spec, setup.size, device=setup.device, training=True)
     folds = [fold for fold, _ in setup.members.places]
     network.draw(pack.keys, [inputs.widths[f] for f in folds], [inputs.features[f] for f in folds])
     if inputs.spec.body == "scaled":
@@ -332,7 +332,7 @@ def _passed_on(
 def _training_posterior(setup: _Setup, position: int, fitted: FittedMemberPack) -> np.ndarray:
     """Predict a member's fold's own training rows with it, as the round saw them."""
     inputs, own = setup.inputs, slice(position, position + 1)
-    alone = build(inputs.spec, 1, device=setup.device)
+    alone = build(inputs.spec, 1, device=setup.device, training=True)
     alone.load({name: values[own] for name, values in fitted.state.items()})
     fold = setup.members.places[position][0]
     rows = slice(int(inputs.starts[fold]), int(inputs.starts[fold + 1]))

@@ -1,4 +1,4 @@
-"""One fused AdamW step for a whole pack, and the running mean of its weights."""
+"""One AdamW step for a whole pack, and the running mean of its weights."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autoimb.foreign import fused_adamw
+from autoimb.nn.kernels import kernels_for
 from autoimb.nn.parameters import Parameters
+from autoimb.nn.plain import Segment
 
 __all__ = ["Averaged", "Optimizer"]
 
-_fused_adamw = fused_adamw()
+_BETA1 = 0.9
 
 
 class Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, a fused call a segment.
+    """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, one pass a segment.
 
     Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
-    The fused kernel is called without torch's wrappers, which at a small pack's step take longer
-    than the kernel.
 
     Parameters
     ----------
@@ -28,33 +27,34 @@ class Optimizer:
     weight_decay : float
     beta2 : float
         Share of the running mean of squared gradients that is kept at a step.
+
+    Attributes
+    ----------
+    steps : int
+        That were made.
     """
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
-        self._steps = [torch.zeros((), dtype=torch.float32, device=parameters.values.device)]
-        self._beta2 = beta2
-        self._mean = torch.zeros_like(parameters.values)
-        self._square = torch.zeros_like(parameters.values)
-        flat = (parameters.values, parameters.gradients, self._mean, self._square)
-        self._groups = [
-            (tuple([each[s.part]] for each in flat), s.rate, weight_decay if s.decay else 0.0)
+        values = parameters.values
+        self._kernels = kernels_for(values.dtype, values.device, training=True)
+        self.steps, self._betas = 0, (_BETA1, beta2)
+        mean, square = torch.zeros_like(values), torch.zeros_like(values)
+        self._flat = (values, parameters.gradients, mean, square)
+        self._segments = [
+            Segment(s.part.start, s.part.stop, s.rate, weight_decay if s.decay else 0.0)
             for s in parameters.segments
         ]
 
     def arrays(self) -> dict[str, Tensor]:
         """Return the running means, of gradients and of their squares: flat vectors."""
-        return {"mean": self._mean, "square": self._square}
-
-    @property
-    def steps(self) -> int:
-        """How many steps were made."""
-        return int(self._steps[0])
+        _, _, mean, square = self._flat
+        return {"mean": mean, "square": square}
 
     def restore(self, arrays: Mapping[str, Tensor], steps: int) -> None:
         """Go on as one would that had these running means after so many steps."""
-        self._mean.copy_(arrays["mean"])
-        self._square.copy_(arrays["square"])
-        self._steps[0].fill_(steps)
+        for name, own in self.arrays().items():
+            own.copy_(arrays[name])
+        self.steps = steps
 
     def step(self, rate: float) -> None:
         """Step along the gradients that the network wrote.
@@ -64,23 +64,10 @@ class Optimizer:
         rate : float
             Learning rate of this step, before each segment's own factor.
         """
-        self._steps[0].add_(1)
-        for (values, gradients, mean, square), factor, decay in self._groups:
-            _fused_adamw(
-                values,
-                gradients,
-                mean,
-                square,
-                [],
-                self._steps,
-                lr=rate * factor,
-                beta1=0.9,
-                beta2=self._beta2,
-                weight_decay=decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
+        self.steps += 1
+        self._kernels.adamw(
+            self._flat, self._segments, step=self.steps, rate=rate, betas=self._betas
+        )
 
 
 class Averaged:

@@ -223,9 +223,7 @@ def train(
     state = TrainingState.start(network, schedule) if state is None else state
     dtype, device, values = network.dtype, network.device, network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
-    truth = torch.empty((network.members, 1, spec.n_classes, batch), dtype=dtype, device=device)
     every = max(1, schedule.steps // 16)
-    x = torch.empty((network.members * batch, pack.x.shape[1]), dtype=dtype, device=device)
     for rung, (begin, end) in enumerate(pairwise((0, *schedule.ends))):
         if end <= state.checkpoint:
             continue
@@ -236,20 +234,16 @@ def train(
         for checkpoint in range(begin, end):
             rows, weights = _gather(streams, schedule, network)
             y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
+            truth = torch.eq(y, classes).to(dtype)
             weights.div_(spec.k * batch)
             pool.refresh()
             now = loss.at(checkpoint, schedule.checkpoints)
-            for step in range(schedule.steps):
+            for step, batches in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
                 if deadline.expired:
                     break
-                at = rows[step]
-                torch.index_select(pack.x, 0, at, out=x)
-                codes = (
-                    None if pack.codes is None else pack.codes[at].view(network.members, batch, -1)
-                )
-                logits = network.forward(x.view(network.members, batch, -1), codes, pool)
-                torch.eq(y[step], classes, out=truth)
-                network.backward(now.gradient(logits, truth, weights[step]))
+                chosen, own_truth, own_weights = batches
+                logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
+                network.backward(now.gradient(logits, own_truth, own_weights))
                 state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
                 if step % every == every - 1:
                     state.averaged.update(values)

@@ -20,16 +20,17 @@ from reports.benchmarks.machine import environment
 from reports.benchmarks.rows import Row, Rows, by, commit_of, foot
 from reports.benchmarks.speed.strategies import STRATEGIES, Described, name_of, simulated
 
-__all__ = ["AGAINST", "render", "run"]
+__all__ = ["AGAINST", "asked", "checkout", "render", "run"]
 
 SIDES = by("commit", "against", "rows", "strategy", "repeat")
+TRIAL = Path(__file__).with_name("trial.py")
 AGAINST = Rows(Path(__file__).with_suffix(".jsonl"), SIDES)
 
 
 @contextmanager
-def checkout(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start what evaluates the strategies of a checkout."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("trial.py"))]
+def checkout(root: Path, script: Path = TRIAL) -> Iterator[subprocess.Popen[str]]:
+    """Start what answers for a checkout: by default what evaluates its strategies."""
+    command = [sys.executable, "-P", str(script)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, text=True, env=environment(root), cwd=root

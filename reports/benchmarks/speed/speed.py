@@ -4,7 +4,8 @@
 thread, in one process: through autoimb as a search of a minute on two workers plans them, and as a
 practitioner writes it. Architecture, resampling, weights, rows and folds are the same; each ends by
 its own stopping rule. ``run --against PATH`` evaluates them in this checkout and in another one
-instead, in turn, and reports the ratios of that run (``against.jsonl``).
+instead, in turn, and reports the ratios of that run (``against.jsonl``); with ``--steps`` it does
+so for the training steps of twelve frozen networks (``steps.jsonl``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from reports.benchmarks import cases
 from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
-from reports.benchmarks.speed import against
+from reports.benchmarks.speed import against, steps
 from reports.benchmarks.speed.strategies import RATE, STRATEGIES, Trials, name_of, simulated
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("rows", "strategy"))
@@ -34,11 +35,15 @@ def arguments(parser: ArgumentParser) -> None:
     cases.add_again(parser)
     parser.add_argument("--rows", type=int, nargs="*", default=SIZES, help="of the tables")
     parser.add_argument("--against", type=Path, help="another checkout, instead of by hand")
+    parser.add_argument("--steps", action="store_true", help="with --against: training steps")
     parser.add_argument("--repeats", type=int, default=3, help="with --against")
 
 
 def run(options: Namespace) -> None:
     """Compare with another checkout, or with trials by hand on the sizes that are missing."""
+    if options.against and options.steps:
+        steps.run(options.rows, options.against, repeats=options.repeats)
+        return
     if options.against:
         against.run(options.rows, options.against, repeats=options.repeats)
         return
@@ -91,4 +96,4 @@ def render(rows: list[Row]) -> str:
         *written.table(head, cells(rows)),
         *foot("speed", rows)[:-1],
     ]
-    return "\n".join([*lines, *against.render(), ""])
+    return "\n".join([*lines, *against.render(), *steps.render(), ""])

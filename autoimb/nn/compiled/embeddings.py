@@ -1,0 +1,171 @@
+"""What the first layer reads: rows side by side, vectors of categories, waves of numbers."""
+
+from __future__ import annotations
+
+from math import pi
+
+from autoimb.nn.compiled.kernel import inner, kernel
+from autoimb.nn.compiled.lanes import (
+    LANES,
+    cosine,
+    filled,
+    first,
+    fused,
+    load,
+    number,
+    sine,
+    size_of,
+    splat,
+    store,
+    whole,
+)
+from autoimb.nn.compiled.products import transpose
+
+__all__ = ["embed", "embed_backward", "place", "waves", "waves_backward"]
+
+
+@inner
+def _row(chosen, number):
+    """Return which row is the next; without a choice they come in their order."""
+    return whole(chosen + number * 8) if chosen else number
+
+
+@kernel("iiiiiiiii")
+def place(members, rows, width, x, x_row, chosen, to, to_member, to_row, like):
+    """Copy rows to where they have other neighbours."""
+    size = size_of(like)
+    for m in range(members):
+        for n in range(rows):
+            into, start = to + m * to_member + n * to_row, x + _row(chosen, m * rows + n) * x_row
+            for j in range(0, width, LANES):
+                own = first(width - j)
+                store(into + j * size, own, load(start + j * size, own, like))
+
+
+@kernel("iiiiiiiiiii")
+def embed(
+    members, rows, columns, dim, table, codes, chosen, starts, to, to_member, to_row, like
+):  # fmt: skip
+    """Write the table's vectors of a row's codes side by side."""
+    size = size_of(like)
+    for m in range(members):
+        for n in range(rows):
+            into = to + m * to_member + n * to_row
+            own_codes = codes + _row(chosen, m * rows + n) * columns * 8
+            for q in range(columns):
+                entry = whole(own_codes + q * 8) + whole(starts + (m * columns + q) * 8)
+                for j in range(0, dim, LANES):
+                    own = first(dim - j)
+                    value = load(table + (entry * dim + j) * size, own, like)
+                    store(into + (q * dim + j) * size, own, value)
+
+
+@kernel("iiiiiiiiiiii")
+def embed_backward(
+    members, rows, columns, dim, table, length, codes, chosen, starts, x, x_member, x_row, like
+):  # fmt: skip
+    """Sum up the gradients of the vectors of a table of so many numbers."""
+    size = size_of(like)
+    for j in range(0, length, LANES):
+        store(table + j * size, first(length - j), filled(0.0, like))
+    for m in range(members):
+        for n in range(rows):
+            start = x + m * x_member + n * x_row
+            own_codes = codes + _row(chosen, m * rows + n) * columns * 8
+            for q in range(columns):
+                entry = whole(own_codes + q * 8) + whole(starts + (m * columns + q) * 8)
+                for j in range(0, dim, LANES):
+                    own, at = first(dim - j), table + (entry * dim + j) * size
+                    more = load(start + (q * dim + j) * size, own, like)
+                    store(at, own, load(at, own, like) + more)
+
+
+@kernel("iiiiiiiiiiiiiiii")
+def waves(
+    members, rows, numbers, many,
+    x, x_member, x_row,
+    frequency, phase, weight, bias,
+    to, to_member, to_row,
+    turned, room,
+    like,
+):  # fmt: skip
+    """Write ``cos(2π w x + b) V + c`` for each number, of three outputs each.
+
+    ``turned`` and ``room`` have the place for the numbers and the outputs of a member, each with
+    its rows side by side.
+    """
+    size = size_of(like)
+    for m in range(members):
+        transpose(turned, rows * size, x + m * x_member, x_row, rows, numbers, size, like)
+        for f in range(numbers):
+            at = m * numbers + f
+            for n in range(0, rows, LANES):
+                own = first(rows - n)
+                value = load(turned + (f * rows + n) * size, own, like)
+                z0 = splat(number(bias + 3 * at * size, like))
+                z1 = splat(number(bias + (at * 3 + 1) * size, like))
+                z2 = splat(number(bias + (at * 3 + 2) * size, like))
+                for j in range(many):
+                    i = (at * many + j) * size
+                    begin = splat(number(phase + i, like)) * (1.0 / (2.0 * pi))
+                    often = splat(number(frequency + i, like))
+                    wave = cosine(fused(value, often, begin))
+                    z0 = fused(wave, splat(number(weight + 3 * i, like)), z0)
+                    z1 = fused(wave, splat(number(weight + 3 * i + size, like)), z1)
+                    z2 = fused(wave, splat(number(weight + 3 * i + 2 * size, like)), z2)
+                store(room + (3 * f * rows + n) * size, own, z0)
+                store(room + ((3 * f + 1) * rows + n) * size, own, z1)
+                store(room + ((3 * f + 2) * rows + n) * size, own, z2)
+        into = to + m * to_member
+        transpose(into, to_row, room, rows * size, 3 * numbers, rows, size, like)
+
+
+@kernel("iiiiiiiiiiiiiiiiii")
+def waves_backward(
+    members, rows, numbers, many,
+    x, x_member, x_row,
+    gradient, gradient_member, gradient_row,
+    frequency, phase, weight,
+    into_frequency, into_phase, into_weight, into_bias,
+    room,
+    like,
+):  # fmt: skip
+    """Write the gradients of the parameters of `waves`; room is for twice a number's weights."""
+    size, zero = size_of(like), filled(0.0, like)
+    line = many * size
+    sums = room + 3 * line
+    for at in range(members * numbers):
+        m, f = at // numbers, at % numbers
+        back, own_x = gradient + m * gradient_member + 3 * f * size, x + m * x_member + f * size
+        # (many, 3) -> (3, many): the waves of a number are the lanes, so that nothing is summed
+        # across them
+        transpose(room, line, weight + 3 * at * line, 3 * size, many, 3, size, like)
+        for j in range(0, many, LANES):
+            own, i = first(many - j), at * line + j * size
+            begin = load(phase + i, own, like) * (1.0 / (2.0 * pi))
+            often = load(frequency + i, own, like)
+            v0 = load(room + j * size, own, like)
+            v1 = load(room + line + j * size, own, like)
+            v2 = load(room + 2 * line + j * size, own, like)
+            s0, s1, s2, shifts, turns = zero, zero, zero, zero, zero
+            for n in range(rows):
+                value = splat(number(own_x + n * x_row, like))
+                g0 = splat(number(back + n * gradient_row, like))
+                g1 = splat(number(back + n * gradient_row + size, like))
+                g2 = splat(number(back + n * gradient_row + 2 * size, like))
+                turn = fused(value, often, begin)
+                wave = cosine(turn)
+                s0, s1, s2 = fused(wave, g0, s0), fused(wave, g1, s1), fused(wave, g2, s2)
+                down = fused(g0, v0, fused(g1, v1, g2 * v2)) * sine(turn)
+                shifts = shifts - down
+                turns = turns - down * value
+            store(sums + j * size, own, s0)
+            store(sums + line + j * size, own, s1)
+            store(sums + 2 * line + j * size, own, s2)
+            store(into_phase + i, own, shifts)
+            store(into_frequency + i, own, turns * (2.0 * pi))
+        transpose(into_weight + 3 * at * line, 3 * size, sums, line, 3, many, size, like)
+        three, bias = first(3), zero
+        for n in range(rows):
+            bias = bias + load(back + n * gradient_row, three, like)
+        store(into_bias + 3 * at * size, three, bias)

@@ -1,0 +1,87 @@
+"""Row norms: each row is read and written once."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from autoimb.nn.compiled.kernel import kernel
+from autoimb.nn.compiled.lanes import (
+    LANES,
+    cast,
+    filled,
+    first,
+    fused,
+    load,
+    number,
+    put,
+    select,
+    size_of,
+    store,
+    total,
+)
+
+__all__ = ["normalize", "normalize_backward"]
+
+
+@kernel("iiiiiiiiir")
+def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, like):
+    """Write ``unit = (x - mean) / deviation``, 1/deviation, and ``shift + unit ∘ scale``."""
+    size = size_of(like)
+    for m in range(members):
+        for n in range(rows):
+            at = (m * rows + n) * width * size
+            sums = filled(0.0, like)
+            for j in range(0, width, LANES):
+                sums = sums + load(x + at + j * size, first(width - j), like)
+            mean = total(sums) / width
+            sums = filled(0.0, like)
+            for j in range(0, width, LANES):
+                own = first(width - j)
+                far = load(x + at + j * size, own, like) - mean
+                sums = fused(far, select(own, far, far - far), sums)
+            slope = 1.0 / sqrt(total(sums) / width + epsilon)
+            put(steep + (m * rows + n) * size, cast(slope, like))
+            for j in range(0, width, LANES):
+                own, beside = first(width - j), (m * width + j) * size
+                u = (load(x + at + j * size, own, like) - mean) * slope
+                store(unit + at + j * size, own, u)
+                y = fused(u, load(scale + beside, own, like), load(shift + beside, own, like))
+                store(out + at + j * size, own, y)
+
+
+@kernel("iiiiiiiii")
+def normalize_backward(
+    members, rows, width, gradient, unit, steep, scale, into_scale, into_shift, like
+):
+    """Overwrite the gradient of what `normalize` wrote by that of x."""
+    size = size_of(like)
+    for m in range(members):
+        for j in range(0, width, LANES):
+            own, at = first(width - j), (m * rows * width + j) * size
+            plain = filled(0.0, like)
+            along = plain
+            for n in range(rows):
+                g = load(gradient + at + n * width * size, own, like)
+                along = fused(g, load(unit + at + n * width * size, own, like), along)
+                plain = plain + g
+            store(into_scale + (m * width + j) * size, own, along)
+            store(into_shift + (m * width + j) * size, own, plain)
+        for n in range(rows):
+            at = (m * rows + n) * width * size
+            plain = filled(0.0, like)
+            along = plain
+            for j in range(0, width, LANES):
+                own = first(width - j)
+                g = load(gradient + at + j * size, own, like)
+                g = g * load(scale + (m * width + j) * size, own, like)
+                store(gradient + at + j * size, own, g)
+                plain = plain + g
+                along = fused(g, load(unit + at + j * size, own, like), along)
+            # what moves a row's mean or deviation is taken back
+            mean, share = total(plain) / width, total(along) / width
+            slope = number(steep + (m * rows + n) * size, like)
+            for j in range(0, width, LANES):
+                own = first(width - j)
+                g = load(gradient + at + j * size, own, like) - mean
+                u = load(unit + at + j * size, own, like)
+                store(gradient + at + j * size, own, (g - u * share) * slope)

@@ -1,0 +1,286 @@
+"""Layers' operations by compiled code: from tensors to addresses and strides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numba import types
+from torch import Tensor
+
+from autoimb.nn.compiled import activations, embeddings, norms, products, steps
+from autoimb.nn.compiled.activations import CODES
+from autoimb.nn.compiled.kernel import Code, Kernel, compile_all
+from autoimb.nn.plain import EPSILON, Activation, Entries, Segment, Waves
+
+__all__ = ["CompiledKernels", "compile_all"]
+
+_REALS = {torch.float32: types.float32, torch.float64: types.float64}
+_LIKE = 0.0  # read in the type of the numbers that a kernel was compiled for
+
+
+class _Codes(dict[Kernel, Code]):
+    """The code of each kernel for one type of numbers, compiled when it is first wanted."""
+
+    def __init__(self, real: Any) -> None:
+        super().__init__()
+        self._real = real
+
+    def __missing__(self, kernel: Kernel) -> Code:
+        code = self[kernel] = kernel.of(self._real)
+        return code
+
+
+class CompiledKernels:
+    """See `autoimb.nn.kernels.Kernels`.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Single precision in training; double precision is compiled where gradients are checked.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype, self._size = dtype, dtype.itemsize
+        self._code = _Codes(_REALS[dtype])
+        self._rooms: dict[str, tuple[int, Tensor | None]] = {}
+
+    def _room(self, purpose: str, numbers: int) -> int:
+        """Return the address of a place for so many numbers; its content is undefined."""
+        held, room = self._rooms.get(purpose, (0, None))
+        if room is None or held < numbers:
+            room = torch.empty(numbers, dtype=self._dtype)
+            self._rooms[purpose] = (numbers, room)
+        return room.data_ptr()
+
+    def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write ``alpha * x W + b``."""
+        return self._multiply(x, weight, alpha, out, bias.data_ptr())
+
+    def product(self, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write ``alpha * a b``."""
+        return self._multiply(a, b, alpha, out, 0)
+
+    def _multiply(self, a: Tensor, b: Tensor, alpha: float, out: Tensor, bias: int) -> Tensor:
+        size, room = self._size, 0
+        members, rows, depth = a.shape
+        columns = b.shape[2]
+        a_member, a_row, a_next = a.stride()
+        b_member, b_next, b_column = b.stride()
+        if b_column != 1:
+            room = self._room("turned", depth * columns)
+        out_member, out_row, _ = out.stride()
+        self._code[products.product](
+            members, 1, out.data_ptr(), out_member * size, 0, out_row * size,
+            a.data_ptr(), a_member * size, 0, a_row * size, a_next * size,
+            b.data_ptr(), b_member * size, 0, b_next * size, b_column * size,
+            rows, columns, depth, alpha, bias, columns * size, 0, room, _LIKE,
+        )  # fmt: skip
+        return out
+
+    def activate(
+        self, z: Tensor, name: Activation | None, slope: Tensor | None, mask: Tensor | None,
+        out: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Write the activation, mixed with z by a slope, where the mask is set."""
+        members, rows, width = z.shape
+        if slope is None:  # all columns are alike
+            rows, width = 1, rows * width
+        self._code[activations.activate](
+            members, rows, width, z.data_ptr(), out.data_ptr(), _address(slope), *self._mask(mask),
+            CODES[name], _LIKE,
+        )  # fmt: skip
+        return out
+
+    def derive(
+        self, gradient: Tensor, before: Tensor, name: Activation | None, slope: Tensor | None,
+        mask: Tensor | None, into_slope: Tensor | None, into_bias: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Overwrite the gradient by that of z, and write sums over rows."""
+        self._code[activations.derive](
+            *gradient.shape, gradient.data_ptr(), before.data_ptr(), _address(slope),
+            *self._mask(mask), CODES[name], _address(into_slope), _address(into_bias), _LIKE,
+        )  # fmt: skip
+        return gradient
+
+    def _mask(self, mask: Tensor | None) -> tuple[int, int]:
+        return (0, 0) if mask is None else (mask.data_ptr(), mask.stride(0) * self._size)
+
+    def normalize(
+        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, steep: Tensor, out: Tensor
+    ) -> Tensor:
+        """Write the row norm, 1/deviation, and the norm scaled and shifted."""
+        self._code[norms.normalize](
+            *x.shape, x.data_ptr(), scale.data_ptr(), shift.data_ptr(), unit.data_ptr(),
+            steep.data_ptr(), out.data_ptr(), EPSILON, _LIKE,
+        )  # fmt: skip
+        return out
+
+    def normalize_backward(
+        self, gradient: Tensor, unit: Tensor, steep: Tensor, scale: Tensor, into_scale: Tensor,
+        into_shift: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Overwrite the gradient by that of x."""
+        self._code[norms.normalize_backward](
+            *gradient.shape, gradient.data_ptr(), unit.data_ptr(), steep.data_ptr(),
+            scale.data_ptr(), into_scale.data_ptr(), into_shift.data_ptr(), _LIKE,
+        )  # fmt: skip
+        return gradient
+
+    def scale_weights(
+        self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
+    ) -> Tensor:
+        """Write the scaled weights, the copies side by side."""
+        members, inputs, copies, width = out.shape
+        self._code[steps.scale_weights](
+            members, inputs, copies, width, weight.data_ptr(), scale.data_ptr(), _address(gain),
+            out.data_ptr(), _LIKE,
+        )  # fmt: skip
+        return out
+
+    def scale_weights_backward(
+        self, gradient: Tensor, weight: Tensor, scale: Tensor, gain: Tensor | None,
+        into_weight: Tensor, into_scale: Tensor,
+    ) -> None:  # fmt: skip
+        """Write the gradients of weights and scales."""
+        self._code[steps.scale_weights_backward](
+            *gradient.shape, gradient.data_ptr(), weight.data_ptr(), scale.data_ptr(),
+            _address(gain), into_weight.data_ptr(), into_scale.data_ptr(), _LIKE,
+        )  # fmt: skip
+
+    def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write logits."""
+        size = self._size
+        members, k, classes, width = weight.shape
+        rows = out.shape[3]
+        x_member, x_row, _ = x.stride()
+        room = self._room("logits", members * k * rows * classes)
+        each = rows * classes * size
+        self._code[products.product](
+            members, k, room, k * each, each, classes * size,
+            x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
+            weight.data_ptr(), k * classes * width * size, classes * width * size, size,
+            width * size,
+            rows, classes, width, alpha,
+            bias.data_ptr(), k * classes * size, classes * size,
+            self._room("turned", width * classes), _LIKE,
+        )  # fmt: skip
+        self._code[products.turn](members * k, rows, classes, room, out.data_ptr(), _LIKE)
+        return out
+
+    def heads_backward(
+        self, gradient: Tensor, x: Tensor, weight: Tensor, alpha: float, into_weight: Tensor,
+        into_bias: Tensor, out: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Write the gradients of the parameters, and that of x."""
+        size = self._size
+        members, k, classes, width = weight.shape
+        rows = gradient.shape[3]
+        x_member, x_row, _ = x.stride()
+        each, both = classes * rows * size, classes * width * size
+        begin, weights = gradient.data_ptr(), weight.data_ptr()
+        self._code[products.product](
+            members, k, into_weight.data_ptr(), k * both, both, width * size,
+            begin, k * each, each, rows * size, size,
+            x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
+            classes, width, rows, alpha, 0, 0, 0, 0, _LIKE,
+        )  # fmt: skip
+        torch.sum(gradient, 3, out=into_bias[:, :, 0])
+        self._code[products.product](
+            members, k, out.data_ptr(), rows * k * width * size, width * size, k * width * size,
+            begin, k * each, each, size, rows * size,
+            weights, k * both, both, width * size, size,
+            rows, width, classes, alpha, 0, 0, 0, 0, _LIKE,
+        )  # fmt: skip
+        return out
+
+    def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
+        """Write the waves of each number."""
+        members, rows, numbers = x.shape
+        size = self._size
+        self._code[embeddings.waves](
+            members, rows, numbers, own.frequency.shape[2], x.data_ptr(), x.stride(0) * size,
+            x.stride(1) * size, own.frequency.data_ptr(), own.phase.data_ptr(),
+            own.weight.data_ptr(), own.bias.data_ptr(), out.data_ptr(),
+            out.stride(0) * size, out.stride(1) * size, self._room("numbers", numbers * rows),
+            self._room("waves", 3 * numbers * rows), _LIKE,
+        )  # fmt: skip
+
+    def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
+        """Write the gradients of the parameters."""
+        members, rows, numbers = x.shape
+        many, size = own.frequency.shape[2], self._size
+        self._code[embeddings.waves_backward](
+            members, rows, numbers, many, x.data_ptr(), x.stride(0) * size, x.stride(1) * size,
+            gradient.data_ptr(), gradient.stride(0) * size, gradient.stride(1) * size,
+            own.frequency.data_ptr(), own.phase.data_ptr(), own.weight.data_ptr(),
+            into.frequency.data_ptr(), into.phase.data_ptr(), into.weight.data_ptr(),
+            into.bias.data_ptr(),
+            self._room("waves", 6 * many), _LIKE,
+        )  # fmt: skip
+
+    def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
+        """Write vectors of a table side by side."""
+        members, rows, _ = out.shape
+        self._code[embeddings.embed](
+            members, rows, entries.codes.shape[-1], table.shape[1], table.data_ptr(),
+            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
+            out.data_ptr(), out.stride(0) * self._size, out.stride(1) * self._size, _LIKE,
+        )  # fmt: skip
+
+    def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
+        """Write the gradient of the table."""
+        members, rows, _ = gradient.shape
+        self._code[embeddings.embed_backward](
+            members, rows, entries.codes.shape[-1], into.shape[1], into.data_ptr(), into.numel(),
+            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
+            gradient.data_ptr(), gradient.stride(0) * self._size, gradient.stride(1) * self._size,
+            _LIKE,
+        )  # fmt: skip
+
+    def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
+        """Copy rows."""
+        size = self._size
+        members, rows, width = out.shape
+        to_member, to_row = out.stride(0) * size, out.stride(1) * size
+        code, into = self._code[embeddings.place], out.data_ptr()
+        if chosen is not None:
+            code(members, rows, width, x.data_ptr(), x.stride(0) * size, chosen.data_ptr(),
+                 into, to_member, to_row, _LIKE)  # fmt: skip
+            return
+        for own in x:  # members' rows may lie apart
+            code(1, rows, width, own.data_ptr(), own.stride(0) * size, 0, into, 0, to_row, _LIKE)
+            into += to_member
+
+    def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return the gradient by the logits."""
+        logits, truth = logits.contiguous(), truth.contiguous()
+        out = torch.empty_like(logits)
+        classes, rows = logits.shape[-2:]
+        members = math.prod(truth.shape[:-2])
+        copies = math.prod(logits.shape[:-2]) // members
+        self._code[steps.cross_entropy](
+            members, copies, classes, rows, logits.data_ptr(), truth.data_ptr(),
+            classes * rows * self._size, out.data_ptr(), _LIKE,
+        )  # fmt: skip
+        return out
+
+    def adamw(
+        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
+        step: int, rate: float, betas: tuple[float, float],
+    ) -> None:  # fmt: skip
+        """Step values."""
+        (first, second), size = betas, self._size
+        begin = [each.data_ptr() for each in flat]
+        left = 1.0 - first**step, 1.0 - second**step
+        for start, stop, factor, decay in segments:
+            a, b, c, d = (address + start * size for address in begin)
+            self._code[steps.adamw](
+                stop - start, a, b, c, d, rate * factor, decay, first, second, *left, _LIKE
+            )
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

@@ -1,0 +1,91 @@
+"""What writes the code of vectors: LLVM's own operations on as many numbers as a register holds."""
+
+from __future__ import annotations
+
+from llvmlite import binding, ir
+
+__all__ = [
+    "BIT",
+    "CONTRACT",
+    "INDEX",
+    "LANES",
+    "WIDE",
+    "constant",
+    "first_lanes",
+    "fused_lanes",
+    "is_single",
+    "masked_load",
+    "masked_store",
+    "of_lanes",
+    "spread",
+]
+
+WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
+LANES = 16 if WIDE else 8  # numbers of a vector: one register of a wide machine
+
+INDEX, BIT = ir.IntType(32), ir.IntType(1)
+CONTRACT = ("contract",)  # a product and a sum may be one rounding
+
+
+def is_single(kind):
+    """Return whether a vector is of numbers of single precision."""
+    return isinstance(kind.element, ir.FloatType)
+
+
+def _called(builder, name, result, arguments):
+    """Call a function that is declared where it is not yet."""
+    declared = ir.FunctionType(result, [each.type for each in arguments])
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, declared, name)
+    return builder.call(function, arguments)
+
+
+def of_lanes(builder, name, *arguments):
+    """Call one of LLVM's functions that takes vectors and gives a vector."""
+    kind = arguments[0].type
+    suffix = "f32" if is_single(kind) else "f64"
+    return _called(builder, f"llvm.{name}.v{LANES}{suffix}", kind, arguments)
+
+
+def spread(builder, scalar, kind):
+    """Write a scalar into every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, INDEX(0))
+    zeros = ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES)
+    return builder.shuffle_vector(one, undefined, zeros)
+
+
+def constant(kind, value):
+    """Return a vector of one known number."""
+    return ir.Constant(kind, [value] * LANES)
+
+
+def masked_load(builder, address, mask, kind):
+    """Read the lanes of a mask; the others are 0."""
+    size = 4 if is_single(kind) else 8
+    suffix = f"v{LANES}f{8 * size}.p0"
+    pointer = builder.inttoptr(address, ir.PointerType(kind))
+    arguments = [pointer, INDEX(size), mask, constant(kind, 0.0)]
+    return _called(builder, f"llvm.masked.load.{suffix}", kind, arguments)
+
+
+def masked_store(builder, value, address, mask):
+    """Write the lanes of a mask."""
+    size = 4 if is_single(value.type) else 8
+    suffix = f"v{LANES}f{8 * size}.p0"
+    pointer = builder.inttoptr(address, ir.PointerType(value.type))
+    arguments = [value, pointer, INDEX(size), mask]
+    _called(builder, f"llvm.masked.store.{suffix}", ir.VoidType(), arguments)
+
+
+def first_lanes(builder, count):
+    """Return a mask of the first lanes, so many of them."""
+    kind = ir.VectorType(count.type, LANES)
+    numbers = ir.Constant(kind, list(range(LANES)))
+    return builder.icmp_signed("<", numbers, spread(builder, count, kind))
+
+
+def fused_lanes(builder, a, b, c):
+    """Return ``a * b + c``, rounded once."""
+    return of_lanes(builder, "fma", a, b, c)

@@ -1,0 +1,113 @@
+"""What layers compute with: torch's operations, or compiled loops where a CPU trains.
+
+Prediction needs nothing but torch, and so does a GPU. Compiled code is loaded when a network that
+is to be trained on a CPU is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from autoimb.nn.plain import Activation, Entries, PlainKernels, Segment, Waves
+
+__all__ = ["Kernels", "kernels_for", "prepare"]
+
+
+class Kernels(Protocol):
+    """Operations on arrays with a leading member axis ``M``; each writes into what it is given."""
+
+    def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write ``alpha * x W + b``: (M, N, I), (M, I, O), (M, 1, O) -> (M, N, O)."""
+
+    def product(self, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write ``alpha * a b``, which need not hold anything yet."""
+
+    def activate(
+        self, z: Tensor, name: Activation | None, slope: Tensor | None, mask: Tensor | None,
+        out: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Write ``(z + slope ∘ (activation(z) - z)) ∘ mask``; out may be z without a slope."""
+
+    def derive(
+        self, gradient: Tensor, before: Tensor, name: Activation | None, slope: Tensor | None,
+        mask: Tensor | None, into_slope: Tensor | None, into_bias: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        """Overwrite the gradient of what `activate` wrote by that of z, and write sums over rows.
+
+        ``before`` is z; of a ReLU without a slope its output will do.
+        """
+
+    def normalize(
+        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, steep: Tensor, out: Tensor
+    ) -> Tensor:
+        """Write ``unit = (x - mean) / deviation``, 1/deviation, and unit scaled and shifted."""
+
+    def normalize_backward(
+        self, gradient: Tensor, unit: Tensor, steep: Tensor, scale: Tensor, into_scale: Tensor,
+        into_shift: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Overwrite the gradient of what `normalize` wrote by that of x."""
+
+    def scale_weights(
+        self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
+    ) -> Tensor:
+        """Write ``gain ∘ r_k ∘ W``: (M, I, O), (M, I, k), (M, I, 1) -> (M, I, k, O)."""
+
+    def scale_weights_backward(
+        self, gradient: Tensor, weight: Tensor, scale: Tensor, gain: Tensor | None,
+        into_weight: Tensor, into_scale: Tensor,
+    ) -> None:  # fmt: skip
+        """Write the gradients of W and r from that of what `scale_weights` wrote."""
+
+    def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
+        """Write logits: (M, B * k, H), (M, k, C, H), (M, k, 1, C) -> (M, k, C, B)."""
+
+    def heads_backward(
+        self, gradient: Tensor, x: Tensor, weight: Tensor, alpha: float, into_weight: Tensor,
+        into_bias: Tensor, out: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Write the gradients of the parameters of `heads`, and that of x."""
+
+    def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
+        """Write ``cos(2π w x + b) V + c`` of each number: (M, B, F) -> (M, B, F * 3)."""
+
+    def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
+        """Write the gradients of frequency, phase, weight and bias."""
+
+    def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
+        """Write vectors of a table (L, d) side by side: (M, B, Q * d)."""
+
+    def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
+        """Write the gradient of the table."""
+
+    def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
+        """Copy rows to where they have other neighbours: (M, B, D), or some of (R, D)."""
+
+    def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return ``softmax(logits) - truth``: (M, k, C, B), (M, 1, C, B) -> (M, k, C, B)."""
+
+    def adamw(
+        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
+        step: int, rate: float, betas: tuple[float, float],
+    ) -> None:  # fmt: skip
+        """Step values along their gradients, with running means of them and of their squares."""
+
+
+def kernels_for(dtype: torch.dtype, device: torch.device, *, training: bool) -> Kernels:
+    """Return what a network computes with: compiled loops in training on a CPU, else torch."""
+    if not training or device.type != "cpu":
+        return PlainKernels()
+    from autoimb.nn.compiled.run import CompiledKernels
+
+    return CompiledKernels(dtype)
+
+
+def prepare() -> None:
+    """Compile all that training on a CPU needs, for this process and those forked from it."""
+    from autoimb.nn.compiled.run import compile_all
+
+    compile_all()

@@ -1,0 +1,149 @@
+"""Time training steps of one checkout on request: a JSON line in, a JSON line out.
+
+Run as a file whose process finds the checkout first on its path; it reads of it what commit 40cc758
+has too. What the rows become is encoded before the clock starts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoimb.training import fit
+from autoimb.training.trainer import train
+from reports.benchmarks import cases, project
+
+NETWORKS = json.loads(Path(__file__).with_name("networks.json").read_text(encoding="utf-8"))
+STEPS, ROUNDS = 50, 6  # steps between two checkpoints that are timed together, and how often
+
+
+def best(work: Callable[[], object], rounds: int) -> float:
+    """Return the least processor time of some rounds: other programs may share the cores."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+class Steps:
+    """The twelve networks on a table, in so many folds and rows a step."""
+
+    def __init__(self, path: Path, folds: int, batch: int) -> None:
+        self._batch = batch
+        self._table = project.Planned.of(cases.with_target(path), budget=cases.MINUTE, cv=folds)
+        self._packs: dict[int, Any] = {}
+
+    def _pack(self, number: int) -> Any:
+        """Return what a network trains on and how, made once."""
+        if number not in self._packs:
+            chosen = NETWORKS[number]
+            strategy = project.strategy(chosen["name"], chosen["params"])
+            parts = self._table.shared
+            training = tuple(
+                parts.training(fold, strategy.resampling) for fold in range(len(parts.folds.folds))
+            )
+            setup = fit._setup(fit.Job(strategy, self._table.plan, parts), parts, training)
+            rows = tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size))
+            batch = int(self._batch * chosen["params"]["batch_factor"])
+            schedule = replace(
+                setup.schedule, steps=STEPS, checkpoints=ROUNDS + 1, batch_size=batch
+            )
+            self._packs[number] = (setup, fit._State(rows), schedule)
+        return self._packs[number]
+
+    def seconds(self, number: int) -> float:
+        """Return the seconds of a training step."""
+        setup, state, schedule = self._pack(number)
+        pack, loss, _ = fit._pack(setup, state, 0)
+        trained = train(fit._started(setup, pack, state), pack, loss, schedule)
+        next(trained)  # what is allocated once
+        return best(lambda: next(trained), ROUNDS) / STEPS
+
+    def bare(self, number: int, kernels: Any) -> float:
+        """Return the seconds of the products of a step alone."""
+        setup, _, schedule = self._pack(number)
+        calls = [
+            call
+            for shape in shapes(setup.inputs.spec, setup.size, schedule.batch_size)
+            for call in products(kernels, *shape)
+        ]
+
+        def run() -> None:
+            for _ in range(STEPS):
+                for call in calls:
+                    call()
+
+        run()
+        return best(run, ROUNDS) / STEPS
+
+
+def shapes(spec: Any, members: int, batch: int) -> list[tuple[int, int, int, int, int]]:
+    """List the dense maps: members, rows, inputs, outputs, inputs that need a gradient."""
+    width, k, first = spec.width, spec.k, spec.embedded + spec.n_inputs
+    found = [(members, batch, first, width * k, spec.embedded)]
+    if spec.body == "residual":
+        pair = (
+            (members, batch, width, 2 * width, width),
+            (members, batch, 2 * width, width, 2 * width),
+        )
+        found += [*pair] * spec.depth
+    else:
+        found += [(members, batch * k, width, width, width)] * (spec.depth - 1)
+    return [*found, (members * k, batch, width, spec.n_classes, width)]
+
+
+def products(
+    kernels: Any, members: int, rows: int, inputs: int, outputs: int, needed: int
+) -> list[Callable[[], object]]:
+    """Return the product forward, and those of both gradients backward."""
+    x, weight, y = (
+        torch.randn(members, *shape)
+        for shape in ((rows, inputs), (inputs, outputs), (rows, outputs))
+    )
+    gradient, into, back = y.clone(), weight.clone(), torch.empty(members, rows, needed)
+    calls = [
+        lambda: kernels.product(x, weight, 1.0, y),
+        lambda: kernels.product(x.mT, gradient, 1.0, into),
+    ]
+    if needed:
+        calls.append(lambda: kernels.product(gradient, weight[:, :needed].mT, 1.0, back))
+    return calls
+
+
+def measured(steps: Steps, number: int, *, bare: bool) -> dict[str, float]:
+    """Time a network's steps, and its products alone by torch and by compiled code."""
+    found = {"seconds": steps.seconds(number)}
+    if bare:
+        from autoimb.nn.kernels import kernels_for
+
+        for name, training in (("torch", False), ("compiled", True)):
+            kernels = kernels_for(torch.float32, torch.device("cpu"), training=training)
+            with torch.inference_mode():
+                found[name] = steps.bare(number, kernels)
+    return found
+
+
+def main() -> None:
+    """Answer until there is nothing more to read."""
+    torch.set_num_threads(1)
+    tables: dict[str, Steps] = {}
+    for line in sys.stdin:
+        asked = json.loads(line)
+        own = tables.get(asked["table"])
+        own = own or Steps(Path(asked["table"]), asked["folds"], asked["batch"])
+        tables = {asked["table"]: own}
+        print(json.dumps(measured(own, asked["network"], bare=asked["bare"])), flush=True)
+
+
+if __name__ == "__main__":
+    main()
