@@ -8,7 +8,7 @@ stopping.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 FIRST, FACTOR = 12, 1.25  # iterations until the first look, and how many times as many until a next
 SMOOTHED = 3  # looks that a running mean spans
 PATIENCE = 4  # looks without a better one
+FAR, MOST_RATE = 32.0, 0.3  # rate times iterations that trees should come to, where time is short
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def grow(
     DeadlineExceeded
         Where time was up before the first look.
     """
+    rate = float(np.clip(FAR / growth.iterations, trees.learning_rate, MOST_RATE))
+    trees = replace(trees, learning_rate=rate)
     costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
     growing = [
         _Growing(dataset, fold, trees, costs, Key(seed, fold=number))
@@ -188,6 +191,8 @@ class _Growing:
         codes = self._reader.codes
         self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]
         self._x = binned(x, self._cuts)
+        # scikit-learn takes no column without a value; one with a single one is never split
+        self._x[:, np.isnan(self._x).all(axis=0)] = 0.0
         self._costs = costs
         weight = dataset.weight[fold.train] * costs[self._y]
         self._weight = weight / weight.mean()

@@ -22,8 +22,8 @@ from autoimb.errors import ArtifactError
 
 __all__ = ["Reader"]
 
-MOST_CODES = 10  # levels of a column that is read as codes
-PRIOR_ROWS = 10.0  # that the share of all rows counts for, beside those of a level
+MOST_CODES = 5  # levels of a column that is read as codes
+PRIOR_ROWS = 30.0  # that the share of all rows counts for, beside those of a level
 PARTS = 5  # of training rows: each gets its shares from the others
 
 Floats = NDArray[np.float64]
