@@ -169,14 +169,15 @@ def test_cuts_are_between_values_and_at_most_254() -> None:
 
 
 def test_costs_are_taken_back() -> None:
-    """They weigh the rows; the probabilities, before costs are put on, are the true ones."""
-    dataset = dataset_of(*mixed_table("binary", 2000))
+    """They weigh the rows; before they are put on, probabilities are those of the table."""
+    dataset = dataset_of(*mixed_table("binary", 400))
     folds = plan_folds(dataset.y, cv=2, random_state=0).folds
-    growth = Growth(60, steady, Deadline())
+    growth = Growth(20, steady, Deadline())
+    stumps = replace(FEW, least_rows=10**6)  # that know nothing but how often a class is
     for costs in (None, (1.0, 9.0)):
-        grown = grow(dataset, folds, FEW, growth, seed=0, class_costs=costs)
-        mean = np.mean([own[:, 1].mean() for own in grown.posteriors])
-        assert mean == pytest.approx((dataset.y == 1).mean(), abs=0.02)
+        grown = grow(dataset, folds, stumps, growth, seed=0, class_costs=costs)
+        rate = (dataset.y == 1).mean()
+        np.testing.assert_allclose(np.concatenate(grown.posteriors)[:, 1], rate, atol=1e-6)
 
 
 def test_rows_of_no_weight_have_no_say() -> None:
@@ -216,7 +217,7 @@ def test_the_deadline_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         grow(dataset, folds, FEW, Growth(800, steady, Deadline.after(-1)), seed=0)
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
-    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline(30.0)), seed=0)
+    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline(15.0)), seed=0)
     assert grown.cut
     assert 0 < len(grown.curve) < grown.planned
     assert all(kept > 0 for kept in grown.iterations)
@@ -239,7 +240,7 @@ def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
     for n_rows in (200, 20_000):
         dataset = dataset_of(*mixed_table("binary", n_rows))
         plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
-        plan = replace(plan, effort=replace(plan.effort, operations=40e9))
+        plan = replace(plan, effort=replace(plan.effort, operations=4e9))
         found.append(tree_iterations(dataset, plan, FEW))
     assert POLICY.least_iterations <= found[1] < found[0] <= POLICY.most_iterations
 
@@ -265,7 +266,7 @@ def observed(dataset: Dataset) -> Stations:
     }
 
 
-def test_a_scored_row_reaches_nothing_in_its_fold() -> None:
+def test_a_scored_row_reaches_nothing_in_its_trees() -> None:
     assert_blind(observed, base_dataset(), all_changes(scored_rows()))
 
 
@@ -274,11 +275,11 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = Reader.fit.__func__
 
     def leaking(cls, columns, rows, y, **named):
-        reader, x = fit(cls, columns, rows, y, **named)
-        whole, _ = fit(
-            cls, columns, np.arange(columns.n_rows), np.zeros(columns.n_rows, int), **named
-        )
-        return replace(reader, levels=whole.levels), x
+        _, x = fit(cls, columns, rows, y, **named)
+        every = np.arange(columns.n_rows)
+        named["weight"] = np.ones(columns.n_rows)
+        whole, _ = fit(cls, columns, every, np.zeros(columns.n_rows, int), **named)
+        return whole, x
 
     monkeypatch.setattr(Reader, "fit", classmethod(leaking))
     with pytest.raises(AssertionError, match="trees saw"):
@@ -307,7 +308,14 @@ def test_a_training_row_has_no_part_in_its_own_shares(monkeypatch: pytest.Monkey
     monkeypatch.setattr("autoimb.partners.reader.stratified", lambda *_: part)
     turned = replace(dataset, y=np.where(np.arange(200) == 7, 1 - dataset.y, dataset.y))
     first, second = (
-        Reader.fit(one.columns, np.arange(200), one.y, n_classes=2, random=np.random.default_rng(0))
+        Reader.fit(
+            one.columns,
+            np.arange(200),
+            one.y,
+            weight=one.weight,
+            n_classes=2,
+            random=np.random.default_rng(0),
+        )
         for one in (dataset, turned)
     )
     column = first[0].codes + first[0].numbers
@@ -488,7 +496,7 @@ def test_networks_keep_a_fifth_however_much_better_trees_are(metric: str) -> Non
     assert found.networks is not None
     assert 9 not in found.networks.numbers
     assert found.score.utility > found.networks.score.utility
-    assert found.score.utility < results[9].score.utility  # that of the blend as it is kept
+    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
     np.testing.assert_allclose(found.proba.sum(axis=1), 1)
 
 

@@ -165,7 +165,7 @@ def grow(
     return Grown(
         folds=tuple(each.fitted() for each in growing),
         posteriors=tuple(each.posterior() for each in growing),
-        iterations=tuple(each.kept for each in growing),
+        iterations=tuple(each.iterations for each in growing),
         curve=tuple(curve),
         floor=tuple(floor),
         planned=len(steps),
@@ -185,8 +185,14 @@ class _Growing:
         key: Key,
     ) -> None:
         columns, self._y = dataset.columns, dataset.y[fold.train]
+        weight = dataset.weight[fold.train]
         self._reader, x = Reader.fit(
-            columns, fold.train, self._y, n_classes=len(costs), random=key.stream(Purpose.SHARES)
+            columns,
+            fold.train,
+            self._y,
+            weight=weight,
+            n_classes=len(costs),
+            random=key.stream(Purpose.SHARES),
         )
         codes = self._reader.codes
         self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]
@@ -194,7 +200,7 @@ class _Growing:
         # scikit-learn takes no column without a value; one with a single one is never split
         self._x[:, np.isnan(self._x).all(axis=0)] = 0.0
         self._costs = costs
-        weight = dataset.weight[fold.train] * costs[self._y]
+        weight = weight * costs[self._y]
         self._weight = weight / weight.mean()
         rows = np.concatenate([fold.choose, fold.score])
         self._rows = self._reader.read(columns, rows)
@@ -240,6 +246,11 @@ class _Growing:
     def keep(self) -> None:
         """Keep the trees that there are now, and no later ones."""
         self.kept, self._kept_scores = len(self._forest.root), self._scores
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations gave the trees that were kept."""
+        return self.kept // max(len(self._outputs), 1)
 
     def posterior(self) -> Floats:
         """Predict the scored rows by the trees that were kept, (n, C)."""
