@@ -178,7 +178,7 @@ class Reader:
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
         for own, names in zip(shares, levels):
             fits = (
-                len(names) <= MOST_CODES
+                len(names) < 256
                 if own is None
                 else own.dtype == np.float64 and own.ndim == 2 and own.shape[0] == len(names) + 1
             )

@@ -251,11 +251,12 @@ class _Without:
 
 PARTS = {
     "portfolio": _Without(_quick_network),
-    "blend": _Without(partial(replace, blended_strategies=1)),
+    "blend": _Without(partial(replace, blended_strategies=1, partners=())),
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
     "pruning": _Without(partial(replace, pruning_begins=math.inf)),
+    "partners": _Without(partial(replace, partners=())),
 }
 
 
@@ -296,6 +297,7 @@ def search(
         n_jobs=JOBS,
         random_state=seed,
         components=restricted_components(part.components),
+        partners=policy.partners,
     )
     prepared = prepare(Table(*table), request, policy=policy)
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)

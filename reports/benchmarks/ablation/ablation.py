@@ -35,6 +35,7 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "no embeddings": "embeddings",
     "no methods": "methods",
     "no pruning": "pruning",
+    "no partners": "partners",
 }
 
 
