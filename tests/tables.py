@@ -37,6 +37,7 @@ ONE_TRIAL: dict[str, Any] = {
     "n_trials": 1,
     "time_budget": None,
     "network": "mlp",
+    "partners": None,
     "random_state": 0,
 }  # parameters of the smallest search
 OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]

@@ -24,7 +24,7 @@ from autoimb.cli.tables import read_chunks, writer
 
 # the checkout's own package, wherever the tests run
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(autoimb.__file__).parents[1])}
-FAST = ["--jobs", "1", "--cv", "2", "--network", "mlp", "--quiet"]
+FAST = ["--jobs", "1", "--cv", "2", "--network", "mlp", "--partners", "none", "--quiet"]
 
 
 def table(n_rows: int = 120, *, seed: int = 0) -> pd.DataFrame:

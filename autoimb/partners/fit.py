@@ -8,7 +8,7 @@ stopping.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 FIRST, FACTOR = 12, 1.25  # iterations until the first look, and how many times as many until a next
 SMOOTHED = 3  # looks that a running mean spans
 PATIENCE = 4  # looks without a better one
+FAR, MOST_RATE = 32.0, 0.3  # rate times iterations that trees should come to, where time is short
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def grow(
     DeadlineExceeded
         Where time was up before the first look.
     """
+    rate = float(np.clip(FAR / growth.iterations, trees.learning_rate, MOST_RATE))
+    trees = replace(trees, learning_rate=rate)
     costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
     growing = [
         _Growing(dataset, fold, trees, costs, Key(seed, fold=number))
@@ -162,7 +165,7 @@ def grow(
     return Grown(
         folds=tuple(each.fitted() for each in growing),
         posteriors=tuple(each.posterior() for each in growing),
-        iterations=tuple(each.kept for each in growing),
+        iterations=tuple(each.iterations for each in growing),
         curve=tuple(curve),
         floor=tuple(floor),
         planned=len(steps),
@@ -182,14 +185,22 @@ class _Growing:
         key: Key,
     ) -> None:
         columns, self._y = dataset.columns, dataset.y[fold.train]
+        weight = dataset.weight[fold.train]
         self._reader, x = Reader.fit(
-            columns, fold.train, self._y, n_classes=len(costs), random=key.stream(Purpose.SHARES)
+            columns,
+            fold.train,
+            self._y,
+            weight=weight,
+            n_classes=len(costs),
+            random=key.stream(Purpose.SHARES),
         )
         codes = self._reader.codes
         self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]
         self._x = binned(x, self._cuts)
+        # scikit-learn takes no column without a value; one with a single one is never split
+        self._x[:, np.isnan(self._x).all(axis=0)] = 0.0
         self._costs = costs
-        weight = dataset.weight[fold.train] * costs[self._y]
+        weight = weight * costs[self._y]
         self._weight = weight / weight.mean()
         rows = np.concatenate([fold.choose, fold.score])
         self._rows = self._reader.read(columns, rows)
@@ -235,6 +246,11 @@ class _Growing:
     def keep(self) -> None:
         """Keep the trees that there are now, and no later ones."""
         self.kept, self._kept_scores = len(self._forest.root), self._scores
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations gave the trees that were kept."""
+        return self.kept // max(len(self._outputs), 1)
 
     def posterior(self) -> Floats:
         """Predict the scored rows by the trees that were kept, (n, C)."""

@@ -153,6 +153,7 @@ class Forest:
         """Give the same without the trees after the first so many."""
         last = int(np.append(self.root, len(self.feature))[n_trees])
         kept = {name: getattr(self, name)[:last] for name in _OF_NODES}
+        kept["lefts"] = self.lefts[: kept["category"].max(initial=-1) + 1]
         return replace(self, **kept, root=self.root[:n_trees], output=self.output[:n_trees])
 
     def followed_by(self, other: Forest) -> Forest:

@@ -22,8 +22,8 @@ from autoimb.errors import ArtifactError
 
 __all__ = ["Reader"]
 
-MOST_CODES = 10  # levels of a column that is read as codes
-PRIOR_ROWS = 10.0  # that the share of all rows counts for, beside those of a level
+MOST_CODES = 5  # levels of a column that is read as codes
+PRIOR_ROWS = 30.0  # that the share of all rows counts for, beside those of a level
 PARTS = 5  # of training rows: each gets its shares from the others
 
 Floats = NDArray[np.float64]
@@ -40,7 +40,7 @@ class Reader:
         Of each category column those that training rows have.
     shares : tuple of q arrays or None
         Float64, shape (levels + 1, S): of a column that isn't read as codes the shares of the
-        classes and the logarithm of the count, the last row for other levels.
+        classes and the logarithm of its rows, the last row for other levels.
     numbers : int
         How many number columns there are.
     """
@@ -56,6 +56,7 @@ class Reader:
         rows: Ints,
         y: Ints,
         *,
+        weight: Floats,
         n_classes: int,
         random: np.random.Generator,
     ) -> tuple[Reader, Floats]:
@@ -69,6 +70,8 @@ class Reader:
             Training rows.
         y : ndarray of int64, shape (n,)
             Their class codes.
+        weight : float64 ndarray of shape (n,)
+            Their weights, of mean about 1.
         n_classes : int
         random : Generator
             Of the parts of the rows.
@@ -92,12 +95,13 @@ class Reader:
                 continue
             place = np.searchsorted(present, codes)
             place[codes < 0] = len(present)
-            whole = _shares(place, y, len(present), n_classes)
+            whole = _shares(place, y, weight, (len(present), n_classes))
             shares.append(whole)
             own[j] = np.empty((len(rows), whole.shape[1]))
             for number in range(PARTS):
                 mine = part == number
-                others = _shares(place[~mine], y[~mine], len(present), n_classes)
+                left = place[~mine], y[~mine], weight[~mine]
+                others = _shares(*left, (len(present), n_classes))
                 own[j][mine] = others[place[mine]]
             own[j][:, -1] = whole[place, -1]
             own[j][codes < 0] = np.nan
@@ -174,7 +178,7 @@ class Reader:
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
         for own, names in zip(shares, levels):
             fits = (
-                len(names) <= MOST_CODES
+                len(names) < 256
                 if own is None
                 else own.dtype == np.float64 and own.ndim == 2 and own.shape[0] == len(names) + 1
             )
@@ -185,14 +189,15 @@ class Reader:
         return cls(levels, shares, int(values["numbers"]))
 
 
-def _shares(place: Ints, y: Ints, n_levels: int, n_classes: int) -> Floats:
-    """Give the classes' shares (of two classes the second's) and the log count of each level.
+def _shares(place: Ints, y: Ints, weight: Floats, shape: tuple[int, int]) -> Floats:
+    """Give the classes' shares (of two classes the second's) and the log weight of each level.
 
     The last place, of missing values, is left for levels that are not known: it has the shares of
     all rows, and no count.
     """
+    n_levels, n_classes = shape
     counts = np.zeros((n_levels + 1, n_classes))
-    np.add.at(counts, (place, y), 1.0)
+    np.add.at(counts, (place, y), weight)
     prior = counts.sum(axis=0) / max(counts.sum(), 1.0)
     counts[-1] = 0.0
     totals = counts.sum(axis=1, keepdims=True)

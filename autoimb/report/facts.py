@@ -17,7 +17,7 @@ from autoimb.assessment.references import logistic_reference
 from autoimb.budget import Deadline
 from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.trial import Scored, ranked
 from autoimb.report import curves
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
@@ -168,9 +168,10 @@ def _contenders(result: SearchResult, references: Mapping[str, Floats]) -> dict[
         contenders["winner"] = _of_trial(judge, study.results[blend.numbers[0]])
     if blend.networks is not None:
         contenders["networks"] = (blend.networks.proba, blend.networks.labels)
-    trees = _best(study, [record for record in study.records if record.stage == "partner"])
-    if trees is not None:
-        contenders["trees"] = _of_trial(judge, trees[1])
+    partners = {r.number for r in study.records if r.stage == "partner"}
+    trees = ranked({number: study.results[number] for number in partners & study.results.keys()})
+    if trees:
+        contenders["trees"] = _of_trial(judge, study.results[trees[0]])
     control = _best(study, [r for r in study.records if r.strategy.is_control])
     if control is not None:
         contenders["none"] = _of_trial(judge, control[1])

@@ -19,7 +19,7 @@ class Trees:
     Attributes
     ----------
     learning_rate : float
-        What a tree's answer is multiplied by; larger where the plan has time for few trees.
+        What a tree's answer is multiplied by, at least: few trees need a larger one.
     leaves : int
         Of a tree, at most; up to 64.
     least_rows : int
@@ -45,16 +45,16 @@ PARTNER: Component[Trees] = Component(
 @PARTNER.option()
 def medium_trees() -> Trees:
     """Boosted trees of 16 leaves: histogram gradient boosting (Friedman, 2001; Ke et al., 2017)."""
-    return Trees(learning_rate=0.04, leaves=16, least_rows=8, l2=3.0, features=0.5)
+    return Trees(learning_rate=0.05, leaves=16, least_rows=3, l2=1.0, features=0.3)
 
 
 @PARTNER.option()
 def small_trees() -> Trees:
     """Boosted trees of 6 leaves: few columns act together."""
-    return Trees(learning_rate=0.06, leaves=6, least_rows=4, l2=1.0, features=0.5)
+    return Trees(learning_rate=0.06, leaves=6, least_rows=3, l2=1.0, features=0.5)
 
 
 @PARTNER.option()
 def large_trees() -> Trees:
     """Boosted trees of 32 leaves: many columns act together."""
-    return Trees(learning_rate=0.04, leaves=32, least_rows=15, l2=5.0, features=0.3)
+    return Trees(learning_rate=0.05, leaves=32, least_rows=8, l2=3.0, features=0.3)

@@ -280,7 +280,7 @@ class _Without:
 
 PARTS = {
     "portfolio": _Without(_quick_network),
-    "blend": _Without(partial(replace, blended_strategies=1)),
+    "blend": _Without(partial(replace, blended_strategies=1, partners=())),
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
@@ -288,6 +288,7 @@ PARTS = {
     "rungs": _Without(partial(replace, rungs=(1.0, 4.0), first_rungs=(1.0, 1.0))),
     "fresh folds": _Without(partial(replace, confirming_folds=0)),
     "early methods": _Without(partial(replace, networks_before_methods=1000)),
+    "partners": _Without(partial(replace, partners=())),
 }
 
 
@@ -328,6 +329,7 @@ def search(
         n_jobs=JOBS,
         random_state=seed,
         components=restricted_components(part.components),
+        partners=policy.partners,
     )
     prepared = prepare(Table(*table), request, policy=policy)
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)

@@ -38,6 +38,7 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "no rungs": "rungs",
     "no fresh folds": "fresh folds",
     "methods after networks": "early methods",
+    "no partners": "partners",
 }
 
 

@@ -1,0 +1,684 @@
+"""Boosted trees beside networks: scikit-learn's answers, no leak, no more than their share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+from pipelines import pipeline, table
+from studies import complete, evaluate, study, with_columns, without
+from tables import (
+    ONE_TRIAL,
+    dataset_of,
+    judge_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
+from test_law1 import (
+    FOLD,
+    FOLDS,
+    SCRIPT,
+    Stations,
+    all_changes,
+    assert_blind,
+    base_dataset,
+    folds_of,
+    scored_rows,
+)
+
+from autoimb import AutoImbClassifier, load
+from autoimb.assessment.crossfit import stratified_groups
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
+from autoimb.cli import main
+from autoimb.data.dataset import Dataset
+from autoimb.data.folds import Fold, plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.errors import ArtifactError, BudgetError, DeadlineExceeded, OptionError
+from autoimb.evaluation import trial
+from autoimb.evaluation.blend import blend
+from autoimb.evaluation.choose import choose
+from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.workload import tree_iterations
+from autoimb.partners.bins import binned, cuts_of
+from autoimb.partners.fit import Growth, _Growing, _looks, grow
+from autoimb.partners.forest import Forest
+from autoimb.partners.reader import Reader
+from autoimb.pipeline.artifact import pack_strategy, save, unpack_strategy
+from autoimb.policy import SearchPolicy
+from autoimb.randomness import Key
+from autoimb.report.build import render
+from autoimb.runs.folder import RunFolder
+from autoimb.search.request import chosen_partners
+from autoimb.space.partner import PARTNER, Trees
+from autoimb.space.strategy import Strategy, partner
+from autoimb.training.fit import Job
+
+POLICY = SearchPolicy()
+FEW = Trees(learning_rate=0.2, leaves=8, least_rows=3, l2=1.0, features=0.5)
+
+
+def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+    """No look is better than another."""
+    return 0.0
+
+
+def growing(dataset: Dataset, rows: np.ndarray, trees: Trees = FEW) -> _Growing:
+    nobody = np.empty(0, dtype=np.int64)
+    own = _Growing(dataset, Fold(rows, rows, nobody), trees, np.ones(dataset.n_classes), Key(3))
+    for iterations in (5, 30):  # on from where it was
+        own.go_on(iterations)
+    own.keep()
+    return own
+
+
+def new_rows(dataset: Dataset) -> Any:
+    """Rows with levels that training lacked, missing values, and numbers out of range."""
+    frame, _ = mixed_table("binary", 300, seed=5)
+    frame = frame.astype({"colour": object, "shop": object, "paid": object, "count": float})
+    frame.loc[:40, ["colour", "shop"]] = "never seen"
+    frame.loc[20:60, ["amount", "colour", "paid"]] = None
+    frame.loc[50:80, "count"] = 1e12
+    schema, _ = infer_schema(mixed_table("binary", 200)[0])
+    return parse(frame, schema)
+
+
+# --- the same answers as scikit-learn's -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize("leaves", [3, 32, 60])
+def test_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
+    dataset = dataset_of(*mixed_table(kind, 900))
+    assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
+    own = growing(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
+    trees = own.fitted()
+    x = trees.reader.read(new_rows(dataset))
+    assert np.isnan(x[:, : trees.reader.codes]).any()
+    assert np.isnan(x[:, trees.reader.codes :]).any()
+    places = binned(x, own._cuts)
+    scores = trees.forest.scores(x)
+    wanted = own._model.decision_function(places)
+    np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, wanted)
+    proba = trees.posterior(scores)
+    np.testing.assert_allclose(proba, own._model.predict_proba(places), rtol=0, atol=1e-14)
+
+
+def test_codes_and_numbers_split_trees() -> None:
+    """What the parity above is worth: trees split by codes, by numbers, and on missing values."""
+    forest = growing(dataset_of(*mixed_table("binary", 900)), np.arange(900)).fitted().forest
+    assert (forest.category >= 0).any()
+    assert ((forest.feature >= 0) & (forest.category < 0)).any()
+    assert set(np.unique(forest.missing_left)) == {0, 1}
+
+
+def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    own = growing(dataset, np.arange(300))
+    x = own.fitted().reader.read(dataset.columns)
+    staged = list(own._model.staged_predict_proba(binned(x, own._cuts)))
+    for iterations in (1, 5, 17):
+        some = own.fitted_with(own._forest.first(iterations * 3))
+        np.testing.assert_allclose(
+            some.posterior(some.forest.scores(x)), staged[iterations - 1], atol=1e-14
+        )
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
+def test_a_class_that_training_lacks_gets_nothing(present: list[int]) -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    trees = growing(dataset, np.flatnonzero(np.isin(dataset.y, present))).fitted()
+    proba = trees.predictor()(dataset.columns)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert set(np.flatnonzero(proba.max(axis=0) > 0)) == set(present)
+
+
+@pytest.mark.parametrize("empty", ["number_names", "category_names"])
+def test_tables_of_one_kind_of_columns(empty: str) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    dataset = with_columns(dataset, without(dataset.columns, empty))
+    proba = growing(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
+    assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
+
+
+def test_columns_without_a_value_in_training_do_no_harm() -> None:
+    frame, y = mixed_table("binary", 200)
+    frame = frame.astype({"colour": object})
+    frame.loc[:99, ["amount", "colour"]] = None
+    dataset = dataset_of(frame, y)
+    proba = growing(dataset, np.arange(100)).fitted().predictor()(dataset.columns)
+    assert np.isfinite(proba).all()
+
+
+def test_cuts_are_between_values_and_at_most_254() -> None:
+    np.testing.assert_array_equal(cuts_of(np.array([3.0, 1.0, np.nan, 1.0])), [2.0])
+    many = cuts_of(np.random.default_rng(0).normal(size=5000))
+    assert len(many) == 254
+    assert (np.diff(many) > 0).all()
+
+
+def test_costs_are_taken_back() -> None:
+    """They weigh the rows; before they are put on, probabilities are those of the table."""
+    dataset = dataset_of(*mixed_table("binary", 400))
+    folds = plan_folds(dataset.y, cv=2, random_state=0).folds
+    growth = Growth(20, steady, Deadline())
+    stumps = replace(FEW, least_rows=10**6)  # that know nothing but how often a class is
+    for costs in (None, (1.0, 9.0)):
+        grown = grow(dataset, folds, stumps, growth, seed=0, class_costs=costs)
+        rate = (dataset.y == 1).mean()
+        np.testing.assert_allclose(np.concatenate(grown.posteriors)[:, 1], rate, atol=1e-6)
+
+
+def test_rows_of_no_weight_have_no_say() -> None:
+    dataset = dataset_of(*mixed_table("binary", 400))
+    half = np.arange(400) % 2 == 0
+    turned = replace(
+        dataset, y=np.where(half, dataset.y, 1 - dataset.y), weight=np.where(half, 2.0, 0.0)
+    )
+    numbers = replace(turned.columns, codes=turned.columns.codes[:, :0], vocabularies=())
+    proba = growing(replace(turned, columns=numbers), np.arange(400)).fitted().predictor()(numbers)
+    assert proba[dataset.y == 1, 1].mean() > 2 * proba[dataset.y == 0, 1].mean()
+
+
+# --- growing --------------------------------------------------------------------------------------
+
+
+def test_looks_are_further_apart_the_longer_it_grows() -> None:
+    assert _looks(5) == [5]
+    looks = _looks(800)
+    assert (looks[0], looks[-1]) == (12, 800)
+    assert (np.diff(looks) > 0).all()
+    assert len(looks) < 20
+
+
+def test_growing_ends_where_no_look_is_better() -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline()), seed=0)
+    assert len(grown.curve) < grown.planned
+    assert not grown.cut
+
+
+def test_the_deadline_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    with pytest.raises(DeadlineExceeded):
+        grow(dataset, folds, FEW, Growth(800, steady, Deadline.after(-1)), seed=0)
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline(15.0)), seed=0)
+    assert grown.cut
+    assert 0 < len(grown.curve) < grown.planned
+    assert all(kept > 0 for kept in grown.iterations)
+
+
+def test_a_trial_that_time_ends_keeps_what_had_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    strategy = partner("small_trees", costs=False)
+    job = Job(strategy, plan, parts_of(dataset, plan), Deadline(30.0))
+    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    assert isinstance(outcome, Cut)
+    assert outcome.best is not None
+
+
+def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
+    found = []
+    for n_rows in (200, 20_000):
+        dataset = dataset_of(*mixed_table("binary", n_rows))
+        plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+        plan = replace(plan, effort=replace(plan.effort, operations=4e9))
+        found.append(tree_iterations(dataset, plan, FEW))
+    assert POLICY.least_iterations <= found[1] < found[0] <= POLICY.most_iterations
+
+
+# --- no leak --------------------------------------------------------------------------------------
+
+
+def observed(dataset: Dataset) -> Stations:
+    """All that predicts the rows of one fold, the other folds' values being scripted."""
+    asked = iter(range(10**6))
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        look, fold = divmod(next(asked), FOLDS)
+        return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[look, fold])
+
+    folds = folds_of().folds
+    grown = grow(dataset, folds, FEW, Growth(200, measure, Deadline()), seed=0)
+    own = grown.folds[FOLD]
+    return {
+        "trees": (own.to_arrays(), own.to_json()),
+        "iterations": grown.iterations[FOLD],
+        "posterior": own.predictor()(base_dataset().columns),
+    }
+
+
+def test_a_scored_row_reaches_nothing_in_its_trees() -> None:
+    assert_blind(observed, base_dataset(), all_changes(scored_rows()))
+
+
+def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 1's check, of trees that read the levels of all rows."""
+    fit = Reader.fit.__func__
+
+    def leaking(cls, columns, rows, y, **named):
+        _, x = fit(cls, columns, rows, y, **named)
+        every = np.arange(columns.n_rows)
+        named["weight"] = np.ones(columns.n_rows)
+        whole, _ = fit(cls, columns, every, np.zeros(columns.n_rows, int), **named)
+        return whole, x
+
+    monkeypatch.setattr(Reader, "fit", classmethod(leaking))
+    with pytest.raises(AssertionError, match="trees saw"):
+        assert_blind(observed, base_dataset(), all_changes(scored_rows()))
+
+
+def test_a_hold_out_is_chosen_by_rows_that_nobody_scores() -> None:
+    dataset = dataset_of(*mixed_table("binary", 300))
+    (fold,) = plan_folds(
+        dataset.y, cv=[(np.arange(200), np.arange(200, 300))], random_state=0
+    ).folds
+    asked = []
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        asked.append(y)
+        return -float(len(asked))
+
+    grown = grow(dataset, [fold], FEW, Growth(200, measure, Deadline()), seed=0)
+    assert all(np.array_equal(y, dataset.y[fold.choose]) for y in asked)
+    assert grown.posteriors[0].shape == (len(fold.score), 2)
+
+
+def test_a_training_row_has_no_part_in_its_own_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    part = np.arange(200) % 5
+    monkeypatch.setattr("autoimb.partners.reader.stratified", lambda *_: part)
+    turned = replace(dataset, y=np.where(np.arange(200) == 7, 1 - dataset.y, dataset.y))
+    first, second = (
+        Reader.fit(
+            one.columns,
+            np.arange(200),
+            one.y,
+            weight=one.weight,
+            n_classes=2,
+            random=np.random.default_rng(0),
+        )
+        for one in (dataset, turned)
+    )
+    column = first[0].codes + first[0].numbers
+    assert column < first[0].width
+    np.testing.assert_array_equal(first[1][part == 2, column], second[1][part == 2, column])
+    assert (first[1][:, column] != second[1][:, column]).any()
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Any:
+    """A partner's outcome on the table of `pipelines`, so that its pipeline can hold it."""
+    frame = table()
+    y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
+    dataset = dataset_of(frame, y)
+    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
+    outcome = outcome_of(partner("small_trees", costs=False), dataset, plan)
+    assert isinstance(outcome, Scored)
+    assert outcome.fitted is not None
+    return outcome.fitted
+
+
+def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> None:
+    before = replace(
+        pipeline(), strategies=(*pipeline().strategies, fitted), weights=(0.3, 0.1, 0.6)
+    )
+    save(before, tmp_path / "a.autoimb")
+    after = load(tmp_path / "a.autoimb")
+    frame = table(60, random_state=3)
+    np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
+    assert "boosted trees, small_trees" in after.describe()
+    assert after.inspect()["strategies"][2]["weight"] == 0.6
+    save(after, tmp_path / "b.autoimb")
+    assert (tmp_path / "a.autoimb").read_bytes() == (tmp_path / "b.autoimb").read_bytes()
+
+
+def edited(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return pytest.param(name, change, id=f"{name}-{change.__name__}")
+
+
+def at(place: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.copy()
+        array[place] = value
+        return array
+
+    change.__name__ = f"{value:g} at {place}"
+    return change
+
+
+def shorter(array: np.ndarray) -> np.ndarray:
+    return array[:-1]
+
+
+def longer(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, array[:1]])
+
+
+def of_another_type(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32)
+
+
+def turned(array: np.ndarray) -> np.ndarray:
+    return array[::-1].copy()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        edited("feature", at(0, 99)),
+        edited("feature", at(0, -2)),
+        edited("feature", at(0, -1)),  # a leaf with nodes below it
+        edited("feature", at(-1, 0)),  # a split without any
+        edited("feature", shorter),
+        edited("feature", of_another_type),
+        edited("value", at(-1, np.nan)),
+        edited("value", at(-1, np.inf)),
+        edited("value", longer),
+        edited("right", at(0, 0)),  # a circle
+        edited("right", at(0, -5)),
+        edited("right", at(0, 2)),
+        edited("right", at(0, 10**6)),
+        edited("right", turned),
+        edited("category", at(0, 10**6)),
+        edited("category", at(-1, 0)),
+        edited("lefts", shorter),
+        edited("root", at(0, 1)),
+        edited("root", at(1, 0)),
+        edited("root", at(-1, 10**6)),
+        edited("root", turned),
+        edited("output", at(0, 2)),
+        edited("output", at(0, -1)),
+        edited("output", shorter),
+        edited("baseline", at(0, np.nan)),
+        edited("baseline", at(0, np.inf)),
+        edited("baseline", longer),
+        edited("log_prior", at(0, np.inf)),
+        edited("log_prior", longer),
+        edited("shares.1", shorter),
+        edited("shares.1", of_another_type),
+    ],
+)
+def test_damaged_trees_are_refused(
+    fitted: Any, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    values, arrays = pack_strategy(fitted)
+    place = f"trees.0.{name}"
+    with pytest.raises(ArtifactError):
+        unpack_strategy(values, arrays | {place: change(arrays[place])})
+
+
+def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None:
+    reader = fitted.trees[0].reader
+    for wrong in (
+        replace(reader, numbers=reader.numbers + 1),
+        replace(reader, levels=(*reader.levels, ("a",)), shares=(*reader.shares, None)),
+    ):
+        forged = replace(fitted, trees=(replace(fitted.trees[0], reader=wrong), *fitted.trees[1:]))
+        path = tmp_path / "a.autoimb"
+        save(replace(pipeline(), strategies=(forged,), weights=(1.0,)), path)
+        with pytest.raises(ArtifactError):
+            load(path)
+
+
+def test_too_many_leaves_are_refused() -> None:
+    """A word has 64 bits."""
+    n_leaves = 65
+    split = np.arange(2 * n_leaves - 1) % 2 == 0
+    split[-1] = False
+    node = np.arange(len(split))
+    chain = Forest(  # each split's left child is a leaf
+        feature=np.where(split, 0, -1).astype(np.int32),
+        value=np.zeros(len(split)),
+        right=np.where(split, node + 2, 0).astype(np.int32),
+        missing_left=np.zeros(len(split), dtype=np.uint8),
+        category=np.full(len(split), -1, dtype=np.int32),
+        lefts=np.empty((0, 32), dtype=np.uint8),
+        root=np.zeros(1, dtype=np.int64),
+        output=np.ones(1, dtype=np.int64),
+        baseline=np.zeros(2),
+    )
+    with pytest.raises(ArtifactError, match="at most 64 leaves"):
+        Forest.from_arrays(chain.to_arrays(), codes=0, width=1, n_classes=2)
+
+
+# --- the blend ------------------------------------------------------------------------------------
+
+
+def _result(judge: Any, noise: float, seed: int, **changes: Any) -> Scored:
+    y = judge.y
+    logits = 1.5 * np.eye(2)[y] + noise * np.random.default_rng(seed).normal(size=(len(y), 2))
+    proba = np.exp(logits + np.log([0.9, 0.1]))
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels = judge.labels(proba) if judge.metric.kind == "label" else None
+    score = judge.score(proba, proba.argmax(axis=1) if labels is None else labels)
+    return Scored(score=score, oof=proba, labels=labels, fitted=object(), **changes)  # type: ignore[arg-type]
+
+
+def _case(partner_noise: float, metric: str = "average_precision") -> tuple[Any, dict[int, Scored]]:
+    rng = np.random.default_rng(0)
+    y = (rng.random(2000) < 0.1).astype(np.int64)
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    results = {n: _result(judge, 1.0, n) for n in range(4)}
+    return judge, results | {9: _result(judge, partner_noise, 9)}
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "f1"])
+def test_networks_keep_a_fifth_however_much_better_trees_are(metric: str) -> None:
+    judge, results = _case(0.1, metric)
+    found = blend(judge, results, partners=[9])
+    weights = dict(zip(found.numbers, found.weights))
+    assert weights[9] == pytest.approx(0.8)
+    assert found.partner_share == pytest.approx(0.8)
+    assert sum(found.weights) == pytest.approx(1)
+    assert len(weights) > 1
+    assert found.networks is not None
+    assert 9 not in found.networks.numbers
+    assert found.score.utility > found.networks.score.utility
+    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    np.testing.assert_allclose(found.proba.sum(axis=1), 1)
+
+
+def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
+    judge, results = _case(0.1)
+    found = blend(judge, results, partners=[9])
+    networks = np.stack([results[n].oof for n in range(4)])
+    rest = found.proba - 0.8 * results[9].oof
+    for _, use in judge.parts:  # what is left of each part is a mixture of networks
+        weights, *_ = np.linalg.lstsq(networks[:, use, 1].T, rest[use, 1], rcond=None)
+        assert weights.sum() == pytest.approx(0.2)
+        assert (weights > -1e-9).all()
+
+
+def test_trees_that_bring_nothing_are_left_out() -> None:
+    judge, results = _case(20.0)
+    found = blend(judge, results, partners=[9])
+    alone = blend(judge, {n: one for n, one in results.items() if n != 9})
+    assert (found.numbers, found.weights) == (alone.numbers, alone.weights)
+    np.testing.assert_array_equal(found.proba, alone.proba)
+    assert found.networks is None
+    assert found.partner_share == 0
+
+
+def test_trees_alone_are_no_result() -> None:
+    judge, results = _case(0.1)
+    with pytest.raises(BudgetError):
+        blend(judge, {9: results[9]}, partners=[9])
+    found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
+    assert dict(zip(found.numbers, found.weights)) == pytest.approx({9: 0.8, 0: 0.2})
+
+
+def test_the_verdict_is_of_networks_alone() -> None:
+    judge, results = _case(0.1)
+    strategies = {n: strategy_with() for n in range(4)} | {9: partner("small_trees", costs=False)}
+    found = choose(judge, strategies, results, random_state=0, deadline=Deadline())
+    assert found.single != 9
+    assert found.is_control
+    assert "boosted trees have 80% of the weight" in found.sentence
+    assert f"the networks alone reach {found.blend.networks.score.value:.4f}" in found.sentence
+
+
+def test_a_partner_is_neither_control_nor_method() -> None:
+    for costs in (False, True):
+        one = partner("small_trees", costs=costs)
+        assert one.is_partner
+        assert not one.is_control
+        assert Strategy.from_json(one.to_json()) == one
+    assert not strategy_with().is_partner
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+def test_a_study_tries_them_beside_its_strategies() -> None:
+    alone, found = study(n_trials=10), study(n_trials=10, partners=POLICY.partners)
+    beside = [record for record in found.records if record.stage == "partner"]
+    assert [record.strategy.network.name for record in beside] == list(POLICY.partners)
+    assert [record.number for record in beside] == [1, 5, 9]  # one worker: a network comes first
+    others = [record for record in found.records if record.stage != "partner"]
+    assert len(others) == 10
+    planned = [record for record in alone.records if record.stage != "search"]
+    assert [r.strategy for r in others[: len(planned)]] == [r.strategy for r in planned]
+    assert {record.number for record in beside} <= set(found.results)
+    assert all(found.results[record.number].fitted is not None for record in beside)
+
+
+def test_without_them_a_study_is_as_it_was() -> None:
+    one, two = study(n_trials=12), study(n_trials=12, partners=())
+    assert [(r.number, r.stage, r.strategy) for r in one.records] == [
+        (r.number, r.stage, r.strategy) for r in two.records
+    ]
+
+
+def test_with_two_workers_the_first_begins_at_once() -> None:
+    found = study(n_trials=2, n_jobs=2, partners=("small_trees",))
+    assert found.records[0].stage == "partner"
+
+
+def test_a_short_search_has_none() -> None:
+    found = study(n_trials=2, partners=POLICY.partners, deadline=Deadline.after(3.0))
+    assert all(record.stage != "partner" for record in found.records)
+
+
+def test_where_every_network_fails_there_is_nothing() -> None:
+    found = study(n_trials=3, partners=("small_trees",), evaluate=only_partners)
+    assert found.results == {}
+
+
+def only_partners(job: Job, judge: Judge) -> Outcome:
+    return evaluate(job, judge) if job.strategy.is_partner else Failed("no network")
+
+
+def test_no_sampler_sees_them(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
+        study(run, n_trials=4, partners=POLICY.partners)
+        held = optuna.load_study(study_name=run.study_name, storage=run.storage()).trials
+    own = [trial for trial in held if trial.user_attrs["stage"] == "partner"]
+    assert own
+    assert all(trial.state == TrialState.FAIL and not trial.params for trial in own)
+
+
+def test_a_resumed_study_has_them_and_begins_no_other(tmp_path: Path) -> None:
+    partners = POLICY.partners
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
+        before = study(run, n_trials=4, partners=partners)
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
+        after = study(run, n_trials=9, partners=partners)
+    own = [[r for r in one.records if r.stage == "partner"] for one in (before, after)]
+    assert own[0] == own[1][: len(own[0])]
+    assert [record.strategy.network.name for record in own[1]] == list(partners)
+    for record in own[1]:
+        assert after.results[record.number].fitted is not None
+
+
+def test_one_that_was_cut_off_is_begun_once_more(tmp_path: Path) -> None:
+    for attempt in range(3):
+        with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
+            found = study(run, n_trials=2 + attempt, partners=("small_trees",), evaluate=killing)
+        own = [record for record in found.records if record.stage == "partner"]
+        assert [record.status for record in own] == ["killed"] * min(attempt + 1, 2)
+
+
+def killing(job: Job, judge: Judge) -> Outcome:
+    if job.strategy.is_partner:
+        raise KeyboardInterrupt
+    return complete(job.strategy, job.data.dataset)
+
+
+# --- the faces ------------------------------------------------------------------------------------
+
+
+def test_partners_are_chosen_by_name() -> None:
+    assert chosen_partners("auto") == POLICY.partners
+    assert set(POLICY.partners) == set(PARTNER.names)
+    assert chosen_partners(None) == ()
+    assert chosen_partners("small_trees") == ("small_trees",)
+    assert chosen_partners(["small_trees", "large_trees"]) == ("small_trees", "large_trees")
+    with pytest.raises(OptionError, match=r"partner.*'catboost'.*auto.*medium_trees"):
+        chosen_partners(["catboost"])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
+    frame, y = mixed_table(kind, 250)
+    search = {**ONE_TRIAL, "n_trials": 2, "partners": "small_trees", "cv": 3}
+    clf = AutoImbClassifier(**search).fit(frame, y)
+    board = clf.leaderboard()
+    assert sorted(board["stage"]) == ["network", "network", "partner"]
+    assert not clf.best_strategy_.is_partner
+    page = render(clf.facts_)
+    assert "Boosted trees alone" in page
+    assert ("Networks alone" in page) == (clf.facts_.winner["description"].find("boosted") > 0)
+    clf.export(tmp_path / "a.autoimb")
+    np.testing.assert_array_equal(
+        load(tmp_path / "a.autoimb").predict_proba(frame), clf.predict_proba(frame)
+    )
+
+
+def test_one_strategy_has_no_partner() -> None:
+    frame, y = mixed_table("binary", 120)
+    clf = AutoImbClassifier(time_budget=None, strategy=strategy_with(), cv=2, random_state=0)
+    assert [record.stage for record in clf.fit(frame, y).records_] == ["search"]
+
+
+def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame, y = mixed_table("binary", 250)
+    data, run = tmp_path / "t.csv", tmp_path / "run"
+    frame.assign(bad=np.where(y == 1, "yes", "no")).to_csv(data, index=False)
+    words = ["search", str(data), "--target", "bad", "--cv", "2", "--network", "mlp", "--quiet"]
+    assert main([*words, "--partners", "catboost", "--n-trials", "1"]) == 2
+    assert "medium_trees" in capsys.readouterr().err
+    few = ["--n-trials", "2", "--n-jobs", "1", "--out", str(run)]
+    assert main([*words, "--partners", "small_trees", *few]) == 0
+    assert main(["status", str(run)]) == 0
+    assert "2 trials (2 complete), 1 partners" in capsys.readouterr().out
+    assert main(["refit", str(run), str(data), "-o", str(tmp_path / "new.autoimb")]) == 0
+    old, new = load(run / "pipeline.autoimb"), load(tmp_path / "new.autoimb")
+    assert [one.strategy for one in new.strategies] == [one.strategy for one in old.strategies]
+    assert main(["options", "partner"]) == 0
+    assert "small_trees" in capsys.readouterr().out
+    none = tmp_path / "none"
+    assert main([*words, "--partners", "none", *few[:-1], str(none)]) == 0
+    stages = pd.read_csv(none / "leaderboard.csv")["stage"]
+    assert set(stages) == {"network"}
