@@ -3,8 +3,18 @@
 import os
 import signal
 
+import pytest
+
 # threads of one process that wait for each other stand still beside another busy program
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a shell's background ignores Ctrl-C, and what it starts inherits that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled() -> None:
+    """Compile before any test has a clock: where nothing is kept yet it takes seconds."""
+    from autoimb.nn.kernels import prepare
+
+    prepare()

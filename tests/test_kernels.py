@@ -164,10 +164,12 @@ def test_losses_and_steps_are_alike_by_torch_and_compiled(dtype):
     logits = 5 * torch.randn(2, 3, 4, 37, dtype=dtype, generator=random)
     classes = torch.randint(4, (2, 1, 1, 37), generator=random)
     truth = (classes == torch.arange(4)[:, None]).to(dtype)
-    mine, plain = (
-        kernels.cross_entropy(logits, truth) for kernels in (CompiledKernels(dtype), PlainKernels())
-    )
-    torch.testing.assert_close(mine, plain, rtol=tolerance, atol=tolerance)
+    for weight in (None, torch.rand(2, 1, 1, 37, dtype=dtype, generator=random)):
+        mine, plain = (
+            kernels.cross_entropy(logits, truth, weight)
+            for kernels in (CompiledKernels(dtype), PlainKernels())
+        )
+        torch.testing.assert_close(mine, plain, rtol=tolerance, atol=tolerance)
     start = torch.randn(3, 101, dtype=dtype, generator=random)
     ends = []
     for kernels in (CompiledKernels(dtype), PlainKernels()):

@@ -87,8 +87,8 @@ class Kernels(Protocol):
     def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows to where they have other neighbours: (M, B, D), or some of (R, D)."""
 
-    def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Return ``softmax(logits) - truth``: (M, k, C, B), (M, 1, C, B) -> (M, k, C, B)."""
+    def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
+        """Return ``(softmax(logits) - truth) ∘ weight``: (..., k, C, B) of (..., 1, C, B)."""
 
     def adamw(
         self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,

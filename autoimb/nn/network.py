@@ -72,7 +72,8 @@ class Network:
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         kernels = kernels_for(dtype, device, training=training)
         self._buffers = Buffers(kernels, dtype, device)
-        self._parts = (torch.empty(0),) * 5  # the inputs of the last call, and columns of them
+        # the inputs of the last call, and columns of them
+        self._parts: tuple[Tensor, ...] = (torch.empty(0),) * 5
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
@@ -163,9 +164,8 @@ class Network:
         if self._parts[0] is not inputs:
             split = spec.embedding_dim * len(spec.cardinalities)
             numbers = inputs[:, :, first : first + spec.periodic]
-            self._parts = (
-                inputs, inputs[:, :, :split], inputs[:, :, split:first], inputs[:, :, first:], numbers
-            )  # fmt: skip
+            columns = slice(split), slice(split, first), slice(first, None)
+            self._parts = (inputs, *(inputs[:, :, own] for own in columns), numbers)
         _, vectors, waves, dense, numbers = self._parts
         self._buffers.kernels.place(x, chosen, dense)
         if self._embedding is not None:

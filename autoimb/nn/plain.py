@@ -209,9 +209,10 @@ class PlainKernels:
         """Copy rows."""
         out.copy_(x if chosen is None else x.index_select(0, chosen).view(out.shape))
 
-    def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """Return the gradient by the logits."""
-        return torch.softmax(logits, -2).sub_(truth)
+        gradient = torch.softmax(logits, -2).sub_(truth)
+        return gradient if weight is None else gradient.mul_(weight)
 
     def adamw(
         self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,

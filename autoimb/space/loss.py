@@ -67,16 +67,14 @@ class Loss:
 LOSS: Component[Loss] = Component("loss", "What the networks minimise.")
 
 
+def _total(value: OfRows) -> Weighted:
+    """Sum over rows what each of them loses: (..., C, B) twice -> (..., B)."""
+    return lambda logits, truth, weight: value(logits, truth).mul(weight[..., 0, :]).sum(-1)
+
+
 def _of_rows(value: OfRows, gradient: OfRows) -> Loss:
-    """Sum over rows what each of them loses: (..., C, B) twice -> (..., B), and its gradient."""
-
-    def total(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-        return value(logits, truth).mul(weight[..., 0, :]).sum(-1)
-
-    def weighted(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-        return gradient(logits, truth).mul_(weight)
-
-    return Loss(total, weighted)
+    """Sum over rows what each of them loses, and its gradient."""
+    return Loss(_total(value), lambda logits, truth, weight: gradient(logits, truth).mul_(weight))
 
 
 def _own(numbers: Tensor, truth: Tensor) -> Tensor:
@@ -98,15 +96,15 @@ def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
     return kernels_for(dtype, device, training=True)
 
 
-def _cross_entropy_gradient(logits: Tensor, truth: Tensor) -> Tensor:
-    return _kernels(logits.dtype, logits.device).cross_entropy(logits, truth)
+def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
+    return _kernels(logits.dtype, logits.device).cross_entropy(logits, truth, weight)
 
 
 def _moved(move: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     """Take the cross-entropy of logits that a constant of the classes moves."""
-    return _of_rows(
-        lambda logits, truth: _cross_entropy(move(logits, truth), truth),
-        lambda logits, truth: _cross_entropy_gradient(move(logits, truth), truth),
+    return Loss(
+        _total(lambda logits, truth: _cross_entropy(move(logits, truth), truth)),
+        lambda logits, truth, weight: _cross_entropy_gradient(move(logits, truth), truth, weight),
     )
 
 
@@ -128,7 +126,7 @@ def _focus(log_p: Tensor, gamma: Tensor | float) -> Tensor:
 @LOSS.option()
 def cross_entropy(counts: Tensor) -> Loss:  # noqa: ARG001  component's signature
     """Cross-entropy: the log-likelihood of the classes."""
-    return _of_rows(_cross_entropy, _cross_entropy_gradient)
+    return _moved(lambda logits, _: logits)
 
 
 @LOSS.option(gamma=Float(0.5, 3.0))
@@ -231,7 +229,7 @@ def label_aware_smoothing(counts: Tensor, *, smoothing: float) -> Loss:
 
 def _ranked(criterion: Criterion, counts: Tensor, begins: float) -> Loss:
     """Train on cross-entropy first, then on a criterion of the order of the rows."""
-    first = _of_rows(_cross_entropy, _cross_entropy_gradient)
+    first = cross_entropy(counts)
     value, gradient = mean_over_classes(criterion, counts)
     return replace(first, later=Loss(value, gradient), begins=begins)
 

@@ -110,11 +110,11 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     ------
     InfeasibleError, DeadlineExceeded
     """
-    training = []
-    for fold in range(len(data.folds.folds)):
-        training.append(data.training(fold, job.strategy.resampling))
+    training: dict[int, TrainingPart] = {}
+    for fold in data.free_first():
+        training[fold] = data.training(fold, job.strategy.resampling)
         until.deadline.check()
-    setup = _setup(job, data, tuple(training))
+    setup = _setup(job, data, tuple(training[fold] for fold in range(len(training))))
     ensemble, schedule = setup.members.ensemble, setup.schedule
     until = until if ensemble.rounds == 1 else replace(until, bar=None)
     state = _State(tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size)))

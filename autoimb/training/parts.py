@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +88,25 @@ class Parts:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            ("encoder", self.repeat_number, fold),
+            self._encoder_key(fold),
             lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
             size=lambda encoder: encoder.edges.nbytes,
         )
+
+    def _encoder_key(self, fold: int) -> tuple[str, int, int]:
+        return ("encoder", self.repeat_number, fold)
+
+    def free_first(self) -> Iterator[int]:
+        """Yield all folds, those first for which no other process fits the encoder meanwhile.
+
+        So processes that begin together share the work.
+        """
+        left = list(range(len(self.folds.folds)))
+        while left:
+            free = (f for f in left if not self._store.elsewhere(self._encoder_key(f)))
+            fold = next(free, left[0])
+            left.remove(fold)
+            yield fold
 
     def evaluation(self, fold: int) -> Encoded:
         """Return the rows that choose the epoch, then those that are scored, encoded."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 __all__ = ["Store"]
 
@@ -85,6 +85,20 @@ class Store:
         self._held[key] = (size, value)
         while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > MOST_BYTES:
             self._held.popitem(last=False)
+
+    def elsewhere(self, key: Hashable) -> bool:
+        """Return whether another process is making the value of a key now."""
+        if self._folder is None or key in self._held:
+            return False
+        path = self._folder / _name(key)
+        lock = path.with_suffix(".lock")
+        if path.exists() or not lock.exists():
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
 
 
 def _name(key: Hashable) -> str:

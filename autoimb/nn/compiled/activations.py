@@ -28,7 +28,7 @@ def _active(z, code, zero):
     if code == 1:
         return greater(z, zero)
     if code == 2:
-        return z / (1.0 + exponential(0.0 - z))
+        return z * (1.0 / (1.0 + exponential(0.0 - z)))  # the quotient is that of `_rise`
     if code == 3:
         below = _SCALE * _ALPHA * (exponential(z) - 1.0)
         return select(above(z, zero), _SCALE * z, below)

@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from autoimb.nn.compiled.kernel import inner, kernel
-from autoimb.nn.compiled.lanes import size_of
+from autoimb.nn.compiled.lanes import filled, first, load, put, size_of, total
 from autoimb.nn.compiled.vectors import (
     LANES,
     WIDE,
@@ -25,7 +25,7 @@ from autoimb.nn.compiled.vectors import (
     spread,
 )
 
-__all__ = ["multiply", "product", "transpose", "turn"]
+__all__ = ["multiply", "product", "sum_rows", "transpose", "turn"]
 
 ROWS, VECTORS = (8 if WIDE else 4), 3  # of a block: 24 wide or 12 narrow registers are sums
 PANEL = VECTORS * LANES
@@ -78,13 +78,13 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
         factor = spread(builder, builder.load(pointer), kind)
         new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, own)])
     steps = builder.add(step, _LONG(1))
-    for phi, first, after in (
+    for phi, begin, after in (
         (step, _LONG(0), steps),
         (along, _LONG(0), builder.add(along, a_next)),
         (at, b, builder.add(at, b_next)),
         *((phi, zero, value) for own, row in zip(sums, new) for phi, value in zip(own, row)),
     ):
-        phi.add_incoming(first, before)
+        phi.add_incoming(begin, before)
         phi.add_incoming(after, loop)
     builder.cbranch(builder.icmp_signed("<", steps, depth), loop, end)
     builder.position_at_end(end)
@@ -231,3 +231,14 @@ def turn(matrices, rows, columns, x, to, like):
     for m in range(matrices):
         shift = m * rows * columns * size
         transpose(to + shift, rows * size, x + shift, columns * size, rows, columns, size, like)
+
+
+@kernel("iiii")
+def sum_rows(rows, length, x, into, like):
+    """Write the sum of each row."""
+    size = size_of(like)
+    for n in range(rows):
+        sums = filled(0.0, like)
+        for j in range(0, length, LANES):
+            sums = sums + load(x + (n * length + j) * size, first(length - j), like)
+        put(into + n * size, total(sums))

@@ -187,7 +187,9 @@ class CompiledKernels:
             x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
             classes, width, rows, alpha, 0, 0, 0, 0, _LIKE,
         )  # fmt: skip
-        torch.sum(gradient, 3, out=into_bias[:, :, 0])
+        self._code[products.sum_rows](
+            members * k * classes, rows, begin, into_bias.data_ptr(), _LIKE
+        )
         self._code[products.product](
             members, k, out.data_ptr(), rows * k * width * size, width * size, k * width * size,
             begin, k * each, each, size, rows * size,
@@ -254,16 +256,19 @@ class CompiledKernels:
             code(1, rows, width, own.data_ptr(), own.stride(0) * size, 0, into, 0, to_row, _LIKE)
             into += to_member
 
-    def cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """Return the gradient by the logits."""
         logits, truth = logits.contiguous(), truth.contiguous()
         out = torch.empty_like(logits)
         classes, rows = logits.shape[-2:]
         members = math.prod(truth.shape[:-2])
         copies = math.prod(logits.shape[:-2]) // members
+        if weight is not None and weight.shape[:-2] != truth.shape[:-2]:
+            weight = weight.expand(*truth.shape[:-2], 1, rows)
+        weight = None if weight is None else weight.contiguous()
         self._code[steps.cross_entropy](
             members, copies, classes, rows, logits.data_ptr(), truth.data_ptr(),
-            classes * rows * self._size, out.data_ptr(), _LIKE,
+            _address(weight), out.data_ptr(), _LIKE,
         )  # fmt: skip
         return out
 

@@ -27,8 +27,8 @@ __all__ = ["adamw", "cross_entropy", "scale_weights", "scale_weights_backward"]
 
 
 @kernel("iiiiiiii")
-def cross_entropy(members, copies, classes, rows, logits, truth, truth_member, out, like):
-    """Write ``softmax(logits) - truth``, the rows side by side."""
+def cross_entropy(members, copies, classes, rows, logits, truth, weight, out, like):
+    """Write ``(softmax(logits) - truth) ∘ weight``, the rows side by side; 0 is no weight."""
     size = size_of(like)
     line = rows * size
     for m in range(members):
@@ -45,11 +45,14 @@ def cross_entropy(members, copies, classes, rows, logits, truth, truth_member, o
                     power = exponential(load(logits + place, own, like) - most)
                     store(out + place, own, power)
                     sums = sums + power
+                factor = filled(1.0, like)
+                if weight:
+                    factor = load(weight + m * line + beside, own, like)
                 share = 1.0 / sums
                 for c in range(classes):
                     place = at + c * line + beside
-                    right = load(truth + m * truth_member + c * line + beside, own, like)
-                    store(out + place, own, load(out + place, own, like) * share - right)
+                    right = load(truth + (m * classes + c) * line + beside, own, like)
+                    store(out + place, own, (load(out + place, own, like) * share - right) * factor)
 
 
 @kernel("iiiiiiii")
