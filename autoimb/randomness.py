@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     RULE_ROWS = 23  # rows that a decision rule is fitted on
     BIN_ROWS = 24  # rows that cut the bins of numbers
     SPIKE_ROWS = 25  # rows that tell which values stand out
+    STATISTIC_ROWS = 26  # inner folds of the rows that tell what a level says
 
 
 @dataclass(frozen=True)

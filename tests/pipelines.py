@@ -11,7 +11,8 @@ import pandas as pd
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import threshold_for
-from autoimb.data.encoding.encoder import Encoder, plan_layout
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy

@@ -16,7 +16,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import plan_layout
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Outcome, evaluate
@@ -77,7 +77,7 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
         weight=np.ones(len(y)),
         n_classes=len(counts),
         positive=int(counts.argmin()),
-        layout=plan_layout(columns),
+        layout=plan_layout(columns, n_classes=len(counts)),
     )
 
 

@@ -541,8 +541,8 @@ def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
     """Fitted on all rows of the table."""
     fit = Encoder.fit
 
-    def on_all(columns, rows, *, layout, y):
-        return fit(columns, np.arange(columns.n_rows), layout=layout, y=y)
+    def on_all(columns, rows, **named):
+        return fit(columns, np.arange(columns.n_rows), **named)
 
     patch.setattr(Encoder, "fit", on_all)
 

@@ -1,12 +1,13 @@
 """One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
 
-Format 2
+Format 3
 --------
 ``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
 rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
 such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
 
-Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like).
+Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like), and formats 1 and 2 no
+statistics of levels.
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -82,7 +83,7 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     with opened(path) as archive:
         manifest = read_manifest(archive)
         arrays = read_arrays(archive)
-        pipeline = _from_parts(manifest, _of_today(manifest, arrays))
+        pipeline = _from_parts(*_of_today(manifest, arrays))
         _check(pipeline)
     return pipeline
 
@@ -228,17 +229,22 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
-def _of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
-    """Give the arrays of an older format those that it had no need of."""
-    if manifest["format"] > 1:
-        return arrays
-    none: Arrays = {
-        "spike_column": np.empty(0, dtype=np.int64),
-        "spike_value": np.empty(0, dtype=np.float32),
-    }
+def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    """Give the parts of an older format what it had no need of."""
+    added: Arrays = {}
+    if manifest["format"] < 2:
+        added["spike_column"] = np.empty(0, dtype=np.int64)
+        added["spike_value"] = np.empty(0, dtype=np.float32)
+    if manifest["format"] < 3:
+        added["value_column"] = np.empty(0, dtype=np.int64)
+        added["value"] = np.empty(0, dtype=np.float64)
+        added["repeated"] = np.empty(0, dtype=np.uint64)
+        added["statistics"] = np.empty((0, 1), dtype=np.float32)
+        none = {"statistics": [], "integers": [], "repeated": False, "n_classes": 0}
+        manifest = manifest | {"encoders": [each | none for each in manifest["encoders"]]}
     for number in range(len(manifest["encoders"])):
-        arrays = arrays | _under(f"encoders.{number}", none)
-    return arrays
+        arrays = arrays | _under(f"encoders.{number}", added)
+    return manifest, arrays
 
 
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:

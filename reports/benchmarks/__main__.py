@@ -15,6 +15,7 @@ __all__ = ["QUESTIONS", "main", "module", "report"]
 QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
+    "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
     "methods": "how often an imbalance method beats `none`: matched duels over public tables",
     "portfolio": "which networks to try first: learned on public tables, judged on others",
     "budget": "whether whole searches end in time, and how soon there is a result",
@@ -23,7 +24,14 @@ QUESTIONS = {
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
 }
-ONE_THREAD = {"ablation", "methods", "portfolio", "speed", "serving"}  # a process, as in a worker
+ONE_THREAD = {
+    "ablation",
+    "categories",
+    "methods",
+    "portfolio",
+    "speed",
+    "serving",
+}  # a process, as in a worker
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 
 
