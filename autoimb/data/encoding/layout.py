@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ __all__ = ["MOST_ONE_HOT", "Layout", "plan_layout"]
 
 MOST_ONE_HOT = 24  # levels; a column with more is embedded
 _FEWEST_VALUES, _MOST_VALUES = 3, 256  # of a whole number that gets statistics
-_MOST_STATISTICS = 64  # of a row: of many classes fewer columns get them
+_MOST_TOLD = 32  # columns with statistics
 _MANY_REPEATED = 0.05  # share of rows that are there three times and more
 
 
@@ -53,9 +53,10 @@ class Layout:
 def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
     """Plan the layout of a table.
 
-    Category columns with more than 24 levels get statistics; so do the rows, where one in 20 is
-    there three times or more, and whole numbers of 3 to 256 different values, those of the most
-    values first, until a row has 64 statistics. Category columns that are then left are embedded.
+    Category columns with more than 24 levels get statistics where there are two classes; so do
+    whole numbers of 3 to 256 different values, those of the most values first, until 32 columns
+    have some. Other columns of so many levels are embedded. Rows get statistics where one in 20 is
+    there three times or more.
 
     Parameters
     ----------
@@ -71,19 +72,20 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
     sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
     onehot = tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT)
     wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
-    if not n_classes:
-        return Layout(onehot=onehot, embedded=tuple(sorted(wide)))
+    repeated = n_classes > 0 and _many_repeated(columns)
+    if n_classes != 2:
+        return Layout(onehot, tuple(sorted(wide)), repeated=repeated, n_classes=n_classes)
+    told, embedded = wide[:_MOST_TOLD], wide[_MOST_TOLD:]
     values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
     integers = [j for j, n in enumerate(values) if _FEWEST_VALUES <= n <= _MOST_VALUES]
-    repeated = _many_repeated(columns)
-    bare = Layout(onehot, (), repeated=repeated, n_classes=n_classes)
-    room = max(_MOST_STATISTICS // bare.statistics_of_level - repeated, 0)
-    integers = sorted(integers, key=lambda j: -values[j])[: max(room - len(wide), 0)]
-    return replace(
-        bare,
-        embedded=tuple(sorted(wide[room:])),
-        statistics=tuple(sorted(wide[:room])),
+    integers = sorted(integers, key=lambda j: -values[j])[: _MOST_TOLD - len(told)]
+    return Layout(
+        onehot=onehot,
+        embedded=tuple(sorted(embedded)),
+        statistics=tuple(sorted(told)),
         integers=tuple(sorted(integers)),
+        repeated=repeated,
+        n_classes=n_classes,
     )
 
 

@@ -29,19 +29,9 @@ SEEDS = (0, 1)
 BUDGET, FOLDS, MOST_ROWS = 40.0, 3, 10_000
 
 NAMED = [
-    "diabetes130",
-    "hr_job_change",
-    "travel_insurance",
-    "churn_mlc",
-    "adult",
-    "lending_club",
-    "covid_testing",
-    "car_eval_4",
-    "soybean",
-    "ibm_attrition",
-    "thyroid_sick",
-    "solar_flare_m0",
-    "hmeq",
+    *("diabetes130", "hr_job_change", "travel_insurance", "churn_mlc", "adult", "lending_club"),
+    *("covid_testing", "car_eval_4", "soybean", "ibm_attrition", "thyroid_sick"),
+    *("solar_flare_m0", "hmeq"),
 ]
 REPEATED = ["covid_testing", "mammography", "wine_quality", "solar_flare_m0", "travel_insurance"]
 TOLD = {
