@@ -86,13 +86,16 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
     schema, _ = infer_schema(frame)
     schema = replace(schema, target="fraud")
     columns = parse(frame, schema)
-    layout = plan_layout(columns)
-    rows = np.arange(len(frame))
-    encoders = tuple(
-        Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout) for fold in range(N_FOLDS)
-    )
     labels = np.array(classes, dtype=dtype)
     n_classes = len(labels)
+    y = np.random.default_rng(2).integers(0, n_classes, len(frame))
+    layout = plan_layout(columns, n_classes=n_classes)
+    layout = replace(layout, embedded=plan_layout(columns).embedded)  # both ways of writing levels
+    rows = np.arange(len(frame))
+    encoders = tuple(
+        Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout, y=y)
+        for fold in range(N_FOLDS)
+    )
     random = np.random.default_rng(1)
     strategies = (
         FittedStrategy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,13 +71,15 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
     schema, _ = infer_schema(frame)
     columns = parse(frame, schema)
     counts = np.bincount(y)
+    layout = plan_layout(columns, n_classes=len(counts))
     return Dataset(
         columns=columns,
         y=y,
         weight=np.ones(len(y)),
         n_classes=len(counts),
         positive=int(counts.argmin()),
-        layout=plan_layout(columns, n_classes=len(counts)),
+        # columns of many levels are written in both ways that there are
+        layout=replace(layout, embedded=plan_layout(columns).embedded),
     )
 
 

@@ -14,8 +14,10 @@ __all__ = ["MOST_ONE_HOT", "Layout", "plan_layout"]
 
 MOST_ONE_HOT = 24  # levels; a column with more is embedded
 _FEWEST_VALUES, _MOST_VALUES = 3, 256  # of a whole number that gets statistics
-_MOST_TOLD = 32  # columns with statistics
-_MANY_REPEATED = 0.05  # share of rows that are there three times and more
+_FIRST_ROWS = 2_000  # that show most columns of many values to be one
+_MOST_WITH_STATISTICS = 32  # columns
+_MANY_REPEATED = 0.2  # share of rows that are there three times and more
+_ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anything
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
 
     Category columns with more than 24 levels get statistics where there are two classes; so do
     whole numbers of 3 to 256 different values, those of the most values first, until 32 columns
-    have some. Other columns of so many levels are embedded. Rows get statistics where one in 20 is
-    there three times or more.
+    have some. Other columns of so many levels are embedded. Rows get statistics where there
+    are 3,000 and more, one in five of them three times or more.
 
     Parameters
     ----------
@@ -75,10 +77,10 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
     repeated = n_classes > 0 and _many_repeated(columns)
     if n_classes != 2:
         return Layout(onehot, tuple(sorted(wide)), repeated=repeated, n_classes=n_classes)
-    told, embedded = wide[:_MOST_TOLD], wide[_MOST_TOLD:]
+    told, embedded = wide[:_MOST_WITH_STATISTICS], wide[_MOST_WITH_STATISTICS:]
     values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
     integers = [j for j, n in enumerate(values) if _FEWEST_VALUES <= n <= _MOST_VALUES]
-    integers = sorted(integers, key=lambda j: -values[j])[: _MOST_TOLD - len(told)]
+    integers = sorted(integers, key=lambda j: -values[j])[: _MOST_WITH_STATISTICS - len(told)]
     return Layout(
         onehot=onehot,
         embedded=tuple(sorted(embedded)),
@@ -90,12 +92,16 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
 
 
 def _many_repeated(columns: Columns) -> bool:
+    if columns.n_rows < _ROWS_WITH_STATISTICS:
+        return False
     hashes = row_hashes(columns.numbers, columns.codes)
     counts = np.unique(hashes, return_counts=True)[1]
     return bool(counts[counts >= RARE].sum() >= _MANY_REPEATED * len(hashes))
 
 
 def _whole_values(numbers: NDArray[np.float64]) -> int:
-    """Count the different values of a number; 0 where one of them is no integer."""
-    values = np.unique(numbers[~np.isnan(numbers)])
-    return len(values) if (values == np.round(values)).all() else 0
+    """Count the different values of a number; 0 where one is no integer, or they are many."""
+    known = numbers[~np.isnan(numbers)]
+    if (known != np.round(known)).any() or len(np.unique(known[:_FIRST_ROWS])) > _MOST_VALUES:
+        return 0
+    return len(np.unique(known))

@@ -58,12 +58,16 @@ def row_hashes(numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArra
     ndarray of uint64, shape (n,)
     """
     hashes = np.zeros(len(numbers), dtype=np.uint64)
-    plain = np.where(np.isnan(numbers), np.nan, numbers) + 0.0  # one NaN, one zero
-    bits = [*plain.T.copy().view(np.uint64), *codes.T.astype(np.uint64)]
-    for column in bits:  # the golden ratio of 2^64 spreads bits upwards, the shift downwards
-        hashes = (hashes ^ column) * np.uint64(0x9E3779B97F4A7C15)
+    for bits in (*map(_bits, numbers.T), *codes.T.astype(np.uint64)):
+        # the golden ratio of 2^64 spreads bits upwards, the shift downwards
+        hashes = (hashes ^ bits) * np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(29)
     return hashes
+
+
+def _bits(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Bits of numbers, of which there are one NaN and one zero, (n,)."""
+    return (np.where(np.isnan(numbers), np.nan, numbers) + 0.0).view(np.uint64)
 
 
 def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray[np.int32]:

@@ -117,9 +117,9 @@ class Statistics:
         fitted = cls(layout, value_column, value, repeated, sizes, table)
         if target is not None:
             own = fitted._levels(columns, codes)
-            parts = np.split(table, np.cumsum(sizes)[:-1])
-            for i, part in enumerate(parts[: len(sizes)]):
-                part[:] = _fitted(own[:, i], len(part), target, layout)
+            for i, end in enumerate(np.cumsum(sizes)):
+                size = int(sizes[i])
+                table[end - size : end] = _fitted(own[:, i], size, target, layout.n_classes)
         return fitted
 
     @property
@@ -133,12 +133,18 @@ class Statistics:
         return self.table[self._levels(columns, codes) + starts].reshape(len(codes), self.width)
 
     def of_training(self, columns: Columns, codes: NDArray[np.int32], target: Target) -> Table:
-        """Give the training rows themselves their statistics, cross-fitted, (n, width)."""
-        own = self._levels(columns, codes)
-        told = np.empty((len(own), len(self.sizes), self.layout.statistics_of_level), np.float32)
-        for i, size in enumerate(self.sizes):
-            told[:, i] = _cross_fitted(own[:, i], int(size), target, self.layout)
-        return told.reshape(len(own), self.width)
+        """Give the training rows themselves their statistics, cross-fitted, (n, width).
+
+        A row's log-odds come from the inner folds that it isn't in, which are drawn without looking
+        at labels.
+        """
+        levels = self._levels(columns, codes)
+        fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(len(levels)) % _INNER_FOLDS
+        parts = [
+            _cross_fitted(levels[:, i], int(size), target, self.layout.n_classes, fold)
+            for i, size in enumerate(self.sizes)
+        ]
+        return np.hstack([np.empty((len(levels), 0), dtype=np.float32), *parts])
 
     def _levels(self, columns: Columns, codes: NDArray[np.int32]) -> Codes:
         """Level of each row in these columns, (n, J)."""
@@ -190,32 +196,29 @@ def _sizes(
     return np.array(sizes, dtype=np.int64) + FIRST_LEVEL
 
 
-def _fitted(codes: Codes, size: int, target: Target, layout: Layout) -> Table:
+def _fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
     """Statistics of a column's levels from all training rows, (L, S)."""
-    odds = _log_odds(_mass(codes, size, target, layout.n_classes))
-    return np.hstack([odds, _counts(codes, size, target)]).astype(np.float32)
+    (mass,) = _mass(codes, size, target, n_classes, np.zeros_like(codes), 1)
+    return np.hstack([_log_odds(mass), _counts(codes, size, target)]).astype(np.float32)
 
 
-def _cross_fitted(codes: Codes, size: int, target: Target, layout: Layout) -> Table:
-    """Statistics of the training rows, (n, S): the log-odds come from the other inner folds.
-
-    Inner folds are drawn without looking at labels.
-    """
-    fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(len(codes)) % _INNER_FOLDS
-    told = np.empty((len(codes), layout.statistics_of_level), dtype=np.float32)
-    told[:, -1:] = _counts(codes, size, target)[codes]
-    for number in range(_INNER_FOLDS):
-        own = fold == number
-        others = _mass(codes[~own], size, target.take(~own), layout.n_classes)
-        told[own, :-1] = _log_odds(others)[codes[own]]
-    return told
+def _cross_fitted(codes: Codes, size: int, target: Target, n_classes: int, fold: Codes) -> Table:
+    """Statistics of the training rows, (n, S): each inner fold's log-odds from the others."""
+    mass = _mass(codes, size, target, n_classes, fold, _INNER_FOLDS)
+    # summed, since a difference from the total would keep a trace of a label in its last digit
+    others = (np.delete(mass, number, axis=0).sum(axis=0) for number in range(_INNER_FOLDS))
+    odds = np.stack([_log_odds(each) for each in others])  # (F, L, S - 1)
+    counts = _counts(codes, size, target)
+    return np.hstack([odds[fold, codes], counts[codes]]).astype(np.float32)
 
 
-def _mass(codes: Codes, size: int, target: Target, n_classes: int) -> Floats:
-    """Weight of the rows of each level and class, (L, C)."""
-    place = n_classes * codes + target.y
-    mass = np.bincount(place, target.weight, n_classes * size)
-    return np.asarray(mass.reshape(size, n_classes), dtype=np.float64)
+def _mass(
+    codes: Codes, size: int, target: Target, n_classes: int, fold: Codes, folds: int
+) -> Floats:
+    """Weight of the rows of each fold, level and class, (F, L, C)."""
+    place = (fold * size + codes) * n_classes + target.y
+    mass = np.bincount(place, target.weight, folds * size * n_classes)
+    return np.asarray(mass.reshape(folds, size, n_classes), dtype=np.float64)
 
 
 def _counts(codes: Codes, size: int, target: Target) -> Floats:
