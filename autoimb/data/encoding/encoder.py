@@ -373,7 +373,8 @@ class Encoder:
 def _target(
     rows: NDArray[np.int64], y: NDArray[np.int64], weight: NDArray[np.float64] | None
 ) -> Target:
-    return Target(y[rows], np.ones(len(rows)) if weight is None else weight[rows])
+    own = np.ones(len(rows)) if weight is None else weight[rows]
+    return Target(y[rows], own / own.mean())
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:

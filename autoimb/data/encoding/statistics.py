@@ -33,22 +33,18 @@ _WIDEST = 3.0  # what log-odds are clipped to, smoothly
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Labels of rows.
+    """Labels of training rows.
 
     Attributes
     ----------
     y : ndarray of int64, shape (n,)
         Class codes.
     weight : ndarray of float64, shape (n,)
-        By which the rows stand for the user's.
+        By which the rows stand for the user's; of mean 1.
     """
 
     y: Codes
     weight: Floats
-
-    def take(self, rows: Codes | NDArray[np.bool_]) -> Target:
-        """Give these rows."""
-        return Target(self.y[rows], self.weight[rows])
 
 
 @dataclass(frozen=True, eq=False)
