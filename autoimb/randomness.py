@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     SHARES = 27  # parts of rows that get their classes' shares from the others, by fold
+    STATISTIC_ROWS = 28  # inner folds of the rows that tell what a level says
 
 
 @dataclass(frozen=True)

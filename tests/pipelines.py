@@ -11,7 +11,8 @@ import pandas as pd
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import threshold_for
-from autoimb.data.encoding.encoder import Encoder, plan_layout
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
@@ -85,13 +86,16 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
     schema, _ = infer_schema(frame)
     schema = replace(schema, target="fraud")
     columns = parse(frame, schema)
-    layout = plan_layout(columns)
-    rows = np.arange(len(frame))
-    encoders = tuple(
-        Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout) for fold in range(N_FOLDS)
-    )
     labels = np.array(classes, dtype=dtype)
     n_classes = len(labels)
+    y = np.random.default_rng(2).integers(0, n_classes, len(frame))
+    layout = plan_layout(columns, n_classes=n_classes)
+    layout = replace(layout, embedded=plan_layout(columns).embedded)  # both ways of writing levels
+    rows = np.arange(len(frame))
+    encoders = tuple(
+        Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout, y=y)
+        for fold in range(N_FOLDS)
+    )
     random = np.random.default_rng(1)
     strategies = (
         FittedStrategy(

@@ -23,7 +23,7 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import plan_layout
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import plan_layout
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Outcome, evaluate
@@ -72,13 +72,15 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
     schema, _ = infer_schema(frame)
     columns = parse(frame, schema)
     counts = np.bincount(y)
+    layout = plan_layout(columns, n_classes=len(counts))
     return Dataset(
         columns=columns,
         y=y,
         weight=np.ones(len(y)),
         n_classes=len(counts),
         positive=int(counts.argmin()),
-        layout=plan_layout(columns),
+        # columns of many levels are written in both ways that there are
+        layout=replace(layout, embedded=plan_layout(columns).embedded),
     )
 
 

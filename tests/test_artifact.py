@@ -111,11 +111,17 @@ def test_a_failed_save_leaves_the_old_file(path: Path, monkeypatch: pytest.Monke
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_files_of_format_1_predict_what_they_did() -> None:
-    proba = load(Path(__file__).with_name("format-1.autoimb")).predict_proba(
-        table(5, random_state=3)
-    )
-    expected = [0.39218081, 0.39381322, 0.39814096, 0.39556976, 0.39845397]
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (1, [0.39218081, 0.39381322, 0.39814096, 0.39556976, 0.39845397]),
+        (2, [0.38828255, 0.38741297, 0.38774851, 0.38741499, 0.38872355]),
+    ],
+)
+def test_files_of_older_formats_predict_what_they_did(number: int, expected: list[float]) -> None:
+    path = Path(__file__).with_name(f"format-{number}.autoimb")
+    assert inspect(path)["format"] == number
+    proba = load(path).predict_proba(table(5, random_state=3))
     np.testing.assert_allclose(proba[:, 0], expected, atol=1e-6)
 
 
@@ -313,6 +319,11 @@ def shapes() -> list[tuple[str, Any]]:
         ("encoders.1.edges", lambda a: a[:-1]),
         ("encoders.0.spike_value", lambda a: np.append(a, np.float32(1))),
         ("encoders.0.spike_value", None),
+        ("encoders.0.statistics", lambda a: a[:-1]),
+        ("encoders.0.statistics", lambda a: a[:, :1]),
+        ("encoders.0.statistics", lambda a: a * np.nan),
+        ("encoders.1.value", lambda a: a[1:]),
+        ("encoders.1.value_column", None),
         ("encoders.1.factor", None),
         ("oof.proba", lambda a: a[:, :1]),
         ("oof.y", lambda a: a[:-1]),

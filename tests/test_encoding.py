@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from autoimb.data.encoding.bins import edges_of
-from autoimb.data.encoding.encoder import MOST_BINS, Encoder, Layout, plan_layout
+from autoimb.data.encoding.encoder import MOST_BINS, Encoder
+from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Columns
 
 NAN = np.nan

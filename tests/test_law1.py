@@ -97,7 +97,9 @@ def base_frame() -> tuple[pd.DataFrame, np.ndarray]:
 
 @cache
 def base_dataset() -> Dataset:
-    return dataset_of(*base_frame())
+    """With so many inputs that their padding has room for some levels more."""
+    dataset = dataset_of(*base_frame())
+    return replace(dataset, layout=replace(dataset.layout, integers=dataset.layout.integers[:2]))
 
 
 def changed(rows: np.ndarray, *, label: bool = False, **values: object) -> Dataset:
@@ -541,8 +543,8 @@ def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
     """Fitted on all rows of the table."""
     fit = Encoder.fit
 
-    def on_all(columns, rows, *, layout, y):
-        return fit(columns, np.arange(columns.n_rows), layout=layout, y=y)
+    def on_all(columns, rows, **named):
+        return fit(columns, np.arange(columns.n_rows), **named)
 
     patch.setattr(Encoder, "fit", on_all)
 

@@ -13,7 +13,9 @@ from tables import chosen, dataset_of, mixed_table, parts_of, short_plan, strate
 from tables import trained as trained_on
 
 import autoimb.training.fit as fitting
+from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.rows import Encoded
 from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
@@ -195,6 +197,11 @@ def test_samme_starts_anew_at_chance_and_bounds_a_perfect_member():
     np.testing.assert_array_equal(weights, [1.0, 1.0])
 
 
+def training_rows(encoder: Encoder, dataset: Dataset, rows: np.ndarray) -> Encoded:
+    """Encode a fold's rows for training on them."""
+    return encoder.transform_training(dataset.columns, rows, dataset.y, dataset.weight)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_boosting_votes_and_reweights_as_samme_says(kind):
     result, parts = trained(kind, ensemble=Choice("boosting", (("rounds", 3),)))
@@ -204,7 +211,7 @@ def test_boosting_votes_and_reweights_as_samme_says(kind):
     for fold in range(2):
         rows = parts.folds.folds[fold].train
         y, encoder = parts.dataset.y[rows], parts.encoder(fold)
-        dense = encoder.dense(encoder.transform(parts.dataset.columns, rows), ple=True)
+        dense = encoder.dense(training_rows(encoder, parts.dataset, rows), ple=True)
         weights = np.full(len(y), 1.0 / len(y))
         for pack in result.packs:
             predicted = posterior_of(pack, fold, dense).argmax(1)
@@ -273,7 +280,7 @@ def test_an_easy_ensemble_boosts_within_bags(monkeypatch):
     assert len(set(fold0)) == 3
     # what a round got wrong in a bag weighs more in the next one, by e^vote
     encoder, rows = parts.encoder(0), parts.folds.folds[0].train
-    dense = encoder.dense(encoder.transform(parts.dataset.columns, rows), ple=True)
+    dense = encoder.dense(training_rows(encoder, parts.dataset, rows), ple=True)
     y, bag = parts.dataset.y[rows], np.array(sorted(fold0[0]))
     wrong = posterior_of(result.packs[0], 0, dense).argmax(1)[bag] != y[bag]
     error = np.clip(wrong.mean(), 1e-3, None)
@@ -434,7 +441,7 @@ def test_the_encoder_of_a_part_is_that_of_its_fold():
     parts = Parts(dataset, folds, seed=0)
     rows = folds.folds[1].train
     encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
-    wanted = encoder.transform(dataset.columns, rows)
+    wanted = training_rows(encoder, dataset, rows)
     got = parts.training(1, Choice("none"))
     np.testing.assert_array_equal(got.encoded.numbers, wanted.numbers)
     np.testing.assert_array_equal(got.encoded.codes, wanted.codes)

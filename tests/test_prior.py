@@ -6,7 +6,7 @@ import pytest
 from tables import outcome_of as evaluated
 
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import plan_layout
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Scored

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from autoimb.data.encoding import spikes
-from autoimb.data.encoding.encoder import Encoder, Layout
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.schema import Columns
 

@@ -9,7 +9,8 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.references import logistic_reference
 from autoimb.assessment.verdict import verdict
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import Encoder, plan_layout
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.rows import Encoded
 from autoimb.data.folds import FoldPlan
-from autoimb.data.schema import Columns
 from autoimb.data.subsample import subsample
 from autoimb.randomness import Purpose, stream
 
@@ -56,19 +56,20 @@ def logistic_reference(
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
         rows, scale = subsample(dataset.y, fold.train, _MOST_ROWS, generator)
-        train = _features(encoder, dataset.columns, rows)
-        held_out = _features(encoder, dataset.columns, fold.score)
+        known = encoder.transform_training(dataset.columns, fold.train, dataset.y, dataset.weight)
+        train = _features(encoder, known.take(np.searchsorted(fold.train, rows)))
+        held_out = _features(encoder, encoder.transform(dataset.columns, fold.score))
         target = (dataset.y[rows], dataset.weight[rows] * scale)
         total[fold.score] += _fit_predict(train, target, held_out, dataset.n_classes)
     scored = plan.scored
     return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
 
 
-def _features(encoder: Encoder, columns: Columns, rows: Ints) -> Any:
+def _features(encoder: Encoder, encoded: Encoded) -> Any:
     """Give a fold's network inputs (n, D) without PLE, embedded codes as sparse one-hots."""
     from scipy.sparse import csr_array, hstack
 
-    x, codes = encoder.dense(encoder.transform(columns, rows), ple=False)
+    x, codes = encoder.dense(encoded, ple=False)
     sizes = encoder.embedded_cardinalities
     if not sizes:
         return x

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.data.encoding.encoder import Layout
+from autoimb.data.encoding.layout import Layout
 from autoimb.data.schema import Columns
 
 __all__ = ["Dataset"]

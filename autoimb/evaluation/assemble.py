@@ -69,5 +69,7 @@ def assemble(
 
 def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:
     """Fit one encoder a fold. Sees: the fold's training rows only."""
-    columns, layout, y = dataset.columns, dataset.layout, dataset.y
-    return tuple(Encoder.fit(columns, fold.train, layout=layout, y=y) for fold in folds)
+    columns, layout, y, weight = dataset.columns, dataset.layout, dataset.y, dataset.weight
+    return tuple(
+        Encoder.fit(columns, fold.train, layout=layout, y=y, weight=weight) for fold in folds
+    )

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import MOST_BINS, MOST_INPUTS, MOST_ONE_HOT
+from autoimb.data.encoding.encoder import MOST_BINS, MOST_INPUTS
+from autoimb.data.encoding.layout import MOST_ONE_HOT
 from autoimb.data.folds import FoldPlan
 from autoimb.data.profile import Profile
 from autoimb.data.schema import Columns

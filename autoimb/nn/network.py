@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoimb.data.encoding.encoder import MISSING, OTHER
+from autoimb.data.encoding.levels import MISSING, OTHER
 from autoimb.errors import ArtifactError
 from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool

@@ -6,8 +6,8 @@ Format 3
 rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
 such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
 
-Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like), format 2 no trees
-(``strategies.0.trees.0.feature`` and the like).
+Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
+trees (``strategies.0.trees.0.feature`` and the like) and no statistics of levels.
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -241,16 +241,22 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
 
 def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Give the parts of an older format what it had no need of."""
-    if manifest["format"] < 3:
-        none: dict[str, Any] = {"trees": []}
-        manifest = manifest | {"strategies": [none | each for each in manifest["strategies"]]}
+    added: Arrays = {}
     if manifest["format"] < 2:
-        no_spikes: Arrays = {
-            "spike_column": np.empty(0, dtype=np.int64),
-            "spike_value": np.empty(0, dtype=np.float32),
+        added["spike_column"] = np.empty(0, dtype=np.int64)
+        added["spike_value"] = np.empty(0, dtype=np.float32)
+    if manifest["format"] < 3:
+        added["value_column"] = np.empty(0, dtype=np.int64)
+        added["value"] = np.empty(0, dtype=np.float64)
+        added["repeated"] = np.empty(0, dtype=np.uint64)
+        added["statistics"] = np.empty((0, 1), dtype=np.float32)
+        none = {"statistics": [], "integers": [], "repeated": False, "n_classes": 0}
+        manifest = manifest | {
+            "encoders": [each | none for each in manifest["encoders"]],
+            "strategies": [{"trees": []} | each for each in manifest["strategies"]],
         }
-        for number in range(len(manifest["encoders"])):
-            arrays = arrays | _under(f"encoders.{number}", no_spikes)
+    for number in range(len(manifest["encoders"])):
+        arrays = arrays | _under(f"encoders.{number}", added)
     return manifest, arrays
 
 

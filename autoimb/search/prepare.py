@@ -15,7 +15,7 @@ from autoimb.assessment.costs import Costs, GivenCosts
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import plan_layout
+from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
@@ -141,7 +141,7 @@ def prepare(
         weight=_all_weights(table.weight, len(target.codes)),
         n_classes=len(target.classes),
         positive=target.positive,
-        layout=plan_layout(columns),
+        layout=plan_layout(columns, n_classes=len(target.classes)),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(

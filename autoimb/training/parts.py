@@ -89,7 +89,9 @@ class Parts:
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
             self._encoder_key(fold),
-            lambda: Encoder.fit(data.columns, rows, layout=data.layout, y=data.y),
+            lambda: Encoder.fit(
+                data.columns, rows, layout=data.layout, y=data.y, weight=data.weight
+            ),
             size=lambda encoder: encoder.edges.nbytes,
         )
 
@@ -110,13 +112,19 @@ class Parts:
 
     def evaluation(self, fold: int) -> Encoded:
         """Return the rows that choose the epoch, then those that are scored, encoded."""
-        return self._encoded("evaluation", fold, self.evaluated_rows(fold))
-
-    def _encoded(self, name: str, fold: int, rows: np.ndarray) -> Encoded:
-        encoder = self.encoder(fold)
+        encoder, rows = self.encoder(fold), self.evaluated_rows(fold)
         return self._store.get(
-            (name, self.repeat_number, fold),
+            ("evaluation", self.repeat_number, fold),
             lambda: encoder.transform(self.dataset.columns, rows),
+            size=lambda encoded: encoded.size,
+        )
+
+    def _training_rows(self, fold: int) -> Encoded:
+        """Return the rows that train, encoded for it."""
+        encoder, rows, data = self.encoder(fold), self.folds.folds[fold].train, self.dataset
+        return self._store.get(
+            ("rows", self.repeat_number, fold),
+            lambda: encoder.transform_training(data.columns, rows, data.y, data.weight),
             size=lambda encoded: encoded.size,
         )
 
@@ -141,7 +149,7 @@ class Parts:
 
     def _resampled(self, fold: int, resampling: Choice) -> TrainingPart:
         data, rows = self.dataset, self.folds.folds[fold].train
-        encoded = self._encoded("rows", fold, rows)
+        encoded = self._training_rows(fold)
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
         own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)

@@ -24,6 +24,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
 from autoimb.evaluation.assemble import assemble
 from autoimb.evaluation.trial import Outcome, Scored, evaluate
@@ -45,10 +46,11 @@ from autoimb.space.option import Choice
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
-from autoimb.training.plan import Plan
+from autoimb.training.plan import Outline, Plan
 from reports.benchmarks.cases import JOBS, SEED
 
 __all__ = [
+    "ENCODINGS",
     "FIRST_NETWORKS",
     "PARTS",
     "STARTING",
@@ -142,6 +144,34 @@ def searched_networks() -> list[tuple[str, str]]:
     ]
 
 
+# --- encodings ------------------------------------------------------------------------------------
+
+
+def _beside(dataset: Dataset) -> Layout:
+    """Embed the columns that have statistics as well."""
+    layout = _levels(dataset)
+    return replace(layout, embedded=tuple(sorted((*layout.embedded, *layout.statistics))))
+
+
+def _levels(dataset: Dataset) -> Layout:
+    return replace(plan_layout(dataset.columns, n_classes=dataset.n_classes), repeated=False)
+
+
+def _rows(dataset: Dataset) -> Layout:
+    plain = plan_layout(dataset.columns)
+    return replace(plain, repeated=True, n_classes=dataset.n_classes)
+
+
+ENCODINGS: dict[str, Callable[[Dataset], Layout]] = {
+    "embeddings": lambda dataset: plan_layout(dataset.columns),
+    "statistics": _levels,
+    "beside": _beside,
+    "categories": lambda dataset: replace(_levels(dataset), integers=()),
+    "rows": _rows,
+    "today": lambda dataset: plan_layout(dataset.columns, n_classes=dataset.n_classes),
+}
+
+
 # --- trials ---------------------------------------------------------------------------------------
 
 
@@ -159,7 +189,8 @@ class Planned:
     judge : Judge
         Of the rows that are scored, by average precision.
     schema : Schema
-    classes : array of shape (C,)
+    classes : ndarray of shape (C,)
+        The labels.
     shared : Parts
         Encoded and resampled rows, which trials share.
     """
@@ -193,8 +224,20 @@ class Planned:
         prepared = prepare(Table(*table), request)
         planned = plan_study(prepared, time_budget=budget)
         folds = [(fold.train, fold.score) for fold in prepared.folds.folds]
-        schema, classes = prepared.schema, prepared.target.classes
-        return cls(folds, planned.prepared.dataset, planned.plan, planned.judge, schema, classes)
+        return cls(
+            folds,
+            planned.prepared.dataset,
+            planned.plan,
+            planned.judge,
+            prepared.schema,
+            prepared.target.classes,
+        )
+
+    def encoded(self, name: str) -> Planned:
+        """Return the same rows and folds with the columns written otherwise, by `ENCODINGS`."""
+        dataset = replace(self.dataset, layout=ENCODINGS[name](self.dataset))
+        effort = replace(self.plan.effort, outline=Outline.of(dataset))
+        return replace(self, dataset=dataset, plan=replace(self.plan, effort=effort))
 
     def parts(self, more: int = 0) -> Parts:
         """Return nothing encoded yet, with another seed by so much."""
@@ -224,6 +267,22 @@ class Planned:
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
         plan = replace(self.plan, effort=effort)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
+
+    def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
+        """Predict new rows with the networks of each trial, as the mean over the folds."""
+        fitted = [one.fitted for one in outcomes if one.fitted is not None]
+        first = outcomes[0]
+        pipeline = assemble(
+            self.dataset,
+            self.plan.folds,
+            self.judge,
+            schema=self.schema,
+            classes=self.classes,
+            strategies=fitted[:1],
+            weights=[1.0],
+            decided=(first.oof, first.score, self.judge.fit_rule(first.oof)),
+        )
+        return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
 
     def labels(self, metric: str, outcome: Scored) -> np.ndarray:
         """Label the scored rows by the rule that the other folds fit for a metric."""

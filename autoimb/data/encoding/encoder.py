@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,44 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.bins import edges_of
+from autoimb.data.encoding.layout import Layout
+from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scale, squash
 from autoimb.data.encoding.spikes import spikes_of
+from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
 
-__all__ = ["Encoder", "Layout", "plan_layout"]
+__all__ = ["Encoder"]
 
-MOST_ONE_HOT = 24  # levels; a column with more is embedded
-RARE = 3  # levels with fewer training rows are coded as "other"
 MOST_BINS = 16
 MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
-OTHER, MISSING, FIRST_LEVEL = 0, 1, 2
 BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which category columns are one-hot and which are embedded, by position.
-
-    It is planned once for a study, on all rows and without labels, so that every fold agrees.
-    """
-
-    onehot: tuple[int, ...]
-    embedded: tuple[int, ...]
-
-
-def plan_layout(columns: Columns) -> Layout:
-    """Embed the category columns with more than 24 levels in the whole table."""
-    sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
-    return Layout(
-        onehot=tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT),
-        embedded=tuple(j for j, size in enumerate(sizes) if size > MOST_ONE_HOT),
-    )
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """The fitted encoding. Sees: training rows; of labels, where bins end and values stand out.
+    """The fitted encoding.
+
+    Sees: training rows; of labels, where bins end, which values stand out and the statistics.
 
     Attributes
     ----------
@@ -72,7 +54,9 @@ class Encoder:
     levels : tuple of q tuples of str
         The levels with codes 2 and up, sorted: those with at least 3 training rows.
     layout : Layout
-        Which of the q columns are one-hot.
+        Which of the q columns are one-hot, and what gets statistics.
+    statistics : Statistics
+        What levels say of the classes.
     """
 
     center: NDArray[np.float64]
@@ -85,6 +69,7 @@ class Encoder:
     seen: NDArray[np.bool_]
     levels: tuple[tuple[str, ...], ...]
     layout: Layout
+    statistics: Statistics
 
     # --- fitting -----------------------------------------------------------------------------
 
@@ -96,6 +81,7 @@ class Encoder:
         *,
         layout: Layout,
         y: NDArray[np.int64] | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> Encoder:
         """Fit on some rows; nothing of the others reaches the result.
 
@@ -110,7 +96,10 @@ class Encoder:
         y : ndarray of int64, shape (n,), optional
             Class codes of the table, of which those of `rows` are looked at: bins of numbers end
             where classes part, too, and values of other classes than those around them get a
-            column. Without labels bins follow the numbers alone, and there are no such columns.
+            column. Without labels bins follow the numbers alone, there are no such columns, and
+            statistics are 0.
+        weight : ndarray of float64, shape (n,), optional
+            Weights of the table's rows, by which statistics count them; by default 1.
 
         Returns
         -------
@@ -134,6 +123,7 @@ class Encoder:
             often = counts[1:] >= RARE
             levels.append(tuple(vocabulary[code] for code in np.flatnonzero(often)))
             seen.append((bool(counts[1:][~often].sum()), bool(counts[0])))
+        target = None if y is None else _target(rows, y, weight)
         return cls(
             center=np.array(center, dtype=np.float64),
             factor=np.array(factor, dtype=np.float64),
@@ -145,6 +135,7 @@ class Encoder:
             seen=np.array(seen, dtype=bool).reshape(len(levels), 2),
             levels=tuple(levels),
             layout=layout,
+            statistics=Statistics.fit(columns.take(rows), levels, layout=layout, target=target),
         )
 
     # --- transforming ------------------------------------------------------------------------
@@ -181,27 +172,56 @@ class Encoder:
         Encoded
         """
         part = columns if rows is None else columns.take(rows)
-        numbers = np.empty(part.numbers.shape, dtype=np.float32)
+        return self._encoded(part, self.statistics.of)
+
+    def transform_training(
+        self,
+        columns: Columns,
+        rows: NDArray[np.int64],
+        y: NDArray[np.int64],
+        weight: NDArray[np.float64],
+    ) -> Encoded:
+        """Encode the rows that it was fitted on, in the same order, for something to learn from.
+
+        Their statistics are cross-fitted: no label reaches its own row.
+
+        Parameters
+        ----------
+        columns, rows, y, weight
+            As in `fit`.
+
+        Returns
+        -------
+        Encoded
+        """
+        target = _target(rows, y, weight)
+        return self._encoded(
+            columns.take(rows),
+            lambda part, codes: self.statistics.of_training(part, codes, target),
+        )
+
+    def _encoded(
+        self,
+        part: Columns,
+        statistics: Callable[[Columns, NDArray[np.int32]], NDArray[np.float32]],
+    ) -> Encoded:
+        n_numbers, n_categories = part.numbers.shape[1], len(self.levels)
+        codes = np.empty((part.n_rows, len(self.cardinalities)), dtype=np.int32)
+        codes[:, :n_categories] = category_codes(part, self.levels)
+        codes[:, n_categories:] = np.isnan(part.numbers[:, self._missing_columns])
+        numbers = np.empty((part.n_rows, n_numbers + self.statistics.width), dtype=np.float32)
         for block in _blocks(part.n_rows):
             scaled = squash(part.numbers[block], self.center, self.factor)
             np.copyto(scaled, 0, where=np.isnan(scaled))
-            numbers[block] = scaled
-        n_categories = len(self.levels)
-        codes = np.empty((part.n_rows, len(self.cardinalities)), dtype=np.int32)
-        for j, (levels, vocabulary) in enumerate(zip(self.levels, part.vocabularies)):
-            known = {level: FIRST_LEVEL + position for position, level in enumerate(levels)}
-            # the last place answers code -1
-            lookup = np.array([*(known.get(level, OTHER) for level in vocabulary), MISSING])
-            codes[:, j] = lookup[part.codes[:, j]]
-        codes[:, n_categories:] = np.isnan(part.numbers[:, self._missing_columns])
+            numbers[block, :n_numbers] = scaled
+        numbers[:, n_numbers:] = statistics(part, codes[:, :n_categories])
         return Encoded(numbers, codes, self.cardinalities)
 
     def width(self, *, ple: bool) -> int:
         """Give the number D of columns of `dense`."""
         numbers = int(self.bins.sum()) if ple else len(self.bins)
-        return (
-            numbers + sum(self._onehot_widths) + len(self.spike_value) + len(self._missing_columns)
-        )
+        others = len(self.spike_value) + self.statistics.width + len(self._missing_columns)
+        return numbers + sum(self._onehot_widths) + others
 
     def features(self, *, ple: bool) -> NDArray[np.int64]:
         """Say which feature each column of `dense` comes from, (D,): numbers, then the others.
@@ -212,8 +232,8 @@ class Encoder:
         first = np.repeat(np.arange(numbers), self.bins) if ple else np.arange(numbers)
         onehot = np.repeat(numbers + np.arange(len(self._onehot_widths)), self._onehot_widths)
         start = numbers + len(self._onehot_widths)
-        missing = start + np.arange(len(self._missing_columns))
-        return np.concatenate([first, onehot, self.spike_column, missing])
+        last = start + np.arange(self.statistics.width + len(self._missing_columns))
+        return np.concatenate([first, onehot, self.spike_column, last])
 
     @cached_property
     def _onehot_widths(self) -> tuple[int, ...]:
@@ -238,7 +258,7 @@ class Encoder:
         -------
         x : ndarray of shape (n, D), float32
             Numbers or their bins, one-hot columns ("other" and "missing" only where they occur in
-            training: what no row could teach is 0), spikes, then indicators.
+            training: what no row could teach is 0), spikes, statistics, then indicators.
         codes : ndarray of shape (n, Q), int64
             Codes of the embedded columns.
         """
@@ -248,7 +268,7 @@ class Encoder:
         if ple:
             self._write_bins(encoded, x[:, :start])
         else:
-            x[:, :start] = encoded.numbers
+            x[:, :start] = encoded.numbers[:, :start]
         for j, width in zip(self.layout.onehot, self._onehot_widths):
             place = np.full(self.cardinalities[j], -1, dtype=np.int64)
             place[np.concatenate([self.seen[j], np.ones(len(self.levels[j]), dtype=bool)])] = (
@@ -262,7 +282,9 @@ class Encoder:
             same = encoded.numbers[:, column] == value
             x[:, start] = same & ~self._absent(encoded, column, slice(None))
             start += 1
-        x[:, start:] = encoded.codes[:, n_categories:]
+        told = encoded.numbers[:, len(self.bins) :]
+        x[:, start : start + told.shape[1]] = told
+        x[:, start + told.shape[1] :] = encoded.codes[:, n_categories:]
         return x, encoded.codes[:, list(self.layout.embedded)].astype(np.int64)
 
     def _write_bins(self, encoded: Encoded, out: NDArray[np.float32]) -> None:
@@ -275,7 +297,7 @@ class Encoder:
         low, high = np.zeros_like(slope), np.ones_like(slope)
         low[first], high[last] = -1, 2
         for block in _blocks(encoded.n_rows):
-            view, numbers = out[block], encoded.numbers[block]
+            view, numbers = out[block], encoded.numbers[block, : len(self.bins)]
             np.subtract(np.repeat(numbers, self.bins, axis=1), self.edges[left], out=view)
             view *= slope
             np.maximum(view, low, out=view)
@@ -306,6 +328,7 @@ class Encoder:
             "spike_value": self.spike_value,
             "indicator": self.indicator,
             "seen": self.seen.astype(np.uint8),
+            **self.statistics.to_arrays(),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -314,11 +337,24 @@ class Encoder:
             "levels": [list(levels) for levels in self.levels],
             "onehot": list(self.layout.onehot),
             "embedded": list(self.layout.embedded),
+            "statistics": list(self.layout.statistics),
+            "integers": list(self.layout.integers),
+            "repeated": self.layout.repeated,
+            "n_classes": self.layout.n_classes,
         }
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         """Undo `to_json` and `to_arrays`."""
+        layout = Layout(
+            onehot=tuple(data["onehot"]),
+            embedded=tuple(data["embedded"]),
+            statistics=tuple(data["statistics"]),
+            integers=tuple(data["integers"]),
+            repeated=bool(data["repeated"]),
+            n_classes=int(data["n_classes"]),
+        )
+        levels = tuple(tuple(own) for own in data["levels"])
         return cls(
             center=arrays["center"],
             factor=arrays["factor"],
@@ -328,9 +364,17 @@ class Encoder:
             spike_value=arrays["spike_value"],
             indicator=arrays["indicator"],
             seen=arrays["seen"].astype(bool),
-            levels=tuple(tuple(levels) for levels in data["levels"]),
-            layout=Layout(tuple(data["onehot"]), tuple(data["embedded"])),
+            levels=levels,
+            layout=layout,
+            statistics=Statistics.from_arrays(arrays, layout, levels),
         )
+
+
+def _target(
+    rows: NDArray[np.int64], y: NDArray[np.int64], weight: NDArray[np.float64] | None
+) -> Target:
+    own = np.ones(len(rows)) if weight is None else weight[rows]
+    return Target(y[rows], own / own.mean())
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:

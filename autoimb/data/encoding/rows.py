@@ -16,8 +16,9 @@ class Encoded:
 
     Attributes
     ----------
-    numbers : ndarray of shape (n, p), float32
-        Scaled numbers in (-3, 3); 0 is the median and stands for missing ones.
+    numbers : ndarray of shape (n, p + s), float32
+        Scaled numbers in (-3, 3); 0 is the median and stands for missing ones. Then s statistics
+        of levels, which are interpolated as numbers are.
     codes : ndarray of shape (n, q + f), int32
         Codes of the q category columns (0 other, 1 missing, 2 and up the training levels), then f
         indicators that are 1 where numbers are missing.
@@ -56,7 +57,7 @@ class Encoded:
 
         Returns
         -------
-        ndarray of shape (n, p + sum(cardinalities)), float32
+        ndarray of shape (n, p + s + sum(cardinalities)), float32
             Numbers, then one-hot codes scaled so that two different codes are 1 apart.
         """
         width = self.numbers.shape[1]

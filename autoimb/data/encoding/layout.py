@@ -1,0 +1,107 @@
+"""How each column is written for networks: planned once for a study, and without labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.encoding.levels import RARE, row_hashes
+from autoimb.data.schema import Columns
+
+__all__ = ["MOST_ONE_HOT", "Layout", "plan_layout"]
+
+MOST_ONE_HOT = 24  # levels; a column with more is embedded
+_FEWEST_VALUES, _MOST_VALUES = 3, 256  # of a whole number that gets statistics
+_FIRST_ROWS = 2_000  # that show most columns of many values to be one
+_MOST_WITH_STATISTICS = 32  # columns
+_MANY_REPEATED = 0.2  # share of rows that are there three times and more
+_ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anything
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns are written how, by position.
+
+    It is planned on all rows and without labels, so that every fold agrees.
+
+    Attributes
+    ----------
+    onehot, embedded, statistics : tuple of int
+        The category columns: each stands in one of them. Those of few levels are one-hot; others
+        are told by statistics of their levels, or get a learned vector for each; see `Statistics`.
+    integers : tuple of int
+        Numbers whose values get statistics as well.
+    repeated : bool
+        Whether rows that are repeated do.
+    n_classes : int
+        Of the target, where anything gets statistics; else 0.
+    """
+
+    onehot: tuple[int, ...]
+    embedded: tuple[int, ...]
+    statistics: tuple[int, ...] = ()
+    integers: tuple[int, ...] = ()
+    repeated: bool = False
+    n_classes: int = 0
+
+    @property
+    def statistics_of_level(self) -> int:
+        """Number of statistics of a level: log-odds by class, of two classes of one, and rows."""
+        return 1 + (1 if self.n_classes == 2 else self.n_classes)
+
+
+def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
+    """Plan the layout of a table.
+
+    Category columns with more than 24 levels get statistics where there are two classes; so do
+    whole numbers of 3 to 256 different values, those of the most values first, until 32 columns
+    have some. Other columns of so many levels are embedded. Rows get statistics where there
+    are 3,000 and more, one in five of them three times or more.
+
+    Parameters
+    ----------
+    columns : Columns
+        All rows of the table.
+    n_classes : int, optional
+        Of the target; without them nothing gets statistics.
+
+    Returns
+    -------
+    Layout
+    """
+    sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
+    onehot = tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT)
+    wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
+    repeated = n_classes > 0 and _many_repeated(columns)
+    if n_classes != 2:
+        return Layout(onehot, tuple(sorted(wide)), repeated=repeated, n_classes=n_classes)
+    told, embedded = wide[:_MOST_WITH_STATISTICS], wide[_MOST_WITH_STATISTICS:]
+    values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
+    integers = [j for j, n in enumerate(values) if _FEWEST_VALUES <= n <= _MOST_VALUES]
+    integers = sorted(integers, key=lambda j: -values[j])[: _MOST_WITH_STATISTICS - len(told)]
+    return Layout(
+        onehot=onehot,
+        embedded=tuple(sorted(embedded)),
+        statistics=tuple(sorted(told)),
+        integers=tuple(sorted(integers)),
+        repeated=repeated,
+        n_classes=n_classes,
+    )
+
+
+def _many_repeated(columns: Columns) -> bool:
+    if columns.n_rows < _ROWS_WITH_STATISTICS:
+        return False
+    hashes = row_hashes(columns.numbers, columns.codes)
+    counts = np.unique(hashes, return_counts=True)[1]
+    return bool(counts[counts >= RARE].sum() >= _MANY_REPEATED * len(hashes))
+
+
+def _whole_values(numbers: NDArray[np.float64]) -> int:
+    """Count the different values of a number; 0 where one is no integer, or they are many."""
+    known = numbers[~np.isnan(numbers)]
+    if (known != np.round(known)).any() or len(np.unique(known[:_FIRST_ROWS])) > _MOST_VALUES:
+        return 0
+    return len(np.unique(known))

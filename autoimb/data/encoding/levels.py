@@ -1,0 +1,81 @@
+"""Codes of levels, which are values of a column or whole rows; those with few rows are one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.schema import Columns
+
+__all__ = [
+    "FIRST_LEVEL",
+    "MISSING",
+    "OTHER",
+    "RARE",
+    "category_codes",
+    "coded",
+    "frequent",
+    "row_hashes",
+]
+
+RARE = 3  # levels with fewer training rows are coded as "other"
+OTHER, MISSING, FIRST_LEVEL = 0, 1, 2
+
+Number = TypeVar("Number", np.float64, np.uint64)
+
+
+def frequent(numbers: NDArray[Number]) -> NDArray[Number]:
+    """Return the values that at least 3 rows have, rising."""
+    values, counts = np.unique(numbers, return_counts=True)
+    often: NDArray[Number] = values[(counts >= RARE) & ~np.isnan(values)]
+    return often
+
+
+def coded(numbers: NDArray[Number], values: NDArray[Number]) -> NDArray[np.int64]:
+    """Return each number's place among the values, from 2 on; 0 for others, 1 where missing."""
+    codes = np.full(len(numbers), OTHER, dtype=np.int64)
+    if len(values):
+        place = np.minimum(np.searchsorted(values, numbers), len(values) - 1)
+        known = values[place] == numbers
+        codes[known] = FIRST_LEVEL + place[known]
+    codes[np.isnan(numbers)] = MISSING
+    return codes
+
+
+def row_hashes(numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Hash whole rows, the same on every machine: equal rows have equal hashes.
+
+    Parameters
+    ----------
+    numbers : ndarray of float64, shape (n, p)
+    codes : ndarray of integers, shape (n, q)
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+    """
+    hashes = np.zeros(len(numbers), dtype=np.uint64)
+    for bits in (*map(_bits, numbers.T), *codes.T.astype(np.uint64)):
+        # the golden ratio of 2^64 spreads bits upwards, the shift downwards
+        hashes = (hashes ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def _bits(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Bits of numbers, of which there are one NaN and one zero, (n,)."""
+    return (np.where(np.isnan(numbers), np.nan, numbers) + 0.0).view(np.uint64)
+
+
+def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray[np.int32]:
+    """Code the category columns by the levels of each, whatever its vocabulary, (n, q)."""
+    codes = np.empty((columns.n_rows, len(levels)), dtype=np.int32)
+    for j, (own, vocabulary) in enumerate(zip(levels, columns.vocabularies)):
+        known = {level: FIRST_LEVEL + position for position, level in enumerate(own)}
+        # the last place answers code -1
+        lookup = np.array([*(known.get(level, OTHER) for level in vocabulary), MISSING])
+        codes[:, j] = lookup[columns.codes[:, j]]
+    return codes
