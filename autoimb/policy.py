@@ -221,9 +221,9 @@ class SearchPolicy:
     partners: tuple[str, ...] = _set(
         ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
     )
-    strategies_before_partners: tuple[int, ...] = _set((0, 3, 6), UNMEASURED)
+    strategies_before_partners: tuple[int, ...] = _set((0, 12, 24), UNMEASURED)
     least_partner_seconds: float = _set(4.0, UNMEASURED)
-    partner_work: float = _set(2.0, UNMEASURED)
+    partner_work: float = _set(1.0, "decisions/0031-trees-as-partners.md")
     least_iterations: int = _set(100, UNMEASURED)
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
