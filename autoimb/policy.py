@@ -203,7 +203,7 @@ class SearchPolicy:
     )
     strategies_before_partners: tuple[int, ...] = _set((0, 3, 6), UNMEASURED)
     least_partner_seconds: float = _set(4.0, UNMEASURED)
-    partner_work: float = _set(2.0, UNMEASURED)
+    partner_work: float = _set(1.5, UNMEASURED)
     least_iterations: int = _set(100, UNMEASURED)
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
