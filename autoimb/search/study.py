@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -14,12 +14,13 @@ import optuna
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import RAN, Stage, TrialRecord, standing, usable
+from autoimb.runs.record import RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import Runner, runner_for
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
+from autoimb.search.known import Known
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.strategy import partner
 from autoimb.training.pruning import Bar
@@ -166,7 +167,7 @@ def run_study(
             if runner is not None:
                 runner.close()
             study.requeue()
-    return StudyResult(study.all_records, study.usable_results(), interrupted)
+    return StudyResult(study.known.standing, study.known.usable(), interrupted)
 
 
 @contextmanager
@@ -199,8 +200,7 @@ class _Study:
     ) -> None:
         self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
-        self._records: dict[int, TrialRecord] = {}
-        self._results: dict[int, Scored] = {}
+        self.known = Known(agenda.policy)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, _Running] = {}
         self._begun: set[str] = set()  # partners
@@ -208,64 +208,29 @@ class _Study:
 
     # --- what is known ------------------------------------------------------------------------
 
-    @property
-    def all_records(self) -> tuple[TrialRecord, ...]:
-        """The records of all strategies, by number."""
-        return standing(self._records[number] for number in sorted(self._records))
-
-    def usable_results(self) -> dict[int, Scored]:
-        """Return what can be exported: of complete trials, else what the deadline left."""
-        ranked = self._ranked()
-        usable = [n for n in ranked if self._records[n].status == "complete"]
-        if not any(self._results[n].fitted is not None for n in usable):
-            usable = [n for n in ranked if self._results[n].fitted is not None]
-        return {n: self._results[n] for n in (*usable, *(self._partners if usable else ()))}
-
-    @property
-    def _strategies(self) -> list[TrialRecord]:
-        """The records of all trials of strategies, at whatever rung; partners are none."""
-        return [record for record in self._records.values() if record.stage != "partner"]
-
-    @property
-    def _partners(self) -> tuple[int, ...]:
-        """The numbers of the partners that gave something, also where time ended their growth."""
-        return tuple(n for n in self._results if self._records[n].stage == "partner")
-
     def restore(self) -> None:
         """Take over what the journal holds."""
         for number, stored in self._journal.restore().items():
-            self._records[number] = stored.record
+            self.known.add(stored.record, stored.result)
             if stored.record.status != "killed" and stored.record.follows is None:
                 self._numbers[stored.record.strategy] = number
-            if stored.result is not None:
-                self._results[number] = stored.result
-        self._drop_passed()
         self._drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
         """Tell of a trial that ended, or of the time."""
         if self._settings.on_event is None:
             return
-        ranked = self._ranked()
-        counts = Counter[str](r.status for r in self.all_records if r.stage != "partner")
+        ranked = self.known.ranked
+        counts = Counter[str](r.status for r in self.known.standing if r.stage != "partner")
         self._settings.on_event(
             Event(
                 finished=finished,
-                best=self._records[ranked[0]] if ranked else None,
+                best=ranked[0] if ranked else None,
                 counts=counts,
                 running=len(self._running),
                 n_trials=self._settings.n_trials,
             )
         )
-
-    def _ranked(self) -> list[int]:
-        """Return the numbers of the usable trials, complete ones first, best first.
-
-        A strategy competes as its highest rung says, better or worse. Partners don't.
-        """
-        held = [self._records[number] for number in self._results]
-        known = [record for record in held if record.stage != "partner"]
-        return [record.number for record in sorted(known, key=lambda record: record.rank)]
 
     # --- what comes next ----------------------------------------------------------------------
 
@@ -281,7 +246,7 @@ class _Study:
 
     def _next_partner(self) -> _Running | None:
         """Begin the next partner, where its turn has come."""
-        stages = [r.stage for r in self._records.values()]
+        stages = [r.stage for r in self.known.records.values()]
         stages += [trial.stage for trial in self._running.values()]
         if self._settings.deadline.left() < self._policy.least_partner_seconds:
             return None
@@ -300,7 +265,7 @@ class _Study:
 
     def _wants_more(self) -> bool:
         """Whether another trial should start now."""
-        tried = self._strategies
+        tried = self.known.strategies
         useless = [record for record in tried if record.status in ("failed", "infeasible")]
         if len(useless) >= self._policy.hopeless_trials and len(useless) == len(tried):
             return False
@@ -308,7 +273,7 @@ class _Study:
 
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
-        ran = [record for record in self._strategies if record.status in RAN]
+        ran = [record for record in self.known.strategies if record.status in RAN]
         running = (trial for trial in self._running.values() if trial.stage != "partner")
         tried = {one.strategy for one in ran} | {one.strategy for one in running}
         n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
@@ -321,7 +286,7 @@ class _Study:
     def _next(self) -> _Running | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(self._policy.known_in_a_row):
-            records = [record for record in self._strategies if record.score is not None]
+            records = [record for record in self.known.strategies if record.score is not None]
             left, new = self._settings.deadline.left(), self._may_try_new()
             if not self._agenda.plan_ahead(self._journal, records, left=left, new=new):
                 return None
@@ -340,7 +305,7 @@ class _Study:
                 follows=asked.user_attrs.get("follows"),
             )
             if trial.follows is None and strategy in self._numbers:
-                known = self._records.get(self._numbers[strategy])
+                known = self.known.records.get(self._numbers[strategy])
                 self._journal.close_duplicate(trial.number, known)
                 continue
             self._numbers.setdefault(strategy, trial.number)
@@ -366,11 +331,11 @@ class _Study:
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
-        return limit if limit is None or self._ranked() else 2.0 * limit
+        return limit if limit is None or self.known.ranked else 2.0 * limit
 
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
-        held = (self._records[number] for number in self._results)
+        held = (self.known.records[number] for number in self.known.results)
         planned = [record for record in held if record.stage not in ("confirm", "partner")]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
@@ -388,15 +353,9 @@ class _Study:
             stage=trial.stage,
             strategy=trial.strategy,
             rung=trial.rung,
-            before=None if trial.follows is None else self._records[trial.follows],
+            before=None if trial.follows is None else self.known.records[trial.follows],
         )
-        result = usable(outcome)
-        self._records[number] = record
-        if result is not None:
-            self._results[number] = result
-            self._drop_passed()
-            if number not in self._kept():
-                result = replace(result, fitted=None)
+        result = self.known.add(record, usable(outcome))
         self._journal.finish(record, result, trial.params)
         del self._running[number]
         self._drop_weights()
@@ -406,29 +365,8 @@ class _Study:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""
         cut_off = tuple(self._running)
         for record in self._journal.requeue(cut_off, suspected=False):
-            self._records[record.number] = record
-
-    def _kept(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, the best control, and partners.
-
-        Of the confirmed ones and of the others apart: one that was confirmed may score less than
-        many that still wait for it, and be the best when all are.
-        """
-        ranked, most = self._ranked(), self._policy.networks_kept
-        again = [number for number in ranked if self._records[number].confirmed]
-        once = [number for number in ranked if not self._records[number].confirmed]
-        control = [number for number in ranked if self._records[number].strategy.is_control]
-        return {*again[:most], *once[:most], *control[:1], *self._partners}
-
-    def _drop_passed(self) -> None:
-        """Forget what the trials gave whose strategy has ended at a higher rung."""
-        competing = {record.number for record in self.all_records}
-        for number in self._results.keys() - competing:
-            if self._results.pop(number).fitted is not None:
-                self._journal.drop_weights(number)
+            self.known.records[record.number] = record
 
     def _drop_weights(self) -> None:
-        for number in self._results.keys() - self._kept():
-            if self._results[number].fitted is not None:
-                self._results[number] = replace(self._results[number], fitted=None)
-                self._journal.drop_weights(number)
+        for number in self.known.drop():
+            self._journal.drop_weights(number)
