@@ -77,7 +77,7 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
         pointer = builder.inttoptr(builder.add(start, along), ir.PointerType(kind.element))
         factor = spread(builder, builder.load(pointer), kind)
         new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, own)])
-    steps = builder.add(step, _LONG(1))
+    steps, last = builder.add(step, _LONG(1)), builder.block
     for phi, begin, after in (
         (step, _LONG(0), steps),
         (along, _LONG(0), builder.add(along, a_next)),
@@ -85,7 +85,7 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
         *((phi, zero, value) for own, row in zip(sums, new) for phi, value in zip(own, row)),
     ):
         phi.add_incoming(begin, before)
-        phi.add_incoming(after, loop)
+        phi.add_incoming(after, last)
     builder.cbranch(builder.icmp_signed("<", steps, depth), loop, end)
     builder.position_at_end(end)
     return new

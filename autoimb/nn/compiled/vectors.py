@@ -20,7 +20,10 @@ __all__ = [
     "spread",
 ]
 
-WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
+_FEATURES = binding.get_host_cpu_features()
+WIDE = bool(_FEATURES.get("avx512f", False))
+# without instructions for them masks are a branch a lane, and worth a look whether all are set
+MASKS = bool(_FEATURES.get("avx2", False))
 LANES = 16 if WIDE else 8  # numbers of a vector: one register of a wide machine
 
 INDEX, BIT = ir.IntType(32), ir.IntType(1)
@@ -61,22 +64,44 @@ def constant(kind, value):
     return ir.Constant(kind, [value] * LANES)
 
 
+def _all_set(builder, mask):
+    return _called(builder, f"llvm.vector.reduce.and.v{LANES}i1", BIT, [mask])
+
+
 def masked_load(builder, address, mask, kind):
     """Read the lanes of a mask; the others are 0."""
     size = 4 if is_single(kind) else 8
-    suffix = f"v{LANES}f{8 * size}.p0"
     pointer = builder.inttoptr(address, ir.PointerType(kind))
     arguments = [pointer, INDEX(size), mask, constant(kind, 0.0)]
-    return _called(builder, f"llvm.masked.load.{suffix}", kind, arguments)
+    name = f"llvm.masked.load.v{LANES}f{8 * size}.p0"
+    if MASKS:
+        return _called(builder, name, kind, arguments)
+    found = []
+    with builder.if_else(_all_set(builder, mask)) as (whole, part):
+        with whole:
+            found.append((builder.load(pointer, align=size), builder.block))
+        with part:
+            found.append((_called(builder, name, kind, arguments), builder.block))
+    value = builder.phi(kind)
+    for each in found:
+        value.add_incoming(*each)
+    return value
 
 
 def masked_store(builder, value, address, mask):
     """Write the lanes of a mask."""
     size = 4 if is_single(value.type) else 8
-    suffix = f"v{LANES}f{8 * size}.p0"
     pointer = builder.inttoptr(address, ir.PointerType(value.type))
     arguments = [value, pointer, INDEX(size), mask]
-    _called(builder, f"llvm.masked.store.{suffix}", ir.VoidType(), arguments)
+    name = f"llvm.masked.store.v{LANES}f{8 * size}.p0"
+    if MASKS:
+        _called(builder, name, ir.VoidType(), arguments)
+        return
+    with builder.if_else(_all_set(builder, mask)) as (whole, part):
+        with whole:
+            builder.store(value, pointer, align=size)
+        with part:
+            _called(builder, name, ir.VoidType(), arguments)
 
 
 def first_lanes(builder, count):
