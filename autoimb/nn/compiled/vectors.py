@@ -10,6 +10,7 @@ __all__ = [
     "INDEX",
     "LANES",
     "WIDE",
+    "called",
     "constant",
     "first_lanes",
     "fused_lanes",
@@ -35,8 +36,8 @@ def is_single(kind):
     return isinstance(kind.element, ir.FloatType)
 
 
-def _called(builder, name, result, arguments):
-    """Call a function that is declared where it is not yet."""
+def called(builder, name, result, arguments):
+    """Call one of LLVM's functions, declared where it is not yet."""
     declared = ir.FunctionType(result, [each.type for each in arguments])
     function = builder.module.globals.get(name)
     if function is None:
@@ -48,7 +49,7 @@ def of_lanes(builder, name, *arguments):
     """Call one of LLVM's functions that takes vectors and gives a vector."""
     kind = arguments[0].type
     suffix = "f32" if is_single(kind) else "f64"
-    return _called(builder, f"llvm.{name}.v{LANES}{suffix}", kind, arguments)
+    return called(builder, f"llvm.{name}.v{LANES}{suffix}", kind, arguments)
 
 
 def spread(builder, scalar, kind):
@@ -65,7 +66,7 @@ def constant(kind, value):
 
 
 def _all_set(builder, mask):
-    return _called(builder, f"llvm.vector.reduce.and.v{LANES}i1", BIT, [mask])
+    return called(builder, f"llvm.vector.reduce.and.v{LANES}i1", BIT, [mask])
 
 
 def masked_load(builder, address, mask, kind):
@@ -75,13 +76,13 @@ def masked_load(builder, address, mask, kind):
     arguments = [pointer, INDEX(size), mask, constant(kind, 0.0)]
     name = f"llvm.masked.load.v{LANES}f{8 * size}.p0"
     if MASKS:
-        return _called(builder, name, kind, arguments)
+        return called(builder, name, kind, arguments)
     found = []
     with builder.if_else(_all_set(builder, mask)) as (whole, part):
         with whole:
             found.append((builder.load(pointer, align=size), builder.block))
         with part:
-            found.append((_called(builder, name, kind, arguments), builder.block))
+            found.append((called(builder, name, kind, arguments), builder.block))
     value = builder.phi(kind)
     for each in found:
         value.add_incoming(*each)
@@ -95,13 +96,13 @@ def masked_store(builder, value, address, mask):
     arguments = [value, pointer, INDEX(size), mask]
     name = f"llvm.masked.store.v{LANES}f{8 * size}.p0"
     if MASKS:
-        _called(builder, name, ir.VoidType(), arguments)
+        called(builder, name, ir.VoidType(), arguments)
         return
     with builder.if_else(_all_set(builder, mask)) as (whole, part):
         with whole:
             builder.store(value, pointer, align=size)
         with part:
-            _called(builder, name, ir.VoidType(), arguments)
+            called(builder, name, ir.VoidType(), arguments)
 
 
 def first_lanes(builder, count):
