@@ -118,6 +118,11 @@ def look(job, judge):
     return Failed(" ".join(facts))
 
 
+def inherit(job, judge):
+    """Tell whether the code of training was there before the worker was."""
+    return Failed(str("autoimb.runtime.compiled" in sys.modules))
+
+
 # --- the tests ---------------------------------------------------------------------------------
 
 
@@ -197,6 +202,13 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner.close()
     assert list((tmp_path / "c").iterdir()) == []
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers forked")
+def test_workers_inherit_compiled_code(pooled):
+    runner = pooled(inherit, 1)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    assert gather(runner, 1)[0].reason == "True"
 
 
 def test_a_table_without_numbers_or_categories(pooled):

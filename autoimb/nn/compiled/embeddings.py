@@ -8,6 +8,7 @@ from autoimb.nn.compiled.kernel import inner, kernel
 from autoimb.nn.compiled.lanes import (
     LANES,
     cosine,
+    fetch,
     filled,
     first,
     fused,
@@ -23,11 +24,22 @@ from autoimb.nn.compiled.products import transpose
 
 __all__ = ["embed", "embed_backward", "place", "waves", "waves_backward"]
 
+_AHEAD, _LINE = 8, 64  # rows, and bytes of a line of the cache
+
 
 @inner
 def _row(chosen, number):
     """Return which row is the next; without a choice they come in their order."""
     return whole(chosen + number * 8) if chosen else number
+
+
+@inner
+def _announce(chosen, number, count, x, x_row, length):
+    """Have a chosen row that comes soon fetched: no machine guesses which it is."""
+    if chosen and number + _AHEAD < count:
+        start = x + whole(chosen + (number + _AHEAD) * 8) * x_row
+        for line in range(0, length, _LINE):
+            fetch(start + line)
 
 
 @kernel("iiiiiiiii")
@@ -36,6 +48,7 @@ def place(members, rows, width, x, x_row, chosen, to, to_member, to_row, like):
     size = size_of(like)
     for m in range(members):
         for n in range(rows):
+            _announce(chosen, m * rows + n, members * rows, x, x_row, width * size)
             into, start = to + m * to_member + n * to_row, x + _row(chosen, m * rows + n) * x_row
             for j in range(0, width, LANES):
                 own = first(width - j)
@@ -50,6 +63,7 @@ def embed(
     size = size_of(like)
     for m in range(members):
         for n in range(rows):
+            _announce(chosen, m * rows + n, members * rows, codes, columns * 8, columns * 8)
             into = to + m * to_member + n * to_row
             own_codes = codes + _row(chosen, m * rows + n) * columns * 8
             for q in range(columns):
@@ -86,12 +100,12 @@ def waves(
     x, x_member, x_row,
     frequency, phase, weight, bias,
     to, to_member, to_row,
-    turned, room,
+    turned, scratch,
     like,
 ):  # fmt: skip
     """Write ``cos(2π w x + b) V + c`` for each number, of three outputs each.
 
-    ``turned`` and ``room`` have the place for the numbers and the outputs of a member, each with
+    ``turned`` and ``scratch`` have the place for the numbers and the outputs of a member, each with
     its rows side by side.
     """
     size = size_of(like)
@@ -113,11 +127,11 @@ def waves(
                     z0 = fused(wave, splat(number(weight + 3 * i, like)), z0)
                     z1 = fused(wave, splat(number(weight + 3 * i + size, like)), z1)
                     z2 = fused(wave, splat(number(weight + 3 * i + 2 * size, like)), z2)
-                store(room + (3 * f * rows + n) * size, own, z0)
-                store(room + ((3 * f + 1) * rows + n) * size, own, z1)
-                store(room + ((3 * f + 2) * rows + n) * size, own, z2)
+                store(scratch + (3 * f * rows + n) * size, own, z0)
+                store(scratch + ((3 * f + 1) * rows + n) * size, own, z1)
+                store(scratch + ((3 * f + 2) * rows + n) * size, own, z2)
         into = to + m * to_member
-        transpose(into, to_row, room, rows * size, 3 * numbers, rows, size, like)
+        transpose(into, to_row, scratch, rows * size, 3 * numbers, rows, size, like)
 
 
 @kernel("iiiiiiiiiiiiiiiiii")
@@ -127,26 +141,26 @@ def waves_backward(
     gradient, gradient_member, gradient_row,
     frequency, phase, weight,
     into_frequency, into_phase, into_weight, into_bias,
-    room,
+    scratch,
     like,
 ):  # fmt: skip
-    """Write the gradients of the parameters of `waves`; room is for twice a number's weights."""
+    """Write the gradients of the parameters of `waves`; scratch is for twice a number's weights."""
     size, zero = size_of(like), filled(0.0, like)
     line = many * size
-    sums = room + 3 * line
+    sums = scratch + 3 * line
     for at in range(members * numbers):
         m, f = at // numbers, at % numbers
         back, own_x = gradient + m * gradient_member + 3 * f * size, x + m * x_member + f * size
         # (many, 3) -> (3, many): the waves of a number are the lanes, so that nothing is summed
         # across them
-        transpose(room, line, weight + 3 * at * line, 3 * size, many, 3, size, like)
+        transpose(scratch, line, weight + 3 * at * line, 3 * size, many, 3, size, like)
         for j in range(0, many, LANES):
             own, i = first(many - j), at * line + j * size
             begin = load(phase + i, own, like) * (1.0 / (2.0 * pi))
             often = load(frequency + i, own, like)
-            v0 = load(room + j * size, own, like)
-            v1 = load(room + line + j * size, own, like)
-            v2 = load(room + 2 * line + j * size, own, like)
+            v0 = load(scratch + j * size, own, like)
+            v1 = load(scratch + line + j * size, own, like)
+            v2 = load(scratch + 2 * line + j * size, own, like)
             s0, s1, s2, shifts, turns = zero, zero, zero, zero, zero
             for n in range(rows):
                 value = splat(number(own_x + n * x_row, like))

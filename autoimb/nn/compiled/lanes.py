@@ -20,6 +20,7 @@ from autoimb.nn.compiled.vectors import (
     CONTRACT,
     INDEX,
     LANES,
+    called,
     constant,
     first_lanes,
     fused_lanes,
@@ -38,6 +39,7 @@ __all__ = [
     "cast",
     "cosine",
     "exponential",
+    "fetch",
     "filled",
     "first",
     "fused",
@@ -136,6 +138,19 @@ def whole(context, address):
         return builder.load(builder.inttoptr(args[0], ir.PointerType(ir.IntType(64))))
 
     return types.int64(types.int64), code
+
+
+@intrinsic
+def fetch(context, address):
+    """Say that what stands at an address will be read soon."""
+
+    def code(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(8)))
+        reading, often, data = INDEX(0), INDEX(3), INDEX(1)
+        called(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, reading, often, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
 
 
 @intrinsic

@@ -77,7 +77,7 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
         pointer = builder.inttoptr(builder.add(start, along), ir.PointerType(kind.element))
         factor = spread(builder, builder.load(pointer), kind)
         new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, own)])
-    steps = builder.add(step, _LONG(1))
+    steps, last = builder.add(step, _LONG(1)), builder.block
     for phi, begin, after in (
         (step, _LONG(0), steps),
         (along, _LONG(0), builder.add(along, a_next)),
@@ -85,7 +85,7 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
         *((phi, zero, value) for own, row in zip(sums, new) for phi, value in zip(own, row)),
     ):
         phi.add_incoming(begin, before)
-        phi.add_incoming(after, loop)
+        phi.add_incoming(after, last)
     builder.cbranch(builder.icmp_signed("<", steps, depth), loop, end)
     builder.position_at_end(end)
     return new
@@ -205,20 +205,20 @@ def product(
     rows, columns, depth,
     alpha,
     bias, bias_outer, bias_middle,
-    room,
+    scratch,
     like,
 ):  # fmt: skip
     """Multiply all matrices of two leading axes; strides in bytes.
 
-    b may be turned; then ``room`` has the place for one of its matrices.
+    b may be turned; then ``scratch`` has the place for one of its matrices.
     """
     size = size_of(like)
     for m in range(outer):
         for k in range(middle):
             matrix, step = b + m * b_outer + k * b_middle, b_next
             if b_column != size:
-                transpose(room, columns * size, matrix, b_column, columns, depth, size, like)
-                matrix, step = room, columns * size
+                transpose(scratch, columns * size, matrix, b_column, columns, depth, size, like)
+                matrix, step = scratch, columns * size
             beside = bias + m * bias_outer + k * bias_middle if bias != 0 else 0
             multiply(c + m * c_outer + k * c_middle, c_row, a + m * a_outer + k * a_middle, a_row,
                      a_next, matrix, step, rows, columns, depth, alpha, beside, size)  # fmt: skip

@@ -45,15 +45,15 @@ class CompiledKernels:
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype, self._size = dtype, dtype.itemsize
         self._code = _Codes(_REALS[dtype])
-        self._rooms: dict[str, tuple[int, Tensor | None]] = {}
+        self._scratches: dict[str, tuple[int, Tensor | None]] = {}
 
-    def _room(self, purpose: str, numbers: int) -> int:
+    def _scratch(self, purpose: str, numbers: int) -> int:
         """Return the address of a place for so many numbers; its content is undefined."""
-        held, room = self._rooms.get(purpose, (0, None))
-        if room is None or held < numbers:
-            room = torch.empty(numbers, dtype=self._dtype)
-            self._rooms[purpose] = (numbers, room)
-        return room.data_ptr()
+        held, scratch = self._scratches.get(purpose, (0, None))
+        if scratch is None or held < numbers:
+            scratch = torch.empty(numbers, dtype=self._dtype)
+            self._scratches[purpose] = (numbers, scratch)
+        return scratch.data_ptr()
 
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write ``alpha * x W + b``."""
@@ -64,19 +64,19 @@ class CompiledKernels:
         return self._multiply(a, b, alpha, out, 0)
 
     def _multiply(self, a: Tensor, b: Tensor, alpha: float, out: Tensor, bias: int) -> Tensor:
-        size, room = self._size, 0
+        size, scratch = self._size, 0
         members, rows, depth = a.shape
         columns = b.shape[2]
         a_member, a_row, a_next = a.stride()
         b_member, b_next, b_column = b.stride()
         if b_column != 1:
-            room = self._room("turned", depth * columns)
+            scratch = self._scratch("turned", depth * columns)
         out_member, out_row, _ = out.stride()
         self._code[products.product](
             members, 1, out.data_ptr(), out_member * size, 0, out_row * size,
             a.data_ptr(), a_member * size, 0, a_row * size, a_next * size,
             b.data_ptr(), b_member * size, 0, b_next * size, b_column * size,
-            rows, columns, depth, alpha, bias, columns * size, 0, room, _LIKE,
+            rows, columns, depth, alpha, bias, columns * size, 0, scratch, _LIKE,
         )  # fmt: skip
         return out
 
@@ -156,18 +156,18 @@ class CompiledKernels:
         members, k, classes, width = weight.shape
         rows = out.shape[3]
         x_member, x_row, _ = x.stride()
-        room = self._room("logits", members * k * rows * classes)
+        scratch = self._scratch("logits", members * k * rows * classes)
         each = rows * classes * size
         self._code[products.product](
-            members, k, room, k * each, each, classes * size,
+            members, k, scratch, k * each, each, classes * size,
             x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
             weight.data_ptr(), k * classes * width * size, classes * width * size, size,
             width * size,
             rows, classes, width, alpha,
             bias.data_ptr(), k * classes * size, classes * size,
-            self._room("turned", width * classes), _LIKE,
+            self._scratch("turned", width * classes), _LIKE,
         )  # fmt: skip
-        self._code[products.turn](members * k, rows, classes, room, out.data_ptr(), _LIKE)
+        self._code[products.turn](members * k, rows, classes, scratch, out.data_ptr(), _LIKE)
         return out
 
     def heads_backward(
@@ -206,8 +206,8 @@ class CompiledKernels:
             members, rows, numbers, own.frequency.shape[2], x.data_ptr(), x.stride(0) * size,
             x.stride(1) * size, own.frequency.data_ptr(), own.phase.data_ptr(),
             own.weight.data_ptr(), own.bias.data_ptr(), out.data_ptr(),
-            out.stride(0) * size, out.stride(1) * size, self._room("numbers", numbers * rows),
-            self._room("waves", 3 * numbers * rows), _LIKE,
+            out.stride(0) * size, out.stride(1) * size, self._scratch("numbers", numbers * rows),
+            self._scratch("waves", 3 * numbers * rows), _LIKE,
         )  # fmt: skip
 
     def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
@@ -220,7 +220,7 @@ class CompiledKernels:
             own.frequency.data_ptr(), own.phase.data_ptr(), own.weight.data_ptr(),
             into.frequency.data_ptr(), into.phase.data_ptr(), into.weight.data_ptr(),
             into.bias.data_ptr(),
-            self._room("waves", 6 * many), _LIKE,
+            self._scratch("waves", 6 * many), _LIKE,
         )  # fmt: skip
 
     def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:

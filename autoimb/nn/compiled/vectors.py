@@ -10,6 +10,7 @@ __all__ = [
     "INDEX",
     "LANES",
     "WIDE",
+    "called",
     "constant",
     "first_lanes",
     "fused_lanes",
@@ -20,7 +21,10 @@ __all__ = [
     "spread",
 ]
 
-WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
+_FEATURES = binding.get_host_cpu_features()
+WIDE = bool(_FEATURES.get("avx512f", False))
+# without instructions for them masks are a branch a lane, and worth a look whether all are set
+MASKS = bool(_FEATURES.get("avx2", False))
 LANES = 16 if WIDE else 8  # numbers of a vector: one register of a wide machine
 
 INDEX, BIT = ir.IntType(32), ir.IntType(1)
@@ -32,8 +36,8 @@ def is_single(kind):
     return isinstance(kind.element, ir.FloatType)
 
 
-def _called(builder, name, result, arguments):
-    """Call a function that is declared where it is not yet."""
+def called(builder, name, result, arguments):
+    """Call one of LLVM's functions, declared where it is not yet."""
     declared = ir.FunctionType(result, [each.type for each in arguments])
     function = builder.module.globals.get(name)
     if function is None:
@@ -45,7 +49,7 @@ def of_lanes(builder, name, *arguments):
     """Call one of LLVM's functions that takes vectors and gives a vector."""
     kind = arguments[0].type
     suffix = "f32" if is_single(kind) else "f64"
-    return _called(builder, f"llvm.{name}.v{LANES}{suffix}", kind, arguments)
+    return called(builder, f"llvm.{name}.v{LANES}{suffix}", kind, arguments)
 
 
 def spread(builder, scalar, kind):
@@ -61,22 +65,44 @@ def constant(kind, value):
     return ir.Constant(kind, [value] * LANES)
 
 
+def _all_set(builder, mask):
+    return called(builder, f"llvm.vector.reduce.and.v{LANES}i1", BIT, [mask])
+
+
 def masked_load(builder, address, mask, kind):
     """Read the lanes of a mask; the others are 0."""
     size = 4 if is_single(kind) else 8
-    suffix = f"v{LANES}f{8 * size}.p0"
     pointer = builder.inttoptr(address, ir.PointerType(kind))
     arguments = [pointer, INDEX(size), mask, constant(kind, 0.0)]
-    return _called(builder, f"llvm.masked.load.{suffix}", kind, arguments)
+    name = f"llvm.masked.load.v{LANES}f{8 * size}.p0"
+    if MASKS:
+        return called(builder, name, kind, arguments)
+    found = []
+    with builder.if_else(_all_set(builder, mask)) as (whole, part):
+        with whole:
+            found.append((builder.load(pointer, align=size), builder.block))
+        with part:
+            found.append((called(builder, name, kind, arguments), builder.block))
+    value = builder.phi(kind)
+    for each in found:
+        value.add_incoming(*each)
+    return value
 
 
 def masked_store(builder, value, address, mask):
     """Write the lanes of a mask."""
     size = 4 if is_single(value.type) else 8
-    suffix = f"v{LANES}f{8 * size}.p0"
     pointer = builder.inttoptr(address, ir.PointerType(value.type))
     arguments = [value, pointer, INDEX(size), mask]
-    _called(builder, f"llvm.masked.store.{suffix}", ir.VoidType(), arguments)
+    name = f"llvm.masked.store.v{LANES}f{8 * size}.p0"
+    if MASKS:
+        called(builder, name, ir.VoidType(), arguments)
+        return
+    with builder.if_else(_all_set(builder, mask)) as (whole, part):
+        with whole:
+            builder.store(value, pointer, align=size)
+        with part:
+            called(builder, name, ir.VoidType(), arguments)
 
 
 def first_lanes(builder, count):
