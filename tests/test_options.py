@@ -87,7 +87,13 @@ def fitted() -> Fit:
             forced["class_weight"] = "balanced"
         frame, y = mixed_table(kind, N_ROWS)
         model = AutoImbClassifier(
-            n_trials=1, time_budget=None, cv=2, random_state=0, metric="f1", **forced
+            n_trials=1,
+            time_budget=None,
+            cv=2,
+            partners=None,
+            random_state=0,
+            metric="f1",
+            **forced,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(autoimb.estimator, "prepare", partial(prepare, policy=SHORT))

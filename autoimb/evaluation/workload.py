@@ -173,9 +173,8 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     rows = sum(len(fold.train) for fold in plan.folds.folds)
     width = columns.numbers.shape[1] + columns.codes.shape[1]
     # for each row and column, for each leaf and column, for each leaf, and for each tree
-    nanoseconds = 2.5 * rows * width + len(plan.folds.folds) * (
-        trees.leaves * (500 * width + 30_000) + 250_000
-    )
+    a_tree = trees.leaves * (800 * width + 45_000) + 400_000
+    nanoseconds = 4.0 * rows * width + len(plan.folds.folds) * a_tree
     outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
     planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
     affordable = planned / (1e-9 * nanoseconds * outputs)

@@ -2,7 +2,7 @@
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
 `churn_mlc` the codes of 51 states cost .02 of average precision
-(``reports/decisions/0031-trees-as-partners.md``). So such a column gives numbers instead, the
+(`reports/decisions/0031-trees-as-partners.md`). So such a column gives numbers instead, the
 smoothed share of each class among a level's rows, and their count. A training row's own numbers
 come from other training rows.
 """
