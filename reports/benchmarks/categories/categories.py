@@ -106,6 +106,7 @@ def precision(y: np.ndarray, proba: np.ndarray, classes: np.ndarray) -> float:
 def against(scores: pd.DataFrame, tables: Sequence[str], names: Sequence[str]) -> list[str]:
     """Write each encoding's gain over learned vectors, by table."""
     own = scores[scores.index.get_level_values("data").isin(tables)]
+    names = [name for name in names if own[name].notna().any()]
     gaps = own[names].sub(own[BEFORE], axis=0)
     means = gaps.groupby("data").mean()
     errors = gaps.groupby("data").sem()
