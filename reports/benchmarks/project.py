@@ -168,7 +168,6 @@ ENCODINGS: dict[str, Callable[[Dataset], Layout]] = {
     "beside": _beside,
     "categories": lambda dataset: replace(_levels(dataset), integers=()),
     "rows": _rows,
-    "today": lambda dataset: plan_layout(dataset.columns, n_classes=dataset.n_classes),
 }
 
 

@@ -29,14 +29,14 @@ class Layout:
     Attributes
     ----------
     onehot, embedded, statistics : tuple of int
-        The category columns: each stands in one of them. Those of few levels are one-hot; others
-        are told by statistics of their levels, or get a learned vector for each; see `Statistics`.
+        The category columns, each in one of them as `plan_layout` has it. Those of few levels are
+        one-hot; others enter as statistics of their levels, or as a learned vector for each.
     integers : tuple of int
         Numbers whose values get statistics as well.
     repeated : bool
         Whether rows that are repeated do.
     n_classes : int
-        Of the target, where anything gets statistics; else 0.
+        Of the target; 0 where nothing gets statistics.
     """
 
     onehot: tuple[int, ...]
