@@ -53,7 +53,7 @@ def test_status_report_and_export_work(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["status", str(run)]) == 0
-    assert "1 trials (1 complete)" in capsys.readouterr().out
+    assert "1 strategy (1 complete)" in capsys.readouterr().out
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text("utf-8")
     assert "tabm_published" in page

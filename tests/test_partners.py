@@ -551,8 +551,12 @@ def test_a_partner_is_neither_control_nor_method() -> None:
 # --- the search -----------------------------------------------------------------------------------
 
 
+SOON = replace(POLICY, strategies_before_partners=(0, 3, 6))
+
+
 def test_a_study_tries_them_beside_its_strategies() -> None:
-    alone, found = study(n_trials=10), study(n_trials=10, partners=POLICY.partners)
+    alone = study(n_trials=10, policy=SOON)
+    found = study(n_trials=10, partners=POLICY.partners, policy=SOON)
     beside = [record for record in found.records if record.stage == "partner"]
     assert [record.strategy.network.name for record in beside] == list(POLICY.partners)
     assert [record.number for record in beside] == [1, 5, 9]  # one worker: a network comes first
@@ -602,9 +606,9 @@ def test_no_sampler_sees_them(tmp_path: Path) -> None:
 def test_a_resumed_study_has_them_and_begins_no_other(tmp_path: Path) -> None:
     partners = POLICY.partners
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
-        before = study(run, n_trials=4, partners=partners)
+        before = study(run, n_trials=4, partners=partners, policy=SOON)
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
-        after = study(run, n_trials=9, partners=partners)
+        after = study(run, n_trials=9, partners=partners, policy=SOON)
     own = [[r for r in one.records if r.stage == "partner"] for one in (before, after)]
     assert own[0] == own[1][: len(own[0])]
     assert [record.strategy.network.name for record in own[1]] == list(partners)
@@ -672,7 +676,7 @@ def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixtu
     few = ["--n-trials", "2", "--n-jobs", "1", "--out", str(run)]
     assert main([*words, "--partners", "small_trees", *few]) == 0
     assert main(["status", str(run)]) == 0
-    assert "2 trials (2 complete), 1 partners" in capsys.readouterr().out
+    assert "2 strategies (2 complete), 1 partners" in capsys.readouterr().out
     assert main(["refit", str(run), str(data), "-o", str(tmp_path / "new.autoimb")]) == 0
     old, new = load(run / "pipeline.autoimb"), load(tmp_path / "new.autoimb")
     assert [one.strategy for one in new.strategies] == [one.strategy for one in old.strategies]

@@ -374,7 +374,7 @@ def test_everything_is_said(text):
         "wind_gust 15,278 76.39 %",
         "logit adjusted",
         "+0.0067 ± 0.0042",
-        "44 trials: 31 complete, 3 infeasible, 9 pruned, 1 failed",
+        "44 strategies: 31 complete, 3 infeasible, 9 pruned, 1 failed",
         "the loss was not finite in epoch 2",
         "4 min 06 s",
         "torch 2.13.0",

@@ -31,9 +31,10 @@ def status(run: Run) -> None:
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
+    tried = "1 strategy" if len(records) == 1 else f"{len(records)} strategies"
     beside = f", {partners} partners" if partners else ""
     inside = f" ({shown})" if shown else ""
-    typer.echo(f"{run}: {state}, {finished}; {len(records)} strategies{inside}{beside}")
+    typer.echo(f"{run}: {state}, {finished}; {tried}{inside}{beside}")
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"

@@ -74,7 +74,7 @@ class Parts:
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
         self._store, self.repeat_number = Store(folder), 0
-        self.states = Store(None if folder is None else folder / "states")
+        self.states = Store(None if folder is None else folder.with_name("states"))
 
     def repeat(self, number: int) -> Parts:
         """Return the parts of a repeat, a split of all rows into folds; 0 is the plan's own."""
