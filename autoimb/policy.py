@@ -70,8 +70,6 @@ class SearchPolicy:
         work.
     confirming_share : float
         Of the search's time, at its end, that goes to confirming the best trials.
-    longest_confirmation : float
-        Of the search's time, that confirming the best may take where that is more.
     confirmed_trials : int
         How many of the best are confirmed.
     rungs : tuple of float
@@ -173,7 +171,6 @@ class SearchPolicy:
     methods_share: float = _set(0.25, "decisions/0034-rungs.md")
     longer_share: float = _set(0.75, "decisions/0034-rungs.md")
     confirming_share: float = _set(0.5, "decisions/0035-confirmed-on-fresh-folds.md")
-    longest_confirmation: float = _set(0.4, "decisions/0035-confirmed-on-fresh-folds.md")
     confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
     rungs: tuple[float, ...] = _set((1 / 16, 1 / 4, 1.0, 4.0), "decisions/0034-rungs.md")
     first_rungs: tuple[float, float] = _set((1 / 4, 1 / 16), "decisions/0034-rungs.md")

@@ -206,7 +206,8 @@ def test_no_clock_is_read_without_a_deadline(monkeypatch):
 
 
 def test_work_is_bounded_by_rows():
-    result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object())
+    trace = SimpleNamespace(confirmed=False)
+    result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object(), trace=trace)
     results = dict.fromkeys(range(40), result)
     most = [len(module._candidates(results, n_rows=n, policy=POLICY)) for n in (1000, 200_000)]
     assert most == [POLICY.blend_candidates, 6]

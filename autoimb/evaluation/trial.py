@@ -52,6 +52,8 @@ class Trace:
         Whether its own patience ended it, so that more work would change nothing.
     rung : float
         How many times the planned work its training on a split was.
+    confirmed : bool
+        Whether it was on folds that had not chosen it.
     checkpoints : tuple of int
         The checkpoint that each fold kept, of every repeat.
     """
@@ -61,6 +63,7 @@ class Trace:
     planned: int = 0
     ended: bool = False
     rung: float = 1.0
+    confirmed: bool = False
     checkpoints: tuple[int, ...] = ()
 
 
@@ -143,8 +146,16 @@ Outcome = Scored | Cut | Pruned | Infeasible | Failed
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:
-    """Return the numbers of trials, best first; of equals the earlier."""
-    return sorted(results, key=lambda number: (-results[number].score.utility, number))
+    """Return the numbers of trials, best first; of equals the earlier.
+
+    Confirmed ones come before others, whatever their values: those of the others were chosen by.
+    """
+
+    def place(number: int) -> tuple[bool, float, int]:
+        result = results[number]
+        return not result.trace.confirmed, -result.score.utility, number
+
+    return sorted(results, key=place)
 
 
 def reason_of(error: BaseException) -> str:
@@ -197,6 +208,7 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         planned=first.planned,
         ended=all(one.ended for one in trained),
         rung=job.plan.rung,
+        confirmed=job.plan.repeats != (0,),
         checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
     )
     if first.pruned:

@@ -278,6 +278,7 @@ def read_trial(path: Path) -> StoredTrial:
                 record.planned,
                 record.ended,
                 record.rung,
+                record.confirmed,
                 record.epochs,
             ),
             seconds=record.seconds,

@@ -92,7 +92,7 @@ class Agenda:
         if self._plan_matched_control(journal, ranked):
             return True
         policy, enough = self.policy, len(ranked) >= self.most
-        if enough or left < self._time_to_confirm(ranked):
+        if enough or left < policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
                 journal.raised,
@@ -122,18 +122,6 @@ class Agenda:
         rung = first_of_methods if stage == "method" else first
         journal.enqueue(params, stage=stage, rung=rung, plan=plan)
         return True
-
-    def _time_to_confirm(self, ranked: Sequence[TrialRecord]) -> float:
-        """Return the seconds that are left when confirming begins.
-
-        A share of the search's, or earlier where confirming the best takes longer.
-        """
-        policy = self.policy
-        if ranked and ranked[0].confirmed:
-            return policy.confirming_share * self.seconds
-        best = max((r.seconds for r in ranked[:1] if r.status == "complete"), default=0.0)
-        longest = min(best * self.work, policy.longest_confirmation * self.seconds)
-        return max(policy.confirming_share * self.seconds, MARGIN * longest)
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -270,7 +258,8 @@ def next_to_confirm(
     """Find the next strategy to evaluate on folds that did not choose it.
 
     The best score of many is too high, and by how much only fresh folds say. So the last part of a
-    search goes to the best, and to the best control, against which the verdict holds the others.
+    search goes to the best control and the best strategy with an imbalance method, which the
+    verdict compares, and then to the best of all.
 
     Parameters
     ----------
@@ -292,9 +281,15 @@ def next_to_confirm(
     """
     known = [record for record in ranked if record.status == "complete" and not record.confirmed]
     others = max(most - sum(record.confirmed for record in ranked), 0)
-    control = [record for record in ranked if record.strategy.is_control][:1]
-    for record in [*(r for r in control if r in known), *known[:others]] if work else []:
-        near = record in control or _could_win(record, known[0])
+    compared = [
+        next(
+            (r for r in ranked if r.status == "complete" and r.strategy.is_control == control), None
+        )
+        for control in (True, False)
+    ]
+    first = [record for record in compared if record in known]
+    for record in [*first, *known[:others]] if work else []:
+        near = record in first or _could_win(record, known[0])
         if near and record.number not in raised and MARGIN * record.seconds * work < seconds:
             return record
     return None
