@@ -67,6 +67,8 @@ def test_what_could_not_win_is_not_confirmed_but_what_the_verdict_compares_is():
     assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)]) == [3, 0, 1]
     # nor is the best method left out, so that the verdict compares like with like
     assert confirmed_in_turn([scored(0, NETWORK, 0.5), scored(1, treated[0], 0.1)]) == [0, 1]
+    # where there is nothing else to do, all are
+    assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)], most=None) == [3, 0, 1, 2]
 
 
 def test_the_best_are_confirmed_however_they_ended():
@@ -205,9 +207,9 @@ def at(number, rung, value, *, status="partial", **changed):
     return record(number, NETWORK, rung=rung, score=score, status=status, **changed)
 
 
-def raised(records, already=(), *, seconds=1000.0, last=False, **how):
+def raised(records, already=(), *, seconds=1000.0, least=0, **how):
     already = set(already)
-    return next_to_raise(records, already, seconds=seconds, policy=POLICY, last=last, **how)
+    return next_to_raise(records, already, seconds=seconds, policy=POLICY, least=least, **how)
 
 
 def test_the_first_strategy_goes_on_at_once_and_then_a_third_of_its_rung():
@@ -246,7 +248,7 @@ def test_beyond_the_planned_work_goes_the_best_when_it_is_time():
 def test_when_no_new_strategy_comes_the_best_go_on_until_enough_are_complete():
     records = [at(i, QUARTER, 0.5 - 0.01 * i) for i in range(20)]
     numbers = []
-    while (found := raised(records, numbers, last=True)) is not None:
+    while (found := raised(records, numbers, least=POLICY.least_complete)) is not None:
         numbers.append(found[0].number)
         done = replace(found[0], number=100 + len(numbers), rung=1.0, status="complete")
         records.append(replace(done, follows=found[0].number))

@@ -97,18 +97,21 @@ class Agenda:
                 ranked,
                 journal.raised,
                 seconds=left,
-                most=len(ranked) if enough else policy.confirmed_trials,
+                most=None if enough else policy.confirmed_trials,
                 work=self.work,
             )
             if survivor is not None:
                 journal.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
                 return True
+        least = 0 if new else policy.least_complete  # that are to be complete in any case
+        if enough:
+            least = len(ranked)
         higher = next_to_raise(
             records,
             journal.raised,
             seconds=left,
             policy=policy,
-            last=enough or not new,
+            least=least,
             longer=left < policy.longer_share * self.seconds,
         )
         if higher is not None:
@@ -203,7 +206,7 @@ def next_to_raise(
     *,
     seconds: float,
     policy: SearchPolicy,
-    last: bool,
+    least: int,
     longer: bool = False,
 ) -> tuple[TrialRecord, float] | None:
     """Find the next strategy that goes on to a higher rung.
@@ -221,8 +224,9 @@ def next_to_raise(
     seconds : float
         That are left.
     policy : SearchPolicy
-    last : bool
-        Whether no new strategy comes any more: then the best go on until enough are complete.
+    least : int
+        Strategies that go on until they are complete, the best first: where no new one comes any
+        more.
     longer : bool
         Whether they may go beyond the planned work.
 
@@ -238,7 +242,7 @@ def next_to_raise(
         if higher > 1 and not longer:
             continue
         here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
-        all_go = last and higher <= 1 and complete < policy.least_complete
+        all_go = higher <= 1 and complete < least
         most = len(here) if all_go else ceil(policy.promoted_share * len(here))
         for record in here[:most]:
             waits = not record.ended and record.number not in raised
@@ -252,7 +256,7 @@ def next_to_confirm(
     raised: Collection[int],
     *,
     seconds: float,
-    most: int,
+    most: int | None,
     work: float,
 ) -> TrialRecord | None:
     """Find the next strategy to evaluate on folds that did not choose it.
@@ -269,8 +273,8 @@ def next_to_confirm(
         The trials that were confirmed already, or are being confirmed.
     seconds : float
         That are left.
-    most : int
-        How many of the best.
+    most : int or None
+        How many of the best, as long as they could win; None is all.
     work : float
         Times the work of the strategy so far that confirming takes; 0 where nothing can.
 
@@ -280,7 +284,9 @@ def next_to_confirm(
         None where none is left, or none would end in time.
     """
     known = [record for record in ranked if record.status == "complete" and not record.confirmed]
-    others = max(most - sum(record.confirmed for record in ranked), 0)
+    others = len(known)
+    if most is not None:
+        others = max(most - sum(record.confirmed for record in ranked), 0)
     compared = [
         next(
             (r for r in ranked if r.status == "complete" and r.strategy.is_control == control), None
@@ -289,7 +295,7 @@ def next_to_confirm(
     ]
     first = [record for record in compared if record in known]
     for record in [*first, *known[:others]] if work else []:
-        near = record in first or _could_win(record, known[0])
+        near = most is None or record in first or _could_win(record, known[0])
         if near and record.number not in raised and MARGIN * record.seconds * work < seconds:
             return record
     return None
