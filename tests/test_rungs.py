@@ -7,11 +7,9 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
-from studies import complete
+from studies import complete, judge_of
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
-from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import get_metric
 from autoimb.data.folds import plan_folds
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
@@ -21,6 +19,7 @@ from autoimb.space.components import COMPONENTS
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
+from autoimb.training.store import Store
 
 RUNGS = SearchPolicy().rungs
 NETWORK, LOSS, ENSEMBLE = (COMPONENTS[name] for name in ("network", "loss", "ensemble"))
@@ -44,13 +43,7 @@ def strategy_named(network="mlp", schedule="constant", *, ensemble=None, loss=No
 def steps(strategy, given, rungs, parts=None, *, forget=False):
     """Evaluate a strategy at these rungs, one after the other, and return the last."""
     dataset, plan = given
-    folds = plan.folds
-    judge = Judge(
-        metric=get_metric("average_precision", n_classes=2, positive=dataset.positive),
-        y=dataset.y[folds.scored],
-        group=folds.group[folds.scored],
-        weight=None,
-    )
+    folds, judge = plan.folds, judge_of(dataset, plan)
     shared = Parts(dataset, folds, seed=plan.seed) if parts is None else parts
     for rung in rungs:
         own = Parts(dataset, folds, seed=plan.seed) if forget else shared
@@ -134,6 +127,36 @@ def test_what_depends_on_how_far_it_goes_begins_anew(strategy, given, monkeypatc
     own = steps(strategy, given, [1.0])
     assert outcome.oof.tobytes() == own.oof.tobytes()
     assert not outcome.trace.ended
+
+
+def begins(given, monkeypatch):
+    """At which checkpoint the training on each repeat begins that confirms a waiting strategy."""
+    dataset, plan = given
+    plan = replace(plan, folds=plan_folds(dataset.y, cv=2, random_state=0))
+    parts = Parts(dataset, plan.folds, seed=plan.seed)
+    strategy, judge = strategy_named(), judge_of(dataset, plan)
+    evaluate(Job(strategy, plan.at(0.25), parts), judge)
+    found, train = [], fitting.train
+
+    def seen(*args, **named):
+        found.append(named["state"].checkpoint)
+        yield from train(*args, **named)
+
+    monkeypatch.setattr(fitting, "train", seen)
+    evaluate(Job(strategy, plan.at(1.0, confirm=True), parts), judge)
+    return found
+
+
+def test_a_confirmation_starts_afresh_on_other_folds(given, monkeypatch):
+    assert begins(given, monkeypatch) == [8, 0, 0, 0]
+
+
+def test_a_warm_start_on_other_folds_would_be_found(given, monkeypatch):
+    """Its networks would score rows that they were trained on."""
+    find = Store.find
+    monkeypatch.setattr(Store, "find", lambda self, key: find(self, (key[0], 0)))
+    with pytest.raises(AssertionError):
+        test_a_confirmation_starts_afresh_on_other_folds(given, monkeypatch)
 
 
 # --- what is complete, and what the sampler sees --------------------------------------------------
