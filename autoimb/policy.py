@@ -72,6 +72,10 @@ class SearchPolicy:
         Of the search's time, at its end, that goes to confirming the best trials.
     confirmed_trials : int
         How many of the best are confirmed.
+    confirming_errors : float
+        Errors of its score, by which one of them may lie below the best and could still win.
+    confirming_margin : float
+        Times the seconds that confirming is expected to take, that must be left.
     rungs : tuple of float
         Times the planned work that a strategy is trained for, step by step.
     first_rungs : tuple of two floats
@@ -172,6 +176,8 @@ class SearchPolicy:
     longer_share: float = _set(0.75, "decisions/0034-rungs.md")
     confirming_share: float = _set(0.5, "decisions/0035-confirmed-on-fresh-folds.md")
     confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
+    confirming_errors: float = _set(2.0, UNMEASURED)
+    confirming_margin: float = _set(1.25, UNMEASURED)
     rungs: tuple[float, ...] = _set((1 / 16, 1 / 4, 1.0, 4.0), "decisions/0034-rungs.md")
     first_rungs: tuple[float, float] = _set((1 / 4, 1 / 16), "decisions/0034-rungs.md")
     promoted_share: float = _set(1 / 3, "decisions/0034-rungs.md")

@@ -35,7 +35,7 @@ def record(number, strategy, *, ended=False, **changed):
 
 
 def confirmed_in_turn(ranked, seconds=100.0, **how):
-    how = {"most": SURVIVORS, "work": CONFIRMING} | how
+    how = {"work": CONFIRMING, "policy": POLICY} | how
     numbers = []
     while (found := next_to_confirm(ranked, numbers, seconds=seconds, **how)) is not None:
         numbers.append(found.number)
@@ -68,7 +68,7 @@ def test_what_could_not_win_is_not_confirmed_but_what_the_verdict_compares_is():
     # nor is the best method left out, so that the verdict compares like with like
     assert confirmed_in_turn([scored(0, NETWORK, 0.5), scored(1, treated[0], 0.1)]) == [0, 1]
     # where there is nothing else to do, all are
-    assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)], most=None) == [3, 0, 1, 2]
+    assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)], every=True) == [3, 0, 1, 2]
 
 
 def test_the_best_are_confirmed_however_they_ended():
@@ -78,7 +78,7 @@ def test_the_best_are_confirmed_however_they_ended():
         record(2, NETWORK, ended=True),
     ]
     assert confirmed_in_turn(ranked) == [2, 0, 1]
-    assert confirmed_in_turn(ranked, most=1) == [2, 0]
+    assert confirmed_in_turn(ranked, policy=replace(POLICY, confirmed_trials=1)) == [2, 0]
     assert confirmed_in_turn(ranked, work=0.0) == []
 
 
@@ -224,6 +224,13 @@ def test_values_are_compared_at_one_rung_and_the_highest_goes_first():
     low, quarter = at(0, LOW, 0.9), at(1, QUARTER, 0.1)
     assert raised([low, quarter]) == (quarter, 1.0)
     assert raised([low, quarter], [1]) == (low, QUARTER)
+
+
+def test_a_rung_that_gave_no_score_does_not_count_for_complete():
+    records = [at(i, QUARTER, 0.5 - 0.1 * i) for i in range(3)]
+    lost = replace(at(9, 1.0, 0.0), status="failed", score=None, follows=0)
+    assert raised([*records, lost], [0], least=1) == (records[1], 1.0)
+    assert raised(records, [0], least=1) is None  # it runs
 
 
 def test_what_its_patience_ended_does_not_go_on_but_counts():

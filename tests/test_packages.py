@@ -18,8 +18,8 @@ from torch import nn
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.nn.residual import EXPANSION
 
-with warnings.catch_warnings():  # torch deprecates what the package compiles its activations with
-    warnings.simplefilter("ignore", DeprecationWarning)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of what compiles pytabkit's activations
     from pytabkit.models.data.data import DictDataset, TensorInfo
     from pytabkit.models.nn_models import rtdl_resnet
     from pytabkit.models.nn_models.models import NNFactory

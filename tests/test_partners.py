@@ -473,7 +473,7 @@ def _result(judge: Any, noise: float, seed: int, **changes: Any) -> Scored:
     proba /= proba.sum(axis=1, keepdims=True)
     labels = judge.labels(proba) if judge.metric.kind == "label" else None
     score = judge.score(proba, proba.argmax(axis=1) if labels is None else labels)
-    return Scored(score=score, oof=proba, labels=labels, fitted=object(), **changes)  # type: ignore[arg-type]
+    return Scored(score=score, oof=proba, labels=labels, fitted=object(), **changes)  # type: ignore[arg-type]  # only counted
 
 
 def _case(partner_noise: float, metric: str = "average_precision") -> tuple[Any, dict[int, Scored]]:

@@ -228,8 +228,8 @@ def test_a_row_that_stands_there_twice_is_the_nearest_of_the_other_and_never_its
 def test_near_miss_keeps_the_rows_of_imbalanced_learn(version, kind):
     part = part_of(kind)
     oracle = NearMiss(version=version, n_neighbors=3, n_neighbors_ver3=3)
-    with warnings.catch_warnings():  # version 3 says where it keeps fewer rows than wanted
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # version 3 keeps fewer rows, and says so
         oracle.fit_resample(neighbour_space(part.encoded), part.y)
     got = resample("near_miss", part, version=version, n_neighbors=3).rows
     np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))

@@ -91,8 +91,8 @@ def _fit_predict(train: Any, target: tuple[Ints, Floats], held_out: Any, n_class
         proba += prior / prior.sum()
         return proba
     model = LogisticRegression(max_iter=200)
-    with warnings.catch_warnings():  # a reference that has not quite converged is one all the same
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly is near enough to compare with
         model.fit(train, y, sample_weight=weight)
     proba[:, model.classes_] = model.predict_proba(held_out)
     return proba

@@ -89,8 +89,8 @@ class _ByScorer:
     def judge(self, model: _Frozen, y: Labels, weight: Floats | None) -> float:
         """Let the scorer judge; what it only warns of is left to the value."""
         extra = {"sample_weight": weight} if self.weighted and weight is not None else {}
-        with warnings.catch_warnings():  # undefined values come as numbers, once a threshold
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # undefined values come as numbers, once a threshold
             return float(self.scorer(model, np.zeros((len(y), 1)), y, **extra))
 
 

@@ -50,8 +50,6 @@ class Trace:
         Checkpoints of the planned work.
     ended : bool
         Whether its own patience ended it, so that more work would change nothing.
-    rung : float
-        How many times the planned work its training on a split was.
     confirmed : bool
         Whether it was on folds that had not chosen it.
     checkpoints : tuple of int
@@ -62,7 +60,6 @@ class Trace:
     floor: tuple[float, ...] = ()
     planned: int = 0
     ended: bool = False
-    rung: float = 1.0
     confirmed: bool = False
     checkpoints: tuple[int, ...] = ()
 
@@ -207,7 +204,6 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         floor=first.floor,
         planned=first.planned,
         ended=all(one.ended for one in trained),
-        rung=job.plan.rung,
         confirmed=job.plan.repeats != (0,),
         checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
     )

@@ -119,7 +119,7 @@ class Journal:
         resumed study draws like one that was never killed.
         """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # of `group`
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, which its docs advise
             sampler = optuna.samplers.TPESampler(
                 multivariate=True,
                 group=True,
@@ -134,7 +134,8 @@ class Journal:
             draw(drawn, self._space)
         attributes = {"stage": stage, "rung": rung} | ({"plan": plan} if plan else {})
         self._study.enqueue_trial(dict(params) | drawn.params, user_attrs=attributes)
-        self.plans.add(plan)
+        if plan:
+            self.plans.add(plan)
 
     @property
     def raised(self) -> set[int]:

@@ -277,7 +277,6 @@ def read_trial(path: Path) -> StoredTrial:
                 record.floor,
                 record.planned,
                 record.ended,
-                record.rung,
                 record.confirmed,
                 record.epochs,
             ),

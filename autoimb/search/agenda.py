@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -18,9 +18,6 @@ from autoimb.space.portfolio import first_methods, first_networks, matched_contr
 from autoimb.training.plan import Plan
 
 __all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
-
-MARGIN = 1.25  # of the seconds that a confirmation is expected to take
-CHANCE = 2.0  # errors of its score, by which a strategy may lie below the best and still win
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Agenda:
         ----------
         journal : Journal
         records : sequence of TrialRecord
-            Of all trials that have a score, those of passed rungs among them.
+            Of all trials of strategies, those of passed rungs among them.
         left : float
             Seconds of the search.
         new : bool
@@ -88,7 +85,8 @@ class Agenda:
             return True
         if self.space.only is not None:
             return self._plan_only(journal)
-        ranked = sorted(standing(records), key=lambda record: record.rank)
+        scored = (record for record in standing(records) if record.score is not None)
+        ranked = sorted(scored, key=lambda record: record.rank)
         if self._plan_matched_control(journal, ranked):
             return True
         policy, enough = self.policy, len(ranked) >= self.most
@@ -97,8 +95,9 @@ class Agenda:
                 ranked,
                 journal.raised,
                 seconds=left,
-                most=None if enough else policy.confirmed_trials,
                 work=self.work,
+                policy=policy,
+                every=enough,
             )
             if survivor is not None:
                 journal.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
@@ -201,7 +200,7 @@ class Agenda:
 
 
 def next_to_raise(
-    records: Iterable[TrialRecord],
+    records: Sequence[TrialRecord],
     raised: Collection[int],
     *,
     seconds: float,
@@ -217,8 +216,8 @@ def next_to_raise(
 
     Parameters
     ----------
-    records : iterable of TrialRecord
-        Of all trials that have a score.
+    records : sequence of TrialRecord
+        Of all trials of strategies.
     raised : collection of int
         The trials that went on already.
     seconds : float
@@ -236,7 +235,8 @@ def next_to_raise(
         The trial to follow, and the rung.
     """
     scored = [r for r in records if r.status in ("complete", "partial") and not r.confirmed]
-    running = set(raised) - {record.follows for record in records}
+    partial = {record.number for record in scored if record.status == "partial"}
+    running = partial.intersection(raised) - {record.follows for record in records}
     complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
     for rung, higher in reversed(list(pairwise(policy.rungs))):
         if higher > 1 and not longer:
@@ -256,8 +256,9 @@ def next_to_confirm(
     raised: Collection[int],
     *,
     seconds: float,
-    most: int | None,
     work: float,
+    policy: SearchPolicy,
+    every: bool = False,
 ) -> TrialRecord | None:
     """Find the next strategy to evaluate on folds that did not choose it.
 
@@ -273,36 +274,39 @@ def next_to_confirm(
         The trials that were confirmed already, or are being confirmed.
     seconds : float
         That are left.
-    most : int or None
-        How many of the best, as long as they could win; None is all.
     work : float
         Times the work of the strategy so far that confirming takes; 0 where nothing can.
+    policy : SearchPolicy
+    every : bool
+        Whether all are confirmed; else a few, as long as they could win.
 
     Returns
     -------
     TrialRecord or None
         None where none is left, or none would end in time.
     """
-    known = [record for record in ranked if record.status == "complete" and not record.confirmed]
-    others = len(known)
-    if most is not None:
-        others = max(most - sum(record.confirmed for record in ranked), 0)
-    compared = [
-        next(
-            (r for r in ranked if r.status == "complete" and r.strategy.is_control == control), None
-        )
-        for control in (True, False)
-    ]
-    first = [record for record in compared if record in known]
-    for record in [*first, *known[:others]] if work else []:
-        near = most is None or record in first or _could_win(record, known[0])
-        if near and record.number not in raised and MARGIN * record.seconds * work < seconds:
+    complete = [record for record in ranked if record.status == "complete"]
+    waiting = [record for record in complete if not record.confirmed]
+    if not work or not waiting:
+        return None
+    left = policy.confirmed_trials - (len(complete) - len(waiting))
+    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0], policy)]
+    compared = [_first(complete, is_control=True), _first(complete, is_control=False)]
+    first = [record for record in compared if record is not None and not record.confirmed]
+    for record in [*first, *(waiting if every else near)]:
+        needed = policy.confirming_margin * record.seconds * work
+        if record.number not in raised and needed < seconds:
             return record
     return None
 
 
-def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
+def _first(ranked: Sequence[TrialRecord], *, is_control: bool) -> TrialRecord | None:
+    return next((r for r in ranked if r.strategy.is_control == is_control), None)
+
+
+def _could_win(record: TrialRecord, best: TrialRecord, policy: SearchPolicy) -> bool:
     """Say whether a score may be below the best one by chance."""
     if record.score is None or best.score is None:
         return False
-    return best.score.utility - record.score.utility <= CHANCE * record.score.error
+    gap = best.score.utility - record.score.utility
+    return gap <= policy.confirming_errors * record.score.error

@@ -286,8 +286,8 @@ class _Study:
     def _next(self) -> _Running | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(self._policy.known_in_a_row):
-            records = [record for record in self.known.strategies if record.score is not None]
-            left, new = self._settings.deadline.left(), self._may_try_new()
+            records, left = self.known.strategies, self._settings.deadline.left()
+            new = self._may_try_new()
             if not self._agenda.plan_ahead(self._journal, records, left=left, new=new):
                 return None
             asked = self._journal.ask()
@@ -365,7 +365,7 @@ class _Study:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""
         cut_off = tuple(self._running)
         for record in self._journal.requeue(cut_off, suspected=False):
-            self.known.records[record.number] = record
+            self.known.add(record, None)
 
     def _drop_weights(self) -> None:
         for number in self.known.drop():

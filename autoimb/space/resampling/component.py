@@ -193,8 +193,8 @@ def targets(y: np.ndarray, wanted: np.ndarray) -> dict[int, int]:
 def sampled_rows(sampler: Any, part: Rows) -> np.ndarray:
     """Return the rows that an imbalanced-learn sampler keeps, as positions in the part."""
     with warnings.catch_warnings():
-        # said of many classes with few rows each, which are classes all the same
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        many = "The number of unique classes"
+        warnings.filterwarnings("ignore", many, UserWarning)  # few rows each, and classes for that
         sampler.fit_resample(neighbour_space(part.encoded), part.y)
     return np.asarray(sampler.sample_indices_)
 

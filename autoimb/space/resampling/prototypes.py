@@ -47,8 +47,8 @@ def near_miss(
     wanted = targets(part.y, under_counts(counts, strength))
     k = min(n_neighbors, int(counts.min()))
     sampler = NearMiss(sampling_strategy=wanted, version=version, n_neighbors=k, n_neighbors_ver3=k)
-    with warnings.catch_warnings():  # version 3 may find fewer rows than wanted, and keeps those
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # version 3 keeps what it finds, perhaps less
         rows = sampled_rows(sampler, part)
     survivors_checked(part.y[rows], part.y, "near_miss")
     return selection(rows)

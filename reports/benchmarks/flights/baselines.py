@@ -85,8 +85,8 @@ def pipeline(model: Any, seed: int) -> Pipeline:
 
 def fitted(model: Pipeline, X: pd.DataFrame, y: NDArray[np.bool_]) -> Pipeline:
     """Fit a baseline; the number of its epochs is tuned, so not to converge is no news."""
-    with warnings.catch_warnings():  # see above
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its epochs are tuned
         return model.fit(X, y)
 
 

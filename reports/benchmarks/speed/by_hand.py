@@ -102,8 +102,8 @@ def by_hand(
         sampler = SAMPLERS[resampling]
         steps = [prepared_by_hand()] + ([sampler(random_state=0)] if sampler else [])
         model = make_pipeline(*steps, FunctionTransformer(np.float32), network)
-        with warnings.catch_warnings():  # of unseen categories in a fold
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unseen categories in a fold
             model.fit(frame.iloc[train], own)
             proba[held] = model.predict_proba(frame.iloc[held])[:, 1]
     return float(average_precision_score(y, proba))
