@@ -520,7 +520,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int, begins: float = 0.0) 
         shown = selector.after(shown, checkpoint, network)
         if shown.ended:
             break
-    return shown.chosen.tolist()
+    return shown.stopping.chosen.tolist()
 
 
 @pytest.mark.parametrize("begins", [0.0, 0.5])

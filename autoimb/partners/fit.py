@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
@@ -32,7 +33,6 @@ Floats = NDArray[np.float64]
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 FIRST, FACTOR = 12, 1.25  # iterations until the first look, and how many times as many until a next
-SMOOTHED = 3  # looks that a running mean spans
 PATIENCE = 4  # looks without a better one
 FAR, MOST_RATE = 32.0, 0.3  # rate times iterations that trees should come to, where time is short
 
@@ -133,41 +133,32 @@ def grow(
         for number, fold in enumerate(folds)
     ]
     steps, cut = _looks(growth.iterations), False
-    values: list[list[float]] = []
-    curve: list[float] = []
-    floor: list[float] = []
-    best, since = np.full(len(folds), -np.inf), np.zeros(len(folds), dtype=np.int64)
-    for number, iterations in enumerate(steps):
+    stopping = Stopping.before(len(folds))
+    for iterations in steps:
         for each in growing:
             if growth.deadline.expired:
                 break
             each.go_on(iterations)
         if growth.deadline.expired:
-            if not values:
+            if not stopping.values:
                 growth.deadline.check()
             cut = True
             break
-        values.append([each.value(growth.measure) for each in growing])
-        smoothed = _mean(np.array(values[-SMOOTHED:]), axis=0)
-        curve.append(float(_mean(smoothed, axis=0)))
-        floor.append(float(np.min(smoothed)))
-        for fold, each in enumerate(growing):
-            if number - since[fold] > PATIENCE:
-                continue  # its own patience has ended, however long the others go on
-            merit = smoothed[fold] if each.chooses else _mean(np.delete(smoothed, fold), axis=0)
-            if number < SMOOTHED - 1 or merit > best[fold]:
-                # the first looks, without a running mean, stand until a later one
-                best[fold] = -np.inf if number < SMOOTHED - 1 else merit
-                since[fold] = number
-                each.keep()
-        if number - since.max() >= PATIENCE:
+        stopping = stopping.after(
+            [each.value(growth.measure) for each in growing],
+            chooses=[each.chooses for each in growing],
+            patience=PATIENCE,
+        )
+        for fold in stopping.newest:
+            growing[fold].keep()
+        if stopping.ended:
             break
     return Grown(
         folds=tuple(each.fitted() for each in growing),
         posteriors=tuple(each.posterior() for each in growing),
         iterations=tuple(each.iterations for each in growing),
-        curve=tuple(curve),
-        floor=tuple(floor),
+        curve=stopping.curve,
+        floor=stopping.floor,
         planned=len(steps),
         cut=cut,
     )
@@ -316,11 +307,3 @@ def _forest(
         output=np.tile(outputs, len(found)),
         baseline=np.zeros(n_classes),
     )
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over what is defined; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    total = np.where(known, values, 0.0).sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.nn.network import Network
 from autoimb.pipeline.fitted import member_posterior
@@ -20,9 +21,6 @@ from autoimb.training.schedule import Schedule
 __all__ = ["Checkpoints", "Measure", "Selector", "Until"]
 
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-
-# Checkpoints that a running mean spans; the first ones, without one, stand until a later one.
-_SMOOTHED = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,8 @@ class Checkpoints:
 
     Attributes
     ----------
-    values : tuple of tuples of F floats
-        The measure of each fold's own rows, by checkpoint.
-    best : float64 array of shape (F,)
-        By what each fold's checkpoint was chosen.
-    chosen : int64 array of shape (F,)
-        The checkpoint that each fold keeps.
-    curve, floor : tuple of float
-        The measure at each checkpoint: the mean over the folds, and the worst of them.
+    stopping : Stopping
+        What they measured, and which of them each fold keeps.
     weights : Tensor
         Each fold's members as they were at its checkpoint, as the pack's flat vector.
     posteriors : tuple of F arrays (K, n, C)
@@ -67,13 +59,9 @@ class Checkpoints:
         Whether the deadline, or the bar, ended it.
     """
 
-    values: tuple[tuple[float, ...], ...]
-    best: np.ndarray
-    chosen: np.ndarray
+    stopping: Stopping
     weights: Tensor
     posteriors: tuple[np.ndarray, ...]
-    curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
     ended: bool = False
     cut: bool = False
     pruned: bool = False
@@ -83,9 +71,8 @@ class Checkpoints:
 class Selector:
     """Evaluates a pack at its checkpoints and keeps, for each fold, the weights of the best.
 
-    Law 1: the checkpoint of fold k is chosen by the rows of the *other* folds, or by its own
-    choosing rows that nobody scores. The best so far is known at every checkpoint, so one copy of
-    the weights is enough.
+    The best so far is known at every checkpoint, so one copy of the weights is enough; which it is
+    says `Stopping`, by law 1.
 
     Attributes
     ----------
@@ -109,9 +96,7 @@ class Selector:
         """Return what is known before the first checkpoint."""
         folds = len(self.evaluation.rows)
         return Checkpoints(
-            values=(),
-            best=np.full(folds, -np.inf),
-            chosen=np.zeros(folds, dtype=np.int64),
+            stopping=Stopping.before(folds),
             weights=network.parameters.values.clone(),
             posteriors=(np.empty(0),) * folds,
         )
@@ -137,30 +122,18 @@ class Selector:
         if cut and number > 0:
             return replace(before, cut=True, ended=True)
         posterior = self._posteriors(network)
-        folds = range(len(before.best))
-        values = (*before.values, tuple(self._value(f, posterior) for f in folds))
-        smoothed = _mean(np.array(values[-_SMOOTHED:]), axis=0)
-        curve = (*before.curve, float(_mean(smoothed, axis=0)))
-        shown = replace(
-            before, values=values, curve=curve, floor=(*before.floor, float(np.min(smoothed)))
+        stopping = before.stopping.after(
+            [self._value(fold, posterior) for fold in range(len(before.posteriors))],
+            chooses=self.evaluation.choose,
+            patience=self.schedule.patience,
+            turn=self.loss.turn(self.schedule.checkpoints),
         )
-        bar = self.until.bar
-        if not cut and bar is not None and bar.above(number, self.schedule.unit, curve[-1]):
+        shown, bar = replace(before, stopping=stopping), self.until.bar
+        measured = stopping.curve[-1]
+        if not cut and bar is not None and bar.above(number, self.schedule.unit, measured):
             return replace(shown, pruned=True, ended=True)
-        turn, patience = self.loss.turn(self.schedule.checkpoints), self.schedule.patience
-        best, kept = before.best.copy(), []
-        for fold in folds:
-            if number - max(before.chosen[fold], turn) > patience:
-                continue  # its own patience has ended, however long the others go on
-            merit = self._merit(fold, smoothed)
-            if len(values) < _SMOOTHED:
-                kept.append(fold)
-            elif merit > best[fold]:
-                best[fold] = merit
-                kept.append(fold)
-        after = self._keeping(replace(shown, best=best), kept, number, posterior, network)
-        latest = max(after.chosen.max(), turn)
-        return replace(after, cut=cut, ended=cut or bool(number - latest >= patience))
+        after = self._keeping(shown, posterior, network)
+        return replace(after, cut=cut, ended=cut or stopping.ended)
 
     def _posteriors(self, network: Network) -> np.ndarray:
         """Return (F * K, V, C)."""
@@ -180,39 +153,17 @@ class Selector:
         proba = posterior[self._members(fold), : len(rows)].mean(0)
         return self.until.measure(e.y[rows], proba, e.weight[rows])
 
-    def _merit(self, fold: int, smoothed: np.ndarray) -> float:
-        """Return the value by which this fold's checkpoint is judged."""
-        if self.evaluation.choose[fold]:
-            return float(smoothed[fold])
-        return float(_mean(np.delete(smoothed, fold), axis=0))
-
-    def _keeping(
-        self,
-        before: Checkpoints,
-        folds: list[int],
-        number: int,
-        posterior: np.ndarray,
-        network: Network,
-    ) -> Checkpoints:
-        """Keep what some folds' members are and predict now."""
-        if not folds:
-            return before
+    def _keeping(self, shown: Checkpoints, posterior: np.ndarray, network: Network) -> Checkpoints:
+        """Keep what the members of some folds are and predict now."""
+        if not shown.stopping.newest:
+            return shown
         e, parameters = self.evaluation, network.parameters
-        chosen, posteriors = before.chosen.copy(), list(before.posteriors)
+        posteriors = list(shown.posteriors)
         with torch.no_grad():
-            weights = before.weights.clone()
-            for fold in folds:
+            weights = shown.weights.clone()
+            for fold in shown.stopping.newest:
                 members = self._members(fold)
-                chosen[fold] = number
                 scored = slice(e.choose[fold], len(e.rows[fold]))
                 posteriors[fold] = posterior[members, scored]
                 parameters.copy_members(parameters.values, weights, members)
-        return replace(before, chosen=chosen, weights=weights, posteriors=tuple(posteriors))
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean over what is defined; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    total = np.where(known, values, 0.0).sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        return replace(shown, weights=weights, posteriors=tuple(posteriors))

@@ -147,9 +147,11 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     return Trained(
         packs=tuple(pack for pack, _ in rounds),
         posteriors=tuple(shown.posteriors for _, shown in rounds),
-        checkpoints=tuple(int(checkpoint) for _, shown in rounds for checkpoint in shown.chosen),
-        curve=first.curve,
-        floor=first.floor,
+        checkpoints=tuple(
+            int(checkpoint) for _, shown in rounds for checkpoint in shown.stopping.chosen
+        ),
+        curve=first.stopping.curve,
+        floor=first.stopping.floor,
         planned=schedule.unit,
         ended=setup.goes_on and first.ended and not first.cut and not first.pruned,
         cut=last.cut,
