@@ -44,8 +44,7 @@ class Purpose(IntEnum):
     BIN_ROWS = 24  # rows that cut the bins of numbers
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
-    SHARES = 27  # parts of rows that get their classes' shares from the others, by fold
-    STATISTIC_ROWS = 28  # inner folds of the rows that tell what a level says
+    STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
 
 
 @dataclass(frozen=True)

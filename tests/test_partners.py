@@ -57,7 +57,7 @@ from autoimb.partners.forest import Forest
 from autoimb.partners.reader import Reader
 from autoimb.pipeline.artifact import pack_strategy, save, unpack_strategy
 from autoimb.policy import SearchPolicy
-from autoimb.randomness import Key
+from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
 from autoimb.search.request import chosen_partners
@@ -302,25 +302,20 @@ def test_a_hold_out_is_chosen_by_rows_that_nobody_scores() -> None:
     assert grown.posteriors[0].shape == (len(fold.score), 2)
 
 
-def test_a_training_row_has_no_part_in_its_own_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = dataset_of(*mixed_table("binary", 200))
-    part = np.arange(200) % 5
-    monkeypatch.setattr("autoimb.partners.reader.stratified", lambda *_: part)
-    turned = replace(dataset, y=np.where(np.arange(200) == 7, 1 - dataset.y, dataset.y))
+def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
+    """Nor have the rows of its inner fold: those are drawn as for networks."""
+    dataset, rows = dataset_of(*mixed_table("binary", 200)), np.arange(200)
+    fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(200) % 5
+    turned = replace(dataset, y=np.where(rows == 7, 1 - dataset.y, dataset.y))
+    weight = np.ones(200)
     first, second = (
-        Reader.fit(
-            one.columns,
-            np.arange(200),
-            one.y,
-            weight=one.weight,
-            n_classes=2,
-            random=np.random.default_rng(0),
-        )
+        Reader.fit(one.columns, rows, one.y, weight=weight, n_classes=2)
         for one in (dataset, turned)
     )
     column = first[0].codes + first[0].numbers
     assert column < first[0].width
-    np.testing.assert_array_equal(first[1][part == 2, column], second[1][part == 2, column])
+    same = fold == fold[7]
+    np.testing.assert_array_equal(first[1][same, column], second[1][same, column])
     assert (first[1][:, column] != second[1][:, column]).any()
 
 
@@ -377,7 +372,7 @@ def longer(array: np.ndarray) -> np.ndarray:
 
 
 def of_another_type(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32)
+    return array.astype(np.float64)
 
 
 def turned(array: np.ndarray) -> np.ndarray:
@@ -416,8 +411,8 @@ def turned(array: np.ndarray) -> np.ndarray:
         edited("baseline", longer),
         edited("log_prior", at(0, np.inf)),
         edited("log_prior", longer),
-        edited("shares.1", shorter),
-        edited("shares.1", of_another_type),
+        edited("levels.1", shorter),
+        edited("levels.1", of_another_type),
     ],
 )
 def test_damaged_trees_are_refused(
@@ -433,7 +428,7 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
     reader = fitted.trees[0].reader
     for wrong in (
         replace(reader, numbers=reader.numbers + 1),
-        replace(reader, levels=(*reader.levels, ("a",)), shares=(*reader.shares, None)),
+        replace(reader, levels=(*reader.levels, ("a",)), tables=(*reader.tables, None)),
     ):
         forged = replace(fitted, trees=(replace(fitted.trees[0], reader=wrong), *fitted.trees[1:]))
         path = tmp_path / "a.autoimb"

@@ -181,9 +181,8 @@ class _Growing:
             columns,
             fold.train,
             self._y,
-            weight=weight,
+            weight=weight / weight.mean(),
             n_classes=len(costs),
-            random=key.stream(Purpose.SHARES),
         )
         codes = self._reader.codes
         self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]

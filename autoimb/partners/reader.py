@@ -1,33 +1,32 @@
-"""What trees read: numbers as they are, few levels as codes, many as how often each class has them.
+"""What trees read: numbers as they are, few levels as codes, many as statistics of the level.
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
 `churn_mlc` the codes of 51 states cost .02 of average precision
-(`reports/decisions/0031-trees-as-partners.md`). So such a column gives numbers instead, the
-smoothed share of each class among a level's rows, and their count. A training row's own numbers
-come from other training rows.
+(`reports/decisions/0031-trees-as-partners.md`). So such a column gives the numbers that networks
+read of it too: log-odds of its level and how many rows it has, of a training row cross-fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
+from autoimb.data.encoding.statistics import Target, cross_fitted, level_statistics
 from autoimb.data.schema import Columns
-from autoimb.data.stratified import stratified
 from autoimb.errors import ArtifactError
 
 __all__ = ["Reader"]
 
 MOST_CODES = 5  # levels of a column that is read as codes
-PRIOR_ROWS = 30.0  # that the share of all rows counts for, beside those of a level
-PARTS = 5  # of training rows: each gets its shares from the others
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Table = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,28 +36,21 @@ class Reader:
     Attributes
     ----------
     levels : tuple of q tuples of str
-        Of each category column those that training rows have.
-    shares : tuple of q arrays or None
-        Float64, shape (levels + 1, S): of a column that isn't read as codes the shares of the
-        classes and the logarithm of its rows, the last row for other levels.
+        Of each category column those that at least 3 training rows have.
+    tables : tuple of q arrays or None
+        Of a column that isn't read as codes the statistics of its levels, float32, shape
+        (levels + 2, S): the first row is of other levels, the second of missing ones.
     numbers : int
         How many number columns there are.
     """
 
     levels: tuple[tuple[str, ...], ...]
-    shares: tuple[Floats | None, ...]
+    tables: tuple[Table | None, ...]
     numbers: int
 
     @classmethod
     def fit(
-        cls,
-        columns: Columns,
-        rows: Ints,
-        y: Ints,
-        *,
-        weight: Floats,
-        n_classes: int,
-        random: np.random.Generator,
+        cls, columns: Columns, rows: Ints, y: Ints, *, weight: Floats, n_classes: int
     ) -> tuple[Reader, Floats]:
         """Fit on some rows; nothing of the others reaches the result.
 
@@ -71,10 +63,8 @@ class Reader:
         y : ndarray of int64, shape (n,)
             Their class codes.
         weight : float64 ndarray of shape (n,)
-            Their weights, of mean about 1.
+            Their weights, of mean 1.
         n_classes : int
-        random : Generator
-            Of the parts of the rows.
 
         Returns
         -------
@@ -82,41 +72,33 @@ class Reader:
         x : float64 ndarray of shape (n, F)
             The training rows, as trees should see them in training.
         """
-        part = stratified(y, PARTS, random)
-        levels: list[tuple[str, ...]] = []
-        shares: list[Floats | None] = []
-        own: dict[int, Floats] = {}
+        part, target = columns.take(rows), Target(y, weight)
+        levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
-            codes = columns.codes[rows, j]
-            present = np.unique(codes[codes >= 0])
-            levels.append(tuple(vocabulary[code] for code in present))
-            if len(present) <= MOST_CODES:
-                shares.append(None)
-                continue
-            place = np.searchsorted(present, codes)
-            place[codes < 0] = len(present)
-            whole = _shares(place, y, weight, (len(present), n_classes))
-            shares.append(whole)
-            own[j] = np.empty((len(rows), whole.shape[1]))
-            for number in range(PARTS):
-                mine = part == number
-                left = place[~mine], y[~mine], weight[~mine]
-                others = _shares(*left, (len(present), n_classes))
-                own[j][mine] = others[place[mine]]
-            own[j][:, -1] = whole[place, -1]
-            own[j][codes < 0] = np.nan
-        reader = cls(tuple(levels), tuple(shares), columns.numbers.shape[1])
-        return reader, reader._read(columns.take(rows), own)
+            counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]
+            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(counts >= RARE)))
+        codes = category_codes(part, levels).astype(np.int64)
+        sizes = [len(own) + FIRST_LEVEL for own in levels]
+        tables = tuple(
+            level_statistics(codes[:, j], sizes[j], target, n_classes)
+            if len(own) > MOST_CODES
+            else None
+            for j, own in enumerate(levels)
+        )
+        reader = cls(tuple(levels), tables, columns.numbers.shape[1])
+        return reader, reader._read(
+            part, lambda j, own: cross_fitted(own, sizes[j], target, n_classes)
+        )
 
     @property
     def codes(self) -> int:
         """How many columns are read as codes; they come first."""
-        return sum(each is None for each in self.shares)
+        return sum(each is None for each in self.tables)
 
     @property
     def width(self) -> int:
         """How many columns trees see."""
-        given = sum(int(own.shape[1]) for own in self.shares if own is not None)
+        given = sum(int(own.shape[1]) for own in self.tables if own is not None)
         return self.codes + self.numbers + given
 
     def read(self, columns: Columns, rows: Ints | None = None) -> Floats:
@@ -132,28 +114,25 @@ class Reader:
         Returns
         -------
         float64 ndarray of shape (n, F)
-            Codes, then numbers, then shares; NaN is missing, and of codes any level that training
-            rows lacked.
+            Codes, then numbers, then statistics; NaN is a missing number, and of codes also any
+            level that few training rows have.
         """
-        return self._read(columns if rows is None else columns.take(rows), {})
+        return self._read(
+            columns if rows is None else columns.take(rows),
+            lambda j, own: np.asarray(self.tables[j])[own],
+        )
 
-    def _read(self, columns: Columns, known: Mapping[int, Floats]) -> Floats:
-        """Read rows, some columns' shares being known."""
-        codes, shares = [], []
-        for j, (levels, vocabulary) in enumerate(zip(self.levels, columns.vocabularies)):
-            places = {level: place for place, level in enumerate(levels)}
-            # the last place answers code -1
-            lookup = np.array([*(places.get(level, len(levels)) for level in vocabulary), -1])
-            place, own = lookup[columns.codes[:, j]], self.shares[j]
-            if own is None:
-                absent = (place < 0) | (place == len(levels))
-                codes.append(np.where(absent, np.nan, place)[:, None])
+    def _read(self, columns: Columns, statistics: Callable[[int, Ints], Table]) -> Floats:
+        """Read rows; `statistics` gives those of a column's codes (n,), of shape (n, S)."""
+        codes = category_codes(columns, self.levels).astype(np.int64)
+        coded, told = [], []
+        for j, table in enumerate(self.tables):
+            own = codes[:, j]
+            if table is None:
+                coded.append(np.where(own < FIRST_LEVEL, np.nan, own - FIRST_LEVEL)[:, None])
             else:
-                values = known.get(j)
-                shares.append(
-                    np.where(place[:, None] < 0, np.nan, own[place]) if values is None else values
-                )
-        return np.concatenate([*codes, columns.numbers, *shares], axis=1)
+                told.append(statistics(j, own))
+        return np.concatenate([*coded, columns.numbers, *told], axis=1, dtype=np.float64)
 
     # --- storing -----------------------------------------------------------------------------
 
@@ -163,7 +142,7 @@ class Reader:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
-        return {f"shares.{j}": own for j, own in enumerate(self.shares) if own is not None}
+        return {f"levels.{j}": own for j, own in enumerate(self.tables) if own is not None}
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Reader:
@@ -172,34 +151,21 @@ class Reader:
         Raises
         ------
         ArtifactError
-            Where a column's shares are not those of its levels.
+            Where a column's statistics are not those of its levels.
         """
         levels = tuple(tuple(str(level) for level in own) for own in values["levels"])
-        shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
-        for own, names in zip(shares, levels):
+        tables = tuple(arrays.get(f"levels.{j}") for j in range(len(levels)))
+        for own, names in zip(tables, levels):
             fits = (
                 len(names) < 256
                 if own is None
-                else own.dtype == np.float64 and own.ndim == 2 and own.shape[0] == len(names) + 1
+                else own.dtype == np.float32
+                and own.ndim == 2
+                and own.shape[0] == len(names) + FIRST_LEVEL
             )
             if not fits:
                 raise ArtifactError(
-                    "A column's shares must be one row a level, and one for others."
+                    "A column's statistics must be one row a level, one for others and one for "
+                    "missing ones."
                 )
-        return cls(levels, shares, int(values["numbers"]))
-
-
-def _shares(place: Ints, y: Ints, weight: Floats, shape: tuple[int, int]) -> Floats:
-    """Give the classes' shares (of two classes the second's) and the log weight of each level.
-
-    The last place, of missing values, is left for levels that are not known: it has the shares of
-    all rows, and no count.
-    """
-    n_levels, n_classes = shape
-    counts = np.zeros((n_levels + 1, n_classes))
-    np.add.at(counts, (place, y), weight)
-    prior = counts.sum(axis=0) / max(counts.sum(), 1.0)
-    counts[-1] = 0.0
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = (counts + PRIOR_ROWS * prior) / (totals + PRIOR_ROWS)
-    return np.hstack([shares[:, 1:] if n_classes == 2 else shares, np.log1p(totals)])
+        return cls(levels, tables, int(values["numbers"]))

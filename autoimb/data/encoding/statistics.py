@@ -20,7 +20,7 @@ from autoimb.data.encoding.levels import FIRST_LEVEL, category_codes, coded, fre
 from autoimb.data.schema import Columns
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Statistics", "Target"]
+__all__ = ["Statistics", "Target", "cross_fitted", "level_statistics"]
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -115,7 +115,9 @@ class Statistics:
             own = fitted._levels(columns, codes)
             for i, end in enumerate(np.cumsum(sizes)):
                 size = int(sizes[i])
-                table[end - size : end] = _fitted(own[:, i], size, target, layout.n_classes)
+                table[end - size : end] = level_statistics(
+                    own[:, i], size, target, layout.n_classes
+                )
         return fitted
 
     @property
@@ -131,13 +133,11 @@ class Statistics:
     def of_training(self, columns: Columns, codes: NDArray[np.int32], target: Target) -> Table:
         """Give the training rows themselves their statistics, cross-fitted, (n, width).
 
-        A row's log-odds come from the inner folds that it isn't in, which are drawn without looking
-        at labels.
+        See `cross_fitted`.
         """
         levels = self._levels(columns, codes)
-        fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(len(levels)) % _INNER_FOLDS
         parts = [
-            _cross_fitted(levels[:, i], int(size), target, self.layout.n_classes, fold)
+            cross_fitted(levels[:, i], int(size), target, self.layout.n_classes)
             for i, size in enumerate(self.sizes)
         ]
         return np.hstack([np.empty((len(levels), 0), dtype=np.float32), *parts])
@@ -192,14 +192,29 @@ def _sizes(
     return np.array(sizes, dtype=np.int64) + FIRST_LEVEL
 
 
-def _fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
-    """Statistics of a column's levels from all training rows, (L, S)."""
+def level_statistics(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
+    """Give the statistics of a column's levels from all training rows, (L, S).
+
+    Parameters
+    ----------
+    codes : ndarray of int64, shape (n,)
+        The level of each row.
+    size : int
+        How many levels there are, L.
+    target : Target
+    n_classes : int
+    """
     (mass,) = _mass(codes, size, target, n_classes, np.zeros_like(codes), 1)
     return np.hstack([_log_odds(mass), _counts(codes, size, target)]).astype(np.float32)
 
 
-def _cross_fitted(codes: Codes, size: int, target: Target, n_classes: int, fold: Codes) -> Table:
-    """Statistics of the training rows, (n, S): each inner fold's log-odds from the others."""
+def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
+    """Give the training rows themselves the statistics of their levels, (n, S).
+
+    A row's log-odds come from the inner folds that it isn't in, which are drawn without looking at
+    labels. The arguments are those of `level_statistics`.
+    """
+    fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(len(codes)) % _INNER_FOLDS
     mass = _mass(codes, size, target, n_classes, fold, _INNER_FOLDS)
     # summed, since a difference from the total would keep a trace of a label in its last digit
     others = (np.delete(mass, number, axis=0).sum(axis=0) for number in range(_INNER_FOLDS))
