@@ -45,7 +45,7 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
     data = Parts(dataset, plan.folds, seed=plan.seed)
     results: list[Scored] = []
     for old in pipeline.strategies:
-        job = Job(Strategy.from_json(old.strategy), plan.at(old.work, confirm=old.confirmed), data)
+        job = Job(Strategy.from_json(old.strategy), plan.at(old.rung, confirm=old.confirmed), data)
         outcome = evaluate(job, judge)
         if not isinstance(outcome, Scored):
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")

@@ -257,7 +257,7 @@ def _fitted(
         packs=packs,
         calibrator=Calibrator.identity(job.data.dataset.n_classes),
         class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
-        work=plan.rung,
+        rung=plan.rung,
         confirmed=plan.repeats != (0,),
         trees=trees,
     )

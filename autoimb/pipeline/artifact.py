@@ -155,7 +155,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "packs": packs,
         "calibrator": fitted.calibrator.to_json(),
         "tilt": None if fitted.class_costs is None else list(fitted.class_costs),
-        "work": fitted.work,
+        "work": fitted.rung,
         "confirmed": fitted.confirmed,
         "trees": [fold.to_json() for fold in fitted.trees],
     }
@@ -206,7 +206,7 @@ def unpack_strategy(
         packs=tuple(packs),
         calibrator=Calibrator.from_json(values["calibrator"]),
         class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
-        work=float(values["work"]),
+        rung=float(values["work"]),
         confirmed=bool(values.get("confirmed", False)),  # not in the first files of format 1
         trees=tuple(
             FittedTrees.from_parts(fold, _below(f"trees.{number}", arrays))

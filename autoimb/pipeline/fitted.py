@@ -221,7 +221,7 @@ class FittedStrategy:
         Fitted on out-of-fold probabilities.
     class_costs : tuple of float, of length C, or None
         Class weights that the user asked for: multiplied in at the end, not corrected away.
-    work : float
+    rung : float
         How many times the planned work its training was; a refit does as much.
     confirmed : bool
         Whether that was on the folds that confirm; so it is in a refit.
@@ -234,7 +234,7 @@ class FittedStrategy:
     packs: tuple[FittedMemberPack, ...]
     calibrator: Calibrator
     class_costs: tuple[float, ...] | None = None
-    work: float = 1.0
+    rung: float = 1.0
     confirmed: bool = False
     trees: tuple[FittedTrees, ...] = ()
 
