@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from autoimb.policy import DEFAULT_POLICY
 from autoimb.space.draw import Space
 from autoimb.space.portfolio import first_methods, first_networks
 from autoimb.training.pruning import Bar
+from autoimb.training.schedule import Schedule
 from reports.benchmarks import cases, project
 from reports.benchmarks.__main__ import QUESTIONS, main, module, report
 from reports.benchmarks.rows import BEFORE, Rows, by, sources
+from reports.benchmarks.speed import stepping
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in cases.ROOT.glob("reports/benchmarks/*/*.jsonl"))
@@ -134,3 +137,23 @@ def test_without_the_portfolio_one_network_is_tried_first() -> None:
     policy, space = project.PARTS["portfolio"].policy(DEFAULT_POLICY), Space.restricted()
     assert first_networks(space, policy) == first_networks(space)[:1]
     assert first_methods(space, project.first_networks()[0], policy) == []
+
+
+def test_a_step_is_timed_so_often_in_this_checkout_and_in_an_older_one() -> None:
+    today = Schedule(
+        ends=(3, 9), unit=3, steps=7, batch_size=8, learning_rate=0.1, weight_decay=0.0
+    )
+    timed = stepping.lasting(today, batch=64)
+    assert (timed.checkpoints, timed.steps) == (stepping.ROUNDS + 1, stepping.STEPS)
+    assert (timed.unit, timed.batch_size) == (timed.checkpoints, 64)
+    older = make_dataclass("older", ["checkpoints", "steps", "batch_size"])(9, 7, 8)
+    assert stepping.lasting(older, batch=64).checkpoints == timed.checkpoints
+
+
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [(["--steps"], "--against"), (["--steps", "--against", ".", "--rows", "7"], "[7]")],
+)
+def test_steps_that_cannot_be_compared_are_refused(words: list[str], culprit: str) -> None:
+    with pytest.raises(SystemExit, match=re.escape(culprit)):
+        main(["speed", "run", *words])

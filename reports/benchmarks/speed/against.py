@@ -20,15 +20,16 @@ from reports.benchmarks.machine import environment
 from reports.benchmarks.rows import Row, Rows, by, commit_of, foot
 from reports.benchmarks.speed.strategies import STRATEGIES, Described, name_of, simulated
 
-__all__ = ["AGAINST", "asked", "checkout", "render", "run"]
+__all__ = ["AGAINST", "Process", "asked", "checkout", "render", "run"]
 
 SIDES = by("commit", "against", "rows", "strategy", "repeat")
 TRIAL = Path(__file__).with_name("trial.py")
+Process = subprocess.Popen[str]  # answers for a checkout
 AGAINST = Rows(Path(__file__).with_suffix(".jsonl"), SIDES)
 
 
 @contextmanager
-def checkout(root: Path, script: Path = TRIAL) -> Iterator[subprocess.Popen[str]]:
+def checkout(root: Path, script: Path = TRIAL) -> Iterator[Process]:
     """Start what answers for a checkout: by default what evaluates its strategies."""
     command = [sys.executable, "-P", str(script)]
     pipe = subprocess.PIPE
@@ -38,8 +39,8 @@ def checkout(root: Path, script: Path = TRIAL) -> Iterator[subprocess.Popen[str]
         yield process
 
 
-def asked(process: subprocess.Popen[str], **words: Any) -> dict[str, float]:
-    """Let a checkout evaluate a strategy."""
+def asked(process: Process, **words: Any) -> dict[str, float]:
+    """Ask a checkout, and wait for its answer: what it measured, by name."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(json.dumps(words) + "\n")
@@ -74,7 +75,7 @@ def run(sizes: Sequence[int], other: Path, *, repeats: int) -> None:
 def pair(
     one: Described,
     table: Path,
-    processes: tuple[subprocess.Popen[str], subprocess.Popen[str]],
+    processes: tuple[Process, Process],
     *,
     turn: int,
     fresh: bool,

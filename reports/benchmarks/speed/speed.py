@@ -41,11 +41,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Compare with another checkout, or with trials by hand on the sizes that are missing."""
-    if options.against and options.steps:
-        steps.run(options.rows, options.against, repeats=options.repeats)
-        return
+    if options.steps and not options.against:
+        raise SystemExit("--steps compares two checkouts: name the other one with --against")
     if options.against:
-        against.run(options.rows, options.against, repeats=options.repeats)
+        compared = steps.run if options.steps else against.run
+        compared(options.rows, options.against, repeats=options.repeats)
         return
     known = ROWS.known(again=options.again)
     with tempfile.TemporaryDirectory() as folder:

@@ -55,9 +55,7 @@ class Steps:
             setup = fit._setup(fit.Job(strategy, self._table.plan, parts), parts, training)
             rows = tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size))
             batch = int(self._batch * chosen["params"]["batch_factor"])
-            schedule = replace(
-                setup.schedule, steps=STEPS, checkpoints=ROUNDS + 1, batch_size=batch
-            )
+            schedule = lasting(setup.schedule, batch)
             self._packs[number] = (setup, fit._State(rows), schedule)
         return self._packs[number]
 
@@ -87,14 +85,24 @@ class Steps:
         return best(run, ROUNDS) / STEPS
 
 
+def lasting(schedule: Any, batch: int) -> Any:
+    """Return a schedule of the rounds that are timed and one before, with so many rows a step."""
+    whole = ROUNDS + 1
+    # a schedule of an older checkout counts its checkpoints; today's says where its rungs end
+    length: dict[str, Any] = (
+        {"ends": (whole,), "unit": whole} if hasattr(schedule, "ends") else {"checkpoints": whole}
+    )
+    return replace(schedule, steps=STEPS, batch_size=batch, **length)
+
+
 def shapes(spec: Any, members: int, batch: int) -> list[tuple[int, int, int, int, int]]:
     """List the dense maps: members, rows, inputs, outputs, inputs that need a gradient."""
     width, k, first = spec.width, spec.k, spec.embedded + spec.n_inputs
     found = [(members, batch, first, width * k, spec.embedded)]
     if spec.body == "residual":
         pair = (
-            (members, batch, width, 2 * width, width),
-            (members, batch, 2 * width, width, 2 * width),
+            (members, batch, width, spec.widest, width),
+            (members, batch, spec.widest, width, spec.widest),
         )
         found += [*pair] * spec.depth
     else:

@@ -19,7 +19,7 @@ import pandas as pd
 from reports.benchmarks import cases
 from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, commit_of, foot
-from reports.benchmarks.speed.against import asked, checkout
+from reports.benchmarks.speed.against import Process, asked, checkout
 from reports.benchmarks.speed.stepping import NETWORKS
 from reports.benchmarks.speed.strategies import simulated
 
@@ -43,6 +43,10 @@ def name_of(number: int) -> str:
 
 def run(sizes: Sequence[int], other: Path, *, repeats: int) -> None:
     """Time every network in both checkouts, in turn."""
+    unknown = set(sizes) - set(FOLDS_AND_BATCH)
+    if unknown:
+        known = ", ".join(map(str, FOLDS_AND_BATCH))
+        raise SystemExit(f"--steps has tables of {known} rows, not of {sorted(unknown)}")
     theirs = commit_of(other)
     script = Path(__file__).with_name("stepping.py")
     with (
@@ -52,23 +56,25 @@ def run(sizes: Sequence[int], other: Path, *, repeats: int) -> None:
     ):
         for rows in sizes:
             folds, batch = FOLDS_AND_BATCH[rows]
-            words = {"table": str(simulated(rows, Path(folder))), "folds": folds, "batch": batch}
+            table = {"table": str(simulated(rows, Path(folder))), "folds": folds, "batch": batch}
+            STEPS.append(
+                {"rows": rows, "network": number, "against": theirs}
+                | least((mine, against), repeats, table | {"network": number})
+                for number in range(len(NETWORKS))
+            )
 
-            def turns(number: int, words: dict[str, Any] = words) -> Row:
-                found = []
-                for _ in range(repeats):
-                    own = asked(mine, **words, network=number, bare=True)
-                    old = asked(against, **words, network=number, bare=False)
-                    found.append(own | {"against_seconds": old["seconds"]})
-                return {name: min(each[name] for each in found) for name in TIMED}
 
-            def measured(rows: int = rows) -> Iterator[Row]:
-                for number in range(len(NETWORKS)):
-                    row = {"rows": rows, "network": number, "against": theirs} | turns(number)
-                    print(name_of(number), row, file=sys.stderr, flush=True)
-                    yield row
-
-            STEPS.append(measured())
+def least(processes: tuple[Process, Process], repeats: int, words: dict[str, Any]) -> Row:
+    """Time a network in both checkouts, in turn; return the least of the repeats."""
+    mine, against = processes
+    found = []
+    for _ in range(repeats):
+        own = asked(mine, **words, bare=True)
+        theirs = asked(against, **words, bare=False)
+        found.append(own | {"against_seconds": theirs["seconds"]})
+    row: Row = {name: min(each[name] for each in found) for name in TIMED}
+    print(name_of(words["network"]), row, file=sys.stderr, flush=True)
+    return row
 
 
 def render() -> list[str]:
