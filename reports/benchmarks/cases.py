@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "TABLES",
     "add_again",
     "add_data",
+    "average_precision",
     "family_of",
     "paths",
+    "sample",
     "simulated",
     "split",
     "with_target",
@@ -82,18 +85,25 @@ def with_target(path: Path) -> tuple[pd.DataFrame, pd.Series]:
 
 def split(path: Path, seed: int) -> list[pd.DataFrame]:
     """Return training rows and test rows with their ``target``, of large tables of a sample."""
+    return _parted(sample(pd.read_parquet(path), MOST_ROWS, seed), seed, test_size=TEST_SHARE)
 
-    def parted(rows: pd.DataFrame, **size: float) -> list[pd.DataFrame]:
-        labels = rows["target"].astype(str)
-        found: list[pd.DataFrame] = train_test_split(
-            rows, stratify=labels, random_state=seed, **size
-        )
-        return found
 
-    frame = pd.read_parquet(path)
-    if len(frame) > MOST_ROWS:
-        frame = parted(frame, train_size=MOST_ROWS)[0]
-    return parted(frame, test_size=TEST_SHARE)
+def sample(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Return rows with their ``target``, or of more than so many a stratified sample."""
+    return _parted(rows, seed, train_size=most)[0] if len(rows) > most else rows
+
+
+def _parted(rows: pd.DataFrame, seed: int, **size: float) -> list[pd.DataFrame]:
+    labels = rows["target"].astype(str)
+    found: list[pd.DataFrame] = train_test_split(rows, stratify=labels, random_state=seed, **size)
+    return found
+
+
+def average_precision(y: np.ndarray, proba: np.ndarray, classes: np.ndarray) -> float:
+    """Score labels by probabilities ``(n, C)``: macro, or of the rarer class of two."""
+    counts = [(y == c).sum() for c in classes]
+    rated = [int(np.argmin(counts))] if len(counts) == 2 else np.flatnonzero(counts)
+    return float(np.mean([average_precision_score(y == classes[c], proba[:, c]) for c in rated]))
 
 
 def simulated(rows: int, folder: Path, *, rate: float = 0.01, signal: float = 1.0) -> Path:

@@ -14,9 +14,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
@@ -89,12 +87,9 @@ def searched(variant: str, path: Path, *, seconds: float, seed: int) -> Row:
     table = train.drop(columns="target"), train["target"]
     without = VARIANTS[variant]
     result = project.search(table, seconds=seconds, seed=seed, networks=networks, without=without)
-    classes, y = result.pipeline.classes, test["target"].to_numpy()
     proba = result.pipeline.predict_proba(test.drop(columns="target"))
-    counts = [(y == c).sum() for c in classes]
-    rated = [int(np.argmin(counts))] if len(counts) == 2 else np.flatnonzero(counts)
-    values = [average_precision_score(y == classes[c], proba[:, c]) for c in rated]
-    return {"score": float(np.mean(values)), "trials": len(result.records)}
+    score = cases.average_precision(test["target"].to_numpy(), proba, result.pipeline.classes)
+    return {"score": score, "trials": len(result.records)}
 
 
 def beside(scores: pd.DataFrame, trials: pd.DataFrame) -> list[str]:

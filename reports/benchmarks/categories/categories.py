@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
-from sklearn.model_selection import train_test_split
 
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
@@ -68,21 +66,20 @@ def run(options: Namespace) -> None:
 def scored(path: Path, encodings: Sequence[str], seed: int) -> list[Row]:
     """Score the networks on the test rows of a table, with its rows encoded in these ways."""
     train, test = cases.split(path, seed)
-    if len(train) > MOST_ROWS:
-        labels = train["target"].astype(str)
-        train, _ = train_test_split(train, train_size=MOST_ROWS, stratify=labels, random_state=seed)
+    train = cases.sample(train, MOST_ROWS, seed)
     table = train.drop(columns="target"), train["target"]
     planned = Planned.of(table, budget=BUDGET, seed=seed, cv=FOLDS)
     measured: dict[str, dict[int, float]] = {}  # by layout: of two that are equal one is trained
-    rows = []
+    rows: list[Row] = []
     for name in encodings:
         own = planned.encoded(name)
         layout = str(own.dataset.layout)
         if layout not in measured:
             measured[layout] = networks_scored(own, test)
-        for number, value in measured[layout].items():
-            rows.append({"data": path.stem, "seed": seed, "encoding": name, "network": number})
-            rows[-1]["score"] = value
+        rows += [
+            {"data": path.stem, "seed": seed, "encoding": name, "network": number, "score": value}
+            for number, value in measured[layout].items()
+        ]
     return rows
 
 
@@ -93,14 +90,10 @@ def networks_scored(planned: Planned, test: pd.DataFrame) -> dict[int, float]:
     complete = {n: one for n, one in outcomes.items() if isinstance(one, Scored)}
     predicted = planned.predict(list(complete.values()), test.drop(columns="target"))
     y = test["target"].to_numpy()
-    return {n: precision(y, proba, planned.classes) for n, proba in zip(complete, predicted)}
-
-
-def precision(y: np.ndarray, proba: np.ndarray, classes: np.ndarray) -> float:
-    """Average precision: macro, or of the rarer class of two."""
-    counts = [(y == c).sum() for c in classes]
-    rated = [int(np.argmin(counts))] if len(counts) == 2 else np.flatnonzero(counts)
-    return float(np.mean([average_precision_score(y == classes[c], proba[:, c]) for c in rated]))
+    return {
+        n: cases.average_precision(y, proba, planned.classes)
+        for n, proba in zip(complete, predicted)
+    }
 
 
 def against(scores: pd.DataFrame, tables: Sequence[str], names: Sequence[str]) -> list[str]:

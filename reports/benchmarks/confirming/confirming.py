@@ -12,9 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score
 
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
@@ -72,11 +70,8 @@ def run(options: Namespace) -> None:
 
 def scored(pipeline: project.FittedPipeline, test: pd.DataFrame) -> float:
     """Score test rows: macro average precision, of the rarer class of two."""
-    classes, y = pipeline.classes, test["target"].to_numpy()
     proba = pipeline.predict_proba(test.drop(columns="target"))
-    counts = [(y == c).sum() for c in classes]
-    rated = [int(np.argmin(counts))] if len(counts) == 2 else np.flatnonzero(counts)
-    return float(np.mean([average_precision_score(y == classes[c], proba[:, c]) for c in rated]))
+    return cases.average_precision(test["target"].to_numpy(), proba, pipeline.classes)
 
 
 def render(rows: list[Row]) -> str:
