@@ -27,15 +27,25 @@ class Kernels(Protocol):
         """Write ``alpha * a b``, which need not hold anything yet."""
 
     def activate(
-        self, z: Tensor, name: Activation | None, slope: Tensor | None, mask: Tensor | None,
+        self,
+        z: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
         out: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Write ``(z + slope ∘ (activation(z) - z)) ∘ mask``; out may be z without a slope."""
 
     def derive(
-        self, gradient: Tensor, before: Tensor, name: Activation | None, slope: Tensor | None,
-        mask: Tensor | None, into_slope: Tensor | None, into_bias: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        before: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
+        into_slope: Tensor | None,
+        into_bias: Tensor | None,
+    ) -> Tensor:
         """Overwrite the gradient of what `activate` wrote by that of z, and write sums over rows.
 
         ``before`` is z; of a ReLU without a slope its output will do.
@@ -47,9 +57,14 @@ class Kernels(Protocol):
         """Write ``unit = (x - mean) / deviation``, 1/deviation, and unit scaled and shifted."""
 
     def normalize_backward(
-        self, gradient: Tensor, unit: Tensor, steep: Tensor, scale: Tensor, into_scale: Tensor,
+        self,
+        gradient: Tensor,
+        unit: Tensor,
+        steep: Tensor,
+        scale: Tensor,
+        into_scale: Tensor,
         into_shift: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Overwrite the gradient of what `normalize` wrote by that of x."""
 
     def scale_weights(
@@ -58,18 +73,29 @@ class Kernels(Protocol):
         """Write ``gain ∘ r_k ∘ W``: (M, I, O), (M, I, k), (M, I, 1) -> (M, I, k, O)."""
 
     def scale_weights_backward(
-        self, gradient: Tensor, weight: Tensor, scale: Tensor, gain: Tensor | None,
-        into_weight: Tensor, into_scale: Tensor,
-    ) -> None:  # fmt: skip
+        self,
+        gradient: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+        gain: Tensor | None,
+        into_weight: Tensor,
+        into_scale: Tensor,
+    ) -> None:
         """Write the gradients of W and r from that of what `scale_weights` wrote."""
 
     def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write logits: (M, B * k, H), (M, k, C, H), (M, k, 1, C) -> (M, k, C, B)."""
 
     def heads_backward(
-        self, gradient: Tensor, x: Tensor, weight: Tensor, alpha: float, into_weight: Tensor,
-        into_bias: Tensor, out: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        alpha: float,
+        into_weight: Tensor,
+        into_bias: Tensor,
+        out: Tensor,
+    ) -> Tensor:
         """Write the gradients of the parameters of `heads`, and that of x."""
 
     def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
@@ -91,9 +117,14 @@ class Kernels(Protocol):
         """Return ``(softmax(logits) - truth) ∘ weight``: (..., k, C, B) of (..., 1, C, B)."""
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
-        step: int, rate: float, betas: tuple[float, float],
-    ) -> None:  # fmt: skip
+        self,
+        flat: tuple[Tensor, Tensor, Tensor, Tensor],
+        segments: Sequence[Segment],
+        *,
+        step: int,
+        rate: float,
+        betas: tuple[float, float],
+    ) -> None:
         """Step values along their gradients, with running means of them and of their squares."""
 
 

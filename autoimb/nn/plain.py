@@ -80,9 +80,13 @@ class PlainKernels:
         return torch.baddbmm(out, a, b, beta=0.0, alpha=alpha, out=out)
 
     def activate(
-        self, z: Tensor, name: Activation | None, slope: Tensor | None, mask: Tensor | None,
+        self,
+        z: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
         out: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Write the activation, mixed with z by a slope, where the mask is set."""
         if name is not None:
             _ACTIVE[name](z, out)
@@ -91,9 +95,15 @@ class PlainKernels:
         return out if mask is None else out.mul_(mask)
 
     def derive(
-        self, gradient: Tensor, before: Tensor, name: Activation | None, slope: Tensor | None,
-        mask: Tensor | None, into_slope: Tensor | None, into_bias: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        before: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
+        into_slope: Tensor | None,
+        into_bias: Tensor | None,
+    ) -> Tensor:
         """Overwrite the gradient by that of z, and write sums over rows."""
         if mask is not None:
             gradient.mul_(mask)
@@ -121,9 +131,14 @@ class PlainKernels:
         return torch.addcmul(shift, unit, scale, out=out)
 
     def normalize_backward(
-        self, gradient: Tensor, unit: Tensor, steep: Tensor, scale: Tensor, into_scale: Tensor,
+        self,
+        gradient: Tensor,
+        unit: Tensor,
+        steep: Tensor,
+        scale: Tensor,
+        into_scale: Tensor,
         into_shift: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Overwrite the gradient by that of x."""
         torch.sum(gradient, 1, keepdim=True, out=into_shift)
         along = gradient * unit
@@ -143,9 +158,14 @@ class PlainKernels:
         return torch.mul(weight[:, :, None, :], factor[..., None], out=out)
 
     def scale_weights_backward(
-        self, gradient: Tensor, weight: Tensor, scale: Tensor, gain: Tensor | None,
-        into_weight: Tensor, into_scale: Tensor,
-    ) -> None:  # fmt: skip
+        self,
+        gradient: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+        gain: Tensor | None,
+        into_weight: Tensor,
+        into_scale: Tensor,
+    ) -> None:
         """Write the gradients of weights and scales."""
         factor = scale if gain is None else scale * gain
         # (M, I, k, O) x (M, I, O, 1) -> (M, I, k) ; (M, I, 1, k) x (M, I, k, O) -> (M, I, O)
@@ -162,9 +182,15 @@ class PlainKernels:
         return out
 
     def heads_backward(
-        self, gradient: Tensor, x: Tensor, weight: Tensor, alpha: float, into_weight: Tensor,
-        into_bias: Tensor, out: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        alpha: float,
+        into_weight: Tensor,
+        into_bias: Tensor,
+        out: Tensor,
+    ) -> Tensor:
         """Write the gradients of the parameters, and that of x."""
         apart = gradient.flatten(0, 1)  # (M, k, C, B) -> (M * k, C, B)
         self.product(apart, _apart(x, weight), alpha, into_weight.flatten(0, 1))
@@ -215,17 +241,33 @@ class PlainKernels:
         return gradient if weight is None else gradient.mul_(weight)
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
-        step: int, rate: float, betas: tuple[float, float],
-    ) -> None:  # fmt: skip
+        self,
+        flat: tuple[Tensor, Tensor, Tensor, Tensor],
+        segments: Sequence[Segment],
+        *,
+        step: int,
+        rate: float,
+        betas: tuple[float, float],
+    ) -> None:
         """Step values, by the kernel without the wrappers of ``torch.optim``."""
         steps = [torch.full((), float(step), device=flat[0].device)]
         for start, stop, factor, decay in segments:
             values, gradients, mean, square = ([each[start:stop]] for each in flat)
             _fused_adamw()(
-                values, gradients, mean, square, [], steps, lr=rate * factor, beta1=betas[0],
-                beta2=betas[1], weight_decay=decay, eps=1e-8, amsgrad=False, maximize=False,
-            )  # fmt: skip
+                values,
+                gradients,
+                mean,
+                square,
+                [],
+                steps,
+                lr=rate * factor,
+                beta1=betas[0],
+                beta2=betas[1],
+                weight_decay=decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 def _apart(x: Tensor, weight: Tensor) -> Tensor:

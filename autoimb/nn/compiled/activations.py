@@ -72,9 +72,19 @@ def activate(members, rows, width, z, out, slope, mask, mask_member, code, like)
 
 @kernel("iiiiiiiiiii")
 def derive(
-    members, rows, width, gradient, before, slope, mask, mask_member, code, into_slope, into_bias,
+    members,
+    rows,
+    width,
+    gradient,
+    before,
+    slope,
+    mask,
+    mask_member,
+    code,
+    into_slope,
+    into_bias,
     like,
-):  # fmt: skip
+):
     """Overwrite the gradient of what `activate` wrote by that of z.
 
     The sums over rows are the gradients of a bias and of the slope; 0 where nobody needs them.

@@ -42,23 +42,22 @@ def _announce(chosen, number, count, x, x_row, length):
             fetch(start + line)
 
 
-@kernel("iiiiiiiii")
-def place(members, rows, width, x, x_row, chosen, to, to_member, to_row, like):
+@kernel("iiiiiiiiii")
+def place(members, rows, width, x, x_member, x_row, chosen, to, to_member, to_row, like):
     """Copy rows to where they have other neighbours."""
     size = size_of(like)
     for m in range(members):
         for n in range(rows):
             _announce(chosen, m * rows + n, members * rows, x, x_row, width * size)
-            into, start = to + m * to_member + n * to_row, x + _row(chosen, m * rows + n) * x_row
+            which = whole(chosen + (m * rows + n) * 8) if chosen else n
+            into, start = to + m * to_member + n * to_row, x + m * x_member + which * x_row
             for j in range(0, width, LANES):
                 own = first(width - j)
                 store(into + j * size, own, load(start + j * size, own, like))
 
 
 @kernel("iiiiiiiiiii")
-def embed(
-    members, rows, columns, dim, table, codes, chosen, starts, to, to_member, to_row, like
-):  # fmt: skip
+def embed(members, rows, columns, dim, table, codes, chosen, starts, to, to_member, to_row, like):
     """Write the table's vectors of a row's codes side by side."""
     size = size_of(like)
     for m in range(members):
@@ -77,7 +76,7 @@ def embed(
 @kernel("iiiiiiiiiiii")
 def embed_backward(
     members, rows, columns, dim, table, length, codes, chosen, starts, x, x_member, x_row, like
-):  # fmt: skip
+):
     """Sum up the gradients of the vectors of a table of so many numbers."""
     size = size_of(like)
     for j in range(0, length, LANES):
@@ -100,9 +99,8 @@ def waves(
     x, x_member, x_row,
     frequency, phase, weight, bias,
     to, to_member, to_row,
-    turned, scratch,
-    like,
-):  # fmt: skip
+    turned, scratch, like,
+):  # fmt: skip  # an operand a line
     """Write ``cos(2π w x + b) V + c`` for each number, of three outputs each.
 
     ``turned`` and ``scratch`` have the place for the numbers and the outputs of a member, each with
@@ -141,9 +139,8 @@ def waves_backward(
     gradient, gradient_member, gradient_row,
     frequency, phase, weight,
     into_frequency, into_phase, into_weight, into_bias,
-    scratch,
-    like,
-):  # fmt: skip
+    scratch, like,
+):  # fmt: skip  # an operand a line
     """Write the gradients of the parameters of `waves`; scratch is for twice a number's weights."""
     size, zero = size_of(like), filled(0.0, like)
     line = many * size

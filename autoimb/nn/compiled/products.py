@@ -135,8 +135,19 @@ def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha,
         beside = bias + shift if bias != 0 else 0
         if rows < ROWS:
             for i in range(rows):
-                _row(into + i * c_row, c_row, a + i * a_row, a_row, a_next, there, b_next,
-                     depth, left, alpha, beside)  # fmt: skip
+                _row(
+                    into + i * c_row,
+                    c_row,
+                    a + i * a_row,
+                    a_row,
+                    a_next,
+                    there,
+                    b_next,
+                    depth,
+                    left,
+                    alpha,
+                    beside,
+                )
             continue
         for block in range(0, rows, ROWS):
             i = min(block, rows - ROWS)  # the last block has rows of the one before again
@@ -192,22 +203,27 @@ def transpose(to, to_row, x, x_row, rows, columns, size, like):
     """Write x turned; strides in bytes, both have their columns side by side."""
     for i in range(0, rows, LANES):
         for j in range(0, columns, LANES):
-            _turned(to + j * to_row + i * size, to_row, x + i * x_row + j * size, x_row,
-                    min(rows - i, LANES), min(columns - j, LANES), like)  # fmt: skip
+            _turned(
+                to + j * to_row + i * size,
+                to_row,
+                x + i * x_row + j * size,
+                x_row,
+                min(rows - i, LANES),
+                min(columns - j, LANES),
+                like,
+            )
 
 
 @kernel("ii" + "iiii" + "iiiii" + "iiiii" + "iii" + "r" + "iii" + "i")
 def product(
     outer, middle,
-    c, c_outer, c_middle, c_row,
-    a, a_outer, a_middle, a_row, a_next,
-    b, b_outer, b_middle, b_next, b_column,
-    rows, columns, depth,
-    alpha,
+    c, c_outer, c_row, c_middle,
+    a, a_outer, a_row, a_middle, a_next,
+    b, b_outer, b_next, b_middle, b_column,
+    rows, columns, depth, alpha,
     bias, bias_outer, bias_middle,
-    scratch,
-    like,
-):  # fmt: skip
+    scratch, like,
+):  # fmt: skip  # an operand a line
     """Multiply all matrices of two leading axes; strides in bytes.
 
     b may be turned; then ``scratch`` has the place for one of its matrices.
@@ -220,8 +236,21 @@ def product(
                 transpose(scratch, columns * size, matrix, b_column, columns, depth, size, like)
                 matrix, step = scratch, columns * size
             beside = bias + m * bias_outer + k * bias_middle if bias != 0 else 0
-            multiply(c + m * c_outer + k * c_middle, c_row, a + m * a_outer + k * a_middle, a_row,
-                     a_next, matrix, step, rows, columns, depth, alpha, beside, size)  # fmt: skip
+            multiply(
+                c + m * c_outer + k * c_middle,
+                c_row,
+                a + m * a_outer + k * a_middle,
+                a_row,
+                a_next,
+                matrix,
+                step,
+                rows,
+                columns,
+                depth,
+                alpha,
+                beside,
+                size,
+            )
 
 
 @kernel("iiiii")

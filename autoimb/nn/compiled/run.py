@@ -66,43 +66,67 @@ class CompiledKernels:
     def _multiply(self, a: Tensor, b: Tensor, alpha: float, out: Tensor, bias: int) -> Tensor:
         size, scratch = self._size, 0
         members, rows, depth = a.shape
-        columns = b.shape[2]
-        a_member, a_row, a_next = a.stride()
-        b_member, b_next, b_column = b.stride()
+        columns, b_column = b.shape[2], b.stride(2)
         if b_column != 1:
             scratch = self._scratch("turned", depth * columns)
-        out_member, out_row, _ = out.stride()
         self._code[products.product](
-            members, 1, out.data_ptr(), out_member * size, 0, out_row * size,
-            a.data_ptr(), a_member * size, 0, a_row * size, a_next * size,
-            b.data_ptr(), b_member * size, 0, b_next * size, b_column * size,
-            rows, columns, depth, alpha, bias, columns * size, 0, scratch, _LIKE,
-        )  # fmt: skip
+            members, 1,
+            *_placed(out), 0,
+            *_placed(a), 0, a.stride(2) * size,
+            *_placed(b), 0, b_column * size,
+            rows, columns, depth, alpha,
+            bias, columns * size, 0,
+            scratch, _LIKE,
+        )  # fmt: skip  # an operand a line
         return out
 
     def activate(
-        self, z: Tensor, name: Activation | None, slope: Tensor | None, mask: Tensor | None,
+        self,
+        z: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
         out: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Write the activation, mixed with z by a slope, where the mask is set."""
         members, rows, width = z.shape
         if slope is None:  # all columns are alike
             rows, width = 1, rows * width
         self._code[activations.activate](
-            members, rows, width, z.data_ptr(), out.data_ptr(), _address(slope), *self._mask(mask),
-            CODES[name], _LIKE,
-        )  # fmt: skip
+            members,
+            rows,
+            width,
+            z.data_ptr(),
+            out.data_ptr(),
+            _address(slope),
+            *self._mask(mask),
+            CODES[name],
+            _LIKE,
+        )
         return out
 
     def derive(
-        self, gradient: Tensor, before: Tensor, name: Activation | None, slope: Tensor | None,
-        mask: Tensor | None, into_slope: Tensor | None, into_bias: Tensor | None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        before: Tensor,
+        name: Activation | None,
+        slope: Tensor | None,
+        mask: Tensor | None,
+        into_slope: Tensor | None,
+        into_bias: Tensor | None,
+    ) -> Tensor:
         """Overwrite the gradient by that of z, and write sums over rows."""
         self._code[activations.derive](
-            *gradient.shape, gradient.data_ptr(), before.data_ptr(), _address(slope),
-            *self._mask(mask), CODES[name], _address(into_slope), _address(into_bias), _LIKE,
-        )  # fmt: skip
+            *gradient.shape,
+            gradient.data_ptr(),
+            before.data_ptr(),
+            _address(slope),
+            *self._mask(mask),
+            CODES[name],
+            _address(into_slope),
+            _address(into_bias),
+            _LIKE,
+        )
         return gradient
 
     def _mask(self, mask: Tensor | None) -> tuple[int, int]:
@@ -113,148 +137,205 @@ class CompiledKernels:
     ) -> Tensor:
         """Write the row norm, 1/deviation, and the norm scaled and shifted."""
         self._code[norms.normalize](
-            *x.shape, x.data_ptr(), scale.data_ptr(), shift.data_ptr(), unit.data_ptr(),
-            steep.data_ptr(), out.data_ptr(), EPSILON, _LIKE,
-        )  # fmt: skip
+            *x.shape,
+            x.data_ptr(),
+            scale.data_ptr(),
+            shift.data_ptr(),
+            unit.data_ptr(),
+            steep.data_ptr(),
+            out.data_ptr(),
+            EPSILON,
+            _LIKE,
+        )
         return out
 
     def normalize_backward(
-        self, gradient: Tensor, unit: Tensor, steep: Tensor, scale: Tensor, into_scale: Tensor,
+        self,
+        gradient: Tensor,
+        unit: Tensor,
+        steep: Tensor,
+        scale: Tensor,
+        into_scale: Tensor,
         into_shift: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Overwrite the gradient by that of x."""
         self._code[norms.normalize_backward](
-            *gradient.shape, gradient.data_ptr(), unit.data_ptr(), steep.data_ptr(),
-            scale.data_ptr(), into_scale.data_ptr(), into_shift.data_ptr(), _LIKE,
-        )  # fmt: skip
+            *gradient.shape,
+            gradient.data_ptr(),
+            unit.data_ptr(),
+            steep.data_ptr(),
+            scale.data_ptr(),
+            into_scale.data_ptr(),
+            into_shift.data_ptr(),
+            _LIKE,
+        )
         return gradient
 
     def scale_weights(
         self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
     ) -> Tensor:
         """Write the scaled weights, the copies side by side."""
-        members, inputs, copies, width = out.shape
         self._code[steps.scale_weights](
-            members, inputs, copies, width, weight.data_ptr(), scale.data_ptr(), _address(gain),
-            out.data_ptr(), _LIKE,
-        )  # fmt: skip
+            *out.shape,
+            weight.data_ptr(),
+            scale.data_ptr(),
+            _address(gain),
+            out.data_ptr(),
+            _LIKE,
+        )
         return out
 
     def scale_weights_backward(
-        self, gradient: Tensor, weight: Tensor, scale: Tensor, gain: Tensor | None,
-        into_weight: Tensor, into_scale: Tensor,
-    ) -> None:  # fmt: skip
+        self,
+        gradient: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+        gain: Tensor | None,
+        into_weight: Tensor,
+        into_scale: Tensor,
+    ) -> None:
         """Write the gradients of weights and scales."""
         self._code[steps.scale_weights_backward](
-            *gradient.shape, gradient.data_ptr(), weight.data_ptr(), scale.data_ptr(),
-            _address(gain), into_weight.data_ptr(), into_scale.data_ptr(), _LIKE,
-        )  # fmt: skip
+            *gradient.shape,
+            gradient.data_ptr(),
+            weight.data_ptr(),
+            scale.data_ptr(),
+            _address(gain),
+            into_weight.data_ptr(),
+            into_scale.data_ptr(),
+            _LIKE,
+        )
 
     def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write logits."""
         size = self._size
         members, k, classes, width = weight.shape
         rows = out.shape[3]
-        x_member, x_row, _ = x.stride()
         scratch = self._scratch("logits", members * k * rows * classes)
-        each = rows * classes * size
+        each, both = rows * classes * size, classes * width * size
+        begin, x_member, x_row = _placed(x)
         self._code[products.product](
-            members, k, scratch, k * each, each, classes * size,
-            x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
-            weight.data_ptr(), k * classes * width * size, classes * width * size, size,
-            width * size,
+            members, k,
+            scratch, k * each, classes * size, each,
+            begin, x_member, k * x_row, x_row, size,
+            weight.data_ptr(), k * both, size, both, width * size,
             rows, classes, width, alpha,
             bias.data_ptr(), k * classes * size, classes * size,
             self._scratch("turned", width * classes), _LIKE,
-        )  # fmt: skip
+        )  # fmt: skip  # an operand a line
         self._code[products.turn](members * k, rows, classes, scratch, out.data_ptr(), _LIKE)
         return out
 
     def heads_backward(
-        self, gradient: Tensor, x: Tensor, weight: Tensor, alpha: float, into_weight: Tensor,
-        into_bias: Tensor, out: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        alpha: float,
+        into_weight: Tensor,
+        into_bias: Tensor,
+        out: Tensor,
+    ) -> Tensor:
         """Write the gradients of the parameters, and that of x."""
         size = self._size
         members, k, classes, width = weight.shape
         rows = gradient.shape[3]
-        x_member, x_row, _ = x.stride()
-        each, both = classes * rows * size, classes * width * size
-        begin, weights = gradient.data_ptr(), weight.data_ptr()
+        each, both, line = classes * rows * size, classes * width * size, width * size
+        begin, (x_begin, x_member, x_row) = gradient.data_ptr(), _placed(x)
         self._code[products.product](
-            members, k, into_weight.data_ptr(), k * both, both, width * size,
-            begin, k * each, each, rows * size, size,
-            x.data_ptr(), x_member * size, x_row * size, k * x_row * size, size,
-            classes, width, rows, alpha, 0, 0, 0, 0, _LIKE,
-        )  # fmt: skip
+            members, k,
+            into_weight.data_ptr(), k * both, line, both,
+            begin, k * each, rows * size, each, size,
+            x_begin, x_member, k * x_row, x_row, size,
+            classes, width, rows, alpha,
+            0, 0, 0,
+            0, _LIKE,
+        )  # fmt: skip  # an operand a line
         self._code[products.sum_rows](
             members * k * classes, rows, begin, into_bias.data_ptr(), _LIKE
         )
         self._code[products.product](
-            members, k, out.data_ptr(), rows * k * width * size, width * size, k * width * size,
-            begin, k * each, each, size, rows * size,
-            weights, k * both, both, width * size, size,
-            rows, width, classes, alpha, 0, 0, 0, 0, _LIKE,
-        )  # fmt: skip
+            members, k,
+            out.data_ptr(), rows * k * line, k * line, line,
+            begin, k * each, size, each, rows * size,
+            weight.data_ptr(), k * both, line, both, size,
+            rows, width, classes, alpha,
+            0, 0, 0,
+            0, _LIKE,
+        )  # fmt: skip  # an operand a line
         return out
 
     def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
         """Write the waves of each number."""
         members, rows, numbers = x.shape
-        size = self._size
         self._code[embeddings.waves](
-            members, rows, numbers, own.frequency.shape[2], x.data_ptr(), x.stride(0) * size,
-            x.stride(1) * size, own.frequency.data_ptr(), own.phase.data_ptr(),
-            own.weight.data_ptr(), own.bias.data_ptr(), out.data_ptr(),
-            out.stride(0) * size, out.stride(1) * size, self._scratch("numbers", numbers * rows),
-            self._scratch("waves", 3 * numbers * rows), _LIKE,
-        )  # fmt: skip
+            members,
+            rows,
+            numbers,
+            own.frequency.shape[2],
+            *_placed(x),
+            *(each.data_ptr() for each in own),
+            *_placed(out),
+            self._scratch("numbers", numbers * rows),
+            self._scratch("waves", 3 * numbers * rows),
+            _LIKE,
+        )
 
     def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
         """Write the gradients of the parameters."""
         members, rows, numbers = x.shape
-        many, size = own.frequency.shape[2], self._size
+        many = own.frequency.shape[2]
         self._code[embeddings.waves_backward](
-            members, rows, numbers, many, x.data_ptr(), x.stride(0) * size, x.stride(1) * size,
-            gradient.data_ptr(), gradient.stride(0) * size, gradient.stride(1) * size,
-            own.frequency.data_ptr(), own.phase.data_ptr(), own.weight.data_ptr(),
-            into.frequency.data_ptr(), into.phase.data_ptr(), into.weight.data_ptr(),
-            into.bias.data_ptr(),
-            self._scratch("waves", 6 * many), _LIKE,
-        )  # fmt: skip
+            members,
+            rows,
+            numbers,
+            many,
+            *_placed(x),
+            *_placed(gradient),
+            *(each.data_ptr() for each in own[:-1]),  # no gradient needs the bias
+            *(each.data_ptr() for each in into),
+            self._scratch("waves", 6 * many),
+            _LIKE,
+        )
 
     def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
         """Write vectors of a table side by side."""
         members, rows, _ = out.shape
         self._code[embeddings.embed](
-            members, rows, entries.codes.shape[-1], table.shape[1], table.data_ptr(),
-            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
-            out.data_ptr(), out.stride(0) * self._size, out.stride(1) * self._size, _LIKE,
-        )  # fmt: skip
+            members,
+            rows,
+            entries.codes.shape[-1],
+            table.shape[1],
+            table.data_ptr(),
+            entries.codes.data_ptr(),
+            _address(entries.chosen),
+            entries.starts.data_ptr(),
+            *_placed(out),
+            _LIKE,
+        )
 
     def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
         """Write the gradient of the table."""
         members, rows, _ = gradient.shape
         self._code[embeddings.embed_backward](
-            members, rows, entries.codes.shape[-1], into.shape[1], into.data_ptr(), into.numel(),
-            entries.codes.data_ptr(), _address(entries.chosen), entries.starts.data_ptr(),
-            gradient.data_ptr(), gradient.stride(0) * self._size, gradient.stride(1) * self._size,
+            members,
+            rows,
+            entries.codes.shape[-1],
+            into.shape[1],
+            into.data_ptr(),
+            into.numel(),
+            entries.codes.data_ptr(),
+            _address(entries.chosen),
+            entries.starts.data_ptr(),
+            *_placed(gradient),
             _LIKE,
-        )  # fmt: skip
+        )
 
     def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows."""
-        size = self._size
-        members, rows, width = out.shape
-        to_member, to_row = out.stride(0) * size, out.stride(1) * size
-        code, into = self._code[embeddings.place], out.data_ptr()
-        if chosen is not None:
-            code(members, rows, width, x.data_ptr(), x.stride(0) * size, chosen.data_ptr(),
-                 into, to_member, to_row, _LIKE)  # fmt: skip
-            return
-        for own in x:  # members' rows may lie apart
-            code(1, rows, width, own.data_ptr(), own.stride(0) * size, 0, into, 0, to_row, _LIKE)
-            into += to_member
+        # all members choose from the same rows
+        begin = _placed(x) if chosen is None else (x.data_ptr(), 0, x.stride(0) * self._size)
+        self._code[embeddings.place](*out.shape, *begin, _address(chosen), *_placed(out), _LIKE)
 
     def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """Return the gradient by the logits."""
@@ -267,15 +348,27 @@ class CompiledKernels:
             weight = weight.expand(*truth.shape[:-2], 1, rows)
         weight = None if weight is None else weight.contiguous()
         self._code[steps.cross_entropy](
-            members, copies, classes, rows, logits.data_ptr(), truth.data_ptr(),
-            _address(weight), out.data_ptr(), _LIKE,
-        )  # fmt: skip
+            members,
+            copies,
+            classes,
+            rows,
+            logits.data_ptr(),
+            truth.data_ptr(),
+            _address(weight),
+            out.data_ptr(),
+            _LIKE,
+        )
         return out
 
     def adamw(
-        self, flat: tuple[Tensor, Tensor, Tensor, Tensor], segments: Sequence[Segment], *,
-        step: int, rate: float, betas: tuple[float, float],
-    ) -> None:  # fmt: skip
+        self,
+        flat: tuple[Tensor, Tensor, Tensor, Tensor],
+        segments: Sequence[Segment],
+        *,
+        step: int,
+        rate: float,
+        betas: tuple[float, float],
+    ) -> None:
         """Step values."""
         (first, second), size = betas, self._size
         begin = [each.data_ptr() for each in flat]
@@ -287,5 +380,12 @@ class CompiledKernels:
             )
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _placed(x: Tensor) -> tuple[int, int, int]:
+    """Return an address, and how many bytes after it the next member and the next row begin."""
+    member, row, _ = x.stride()
+    size = x.itemsize
+    return x.data_ptr(), member * size, row * size

@@ -101,10 +101,19 @@ def scale_weights_backward(
 
 @kernel("iiiiirrrrrr")
 def adamw(
-    length, values, gradients, mean, square,
-    rate, decay, beta1, beta2, first_left, second_left,
+    length,
+    values,
+    gradients,
+    mean,
+    square,
+    rate,
+    decay,
+    beta1,
+    beta2,
+    first_left,
+    second_left,
     like,
-):  # fmt: skip
+):
     """Step values along their gradients; what is left of 1 after so many steps corrects a mean."""
     size = size_of(like)
     kept, step = 1.0 - rate * decay, rate / first_left
