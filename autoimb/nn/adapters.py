@@ -26,8 +26,9 @@ class AdapterLinear:
         As in `autoimb.nn.layers.Linear`.
     k : int
         Implicit members.
-    spread : {"signs", "normal"} or None
-        How r starts in the first layer, whose copies read the same rows; None in later ones.
+    first : tuple of int and {"signs", "normal"}, or None
+        Of a network's first layer, whose copies read the same rows: ``embedded`` as in
+        `autoimb.nn.layers.Linear`, and how r starts; in later ones it starts at 1.
     """
 
     def __init__(
@@ -37,19 +38,21 @@ class AdapterLinear:
         n_out: int,
         *,
         k: int,
-        spread: Spread | None,
         activation: Activation,
         dropout: float,
         incoming: float = 1.0,
+        first: tuple[int, Spread] | None = None,
     ) -> None:
         self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
-        self._spread, self.first = spread, spread is not None
+        self._first = first is not None
+        self._embedded = None if first is None else first[0]
+        self._spread = None if first is None else first[1]
         self.incoming = incoming
         self.node = Node(name, activation, dropout)
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
-        into, each, padded = (self.n_in, self.k), (self.k, self.n_out), self.first
+        into, each, padded = (self.n_in, self.k), (self.k, self.n_out), self._first
         return [
             Parameter(f"{self.name}.weight", (self.n_in, self.n_out), "uniform", padded=padded),
             Parameter(
@@ -83,7 +86,7 @@ class AdapterLinear:
         """
         members, k = len(x), self.k
         # (M, B * k, I) -> (M, B, k, I), or (M, B, 1, I)
-        self._x = x.view(members, -1, 1 if self.first else k, self.n_in)
+        self._x = x.view(members, -1, 1 if self._first else k, self.n_in)
         batch = self._x.shape[1]
         self._alpha = 1.0 if pool is None else self.incoming
         self._scaled = self._buffers.get(self.name + ".scaled", members, batch, k, self.n_in)
@@ -97,8 +100,8 @@ class AdapterLinear:
         mask = self.node.mask(pool, batch * k, self.n_out)
         return self.node.forward(y.flatten(1, 2), mask)
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
-        """Write the parameters' gradients; return that of x, or of its first columns."""
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Write the parameters' gradients; return that of x, see `Layer`."""
         gradient, product = self.node.backward(gradient, None), self._buffers.kernels.product
         apart = gradient.view_as(self._z)
         torch.sum(apart, 1, out=self._bias_gradient)
@@ -110,4 +113,4 @@ class AdapterLinear:
         along = self._buffers.get(self.name + ".along", *back.shape)
         torch.sum(torch.mul(back, self._x, out=along), 1, out=self._scale_gradient.mT)
         back.mul_(self._scale)
-        return back[..., :leading].sum(2) if self.first else back.flatten(1, 2)
+        return back[..., : self._embedded].sum(2) if self._first else back.flatten(1, 2)

@@ -52,7 +52,7 @@ def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
         Block(f"block{i}", width, activation=activation, dropout=spec.dropout, kept=kept)
         for i in range(spec.depth)
     ]
-    first = Linear("hidden0", _inputs(spec), width, activation=None, padded=True)
+    first = Linear("hidden0", _inputs(spec), width, activation=None, embedded=spec.embedded)
     return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
 
 
@@ -64,7 +64,7 @@ def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
             spec.width,
             **_common(spec),
             incoming=kept if i else 1.0,
-            first=i == 0,
+            embedded=None if i else spec.embedded,
         )
         for i in range(spec.depth)
     ]
@@ -77,9 +77,9 @@ def _adapted(spec: NetworkSpec, kept: float) -> list[Layer]:
             spec.width if i else _inputs(spec),
             spec.width,
             k=spec.k,
-            spread=None if i else _spread(spec),
             **_common(spec),
             incoming=kept if i else 1.0,
+            first=None if i else (spec.embedded, _spread(spec)),
         )
         for i in range(spec.depth)
     ]
@@ -91,7 +91,10 @@ def _packed(spec: NetworkSpec, kept: float) -> list[Layer]:
         PackedLinear(f"hidden{i}", spec.width, k=spec.k, incoming=kept, **common)
         for i in range(1, spec.depth)
     ]
-    return [PackedFront("hidden0", _inputs(spec), spec.width, k=spec.k, **common), *later]
+    first = PackedFront(
+        "hidden0", _inputs(spec), spec.width, embedded=spec.embedded, k=spec.k, **common
+    )
+    return [first, *later]
 
 
 def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
@@ -99,10 +102,20 @@ def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
     later = [
         Linear(f"hidden{i}", width, width, incoming=kept, **common) for i in range(1, spec.depth)
     ]
+    first: Layer
     if spec.k == 1:
-        return [Linear("hidden0", _inputs(spec), width, padded=True, **common), *later]
-    copies = SpreadLinear("hidden0", _inputs(spec), width, k=spec.k, spread=_spread(spec), **common)
-    return [copies, *later]
+        first = Linear("hidden0", _inputs(spec), width, embedded=spec.embedded, **common)
+    else:
+        first = SpreadLinear(
+            "hidden0",
+            _inputs(spec),
+            width,
+            embedded=spec.embedded,
+            k=spec.k,
+            spread=_spread(spec),
+            **common,
+        )
+    return [first, *later]
 
 
 _BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {

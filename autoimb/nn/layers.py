@@ -40,10 +40,10 @@ class Layer(Protocol):
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N', n_out)``; the masks are given in training only."""
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
+    def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x.
 
-        Of the first columns of x alone, where so many are said to need one.
+        A network's first layer returns that of its ``embedded`` columns alone.
         """
 
 
@@ -61,8 +61,9 @@ class Linear:
         Share of outputs set to zero in training.
     incoming : float
         1/(1-p) of the layer before; 1 where it drops nothing.
-    padded : bool
-        Whether members may use fewer than ``n_in`` inputs.
+    embedded : int or None
+        Of a network's first layer: so many of its first inputs are learned. The others are data,
+        which need no gradient, and of which members may use fewer.
     """
 
     def __init__(
@@ -74,19 +75,18 @@ class Linear:
         activation: Activation | None,
         dropout: float = 0.0,
         incoming: float = 1.0,
-        padded: bool = False,
+        embedded: int | None = None,
     ) -> None:
         self.name, self.n_in, self.n_out = name, n_in, n_out
         self.incoming = incoming
         self.node = Node(name, activation, dropout)
-        self._padded = padded
+        self._embedded = embedded
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
+        weight, padded = (self.n_in, self.n_out), self._embedded is not None
         return [
-            Parameter(
-                f"{self.name}.weight", (self.n_in, self.n_out), "uniform", True, 1.0, self._padded
-            ),
+            Parameter(f"{self.name}.weight", weight, "uniform", padded=padded),
             Parameter(f"{self.name}.bias", (1, self.n_out), "zeros", False),
         ]
 
@@ -95,6 +95,7 @@ class Linear:
         self._buffers = buffers
         self.node.bind(buffers)
         self._weight = parameters.value(f"{self.name}.weight")
+        self._needed = self._weight[:, : self._embedded]  # by what needs a gradient
         self._bias = parameters.value(f"{self.name}.bias")
         self._weight_gradient = parameters.gradient(f"{self.name}.weight")
         self._bias_gradient = parameters.gradient(f"{self.name}.bias")
@@ -107,14 +108,13 @@ class Linear:
         self._buffers.kernels.affine(x, self._weight, self._bias, self._alpha, z)
         return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
-        """Write the parameters' gradients; return that of x, or of its first columns."""
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Write the parameters' gradients; return that of x, see `Layer`."""
         gradient = self.node.backward(gradient, self._bias_gradient)
         product = self._buffers.kernels.product
         product(self._x.mT, gradient, self._alpha, self._weight_gradient)
-        weight = self._weight if leading is None else self._weight[:, :leading]
-        back = self._buffers.get(self.name + ".back", *self._x.shape[:2], weight.shape[1])
-        return product(gradient, weight.mT, self._alpha, back)
+        back = self._buffers.get(self.name + ".back", *self._x.shape[:2], self._needed.shape[1])
+        return product(gradient, self._needed.mT, self._alpha, back)
 
 
 class SpreadLinear:
@@ -125,7 +125,7 @@ class SpreadLinear:
 
     Parameters
     ----------
-    name, n_in, n_out, activation, dropout
+    name, n_in, n_out, activation, dropout, embedded
         As in `Linear`.
     k : int
         Implicit members.
@@ -139,12 +139,14 @@ class SpreadLinear:
         n_in: int,
         n_out: int,
         *,
+        embedded: int,
         k: int,
         spread: Spread,
         activation: Activation,
         dropout: float,
     ) -> None:
         self.name, self.n_in, self.n_out, self.k = name, n_in, n_out, k
+        self._embedded = embedded
         self.node = Node(name, activation, dropout)
         self._spread: Spread = spread
 
@@ -180,14 +182,13 @@ class SpreadLinear:
         mask = self.node.mask(pool, batch * self.k, self.n_out)
         return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
-        """Write the parameters' gradients; return that of x, or of its first columns."""
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Write the parameters' gradients; return that of x, see `Layer`."""
         gradient = self.node.backward(gradient, self._bias_gradient)
         kernels, (members, batch) = self._buffers.kernels, self._x.shape[:2]
         side, wide = gradient.view(members, batch, self.k * self.n_out), self._wide
-        needed = wide[:, :leading]
-        back = self._buffers.get(self.name + ".back", members, batch, needed.shape[1])
-        kernels.product(side, needed.mT, 1.0, back)
+        back = self._buffers.get(self.name + ".back", members, batch, self._embedded)
+        kernels.product(side, wide[:, : self._embedded].mT, 1.0, back)
         kernels.product(self._x.mT, side, 1.0, wide)
         kernels.scale_weights_backward(
             wide.view(members, self.n_in, self.k, self.n_out),

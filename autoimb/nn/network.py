@@ -178,9 +178,8 @@ class Network:
     def backward(self, gradient: Tensor) -> None:
         """Write all parameters' gradients from that of the logits, ``(M, k, C, B)``."""
         back = self._heads.backward(gradient)
-        for layer in self._hidden[:0:-1]:
+        for layer in reversed(self._hidden):
             back = layer.backward(back)
-        back = self._hidden[0].backward(back, self.spec.embedded)
         split = self.spec.embedding_dim * len(self.spec.cardinalities)
         if self._embedding is not None:
             self._embedding.backward(back[:, :, :split])

@@ -39,11 +39,9 @@ class ScaledLinear:
 
     Parameters
     ----------
-    name, n_in, n_out, dropout, incoming
+    name, n_in, n_out, dropout, incoming, embedded
         As in `autoimb.nn.layers.Linear`.
     activation : {"relu", "silu", "selu"}
-    first : bool
-        Whether it is the first one; then its input may be padded.
     """
 
     def __init__(
@@ -55,12 +53,13 @@ class ScaledLinear:
         activation: Activation,
         dropout: float,
         incoming: float = 1.0,
-        first: bool = False,
+        embedded: int | None = None,
     ) -> None:
         self.name, self.n_in, self.n_out = name, n_in, n_out
         self.activation, self.dropout = activation, dropout
-        self._incoming, self._first = incoming, first
-        self._gain = 1.0 if first else 1.0 / sqrt(n_in)
+        self._incoming, self._embedded = incoming, embedded
+        self._first = embedded is not None
+        self._gain = 1.0 if self._first else 1.0 / sqrt(n_in)
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
@@ -118,8 +117,8 @@ class ScaledLinear:
             self._z, self.activation, self._slope, self._mask, out
         )
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
-        """Write the parameters' gradients; return that of x, or of its first columns."""
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Write the parameters' gradients; return that of x, see `Layer`."""
         kernels = self._buffers.kernels
         kernels.derive(
             gradient,
@@ -130,7 +129,7 @@ class ScaledLinear:
             self._slope_gradient,
             self._bias_gradient,
         )
-        needed = self._wide if leading is None else self._wide[:, :leading]
+        needed = self._wide[:, : self._embedded]
         back = self._buffers.get(self.name + ".back", *self._x.shape[:2], needed.shape[1])
         kernels.product(gradient, needed.mT, self._alpha, back)
         if not self._first:

@@ -59,7 +59,7 @@ class Norm:
             x, self._scale, self._shift, self._unit, self._slope, z
         )
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+    def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x."""
         return self._buffers.kernels.normalize_backward(
             gradient,
@@ -98,7 +98,7 @@ class ActiveNorm:
         """Map ``(M, N, width) -> (M, N, width)``."""
         return self._node.forward(self._norm.forward(x, pool), None)
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+    def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x."""
         return self._norm.backward(self._node.backward(gradient, None))
 
@@ -140,7 +140,7 @@ class Block:
             self._outer.forward(self._inner.forward(self._norm.forward(x, pool), pool), pool)
         )
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+    def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x."""
         back = self._inner.backward(self._outer.backward(gradient))
         return gradient.add_(self._norm.backward(back))

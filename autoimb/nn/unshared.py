@@ -17,16 +17,26 @@ class PackedFront(Linear):
 
     Parameters
     ----------
-    name, n_in, n_out, activation, dropout
+    name, n_in, n_out, activation, dropout, embedded
         As in `autoimb.nn.layers.Linear`.
     k : int
         Implicit members.
     """
 
     def __init__(
-        self, name: str, n_in: int, n_out: int, *, k: int, activation: Activation, dropout: float
+        self,
+        name: str,
+        n_in: int,
+        n_out: int,
+        *,
+        embedded: int,
+        k: int,
+        activation: Activation,
+        dropout: float,
     ) -> None:
-        super().__init__(name, n_in, k * n_out, activation=activation, dropout=dropout, padded=True)
+        super().__init__(
+            name, n_in, k * n_out, activation=activation, dropout=dropout, embedded=embedded
+        )
         self._k = k
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
@@ -34,9 +44,9 @@ class PackedFront(Linear):
         wide = super().forward(x, pool)
         return wide.view(len(x), x.shape[1] * self._k, -1)
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:
-        """Write the parameters' gradients; return that of x, or of its first columns."""
-        return super().backward(gradient.view(*self._x.shape[:2], self.n_out), leading)
+    def backward(self, gradient: Tensor) -> Tensor:
+        """Write the parameters' gradients; return that of the embedded columns of x."""
+        return super().backward(gradient.view(*self._x.shape[:2], self.n_out))
 
 
 class PackedLinear(Linear):
@@ -85,7 +95,7 @@ class PackedLinear(Linear):
         y = self._together(z, members, self.name).view(members, rows // self._k, -1)
         return self.node.forward(y, self.node.mask(pool, *y.shape[1:])).view(members, rows, -1)
 
-    def backward(self, gradient: Tensor, leading: int | None = None) -> Tensor:  # noqa: ARG002  of all
+    def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x."""
         (members, rows), product = gradient.shape[:2], self._buffers.kernels.product
         side = gradient.view(members, rows // self._k, -1)
