@@ -206,7 +206,7 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
     x, codes = some_rows(network_spec, batch=400)
     network.init_from_rows(x, codes, keys)
     first, second = network._hidden
-    for z in (first._z, second._z, network.predict(x, codes)[:, :, 0]):
+    for z in (first.node._before, second.node._before, network.predict(x, codes)[:, :, 0]):
         torch.testing.assert_close(z.std(1, correction=0), torch.ones_like(z[:, 0]))
         assert ((z.amin(1) < 0) & (z.amax(1) > 0)).all()
     start = network.state()

@@ -20,6 +20,7 @@ from torch import Tensor
 from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Heads
+from autoimb.nn.node import Node
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Activation
 
@@ -56,7 +57,7 @@ class ScaledLinear:
         embedded: int | None = None,
     ) -> None:
         self.name, self.n_in, self.n_out = name, n_in, n_out
-        self.activation, self.dropout = activation, dropout
+        self.node = Node(name, activation, dropout)
         self._incoming, self._embedded = incoming, embedded
         self._first = embedded is not None
         self._gain = 1.0 if self._first else 1.0 / sqrt(n_in)
@@ -79,12 +80,11 @@ class ScaledLinear:
         """Take the views of the pack's parameters."""
         self._buffers = buffers
         names = ("weight", "bias", "slope")
-        self._weight, self._bias, self._slope = (
-            parameters.value(f"{self.name}.{own}") for own in names
-        )
-        self._weight_gradient, self._bias_gradient, self._slope_gradient = (
+        self._weight, self._bias, slope = (parameters.value(f"{self.name}.{own}") for own in names)
+        self._weight_gradient, self._bias_gradient, slope_gradient = (
             parameters.gradient(f"{self.name}.{own}") for own in names
         )
+        self.node.bind(buffers, slope, slope_gradient)
         if self._first:
             self._front = parameters.value(f"{self.name}.scale")
             self._root = parameters.value(f"{self.name}.gain")
@@ -103,32 +103,18 @@ class ScaledLinear:
         self._x = x
         self._alpha = self._gain * (self._incoming if training else 1.0)
         self._wide = self._scaled()
-        z = self._buffers.get(self.name + ".before", x.shape[0], x.shape[1], self.n_out)
+        z = self._buffers.get(self.name, x.shape[0], x.shape[1], self.n_out)
         return self._buffers.kernels.affine(x, self._wide, self._bias, self._alpha, z)
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N, n_out)``."""
-        self._z = self._before(x, pool is not None)
-        self._mask = None
-        if pool is not None and self.dropout:
-            self._mask = pool.mask(x.shape[1], self.n_out)
-        out = self._buffers.get(self.name, *self._z.shape)
-        return self._buffers.kernels.activate(
-            self._z, self.activation, self._slope, self._mask, out
-        )
+        z = self._before(x, pool is not None)
+        return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
     def backward(self, gradient: Tensor) -> Tensor:
         """Write the parameters' gradients; return that of x, see `Layer`."""
         kernels = self._buffers.kernels
-        kernels.derive(
-            gradient,
-            self._z,
-            self.activation,
-            self._slope,
-            self._mask,
-            self._slope_gradient,
-            self._bias_gradient,
-        )
+        gradient = self.node.backward(gradient, self._bias_gradient)
         needed = self._wide[:, : self._embedded]
         back = self._buffers.get(self.name + ".back", *self._x.shape[:2], needed.shape[1])
         kernels.product(gradient, needed.mT, self._alpha, back)
