@@ -15,6 +15,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True, scope="session")
 def _compiled() -> None:
     """Compile before any test has a clock: where nothing is kept yet it takes seconds."""
-    from autoimb.nn.kernels import prepare
+    from autoimb.nn.compiled.run import compile_all
 
-    prepare()
+    compile_all()

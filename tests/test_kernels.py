@@ -219,9 +219,9 @@ def test_a_member_has_the_same_bytes_in_every_pack_and_run(network_spec):
 def test_training_compiles_nothing_that_was_not_prepared(monkeypatch):
     """What workers inherit is all that they need."""
     from autoimb.nn.compiled import kernel as compiling
-    from autoimb.nn.kernels import prepare
+    from autoimb.nn.compiled.run import compile_all
 
-    prepare()
+    compile_all()
     monkeypatch.setattr(compiling, "_compiled", None)
     for network_spec in SPECS:
         network = drawn(network_spec, MEMBERS, dtype=torch.float32)

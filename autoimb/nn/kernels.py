@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autoimb.nn.plain import Activation, Entries, PlainKernels, Segment, Waves
 
-__all__ = ["Kernels", "kernels_for", "prepare"]
+__all__ = ["Kernels", "training_kernels"]
 
 
 class Kernels(Protocol):
@@ -128,17 +128,10 @@ class Kernels(Protocol):
         """Step values along their gradients, with running means of them and of their squares."""
 
 
-def kernels_for(dtype: torch.dtype, device: torch.device, *, training: bool) -> Kernels:
-    """Return what a network computes with: compiled loops in training on a CPU, else torch."""
-    if not training or device.type != "cpu":
+def training_kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
+    """Return what computes in training: compiled loops on a CPU, else torch."""
+    if device.type != "cpu":
         return PlainKernels()
     from autoimb.nn.compiled.run import CompiledKernels
 
     return CompiledKernels(dtype)
-
-
-def prepare() -> None:
-    """Compile all that training on a CPU needs, for this process and those forked from it."""
-    from autoimb.nn.compiled.run import compile_all
-
-    compile_all()

@@ -278,7 +278,7 @@ class Embedding:
     """
 
     def __init__(self, name: str, cardinalities: tuple[int, ...], dim: int) -> None:
-        self.name, self.dim, self.columns = name, dim, len(cardinalities)
+        self.name, self.dim = name, dim
         self.levels = sum(cardinalities)
         firsts = [sum(cardinalities[:i]) for i in range(len(cardinalities))]
         self._first = torch.tensor(firsts, dtype=torch.int64)

@@ -14,11 +14,12 @@ from autoimb.errors import ArtifactError
 from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.hidden import hidden_layers, published
-from autoimb.nn.kernels import kernels_for
+from autoimb.nn.kernels import training_kernels
 from autoimb.nn.layers import Embedding, Heads
 from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
+from autoimb.nn.plain import PlainKernels
 from autoimb.nn.spec import PUBLISHED, NetworkSpec
 from autoimb.randomness import Key, Purpose
 
@@ -70,7 +71,7 @@ class Network:
         if spec.body in PUBLISHED:
             wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
-        kernels = kernels_for(dtype, device, training=training)
+        kernels = training_kernels(dtype, device) if training else PlainKernels()
         self._buffers = Buffers(kernels, dtype, device)
         # the inputs of the last call, and columns of them
         self._parts: tuple[Tensor, ...] = (torch.empty(0),) * 5

@@ -37,7 +37,6 @@ class Periodic:
 
     def __init__(self, name: str, numbers: int, *, rate: float) -> None:
         self.name, self.numbers, self.rate = name, numbers, rate
-        self.width = numbers * self.DIM
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""

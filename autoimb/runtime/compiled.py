@@ -4,6 +4,6 @@ The server that workers are forked from imports it while the program reads and p
 workers then have the code without a moment of their own.
 """
 
-from autoimb.nn.kernels import prepare
+from autoimb.nn.compiled.run import compile_all
 
-prepare()
+compile_all()

@@ -10,7 +10,7 @@ from math import log1p, pi
 import torch
 from torch import Tensor
 
-from autoimb.nn.kernels import Kernels, kernels_for
+from autoimb.nn.kernels import training_kernels
 from autoimb.space.option import Component, Float
 from autoimb.space.ranking_losses import Criterion, average_precision, mean_over_classes, roc_auc
 
@@ -91,9 +91,7 @@ def _cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return -_own_log_proba(logits, truth)[..., 0, :]
 
 
-@cache
-def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
-    return kernels_for(dtype, device, training=True)
+_kernels = cache(training_kernels)
 
 
 def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from autoimb.nn.kernels import kernels_for
+from autoimb.nn.kernels import training_kernels
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.plain import Segment
 
@@ -36,7 +36,7 @@ class Optimizer:
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
         values = parameters.values
-        self._kernels = kernels_for(values.dtype, values.device, training=True)
+        self._kernels = training_kernels(values.dtype, values.device)
         self.steps, self._betas = 0, (_BETA1, beta2)
         mean, square = torch.zeros_like(values), torch.zeros_like(values)
         self._flat = (values, parameters.gradients, mean, square)

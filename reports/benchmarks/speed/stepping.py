@@ -132,10 +132,13 @@ def measured(steps: Steps, number: int, *, bare: bool) -> dict[str, float]:
     """Time a network's steps, and its products alone by torch and by compiled code."""
     found = {"seconds": steps.seconds(number)}
     if bare:
-        from autoimb.nn.kernels import kernels_for
+        from autoimb.nn.compiled.run import CompiledKernels
+        from autoimb.nn.plain import PlainKernels
 
-        for name, training in (("torch", False), ("compiled", True)):
-            kernels = kernels_for(torch.float32, torch.device("cpu"), training=training)
+        for name, kernels in (
+            ("torch", PlainKernels()),
+            ("compiled", CompiledKernels(torch.float32)),
+        ):
             with torch.inference_mode():
                 found[name] = steps.bare(number, kernels)
     return found
