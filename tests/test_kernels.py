@@ -40,7 +40,7 @@ PRECISION = {torch.float32: 2e-4, torch.float64: 1e-10}
 every_precision = pytest.mark.parametrize("dtype", PRECISION, ids=str)
 
 
-@kernel("iiii")
+@kernel()
 def evaluate(count, x, out, which, like):
     size = size_of(like)
     for i in range(0, count, LANES):
@@ -222,7 +222,7 @@ def test_training_compiles_nothing_that_was_not_prepared(monkeypatch):
     from autoimb.nn.compiled.run import compile_all
 
     compile_all()
-    monkeypatch.setattr(compiling, "_compiled", None)
+    monkeypatch.setattr(compiling, "_compile", None)
     for network_spec in SPECS:
         network = drawn(network_spec, MEMBERS, dtype=torch.float32)
         stepped(network)

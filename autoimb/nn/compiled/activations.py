@@ -49,7 +49,7 @@ def _rise(z, code, zero):
     return one
 
 
-@kernel("iiiiiiiii")
+@kernel()
 def activate(members, rows, width, z, out, slope, mask, mask_member, code, like):
     """Write ``(z + a ∘ (activation(z) - z)) ∘ mask``; a slope of 0 is 1, a mask of 0 is none."""
     size, zero = size_of(like), filled(0.0, like)
@@ -70,7 +70,7 @@ def activate(members, rows, width, z, out, slope, mask, mask_member, code, like)
                 store(out + at + n * row, own, y)
 
 
-@kernel("iiiiiiiiiii")
+@kernel()
 def derive(
     members,
     rows,

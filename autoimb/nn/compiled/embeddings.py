@@ -42,7 +42,7 @@ def _announce(chosen, number, count, x, x_row, length):
             fetch(start + line)
 
 
-@kernel("iiiiiiiiii")
+@kernel()
 def place(members, rows, width, x, x_member, x_row, chosen, to, to_member, to_row, like):
     """Copy rows to where they have other neighbours."""
     size = size_of(like)
@@ -56,7 +56,7 @@ def place(members, rows, width, x, x_member, x_row, chosen, to, to_member, to_ro
                 store(into + j * size, own, load(start + j * size, own, like))
 
 
-@kernel("iiiiiiiiiii")
+@kernel()
 def embed(members, rows, columns, dim, table, codes, chosen, starts, to, to_member, to_row, like):
     """Write the table's vectors of a row's codes side by side."""
     size = size_of(like)
@@ -73,7 +73,7 @@ def embed(members, rows, columns, dim, table, codes, chosen, starts, to, to_memb
                     store(into + (q * dim + j) * size, own, value)
 
 
-@kernel("iiiiiiiiiiii")
+@kernel()
 def embed_backward(
     members, rows, columns, dim, table, length, codes, chosen, starts, x, x_member, x_row, like
 ):
@@ -93,7 +93,7 @@ def embed_backward(
                     store(at, own, load(at, own, like) + more)
 
 
-@kernel("iiiiiiiiiiiiiiii")
+@kernel()
 def waves(
     members, rows, numbers, many,
     x, x_member, x_row,
@@ -132,7 +132,7 @@ def waves(
         transpose(into, to_row, scratch, rows * size, 3 * numbers, rows, size, like)
 
 
-@kernel("iiiiiiiiiiiiiiiiii")
+@kernel()
 def waves_backward(
     members, rows, numbers, many,
     x, x_member, x_row,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,21 @@ class Kernel:
     ----------
     function : callable
         Its last argument says by its type which numbers stand at the addresses.
-    arguments : str
-        The kind of each argument before the last: i is a whole number or an address, r a real.
+    reals : tuple of str
+        The arguments before it that are real; all others are whole numbers or addresses.
     """
 
-    def __init__(self, function: Callable[..., None], arguments: str) -> None:
-        self._function, self._arguments = function, arguments
+    def __init__(self, function: Callable[..., None], reals: tuple[str, ...]) -> None:
+        *self._arguments, _ = inspect.signature(function).parameters
+        assert set(reals) <= set(self._arguments), reals
+        self._function, self._reals = function, reals
         self._compiled: dict[Any, Code] = {}
 
     def of(self, real: Any = types.float32) -> Code:
         """Return the code for numbers of a type, compiled once in the life of the process."""
         if real not in self._compiled:
-            kinds = {"i": types.int64, "r": real}
-            signature = types.void(*(kinds[each] for each in self._arguments), real)
-            self._compiled[real] = _compiled(self._function, signature)
+            kinds = (real if each in self._reals else types.int64 for each in self._arguments)
+            self._compiled[real] = _compile(self._function, types.void(*kinds, real))
         return self._compiled[real]
 
 
@@ -49,7 +51,7 @@ def _sources() -> str:
     return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
 
 
-def _compiled(function: Callable[..., None], signature: Any) -> Code:
+def _compile(function: Callable[..., None], signature: Any) -> Code:
     """Compile, or read what an earlier process compiled."""
     # numba looks at the function's own file alone to tell whether what it kept is out of date
     function.__qualname__ = f"{function.__name__}_{_SOURCES}"
@@ -63,11 +65,11 @@ def _compiled(function: Callable[..., None], signature: Any) -> Code:
 _SOURCES = _sources()
 
 
-def kernel(arguments: str) -> Callable[[Callable[..., None]], Kernel]:
-    """Make a function a kernel; see `Kernel`."""
+def kernel(*reals: str) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a function a kernel, with its real arguments by name; see `Kernel`."""
 
     def made(function: Callable[..., None]) -> Kernel:
-        _KERNELS.append(Kernel(function, arguments))
+        _KERNELS.append(Kernel(function, reals))
         return _KERNELS[-1]
 
     return made

@@ -23,7 +23,7 @@ from autoimb.nn.compiled.lanes import (
 __all__ = ["normalize", "normalize_backward"]
 
 
-@kernel("iiiiiiiiir")
+@kernel("epsilon")
 def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, like):
     """Write ``unit = (x - mean) / deviation``, 1/deviation, and ``shift + unit ∘ scale``."""
     size = size_of(like)
@@ -49,7 +49,7 @@ def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, 
                 store(out + at + j * size, own, y)
 
 
-@kernel("iiiiiiiii")
+@kernel()
 def normalize_backward(
     members, rows, width, gradient, unit, steep, scale, into_scale, into_shift, like
 ):

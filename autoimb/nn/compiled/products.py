@@ -214,7 +214,7 @@ def transpose(to, to_row, x, x_row, rows, columns, size, like):
             )
 
 
-@kernel("ii" + "iiii" + "iiiii" + "iiiii" + "iii" + "r" + "iii" + "i")
+@kernel("alpha")
 def product(
     outer, middle,
     c, c_outer, c_row, c_middle,
@@ -253,7 +253,7 @@ def product(
             )
 
 
-@kernel("iiiii")
+@kernel()
 def turn(matrices, rows, columns, x, to, like):
     """Write every matrix turned."""
     size = size_of(like)
@@ -262,7 +262,7 @@ def turn(matrices, rows, columns, x, to, like):
         transpose(to + shift, rows * size, x + shift, columns * size, rows, columns, size, like)
 
 
-@kernel("iiii")
+@kernel()
 def sum_rows(rows, length, x, into, like):
     """Write the sum of each row."""
     size = size_of(like)

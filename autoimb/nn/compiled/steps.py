@@ -26,7 +26,7 @@ from autoimb.nn.compiled.lanes import (
 __all__ = ["adamw", "cross_entropy", "scale_weights", "scale_weights_backward"]
 
 
-@kernel("iiiiiiii")
+@kernel()
 def cross_entropy(members, copies, classes, rows, logits, truth, weight, out, like):
     """Write ``(softmax(logits) - truth) ∘ weight``, the rows side by side; 0 is no weight."""
     size = size_of(like)
@@ -55,7 +55,7 @@ def cross_entropy(members, copies, classes, rows, logits, truth, weight, out, li
                     store(out + place, own, (load(out + place, own, like) * share - right) * factor)
 
 
-@kernel("iiiiiiii")
+@kernel()
 def scale_weights(members, inputs, copies, width, weight, scale, gain, out, like):
     """Write ``r_k ∘ W``, the copies side by side: (M, I, O), (M, I, k) -> (M, I, k, O).
 
@@ -73,7 +73,7 @@ def scale_weights(members, inputs, copies, width, weight, scale, gain, out, like
                 store(into + j * size, own, value * factor)
 
 
-@kernel("iiiiiiiiii")
+@kernel()
 def scale_weights_backward(
     members, inputs, copies, width, gradient, weight, scale, gain, into_weight, into_scale, like
 ):
@@ -99,7 +99,7 @@ def scale_weights_backward(
             put(into_scale + (i * copies + k) * size, total(sums) * more)
 
 
-@kernel("iiiiirrrrrr")
+@kernel("rate", "decay", "beta1", "beta2", "first_left", "second_left")
 def adamw(
     length,
     values,
