@@ -12,11 +12,19 @@ from torch import Tensor
 
 from autoimb.foreign import fused_adamw
 
-__all__ = ["EPSILON", "Activation", "Entries", "PlainKernels", "Segment", "Waves"]
+__all__ = [
+    "ADAMW_EPSILON",
+    "NORM_EPSILON",
+    "Activation",
+    "Entries",
+    "PlainKernels",
+    "Segment",
+    "Waves",
+]
 
 Activation = Literal["relu", "silu", "selu"]
 
-EPSILON = 1e-5  # of a norm
+NORM_EPSILON, ADAMW_EPSILON = 1e-5, 1e-8  # of a norm, under the root; of AdamW, beside it
 _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805  # of SELU (Klambauer et al., 2017)
 _fused_adamw = cache(fused_adamw)
 
@@ -126,7 +134,7 @@ class PlainKernels:
         """Write the row norm, 1/deviation, and the norm scaled and shifted."""
         mean = torch.empty_like(steep)
         torch.ops.aten.native_layer_norm.out(
-            x, [x.shape[2]], None, None, EPSILON, out0=unit, out1=mean, out2=steep
+            x, [x.shape[2]], None, None, NORM_EPSILON, out0=unit, out1=mean, out2=steep
         )
         return torch.addcmul(shift, unit, scale, out=out)
 
@@ -264,7 +272,7 @@ class PlainKernels:
                 beta1=betas[0],
                 beta2=betas[1],
                 weight_decay=decay,
-                eps=1e-8,
+                eps=ADAMW_EPSILON,
                 amsgrad=False,
                 maximize=False,
             )

@@ -19,17 +19,20 @@ from autoimb.nn.compiled.lanes import (
 
 __all__ = ["CODES", "activate", "derive"]
 
-CODES = {None: 0, "relu": 1, "silu": 2, "selu": 3}
-_ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805  # of SELU (Klambauer et al., 2017)
+_RELU, _SILU, _SELU = 1, 2, 3
+CODES = {None: 0, "relu": _RELU, "silu": _SILU, "selu": _SELU}
+# of SELU, and again what `autoimb.nn.plain` has: compiled code is kept until a file of this folder
+# changes, so a value of another file would stay as it was
+_ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 @inner
 def _active(z, code, zero):
-    if code == 1:
+    if code == _RELU:
         return greater(z, zero)
-    if code == 2:
+    if code == _SILU:
         return z * (1.0 / (1.0 + exponential(0.0 - z)))  # the quotient is that of `_rise`
-    if code == 3:
+    if code == _SELU:
         below = _SCALE * _ALPHA * (exponential(z) - 1.0)
         return select(above(z, zero), _SCALE * z, below)
     return z
@@ -39,12 +42,12 @@ def _active(z, code, zero):
 def _rise(z, code, zero):
     """Return the derivative of an activation."""
     one = zero + 1.0
-    if code == 1:
+    if code == _RELU:
         return select(above(z, zero), one, zero)
-    if code == 2:
+    if code == _SILU:
         share = 1.0 / (1.0 + exponential(0.0 - z))
         return share * (1.0 + z * (1.0 - share))
-    if code == 3:
+    if code == _SELU:
         return select(above(z, zero), _SCALE * one, _SCALE * _ALPHA * exponential(z))
     return one
 

@@ -22,8 +22,9 @@ from autoimb.nn.compiled.lanes import (
 )
 from autoimb.nn.compiled.products import transpose
 
-__all__ = ["embed", "embed_backward", "place", "waves", "waves_backward"]
+__all__ = ["OUTPUTS", "embed", "embed_backward", "place", "waves", "waves_backward"]
 
+OUTPUTS = 3  # of a number's waves: as many sums are written out in the loops
 _AHEAD, _LINE = 8, 64  # rows, and bytes of a line of the cache
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from autoimb.nn.compiled import activations, embeddings, norms, products, steps
 from autoimb.nn.compiled.activations import CODES
 from autoimb.nn.compiled.kernel import Code, Kernel, compile_all
-from autoimb.nn.plain import EPSILON, Activation, Entries, Segment, Waves
+from autoimb.nn.plain import ADAMW_EPSILON, NORM_EPSILON, Activation, Entries, Segment, Waves
 
 __all__ = ["CompiledKernels", "compile_all"]
 
@@ -144,7 +144,7 @@ class CompiledKernels:
             unit.data_ptr(),
             steep.data_ptr(),
             out.data_ptr(),
-            EPSILON,
+            NORM_EPSILON,
             _LIKE,
         )
         return out
@@ -268,6 +268,7 @@ class CompiledKernels:
     def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
         """Write the waves of each number."""
         members, rows, numbers = x.shape
+        assert own.weight.shape[2] == embeddings.OUTPUTS
         self._code[embeddings.waves](
             members,
             rows,
@@ -370,13 +371,19 @@ class CompiledKernels:
         betas: tuple[float, float],
     ) -> None:
         """Step values."""
-        (first, second), size = betas, self._size
+        size = self._size
         begin = [each.data_ptr() for each in flat]
-        left = 1.0 - first**step, 1.0 - second**step
+        left = [1.0 - beta**step for beta in betas]
         for start, stop, factor, decay in segments:
-            a, b, c, d = (address + start * size for address in begin)
             self._code[steps.adamw](
-                stop - start, a, b, c, d, rate * factor, decay, first, second, *left, _LIKE
+                stop - start,
+                *(address + start * size for address in begin),
+                rate * factor,
+                decay,
+                *betas,
+                *left,
+                ADAMW_EPSILON,
+                _LIKE,
             )
 
 

@@ -99,7 +99,7 @@ def scale_weights_backward(
             put(into_scale + (i * copies + k) * size, total(sums) * more)
 
 
-@kernel("rate", "decay", "beta1", "beta2", "first_left", "second_left")
+@kernel("rate", "decay", "beta1", "beta2", "first_left", "second_left", "epsilon")
 def adamw(
     length,
     values,
@@ -112,12 +112,13 @@ def adamw(
     beta2,
     first_left,
     second_left,
+    epsilon,
     like,
 ):
     """Step values along their gradients; what is left of 1 after so many steps corrects a mean."""
     size = size_of(like)
     kept, step = 1.0 - rate * decay, rate / first_left
-    steep, epsilon = 1.0 / sqrt(second_left), 1e-8
+    steep = 1.0 / sqrt(second_left)
     for i in range(0, length, LANES):
         own, at = first(length - i), i * size
         g = load(gradients + at, own, like)
