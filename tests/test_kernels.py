@@ -95,9 +95,9 @@ def test_products_are_those_of_torch_however_their_operands_lie(shape, dtype):
         for size in ((rows, depth), (depth, columns), (1, columns))
     )
     kernels, tolerance = CompiledKernels(dtype), PRECISION[dtype]
-    for turned_a, turned_b in itertools.product([False, True], repeat=2):
-        left = a.mT.contiguous().mT if turned_a else a
-        right = b.mT.contiguous().mT if turned_b else b
+    for transposed_a, transposed_b in itertools.product([False, True], repeat=2):
+        left = a.mT.contiguous().mT if transposed_a else a
+        right = b.mT.contiguous().mT if transposed_b else b
         out = torch.full((3, rows, columns), torch.nan, dtype=dtype)
         got = kernels.product(left, right, 0.5, out)
         torch.testing.assert_close(got, 0.5 * a @ b, rtol=tolerance, atol=tolerance)

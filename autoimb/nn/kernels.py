@@ -52,7 +52,7 @@ class Kernels(Protocol):
         """
 
     def normalize(
-        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, steep: Tensor, out: Tensor
+        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, inverse: Tensor, out: Tensor
     ) -> Tensor:
         """Write ``unit = (x - mean) / deviation``, 1/deviation, and unit scaled and shifted."""
 
@@ -60,7 +60,7 @@ class Kernels(Protocol):
         self,
         gradient: Tensor,
         unit: Tensor,
-        steep: Tensor,
+        inverse: Tensor,
         scale: Tensor,
         into_scale: Tensor,
         into_shift: Tensor,

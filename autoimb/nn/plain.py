@@ -20,6 +20,7 @@ __all__ = [
     "PlainKernels",
     "Segment",
     "Waves",
+    "copies_apart",
 ]
 
 Activation = Literal["relu", "silu", "selu"]
@@ -129,12 +130,12 @@ class PlainKernels:
         return gradient
 
     def normalize(
-        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, steep: Tensor, out: Tensor
+        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, inverse: Tensor, out: Tensor
     ) -> Tensor:
         """Write the row norm, 1/deviation, and the norm scaled and shifted."""
-        mean = torch.empty_like(steep)
+        mean = torch.empty_like(inverse)
         torch.ops.aten.native_layer_norm.out(
-            x, [x.shape[2]], None, None, NORM_EPSILON, out0=unit, out1=mean, out2=steep
+            x, [x.shape[2]], None, None, NORM_EPSILON, out0=unit, out1=mean, out2=inverse
         )
         return torch.addcmul(shift, unit, scale, out=out)
 
@@ -142,7 +143,7 @@ class PlainKernels:
         self,
         gradient: Tensor,
         unit: Tensor,
-        steep: Tensor,
+        inverse: Tensor,
         scale: Tensor,
         into_scale: Tensor,
         into_shift: Tensor,
@@ -156,7 +157,7 @@ class PlainKernels:
         gradient.mul_(scale)
         gradient.addcmul_(unit, torch.bmm(along, share), value=-1.0)
         gradient.sub_(gradient.mean(2, keepdim=True))
-        return gradient.mul_(steep)
+        return gradient.mul_(inverse)
 
     def scale_weights(
         self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
@@ -184,7 +185,7 @@ class PlainKernels:
 
     def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write logits."""
-        apart, flat = _apart(x, weight), weight.flatten(0, 1)
+        apart, flat = copies_apart(x, weight.shape[1]), weight.flatten(0, 1)
         into = out.view(len(flat), *out.shape[2:])
         torch.baddbmm(bias.flatten(0, 1).mT, flat, apart.mT, alpha=alpha, out=into)
         return out
@@ -200,13 +201,13 @@ class PlainKernels:
         out: Tensor,
     ) -> Tensor:
         """Write the gradients of the parameters, and that of x."""
+        members, k = weight.shape[:2]
         apart = gradient.flatten(0, 1)  # (M, k, C, B) -> (M * k, C, B)
-        self.product(apart, _apart(x, weight), alpha, into_weight.flatten(0, 1))
+        self.product(apart, copies_apart(x, k), alpha, into_weight.flatten(0, 1))
         torch.sum(gradient, 3, out=into_bias[:, :, 0])
         back = torch.baddbmm(
             out.new_empty(()), apart.mT, weight.flatten(0, 1), beta=0.0, alpha=alpha
         )
-        members, k = weight.shape[:2]
         sides = back.view(members, k, -1, x.shape[2]).transpose(1, 2)
         out.view(sides.shape).copy_(sides)
         return out
@@ -278,10 +279,9 @@ class PlainKernels:
             )
 
 
-def _apart(x: Tensor, weight: Tensor) -> Tensor:
+def copies_apart(x: Tensor, k: int) -> Tensor:
     """Take the copies of rows apart: (M, B * k, H) -> (M * k, B, H)."""
-    members, k = weight.shape[:2]
-    return x.reshape(members, -1, k, x.shape[2]).transpose(1, 2).flatten(0, 1)
+    return x.reshape(len(x), -1, k, x.shape[2]).transpose(1, 2).flatten(0, 1)
 
 
 def _column(x: Tensor) -> Tensor:

@@ -53,10 +53,10 @@ class Norm:
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:  # noqa: ARG002  drops nothing
         """Map ``(M, N, width) -> (M, N, width)``; x may be overwritten afterwards."""
         self._unit = self._buffers.get(self.name + ".unit", *x.shape)
-        self._slope = self._buffers.get(self.name + ".slope", *x.shape[:2], 1)
+        self._inverse = self._buffers.get(self.name + ".inverse", *x.shape[:2], 1)
         z = self._buffers.get(self.name, *x.shape)
         return self._buffers.kernels.normalize(
-            x, self._scale, self._shift, self._unit, self._slope, z
+            x, self._scale, self._shift, self._unit, self._inverse, z
         )
 
     def backward(self, gradient: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Norm:
         return self._buffers.kernels.normalize_backward(
             gradient,
             self._unit,
-            self._slope,
+            self._inverse,
             self._scale,
             self._scale_gradient,
             self._shift_gradient,

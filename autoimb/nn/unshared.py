@@ -7,7 +7,7 @@ from torch import Tensor
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Linear
 from autoimb.nn.parameters import Parameter
-from autoimb.nn.plain import Activation
+from autoimb.nn.plain import Activation, copies_apart
 
 __all__ = ["PackedFront", "PackedLinear"]
 
@@ -87,7 +87,7 @@ class PackedLinear(Linear):
         """Map ``(M, B * k, width)`` to the same shape."""
         members, rows = x.shape[:2]
         self._alpha = 1.0 if pool is None else self.incoming
-        self._x = self._apart(x)
+        self._x = copies_apart(x, self._k)
         z = self._buffers.get(self.name + ".apart", *self._x.shape)
         weight, bias = self._weight.flatten(0, 1), self._bias.flatten(0, 1)
         self._buffers.kernels.affine(self._x, weight, bias, self._alpha, z)
@@ -100,17 +100,11 @@ class PackedLinear(Linear):
         (members, rows), product = gradient.shape[:2], self._buffers.kernels.product
         side = gradient.view(members, rows // self._k, -1)
         bias = self._bias_gradient.view(members, 1, -1)
-        apart = self._apart(self.node.backward(side, bias).view_as(gradient))
+        apart = copies_apart(self.node.backward(side, bias).view_as(gradient), self._k)
         product(self._x.mT, apart, self._alpha, self._weight_gradient.flatten(0, 1))
         back = self._buffers.get(self.name + ".apart", *self._x.shape)
         product(apart, self._weight.flatten(0, 1).mT, self._alpha, back)
         return self._together(back, members, self.name + ".back")
-
-    def _apart(self, side: Tensor) -> Tensor:
-        """Take the copies of the rows apart: (M, B * k, H) -> (M * k, B, H)."""
-        members, rows, width = side.shape
-        apart = side.view(members, rows // self._k, self._k, width).transpose(1, 2)
-        return apart.reshape(members * self._k, rows // self._k, width)
 
     def _together(self, apart: Tensor, members: int, owner: str) -> Tensor:
         """Put the copies of a row side by side: (M * k, B, H) -> (M, B * k, H)."""

@@ -10,7 +10,7 @@ from autoimb.nn.compiled.lanes import (
     filled,
     first,
     fused,
-    greater,
+    larger,
     load,
     select,
     size_of,
@@ -29,7 +29,7 @@ _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
 @inner
 def _active(z, code, zero):
     if code == _RELU:
-        return greater(z, zero)
+        return larger(z, zero)
     if code == _SILU:
         return z * (1.0 / (1.0 + exponential(0.0 - z)))  # the quotient is that of `_rise`
     if code == _SELU:

@@ -100,21 +100,21 @@ def waves(
     x, x_member, x_row,
     frequency, phase, weight, bias,
     to, to_member, to_row,
-    turned, scratch, like,
+    transposed, scratch, like,
 ):  # fmt: skip  # an operand a line
     """Write ``cos(2π w x + b) V + c`` for each number, of three outputs each.
 
-    ``turned`` and ``scratch`` have the place for the numbers and the outputs of a member, each with
-    its rows side by side.
+    ``transposed`` and ``scratch`` have the place for the numbers and the outputs of a member, each
+    with its rows side by side.
     """
     size = size_of(like)
     for m in range(members):
-        transpose(turned, rows * size, x + m * x_member, x_row, rows, numbers, size, like)
+        transpose(transposed, rows * size, x + m * x_member, x_row, rows, numbers, size, like)
         for f in range(numbers):
             at = m * numbers + f
             for n in range(0, rows, LANES):
                 own = first(rows - n)
-                value = load(turned + (f * rows + n) * size, own, like)
+                value = load(transposed + (f * rows + n) * size, own, like)
                 z0 = splat(number(bias + 3 * at * size, like))
                 z1 = splat(number(bias + (at * 3 + 1) * size, like))
                 z2 = splat(number(bias + (at * 3 + 2) * size, like))

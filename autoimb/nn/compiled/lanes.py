@@ -20,6 +20,8 @@ from autoimb.nn.compiled.vectors import (
     CONTRACT,
     INDEX,
     LANES,
+    LONG,
+    bytes_of,
     called,
     constant,
     first_lanes,
@@ -43,7 +45,7 @@ __all__ = [
     "filled",
     "first",
     "fused",
-    "greater",
+    "larger",
     "load",
     "number",
     "put",
@@ -104,7 +106,7 @@ def size_of(context, like):
     """Return the bytes of a number like a scalar."""
 
     def code(context, builder, signature, args):
-        return ir.Constant(ir.IntType(64), 4 if isinstance(args[0].type, ir.FloatType) else 8)
+        return LONG(bytes_of(args[0].type))
 
     return types.int64(like), code
 
@@ -135,7 +137,7 @@ def whole(context, address):
     """Read one whole number of 64 bits."""
 
     def code(context, builder, signature, args):
-        return builder.load(builder.inttoptr(args[0], ir.PointerType(ir.IntType(64))))
+        return builder.load(builder.inttoptr(args[0], ir.PointerType(LONG)))
 
     return types.int64(types.int64), code
 
@@ -262,7 +264,7 @@ def _of_two(name):
     return function
 
 
-greater = _of_two("maxnum")
+larger = _of_two("maxnum")
 
 
 @intrinsic
@@ -297,18 +299,18 @@ def _arithmetic(method):
 
 
 def _register(sign, method):
-    exact = _arithmetic(method)
+    apply = _arithmetic(method)
 
     @overload(sign)
     def _(a, b):
         if isinstance(a, Lanes) and isinstance(b, Lanes):
-            return lambda a, b: exact(a, b)
+            return lambda a, b: apply(a, b)
         if isinstance(a, Lanes) and isinstance(b, types.Number):
             real = a.real
-            return lambda a, b: exact(a, splat(real(b)))
+            return lambda a, b: apply(a, splat(real(b)))
         if isinstance(b, Lanes) and isinstance(a, types.Number):
             real = b.real
-            return lambda a, b: exact(splat(real(a)), b)
+            return lambda a, b: apply(splat(real(a)), b)
         return None
 
 

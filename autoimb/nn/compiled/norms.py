@@ -24,7 +24,7 @@ __all__ = ["normalize", "normalize_backward"]
 
 
 @kernel("epsilon")
-def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, like):
+def normalize(members, rows, width, x, scale, shift, unit, inverse, out, epsilon, like):
     """Write ``unit = (x - mean) / deviation``, 1/deviation, and ``shift + unit ∘ scale``."""
     size = size_of(like)
     for m in range(members):
@@ -39,11 +39,11 @@ def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, 
                 own = first(width - j)
                 far = load(x + at + j * size, own, like) - mean
                 sums = fused(far, select(own, far, far - far), sums)
-            slope = 1.0 / sqrt(total(sums) / width + epsilon)
-            put(steep + (m * rows + n) * size, cast(slope, like))
+            factor = 1.0 / sqrt(total(sums) / width + epsilon)
+            put(inverse + (m * rows + n) * size, cast(factor, like))
             for j in range(0, width, LANES):
                 own, beside = first(width - j), (m * width + j) * size
-                u = (load(x + at + j * size, own, like) - mean) * slope
+                u = (load(x + at + j * size, own, like) - mean) * factor
                 store(unit + at + j * size, own, u)
                 y = fused(u, load(scale + beside, own, like), load(shift + beside, own, like))
                 store(out + at + j * size, own, y)
@@ -51,7 +51,7 @@ def normalize(members, rows, width, x, scale, shift, unit, steep, out, epsilon, 
 
 @kernel()
 def normalize_backward(
-    members, rows, width, gradient, unit, steep, scale, into_scale, into_shift, like
+    members, rows, width, gradient, unit, inverse, scale, into_scale, into_shift, like
 ):
     """Overwrite the gradient of what `normalize` wrote by that of x."""
     size = size_of(like)
@@ -79,9 +79,9 @@ def normalize_backward(
                 along = fused(g, load(unit + at + j * size, own, like), along)
             # what moves a row's mean or deviation is taken back
             mean, share = total(plain) / width, total(along) / width
-            slope = number(steep + (m * rows + n) * size, like)
+            factor = number(inverse + (m * rows + n) * size, like)
             for j in range(0, width, LANES):
                 own = first(width - j)
                 g = load(gradient + at + j * size, own, like) - mean
                 u = load(unit + at + j * size, own, like)
-                store(gradient + at + j * size, own, (g - u * share) * slope)
+                store(gradient + at + j * size, own, (g - u * share) * factor)

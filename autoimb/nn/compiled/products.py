@@ -16,20 +16,20 @@ from autoimb.nn.compiled.kernel import inner, kernel
 from autoimb.nn.compiled.lanes import filled, first, load, put, size_of, total
 from autoimb.nn.compiled.vectors import (
     LANES,
+    LONG,
     WIDE,
+    bytes_of,
     first_lanes,
     fused_lanes,
-    is_single,
     masked_load,
     masked_store,
     spread,
 )
 
-__all__ = ["multiply", "product", "sum_rows", "transpose", "turn"]
+__all__ = ["multiply", "product", "sum_rows", "transpose", "transpose_all"]
 
 ROWS, VECTORS = (8 if WIDE else 4), 3  # of a block: 24 wide or 12 narrow registers are sums
 PANEL = VECTORS * LANES
-_LONG = ir.IntType(64)
 
 
 class _Columns:
@@ -37,14 +37,14 @@ class _Columns:
 
     def __init__(self, builder, columns, vectors, kind):
         self._builder, self._kind = builder, kind
-        size = 4 if is_single(kind) else 8
+        size = bytes_of(kind.element)
         self.masks, self._places = [], []
         for before in range(0, vectors * LANES, LANES):
-            self.masks.append(first_lanes(builder, builder.sub(columns, _LONG(before))))
+            self.masks.append(first_lanes(builder, builder.sub(columns, LONG(before))))
             # a vector without a column reads where the first one does: an address that is not
             # there costs much time even where the mask forbids it
-            there = builder.icmp_signed(">", columns, _LONG(before))
-            self._places.append(builder.select(there, _LONG(before * size), _LONG(0)))
+            there = builder.icmp_signed(">", columns, LONG(before))
+            self._places.append(builder.select(there, LONG(before * size), LONG(0)))
 
     def load(self, row, only=None):
         """Read a row; nothing where a truth value says so."""
@@ -70,17 +70,17 @@ def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
     loop, end = builder.append_basic_block("depth"), builder.append_basic_block("sums")
     builder.branch(loop)
     builder.position_at_end(loop)
-    step, along, at = (builder.phi(_LONG) for _ in range(3))
+    step, along, at = (builder.phi(LONG) for _ in range(3))
     sums = [[builder.phi(kind) for _ in range(vectors)] for _ in starts]
     loaded, new = columns.load(at), []
     for start, own in zip(starts, sums):
         pointer = builder.inttoptr(builder.add(start, along), ir.PointerType(kind.element))
         factor = spread(builder, builder.load(pointer), kind)
         new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, own)])
-    steps, last = builder.add(step, _LONG(1)), builder.block
+    steps, last = builder.add(step, LONG(1)), builder.block
     for phi, begin, after in (
-        (step, _LONG(0), steps),
-        (along, _LONG(0), builder.add(along, a_next)),
+        (step, LONG(0), steps),
+        (along, LONG(0), builder.add(along, a_next)),
         (at, b, builder.add(at, b_next)),
         *((phi, zero, value) for own, row in zip(sums, new) for phi, value in zip(own, row)),
     ):
@@ -104,7 +104,7 @@ def _block(rows, vectors):
             for _ in range(1, rows):
                 starts.append(builder.add(starts[-1], a_row))
             sums = _summed(builder, columns, starts, a_next, b, b_next, depth, kind)
-            biased = builder.icmp_signed("!=", bias, _LONG(0))
+            biased = builder.icmp_signed("!=", bias, LONG(0))
             shifts = columns.load(builder.select(biased, bias, c), only=biased)
             factor = spread(builder, alpha, kind)
             for own in sums:
@@ -125,7 +125,7 @@ _row = _block(1, 3)
 def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha, bias, size):
     """Write ``alpha * a @ b + bias`` to c; strides in bytes, bias 0 for none.
 
-    The columns of b and c stand side by side; a may be turned.
+    The columns of b and c stand side by side; a may be transposed.
     """
     if depth == 0:
         return
@@ -161,8 +161,8 @@ def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha,
 
 
 @intrinsic
-def _turned(context, to, to_row, x, x_row, rows, columns, like):
-    """Turn a block of as many rows as lanes, or fewer."""
+def _transpose_block(context, to, to_row, x, x_row, rows, columns, like):
+    """Transpose a block of as many rows as lanes, or fewer."""
 
     def code(context, builder, signature, args):
         to, to_row, x, x_row, rows, columns, like = args
@@ -170,10 +170,10 @@ def _turned(context, to, to_row, x, x_row, rows, columns, like):
 
         def places(start, row, count):
             # what is too many reads and writes nothing, at the last place that is there
-            last = builder.sub(count, _LONG(1))
+            last = builder.sub(count, LONG(1))
             for i in range(LANES):
-                inside = builder.icmp_signed("<", _LONG(i), count)
-                which = builder.select(inside, _LONG(i), last)
+                inside = builder.icmp_signed("<", LONG(i), count)
+                which = builder.select(inside, LONG(i), last)
                 yield inside, builder.add(start, builder.mul(which, row))
 
         wide, high = first_lanes(builder, columns), first_lanes(builder, rows)
@@ -200,10 +200,10 @@ def _turned(context, to, to_row, x, x_row, rows, columns, like):
 
 @inner
 def transpose(to, to_row, x, x_row, rows, columns, size, like):
-    """Write x turned; strides in bytes, both have their columns side by side."""
+    """Write x transposed; strides in bytes, both have their columns side by side."""
     for i in range(0, rows, LANES):
         for j in range(0, columns, LANES):
-            _turned(
+            _transpose_block(
                 to + j * to_row + i * size,
                 to_row,
                 x + i * x_row + j * size,
@@ -226,7 +226,7 @@ def product(
 ):  # fmt: skip  # an operand a line
     """Multiply all matrices of two leading axes; strides in bytes.
 
-    b may be turned; then ``scratch`` has the place for one of its matrices.
+    b may be transposed; then ``scratch`` has the place for one of its matrices.
     """
     size = size_of(like)
     for m in range(outer):
@@ -254,8 +254,8 @@ def product(
 
 
 @kernel()
-def turn(matrices, rows, columns, x, to, like):
-    """Write every matrix turned."""
+def transpose_all(matrices, rows, columns, x, to, like):
+    """Write every matrix transposed."""
     size = size_of(like)
     for m in range(matrices):
         shift = m * rows * columns * size

@@ -68,7 +68,7 @@ class CompiledKernels:
         members, rows, depth = a.shape
         columns, b_column = b.shape[2], b.stride(2)
         if b_column != 1:
-            scratch = self._scratch("turned", depth * columns)
+            scratch = self._scratch("transposed", depth * columns)
         self._code[products.product](
             members, 1,
             *_placed(out), 0,
@@ -133,7 +133,7 @@ class CompiledKernels:
         return (0, 0) if mask is None else (mask.data_ptr(), mask.stride(0) * self._size)
 
     def normalize(
-        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, steep: Tensor, out: Tensor
+        self, x: Tensor, scale: Tensor, shift: Tensor, unit: Tensor, inverse: Tensor, out: Tensor
     ) -> Tensor:
         """Write the row norm, 1/deviation, and the norm scaled and shifted."""
         self._code[norms.normalize](
@@ -142,7 +142,7 @@ class CompiledKernels:
             scale.data_ptr(),
             shift.data_ptr(),
             unit.data_ptr(),
-            steep.data_ptr(),
+            inverse.data_ptr(),
             out.data_ptr(),
             NORM_EPSILON,
             _LIKE,
@@ -153,7 +153,7 @@ class CompiledKernels:
         self,
         gradient: Tensor,
         unit: Tensor,
-        steep: Tensor,
+        inverse: Tensor,
         scale: Tensor,
         into_scale: Tensor,
         into_shift: Tensor,
@@ -163,7 +163,7 @@ class CompiledKernels:
             *gradient.shape,
             gradient.data_ptr(),
             unit.data_ptr(),
-            steep.data_ptr(),
+            inverse.data_ptr(),
             scale.data_ptr(),
             into_scale.data_ptr(),
             into_shift.data_ptr(),
@@ -221,9 +221,11 @@ class CompiledKernels:
             weight.data_ptr(), k * both, size, both, width * size,
             rows, classes, width, alpha,
             bias.data_ptr(), k * classes * size, classes * size,
-            self._scratch("turned", width * classes), _LIKE,
+            self._scratch("transposed", width * classes), _LIKE,
         )  # fmt: skip  # an operand a line
-        self._code[products.turn](members * k, rows, classes, scratch, out.data_ptr(), _LIKE)
+        self._code[products.transpose_all](
+            members * k, rows, classes, scratch, out.data_ptr(), _LIKE
+        )
         return out
 
     def heads_backward(

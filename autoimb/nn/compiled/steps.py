@@ -12,7 +12,7 @@ from autoimb.nn.compiled.lanes import (
     filled,
     first,
     fused,
-    greater,
+    larger,
     load,
     number,
     put,
@@ -38,7 +38,7 @@ def cross_entropy(members, copies, classes, rows, logits, truth, weight, out, li
                 own, beside = first(rows - n), n * size
                 most = load(logits + at + beside, own, like)
                 for c in range(1, classes):
-                    most = greater(most, load(logits + at + c * line + beside, own, like))
+                    most = larger(most, load(logits + at + c * line + beside, own, like))
                 sums = most - most
                 for c in range(classes):
                     place = at + c * line + beside

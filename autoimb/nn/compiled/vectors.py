@@ -9,7 +9,9 @@ __all__ = [
     "CONTRACT",
     "INDEX",
     "LANES",
+    "LONG",
     "WIDE",
+    "bytes_of",
     "called",
     "constant",
     "first_lanes",
@@ -27,13 +29,18 @@ WIDE = bool(_FEATURES.get("avx512f", False))
 MASKS = bool(_FEATURES.get("avx2", False))
 LANES = 16 if WIDE else 8  # numbers of a vector: one register of a wide machine
 
-INDEX, BIT = ir.IntType(32), ir.IntType(1)
+LONG, INDEX, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 CONTRACT = ("contract",)  # a product and a sum may be one rounding
 
 
 def is_single(kind):
     """Return whether a vector is of numbers of single precision."""
     return isinstance(kind.element, ir.FloatType)
+
+
+def bytes_of(element):
+    """Return the bytes of a number of a type."""
+    return 4 if isinstance(element, ir.FloatType) else 8
 
 
 def called(builder, name, result, arguments):
@@ -71,7 +78,7 @@ def _all_set(builder, mask):
 
 def masked_load(builder, address, mask, kind):
     """Read the lanes of a mask; the others are 0."""
-    size = 4 if is_single(kind) else 8
+    size = bytes_of(kind.element)
     pointer = builder.inttoptr(address, ir.PointerType(kind))
     arguments = [pointer, INDEX(size), mask, constant(kind, 0.0)]
     name = f"llvm.masked.load.v{LANES}f{8 * size}.p0"
@@ -91,7 +98,7 @@ def masked_load(builder, address, mask, kind):
 
 def masked_store(builder, value, address, mask):
     """Write the lanes of a mask."""
-    size = 4 if is_single(value.type) else 8
+    size = bytes_of(value.type.element)
     pointer = builder.inttoptr(address, ir.PointerType(value.type))
     arguments = [value, pointer, INDEX(size), mask]
     name = f"llvm.masked.store.v{LANES}f{8 * size}.p0"
