@@ -115,7 +115,7 @@ class ScaledLinear:
         """Write the parameters' gradients; return that of x, see `Layer`."""
         kernels = self._buffers.kernels
         gradient = self.node.backward(gradient, self._bias_gradient)
-        needed = self._wide[:, : self._embedded]
+        needed = self._wide[:, : self._embedded] if self._first else self._wide
         back = self._buffers.get(self.name + ".back", *self._x.shape[:2], needed.shape[1])
         kernels.product(gradient, needed.mT, self._alpha, back)
         if not self._first:

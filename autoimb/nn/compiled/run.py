@@ -55,6 +55,11 @@ class CompiledKernels:
             self._scratches[purpose] = (numbers, scratch)
         return scratch.data_ptr()
 
+    def _placed(self, x: Tensor) -> tuple[int, int, int]:
+        """Return an address, and how many bytes after it the next member and the next row begin."""
+        member, row, _ = x.stride()
+        return x.data_ptr(), member * self._size, row * self._size
+
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write ``alpha * x W + b``."""
         return self._multiply(x, weight, alpha, out, bias.data_ptr())
@@ -71,9 +76,9 @@ class CompiledKernels:
             scratch = self._scratch("transposed", depth * columns)
         self._code[products.product](
             members, 1,
-            *_placed(out), 0,
-            *_placed(a), 0, a.stride(2) * size,
-            *_placed(b), 0, b_column * size,
+            *self._placed(out), 0,
+            *self._placed(a), 0, a.stride(2) * size,
+            *self._placed(b), 0, b_column * size,
             rows, columns, depth, alpha,
             bias, columns * size, 0,
             scratch, _LIKE,
@@ -213,7 +218,7 @@ class CompiledKernels:
         rows = out.shape[3]
         scratch = self._scratch("logits", members * k * rows * classes)
         each, both = rows * classes * size, classes * width * size
-        begin, x_member, x_row = _placed(x)
+        begin, x_member, x_row = self._placed(x)
         self._code[products.product](
             members, k,
             scratch, k * each, classes * size, each,
@@ -243,7 +248,7 @@ class CompiledKernels:
         members, k, classes, width = weight.shape
         rows = gradient.shape[3]
         each, both, line = classes * rows * size, classes * width * size, width * size
-        begin, (x_begin, x_member, x_row) = gradient.data_ptr(), _placed(x)
+        begin, (x_begin, x_member, x_row) = gradient.data_ptr(), self._placed(x)
         self._code[products.product](
             members, k,
             into_weight.data_ptr(), k * both, line, both,
@@ -276,9 +281,9 @@ class CompiledKernels:
             rows,
             numbers,
             own.frequency.shape[2],
-            *_placed(x),
+            *self._placed(x),
             *(each.data_ptr() for each in own),
-            *_placed(out),
+            *self._placed(out),
             self._scratch("numbers", numbers * rows),
             self._scratch("waves", 3 * numbers * rows),
             _LIKE,
@@ -293,8 +298,8 @@ class CompiledKernels:
             rows,
             numbers,
             many,
-            *_placed(x),
-            *_placed(gradient),
+            *self._placed(x),
+            *self._placed(gradient),
             *(each.data_ptr() for each in own[:-1]),  # no gradient needs the bias
             *(each.data_ptr() for each in into),
             self._scratch("waves", 6 * many),
@@ -313,7 +318,7 @@ class CompiledKernels:
             entries.codes.data_ptr(),
             _address(entries.chosen),
             entries.starts.data_ptr(),
-            *_placed(out),
+            *self._placed(out),
             _LIKE,
         )
 
@@ -330,15 +335,17 @@ class CompiledKernels:
             entries.codes.data_ptr(),
             _address(entries.chosen),
             entries.starts.data_ptr(),
-            *_placed(gradient),
+            *self._placed(gradient),
             _LIKE,
         )
 
     def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows."""
         # all members choose from the same rows
-        begin = _placed(x) if chosen is None else (x.data_ptr(), 0, x.stride(0) * self._size)
-        self._code[embeddings.place](*out.shape, *begin, _address(chosen), *_placed(out), _LIKE)
+        begin = self._placed(x) if chosen is None else (x.data_ptr(), 0, x.stride(0) * self._size)
+        self._code[embeddings.place](
+            *out.shape, *begin, _address(chosen), *self._placed(out), _LIKE
+        )
 
     def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """Return the gradient by the logits."""
@@ -391,10 +398,3 @@ class CompiledKernels:
 
 def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
-
-
-def _placed(x: Tensor) -> tuple[int, int, int]:
-    """Return an address, and how many bytes after it the next member and the next row begin."""
-    member, row, _ = x.stride()
-    size = x.itemsize
-    return x.data_ptr(), member * size, row * size
