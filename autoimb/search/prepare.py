@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -165,9 +165,19 @@ def prepare(
             classes=target.classes,
         ),
         costs=_costs(request.costs, target),
-        notices=(*notices, *target.notices),
+        notices=(*notices, *target.notices, *_of_metric(request.metric, dataset.n_classes)),
         policy=policy,
     )
+
+
+def _of_metric(metric: object, n_classes: int) -> Iterator[str]:
+    """Say so where one label for all rows is the best answer."""
+    if metric == "recall" and n_classes == 2:
+        yield (
+            "The metric 'recall' is best when every row is called positive, so such labels are "
+            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
+            "'average_precision' also count false alarms."
+        )
 
 
 def _weighing_rows(table: Table) -> NDArray[np.bool_]:
