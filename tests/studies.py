@@ -28,6 +28,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Outcome, Scored, Trace
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
@@ -149,10 +150,8 @@ def study(
     given = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        given.dataset,
-        given.plan,
+        Basis(given.dataset, given.plan, given.judge),
         space or Space.restricted(),
-        judge=given.judge,
         profile=given.profile,
         settings=StudySettings(**settings),
         folder=folder,

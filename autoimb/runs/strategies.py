@@ -26,7 +26,8 @@ def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     Returns
     -------
     list of FrozenTrial
-        Without those that wait, and those that the sampler would forget in any case.
+        Without those that wait, those that the sampler would forget in any case, and matched
+        duels, whose scores are of other rows.
     """
     first: dict[int, int] = {}
     chains: dict[int, list[FrozenTrial]] = {}
@@ -34,7 +35,9 @@ def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         follows = trial.user_attrs.get("follows")
         first[trial.number] = trial.number if follows is None else first[int(follows)]
         heard = trial.state not in (TrialState.WAITING, TrialState.FAIL)
-        if heard and trial.user_attrs.get("status") != "repeated" and trial.params:
+        searched = trial.user_attrs.get("stage") != "duel"
+        once = trial.user_attrs.get("status") != "repeated"
+        if heard and searched and once and trial.params:
             chains.setdefault(first[trial.number], []).append(trial)
     reached = Counter(
         _rung(trial) for chain in chains.values() for trial in chain if trial.value is not None
