@@ -198,7 +198,7 @@ class SearchPolicy:
     duels_share: float = _set(0.2, "decisions/0039-matched-duels.md")
     duels_a_strategy: float = _set(0.5, UNMEASURED)
     controls_before_duels: int = _set(3, UNMEASURED)
-    duel_rung: float = _set(1 / 4, "decisions/0039-matched-duels.md")
+    duel_rung: float = _set(1 / 2, "decisions/0039-matched-duels.md")
     duel_folds: int = _set(15, "decisions/0039-matched-duels.md")
     least_duel_folds: int = _set(5, UNMEASURED)
     rare_rows_a_duel_fold: int = _set(2, UNMEASURED)

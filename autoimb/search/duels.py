@@ -113,7 +113,7 @@ def duels_due(
     if math.isinf(left):
         return begun < policy.duels_a_strategy * len(tried)
     took = [record.seconds for record in duels if record.status in SCORED]
-    took = took or [record.seconds for record in tried if record.strategy.is_control]
+    took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
     expected = mean(took) if took else math.inf
     own = sum(record.seconds for record in duels)
     own += (max(begun - len(duels), 0) + 1) * expected  # those that run, and this one
