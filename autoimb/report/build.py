@@ -38,7 +38,7 @@ LEADERBOARD_ROWS = 20
 FAILURE_ROWS = 30
 MISSING_ROWS = 12
 RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-_OLD_KEYS = {"rooms": "components", "room": "component"}  # in a run.json of an older version
+_OLD_KEYS = {"rooms": "components"}  # in the request of a run of an older version
 NAMES = {
     "winner": "Winner",
     "networks": "Networks alone",
@@ -126,8 +126,9 @@ class Facts:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
         """Read what `to_json` wrote; keys of a newer version are passed over."""
-        read = _renamed(data)
-        read["request"] = _renamed(read["request"])
+        read = dict(data)
+        request = read["request"]
+        read["request"] = {_OLD_KEYS.get(key, key): value for key, value in request.items()}
         return cls(**{f.name: read[f.name] for f in fields(cls) if f.name in read})
 
 
@@ -196,11 +197,6 @@ def _template() -> jinja2.Template:
     environment.filters |= FILTERS
     source = files("autoimb.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
-
-
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the keys of a run of an older version the names that they have now."""
-    return {_OLD_KEYS.get(key, key): value for key, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -236,7 +236,7 @@ def _methods(verdict: Verdict) -> list[MethodRow]:
                 "log_loss_gain": log_loss,
                 "log_loss_low": log_low,
                 "log_loss_high": log_high,
-                "p_value": finding.p_value,
+                "p_value": None if duel.gain is None else finding.p_value,
                 "sentence": finding.sentence,
             }
         )
