@@ -76,6 +76,24 @@ class SearchPolicy:
         Errors of its score, by which one of them may lie below the best and could still win.
     confirming_margin : float
         Times the seconds that confirming is expected to take, that must be left.
+    duels_share : float
+        Of the time of all trials so far, that matched duels may take.
+    duels_a_strategy : float
+        Matched duels for each strategy that was tried, where no deadline counts time.
+    controls_before_duels : int
+        Networks with a score, of which the best becomes the control of all duels.
+    duel_rung : float
+        Times the planned work of a strategy, that all folds of a duel have together.
+    duel_folds, least_duel_folds, rare_rows_a_duel_fold : int
+        Of the split that duels are on, where each fold gets so many rows of the rarest class; with
+        too few for the least of them there are no duels.
+    most_duel_rows : int
+        Of a table, that duels see.
+    duel_level, equivalence_level : float
+        Of the tests that a method helps or hurts, over all methods of a search, and of each that
+        it makes no difference.
+    duel_margin : tuple of two floats
+        Difference in a score that is none: at least, and as a share of the control's.
     rungs : tuple of float
         Times the planned work that a strategy is trained for, step by step.
     first_rungs : tuple of two floats
@@ -161,9 +179,8 @@ class SearchPolicy:
         Of a partner's boosting.
     networks_share : float
         Of a blend's weight, at least; else partners have no share in it.
-    choosing_share, reference_share, facts_share : float
-        Of what is then left: for weighing a blend, what a reference may take at most, and for the
-        report's comparisons.
+    choosing_share, reference_share : float
+        Of what is then left: for weighing a blend, and what a reference may take at most.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(
@@ -178,6 +195,17 @@ class SearchPolicy:
     confirmed_trials: int = _set(8, "decisions/0009-survivors-are-confirmed.md")
     confirming_errors: float = _set(2.0, UNMEASURED)
     confirming_margin: float = _set(1.25, UNMEASURED)
+    duels_share: float = _set(0.2, "decisions/0039-matched-duels.md")
+    duels_a_strategy: float = _set(0.5, UNMEASURED)
+    controls_before_duels: int = _set(3, UNMEASURED)
+    duel_rung: float = _set(1 / 2, "decisions/0039-matched-duels.md")
+    duel_folds: int = _set(15, "decisions/0039-matched-duels.md")
+    least_duel_folds: int = _set(5, UNMEASURED)
+    rare_rows_a_duel_fold: int = _set(2, UNMEASURED)
+    most_duel_rows: int = _set(8_000, "decisions/0039-matched-duels.md")
+    duel_level: float = _set(0.1, "decisions/0039-matched-duels.md")
+    equivalence_level: float = _set(0.05, "decisions/0039-matched-duels.md")
+    duel_margin: tuple[float, float] = _set((0.01, 0.05), "decisions/0039-matched-duels.md")
     rungs: tuple[float, ...] = _set((1 / 16, 1 / 4, 1.0, 4.0), "decisions/0034-rungs.md")
     first_rungs: tuple[float, float] = _set((1 / 4, 1 / 16), "decisions/0034-rungs.md")
     promoted_share: float = _set(1 / 3, "decisions/0034-rungs.md")
@@ -233,7 +261,6 @@ class SearchPolicy:
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
-    facts_share: float = _set(0.5, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
 

@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
+    DUELS = 28  # the seed of matched duels
 
 
 @dataclass(frozen=True)

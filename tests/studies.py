@@ -28,6 +28,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
+from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.trial import Outcome, Scored, Trace
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
@@ -143,20 +144,26 @@ def study(
     *,
     space: Space | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
+    duels: bool = False,
     **settings: Any,
 ) -> StudyResult:
     """Run a study on the small table; in this process unless `n_jobs` or a deadline say more."""
     given = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        given.dataset,
-        given.plan,
+        Basis(given.dataset, given.plan, given.judge),
         space or Space.restricted(),
-        judge=given.judge,
         profile=given.profile,
         settings=StudySettings(**settings),
+        duels=duels_of_material(policy=policy) if duels else None,
         folder=folder,
     )
+
+
+def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Basis | None:
+    """What matched duels of the small table run on."""
+    given = material(policy=policy)
+    return plan_duels(Basis(given.dataset, given.plan, given.judge))
 
 
 slowly = partial(evaluate_slowly, seconds=0.2)

@@ -11,9 +11,10 @@ from tables import dataset_of, short_plan
 
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.verdict import Verdict
+from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.assemble import fit_encoders
@@ -112,13 +113,20 @@ def _found(planned, study, numbers=(3,)):
     score = planned.judge.score(proba, labels)
     blend = Blend(numbers, weights, proba, labels, score, kept=len(numbers) > 1)
     rule = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
-    verdict = Verdict(True, 0.1, 0.01, "It helps.")
+    power = Duel(
+        *("class_weight", "power", "power(tau=0.5)"),
+        control=0.3,
+        gain=Gain(0.05, 0.01, 15),
+        log_loss=Gain(0.02, 0.01, 15),
+    )
+    duels = [power, Duel("loss", "focal", "focal", "the time ended before its turn")]
     encoders = fit_encoders(planned.prepared.dataset, planned.plan.folds.folds)
     return SearchResult(
         pipeline=SimpleNamespace(encoders=encoders),
         planned=planned,
         study=study,
-        winner=Winner(numbers[0], blend, rule, verdict, is_control=False),
+        winner=Winner(numbers[0], blend, rule, is_control=False),
+        verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
         timing={"searching": 2},
     )
 
@@ -151,41 +159,23 @@ def test_none_is_the_best_control(case):
     assert row["value"] == pytest.approx(control)
 
 
-def test_components_compare_with_the_option_of_a_control(case):
-    found, facts = case
-    components = {(row["component"], row["option"]): row for row in facts.components}
-    assert components["resampling", "none"]["trials"] == 3
-    assert components["resampling", "none"]["difference_to_none"] is None
-    assert components["resampling", "smote"] | {"summary": ""} == {
-        "component": "resampling",
-        "option": "smote",
-        "summary": "",
-        "trials": 0,
-        "best": None,
-        "error": None,
-        "difference_to_none": None,
-        "difference_error": None,
-    }
-    one, other = (found.study.results[number] for number in (3, 1))
-    expected = found.planned.judge.compare(
-        (one.oof, one.oof.argmax(axis=1)), (other.oof, other.oof.argmax(axis=1))
-    )
-    over = components["resampling", "random_over"]
-    assert (over["difference_to_none"], over["difference_error"]) == pytest.approx(expected)
-    assert components["loss", "focal"]["difference_to_none"] < 0
-    assert components["network", "tabm"]["difference_to_none"] > 0
-    assert (
-        next(row["option"] for row in facts.components if row["component"] == "resampling")
-        == "none"
-    )
-    assert all(row["summary"] for row in facts.components)
+def test_methods_are_written_with_what_their_duels_say(case):
+    _, facts = case
+    helps, untested = facts.methods
+    assert helps["word"] == "helps"
+    assert helps["low"] < helps["gain"] < helps["high"]
+    assert helps["log_loss_gain"] == pytest.approx(0.02)
+    assert helps["sentence"].startswith("power(tau=0.5) helps")
+    assert untested["word"] == "not tested"
+    assert untested["gain"] is untested["low"] is untested["log_loss_high"] is None
+    assert facts.verdict.startswith("Special treatment of the rare class helps on this table")
+    assert json.loads(json.dumps(facts.to_json()))["methods"][1]["p_value"] is None
 
 
-def test_an_expired_deadline_leaves_the_differences_and_the_reference_out(case):
+def test_an_expired_deadline_leaves_the_reference_out(case):
     result, facts = case
     found = build_facts(result, deadline=Deadline.after(-1))
-    assert {row["difference_to_none"] for row in found.components} == {None}
-    assert [row["best"] for row in found.components] == [row["best"] for row in facts.components]
+    assert found.methods[0] == facts.methods[0]
     assert {row["name"] for row in found.scores} == {"winner", "none"}
     assert set(found.curves) == {"winner", "none"}
     said = "There was no time left for a logistic regression to compare with."
@@ -241,7 +231,7 @@ def test_facts_become_a_report(case):
     _, facts = case
     again = Facts.from_json(json.loads(json.dumps(facts.to_json(), allow_nan=False)))
     html = render(again)
-    for said in ("It helps.", "churn", "x has gaps.", "random_over", "boom"):
+    for said in ("helps on this table", "churn", "x has gaps.", "random_over", "boom"):
         assert said in html
     assert facts.notices == ["x has gaps.", "d was read as a date."]
 

@@ -19,6 +19,7 @@ import torch
 from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Scored
 from autoimb.foreign import script_kept_out
 from autoimb.runtime import pool as pool_module
@@ -45,7 +46,7 @@ def strategies(n):
 
 def work(evaluate):
     given = studies.material()
-    return Work(evaluate, given.dataset, given.plan, given.judge)
+    return Work(evaluate, Basis(given.dataset, given.plan, given.judge))
 
 
 def gather(runner, n, *, within=60.0):
@@ -217,7 +218,7 @@ def test_a_table_without_numbers_or_categories(pooled):
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
-        runner = WorkerPool(Work(studies.evaluate, dataset, given.plan, given.judge), 1)
+        runner = WorkerPool(Work(studies.evaluate, Basis(dataset, given.plan, given.judge)), 1)
         runner.submit(0, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[0]
         runner.close()

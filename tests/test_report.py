@@ -77,16 +77,21 @@ def _scores():
     ]
 
 
-def _component(component, option, summary, trials, best, difference):
+def _method(component, option, method, word, gain=None):
+    low, high = (None, None) if gain is None else (gain - 0.0082, gain + 0.0082)
     return {
         "component": component,
         "option": option,
-        "summary": summary,
-        "trials": trials,
-        "best": best,
-        "error": None if best is None else 0.0124,
-        "difference_to_none": difference,
-        "difference_error": None if difference is None else 0.0042,
+        "method": method,
+        "word": word,
+        "gain": gain,
+        "low": low,
+        "high": high,
+        "log_loss_gain": None if gain is None else gain / 10,
+        "log_loss_low": None if gain is None else gain / 10 - 0.001,
+        "log_loss_high": None if gain is None else gain / 10 + 0.001,
+        "p_value": None if gain is None else 0.2,
+        "sentence": f"{method}: {word}, said in a sentence.",
     }
 
 
@@ -229,55 +234,6 @@ def flights_facts(**changes):
         },
         "confusion": {"labels": ["no", "yes"], "matrix": [[19_247, 263], [338, 152]]},
         "leaderboard": board,
-        "components": [
-            _component("resampling", "none", "Leave the rows as they are.", 14, 0.2823, None),
-            _component(
-                "resampling", "random_over", "Repeat minority rows at random.", 6, 0.2771, -0.0052
-            ),
-            _component(
-                "resampling",
-                "smote",
-                "Interpolate new minority rows between near neighbours (Chawla et al., 2002).",
-                5,
-                0.2698,
-                -0.0125,
-            ),
-            _component("class_weight", "none", "All rows weigh the same.", 19, 0.2823, None),
-            _component(
-                "class_weight",
-                "power",
-                "Weigh a class by a power of its rarity.",
-                7,
-                0.2817,
-                -0.0006,
-            ),
-            _component("loss", "cross_entropy", "Cross entropy.", 17, 0.2791, None),
-            _component(
-                "loss", "focal", "Down-weight easy rows (Lin et al., 2017).", 4, 0.2743, -0.0048
-            ),
-            _component(
-                "loss",
-                "logit_adjusted",
-                "Shift logits by the log prior (Menon et al., 2021).",
-                5,
-                0.2858,
-                0.0067,
-            ),
-            _component("loss", "ldam", "Margins by rarity (Cao et al., 2019).", 0, None, None),
-            _component("ensemble", "single", "One network.", 22, 0.2823, None),
-            _component(
-                "ensemble", "balanced_bagging", "Members on balanced samples.", 4, 0.2760, -0.0063
-            ),
-            _component("network", "mlp", "A plain multilayer perceptron.", 8, 0.2702, None),
-            _component(
-                "network",
-                "tabm",
-                "Implicit members that share weights (Gorishniy et al., 2024).",
-                18,
-                0.2823,
-                0.0121,
-            ),
-        ],
         "verdict": "No method against imbalance was better than none by more than its error: "
         "the best method, logit_adjusted(tau=0.5), differs by +0.0021 ± 0.0034 in a matched duel.",
         "failures": [
@@ -316,6 +272,14 @@ def flights_facts(**changes):
             )
         ],
         "created": "2026-03-01 14:05",
+        "methods": [
+            _method("resampling", "random_over", "random_over(strength=0.5)", "hurts", -0.0152),
+            _method("resampling", "smote", "smote(strength=0.5)", "not tested enough", -0.0125),
+            _method("resampling", "smote_enn", "smote_enn", "infeasible"),
+            _method("class_weight", "power", "power(tau=0.5)", "makes no difference", -0.0006),
+            _method("loss", "logit_adjusted", "logit_adjusted(tau=0.5)", "helps", 0.0167),
+            _method("ensemble", "balanced_bagging", "balanced_bagging", "not tested"),
+        ],
     }
     return Facts(**(facts | changes))
 
@@ -373,7 +337,9 @@ def test_everything_is_said(text):
         "415 alarms; 36.6 % of them are right",
         "wind_gust 15,278 76.39 %",
         "logit adjusted",
-        "+0.0067 ± 0.0042",
+        "+0.0167 +0.0085 to +0.0249",
+        "logit_adjusted(tau=0.5): helps, said in a sentence.",
+        "infeasible",
         "44 strategies: 31 complete, 3 infeasible, 9 pruned, 1 failed",
         "the loss was not finite in epoch 2",
         "4 min 06 s",
@@ -458,16 +424,14 @@ def test_newer_keys_and_missing_new_ones_are_passed_over():
 
 
 def test_facts_of_an_older_run_are_read():
-    """An older version had other names for two keys."""
+    """An older version had another name for a key of the request, and no matched duels."""
     data = flights_facts().to_json()
-    old = {"components": "rooms", "component": "room"}  # as an older version named them
-
-    def renamed(values):
-        return {old.get(key, key): value for key, value in values.items()}
-
-    data["request"] = renamed(data["request"])
-    data["components"] = [renamed(row) for row in data["components"]]
-    assert render(Facts.from_json(renamed(data))) == render(flights_facts())
+    data["request"]["rooms"] = data["request"].pop("components")
+    data["rooms"] = [{"room": "loss", "option": "focal"}]
+    del data["methods"]
+    html = render(Facts.from_json(data))
+    assert html == render(flights_facts(methods=[]))
+    assert "There were no matched duels" in html
 
 
 def test_undefined_numbers_become_dashes():
@@ -490,7 +454,7 @@ def test_a_bare_search_has_a_report():
             scores=[row for row in facts.scores if row["name"] == "winner"],
             curves={},
             leaderboard=facts.leaderboard[:1],
-            components=[],
+            methods=[],
             failures=[],
             notices=[],
             reliability=[],

@@ -215,13 +215,29 @@ def test_none_is_the_answer_where_no_method_beats_it_by_more_than_its_error(
     winner = chosen(prepared, control, equal)
     assert winner.single == 0
     assert winner.is_control
-    assert not winner.verdict.method_helps
     better = chosen(prepared, control, trial(strategy(**FOCAL), sure))
     assert better.single == 1
     assert not better.is_control
-    assert better.verdict.method_helps
     assert better.blend.numbers == (1,)
     assert chosen(prepared, equal, numbers=(1,)).single == 1
+
+
+def test_none_wins_a_tie(prepared: Prepared) -> None:
+    y = prepared.dataset.y
+    guess = 1 / (1 + np.exp(-(y + np.random.default_rng(0).normal(size=len(y)))))
+    assert chosen(prepared, trial(strategy(**FOCAL), guess), trial(strategy(), guess)).single == 1
+
+
+def test_the_best_of_many_equal_methods_is_seldom_chosen(prepared: Prepared) -> None:
+    """Chance alone makes the best of ten better than the control nearly always."""
+    y, random = prepared.dataset.y, np.random.default_rng(0)
+    treated = 0
+    for _ in range(20):
+        noises = random.normal(size=(11, len(y)))
+        guesses = [1 / (1 + np.exp(-(2 * y + noise))) for noise in noises]
+        equal = [trial(strategy(**FOCAL), guess) for guess in guesses[1:]]
+        treated += not chosen(prepared, trial(strategy(), guesses[0]), *equal).is_control
+    assert treated <= 6
 
 
 def test_the_result_has_its_networks(prepared: Prepared) -> None:
@@ -279,7 +295,7 @@ def test_the_result_holds_together(result: SearchResult) -> None:
     frame, y = table()
     assert [record.status for record in result.records] == ["complete"] * 2
     facts = build_facts(result)
-    assert facts.verdict == result.winner.sentence
+    assert facts.verdict == f"{result.verdict.sentence} {result.winner.sentence}"
     assert {row["name"] for row in facts.scores} >= {"winner", "logistic regression"}
     assert result.best_score.value > y.mean()
     assert list(result.pipeline.classes_) == [0, 1]

@@ -141,6 +141,19 @@ class Judge:
         gap = self._per_group(a) - self._per_group(b)
         return sign * float(gap.mean()), max(error, error_of_mean(gap))
 
+    def pseudo_values(self, prediction: Prediction) -> Floats:
+        """Return what each group contributes to the value, shape (G,), in the metric's sign.
+
+        Their mean is the value, and their spread tells its error: the values of the groups, or,
+        pooled, the jackknife's pseudo-values (Tukey, 1958). NaN where leaving out a group leaves
+        no value.
+        """
+        if not self.pooled:
+            return self._per_group(prediction)
+        left_out = np.array([self._value(prediction, ~own) for own in self._groups])
+        groups = len(left_out)
+        return groups * self._value(prediction) - (groups - 1) * left_out
+
     @cached_property
     def pooled(self) -> bool:
         """Whether a value is of all rows together; else it is the mean over groups."""

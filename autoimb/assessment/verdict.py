@@ -1,117 +1,186 @@
-"""The verdict: whether any imbalance method is worth its trouble on this table."""
+"""The verdict: whether the rare class needs special treatment on this table, method by method.
+
+It is about the table, and rests on matched duels alone: what a search found best says nothing of
+the methods that it happened to hold.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from math import ceil
 
-from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import Metric
+from autoimb.assessment.duels import Gain, Word, holm, margin, most_rows_needed, word
+from autoimb.policy import SearchPolicy
 
-__all__ = ["Verdict", "verdict"]
+__all__ = ["Duel", "Finding", "Verdict", "verdict"]
 
-_BY_CHANCE = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
+MANY_TIMES = 100  # the rows that a duel would need, from where on the number says nothing
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A method against its matched control.
+
+    Attributes
+    ----------
+    component : str
+        Of the method.
+    option : str
+    method : str
+        With its parameters, in words.
+    reason : str
+        Why it was not fought; empty where it was.
+    infeasible : bool
+        Whether the reason is that it can't run on this table.
+    control : float
+        The matched control's score.
+    gain, log_loss : Gain or None
+        In the asked metric, and in log-loss; above 0 where the method is better.
+    """
+
+    component: str
+    option: str
+    method: str
+    reason: str = ""
+    infeasible: bool = False
+    control: float = math.nan
+    gain: Gain | None = None
+    log_loss: Gain | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a method on this table.
+
+    Attributes
+    ----------
+    duel : Duel
+    word : {"helps", "hurts", "makes no difference", "not tested enough"} or str
+        "not tested" or "infeasible" where there was no duel.
+    p_value : float
+        Corrected for the number of methods; NaN where there was no duel.
+    sentence : str
+    """
+
+    duel: Duel
+    word: Word | str
+    p_value: float
+    sentence: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Answer to "does any imbalance method help?".
+    """Answer to "does the rare class need special treatment on this table?".
 
     Attributes
     ----------
-    method_helps : bool
-        Whether the best strategy with a method beats the best control, a strategy without one, by
-        more than chance explains. If not, ``none`` is the answer.
-    difference : float
-        Utility of the method less that of ``none``; NaN where one of them is missing.
-    error : float
-        Its standard error.
+    findings : tuple of Finding
+        One a method, in the order given.
     sentence : str
         The answer in plain words.
     """
 
-    method_helps: bool
-    difference: float
-    error: float
+    findings: tuple[Finding, ...]
     sentence: str
+
+    def of(self, word: str) -> tuple[Finding, ...]:
+        """Return the findings of one word."""
+        return tuple(finding for finding in self.findings if finding.word == word)
 
 
 def verdict(
-    judge: Judge,
-    *,
-    none: Prediction | None,
-    method: Prediction | None,
-    method_name: str = "",
-    tried: int = 1,
+    duels: Sequence[Duel], *, metric: str, rare: str = "rare class", policy: SearchPolicy
 ) -> Verdict:
-    """Compare the best strategy with an imbalance method with the best control, on the same rows.
+    """Judge the methods from their duels.
 
     Parameters
     ----------
-    judge : Judge
-        Of the scored rows.
-    none, method : tuple of ndarray, or None
-        Out-of-fold probabilities (n, C) and labels (n,) of the best strategy of each sort; None
-        where no such strategy finished.
-    method_name : str, optional
-        The strategy with the method, in words.
-    tried : int, optional
-        Number of strategies that ``method`` is the best of. One must beat ``none`` by one
-        standard error; the best of several by as much more as chance would give it (Bonferroni).
+    duels : sequence of Duel
+        One a method of the space.
+    metric : str
+        What was asked for, in words.
+    rare : str, optional
+        What the methods treat, in words.
+    policy : SearchPolicy
+        Levels and margin of the tests.
 
     Returns
     -------
     Verdict
-        ``none`` wins what is not decided.
+        Infeasible methods and those without a duel are listed, and not counted.
     """
-    if none is None or method is None:
-        return Verdict(False, math.nan, math.nan, _missing(none, method))
-    difference, error = judge.compare(method, none)
-    needed = error * NormalDist().inv_cdf(1 - _BY_CHANCE / max(tried, 1))
-    helps = bool(difference > needed)  # NaN is not above anything
-    return Verdict(
-        helps, difference, error, _sentence(judge.metric, difference, needed, method_name)
+    p_values = [math.nan if duel.gain is None else duel.gain.p_value for duel in duels]
+    findings = tuple(
+        _finding(duel, p_value, metric, policy) for duel, p_value in zip(duels, holm(p_values))
     )
+    found = Verdict(findings, "")
+    return Verdict(findings, _answer(found, metric, f"Special treatment of the {rare}"))
 
 
-def _missing(none: Prediction | None, method: Prediction | None) -> str:
-    if none is None and method is None:
-        return "No strategy finished, so nothing can be said about treating the imbalance."
-    if none is None:
+def _finding(duel: Duel, p_value: float, metric: str, policy: SearchPolicy) -> Finding:
+    if duel.gain is None:
+        name = "infeasible" if duel.infeasible else "not tested"
+        return Finding(duel, name, math.nan, f"{duel.method}: {name}, {duel.reason}.")
+    limit = margin(duel.control, policy)
+    said = word(duel.gain, p_value, limit, policy)
+    return Finding(duel, said, p_value, _sentence(duel, duel.gain, said, metric, limit, policy))
+
+
+def _sentence(
+    duel: Duel, gain: Gain, said: Word, metric: str, limit: float, policy: SearchPolicy
+) -> str:
+    if not math.isfinite(gain.value):
+        return f"{duel.method}: not tested enough, {metric} has no value on so few rows."
+    size, found = f"{abs(gain.value):.4f}", _interval(gain)
+    if said == "helps":
+        return f"{duel.method} helps: it gains {size} in {metric} ({found})."
+    if said == "hurts":
+        return f"{duel.method} hurts: it loses {size} in {metric} ({found})."
+    if said == "makes no difference":
         return (
-            "No strategy without special treatment of the rare class finished, so it is not known "
-            "whether such treatment helps on this table."
+            f"{duel.method} makes no difference beyond {limit:.3g} in {metric}: "
+            f"{gain.value:+.4f} ({found})."
         )
+    times = most_rows_needed(gain, limit, policy)
+    many = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
     return (
-        "Only strategies without special treatment of the rare class finished, so it is not known "
-        "whether such treatment helps on this table."
+        f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} ({found}); "
+        f"{many} as many rows would tell."
     )
 
 
-def _sentence(metric: Metric, difference: float, needed: float, method_name: str) -> str:
-    method = f"the best such strategy ({method_name})" if method_name else "the best such strategy"
-    name = metric.name.replace("_", " ")
-    if math.isnan(difference) or math.isnan(needed):
+def _interval(gain: Gain) -> str:
+    low, high = gain.interval
+    return f"95 % interval {low:+.4f} to {high:+.4f}"
+
+
+def _answer(found: Verdict, metric: str, treatment: str) -> str:
+    """Answer in one sentence what the findings come to."""
+    helps, hurts = found.of("helps"), found.of("hurts")
+    even, open_ = found.of("makes no difference"), found.of("not tested enough")
+    tested = len(helps) + len(hurts) + len(even) + len(open_)
+    if not tested:
+        reasons = {finding.duel.reason for finding in found.of("not tested")}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        return f"{treatment} was not tested on this table{why}."
+    duels = f"{tested} method{'s' if tested > 1 else ''} tested by matched duels"
+    if helps:
+        best = max(helps, key=_value)
+        assert best.duel.gain is not None  # it helps
+        others = f", and {len(helps) - 1} more help" if len(helps) > 1 else ""
         return (
-            f"There are too few rows to say whether special treatment of the rare class helps: "
-            f"{method} can't be compared by {name}."
+            f"{treatment} helps on this table: {best.duel.method} gains "
+            f"{best.duel.gain.value:.4f} in {metric} over the same network without it "
+            f"({_interval(best.duel.gain)}){others}; {duels}."
         )
-    size, chance = f"{abs(difference):.4f}", f"{needed:.4f}"
-    if difference > needed:
-        return (
-            f"Special treatment of the rare class helps on this table: {method} is better by "
-            f"{size} in {name} than the best strategy without it, and chance alone would explain "
-            f"no more than {chance}."
-        )
-    way = "better" if difference > 0 else "worse"
-    gap = f"is {way} by {size} in {name}" if difference else f"is no different in {name}"
-    if difference < -needed:
-        return (
-            f"Special treatment of the rare class does not help on this table: {method} {gap} than "
-            "the best strategy without it."
-        )
-    return (
-        f"Special treatment of the rare class is not shown to help on this table: {method} {gap} "
-        f"against the best strategy without it, and chance alone could explain up to {chance}."
-    )
+    how = "is not shown to help" if open_ else "does not help"
+    counts = [(len(even), "no different"), (len(hurts), "worse")]
+    counts += [(len(open_), "not tested enough to tell")]
+    said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{treatment} {how} on this table: of {duels}, none is better; {said}."
+
+
+def _value(finding: Finding) -> float:
+    return -math.inf if finding.duel.gain is None else finding.duel.gain.value

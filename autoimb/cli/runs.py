@@ -25,14 +25,14 @@ def status(run: Run) -> None:
 
     folder = RunFolder.view(run)
     every = standing(folder.records())
-    records = [record for record in every if record.stage != "partner"]
+    records = [record for record in every if not record.apart]
     counts = Counter(record.status for record in records)
-    partners = len(every) - len(records)
+    apart = Counter(record.stage for record in every if record.apart)
     shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     state = "running" if folder.in_use else "not running"
     finished = "finished" if "results" in folder.read_run() else "not finished"
     tried = "1 strategy" if len(records) == 1 else f"{len(records)} strategies"
-    beside = f", {partners} partners" if partners else ""
+    beside = "".join(f", {count} {stage}s" for stage, count in sorted(apart.items()))
     inside = f" ({shown})" if shown else ""
     typer.echo(f"{run}: {state}, {finished}; {tried}{inside}{beside}")
     best = min(records, key=lambda record: record.rank, default=None)

@@ -14,7 +14,7 @@ from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Fold", "FoldPlan", "plan_folds"]
+__all__ = ["Fold", "FoldPlan", "Rows", "duel_folds", "plan_folds"]
 
 Rows = NDArray[np.int64]
 
@@ -52,12 +52,25 @@ class FoldPlan:
     further : tuple of tuple of Fold
         Further repeats, to confirm what the plan's own folds chose: other random splits of all
         rows, that score each row once. Several into as many folds, or one into more folds.
+    given : bool
+        Whether the user split the rows: other splits would not know what theirs hold apart.
     """
 
     folds: tuple[Fold, ...]
     group: Rows
     scale: NDArray[np.float64] | None = None
     further: tuple[tuple[Fold, ...], ...] = ()
+    given: bool = False
+
+    @property
+    def training(self) -> Rows:
+        """The rows that some fold trains on, sorted."""
+        return np.unique(np.concatenate([fold.train for fold in self.folds]))
+
+    @property
+    def test_share(self) -> float:
+        """Scored rows of a fold for each row that it trains on, in the mean of the folds."""
+        return float(np.mean([len(fold.score) / len(fold.train) for fold in self.folds]))
 
     def repeat(self, number: int) -> FoldPlan:
         """Give the folds of a repeat, 0 being the plan's own; groups stay those of the plan."""
@@ -106,9 +119,11 @@ class FoldPlan:
         def renumbered_folds(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
             return tuple(Fold(*map(renumbered, (f.train, f.score, f.choose))) for f in folds)
 
-        return FoldPlan(
+        return replace(
+            self,
             folds=renumbered_folds(self.folds),
             group=self.group[rows],
+            scale=None if self.scale is None else self.scale[rows],
             further=tuple(renumbered_folds(folds) for folds in self.further),
         )
 
@@ -123,7 +138,9 @@ class FoldPlan:
             return tuple(replace(f, score=f.score[group[f.score] >= 0]) for f in folds)
 
         further = tuple(fewer(folds) for folds in self.further)
-        return FoldPlan(fewer(self.folds), group, stands_for, further)
+        return replace(
+            self, folds=fewer(self.folds), group=group, scale=stands_for, further=further
+        )
 
     def scored_weight(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the weights of the scored rows, from those of all rows."""
@@ -194,7 +211,41 @@ def plan_folds(
     splits = _read_splits(cv, y)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state)
-    return _plan(splits, n_rows)
+    return replace(_plan(splits, n_rows), given=True)
+
+
+def duel_folds(
+    y: NDArray[np.int64], folds: FoldPlan, *, random_state: int, policy: SearchPolicy
+) -> FoldPlan | None:
+    """Plan the folds of matched duels: fresh ones, which chose nothing that they compare.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,), int64
+        Class codes.
+    folds : FoldPlan
+        Of the study. Splits of the user's stay as they are; of a hold-out the training rows are
+        split, and its other rows have no part in duels.
+    random_state : int
+        Another one than the study's.
+    policy : SearchPolicy
+        How many folds, and how many rows of the rarest class each of them needs.
+
+    Returns
+    -------
+    FoldPlan or None
+        None where the rarest class has too few rows for the least number of folds.
+    """
+    rows = folds.training
+    counts = np.bincount(y[rows])
+    most = int(counts[counts > 0].min()) // policy.rare_rows_a_duel_fold
+    if most < policy.least_duel_folds:
+        return None
+    if folds.given and len(folds.folds) > 1:
+        return replace(folds, further=())
+    n_folds, generator = min(policy.duel_folds, most), stream(Purpose.FOLDS, random_state)
+    splits = _stratified_splits(y[rows], n_folds, generator)
+    return _plan([(rows[train], rows[test]) for train, test in splits], len(y))
 
 
 def _is_whole_number(cv: object) -> bool:

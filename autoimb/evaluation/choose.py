@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
-from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
 from autoimb.evaluation.trial import Scored, ranked
@@ -18,6 +18,8 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
 
 __all__ = ["Winner", "choose"]
+
+_BY_CHANCE = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,6 @@ class Winner:
         The result: a blend, or the single strategy.
     rule : DecisionRule
         Fitted on all out-of-fold rows.
-    verdict : Verdict
-        Whether any imbalance method helps.
     is_control : bool
         Whether `single` is a control: it has no imbalance method.
     """
@@ -41,26 +41,26 @@ class Winner:
     single: int
     blend: Blend
     rule: DecisionRule
-    verdict: Verdict
     is_control: bool
 
     @property
     def sentence(self) -> str:
-        """Whether imbalance methods help, and what the result is."""
-        finding, networks = self.verdict.sentence, self.blend.networks
+        """What the result is."""
+        networks = self.blend.networks
         if networks is not None:
             return (
-                f"{finding} The result is a blend in which boosted trees have "
+                "The result is a blend in which boosted trees have "
                 f"{self.blend.partner_share:.0%} of the weight; the networks alone reach "
                 f"{networks.score.value:.4f} ± {networks.score.error:.4f}, with the trees "
                 f"{self.blend.score.value:.4f} ± {self.blend.score.error:.4f}."
             )
         if self.blend.kept:
             return (
-                f"{finding} The result is a blend of {len(self.blend.numbers)} "
+                f"The result is a blend of {len(self.blend.numbers)} "
                 "strategies: its probabilities were better on rows that did not weigh them."
             )
-        return f"{finding} The answer is to leave it out." if self.is_control else finding
+        how = "without" if self.is_control else "with"
+        return f"The result is one strategy, {how} an imbalance method."
 
 
 def choose(
@@ -74,9 +74,11 @@ def choose(
 ) -> Winner:
     """Choose the result.
 
-    Law 3: where the best imbalance method does not beat `none` by more than its error, the single
-    strategy is `none`. A blend only needs to predict better, cross-fitted. Partners have a share of
-    a blend or none: they are neither the single strategy nor in the verdict.
+    Law 3: where the best strategy with an imbalance method does not beat the best control by more
+    than chance explains, the single strategy is the control. What the search compares decides what
+    is handed over; what is said of methods comes from matched duels. A blend only needs to predict
+    better, cross-fitted. Partners have a share of a blend or none: they are never the single
+    strategy.
 
     Parameters
     ----------
@@ -107,14 +109,9 @@ def choose(
     order = [number for number in ranked(results) if not strategies[number].is_partner]
     control = next((n for n in order if strategies[n].is_control), None)
     treated = [n for n in order if not strategies[n].is_control]
-    answer = verdict(
-        judge,
-        none=None if control is None else (results[control].oof, results[control].likeliest),
-        method=(results[treated[0]].oof, results[treated[0]].likeliest) if treated else None,
-        method_name=strategies[treated[0]].describe() if treated else "",
-        tried=len(treated),
-    )
-    single = treated[0] if treated and (control is None or answer.method_helps) else control
+    single = control
+    if treated and (control is None or _beats(judge, results, treated, control)):
+        single = treated[0]
     if single is None or results[single].fitted is None:  # its file was torn since
         single = next(number for number in order if results[number].fitted is not None)
     if not best.kept:
@@ -127,9 +124,22 @@ def choose(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
-        verdict=answer,
         is_control=single == control,
     )
+
+
+def _beats(
+    judge: Judge, results: Mapping[int, Scored], treated: Sequence[int], control: int
+) -> bool:
+    """Say whether the best of several with a method beats the control, a tie being none.
+
+    One must be better by a standard error of the paired difference; the best of several by as much
+    more as chance would give it (Bonferroni).
+    """
+    best, other = results[treated[0]], results[control]
+    difference, error = judge.compare((best.oof, best.likeliest), (other.oof, other.likeliest))
+    needed = error * NormalDist().inv_cdf(1 - _BY_CHANCE / len(treated))
+    return difference > needed  # NaN is not above anything
 
 
 def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:

@@ -9,7 +9,7 @@ import numpy as np
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import MOST_BINS, MOST_INPUTS
 from autoimb.data.encoding.layout import MOST_ONE_HOT
-from autoimb.data.folds import FoldPlan
+from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
 from autoimb.data.schema import Columns
 from autoimb.data.subsample import subsample
@@ -18,7 +18,7 @@ from autoimb.randomness import Purpose, stream
 from autoimb.space.partner import Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
-__all__ = ["make_plan", "seen", "subsampled", "tree_iterations", "trial_operations"]
+__all__ = ["fewer_rows", "make_plan", "seen", "subsampled", "tree_iterations", "trial_operations"]
 
 
 def make_plan(
@@ -116,7 +116,10 @@ def subsampled(
     fitting = policy.most_input_bytes / (4 * n_folds * inputs)
     most = max(int(min(affordable, fitting)), policy.least_training_rows)
     if len(dataset.y) > most:
-        dataset, folds = _fewer(dataset, folds, most=most, random_state=random_state)
+        dataset, rows = fewer_rows(
+            dataset, np.arange(len(dataset.y)), most=most, random_state=random_state
+        )
+        folds = folds.take(rows)
     scored = folds.scored
     if len(scored) > policy.most_scored_rows:
         random = stream(Purpose.SCORED_ROWS, random_state)
@@ -125,21 +128,37 @@ def subsampled(
     return dataset, folds
 
 
-def _fewer(
-    dataset: Dataset, folds: FoldPlan, *, most: int, random_state: int
-) -> tuple[Dataset, FoldPlan]:
+def fewer_rows(
+    dataset: Dataset, rows: Rows, *, most: int, random_state: int
+) -> tuple[Dataset, Rows]:
+    """Draw some rows of a table, the rarer classes whole as far as possible.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : ndarray of int64, sorted
+        To draw from.
+    most : int
+    random_state : int
+
+    Returns
+    -------
+    tuple of Dataset and ndarray of int64
+        Those that are kept, weighing as much more as their class has lost, and their numbers.
+    """
     random = stream(Purpose.TRAINING_ROWS, random_state)
-    rows, scale = subsample(dataset.y, np.arange(len(dataset.y)), most, random)
-    weight = dataset.weight[rows] * scale
-    had, have = (np.bincount(y, minlength=dataset.n_classes) for y in (dataset.y, dataset.y[rows]))
+    kept, scale = subsample(dataset.y, rows, most, random)
+    weight = dataset.weight[kept] * scale
+    had, have = (np.bincount(dataset.y[own], minlength=dataset.n_classes) for own in (rows, kept))
+    before = 1.0 if dataset.kept is None else dataset.kept
     few = replace(
         dataset,
-        columns=dataset.columns.take(rows),
-        y=dataset.y[rows],
+        columns=dataset.columns.take(kept),
+        y=dataset.y[kept],
         weight=weight / weight.mean(),
-        kept=have / np.maximum(had, 1),
+        kept=before * have / np.maximum(had, 1),
     )
-    return few, folds.take(rows)
+    return few, kept
 
 
 def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from autoimb.report.formats import FILTERS
 from autoimb.report.rows import (
-    ComponentRow,
     ConfusionFacts,
     CurveFacts,
     FailureRow,
     LeaderboardRow,
+    MethodRow,
     ReliabilityBin,
     ScoreRow,
     WinnerFacts,
@@ -38,8 +38,7 @@ LEADERBOARD_ROWS = 20
 FAILURE_ROWS = 30
 MISSING_ROWS = 12
 RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-METHODS = ("resampling", "class_weight", "loss", "ensemble")
-_OLD_KEYS = {"rooms": "components", "room": "component"}  # in a run.json of an older version
+_OLD_KEYS = {"rooms": "components"}  # in the request of a run of an older version
 NAMES = {
     "winner": "Winner",
     "networks": "Networks alone",
@@ -85,10 +84,9 @@ class Facts:
         The winner's out-of-fold labels, each given by a rule fitted without that fold.
     leaderboard : list of LeaderboardRow
         All trials, best first.
-    components : list of ComponentRow
-        What each option tried has brought.
     verdict : str
-        One sentence: does any imbalance method beat none?
+        Whether the rare class needs special treatment on this table, in the first sentence; then
+        what the result is.
     failures : list of FailureRow
         Infeasible, failed and timed-out trials.
     timing : dict of str to float
@@ -101,6 +99,8 @@ class Facts:
         The winner's out-of-fold probabilities of the positive class against what happened.
     created : str
         When the search ended, ISO 8601.
+    methods : list of MethodRow
+        What matched duels say of each imbalance method; empty in a run of an older version.
     """
 
     request: dict[str, Any]
@@ -111,7 +111,6 @@ class Facts:
     curves: dict[str, CurveFacts]
     confusion: ConfusionFacts
     leaderboard: list[LeaderboardRow]
-    components: list[ComponentRow]
     verdict: str
     failures: list[FailureRow]
     timing: dict[str, float]
@@ -119,6 +118,7 @@ class Facts:
     notices: list[str]
     reliability: list[ReliabilityBin] = field(default_factory=list)
     created: str = ""
+    methods: list[MethodRow] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""
@@ -127,9 +127,9 @@ class Facts:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
         """Read what `to_json` wrote; keys of a newer version are passed over."""
-        read = _renamed(data)
-        read["request"] = _renamed(read["request"])
-        read["components"] = [_renamed(row) for row in read["components"]]
+        read = dict(data)
+        request = read["request"]
+        read["request"] = {_OLD_KEYS.get(key, key): value for key, value in request.items()}
         return cls(**{f.name: read[f.name] for f in fields(cls) if f.name in read})
 
 
@@ -165,9 +165,9 @@ def render(facts: Facts) -> str:
         names=NAMES,
         meanings=MEANINGS,
         operating_points=_operating_points(said.curves.get("winner"), base_rate),
-        components=_component_groups(said.components),
+        methods=_method_groups(said.methods),
         complete=[
-            {**row, "methods": _methods(row, said.components)}
+            {**row, "methods": row["strategy"].partition(" on ")[0]}
             for row in said.leaderboard
             if row["status"] == "complete"
         ],
@@ -200,11 +200,6 @@ def _template() -> jinja2.Template:
     return environment.from_string(source)
 
 
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the keys of a run of an older version the names that they have now."""
-    return {_OLD_KEYS.get(key, key): value for key, value in values.items()}
-
-
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy arrays and numbers
         value = value.tolist()
@@ -218,14 +213,6 @@ def _plain(value: Any) -> Any:
 
 
 # -- facts as the template wants them ---------------------------------------------------------
-
-
-def _methods(row: LeaderboardRow, components: Sequence[ComponentRow]) -> str:
-    """Name what a trial does against the imbalance: all but each component's first option."""
-    control = {each["component"]: each["option"] for each in reversed(components)}
-    chosen = {component: str(dict(row)[component]) for component in METHODS}
-    methods = [option for component, option in chosen.items() if option != control.get(component)]
-    return " + ".join(methods) or "no imbalance method"
 
 
 def _score_table(scores: Sequence[ScoreRow]) -> dict[str, Any]:
@@ -258,24 +245,19 @@ def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _component_groups(rows: Sequence[ComponentRow]) -> list[dict[str, Any]]:
-    spans = [
-        (d - (r["difference_error"] or 0.0), d + (r["difference_error"] or 0.0))
-        for r in rows
-        if (d := r["difference_to_none"]) is not None
-    ]
-    low = min((a for a, _ in spans), default=0.0)
-    high = max((b for _, b in spans), default=0.0)
+def _method_groups(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
+    """Gather the methods by component, each gain with its interval drawn on one scale."""
+    ends = [end for row in rows for end in (row["low"], row["high"]) if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
     low, high = min(low, 0.0), max(high, 0.0)
+    tones = {"helps": "up", "hurts": "down"}
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        difference, error = row["difference_to_none"], row["difference_error"] or 0.0
-        view: dict[str, Any] = {**row, "whisker": None, "tone": "even"}
-        if difference is not None:
-            view["whisker"] = _whisker(difference, error, low, high)
-            view["tone"] = "up" if difference > error else "down" if difference < -error else "even"
+        view: dict[str, Any] = {**row, "whisker": None, "tone": tones.get(row["word"], "even")}
+        if row["gain"] is not None and row["high"] is not None:
+            view["whisker"] = _whisker(row["gain"], row["high"] - row["gain"], low, high)
         groups.setdefault(row["component"], []).append(view)
-    return [{"component": component, "options": options} for component, options in groups.items()]
+    return [{"component": component, "methods": methods} for component, methods in groups.items()]
 
 
 def _decided(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:

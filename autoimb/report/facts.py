@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.references import logistic_reference
+from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
@@ -22,9 +23,9 @@ from autoimb.report import curves
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
 from autoimb.report.rows import (
-    ComponentRow,
     FailureRow,
     LeaderboardRow,
+    MethodRow,
     ScoreRow,
     WinnerFacts,
     WinnerStrategy,
@@ -33,7 +34,7 @@ from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.study import StudyResult
-from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 from autoimb.training.plan import Plan
 
@@ -66,8 +67,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     ----------
     result : SearchResult
     deadline : Deadline, optional
-        Of everything. A reference that would take too much of what is left is left out, and past
-        its share the components' paired differences that are missing yet stay unknown.
+        Of everything. A reference that would take too much of what is left is left out.
 
     Returns
     -------
@@ -75,12 +75,10 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     """
     deadline = deadline or Deadline()
     with one_thread():
-        references = _references(result, deadline)
-        share = result.planned.plan.policy.facts_share
-        return _facts(result, references, deadline.fraction(share))
+        return _facts(result, _references(result, deadline))
 
 
-def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Deadline) -> Facts:
+def _facts(result: SearchResult, references: Mapping[str, Floats]) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
     prepared, judge = planned.prepared, planned.judge
     contenders = _contenders(result, references)
@@ -100,8 +98,8 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
         },
         confusion=curves.confusion(judge.y, labels, names),
         leaderboard=leaderboard(study.records),
-        components=_components(judge, study, deadline),
-        verdict=winner.sentence,
+        methods=_methods(result.verdict),
+        verdict=f"{result.verdict.sentence} {winner.sentence}",
         failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
@@ -219,44 +217,34 @@ def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow
     return rows
 
 
-def _components(judge: Judge, study: StudyResult, deadline: Deadline) -> list[ComponentRow]:
-    """Show each option that was tried by its best trial, against the best with the control's."""
-
-    @cache
-    def difference(one: int, other: int) -> tuple[float, float]:
-        pair = study.results[one], study.results[other]
-        a, b = ((result.oof, result.likeliest) for result in pair)
-        return judge.compare(a, b)
-
-    networks = [record for record in study.records if record.stage != "partner"]
-    rows: list[ComponentRow] = []
-    for component in COMPONENTS.values():
-        control = CONTROL.get(component.name, component.names[0])
-        tried: dict[str, list[TrialRecord]] = {control: []}
-        for record in networks:
-            tried.setdefault(getattr(record.strategy, component.name).name, []).append(record)
-        reference = _best(study, tried[control])
-        for option in sorted(
-            tried, key=lambda name: (name != control, component.names.index(name))
-        ):
-            best = _best(study, tried[option])
-            own = None if best is None else best[0].score
-            gap: tuple[float | None, float | None] = (None, None)
-            if best and reference and option != control and not deadline.expired:
-                gap = difference(best[0].number, reference[0].number)
-            rows.append(
-                {
-                    "component": component.name,
-                    "option": option,
-                    "summary": component[option].summary,
-                    "trials": sum(record.status == "complete" for record in tried[option]),
-                    "best": None if own is None else own.value,
-                    "error": None if own is None else own.error,
-                    "difference_to_none": gap[0],
-                    "difference_error": gap[1],
-                }
-            )
+def _methods(verdict: Verdict) -> list[MethodRow]:
+    """Write the findings as rows, by component."""
+    rows: list[MethodRow] = []
+    for finding in verdict.findings:
+        duel = finding.duel
+        value, low, high = _shown(duel.gain)
+        log_loss, log_low, log_high = _shown(duel.log_loss)
+        rows.append(
+            {
+                "component": duel.component,
+                "option": duel.option,
+                "method": duel.method,
+                "word": finding.word,
+                "gain": value,
+                "low": low,
+                "high": high,
+                "log_loss_gain": log_loss,
+                "log_loss_low": log_low,
+                "log_loss_high": log_high,
+                "p_value": None if duel.gain is None else finding.p_value,
+                "sentence": finding.sentence,
+            }
+        )
     return rows
+
+
+def _shown(gain: Gain | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if gain is None else (gain.value, *gain.interval)
 
 
 def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
-    "ComponentRow",
     "ConfusionFacts",
     "CurveFacts",
     "FailureRow",
     "LeaderboardRow",
+    "MethodRow",
     "ReliabilityBin",
     "ScoreRow",
     "WinnerFacts",
@@ -71,17 +71,27 @@ class ConfusionFacts(TypedDict):
     matrix: list[list[int]]
 
 
-class ComponentRow(TypedDict):
-    """What an option of a component brought; `difference_to_none` is in higher-is-better units."""
+class MethodRow(TypedDict):
+    """What matched duels say of an imbalance method.
+
+    `word` is ``"helps"``, ``"hurts"``, ``"makes no difference"``, ``"not tested enough"``, ``"not
+    tested"`` or ``"infeasible"``. Gains are in higher-is-better units with their 95 % intervals,
+    which are not corrected for the number of methods, as `p_value` is; None where there was no
+    duel.
+    """
 
     component: str
     option: str
-    summary: str
-    trials: int
-    best: float | None
-    error: float | None
-    difference_to_none: float | None
-    difference_error: float | None
+    method: str
+    word: str
+    gain: float | None
+    low: float | None
+    high: float | None
+    log_loss_gain: float | None
+    log_loss_low: float | None
+    log_loss_high: float | None
+    p_value: float | None
+    sentence: str
 
 
 class LeaderboardRow(TypedDict):

@@ -308,10 +308,10 @@ def _state(record: TrialRecord) -> TrialState:
     """Say it in Optuna's words.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
-    below all complete ones: that is what a strategy that gave no score deserves. A partner is none
-    of its business.
+    below all complete ones: that is what a strategy that gave no score deserves. Partners and duels
+    are none of its business.
     """
-    if record.stage == "partner" or record.status == "killed":
+    if record.apart or record.status == "killed":
         return TrialState.FAIL
     scored = record.status in ("complete", "partial")
     return TrialState.COMPLETE if scored else TrialState.PRUNED

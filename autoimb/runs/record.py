@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from autoimb.pipeline.fitted import FittedStrategy
 
 __all__ = [
+    "APART",
     "RAN",
     "Stage",
     "Status",
@@ -47,9 +48,10 @@ __all__ = [
 
 FORMAT = "1"
 
-Stage = Literal["network", "method", "search", "confirm", "partner"]
+Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
 Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
 
+APART: tuple[Stage, ...] = ("partner", "duel")
 STATUSES: dict[type[Outcome], Status] = {
     Pruned: "pruned",
     Infeasible: "infeasible",
@@ -68,7 +70,7 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "method", "search", "confirm", "partner"}
+    stage : {"network", "method", "search", "confirm", "partner", "duel"}
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.
@@ -150,6 +152,11 @@ class TrialRecord:
     def confirmed(self) -> bool:
         """Whether it was scored on folds that had not chosen it."""
         return self.stage == "confirm"
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is none of the strategies that a search ranks: a partner, or a duel's."""
+        return self.stage in APART
 
     @property
     def merit(self) -> tuple[float, int]:

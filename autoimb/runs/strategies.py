@@ -27,7 +27,8 @@ def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     Returns
     -------
     list of FrozenTrial
-        Without those that wait, and those that the sampler would forget in any case.
+        Without those that wait, those that the sampler would forget in any case, and matched
+        duels, whose scores are of other rows.
     """
     first: dict[int, int] = {}
     chains: dict[int, list[FrozenTrial]] = {}
@@ -35,7 +36,7 @@ def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         follows = trial.user_attrs.get("follows")
         first[trial.number] = trial.number if follows is None else first[int(follows)]
         heard = trial.state not in (TrialState.WAITING, TrialState.FAIL)
-        others = trial.user_attrs.get("stage") == "confirm"  # other folds, and more networks
+        others = trial.user_attrs.get("stage") in ("confirm", "duel")  # other folds, or rows
         repeated = trial.user_attrs.get("status") == "repeated"
         if heard and trial.params and not (others or repeated):
             chains.setdefault(first[trial.number], []).append(trial)

@@ -25,8 +25,8 @@ from autoimb.foreign import WorkerContext
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.worker import (
     Assignment,
+    Evaluator,
     Work,
-    broken,
     one_thread,
     prepare_worker,
     run_trial,
@@ -73,9 +73,8 @@ class InProcess:
     """
 
     def __init__(self, work: Work) -> None:
-        self._work = work
+        self._evaluate = Evaluator(work)
         self._task: tuple[int, Assignment] | None = None
-        self._parts = work.parts()
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -96,12 +95,8 @@ class InProcess:
         if self._task is None:
             return []
         number, assignment = self._task
-        job, started = self._work.job(assignment, self._parts), time.monotonic()
         with one_thread():
-            try:
-                outcome = self._work.evaluate(job, self._work.judge)
-            except Exception as error:  # of a stand-in
-                outcome = broken(error, started)
+            outcome = self._evaluate(assignment)
         self._task = None
         return [(number, outcome)]
 

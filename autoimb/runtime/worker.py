@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 
     from autoimb.assessment.judge import Judge
     from autoimb.budget import Deadline
-    from autoimb.data.dataset import Dataset
+    from autoimb.evaluation.basis import Basis
     from autoimb.space.strategy import Strategy
-    from autoimb.training.plan import Plan
     from autoimb.training.pruning import Bar
 
 __all__ = [
     "Assignment",
     "Evaluate",
+    "Evaluator",
     "Work",
-    "broken",
     "one_thread",
     "prepare_worker",
     "run_trial",
@@ -56,6 +55,8 @@ class Assignment:
         How many times the planned work the training on a split is in all.
     confirm : bool
         Whether it is on the splits that confirm.
+    duel : bool
+        Whether it is on the rows and folds of matched duels.
     """
 
     strategy: Strategy
@@ -63,6 +64,7 @@ class Assignment:
     bar: Bar | None = None
     rung: float = 1.0
     confirm: bool = False
+    duel: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,33 +76,25 @@ class Work:
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it, also one that was defined in the
         user's script.
-    dataset : Dataset
-    plan : Plan
-    judge : Judge
-        Its metric may hold a callable of the user's script.
+    study : Basis
+        Its judge's metric may hold a callable of the user's script.
+    duels : Basis or None
+        Of matched duels, judged by the same metric.
     """
 
     evaluate: Evaluate
-    dataset: Dataset
-    plan: Plan
-    judge: Judge
-
-    def parts(self, folder: Path | None = None) -> Parts:
-        """Make what a process keeps between trials, in a folder that several may share."""
-        return Parts(self.dataset, self.plan.folds, seed=self.plan.seed, folder=folder)
-
-    def job(self, assignment: Assignment, parts: Parts) -> Job:
-        """Write an assignment out as what is evaluated."""
-        plan = self.plan.at(assignment.rung, confirm=assignment.confirm)
-        return Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
+    study: Basis
+    duels: Basis | None = None
 
     def dump(self, path: Path) -> None:
         """Write it down for `load`; arrays in a form that can be mapped into memory."""
-        code = cloudpickle.dumps((self.evaluate, self.judge.metric))
-        judge = [self.judge.y, self.judge.group, self.judge.weight, self.judge.costs]
-        joblib.dump(
-            {"dataset": self.dataset, "plan": self.plan, "judge": judge, "code": code}, path
-        )
+        code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
+        bases = [
+            (one.dataset, one.plan, one.judge.y, one.judge.group, one.judge.weight, one.judge.costs)
+            for one in (self.study, self.duels)
+            if one is not None
+        ]
+        joblib.dump({"bases": bases, "code": code}, path)
 
     @classmethod
     def load(cls, path: Path) -> Work:
@@ -110,10 +104,55 @@ class Work:
         may have them.
         """
         from autoimb.assessment.judge import Judge
+        from autoimb.evaluation.basis import Basis
 
         found = joblib.load(path, mmap_mode="c")
         evaluate, metric = cloudpickle.loads(found["code"])
-        return cls(evaluate, found["dataset"], found["plan"], Judge(metric, *found["judge"]))
+        bases = [
+            Basis(dataset, plan, Judge(metric, *judge)) for dataset, plan, *judge in found["bases"]
+        ]
+        return cls(evaluate, *bases)
+
+
+class Evaluator:
+    """Evaluates assignments in one process, and keeps between them what they share.
+
+    Parameters
+    ----------
+    work : Work
+    folder : Path or None
+        Where several processes share it.
+    """
+
+    def __init__(self, work: Work, folder: Path | None = None) -> None:
+        self._evaluate = work.evaluate
+        self._study = work.study, _parts(work.study, folder)
+        self._duels = None
+        if work.duels is not None:
+            own = None if folder is None else folder / "duels"
+            self._duels = work.duels, _parts(work.duels, own)
+
+    def __call__(self, assignment: Assignment) -> Outcome:
+        """Evaluate a strategy; never raises."""
+        started = time.monotonic()
+        basis, parts = self._study
+        if assignment.duel and self._duels is not None:
+            basis, parts = self._duels
+        plan = basis.plan.at(assignment.rung, confirm=assignment.confirm)
+        job = Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
+        try:
+            return self._evaluate(job, basis.judge)
+        except Exception as error:  # of a stand-in
+            seconds = time.monotonic() - started
+            if isinstance(error, DeadlineExceeded):
+                return Cut(str(error), seconds=seconds)
+            return Failed(reason_of(error), seconds)
+
+
+def _parts(basis: Basis, folder: Path | None) -> Parts:
+    """Make what is kept of a basis; waiting trainings of two of them have the same keys."""
+    own = None if folder is None else folder / "parts"
+    return Parts(basis.dataset, basis.plan.folds, seed=basis.plan.seed, folder=own)
 
 
 @contextlib.contextmanager
@@ -131,14 +170,6 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def broken(error: Exception, started: float) -> Outcome:
-    """Return the outcome of a trial whose evaluation raised."""
-    seconds = time.monotonic() - started
-    if isinstance(error, DeadlineExceeded):
-        return Cut(str(error), seconds=seconds)
-    return Failed(reason_of(error), seconds)
-
-
 _worker: dict[str, Any] = {}
 
 
@@ -150,8 +181,7 @@ def prepare_worker(shared: Path) -> None:
         warnings.simplefilter("ignore")  # they would tear the progress line
         _worker["thread"] = one_thread()
         _worker["thread"].__enter__()  # for good
-        work = Work.load(shared)
-        _worker.update(work=work, parts=work.parts(shared.with_name("parts")))
+        _worker["evaluate"] = Evaluator(Work.load(shared), shared.parent)
     except Exception as error:
         _worker["error"] = error
 
@@ -160,9 +190,5 @@ def run_trial(assignment: Assignment) -> Outcome:
     """Evaluate a strategy with what `prepare_worker` mapped."""
     if "error" in _worker:
         return Failed(f"the worker couldn't start: {reason_of(_worker['error'])}")
-    work: Work = _worker["work"]
-    started = time.monotonic()
-    try:
-        return work.evaluate(work.job(assignment, _worker["parts"]), work.judge)
-    except Exception as error:  # of a stand-in
-        return broken(error, started)
+    outcome: Outcome = _worker["evaluate"](assignment)
+    return outcome

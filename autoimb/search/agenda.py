@@ -13,6 +13,7 @@ from autoimb.budget import Deadline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import Stage, TrialRecord, standing
+from autoimb.search.duels import duels_due, next_duel
 from autoimb.space.draw import Space
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
 from autoimb.training.plan import Plan
@@ -34,6 +35,8 @@ class Agenda:
         the rows that could.
     most : float
         Strategies, after which there is nothing to do but to confirm them.
+    duels : bool
+        Whether there are rows and folds for matched duels.
     policy : SearchPolicy
     """
 
@@ -41,10 +44,11 @@ class Agenda:
     seconds: float
     work: float = 0.0
     most: float = math.inf
+    duels: bool = False
     policy: SearchPolicy = DEFAULT_POLICY
 
     @classmethod
-    def of(cls, plan: Plan, space: Space, deadline: Deadline) -> Agenda:
+    def of(cls, plan: Plan, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
         """Make the agenda of a plan: few minority rows tell few strategies apart.
 
         Among many that are equally good the best score is luck, so below 100 minority rows the
@@ -55,22 +59,30 @@ class Agenda:
         few = min(plan.effort.outline.class_counts) < policy.rare_rows_for_many_strategies
         limited = len(further) > 1 and few and deadline.finite
         most = policy.strategies_on_few_rare_rows if limited else math.inf
-        return cls(space, deadline.left(), work=work, most=most, policy=policy)
+        return cls(space, deadline.left(), work=work, most=most, duels=duels, policy=policy)
 
     def plan_ahead(
-        self, journal: Journal, records: Sequence[TrialRecord], *, left: float, new: bool
+        self,
+        journal: Journal,
+        records: Sequence[TrialRecord],
+        duels: Sequence[TrialRecord] = (),
+        *,
+        left: float,
+        new: bool,
     ) -> bool:
         """Enqueue the next trial.
 
-        Before all others comes the matched control of the best balanced ensemble, so that the
-        verdict compares it with one as large; then, when the time for them has come, survivors;
-        then a strategy that goes on to the next rung; then a new one.
+        Before all others comes a matched duel, while duels are within their share; then the matched
+        control of the best balanced ensemble, so that the choice compares it with one as large;
+        then, when the time for them has come, survivors; then a strategy that goes on to the next
+        rung; then a new one.
 
         Parameters
         ----------
         journal : Journal
         records : sequence of TrialRecord
             Of all trials of strategies, those of passed rungs among them.
+        duels : sequence of TrialRecord
         left : float
             Seconds of the search.
         new : bool
@@ -85,6 +97,8 @@ class Agenda:
             return True
         if self.space.only is not None:
             return self._plan_only(journal)
+        if self._plan_duel(journal, records, duels, left=left):
+            return True
         scored = (record for record in standing(records) if record.score is not None)
         ranked = sorted(scored, key=lambda record: record.rank)
         if self._plan_matched_control(journal, ranked):
@@ -141,6 +155,24 @@ class Agenda:
         if "only" in journal.plans:
             return False
         journal.enqueue({}, stage="search", rung=1.0, plan="only")
+        return True
+
+    def _plan_duel(
+        self,
+        journal: Journal,
+        records: Sequence[TrialRecord],
+        duels: Sequence[TrialRecord],
+        *,
+        left: float,
+    ) -> bool:
+        plans, policy = journal.plans, self.policy
+        if not self.duels or not duels_due(plans, records, duels, left=left, policy=policy):
+            return False
+        found = next_duel(self.space, plans, records, duels, policy=policy)
+        if found is None:
+            return False
+        plan, params = found
+        journal.enqueue(params, stage="duel", rung=policy.duel_rung, plan=plan)
         return True
 
     def _plan_matched_control(self, journal: Journal, ranked: Sequence[TrialRecord]) -> bool:

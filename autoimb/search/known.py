@@ -39,8 +39,13 @@ class Known:
 
     @property
     def strategies(self) -> list[TrialRecord]:
-        """The records of all trials of strategies, at whatever rung; partners are none."""
-        return [record for record in self.records.values() if record.stage != "partner"]
+        """The records of all trials of the search, at whatever rung; partners are none."""
+        return [record for record in self.records.values() if not record.apart]
+
+    @property
+    def duels(self) -> list[TrialRecord]:
+        """The records of matched duels, by number."""
+        return [self.records[n] for n in sorted(self.records) if self.records[n].stage == "duel"]
 
     @property
     def _partners(self) -> tuple[int, ...]:
@@ -51,10 +56,10 @@ class Known:
     def ranked(self) -> list[TrialRecord]:
         """The usable trials of strategies, complete ones first, best first.
 
-        A strategy competes as its highest rung says, better or worse. Partners don't.
+        A strategy competes as its highest rung says, better or worse. Partners and duels don't.
         """
         held = [self.records[number] for number in self.results]
-        known = [record for record in held if record.stage != "partner"]
+        known = [record for record in held if not record.apart]
         return sorted(known, key=lambda record: record.rank)
 
     def usable(self) -> dict[int, Scored]:

@@ -22,6 +22,7 @@ from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table
 from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -278,6 +279,11 @@ class Planned:
     prepared: Prepared
     plan: Plan
     judge: Judge
+
+    @property
+    def basis(self) -> Basis:
+        """What the trials of the search are evaluated on."""
+        return Basis(self.prepared.dataset, self.plan, self.judge)
 
     @property
     def trial_profile(self) -> Profile:

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import assemble
+from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runtime.progress import Progress
 from autoimb.runtime.worker import one_thread
+from autoimb.search.duels import fought
 from autoimb.search.prepare import Planned, Prepared, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
@@ -49,6 +52,8 @@ class SearchResult:
     study : StudyResult
         All trials; their networks are left out.
     winner : Winner
+    verdict : Verdict
+        Whether the rare class needs special treatment on this table.
     timing : dict of str to float
         Seconds by stage.
     """
@@ -57,11 +62,12 @@ class SearchResult:
     planned: Planned
     study: StudyResult
     winner: Winner
+    verdict: Verdict
     timing: dict[str, float]
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
-        """All trials, by number."""
+        """All trials of the search, by number."""
         return self.study.records
 
     @property
@@ -116,13 +122,13 @@ def search(
     """
     request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
+    duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
         study = run_study(
-            planned.prepared.dataset,
-            planned.plan,
+            planned.basis,
             prepared.space,
-            judge=planned.judge,
+            duels=duels,
             profile=planned.trial_profile,
             settings=StudySettings(
                 n_trials=request.most_trials,
@@ -139,7 +145,7 @@ def search(
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
-        return _conclude(planned, study, budget=budget, timing=timing)
+        return _conclude(planned, study, duels, budget=budget, timing=timing)
 
 
 def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
@@ -165,7 +171,12 @@ def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | Non
 
 
 def _conclude(
-    planned: Planned, study: StudyResult, *, budget: Budget, timing: dict[str, float]
+    planned: Planned,
+    study: StudyResult,
+    duels: Basis | None,
+    *,
+    budget: Budget,
+    timing: dict[str, float],
 ) -> SearchResult:
     """Turn the finished study into the result."""
     started = time.monotonic()
@@ -200,7 +211,19 @@ def _conclude(
         planned=planned,
         study=replace(study, results=light),
         winner=winner,
+        verdict=_verdict(prepared, study, duels),
         timing=timing | {"finishing": time.monotonic() - started},
+    )
+
+
+def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Verdict:
+    """Say whether the rare class needs special treatment, from the duels alone."""
+    several = len(prepared.target.classes) > 2
+    return verdict(
+        fought(prepared.space, study.duels, duels),
+        metric=prepared.metric.name.replace("_", " "),
+        rare="rarer classes" if several else "rare class",
+        policy=prepared.policy,
     )
 
 

@@ -14,7 +14,7 @@ import optuna
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import RAN, Stage, TrialRecord, usable
+from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import Runner, runner_for
 from autoimb.runtime.progress import Event
@@ -26,12 +26,10 @@ from autoimb.space.strategy import partner
 from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
-    from autoimb.assessment.judge import Judge
-    from autoimb.data.dataset import Dataset
     from autoimb.data.profile import Profile
+    from autoimb.evaluation.basis import Basis
     from autoimb.runs.folder import RunFolder
     from autoimb.space.strategy import Strategy
-    from autoimb.training.plan import Plan
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
 
@@ -46,7 +44,7 @@ class StudySettings:
     ----------
     n_trials : int or None
         How many strategies may be tried, in total: those of a resumed search count, infeasible,
-        repeated and killed ones don't, nor do partners.
+        repeated and killed ones don't, nor do partners and duels.
     deadline : Deadline
         Of the search, the reserve for finishing already taken off.
     n_jobs : int
@@ -90,37 +88,37 @@ class StudyResult:
         deadline left of the others. Then the partners, where there are networks.
     interrupted : bool
         Whether Ctrl-C ended it.
+    duels : mapping of int to (TrialRecord, Scored or None)
+        The trials of matched duels, which are on other rows and folds.
     """
 
     records: tuple[TrialRecord, ...]
     results: Mapping[int, Scored]
     interrupted: bool
+    duels: Mapping[int, tuple[TrialRecord, Scored | None]] = field(default_factory=dict)
 
 
 def run_study(
-    dataset: Dataset,
-    plan: Plan,
+    study: Basis,
     space: Space,
     *,
-    judge: Judge,
     profile: Profile,
     settings: StudySettings,
+    duels: Basis | None = None,
     folder: RunFolder | None = None,
 ) -> StudyResult:
     """Search a space of strategies.
 
     Parameters
     ----------
-    dataset : Dataset
-        The training rows.
-    plan : Plan
-        Folds, epochs and seed, the same for every trial.
+    study : Basis
+        Training rows, plan and judge, the same for every trial.
     space : Space
-    judge : Judge
-        Of the rows that the plan scores.
     profile : Profile
         What the feasibility of an option is read from.
     settings : StudySettings
+    duels : Basis or None
+        The same for matched duels; None for a study without.
     folder : RunFolder or None
         Open; holds the study, and each trial as soon as it has finished. What it holds already
         is gone on with.
@@ -135,15 +133,15 @@ def run_study(
     RunError
         Where the study of a folder isn't where it was.
     """
-    work = Work(settings.evaluate, dataset, plan, judge)
+    work = Work(settings.evaluate, study, duels)
     interrupted = False
     runner: Runner | None = None
     with _quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
             folder, space=space, storage=settings.storage, random_state=settings.random_state
         )
-        agenda = Agenda.of(plan, space, settings.deadline)
-        study = _Study(journal, agenda, profile, settings)
+        agenda = Agenda.of(study.plan, space, settings.deadline, duels=duels is not None)
+        running = _Study(journal, agenda, profile, settings)
         try:
             with interrupt.listening():
                 runner = runner_for(
@@ -152,22 +150,28 @@ def run_study(
                     killable=settings.deadline.finite,
                     folder=None if folder is None else folder.cache,
                 )
-            study.restore()
-            study.start(runner)
+            running.restore()
+            running.start(runner)
             while runner.running:
-                study.say()
+                running.say()
                 with interrupt.listening():
                     ended = runner.collect(PULSE)
                 for number, outcome in ended:
-                    study.finish(number, outcome)
-                study.start(runner)
+                    running.finish(number, outcome)
+                running.start(runner)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             if runner is not None:
                 runner.close()
-            study.requeue()
-    return StudyResult(study.known.standing, study.known.usable(), interrupted)
+            running.requeue()
+    known = running.known
+    return StudyResult(
+        records=tuple(record for record in known.standing if record.stage != "duel"),
+        results=known.usable(),
+        interrupted=interrupted,
+        duels={r.number: (r, known.results.get(r.number)) for r in known.duels},
+    )
 
 
 @contextmanager
@@ -212,7 +216,8 @@ class _Study:
         """Take over what the journal holds."""
         for number, stored in self._journal.restore().items():
             self.known.add(stored.record, stored.result)
-            if stored.record.status != "killed" and stored.record.follows is None:
+            record = stored.record
+            if record.status != "killed" and record.follows is None and record.stage != "duel":
                 self._numbers[stored.record.strategy] = number
         self._drop_weights()
 
@@ -221,7 +226,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self.known.ranked
-        counts = Counter[str](r.status for r in self.known.standing if r.stage != "partner")
+        counts = Counter[str](r.status for r in self.known.standing if not r.apart)
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -252,7 +257,7 @@ class _Study:
             return None
         for name in self._agenda.partners_due(
             self._settings.partners,
-            tried=len(stages) - stages.count("partner"),
+            tried=sum(stage not in APART for stage in stages),
             workers=self._settings.n_jobs,
         ):
             number = None if name in self._begun else self._journal.begin_partner(name)
@@ -274,7 +279,7 @@ class _Study:
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
         ran = [record for record in self.known.strategies if record.status in RAN]
-        running = (trial for trial in self._running.values() if trial.stage != "partner")
+        running = (trial for trial in self._running.values() if trial.stage not in APART)
         tried = {one.strategy for one in ran} | {one.strategy for one in running}
         n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
         if self._exhausted or (n_trials is not None and len(tried) >= n_trials):
@@ -288,7 +293,8 @@ class _Study:
         for _ in range(self._policy.known_in_a_row):
             records, left = self.known.strategies, self._settings.deadline.left()
             new = self._may_try_new()
-            if not self._agenda.plan_ahead(self._journal, records, left=left, new=new):
+            duels = self.known.duels
+            if not self._agenda.plan_ahead(self._journal, records, duels, left=left, new=new):
                 return None
             asked = self._journal.ask()
             try:
@@ -304,11 +310,12 @@ class _Study:
                 rung=asked.user_attrs["rung"],
                 follows=asked.user_attrs.get("follows"),
             )
-            if trial.follows is None and strategy in self._numbers:
-                known = self.known.records.get(self._numbers[strategy])
-                self._journal.close_duplicate(trial.number, known)
-                continue
-            self._numbers.setdefault(strategy, trial.number)
+            if trial.stage != "duel":
+                if trial.follows is None and strategy in self._numbers:
+                    known = self.known.records.get(self._numbers[strategy])
+                    self._journal.close_duplicate(trial.number, known)
+                    continue
+                self._numbers.setdefault(strategy, trial.number)
             self._running[trial.number] = trial
             reason = infeasible(strategy, self._profile)
             if reason is None:
@@ -326,6 +333,7 @@ class _Study:
             bar=self._bar() if trial.stage == "search" else None,
             rung=trial.rung,
             confirm=confirms,
+            duel=trial.stage == "duel",
         )
 
     def _trial_limit(self) -> float | None:
@@ -336,7 +344,7 @@ class _Study:
     def _bar(self) -> Bar | None:
         """Return what a trial must reach to go on; None while nothing is complete."""
         held = (self.known.records[number] for number in self.known.results)
-        planned = [record for record in held if record.stage not in ("confirm", "partner")]
+        planned = [record for record in held if not (record.confirmed or record.apart)]
         best = min(planned, key=lambda record: record.rank, default=None)
         if best is None or best.status != "complete":
             return None

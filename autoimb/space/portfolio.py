@@ -14,10 +14,10 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
-from autoimb.space.option import Float, Range, Value
+from autoimb.space.option import Choice, Float, Range, Value
 from autoimb.space.strategy import Strategy
 
-__all__ = ["first_methods", "first_networks", "matched_control_of"]
+__all__ = ["duels_of", "first_methods", "first_networks", "matched_control_of", "methods_of"]
 
 
 def first_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[dict[str, Any]]:
@@ -67,11 +67,54 @@ def matched_control_of(space: Space, strategy: Strategy) -> dict[str, Any] | Non
     control = ENSEMBLE.make(strategy.ensemble).matched_control
     if control is None or control.name not in space.names("ensemble"):
         return None
-    flat: dict[str, Any] = _flat("ensemble", control.name, control.values)
-    for component in COMPONENTS:
-        if component != "ensemble":
-            choice = getattr(strategy, component)
-            flat |= _flat(component, choice.name, choice.values)
+    return _put_in(strategy, "ensemble", control)
+
+
+def duels_of(
+    space: Space, control: Strategy, policy: SearchPolicy = DEFAULT_POLICY
+) -> list[dict[str, Any]]:
+    """Return parameters to enqueue for matched duels: a control, then it with one method put in.
+
+    Each method of the space once, in the order of the policy; one that the policy does not list
+    comes last, at the low end of its ranges. Before a balanced ensemble comes its matched control;
+    where the space lacks that, the ensemble is left out.
+    """
+    listed: dict[tuple[str, str], Mapping[str, Value]] = {}
+    for entry in policy.first_methods:
+        for component, (name, params) in entry.items():
+            listed.setdefault((component, name), params)
+    own = methods_of(space)
+    last = [method for method in own if method not in listed]
+    trials = [_put_in(control, "ensemble", control.ensemble)]
+    for component, name in [method for method in listed if method in own] + last:
+        option = COMPONENTS[component][name]
+        values = listed.get((component, name), option.lowest)
+        method = Choice(name, tuple((key, values[key]) for key in option.ranges))
+        if component == "ensemble":
+            matched = ENSEMBLE.make(method).matched_control
+            if matched is None or matched.name not in space.names("ensemble"):
+                continue
+            trials.append(_put_in(control, "ensemble", matched))
+        trials.append(_put_in(control, component, method))
+    return [trial for place, trial in enumerate(trials) if trial not in trials[:place]]
+
+
+def methods_of(space: Space) -> list[tuple[str, str]]:
+    """Return the imbalance methods of a space, (component, option): what a control has none of."""
+    return [
+        (component, name)
+        for component, control in CONTROL.items()
+        for name in space.names(component)
+        if name not in (control, "costs") and (component != "ensemble" or draws_balanced_rows(name))
+    ]
+
+
+def _put_in(strategy: Strategy, component: str, choice: Choice) -> dict[str, Any]:
+    """Return parameters to enqueue for a strategy with another option of a component."""
+    flat: dict[str, Any] = {}
+    for name in COMPONENTS:
+        own = choice if name == component else getattr(strategy, name)
+        flat |= _flat(name, own.name, own.values)
     return flat
 
 

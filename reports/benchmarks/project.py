@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import optuna
@@ -20,6 +21,7 @@ from optuna.trial import FixedTrial, Trial
 
 import autoimb
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.duels import Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
@@ -42,6 +44,7 @@ from autoimb.search.request import Request, restricted_components
 from autoimb.space import portfolio
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
+from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
@@ -50,12 +53,14 @@ from autoimb.training.plan import Outline, Plan
 from reports.benchmarks.cases import JOBS, SEED
 
 __all__ = [
+    "DEFAULT_POLICY",
     "ENCODINGS",
     "FIRST_NETWORKS",
     "PARTS",
     "STARTING",
     "TABM",
     "FittedPipeline",
+    "Gain",
     "Given",
     "Network",
     "Outcome",
@@ -64,6 +69,7 @@ __all__ = [
     "Scored",
     "draw_control",
     "first_networks",
+    "holm",
     "network_of",
     "prepared_network",
     "reason",
@@ -71,6 +77,8 @@ __all__ = [
     "searched_networks",
     "strategy",
     "told",
+    "word",
+    "words_of_placebos",
 ]
 
 # an option with its parameters, as plain values
@@ -347,6 +355,7 @@ PARTS = {
     "fresh folds": _Without(partial(replace, confirming_folds=0)),
     "early methods": _Without(partial(replace, networks_before_methods=1000)),
     "partners": _Without(partial(replace, partners=())),
+    "duels": _Without(partial(replace, duels_share=0.0)),
 }
 
 
@@ -393,6 +402,45 @@ def search(
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)
     build_facts(result, deadline=budget.deadline)
     return result
+
+
+# --- placebos -------------------------------------------------------------------------------------
+
+# small trials, and a duel for every method
+_PLACEBO = replace(DEFAULT_POLICY, unlimited_seconds=1.0, duels_a_strategy=10.0)
+_PLACEBO_ROWS = 600
+
+
+def _placebo(job: Job, judge: Judge) -> Outcome:
+    """Evaluate, in place of a strategy with a method, its matched control with another seed."""
+    one = job.strategy
+    if not one.is_control:
+        seed = crc32(repr(one).encode())
+        ensemble = ENSEMBLE.make(one.ensemble).matched_control or Choice(CONTROL["ensemble"])
+        chosen = {component: Choice(name) for component, name in CONTROL.items()}
+        control = Strategy(**chosen | {"ensemble": ensemble}, network=one.network)
+        data = Parts(job.data.dataset, job.plan.folds, seed=seed)
+        job = replace(job, strategy=control, plan=replace(job.plan, seed=seed), data=data)
+    return evaluate(job, judge)
+
+
+def words_of_placebos(seed: int) -> list[str]:
+    """Search a generated table whose methods are placebos; return what is said of each."""
+    random = np.random.default_rng(seed)
+    y = (np.arange(_PLACEBO_ROWS) % 8 == 0).astype(int)
+    frame = pd.DataFrame(random.normal(size=(len(y), 6)) + 0.5 * y[:, None] * random.random(6))
+    request = Request(
+        metric="average_precision",
+        time_budget=None,
+        n_trials=3,
+        n_jobs=1,
+        random_state=seed,
+        components=restricted_components({"network": ["mlp"]}),
+        partners=(),
+    )
+    prepared = prepare(Table(frame.add_prefix("x"), y), request, policy=_PLACEBO)
+    found = searching.search(prepared, budget=Budget.start(None), evaluate=_placebo)
+    return [str(finding.word) for finding in found.verdict.findings]
 
 
 # --- what a search leaves behind ------------------------------------------------------------------

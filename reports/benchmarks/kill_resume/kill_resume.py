@@ -114,7 +114,9 @@ def killed_and_resumed(words: list[str], run: project.Run, *, after: float) -> R
     before = files(run)
     resumed = subprocess.run(words, check=False, timeout=PATIENCE, env=environment())
     now = files(run)
-    strategies = {record.strategy for record in run.records() if record.number in now}
+    strategies = {
+        (record.strategy, record.apart) for record in run.records() if record.number in now
+    }
     return {
         "after": round(after, 2),
         "at_kill": len(before),

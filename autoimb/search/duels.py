@@ -1,0 +1,202 @@
+"""Matched duels in a study: which comes next, when it is its turn, and what all of them say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from autoimb.assessment.duels import gain
+from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.verdict import Duel
+from autoimb.policy import SearchPolicy
+from autoimb.runs.record import TrialRecord, standing
+from autoimb.space.components import COMPONENTS
+from autoimb.space.draw import Space
+from autoimb.space.ensemble import ENSEMBLE
+from autoimb.space.option import Choice
+from autoimb.space.portfolio import duels_of, first_networks, methods_of
+
+if TYPE_CHECKING:
+    from autoimb.evaluation.basis import Basis
+    from autoimb.evaluation.trial import Scored
+    from autoimb.space.strategy import Strategy
+
+__all__ = ["duels_due", "fought", "next_duel"]
+
+SCORED = ("complete", "partial")  # with the work of a duel; no other is as long
+
+
+def next_duel(
+    space: Space,
+    plans: Collection[str],
+    records: Sequence[TrialRecord],
+    duels: Sequence[TrialRecord],
+    *,
+    policy: SearchPolicy,
+) -> tuple[str, dict[str, Any]] | None:
+    """Find the next trial of a duel.
+
+    All duels have one control: the best of the first networks that have a score, chosen once. It
+    comes first, and the methods when it has a score, one at a time on the same network.
+
+    Parameters
+    ----------
+    space : Space
+    plans : collection of str
+        What was enqueued.
+    records, duels : sequence of TrialRecord
+        Of the search, and of the duels so far.
+    policy : SearchPolicy
+
+    Returns
+    -------
+    tuple of str and dict, or None
+        The plan's name, and the parameters to enqueue; None where none can come now.
+    """
+    if not methods_of(space):
+        return None
+    if "duel.0" not in plans:
+        control = _control(space, records, policy)
+        return None if control is None else ("duel.0", duels_of(space, control, policy)[0])
+    first = min(duels, key=lambda record: record.number, default=None)
+    if not any(record.status in SCORED for record in duels) or first is None:
+        return None
+    planned = duels_of(space, first.strategy, policy)
+    left = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
+    place = next(left, None)
+    return None if place is None else (f"duel.{place}", planned[place])
+
+
+def _control(space: Space, records: Sequence[TrialRecord], policy: SearchPolicy) -> Strategy | None:
+    """Return the best control at its first rung, once enough of them have a score."""
+    controls = [
+        record
+        for record in records
+        if record.follows is None and record.score is not None and record.strategy.is_control
+    ]
+    enough = min(policy.controls_before_duels, len(first_networks(space, policy)))
+    if len(controls) < max(enough, 1):
+        return None
+    return min(controls, key=lambda record: record.merit).strategy
+
+
+def duels_due(
+    plans: Collection[str],
+    records: Sequence[TrialRecord],
+    duels: Sequence[TrialRecord],
+    *,
+    left: float,
+    policy: SearchPolicy,
+) -> bool:
+    """Say whether another duel may begin: with it they keep within their share of the time.
+
+    Parameters
+    ----------
+    plans : collection of str
+        What was enqueued.
+    records, duels : sequence of TrialRecord
+        Of the search, and of the duels so far.
+    left : float
+        Seconds of the search. Without a deadline no clock is read: strategies are counted.
+    policy : SearchPolicy
+
+    Returns
+    -------
+    bool
+        False also where it would not end in time.
+    """
+    begun = sum(plan.startswith("duel.") for plan in plans)
+    tried = [record for record in standing(records) if record.score is not None]
+    if math.isinf(left):
+        return begun < policy.duels_a_strategy * len(tried)
+    took = [record.seconds for record in duels if record.status in SCORED]
+    took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
+    expected = mean(took) if took else math.inf
+    own = sum(record.seconds for record in duels)
+    own += (max(begun - len(duels), 0) + 1) * expected  # those that run, and this one
+    every = own + sum(record.seconds for record in tried)
+    return own <= policy.duels_share * every and policy.confirming_margin * expected < left
+
+
+def fought(
+    space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], basis: Basis | None
+) -> list[Duel]:
+    """Gather what duels say of each method of a space.
+
+    Parameters
+    ----------
+    space : Space
+    duels : mapping of int to (TrialRecord, Scored or None)
+        By trial. Sees: out-of-fold predictions of the duels' own rows.
+    basis : Basis or None
+        What they ran on; None where the rarest class has too few rows.
+
+    Returns
+    -------
+    list of Duel
+        One a method, fought or not.
+    """
+    records = [duels[number][0] for number in sorted(duels)]
+    results = {n: own for n, (r, own) in duels.items() if own is not None and r.status in SCORED}
+    controls = {
+        record.strategy.ensemble: results[record.number]
+        for record in records
+        if record.strategy.is_control and record.number in results
+    }
+    treated = {
+        _method_of(record.strategy, records[0].strategy): record
+        for record in records
+        if not record.strategy.is_control
+    }
+    why = "the time ended before its turn" if controls else "no control network has a score"
+    if basis is None:
+        only = space.only is not None
+        why = "one strategy was asked for" if only else "the rarest class has too few rows"
+    found = []
+    for component, option in methods_of(space):
+        record = treated.get((component, option))
+        if basis is None or record is None:
+            found.append(Duel(component, option, option, why))
+            continue
+        choice: Choice = getattr(record.strategy, component)
+        own = Duel(component, option, choice.brief)
+        method = results.get(record.number)
+        control = controls.get(_matched(record.strategy, records[0].strategy))
+        if method is None:
+            reason = record.reason.rstrip(".")
+            own = replace(own, reason=reason, infeasible=record.status == "infeasible")
+        elif control is None:
+            own = replace(own, reason="its matched control has no score")
+        else:
+            own = _compared(own, method, control, basis)
+        found.append(own)
+    return found
+
+
+def _method_of(strategy: Strategy, control: Strategy) -> tuple[str, str]:
+    """Return the component and the option that was put into a control."""
+    differs = (c for c in COMPONENTS if getattr(strategy, c) != getattr(control, c))
+    component = next(differs)
+    return component, getattr(strategy, component).name
+
+
+def _matched(strategy: Strategy, control: Strategy) -> Choice:
+    """Return the ensemble of a strategy's matched control."""
+    return ENSEMBLE.make(strategy.ensemble).matched_control or control.ensemble
+
+
+def _compared(duel: Duel, method: Scored, control: Scored, basis: Basis) -> Duel:
+    judge, share = basis.judge, basis.plan.folds.test_share
+    log_loss = get_metric(
+        "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
+    )
+    pair = ((method.oof, method.likeliest), (control.oof, control.likeliest))
+    return replace(
+        duel,
+        control=control.score.value,
+        gain=gain(judge, *pair, test_share=share),
+        log_loss=gain(judge.with_metric(log_loss), *pair, test_share=share),
+    )

@@ -1,0 +1,1 @@
+"""Whether matched duels keep what they promise."""
