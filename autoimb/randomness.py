@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
+    COMPARED_ROWS = 28  # rows on which networks are compared with their mean
 
 
 @dataclass(frozen=True)

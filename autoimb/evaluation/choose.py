@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
+from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
@@ -29,13 +31,15 @@ class Winner:
     single : int
         The best trial of one strategy, after law 3.
     blend : Blend
-        The result: a blend, or the single strategy.
+        The result: a blend, or the single strategy; calibrated.
     rule : DecisionRule
-        Fitted on all out-of-fold rows.
+        Fitted on all out-of-fold rows, calibrated.
     verdict : Verdict
         Whether any imbalance method helps.
     is_control : bool
         Whether `single` is a control: it has no imbalance method.
+    calibrator : Calibrator
+        Of the result's out-of-fold probabilities, fitted on all rows.
     """
 
     single: int
@@ -43,6 +47,7 @@ class Winner:
     rule: DecisionRule
     verdict: Verdict
     is_control: bool
+    calibrator: Calibrator
 
     @property
     def sentence(self) -> str:
@@ -122,6 +127,9 @@ def choose(
     if best.networks is not None and not best.networks.kept:
         alone = _alone(single, results[single], best.networks, judge)
         best = replace(best, networks=alone)
+    if best.networks is not None:
+        best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
+    best, calibrator = _calibrated(best, results, judge)
     rule, labels = _decide(best, judge)
     return Winner(
         single=single,
@@ -129,6 +137,7 @@ def choose(
         rule=rule,
         verdict=answer,
         is_control=single == control,
+        calibrator=calibrator,
     )
 
 
@@ -140,6 +149,20 @@ def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
     return replace(
         best, numbers=(number,), proba=result.oof, labels=labels, score=result.score, gain=0.0
     )
+
+
+def _calibrated(
+    best: Blend, results: Mapping[int, Scored], judge: Judge
+) -> tuple[Blend, Calibrator]:
+    """Calibrate what averaging and blending give; the rows by what the other parts teach."""
+    found = calibrated(
+        judge,
+        best.proba,
+        lambda part: best.view(results, part),
+        class_costs=results[best.numbers[0]].class_costs,
+    )
+    best = replace(best, proba=found.proba, labels=found.labels, score=found.score)
+    return best, found.calibrator
 
 
 def _decide(best: Blend, judge: Judge) -> tuple[DecisionRule, NDArray[np.int64]]:
