@@ -179,6 +179,8 @@ class SearchPolicy:
         Of a partner's boosting.
     networks_share : float
         Of a blend's weight, at least; else partners have no share in it.
+    compared_rows : int
+        Scored rows, evenly over the classes, on which networks are compared with their mean.
     choosing_share, reference_share : float
         Of what is then left: for weighing a blend, and what a reference may take at most.
     """
@@ -258,6 +260,7 @@ class SearchPolicy:
     least_iterations: int = _set(100, UNMEASURED)
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
+    compared_rows: int = _set(1_000, "decisions/0041-what-is-deployed-is-calibrated.md")
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)

@@ -46,6 +46,7 @@ class Purpose(IntEnum):
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
     DUELS = 28  # the seed of matched duels
+    COMPARED_ROWS = 29  # rows on which networks are compared with their mean
 
 
 @dataclass(frozen=True)

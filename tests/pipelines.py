@@ -124,6 +124,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
         encoders=encoders,
         strategies=strategies,
         weights=(0.7, 0.3),
+        calibrator=Calibrator(1.1, tuple(np.linspace(0.1, -0.1, n_classes).tolist())),
         rule=_rule(codes, proba),
         oof=(codes, proba, np.ones(len(codes))),
         info={"metric": "average_precision", "score": 0.5, "error": 0.02},

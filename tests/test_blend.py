@@ -190,6 +190,17 @@ def test_a_row_has_no_part_in_the_weights_that_mix_it():
         np.testing.assert_allclose(before.proba[own], rows.mix(weights)[own])
 
 
+def test_a_view_mixes_a_part_as_it_was_predicted():
+    judge, results = _case()
+    found = blend(judge, results)
+    assert found.kept
+    assert len(found.by_part) == len(judge.parts)
+    for part, (_, use) in enumerate(judge.parts):
+        np.testing.assert_allclose(found.view(results, part)[use], found.proba[use])
+    single = blend(judge, {3: results[3]})
+    np.testing.assert_allclose(single.view(results, 0), results[3].view(0))
+
+
 def test_an_expired_deadline_gives_the_best_single():
     judge, results = _case()
     found = blend(judge, results, deadline=Deadline.after(-1))

@@ -12,6 +12,7 @@ from autoimb.assessment.calibration import (
     correct_prior,
     fit_calibrator,
     focal_posterior,
+    for_all_networks,
 )
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 
@@ -106,6 +107,56 @@ def test_weights_count_rows():
     b = fit_calibrator(np.repeat(y, times), np.repeat(proba, times, axis=0))
     assert (a.slope, *a.bias) == pytest.approx((b.slope, *b.bias), abs=1e-6)
     assert a != fit_calibrator(y, proba)
+
+
+def networks(n, prior, *, seed, noise=1.0, n_networks=5):
+    """Labels, what each of some networks says (V, n, C), and their mean."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 1.5, (n, len(prior))) + np.log(prior)
+    y = (rng.random((n, 1)) > softmax(truth).cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
+    views = softmax(truth + rng.normal(0, noise, (n_networks, n, len(prior))))
+    return y.astype(np.int64), views, views.mean(axis=0)
+
+
+@pytest.mark.parametrize("prior", [(0.95, 0.05), (0.6, 0.3, 0.1), (0.9, 0.07, 0.03)])
+def test_the_mean_of_networks_has_a_calibrator_of_its_own(prior):
+    y, views, every = networks(20_000, prior, seed=0)
+    single = fit_calibrator(y, views[0])
+    mean = for_all_networks(single, views, every, weight=np.ones(len(y)))
+    y, _, every = networks(50_000, prior, seed=1)
+    assert fit_calibrator(y, single.apply(every)).slope > 1.2  # underconfident
+    again = fit_calibrator(y, mean.apply(every))
+    assert again.slope == pytest.approx(1, abs=0.06)
+    np.testing.assert_allclose(np.array(again.bias) - again.bias[0], 0.0, atol=0.12)
+    assert log_loss(y, mean.apply(every)) < log_loss(y, single.apply(every))
+    shares = np.bincount(y) / len(y)
+    np.testing.assert_allclose(mean.apply(every).mean(axis=0), shares, atol=0.01)
+
+
+def test_one_network_is_calibrated_as_it_was():
+    y, views, _ = networks(2000, (0.9, 0.1), seed=2)
+    single = fit_calibrator(y, views[0])
+    same = for_all_networks(single, views[:1], views[0], weight=np.ones(len(y)))
+    assert same.slope == pytest.approx(single.slope, rel=0.01)
+    np.testing.assert_allclose(same.apply(views[0]), single.apply(views[0]), atol=2e-3)
+
+
+def test_networks_that_agree_in_nothing_are_sharpened_within_bounds():
+    rng = np.random.default_rng(3)
+    views = softmax(rng.normal(0, 1, (20, 500, 2)))
+    single = Calibrator(0.3, (0.0, 0.0))
+    mean = for_all_networks(single, views, views.mean(axis=0), weight=np.ones(500))
+    assert mean.slope == pytest.approx(0.6)
+
+
+def test_rows_of_more_weight_count_more_often():
+    y, views, every = networks(300, (0.8, 0.2), seed=4)
+    single, weight = fit_calibrator(y, views[0]), np.arange(300) % 3 + 1
+    weighted = for_all_networks(single, views, every, weight=weight.astype(float))
+    rows = np.repeat(np.arange(300), weight)
+    repeated = for_all_networks(single, views[:, rows], every[rows], weight=np.ones(len(rows)))
+    assert weighted.slope == pytest.approx(repeated.slope, rel=1e-4)
+    np.testing.assert_allclose(weighted.bias, repeated.bias, atol=1e-4)
 
 
 def test_json():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from tables import dataset_of, short_plan
 
+from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
@@ -125,7 +126,13 @@ def _found(planned, study, numbers=(3,)):
         pipeline=SimpleNamespace(encoders=encoders),
         planned=planned,
         study=study,
-        winner=Winner(numbers[0], blend, rule, is_control=False),
+        winner=Winner(
+            numbers[0],
+            blend,
+            rule,
+            is_control=False,
+            calibrator=Calibrator.identity(proba.shape[1]),
+        ),
         verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
         timing={"searching": 2},
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pipelines import pack, pipeline, table
 
-from autoimb.assessment.calibration import focal_posterior
+from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import infer_schema, parse
 from autoimb.errors import ArtifactError, InputError, SchemaError
@@ -22,6 +22,7 @@ from autoimb.pipeline import fitted
 from autoimb.pipeline.fitted import fold_average, member_posterior
 
 PIPELINE = pipeline()
+IDENTITY = Calibrator.identity(2)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -94,7 +95,7 @@ def test_a_strategy_is_its_stations_in_order() -> None:
         folds.append(np.einsum("m,mnc->nc", share, posterior))
     wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.class_costs)
     wanted /= wanted.sum(axis=1, keepdims=True)
-    alone = replace(PIPELINE, strategies=(strategy,), weights=(1.0,))
+    alone = replace(PIPELINE, strategies=(strategy,), weights=(1.0,), calibrator=IDENTITY)
     got = alone.predict_proba(frame)
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
@@ -102,10 +103,13 @@ def test_a_strategy_is_its_stations_in_order() -> None:
 def test_the_blend_is_the_weighted_mean_of_its_strategies() -> None:
     frame = table(50, random_state=2)
     parts = [
-        replace(PIPELINE, strategies=(each,), weights=(1.0,)).predict_proba(frame)
+        replace(PIPELINE, strategies=(each,), weights=(1.0,), calibrator=IDENTITY).predict_proba(
+            frame
+        )
         for each in PIPELINE.strategies
     ]
-    np.testing.assert_allclose(PIPELINE.predict_proba(frame), 0.7 * parts[0] + 0.3 * parts[1])
+    mean = 0.7 * parts[0] + 0.3 * parts[1]
+    np.testing.assert_allclose(PIPELINE.predict_proba(frame), PIPELINE.calibrator.apply(mean))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 4])

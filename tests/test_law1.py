@@ -42,6 +42,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
+from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.trial import Outcome, Scored
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
@@ -410,11 +411,15 @@ def observed_handing_over() -> Observe:
             patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
             single = judge.labels(outcomes[0].view)
             found = blending.blend(judge, outcomes)
+            deployed = calibrated(
+                judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
+            )
         assert found.kept
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
             "labels": (single[rows], found.labels[rows]),
             "mixture": found.proba[rows],
+            "mixture, calibrated": (deployed.proba[rows], deployed.labels[rows]),
         }
 
     return observe

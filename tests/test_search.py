@@ -359,6 +359,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
             encoders=encoders,
             strategies=(alone(outcome.fitted, number),),
             weights=(1.0,),
+            calibrator=Calibrator.identity(2),
         )
         wanted[rows] += own.predict_proba(frame.iloc[rows])
         seen[rows] += 1

@@ -27,6 +27,7 @@ from tables import (
 
 import autoimb.training.fit as fitting
 from autoimb import FittedPipeline
+from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
@@ -168,6 +169,7 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
         encoders=tuple(made.first.encoder(fold) for fold in range(len(folds.folds))),
         strategies=(outcome.fitted,),
         weights=(1.0,),
+        calibrator=Calibrator.identity(data.n_classes),
         rule=DecisionRule(),
         oof=(data.y[folds.scored], outcome.oof, data.weight[folds.scored]),
         info={},

@@ -5,7 +5,7 @@ import pytest
 
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import METRICS, get_metric
-from autoimb.assessment.uncertainty import Score
+from autoimb.assessment.uncertainty import Score, wilson
 
 
 def sample(n, rate, *, seed=0, signal=1.5):
@@ -170,3 +170,11 @@ def test_equals_rarely_differ_by_two_errors():
         difference, error = Judge(AP, y, group).compare((a, a.argmax(1)), (b, b.argmax(1)))
         far += abs(difference) > 2 * error
     assert far <= 6
+
+
+def test_wilson_covers_a_rare_share_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    low, high = wilson(rng.binomial(200, 0.02, 20_000) / 200, np.full(20_000, 200))
+    assert np.mean((low <= 0.02) & (high >= 0.02)) == pytest.approx(0.95, abs=0.025)
+    assert (low >= 0).all()
+    assert wilson(np.zeros(1), np.array([10]))[1][0] == pytest.approx(0.2775, abs=1e-4)

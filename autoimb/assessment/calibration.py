@@ -2,7 +2,9 @@
 
 Two corrections are exact where their formula applies (:func:`correct_prior`,
 :func:`focal_posterior`); the rest is learned from out-of-fold rows by vector scaling
-(:func:`fit_calibrator`), and cross-fitted wherever a row is judged (:class:`Finishing`).
+(:func:`fit_calibrator`), and cross-fitted wherever a row is judged (:class:`Finishing`). An
+out-of-fold row has the answer of one network, a new row the mean of several:
+:func:`for_all_networks` takes a calibrator from the one to the other.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = [
     "finish",
     "fit_calibrator",
     "focal_posterior",
+    "for_all_networks",
     "log_proba",
     "row_log_loss",
 ]
@@ -33,6 +36,7 @@ _FLOOR = 1e-15  # probabilities below are taken as this
 _LEAST_SLOPE = 0.01  # a calibrator never turns the order of the classes around
 _PULL_SLOPE, _PULL_BIAS = 1.0, 0.1  # ridge toward the identity, worth about this many rows
 _STEPS = 50
+_MOST_SHARPENING = 2.0  # of a mean of networks: without signal they agree in nothing
 
 
 def log_proba(proba: Floats) -> Floats:
@@ -124,7 +128,7 @@ class _Problem:
     """Weighted log-loss of vector scaling, with its ridge; ``theta`` is (slope, bias...)."""
 
     logs: Floats  # (n, C)
-    truth: Floats  # (n, C), one-hot
+    truth: Floats  # (n, C), one-hot or probabilities
     weight: Floats  # (n,)
 
     def loss(self, theta: Floats) -> float:
@@ -205,6 +209,49 @@ def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> C
     if theta[0] < _LEAST_SLOPE:
         start[0] = _LEAST_SLOPE
         theta = _minimise(problem, start, np.concatenate([[False], present]))
+    return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+
+
+def for_all_networks(
+    calibrator: Calibrator, views: Floats, every: Floats, *, weight: Floats
+) -> Calibrator:
+    """Take a calibrator from the answer of one network a row to the mean of all networks.
+
+    The mean has less of the noise of training than one network, so a calibrator of single networks
+    leaves it underconfident. The regression of the mean on one has the slope by which the two
+    calibrators differ, as in the formula for the reliability of several tests (Spearman, 1910;
+    Brown, 1910). No label is needed: vector scaling of the views is fitted to the mean's
+    probabilities. The biases are those that keep the mean of the calibrated probabilities.
+
+    Sees: rows that most of the networks were trained on. How far networks differ is the same there
+    as on new rows (``reports/decisions/0041-what-is-deployed-is-calibrated.md``).
+
+    Parameters
+    ----------
+    calibrator : Calibrator
+        Of one network a row.
+    views : ndarray of float64, shape (V, n, C)
+        Probabilities of the rows, by one network each.
+    every : ndarray of float64, shape (n, C)
+        By all networks.
+    weight : ndarray of float64, shape (n,)
+        Row weights.
+
+    Returns
+    -------
+    Calibrator
+        Of all networks; its slope is one to two times that of `calibrator`.
+    """
+    n_classes = every.shape[1]
+    free = np.ones(1 + n_classes, dtype=bool)
+    target, weights = np.tile(every, (len(views), 1)), np.tile(weight / len(views), len(views))
+    one = _Problem(log_proba(views.reshape(-1, n_classes)), target, weights)
+    step = _minimise(one, np.array([1.0, *np.zeros(n_classes)]), free)[0]
+    sharpening = np.clip(1.0 / max(step, _LEAST_SLOPE), 1.0, _MOST_SHARPENING)
+    free[0] = False
+    calibrated = calibrator.apply(views).mean(axis=0)
+    start = np.array([sharpening * calibrator.slope, *calibrator.bias])
+    theta = _minimise(_Problem(log_proba(every), calibrated, weight), start, free)
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
 
 

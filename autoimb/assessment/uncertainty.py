@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Score", "error_of_mean", "jackknife"]
+__all__ = ["Score", "error_of_mean", "jackknife", "wilson"]
 
 Floats = NDArray[np.float64]
 
@@ -52,6 +52,15 @@ class Score:
 def error_of_mean(values: Floats) -> float:
     """Return the standard error of the mean of values (G,)."""
     return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:
+    """Return the ends of the 95 % intervals of shares (n,) of so many rows (n,) (Wilson, 1927)."""
+    z = 1.96
+    widened = 1 + z**2 / count
+    centre = (share + z**2 / (2 * count)) / widened
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / widened
+    return centre - half, centre + half
 
 
 def jackknife(values: Floats) -> float:

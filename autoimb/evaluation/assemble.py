@@ -3,39 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import Calibrator, for_all_networks
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.folds import Fold, FoldPlan
+from autoimb.data.folds import Fold
 from autoimb.data.schema import Schema
+from autoimb.data.subsample import subsample
+from autoimb.evaluation.views import single_views
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.randomness import Purpose, stream
+from autoimb.training.plan import Plan
 
-__all__ = ["assemble", "fit_encoders"]
+__all__ = ["Decided", "assemble", "fit_encoders"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What was learned from the out-of-fold probabilities of a blend.
+
+    Attributes
+    ----------
+    proba : ndarray of float64, shape (n, C)
+        They, calibrated.
+    score : Score
+        Of them.
+    calibrator : Calibrator
+        Fitted on all of them.
+    rule : DecisionRule
+        Fitted on `proba`.
+    """
+
+    proba: NDArray[np.float64]
+    score: Score
+    calibrator: Calibrator
+    rule: DecisionRule
 
 
 def assemble(
     dataset: Dataset,
-    folds: FoldPlan,
+    plan: Plan,
     judge: Judge,
     *,
     schema: Schema,
     classes: NDArray[Any],
     strategies: Sequence[FittedStrategy],
     weights: Sequence[float],
-    decided: tuple[NDArray[np.float64], Score, DecisionRule],
+    decided: Decided,
 ) -> FittedPipeline:
-    """Put a pipeline together.
+    """Put a pipeline together, and calibrate the mean of all its networks.
 
     Parameters
     ----------
-    dataset, folds : Dataset, FoldPlan
+    dataset, plan : Dataset, Plan
         Of the study. Sees: each encoder its fold's training rows only.
     judge : Judge
         Of the scored rows.
@@ -44,27 +72,40 @@ def assemble(
         The original labels.
     strategies, weights : sequences
         Of the blend.
-    decided : tuple of ndarray (n, C), Score and DecisionRule
-        The blend's out-of-fold probabilities, their score, and the rule fitted on them.
+    decided : Decided
 
     Returns
     -------
     FittedPipeline
     """
-    proba, score, rule = decided
     read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
-    return FittedPipeline(
+    pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
         positive=dataset.positive,
-        encoders=fit_encoders(dataset, folds.every[:read]),
+        encoders=fit_encoders(dataset, plan.folds.every[:read]),
         strategies=tuple(strategies),
         weights=tuple(weights),
-        rule=rule,
-        oof=(judge.y, proba, weight),
-        info={"metric": judge.metric.name, "score": score.value, "error": score.error},
+        calibrator=decided.calibrator,
+        rule=decided.rule,
+        oof=(judge.y, decided.proba, weight),
+        info={
+            "metric": judge.metric.name,
+            "score": decided.score.value,
+            "error": decided.score.error,
+        },
     )
+    random = stream(Purpose.COMPARED_ROWS, 0)
+    rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
+    columns = dataset.columns.take(plan.folds.scored[rows])
+    calibrator = for_all_networks(
+        decided.calibrator,
+        single_views(pipeline, plan.folds, columns),
+        pipeline.blended(columns),
+        weight=weight[rows] * scale,
+    )
+    return replace(pipeline, calibrator=calibrator)
 
 
 def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:

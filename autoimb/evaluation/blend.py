@@ -72,6 +72,8 @@ class Blend:
         What the networks reach alone, where partners have a share.
     partner_share : float
         The partners' share of the weight.
+    by_part : tuple of dict of int to float
+        Of a blend, the weights by trial that mix each part of the rows; the part chose none.
     """
 
     numbers: tuple[int, ...]
@@ -83,6 +85,17 @@ class Blend:
     gain: float = 0.0
     networks: Blend | None = None
     partner_share: float = 0.0
+    by_part: tuple[Mapping[int, float], ...] = ()
+
+    def view(self, results: Mapping[int, Scored], part: int) -> Floats:
+        """Return all rows' probabilities as no label of a part has touched them, (n, C)."""
+        weights = self.by_part[part] if self.by_part else {self.numbers[0]: 1.0}
+        return _mixed_view(results, weights, part)
+
+
+def _mixed_view(results: Mapping[int, Scored], weights: Mapping[int, float], part: int) -> Floats:
+    views = [weight * results[number].view(part) for number, weight in weights.items()]
+    return np.asarray(np.sum(views, axis=0), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +243,8 @@ class _Mixed:
     ----------
     numbers : sequence of K ints
     weights : float64 array of shape (K,)
-    by_part : tuple of float64 arrays of shape (K,)
+    by_part : tuple of dict of int to float
+        By trial.
     crossed : float64 array of shape (n, C)
         Each row by weights that its part did not choose.
     gain : float
@@ -239,7 +253,7 @@ class _Mixed:
 
     numbers: Sequence[int]
     weights: Floats
-    by_part: tuple[Floats, ...]
+    by_part: tuple[Mapping[int, float], ...]
     crossed: Floats
     gain: float
 
@@ -253,7 +267,7 @@ class _Mixed:
             seen = _Rows(judge, _stacked(results, numbers, part=part))
             chosen, used = seen.take(learn), seen.take(use)
             weights, alone = weigh.fit(chosen)
-            mixed.append(weights)
+            mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
             crossed[use] = seen.mix(weights)[use]
             gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
         weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
@@ -261,7 +275,7 @@ class _Mixed:
 
     def view(self, results: Mapping[int, Scored], part: int) -> Floats:
         """Mix all rows' probabilities as no label of a part has touched them."""
-        return np.tensordot(self.by_part[part], _stacked(results, self.numbers, part=part), axes=1)
+        return _mixed_view(results, self.by_part[part], part)
 
     def gain_over(self, judge: Judge, proba: Floats) -> float:
         """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
@@ -280,6 +294,7 @@ class _Mixed:
             score=judge.score(self.crossed, labels),
             kept=True,
             gain=gain,
+            by_part=self.by_part,
         )
 
 

@@ -9,10 +9,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
+from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
@@ -31,17 +33,20 @@ class Winner:
     single : int
         The best trial of one strategy, after law 3.
     blend : Blend
-        The result: a blend, or the single strategy.
+        The result: a blend, or the single strategy; calibrated.
     rule : DecisionRule
-        Fitted on all out-of-fold rows.
+        Fitted on all out-of-fold rows, calibrated.
     is_control : bool
         Whether `single` is a control: it has no imbalance method.
+    calibrator : Calibrator
+        Of the result's out-of-fold probabilities, fitted on all rows.
     """
 
     single: int
     blend: Blend
     rule: DecisionRule
     is_control: bool
+    calibrator: Calibrator
 
     @property
     def sentence(self) -> str:
@@ -119,12 +124,16 @@ def choose(
     if best.networks is not None and not best.networks.kept:
         alone = _alone(single, results[single], best.networks, judge)
         best = replace(best, networks=alone)
+    if best.networks is not None:
+        best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
+    best, calibrator = _calibrated(best, results, judge)
     rule, labels = _decide(best, judge)
     return Winner(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
         is_control=single == control,
+        calibrator=calibrator,
     )
 
 
@@ -150,6 +159,20 @@ def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
     return replace(
         best, numbers=(number,), proba=result.oof, labels=labels, score=result.score, gain=0.0
     )
+
+
+def _calibrated(
+    best: Blend, results: Mapping[int, Scored], judge: Judge
+) -> tuple[Blend, Calibrator]:
+    """Calibrate what averaging and blending give; the rows by what the other parts teach."""
+    found = calibrated(
+        judge,
+        best.proba,
+        lambda part: best.view(results, part),
+        class_costs=results[best.numbers[0]].class_costs,
+    )
+    best = replace(best, proba=found.proba, labels=found.labels, score=found.score)
+    return best, found.calibrator
 
 
 def _decide(best: Blend, judge: Judge) -> tuple[DecisionRule, NDArray[np.int64]]:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
 from autoimb.errors import RunError
-from autoimb.evaluation.assemble import assemble
+from autoimb.evaluation.assemble import Decided, assemble
+from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.space.strategy import Strategy
@@ -57,14 +58,14 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
         return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
 
     proba = mixed(None)
-    score = judge.score(proba, judge.labels(mixed))
+    found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
     return assemble(
         dataset,
-        plan.folds,
+        plan,
         judge,
         schema=pipeline.schema,
         classes=pipeline.classes,
         strategies=[one.fitted for one in results if one.fitted is not None],
         weights=pipeline.weights,
-        decided=(proba, score, judge.fit_rule(proba)),
+        decided=Decided(found.proba, found.score, found.calibrator, judge.fit_rule(found.proba)),
     )

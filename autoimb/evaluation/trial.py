@@ -74,7 +74,7 @@ class Scored:
     oof : float64 array of shape (n_scored, C)
         Out-of-fold probabilities of ``plan.folds.scored``, calibrated across folds.
     finishing : Finishing or None
-        How they were calibrated, where they were.
+        How they were calibrated and weighted by the user's costs, where they were.
     labels : int64 array of shape (n_scored,), or None
         Cross-fitted by the decision rule where the metric is one of labels; None where the most
         probable class does.
@@ -91,6 +91,11 @@ class Scored:
     fitted: FittedStrategy | None = None
     trace: Trace = field(default_factory=Trace)
     seconds: float = 0.0
+
+    @property
+    def class_costs(self) -> tuple[float, ...] | None:
+        """The user's costs of the classes, where its probabilities carry them."""
+        return None if self.finishing is None else self.finishing.class_costs
 
     def view(self, part: int) -> np.ndarray:
         """Return all rows' probabilities as what saw no label of a part gives them, (n_scored, C).
@@ -276,10 +281,11 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
         proba[use] = finishing.view(number)[use]
     labels = judge.labels(finishing.view) if judge.metric.kind == "label" else None
     identity = Calibrator.identity(raw.shape[1])
+    as_it_is = finishing.class_costs is None and set(calibrators) == {identity}
     return Scored(
         score=judge.score(proba, proba.argmax(axis=1) if labels is None else labels),
         oof=proba,
-        finishing=None if set(calibrators) == {identity} else finishing,
+        finishing=None if as_it_is else finishing,
         labels=labels,
         fitted=fitted,
     )

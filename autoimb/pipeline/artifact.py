@@ -1,13 +1,14 @@
 """One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
 
-Format 3
+Format 4
 --------
 ``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
 rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
 such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
 
 Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
-trees (``strategies.0.trees.0.feature`` and the like) and no statistics of levels.
+trees (``strategies.0.trees.0.feature`` and the like) and no statistics of levels; formats 1 to 3
+had no calibrator of the whole (``calibrator``).
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -234,6 +235,7 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
         "encoders": [encoder.to_json() for encoder in pipeline.encoders],
         "strategies": strategies,
         "weights": [float(weight) for weight in pipeline.weights],
+        "calibrator": pipeline.calibrator.to_json(),
         "rule": pipeline.rule.to_json(),
     }
     return manifest, arrays
@@ -255,6 +257,9 @@ def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any],
             "encoders": [each | none for each in manifest["encoders"]],
             "strategies": [{"trees": []} | each for each in manifest["strategies"]],
         }
+    if manifest["format"] < 4:
+        identity = Calibrator.identity(len(manifest["classes"]["labels"]))
+        manifest = manifest | {"calibrator": identity.to_json()}
     for number in range(len(manifest["encoders"])):
         arrays = arrays | _under(f"encoders.{number}", added)
     return manifest, arrays
@@ -274,6 +279,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
             for number, values in enumerate(manifest["strategies"])
         ),
         weights=tuple(float(weight) for weight in manifest["weights"]),
+        calibrator=Calibrator.from_json(manifest["calibrator"]),
         rule=DecisionRule.from_json(manifest["rule"]),
         oof=(arrays["oof.y"], arrays["oof.proba"], arrays["oof.weight"]),
         info=dict(manifest["info"]),

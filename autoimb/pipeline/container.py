@@ -26,7 +26,7 @@ from autoimb.files import write_file
 
 __all__ = ["FORMAT", "Arrays", "opened", "read_arrays", "read_manifest", "write"]
 
-FORMAT = 3
+FORMAT = 4
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -277,6 +277,8 @@ class FittedPipeline(Prefitted):
         One, or the members of a blend.
     weights : tuple of float
         The blend's, one a strategy.
+    calibrator : Calibrator
+        Of the mean of all networks, after averaging and blending.
     rule : DecisionRule
         What turns probabilities into labels.
     oof : tuple of (int64 ndarray (n,), float64 ndarray (n, C), float64 ndarray (n,))
@@ -292,6 +294,7 @@ class FittedPipeline(Prefitted):
     encoders: tuple[Encoder, ...]
     strategies: tuple[FittedStrategy, ...]
     weights: tuple[float, ...]
+    calibrator: Calibrator
     rule: DecisionRule
     oof: tuple[NDArray[np.int64], Floats, Floats]
     info: dict[str, Any] = field(default_factory=dict)
@@ -315,15 +318,17 @@ class FittedPipeline(Prefitted):
         SchemaError
             Where a column is missing or of another kind.
         """
-        columns = parse(X, self.schema)
+        return self.calibrator.apply(self.blended(parse(X, self.schema)))
+
+    def blended(self, columns: Columns) -> Floats:
+        """Return the strategies' mean probabilities of n rows, not yet calibrated, (n, C)."""
         predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
         for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
             chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
             rows = _Rows.of(columns.take(chunk), self.encoders)
             parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
-        proba = np.concatenate(parts)
-        return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+        return np.concatenate(parts)
 
     def predict(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
         """Return the label that the decision rule gives each row.

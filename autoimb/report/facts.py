@@ -162,8 +162,6 @@ def _contenders(result: SearchResult, references: Mapping[str, Floats]) -> dict[
     """Gather the winner, its two sides apart, the best control and the references, in order."""
     judge, study, blend = result.planned.judge, result.study, result.winner.blend
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
-    if not blend.kept:
-        contenders["winner"] = _of_trial(judge, study.results[blend.numbers[0]])
     if blend.networks is not None:
         contenders["networks"] = (blend.networks.proba, blend.networks.labels)
     partners = {r.number for r in study.records if r.stage == "partner"}

@@ -8,12 +8,15 @@ those stand in the caption, where HTML escapes them. matplotlib is imported on t
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autoimb.assessment.uncertainty import wilson
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -101,7 +104,7 @@ def precision_recall(
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
-    """Draw how often the positive class came against the probability that was given.
+    """Draw how often the positive class came against the probability given, with a 95 % band.
 
     Parameters
     ----------
@@ -117,12 +120,12 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
         return None
     predicted = [b["predicted"] for b in bins]
     observed = [b["observed"] for b in bins]
-    errors = [math.sqrt(b["observed"] * (1 - b["observed"]) / b["count"]) for b in bins]
-    top = min(1.0, 1.08 * max(*predicted, *(o + e for o, e in zip(observed, errors)), 0.01))
+    low, high = wilson(np.array(observed), np.array([b["count"] for b in bins]))
+    top = min(1.0, 1.08 * max(*predicted, *high, 0.01))
     with _settings():
         figure, axes = _axes(6.4, 3.4)
         axes.plot((0, top), (0, top), color=MUTED, linewidth=1, linestyle=":", label="perfect")
-        axes.errorbar(predicted, observed, yerr=errors, fmt="none", ecolor=MUTED, elinewidth=1)
+        axes.fill_between(predicted, low, high, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(
             predicted, observed, "o-", color=ACCENT, linewidth=1.6, markersize=5, label="winner"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
-from autoimb.evaluation.assemble import assemble
+from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import evaluate
@@ -195,13 +195,13 @@ def _conclude(
     chosen = (study.results[number].fitted for number in best.numbers)
     pipeline = assemble(
         prepared.dataset,
-        plan.folds,
+        plan,
         judge,
         schema=prepared.schema,
         classes=prepared.target.classes,
         strategies=[fitted for fitted in chosen if fitted is not None],
         weights=best.weights,
-        decided=(best.proba, best.score, winner.rule),
+        decided=Decided(best.proba, best.score, winner.calibrator, winner.rule),
     )
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)

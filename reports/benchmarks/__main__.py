@@ -16,6 +16,7 @@ QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "confirming": "what longer training is worth, and training on more and fresh folds",
+    "calibration": "whether the probabilities of what is deployed can be taken at their word",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
     "methods": "how often an imbalance method beats `none`: matched duels over public tables",
     "duels": "whether matched duels keep what they promise: simulated, and searches of placebos",
@@ -28,6 +29,7 @@ QUESTIONS = {
 }
 ONE_THREAD = {
     "ablation",
+    "calibration",
     "confirming",
     "categories",
     "methods",

@@ -106,10 +106,12 @@ def average_precision(y: np.ndarray, proba: np.ndarray, classes: np.ndarray) -> 
     return float(np.mean([average_precision_score(y == classes[c], proba[:, c]) for c in rated]))
 
 
-def simulated(rows: int, folder: Path, *, rate: float = 0.01, signal: float = 1.0) -> Path:
+def simulated(
+    rows: int, folder: Path, *, rate: float = 0.01, signal: float = 1.0, seed: int = 0
+) -> Path:
     """Write a table of 24 numbers and 6 categories with missing cells; so many are positive."""
     path = folder / f"simulated_{rows}.parquet"
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     numbers = random.normal(size=(rows, 24))
     numbers[random.random(numbers.shape) < 0.02] = np.nan
     frame = pd.DataFrame(numbers, columns=[f"n{j}" for j in range(24)])

@@ -20,6 +20,7 @@ import torch
 from optuna.trial import FixedTrial, Trial
 
 import autoimb
+from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain, holm, word
 from autoimb.assessment.judge import Judge
@@ -28,7 +29,7 @@ from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
-from autoimb.evaluation.assemble import assemble
+from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
@@ -260,13 +261,13 @@ class Planned:
             return None
         return assemble(
             self.dataset,
-            plan.folds,
+            plan,
             self.judge,
             schema=self.schema,
             classes=self.classes,
             strategies=[outcome.fitted],
             weights=[1.0],
-            decided=(outcome.oof, outcome.score, DecisionRule()),
+            decided=self._as_it_is(outcome),
         )
 
     def trial(self, one: Strategy, *, work: int = 1, parts: Parts | None = None) -> Outcome:
@@ -278,18 +279,24 @@ class Planned:
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
         """Predict new rows with the networks of each trial, as the mean over the folds."""
         fitted = [one.fitted for one in outcomes if one.fitted is not None]
-        first = outcomes[0]
+        decided = self._as_it_is(outcomes[0])
         pipeline = assemble(
             self.dataset,
-            self.plan.folds,
+            self.plan,
             self.judge,
             schema=self.schema,
             classes=self.classes,
             strategies=fitted[:1],
             weights=[1.0],
-            decided=(first.oof, first.score, self.judge.fit_rule(first.oof)),
+            decided=decided,
         )
+        pipeline = replace(pipeline, calibrator=decided.calibrator)
         return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
+
+    def _as_it_is(self, outcome: Scored) -> Decided:
+        """Learn nothing from a trial's out-of-fold probabilities."""
+        identity = Calibrator.identity(self.dataset.n_classes)
+        return Decided(outcome.oof, outcome.score, identity, DecisionRule())
 
     def labels(self, metric: str, outcome: Scored) -> np.ndarray:
         """Label the scored rows by the rule that the other folds fit for a metric."""
@@ -441,6 +448,29 @@ def words_of_placebos(seed: int) -> list[str]:
     prepared = prepare(Table(frame.add_prefix("x"), y), request, policy=_PLACEBO)
     found = searching.search(prepared, budget=Budget.start(None), evaluate=_placebo)
     return [str(finding.word) for finding in found.verdict.findings]
+
+
+# --- calibration ----------------------------------------------------------------------------------
+
+SMALL = replace(DEFAULT_POLICY, unlimited_seconds=15.0, least_complete=6)
+
+
+def small_search(
+    table: tuple[pd.DataFrame, Any],
+    *,
+    seed: int,
+    n_trials: int | None = None,
+    seconds: float | None = None,
+) -> searching.SearchResult:
+    """Search on one worker by `SMALL`: a number of strategies, or some seconds with partners."""
+    request = Request(
+        time_budget=seconds,
+        n_trials=n_trials,
+        random_state=seed,
+        partners=() if seconds is None else SMALL.partners,
+    )
+    budget = Budget.start(seconds, policy=SMALL)
+    return searching.search(prepare(Table(*table), request, policy=SMALL), budget=budget)
 
 
 # --- what a search leaves behind ------------------------------------------------------------------
