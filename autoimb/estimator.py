@@ -99,6 +99,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         All trials, by number.
     facts_ : Facts
         What the report says, as JSON values.
+    checks_ : tuple of Finding
+        What may be wrong with the table or the result: code, severity (``"info"``, ``"warning"``,
+        ``"error"``), evidence and advice of each (``autoimb checks`` lists all codes).
     classes_ : ndarray of shape (C,)
         The sorted labels.
     n_features_in_ : int
@@ -199,6 +202,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         table = Table(frame, labels, weight, eval_set, self.kinds)
         result = search(prepare(table, request), budget=budget)
         self.facts_ = build_facts(result, deadline=budget.deadline)
+        self.checks_ = self.facts_.findings
         if result.interrupted:
             warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
         self.records_ = result.records

@@ -45,6 +45,8 @@ class Purpose(IntEnum):
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
+    CHECK_ROWS = 40  # bootstrap samples that a decision rule is fitted on anew
+    TEST_ROWS = 41  # rows that are held out for a test
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.checks import Finding
 from autoimb.report.formats import FILTERS
 from autoimb.report.rows import (
     ComponentRow,
@@ -21,6 +22,7 @@ from autoimb.report.rows import (
     CurveFacts,
     FailureRow,
     LeaderboardRow,
+    ReferenceRow,
     ReliabilityBin,
     ScoreRow,
     WinnerFacts,
@@ -45,7 +47,9 @@ NAMES = {
     "networks": "Networks alone",
     "trees": "Boosted trees alone",
     "none": "No imbalance method",
+    "prior": "Class rates alone",
     "logistic regression": "Logistic regression",
+    "balanced random forest": "Balanced random forest",
 }
 MEANINGS = {
     "average_precision": "how pure the alarms stay as more of the class is found",
@@ -100,6 +104,10 @@ class Facts:
         The winner's out-of-fold probabilities of the positive class against what happened.
     created : str
         When the search ended, ISO 8601.
+    references : list of ReferenceRow
+        Plain models on the same folds, each against the winner.
+    checks : list of dict
+        What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
     """
 
     request: dict[str, Any]
@@ -118,6 +126,13 @@ class Facts:
     notices: list[str]
     reliability: list[ReliabilityBin] = field(default_factory=list)
     created: str = ""
+    references: list[ReferenceRow] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the checks saw."""
+        return tuple(Finding(**row) for row in self.checks)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.references import logistic_reference
 from autoimb.budget import Deadline
 from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.report import curves
+from autoimb.report.against import (
+    check_result,
+    compare_references,
+    cross_validate_references,
+)
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
 from autoimb.report.rows import (
@@ -52,9 +57,6 @@ STANDARD_METRICS = (
     "brier",
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
-REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
-REFERENCE_STEPS = 200
-LABEL_SECONDS = 1e-5  # a row and class, of labels that are tuned for several classes
 
 
 def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
@@ -67,7 +69,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        its share the components' paired differences that are missing yet stay unknown.
+        its share the components' paired differences that are missing yet stay unknown, and the
+        decision rule unchecked.
 
     Returns
     -------
@@ -75,12 +78,17 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     """
     deadline = deadline or Deadline()
     with one_thread():
-        references = _references(result, deadline)
+        references, left_out = cross_validate_references(result, deadline)
         share = result.planned.plan.policy.facts_share
-        return _facts(result, references, deadline.fraction(share))
+        return _facts(result, references, left_out, deadline.fraction(share))
 
 
-def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Deadline) -> Facts:
+def _facts(
+    result: SearchResult,
+    references: Mapping[str, Floats],
+    left_out: Mapping[str, str],
+    deadline: Deadline,
+) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
     prepared, judge = planned.prepared, planned.judge
     contenders = _contenders(result, references)
@@ -88,6 +96,9 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
+    compared = compare_references(judge, contenders, left_out)
+    checks = (*result.findings, *check_result(result, contenders["winner"], compared, deadline))
+    ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
         profile=_profile(prepared.profile),
@@ -97,33 +108,21 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
         curves={
             name: curves.precision_recall(hit, own[:, positive], weight)
             for name, (own, _) in contenders.items()
+            if name != "prior"
         },
         confusion=curves.confusion(judge.y, labels, names),
         leaderboard=leaderboard(study.records),
         components=_components(judge, study, deadline),
-        verdict=winner.sentence,
+        verdict=" ".join([winner.sentence, *ahead]),
         failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
-        notices=_notices(result, references),
+        notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        references=compared,
+        checks=[finding.to_json() for finding in checks],
     )
-
-
-def _references(result: SearchResult, deadline: Deadline) -> dict[str, Floats]:
-    """Cross-validate a logistic regression, where there is time: it never costs the budget."""
-    dataset, plan = result.planned.prepared.dataset, result.planned.plan
-    encoders = result.pipeline.encoders[: len(plan.folds.folds)]
-    width = max(encoder.width(ple=False) for encoder in encoders)
-    cells = len(dataset.y) * dataset.n_classes
-    seconds = 4.0 * cells * width * REFERENCE_STEPS * len(encoders) / REFERENCE_RATE
-    if result.planned.judge.metric.kind == "label" and dataset.n_classes > 2:
-        seconds += LABEL_SECONDS * cells
-    if seconds >= plan.policy.reference_share * deadline.left():
-        return {}
-    found = logistic_reference(dataset, plan.folds, encoders, random_state=plan.seed)
-    return {"logistic regression": found}
 
 
 def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
@@ -336,11 +335,9 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _notices(result: SearchResult, references: Mapping[str, Floats]) -> list[str]:
+def _notices(result: SearchResult) -> list[str]:
     prepared = result.planned.prepared
     notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
-    if not references:
-        notices.append("There was no time left for a logistic regression to compare with.")
     if result.planned.plan.class_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
     if result.interrupted:

@@ -10,6 +10,7 @@ __all__ = [
     "CurveFacts",
     "FailureRow",
     "LeaderboardRow",
+    "ReferenceRow",
     "ReliabilityBin",
     "ScoreRow",
     "WinnerFacts",
@@ -39,7 +40,8 @@ class WinnerFacts(TypedDict):
 class ScoreRow(TypedDict):
     """One metric of one contender: ``"winner"``, ``"networks"``, ``"trees"``, ``"none"``, ...
 
-    The last is ``"logistic regression"``.
+    The last are the references: ``"prior"``, ``"logistic regression"``,
+    ``"balanced random forest"``.
     """
 
     name: str
@@ -47,6 +49,18 @@ class ScoreRow(TypedDict):
     value: float | None
     error: float | None
     greater_is_better: bool
+
+
+class ReferenceRow(TypedDict):
+    """A reference against the winner, in the asked metric and higher-is-better units.
+
+    `difference` and its `error` are None where it was left out; `reason` then says why.
+    """
+
+    name: str
+    difference: float | None
+    error: float | None
+    reason: str
 
 
 class CurveFacts(TypedDict):

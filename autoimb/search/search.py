@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.checks import CHECKS, Finding
+from autoimb.assessment.evidence import TableEvidence
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import assemble
@@ -51,6 +53,8 @@ class SearchResult:
     winner : Winner
     timing : dict of str to float
         Seconds by stage.
+    findings : tuple of Finding
+        What the checks saw before the first trial.
     """
 
     pipeline: FittedPipeline
@@ -58,6 +62,7 @@ class SearchResult:
     study: StudyResult
     winner: Winner
     timing: dict[str, float]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -116,8 +121,10 @@ def search(
     """
     request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
+    findings = _check_table(planned)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
+        progress.tell(*map(str, findings))
         study = run_study(
             planned.prepared.dataset,
             planned.plan,
@@ -139,7 +146,21 @@ def search(
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
-        return _conclude(planned, study, budget=budget, timing=timing)
+        result = _conclude(planned, study, budget=budget, timing=timing)
+    return replace(result, findings=findings)
+
+
+def _check_table(planned: Planned) -> tuple[Finding, ...]:
+    """Look for what may be wrong with the rows and the folds before any trial."""
+    prepared = planned.prepared
+    evidence = TableEvidence.of(
+        prepared.dataset,
+        prepared.folds,
+        metric=prepared.metric,
+        names=prepared.profile.class_names,
+        policy=prepared.policy,
+    )
+    return CHECKS.look(evidence, prepared.policy)
 
 
 def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
