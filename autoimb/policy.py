@@ -164,6 +164,8 @@ class SearchPolicy:
     choosing_share, reference_share, facts_share : float
         Of what is then left: for weighing a blend, what a reference may take at most, and for the
         report's comparisons.
+    test_share, test_row_seconds : float
+        Of the budget, that predicting test rows may take at most, and what is counted for a row.
     largest_share_error : float
         Standard error of a share of a class's rows, above which its rows are too few.
     perfect_separation : float
@@ -250,6 +252,8 @@ class SearchPolicy:
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
     facts_share: float = _set(0.5, UNMEASURED)
+    test_share: float = _set(0.1, UNMEASURED)
+    test_row_seconds: float = _set(2.5e-4, UNMEASURED)
     largest_share_error: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
     perfect_separation: float = _set(0.9999, "decisions/0042-checks-and-an-untouched-test.md")
     least_separated_rows: int = _set(5, UNMEASURED)

@@ -149,6 +149,18 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
             "warning, error. Everything is written all the same.",
         ),
     ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A table with the target, of rows that nothing sees but the last line of the "
+            "report.",
+        ),
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Share of DATA's rows to hold out for such a test."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> None:
     """Search the best strategy for DATA.
@@ -195,12 +207,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "verbose": 0 if quiet else 1,
         "data": data.name,
         "weight": weight,
+        "holdout": holdout,
     }
     request = read_request(given, encode_target(rows.y).classes)
-    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []))
+    untouched = None if test is None else _read(test, target, drop, weight)
+    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []), test=untouched)
     prepared = prepare(table, request)
     path = out or _free_folder(data)
-    fingerprint = request.fingerprint(prepared.dataset)
+    digest = "" if prepared.test is None else prepared.test.digest
+    fingerprint = request.fingerprint(prepared.dataset, test=digest)
     with (
         _stoppable(),
         _nothing_left(path),
@@ -333,5 +348,6 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
             facts.verdict,
             *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+            *([facts.test_sentence] if facts.test else []),
         ]
     )

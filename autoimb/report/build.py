@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.checks import Finding
-from autoimb.report.formats import FILTERS
+from autoimb.report.formats import FILTERS, test_in_words
 from autoimb.report.rows import (
     ComponentRow,
     ConfusionFacts,
@@ -25,6 +25,7 @@ from autoimb.report.rows import (
     ReferenceRow,
     ReliabilityBin,
     ScoreRow,
+    TestFacts,
     WinnerFacts,
 )
 
@@ -108,6 +109,8 @@ class Facts:
         Plain models on the same folds, each against the winner.
     checks : list of dict
         What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
+    test : TestFacts or None
+        What rows gave that nothing else saw.
     """
 
     request: dict[str, Any]
@@ -128,11 +131,17 @@ class Facts:
     created: str = ""
     references: list[ReferenceRow] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
+    test: TestFacts | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the checks saw."""
         return tuple(Finding(**row) for row in self.checks)
+
+    @property
+    def test_sentence(self) -> str:
+        """What the test rows gave; nothing where there are none."""
+        return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.budget import Deadline
 from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
@@ -31,6 +32,8 @@ from autoimb.report.rows import (
     FailureRow,
     LeaderboardRow,
     ScoreRow,
+    TestFacts,
+    TestRow,
     WinnerFacts,
     WinnerStrategy,
 )
@@ -38,6 +41,7 @@ from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.study import StudyResult
+from autoimb.search.untouched import Tested
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.strategy import option_of
 from autoimb.training.plan import Plan
@@ -122,6 +126,7 @@ def _facts(
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         references=compared,
         checks=[finding.to_json() for finding in checks],
+        test=None if result.tested is None else _test(result.tested, names),
     )
 
 
@@ -194,15 +199,43 @@ def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialReco
     return None
 
 
-def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
-    asked = judge.metric
-    metrics = [asked] + [
+def _metrics(asked: Metric) -> list[Metric]:
+    """Return the asked metric and the usual others."""
+    return [asked] + [
         get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
         for name in STANDARD_METRICS
         if name != asked.name
     ]
+
+
+def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
+    """Score the rows that nothing else saw."""
+    codes = tested.judge.y
+    rows: list[TestRow] = []
+    for metric in _metrics(tested.judge.metric):
+        score = tested.judge.with_metric(metric).score(*tested.prediction)
+        reach = NormalDist().inv_cdf(0.975) * score.error
+        rows.append(
+            {
+                "metric": metric.name,
+                "value": score.value,
+                "error": score.error,
+                "low": score.value - reach,
+                "high": score.value + reach,
+                "greater_is_better": metric.greater_is_better,
+            }
+        )
+    return {
+        "given": tested.n_given,
+        "rows": len(codes),
+        "counts": dict(zip(names, np.bincount(codes, minlength=len(names)).tolist())),
+        "scores": rows,
+    }
+
+
+def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
     rows: list[ScoreRow] = []
-    for metric in metrics:
+    for metric in _metrics(judge.metric):
         own = judge.with_metric(metric)
         for name, prediction in contenders.items():
             score = own.score(*prediction)

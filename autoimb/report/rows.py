@@ -13,6 +13,8 @@ __all__ = [
     "ReferenceRow",
     "ReliabilityBin",
     "ScoreRow",
+    "TestFacts",
+    "TestRow",
     "WinnerFacts",
     "WinnerStrategy",
 ]
@@ -61,6 +63,29 @@ class ReferenceRow(TypedDict):
     difference: float | None
     error: float | None
     reason: str
+
+
+class TestRow(TypedDict):
+    """One metric on the test rows, with the ends of its 95 % interval."""
+
+    metric: str
+    value: float
+    error: float
+    low: float
+    high: float
+    greater_is_better: bool
+
+
+class TestFacts(TypedDict):
+    """Rows that nothing but this saw: how many were given and predicted, and the scores on them.
+
+    `counts` are the predicted rows of each class, by label; the asked metric comes first.
+    """
+
+    given: int
+    rows: int
+    counts: dict[str, int]
+    scores: list[TestRow]
 
 
 class CurveFacts(TypedDict):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.record import TrialRecord
     from autoimb.runtime.worker import Evaluate
+    from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
 __all__ = ["SearchResult", "search", "versions"]
@@ -55,6 +56,8 @@ class SearchResult:
         Seconds by stage.
     findings : tuple of Finding
         What the checks saw before the first trial.
+    tested : Tested or None
+        What `pipeline` says of the rows that nothing else saw.
     """
 
     pipeline: FittedPipeline
@@ -63,6 +66,7 @@ class SearchResult:
     winner: Winner
     timing: dict[str, float]
     findings: tuple[Finding, ...] = ()
+    tested: Tested | None = None
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -121,6 +125,7 @@ def search(
     """
     request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
+    test, seconds = _planned_test(prepared, budget)
     findings = _check_table(planned)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
@@ -133,7 +138,7 @@ def search(
             profile=planned.trial_profile,
             settings=StudySettings(
                 n_trials=request.most_trials,
-                deadline=budget.search_deadline,
+                deadline=budget.search_deadline.sooner(seconds),
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
@@ -147,7 +152,17 @@ def search(
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
         result = _conclude(planned, study, budget=budget, timing=timing)
-    return replace(result, findings=findings)
+        tested = None if test is None else test.predicted(result.pipeline, planned.judge)
+    return replace(result, findings=findings, tested=tested)
+
+
+def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:
+    """Return the test rows that there is time to predict, and the seconds to keep for them."""
+    test, policy = prepared.test, prepared.policy
+    if test is None or budget.total is None:
+        return test, 0.0
+    test = test.at_most(int(policy.test_share * budget.total / policy.test_row_seconds))
+    return test, len(test.codes) * policy.test_row_seconds
 
 
 def _check_table(planned: Planned) -> tuple[Finding, ...]:
