@@ -61,23 +61,23 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs: they
         reach loss and decision, and the probabilities follow them.
     cost_matrix : array-like of shape (C, C) or None, default=None
-        Costs by true class × predicted class, in the order of the sorted classes, instead of
-        `class_weight`.
+        Costs by true class × predicted class, in the order of the sorted classes; no weights then.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
         Evaluate this one strategy and search no other: ``best_strategy_``, its JSON, or one row of
-        `leaderboard` or of a ``leaderboard.csv``. It is one trial, with the work of one (a row of
-        the stage "confirm" had four times as much). No component can be restricted beside it, and
-        no partner joins it.
+        `leaderboard` or of a ``leaderboard.csv``. It is one trial, with the work of one. No
+        component can be restricted beside it, and no partner joins it.
     partners : "auto", str, list of str or None, default="auto"
-        Boosted trees that may share the blend with the networks, which keep at least a fifth of
-        its weight: ``"medium_trees"``, ``"small_trees"``, ``"large_trees"``. ``"auto"`` is all of
-        them, as far as the time goes; None is networks alone.
+        Boosted trees that may share the blend: ``"medium_trees"``, ``"small_trees"``,
+        ``"large_trees"``. ``"auto"`` is all of them, as far as time goes; None is networks alone.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
         The positive class; None takes the rarest.
     kinds : dict of str to str or None, default=None
         Overrules the kind of a column: ``{"zip": "categorical"}``.
+    holdout : float or None, default=None
+        Share of each class's rows that is held out for a `test` of `fit` before anything looks at
+        the table. Rows are drawn, no groups: where they come in groups, give `test`.
     n_jobs : int or None, default=None
         Worker processes; None is 1, -1 all cores.
     random_state : int, RandomState or None, default=None
@@ -105,6 +105,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         log-loss (above 0 is better), p value after Holm, and a sentence.
     facts_ : Facts
         What the report says, as JSON values.
+    test_score_ : float or None
+        Score of `pipeline_` on the rows of `test` or `holdout`, signed like `best_score_`.
+    checks_ : tuple of Finding
+        What may be wrong, with code, severity, evidence, advice (``autoimb checks`` lists all).
     classes_ : ndarray of shape (C,)
         The sorted labels.
     n_features_in_ : int
@@ -136,6 +140,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         cv: object = None,
         pos_label: object = None,
         kinds: Mapping[str, str] | None = None,
+        holdout: float | None = None,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -154,6 +159,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.cv = cv
         self.pos_label = pos_label
         self.kinds = kinds
+        self.holdout = holdout
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -164,6 +170,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         eval_set: tuple[Any, Any] | None = None,
+        test: tuple[Any, Any] | None = None,
     ) -> AutoImbClassifier:
         """Search, and fit the winner.
 
@@ -178,7 +185,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             calibration, the decision rule and the score, so that labels follow it as well.
         eval_set : (X, y) or None
             Rows to choose and to score on, instead of cross-validation. They are never
-            trained on.
+            trained on, but they choose the strategy and its blend: they are no test.
+        test : (X, y) or None
+            Rows that nothing sees but the last line of the report.
 
         Returns
         -------
@@ -197,14 +206,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_consistent_length(frame, labels)
         request = read_request(self.get_params(deep=False), encode_target(labels).classes)
         budget = Budget.start(request.time_budget)
-        if eval_set is not None:
-            eval_frame, eval_labels = eval_set
-            eval_set = (self._frame(eval_frame, reset=False), label_array(eval_labels))
-            check_consistent_length(*eval_set)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        table = Table(frame, labels, weight, eval_set, self.kinds)
+        chosen_by, untouched = self._rows(eval_set), self._rows(test)
+        table = Table(frame, labels, weight, chosen_by, self.kinds, untouched)
         result = search(prepare(table, request), budget=budget)
         self.facts_ = build_facts(result, deadline=budget.deadline)
+        self.checks_ = self.facts_.findings
         if result.interrupted:
             warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
         self.records_ = result.records
@@ -214,6 +221,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.best_strategy_ = result.best_strategy
         self.best_params_ = result.best_strategy.to_json()
         self.best_score_ = result.best_score.utility
+        self.test_score_ = result.tested and result.tested.score.utility
         return self
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
@@ -357,6 +365,14 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self, "pipeline_")
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
+
+    def _rows(self, given: tuple[Any, Any] | None) -> tuple[pd.DataFrame, NDArray[Any]] | None:
+        """Return further rows (X, y) with the columns of the table."""
+        if given is None:
+            return None
+        frame, labels = self._frame(given[0], reset=False), label_array(given[1])
+        check_consistent_length(frame, labels)
+        return frame, labels
 
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         """Return the table with one name a column; ``x0, x1, ...`` where `X` has no names."""

@@ -183,6 +183,24 @@ class SearchPolicy:
         Scored rows, evenly over the classes, on which networks are compared with their mean.
     choosing_share, reference_share : float
         Of what is then left: for weighing a blend, and what a reference may take at most.
+    test_share, test_row_seconds : float
+        Of the budget, that predicting test rows may take at most, and what is counted for a row.
+    largest_share_error : float
+        Standard error of a share of a class's rows, above which its rows are too few.
+    perfect_separation : float
+        ROC AUC of one column alone, from which on it is suspicious.
+    least_separated_rows : int
+        Of a class, for that.
+    copied_share : float
+        Of the rows outside the most frequent class, that equal training rows give away.
+    contradicted_share : float
+        Of the rows outside the most frequent class, whose equal rows are of others.
+    reference_errors : float
+        Standard errors of a difference, beyond which a reference or the result is better.
+    changed_labels : float
+        For each label that is not the most frequent class, that another sample may change.
+    rule_replicates : int
+        Bootstrap samples that tell how many it changes.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(
@@ -264,6 +282,16 @@ class SearchPolicy:
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
+    test_share: float = _set(0.1, UNMEASURED)
+    test_row_seconds: float = _set(2.5e-4, UNMEASURED)
+    largest_share_error: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
+    perfect_separation: float = _set(0.9999, "decisions/0042-checks-and-an-untouched-test.md")
+    least_separated_rows: int = _set(5, UNMEASURED)
+    copied_share: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
+    contradicted_share: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
+    reference_errors: float = _set(2.0, UNMEASURED)
+    changed_labels: float = _set(0.25, "decisions/0042-checks-and-an-untouched-test.md")
+    rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
 

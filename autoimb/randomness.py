@@ -47,6 +47,8 @@ class Purpose(IntEnum):
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
     DUELS = 28  # the seed of matched duels
     COMPARED_ROWS = 29  # rows on which networks are compared with their mean
+    CHECK_ROWS = 30  # bootstrap samples that a decision rule is fitted on anew
+    TEST_ROWS = 31  # rows that are held out for a test
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the README says is so. ``python tests/test_docs.py`` fills its generated table."""
+"""What the README says is so. ``python tests/test_docs.py`` fills its generated tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from autoimb.assessment.checks import CHECKS
 from autoimb.cli.app import app
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import OneOf, Range
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-TABLE = re.compile(r"(?<=<!-- options -->\n).*?(?=<!-- /options -->)", re.DOTALL)
+TABLE = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
 SHELL = {"", "bash", "console", "sh", "shell"}
 
 
@@ -51,6 +52,16 @@ def bounds(own: Range) -> str:
     return f"{own.low:g} to {own.high:g}" + (" (log)" if own.log else "")
 
 
+def checks_table() -> str:
+    """The checks as a Markdown table, written from `CHECKS`."""
+    lines = ["| code | severity | what it looks for | what to do |", "|---|---|---|---|"]
+    lines += [f"| `{c.code}` | {c.severity} | {c.title} | {c.advice} |" for c in CHECKS]
+    return "\n".join(lines) + "\n"
+
+
+GENERATED = {"options": options_table, "checks": checks_table}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_is_in_the_readme(name: str) -> None:
     assert COMMANDS[name].help
@@ -79,9 +90,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     exec(compile("\n".join(code), str(README), "exec"), {"__name__": "__readme__"})
 
 
-def test_the_options_table_is_that_of_the_program() -> None:
-    found = TABLE.findall(README.read_text(encoding="utf-8"))
-    assert found == [options_table()], "run `python tests/test_docs.py`"
+def test_generated_tables_are_those_of_the_program() -> None:
+    found = dict(TABLE.findall(README.read_text(encoding="utf-8")))
+    expected = {name: write() for name, write in GENERATED.items()}
+    assert found == expected, "run `python tests/test_docs.py`"
 
 
 def test_continuous_integration_runs_what_the_readme_says() -> None:
@@ -91,4 +103,7 @@ def test_continuous_integration_runs_what_the_readme_says() -> None:
 
 if __name__ == "__main__":
     before = README.read_text(encoding="utf-8")
-    README.write_text(TABLE.sub(lambda _: options_table(), before), encoding="utf-8")
+    after = TABLE.sub(
+        lambda found: f"<!-- {found[1]} -->\n{GENERATED[found[1]]()}<!-- /{found[1]} -->", before
+    )
+    README.write_text(after, encoding="utf-8")

@@ -149,7 +149,7 @@ def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
     metrics = list(dict.fromkeys(row["metric"] for row in facts.scores))
     assert metrics[0] == found.planned.judge.metric.name
     assert set(metrics) == set(STANDARD_METRICS)
-    names = {"winner", "none", "logistic regression"}
+    names = {"winner", "none", "prior", "logistic regression", "balanced random forest"}
     assert {(r["name"], r["metric"]) for r in facts.scores} == {
         (name, metric) for name in names for metric in metrics
     }
@@ -183,11 +183,45 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
     result, facts = case
     found = build_facts(result, deadline=Deadline.after(-1))
     assert found.methods[0] == facts.methods[0]
-    assert {row["name"] for row in found.scores} == {"winner", "none"}
+    assert {row["name"] for row in found.scores} == {"winner", "none", "prior"}
     assert set(found.curves) == {"winner", "none"}
-    said = "There was no time left for a logistic regression to compare with."
-    assert said in found.notices
-    assert said not in facts.notices
+    left_out = {row["name"]: row["reason"] for row in found.references if row["reason"]}
+    assert left_out.pop("trees") == "no partner was grown"
+    assert left_out == dict.fromkeys(
+        ("logistic regression", "balanced random forest"), "there was no time left for it"
+    )
+    assert [row["name"] for row in facts.references if row["reason"]] == ["trees"]
+
+
+def test_references_are_compared_with_the_result_on_its_rows(case):
+    found, facts = case
+    blend, judge = found.winner.blend, found.planned.judge
+    prior = np.tile(np.bincount(judge.y) / SCORED, (SCORED, 1))
+    winner = (blend.proba, judge.labels(blend.proba))
+    (row,) = (row for row in facts.references if row["name"] == "prior")
+    expected = judge.compare((prior, judge.labels(prior)), winner)
+    assert (row["difference"], row["error"]) == pytest.approx(expected)
+    assert row["difference"] < 0
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_reference_that_is_ahead_is_said_first(n_classes):
+    """A column that gives the class away makes the plain models better than the result."""
+    planned, study = _study(n_classes=n_classes)
+    y = planned.prepared.dataset.y
+    frame = pd.DataFrame({"leak": y + np.random.default_rng(1).normal(0, 0.2, N)})
+    dataset = replace(dataset_of(frame, y), positive=n_classes - 1)
+    prepared = SimpleNamespace(**vars(planned.prepared) | {"dataset": dataset})
+    found = _found(replace(planned, prepared=prepared), study)
+    winner = replace(found.winner, rule=DecisionRule())
+    facts = build_facts(replace(found, winner=winner))
+    assert facts.verdict.startswith("It helps. Better than the result in average precision")
+    assert "logistic regression (by 0." in facts.verdict
+    assert "balanced random forest (by 0." in facts.verdict
+    assert [row["code"] for row in facts.checks] == ["AIMB007"]
+    page = render(facts)
+    assert "AIMB007" in page
+    assert "Plain reference ahead of the result." in page
 
 
 def test_the_leaderboard_is_sorted_and_complete(case):

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from autoimb import __version__
-from autoimb.cli.runs import export, options, report, status
+from autoimb.cli.runs import checks, export, options, report, status
 from autoimb.cli.searching import refit, search
 from autoimb.cli.serving import evaluate, inspect, predict
 from autoimb.errors import AutoImbError
@@ -52,7 +52,18 @@ def overview(
         typer.echo(context.get_help())
 
 
-for command in (search, status, report, options, predict, evaluate, inspect, export, refit):
+for command in (
+    search,
+    status,
+    report,
+    options,
+    checks,
+    predict,
+    evaluate,
+    inspect,
+    export,
+    refit,
+):
     app.command()(command)
 
 
@@ -68,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after a user's mistake (one line on stderr), or 130 after an interruption.
+        0, or 2 after a user's mistake (one line on stderr), or 3 where a check saw what
+        ``--fail-on`` names, or 130 after an interruption.
     """
     # a shell that ended in exec hands over its own, much older, start: no start takes a second
     started = time.monotonic() - (min(_process_age(), 1.0) if arguments is None else 0.0)

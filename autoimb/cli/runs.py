@@ -15,7 +15,7 @@ from autoimb.files import write_file
 if TYPE_CHECKING:
     from autoimb.space.option import Range
 
-__all__ = ["export", "options", "report", "status"]
+__all__ = ["checks", "export", "options", "report", "status"]
 
 
 def status(run: Run) -> None:
@@ -82,6 +82,14 @@ def options(
             typer.echo(f"  {option.name}{mark}: {option.summary}")
             for key, bounds in option.ranges.items():
                 typer.echo(f"      {key}: {_range(bounds)}")
+
+
+def checks() -> None:
+    """Print the checks of a search: code, severity, what each looks for and what to do."""
+    from autoimb.assessment.checks import CHECKS
+
+    for check in CHECKS:
+        typer.echo(f"{check.code} {check.severity}: {check.title}\n    {check.advice}")
 
 
 def export(

@@ -24,7 +24,7 @@ from autoimb.cli.arguments import (
     listed,
     weight_words,
 )
-from autoimb.errors import AutoImbError, RunError, SchemaError, choices
+from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
 from autoimb.files import write_file
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["refit", "search", "section", "write_results"]
 
 ALL_CORES = -1
+FOUND = 3  # what --fail-on waits for
 INTERRUPTED = 130
 
 Names = Annotated[
@@ -140,6 +141,26 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(metavar="COL=KIND", help="The kind of a column; may be repeated."),
     ] = None,
     drop: Annotated[str | None, typer.Option(metavar="A,B", help="Columns to leave out.")] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEVERITY",
+            help="Exit with status 3 where a check saw something so grave or graver: info, "
+            "warning, error. Everything is written all the same.",
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A table with the target, of rows that nothing sees but the last line of the "
+            "report.",
+        ),
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Share of DATA's rows to hold out for such a test."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> None:
     """Search the best strategy for DATA.
@@ -152,6 +173,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     limited = n_trials is not None or strategy is not None
     if not limited or time_budget is not None or n_jobs != 1:
         warm_up()  # the workers' server imports while this process does
+    from autoimb.assessment.checks import SEVERITIES
     from autoimb.budget import DEFAULT_BUDGET, Budget
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
@@ -160,6 +182,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.search.prepare import Table, prepare
     from autoimb.search.search import search as run_search
 
+    if fail_on is not None and fail_on not in SEVERITIES:
+        raise OptionError(choices("severity", fail_on, SEVERITIES))
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
     rows = _read(data, target, drop, weight)
@@ -183,12 +207,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "verbose": 0 if quiet else 1,
         "data": data.name,
         "weight": weight,
+        "holdout": holdout,
     }
     request = read_request(given, encode_target(rows.y).classes)
-    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []))
+    untouched = None if test is None else _read(test, target, drop, weight)
+    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []), test=untouched)
     prepared = prepare(table, request)
     path = out or _free_folder(data)
-    fingerprint = request.fingerprint(prepared.dataset)
+    digest = "" if prepared.test is None else prepared.test.digest
+    fingerprint = request.fingerprint(prepared.dataset, test=digest)
     with (
         _stoppable(),
         _nothing_left(path),
@@ -201,6 +228,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         typer.echo(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if fail_on is not None and any(found.is_at_least(fail_on) for found in facts.findings):
+        raise typer.Exit(FOUND)
 
 
 def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
@@ -317,6 +346,8 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
             f"{facts.winner['description']}",
             f"{facts.request['metric']} {score.value:.4f} ± {score.error:.4f} out of fold",
             facts.verdict,
+            *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+            *([facts.test_sentence] if facts.test else []),
         ]
     )

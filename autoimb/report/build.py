@@ -14,15 +14,18 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from autoimb.report.formats import FILTERS
+from autoimb.assessment.checks import Finding
+from autoimb.report.formats import FILTERS, test_in_words
 from autoimb.report.rows import (
     ConfusionFacts,
     CurveFacts,
     FailureRow,
     LeaderboardRow,
     MethodRow,
+    ReferenceRow,
     ReliabilityBin,
     ScoreRow,
+    TestFacts,
     WinnerFacts,
 )
 
@@ -44,7 +47,9 @@ NAMES = {
     "networks": "Networks alone",
     "trees": "Boosted trees alone",
     "none": "No imbalance method",
+    "prior": "Class rates alone",
     "logistic regression": "Logistic regression",
+    "balanced random forest": "Balanced random forest",
 }
 MEANINGS = {
     "average_precision": "how pure the alarms stay as more of the class is found",
@@ -101,6 +106,12 @@ class Facts:
         When the search ended, ISO 8601.
     methods : list of MethodRow
         What matched duels say of each imbalance method; empty in a run of an older version.
+    references : list of ReferenceRow
+        Plain models on the same folds, each against the winner.
+    checks : list of dict
+        What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
+    test : TestFacts or None
+        What rows gave that nothing else saw.
     """
 
     request: dict[str, Any]
@@ -119,6 +130,19 @@ class Facts:
     reliability: list[ReliabilityBin] = field(default_factory=list)
     created: str = ""
     methods: list[MethodRow] = field(default_factory=list)
+    references: list[ReferenceRow] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    test: TestFacts | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the checks saw."""
+        return tuple(Finding(**row) for row in self.checks)
+
+    @property
+    def test_sentence(self) -> str:
+        """What the test rows gave; nothing where there are none."""
+        return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

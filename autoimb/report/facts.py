@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.checks import AHEAD
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.references import logistic_reference
+from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.report import curves
+from autoimb.report.against import (
+    check_result,
+    compare_references,
+    cross_validate_references,
+)
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
 from autoimb.report.rows import (
@@ -27,6 +33,8 @@ from autoimb.report.rows import (
     LeaderboardRow,
     MethodRow,
     ScoreRow,
+    TestFacts,
+    TestRow,
     WinnerFacts,
     WinnerStrategy,
 )
@@ -34,6 +42,7 @@ from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
 from autoimb.search.study import StudyResult
+from autoimb.search.untouched import Tested
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 from autoimb.training.plan import Plan
@@ -53,9 +62,6 @@ STANDARD_METRICS = (
     "brier",
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
-REFERENCE_RATE = 4e9  # operations a second of a logistic regression, counted low
-REFERENCE_STEPS = 200
-LABEL_SECONDS = 1e-5  # a row and class, of labels that are tuned for several classes
 
 
 def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
@@ -67,7 +73,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     ----------
     result : SearchResult
     deadline : Deadline, optional
-        Of everything. A reference that would take too much of what is left is left out.
+        Of everything. A reference that would take too much of what is left is left out, and past
+        it the decision rule stays unchecked.
 
     Returns
     -------
@@ -75,10 +82,16 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     """
     deadline = deadline or Deadline()
     with one_thread():
-        return _facts(result, _references(result, deadline))
+        references, left_out = cross_validate_references(result, deadline)
+        return _facts(result, references, left_out, deadline)
 
 
-def _facts(result: SearchResult, references: Mapping[str, Floats]) -> Facts:
+def _facts(
+    result: SearchResult,
+    references: Mapping[str, Floats],
+    left_out: Mapping[str, str],
+    deadline: Deadline,
+) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
     prepared, judge = planned.prepared, planned.judge
     contenders = _contenders(result, references)
@@ -86,6 +99,9 @@ def _facts(result: SearchResult, references: Mapping[str, Floats]) -> Facts:
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
+    compared = compare_references(judge, contenders, left_out)
+    checks = (*result.findings, *check_result(result, contenders["winner"], compared, deadline))
+    ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
         profile=_profile(prepared.profile),
@@ -95,33 +111,22 @@ def _facts(result: SearchResult, references: Mapping[str, Floats]) -> Facts:
         curves={
             name: curves.precision_recall(hit, own[:, positive], weight)
             for name, (own, _) in contenders.items()
+            if name != "prior"
         },
         confusion=curves.confusion(judge.y, labels, names),
         leaderboard=leaderboard(study.records),
         methods=_methods(result.verdict),
-        verdict=f"{result.verdict.sentence} {winner.sentence}",
+        verdict=" ".join([result.verdict.sentence, winner.sentence, *ahead]),
         failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},
         versions=versions(),
-        notices=_notices(result, references),
+        notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        references=compared,
+        checks=[finding.to_json() for finding in checks],
+        test=None if result.tested is None else _test(result.tested, names),
     )
-
-
-def _references(result: SearchResult, deadline: Deadline) -> dict[str, Floats]:
-    """Cross-validate a logistic regression, where there is time: it never costs the budget."""
-    dataset, plan = result.planned.prepared.dataset, result.planned.plan
-    encoders = result.pipeline.encoders[: len(plan.folds.folds)]
-    width = max(encoder.width(ple=False) for encoder in encoders)
-    cells = len(dataset.y) * dataset.n_classes
-    seconds = 4.0 * cells * width * REFERENCE_STEPS * len(encoders) / REFERENCE_RATE
-    if result.planned.judge.metric.kind == "label" and dataset.n_classes > 2:
-        seconds += LABEL_SECONDS * cells
-    if seconds >= plan.policy.reference_share * deadline.left():
-        return {}
-    found = logistic_reference(dataset, plan.folds, encoders, random_state=plan.seed)
-    return {"logistic regression": found}
 
 
 def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
@@ -191,15 +196,43 @@ def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialReco
     return None
 
 
-def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
-    asked = judge.metric
-    metrics = [asked] + [
+def _metrics(asked: Metric) -> list[Metric]:
+    """Return the asked metric and the usual others."""
+    return [asked] + [
         get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
         for name in STANDARD_METRICS
         if name != asked.name
     ]
+
+
+def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
+    """Score the rows that nothing else saw."""
+    codes = tested.judge.y
+    rows: list[TestRow] = []
+    for metric in _metrics(tested.judge.metric):
+        score = tested.judge.with_metric(metric).score(*tested.prediction)
+        reach = NormalDist().inv_cdf(0.975) * score.error
+        rows.append(
+            {
+                "metric": metric.name,
+                "value": score.value,
+                "error": score.error,
+                "low": score.value - reach,
+                "high": score.value + reach,
+                "greater_is_better": metric.greater_is_better,
+            }
+        )
+    return {
+        "given": tested.n_given,
+        "rows": len(codes),
+        "counts": dict(zip(names, np.bincount(codes, minlength=len(names)).tolist())),
+        "scores": rows,
+    }
+
+
+def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
     rows: list[ScoreRow] = []
-    for metric in metrics:
+    for metric in _metrics(judge.metric):
         own = judge.with_metric(metric)
         for name, prediction in contenders.items():
             score = own.score(*prediction)
@@ -322,11 +355,9 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _notices(result: SearchResult, references: Mapping[str, Floats]) -> list[str]:
+def _notices(result: SearchResult) -> list[str]:
     prepared = result.planned.prepared
     notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
-    if not references:
-        notices.append("There was no time left for a logistic regression to compare with.")
     if result.planned.plan.class_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
     if result.interrupted:

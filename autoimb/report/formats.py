@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autoimb.assessment.decision.rule import DecisionRule
+    from autoimb.report.rows import TestFacts
 
 __all__ = [
     "FILTERS",
@@ -20,6 +21,7 @@ __all__ = [
     "percent",
     "rule_in_words",
     "signed",
+    "test_in_words",
     "words",
 ]
 
@@ -64,6 +66,19 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def test_in_words(test: TestFacts, positive: str) -> str:
+    """Say what the test rows gave: the last line of the report and of the command line."""
+    asked = test["scores"][0]
+    some = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
+    score, rows = decimals(asked["value"]), count(test["rows"])
+    interval = f"{decimals(asked['low'])} to {decimals(asked['high'])}"
+    return (
+        f"Test: {asked['metric'].replace('_', ' ')} {score} ± {decimals(asked['error'])} "
+        f"(95 %: {interval}) on {rows} rows{some} that nothing else saw, "
+        f"{count(test['counts'][positive])} of class {positive}."
+    )
 
 
 def words(value: object) -> str:

@@ -10,8 +10,11 @@ __all__ = [
     "FailureRow",
     "LeaderboardRow",
     "MethodRow",
+    "ReferenceRow",
     "ReliabilityBin",
     "ScoreRow",
+    "TestFacts",
+    "TestRow",
     "WinnerFacts",
     "WinnerStrategy",
 ]
@@ -39,7 +42,8 @@ class WinnerFacts(TypedDict):
 class ScoreRow(TypedDict):
     """One metric of one contender: ``"winner"``, ``"networks"``, ``"trees"``, ``"none"``, ...
 
-    The last is ``"logistic regression"``.
+    The last are the references: ``"prior"``, ``"logistic regression"``,
+    ``"balanced random forest"``.
     """
 
     name: str
@@ -47,6 +51,41 @@ class ScoreRow(TypedDict):
     value: float | None
     error: float | None
     greater_is_better: bool
+
+
+class ReferenceRow(TypedDict):
+    """A reference against the winner, in the asked metric and higher-is-better units.
+
+    `difference` and its `error` are None where it was left out; `reason` then says why.
+    """
+
+    name: str
+    difference: float | None
+    error: float | None
+    reason: str
+
+
+class TestRow(TypedDict):
+    """One metric on the test rows, with the ends of its 95 % interval."""
+
+    metric: str
+    value: float
+    error: float
+    low: float
+    high: float
+    greater_is_better: bool
+
+
+class TestFacts(TypedDict):
+    """Rows that nothing but this saw: how many were given and predicted, and the scores on them.
+
+    `counts` are the predicted rows of each class, by label; the asked metric comes first.
+    """
+
+    given: int
+    rows: int
+    counts: dict[str, int]
+    scores: list[TestRow]
 
 
 class CurveFacts(TypedDict):

@@ -295,7 +295,7 @@ class RunFolder:
         elif held != fingerprint:
             raise RunError(
                 f"{self.path} holds another search: its table, target, metric, folds, options, "
-                "costs or random_state are not the ones given. Give another folder."
+                "costs, test or random_state are not the ones given. Give another folder."
             )
 
     def _mend(self) -> None:

@@ -95,9 +95,20 @@ class Progress:
             line = " | ".join([*self._clock(), _tally(event), *self._standing(event)])
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
         else:
-            self._tell(event)
+            self._show(event)
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, *lines: str) -> None:
+        """Write lines that stay."""
+        if self._silent or not lines:
+            return
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
+            if self._live is not None:
+                self._live.console.print(*lines, sep="\n", markup=False, highlight=False)
+            else:
+                self._stream.writelines(f"{line}\n" for line in lines)
+                self._stream.flush()
+
+    def _show(self, event: Event) -> None:
         """Write a line for a new best, and for other trials where the last line is old."""
         if event.finished is None:
             return
@@ -109,10 +120,7 @@ class Progress:
         record = event.finished
         result = record.reason if record.score is None else f"{record.score.value:.4f}"
         trial = f"trial {record.number} {record.status}: {result} {record.strategy.describe()}"
-        line = " | ".join([*self._clock(), trial, _tally(event), *self._standing(event)])
-        with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        self.tell(" | ".join([*self._clock(), trial, _tally(event), *self._standing(event)]))
 
     def _clock(self) -> list[str]:
         left = self._budget.deadline.left()

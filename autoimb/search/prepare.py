@@ -27,6 +27,7 @@ from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_opera
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.search.request import Request
+from autoimb.search.untouched import GivenTest, Untouched, held_out
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
@@ -49,6 +50,8 @@ class Table:
         Rows that choose and score instead of cross-validation.
     kinds : mapping of str to str or None
         The user's word on the kind of columns.
+    test : (DataFrame, labels) or (DataFrame, labels, weights or None), or None
+        Rows that nothing sees but the last line of the report.
     """
 
     frame: pd.DataFrame
@@ -56,6 +59,7 @@ class Table:
     weight: NDArray[np.float64] | None = None
     eval_set: tuple[pd.DataFrame, pd.Series | NDArray[Any]] | None = None
     kinds: Mapping[str, str] | None = None
+    test: GivenTest | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Prepared:
     notices : tuple of str
         What the user should know about the table.
     policy : SearchPolicy
+    test : Untouched or None
+        Rows that all of the above does not know.
     """
 
     request: Request
@@ -88,6 +94,7 @@ class Prepared:
     costs: Costs | None
     notices: tuple[str, ...]
     policy: SearchPolicy = DEFAULT_POLICY
+    test: Untouched | None = None
 
     @property
     def space(self) -> Space:
@@ -120,7 +127,8 @@ def prepare(
     Returns
     -------
     Prepared
-        Sees all rows for the vocabulary and the layout only; nothing is fitted here.
+        Sees all rows but those of a test, and for the vocabulary and the layout only; nothing is
+        fitted here.
 
     Raises
     ------
@@ -128,6 +136,9 @@ def prepare(
         Naming the column, label or value that no search can use.
     """
     kept = _weighing_rows(table)
+    if request.holdout is not None:
+        table, held = _hold_out(table, kept, request)
+        kept = kept & ~held
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
@@ -168,6 +179,7 @@ def prepare(
         costs=_costs(request.costs, target),
         notices=(*notices, *target.notices, *_of_metric(request.metric, dataset.n_classes)),
         policy=policy,
+        test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
 
 
@@ -179,6 +191,22 @@ def _of_metric(metric: object, n_classes: int) -> Iterator[str]:
             "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
             "'average_precision' also count false alarms."
         )
+
+
+def _hold_out(
+    table: Table, kept: NDArray[np.bool_], request: Request
+) -> tuple[Table, NDArray[np.bool_]]:
+    """Take the rows of the test out of those of a weight above 0; they are (n,)."""
+    if table.test is not None or request.holdout is None:
+        raise OptionError(
+            "test and holdout exclude each other: give the rows, or the share of the table's; "
+            f"got holdout={request.holdout} beside test rows."
+        )
+    y = label_array(table.y)
+    held = np.zeros(len(y), dtype=bool)
+    held[kept] = held_out(y[kept], request.holdout, random_state=request.random_state)
+    weight = None if table.weight is None else np.asarray(table.weight, dtype=np.float64)[held]
+    return replace(table, test=(table.frame.loc[held], y[held], weight)), held
 
 
 def _weighing_rows(table: Table) -> NDArray[np.bool_]:
@@ -204,16 +232,14 @@ def _weighing_rows(table: Table) -> NDArray[np.bool_]:
 
 
 def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
-    """Drop the rows of weight 0, and scale the other weights to mean 1."""
-    if table.weight is None:
+    """Drop the rows of weight 0 and those of a test, and scale the other weights to mean 1."""
+    if kept.all() and table.weight is None:
         return table
-    weight = np.asarray(table.weight, dtype=np.float64)[kept]
-    return replace(
-        table,
-        frame=table.frame.loc[kept],
-        y=label_array(table.y)[kept],
-        weight=weight / weight.mean(),
-    )
+    weight = None
+    if table.weight is not None:
+        weight = np.asarray(table.weight, dtype=np.float64)[kept]
+        weight = weight / weight.mean()
+    return replace(table, frame=table.frame.loc[kept], y=label_array(table.y)[kept], weight=weight)
 
 
 def _kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
@@ -367,7 +393,7 @@ def prepare_refit(
         Where the classes are not those of the pipeline.
     """
     positive = pipeline.classes[pipeline.positive]
-    request = replace(request, pos_label=positive)
+    request = replace(request, pos_label=positive, holdout=None)
     prepared = prepare(Table(frame, y, weight), request, schema=pipeline.schema)
     if list(prepared.target.classes) != list(pipeline.classes):
         raise TargetError(

@@ -72,6 +72,8 @@ class Request:
     partners : tuple of str
         Models that are no networks and may share the blend, from
         ``autoimb.space.partner.PARTNER``; none beside a given strategy.
+    holdout : float or None
+        Share of the rows that are held out for a test.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class Request:
     data: str = "table"
     weight: str | None = None
     partners: tuple[str, ...] = ()
+    holdout: float | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -101,6 +104,8 @@ class Request:
             _check_alone(self.strategy, self.components, costs=self.costs is not None)
         if isinstance(self.cv, int) and self.cv < 2:
             raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
+        if self.holdout is not None and not 0 < self.holdout < 1:
+            raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
         if self.n_jobs < 1:
             raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
 
@@ -138,7 +143,7 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    def fingerprint(self, dataset: Dataset) -> str:
+    def fingerprint(self, dataset: Dataset, *, test: str = "") -> str:
         """Return the hash of all that makes two searches the same.
 
         The limits (budget, trials, jobs) stay out: a search may be resumed with more of them.
@@ -147,6 +152,8 @@ class Request:
         ----------
         dataset : Dataset
             The parsed training rows.
+        test : str, optional
+            Digest of the test rows.
 
         Returns
         -------
@@ -161,10 +168,11 @@ class Request:
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]
-        for newer in ("strategy", "weight", "partners"):  # no older version hashed them
+        for newer in ("strategy", "weight", "partners", "holdout"):  # no older version hashed them
             if not asked[newer]:
                 del asked[newer]
         words = [asked, columns.number_names, columns.category_names, columns.vocabularies]
+        words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.checks import CHECKS, Finding
+from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.record import TrialRecord
     from autoimb.runtime.worker import Evaluate
+    from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
 __all__ = ["SearchResult", "search", "versions"]
@@ -56,6 +59,10 @@ class SearchResult:
         Whether the rare class needs special treatment on this table.
     timing : dict of str to float
         Seconds by stage.
+    findings : tuple of Finding
+        What the checks saw before the first trial.
+    tested : Tested or None
+        What `pipeline` says of the rows that nothing else saw.
     """
 
     pipeline: FittedPipeline
@@ -64,6 +71,8 @@ class SearchResult:
     winner: Winner
     verdict: Verdict
     timing: dict[str, float]
+    findings: tuple[Finding, ...] = ()
+    tested: Tested | None = None
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -123,8 +132,11 @@ def search(
     request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
+    test, seconds = _planned_test(prepared, budget)
+    findings = _check_table(planned)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
+        progress.tell(*map(str, findings))
         study = run_study(
             planned.basis,
             prepared.space,
@@ -132,7 +144,7 @@ def search(
             profile=planned.trial_profile,
             settings=StudySettings(
                 n_trials=request.most_trials,
-                deadline=budget.search_deadline,
+                deadline=budget.search_deadline.sooner(seconds),
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
@@ -145,7 +157,31 @@ def search(
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
-        return _conclude(planned, study, duels, budget=budget, timing=timing)
+        result = _conclude(planned, study, duels, budget=budget, timing=timing)
+        tested = None if test is None else test.predicted(result.pipeline, planned.judge)
+    return replace(result, findings=findings, tested=tested)
+
+
+def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:
+    """Return the test rows that there is time to predict, and the seconds to keep for them."""
+    test, policy = prepared.test, prepared.policy
+    if test is None or budget.total is None:
+        return test, 0.0
+    test = test.at_most(int(policy.test_share * budget.total / policy.test_row_seconds))
+    return test, len(test.codes) * policy.test_row_seconds
+
+
+def _check_table(planned: Planned) -> tuple[Finding, ...]:
+    """Look for what may be wrong with the rows and the folds before any trial."""
+    prepared = planned.prepared
+    evidence = TableEvidence.of(
+        prepared.dataset,
+        prepared.folds,
+        metric=prepared.metric,
+        names=prepared.profile.class_names,
+        policy=prepared.policy,
+    )
+    return CHECKS.look(evidence, prepared.policy)
 
 
 def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:

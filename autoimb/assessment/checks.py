@@ -1,0 +1,299 @@
+"""The checks: what may be wrong with a table, its folds or a result, each with a code.
+
+A check is one entry of `CHECKS`: code, severity, what to do, and a pure function of one value of
+evidence whose docstring is the title. What it sees changes nothing of the search.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from autoimb.assessment.evidence import ResultEvidence, TableEvidence
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+
+__all__ = ["AHEAD", "CHECKS", "SEVERITIES", "Check", "Checks", "Finding", "Severity"]
+
+Severity = Literal["info", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the mildest first
+AHEAD = "AIMB007"
+
+Seen = TypeVar("Seen")
+Looks = Callable[[Seen, SearchPolicy], str | None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check saw.
+
+    Attributes
+    ----------
+    code : str
+    severity : {"info", "warning", "error"}
+    title : str
+        These are the check's.
+    evidence : str
+        What was seen, in numbers.
+    advice : str
+        What to do.
+    """
+
+    code: str
+    severity: Severity
+    title: str
+    evidence: str
+    advice: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    def is_at_least(self, severity: Severity) -> bool:
+        """Whether it is as grave as that."""
+        return SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)
+
+    def __str__(self) -> str:
+        """Write it in a line."""
+        return f"{self.severity} {self.code}: {self.evidence} {self.advice}"
+
+
+@dataclass(frozen=True)
+class Check(Generic[Seen]):
+    """One check.
+
+    Attributes
+    ----------
+    code : str
+        ``AIMB001``; a code is never given to another check.
+    severity : {"info", "warning", "error"}
+    of : type
+        The evidence that it looks at.
+    looks : callable
+        ``(evidence, policy)`` -> what is wrong, in numbers, or None.
+    advice : str
+        What to do.
+    """
+
+    code: str
+    severity: Severity
+    of: type[Seen]
+    looks: Looks[Seen]
+    advice: str
+
+    @property
+    def title(self) -> str:
+        """The first line of the code's docstring."""
+        return (inspect.getdoc(self.looks) or "").partition("\n")[0]
+
+
+class Checks:
+    """The table of checks, in the order in which they were written."""
+
+    def __init__(self) -> None:
+        self._checks: list[Check[Any]] = []
+
+    def check(
+        self, code: str, severity: Severity, of: type[Seen], *, advice: str
+    ) -> Callable[[Looks[Seen]], Looks[Seen]]:
+        """Enter the decorated function as a check."""
+
+        def enter(looks: Looks[Seen]) -> Looks[Seen]:
+            self._checks.append(Check(code, severity, of, looks, advice))
+            return looks
+
+        return enter
+
+    def look(
+        self, evidence: TableEvidence | ResultEvidence, policy: SearchPolicy = DEFAULT_POLICY
+    ) -> tuple[Finding, ...]:
+        """Return what the checks of this kind of evidence see, in the order of the table.
+
+        Parameters
+        ----------
+        evidence : TableEvidence or ResultEvidence
+        policy : SearchPolicy, optional
+            The limits.
+
+        Returns
+        -------
+        tuple of Finding
+        """
+        seen = (
+            (check, check.looks(evidence, policy))
+            for check in self
+            if isinstance(evidence, check.of)
+        )
+        return tuple(
+            Finding(check.code, check.severity, check.title, sentence, check.advice)
+            for check, sentence in seen
+            if sentence is not None
+        )
+
+    def __iter__(self) -> Iterator[Check[Any]]:
+        return iter(self._checks)
+
+
+CHECKS = Checks()
+
+_NAMES = {"trees": "boosted trees"}
+_OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
+
+
+# --- before the search ----------------------------------------------------------------------------
+
+
+@CHECKS.check(
+    "AIMB001",
+    "warning",
+    TableEvidence,
+    advice="Label more rows of the rare classes; until then read scores with their errors, and "
+    "prefer what is simple among strategies that are close.",
+)
+def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+    """Too few rare rows for the metric.
+
+    A share of n rows has a standard error of at most ``1 / (2 √n)``; a mean over C classes, that
+    of the root of the mean of the squares, over √C.
+    """
+    metric = evidence.metric
+    classes = range(metric.n_classes) if metric.name in _OF_ALL_CLASSES else metric.classes
+    counts = {evidence.names[code]: evidence.counts[code] for code in classes}
+    limit = policy.largest_share_error
+    error = 0.5 * math.sqrt(sum(1 / max(count, 1) for count in counts.values())) / len(counts)
+    if error <= limit:
+        return None
+    needed = math.ceil(0.25 / (len(counts) * limit**2))
+    name = min(counts, key=counts.__getitem__)
+    each = f"class {name}" if len(counts) == 1 else "each class"
+    return (
+        f"{_in_words(metric.name)} rests on {counts[name]} scored rows of class {name}: such a "
+        f"share has a standard error of up to {error:.3f}; {needed} rows of {each} bring that to "
+        f"{limit:g}."
+    )
+
+
+@CHECKS.check(
+    "AIMB002",
+    "error",
+    TableEvidence,
+    advice="Find out when the column is filled in: where that is after the outcome, leave it out "
+    "(--drop, or X without it).",
+)
+def perfect_column(evidence: TableEvidence, _: SearchPolicy) -> str | None:
+    """Suspiciously perfect column: alone it tells the classes apart."""
+    if not evidence.separating:
+        return None
+    named = ", ".join(f"{name!r} ({area:.4f})" for name, area in evidence.separating.items())
+    return f"ROC AUC of single columns, 1 being without error: {named}."
+
+
+@CHECKS.check(
+    "AIMB003",
+    "warning",
+    TableEvidence,
+    advice="Find out why rows are equal. Where one thing was entered twice, or rows were copied "
+    "to balance the classes, drop the copies; where they belong together, hold whole groups out "
+    "(cv=list(GroupKFold().split(X, y, groups))).",
+)
+def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+    """Rows that stand in several folds and give their class away."""
+    seen = evidence.repeats
+    if seen.given_away <= policy.copied_share * seen.rarer:
+        return None
+    change = "would change that"
+    if seen.largest > seen.most_in_a_fold:
+        change = f"is not possible for all: one row is there {seen.largest:,} times"
+    return (
+        f"{seen.copied:,} of {seen.scored:,} scored rows ({seen.copied / seen.scored:.1%}) equal a "
+        f"row that trains in their fold, and {seen.given_away:,} of the {seen.rarer:,} outside the "
+        f"most frequent class ({seen.given_away / seen.rarer:.1%}) could be looked up there. "
+        f"Keeping equal rows in one fold {change}."
+    )
+
+
+@CHECKS.check(
+    "AIMB004",
+    "info",
+    TableEvidence,
+    advice="Look at some of them: a column may be missing that tells them apart, or labels may be "
+    "wrong. No model can do better on such rows than their shares of the classes.",
+)
+def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+    """Rows of the same features under different classes."""
+    seen = evidence.repeats
+    if seen.contradicted <= policy.contradicted_share * seen.rarer:
+        return None
+    return (
+        f"{seen.contradicted:,} of the {seen.rarer:,} rows outside the most frequent class "
+        f"({seen.contradicted / seen.rarer:.1%}) equal at least as many rows of other classes in "
+        "every column."
+    )
+
+
+# --- after the search -----------------------------------------------------------------------------
+
+
+@CHECKS.check(
+    "AIMB005",
+    "error",
+    ResultEvidence,
+    advice="Don't use the result as it is: the columns may not say anything of the class, or there "
+    "are too few rows to tell, or the metric is one that constant answers reach.",
+)
+def explained_by_chance(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+    """Score that chance explains."""
+    ahead, error = evidence.references["prior"]
+    if -ahead > policy.reference_errors * error:
+        return None
+    return (
+        f"In {_in_words(evidence.metric)} the result is {_gap(-ahead, error)} ahead of the class "
+        f"rates alone: not by more than {policy.reference_errors:g} standard errors."
+    )
+
+
+@CHECKS.check(
+    "AIMB006",
+    "warning",
+    ResultEvidence,
+    advice="Choose the threshold by what alarms and misses cost (cost_matrix=, with_threshold), "
+    "not by this rule alone, or label more rows.",
+)
+def unstable_threshold(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+    """Unstable threshold: another sample of rows moves the decision rule."""
+    changes = evidence.label_changes
+    if changes is None or changes <= policy.changed_labels:
+        return None
+    return (
+        f"Fitted on another sample of as many rows, the decision rule changes {100 * changes:.0f} "
+        "labels for each 100 that are not the most frequent class."
+    )
+
+
+@CHECKS.check(
+    AHEAD,
+    "warning",
+    ResultEvidence,
+    advice="Use it instead, or give the search more time and look at the table's other findings.",
+)
+def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+    """Plain reference ahead of the result."""
+    ahead = {
+        _NAMES.get(name, name): gap
+        for name, gap in evidence.references.items()
+        if name != "prior" and gap[0] > policy.reference_errors * gap[1]
+    }
+    if not ahead:
+        return None
+    named = " and ".join(f"{name} (by {_gap(*gap)})" for name, gap in ahead.items())
+    return f"Better than the result in {_in_words(evidence.metric)}, on the same rows: {named}."
+
+
+def _gap(difference: float, error: float) -> str:
+    return f"{difference:.4f} ± {error:.4f}"
+
+
+def _in_words(metric: str) -> str:
+    return metric.replace("_", " ")
