@@ -68,6 +68,7 @@ def calibrated(
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     if class_costs is not None:
         weight = weight * np.asarray(class_costs)[judge.y]
+        weight = weight / weight.mean()
     views, crossed = [], np.empty_like(proba)
     for part, (learn, use) in enumerate(judge.parts):
         own = view(part)
