@@ -141,7 +141,9 @@ def prepare(
         weight=_all_weights(table.weight, len(target.codes)),
         n_classes=len(target.classes),
         positive=target.positive,
-        layout=plan_layout(columns, n_classes=len(target.classes)),
+        layout=plan_layout(
+            columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
+        ),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
@@ -168,6 +170,12 @@ def prepare(
         notices=(*notices, *target.notices),
         policy=policy,
     )
+
+
+def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
+    """Return the columns of each kind that networks may read; None where all of them."""
+    rarest = int(np.bincount(target.codes).min())
+    return policy.columns_on_few_rare_rows if rarest < policy.few_rare_rows else None
 
 
 def _weighing_rows(table: Table) -> NDArray[np.bool_]:
