@@ -344,25 +344,13 @@ class Encoder:
         """Give levels and layout as plain values for JSON."""
         return {
             "levels": [list(levels) for levels in self.levels],
-            "onehot": list(self.layout.onehot),
-            "embedded": list(self.layout.embedded),
-            "statistics": list(self.layout.statistics),
-            "integers": list(self.layout.integers),
-            "repeated": self.layout.repeated,
-            "n_classes": self.layout.n_classes,
+            **self.layout.to_json(),
         }
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         """Undo `to_json` and `to_arrays`."""
-        layout = Layout(
-            onehot=tuple(data["onehot"]),
-            embedded=tuple(data["embedded"]),
-            statistics=tuple(data["statistics"]),
-            integers=tuple(data["integers"]),
-            repeated=bool(data["repeated"]),
-            n_classes=int(data["n_classes"]),
-        )
+        layout = Layout.from_json(data)
         levels = tuple(tuple(own) for own in data["levels"])
         return cls(
             screen=Screen.from_arrays(arrays),

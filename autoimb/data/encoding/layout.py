@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,29 @@ class Layout:
     def statistics_of_level(self) -> int:
         """Number of statistics of a level: log-odds by class, of two classes of one, and rows."""
         return 1 + (1 if self.n_classes == 2 else self.n_classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what a fitted encoder needs of it: its columns are screened already."""
+        return {
+            "onehot": list(self.onehot),
+            "embedded": list(self.embedded),
+            "statistics": list(self.statistics),
+            "integers": list(self.integers),
+            "repeated": self.repeated,
+            "n_classes": self.n_classes,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Layout:
+        """Read what `to_json` wrote."""
+        return cls(
+            onehot=tuple(value["onehot"]),
+            embedded=tuple(value["embedded"]),
+            statistics=tuple(value["statistics"]),
+            integers=tuple(value["integers"]),
+            repeated=bool(value["repeated"]),
+            n_classes=int(value["n_classes"]),
+        )
 
 
 def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = None) -> Layout:
