@@ -102,10 +102,13 @@ class SearchPolicy:
         Of the strategies of a rung below the planned work, that go on to the next.
     least_complete : int
         Strategies that go on to the planned work before a search of so many trials ends.
-    rare_rows_for_many_strategies : int
-        With fewer rows of the rarest class the scores of more strategies say nothing more.
+    few_rare_rows : int
+        With fewer rows of the rarest class the scores of many strategies and of many columns are
+        mostly luck.
     strategies_on_few_rare_rows : int
         How many are tried then; the rest of the time confirms them.
+    columns_on_few_rare_rows : int
+        Numbers, and as many one-hot columns, that networks then read in each fold.
     trial_share : float
         Of the budget: what one trial may take at most.
     networks_kept : int
@@ -230,8 +233,9 @@ class SearchPolicy:
     first_rungs: tuple[float, float] = _set((1 / 4, 1 / 16), "decisions/0034-rungs.md")
     promoted_share: float = _set(1 / 3, "decisions/0034-rungs.md")
     least_complete: int = _set(12, "decisions/0034-rungs.md")
-    rare_rows_for_many_strategies: int = _set(100, "decisions/0019-small-tables-are-dealt-again.md")
+    few_rare_rows: int = _set(100, "decisions/0019-small-tables-are-dealt-again.md")
     strategies_on_few_rare_rows: int = _set(40, "decisions/0019-small-tables-are-dealt-again.md")
+    columns_on_few_rare_rows: int = _set(50, "decisions/0036-few-rare-rows.md")
     trial_share: float = _set(0.25, UNMEASURED)
     networks_kept: int = _set(12, UNMEASURED)
     least_trial_seconds: float = _set(0.5, UNMEASURED)

@@ -40,6 +40,7 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.calibrated import calibrated
@@ -301,6 +302,20 @@ def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
     assert_blind(observed_fold(strategy), base_dataset(), all_changes(scored_rows()))
 
 
+def screened(dataset: Dataset) -> Dataset:
+    """The same rows, of which networks read two numbers and one column of categories at most."""
+    return replace(dataset, layout=replace(dataset.layout, screened=2))
+
+
+def screened_changes() -> dict[str, Dataset]:
+    changes = all_changes(scored_rows()) | few_changes(scored_rows())
+    return {name: screened(dataset) for name, dataset in changes.items()}
+
+
+def test_a_scored_row_reaches_no_choice_of_columns():
+    assert_blind(observed_fold(strategy_with()), screened(base_dataset()), screened_changes())
+
+
 # --- cross-validation: from given probabilities to labels -----------------------------------------
 
 
@@ -554,6 +569,19 @@ def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Encoder, "fit", on_all)
 
 
+def leaky_screen(patch: pytest.MonkeyPatch) -> None:
+    """Columns are chosen by all rows of the table."""
+    fit = Encoder.fit
+
+    def chosen_on_all(columns, rows, *, layout, y=None, **named):
+        screen = Screen.fit(columns, y, layout=layout)
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Screen, "fit", lambda *given, **others: screen)
+            return fit(columns, rows, layout=layout, y=y, **named)
+
+    patch.setattr(Encoder, "fit", chosen_on_all)
+
+
 def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
     """Neighbours are searched among the rows to be scored as well."""
     training = Parts.training
@@ -745,6 +773,12 @@ def test_a_leak_planted_in_a_fold_is_found(plant, choices, station, monkeypatch)
     plant(monkeypatch)
     with pytest.raises(AssertionError, match=f"^{station} saw the"):
         assert_blind(observe, base_dataset(), changes)
+
+
+def test_a_leak_planted_in_the_choice_of_columns_is_found(monkeypatch):
+    leaky_screen(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^encoder saw the"):
+        assert_blind(observed_fold(strategy_with()), screened(base_dataset()), screened_changes())
 
 
 @pytest.mark.parametrize(

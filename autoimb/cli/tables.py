@@ -93,7 +93,10 @@ def _text_columns(pipeline: FittedPipeline) -> list[str]:
     names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
     levels: dict[str, set[str]] = {name: set() for name in names}
     for encoder in pipeline.encoders:
-        for name, known in zip(names, encoder.levels):
+        for j, known in zip(encoder.screen.categories, encoder.levels):
+            levels[names[j]].update(known)
+    for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
+        for name, known in zip(names, trees.reader.levels):
             levels[name].update(known)
     return [name for name in names if not all(map(_is_guessed, levels[name]))]
 

@@ -8,7 +8,8 @@ such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipel
 
 Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
 trees (``strategies.0.trees.0.feature`` and the like) and no statistics of levels; formats 1 to 3
-had no calibrator of the whole (``calibrator``).
+had no calibrator of the whole (``calibrator``). Encoders read all columns in files that don't say
+which (``encoders.0.read_numbers`` and ``read_categories``).
 
 To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
 file of the old format under ``tests/`` with a test that reads it.
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.screening import Screen
 from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError
 from autoimb.nn.network import NetworkSpec, build
@@ -260,8 +262,10 @@ def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any],
     if manifest["format"] < 4:
         identity = Calibrator.identity(len(manifest["classes"]["labels"]))
         manifest = manifest | {"calibrator": identity.to_json()}
-    for number in range(len(manifest["encoders"])):
-        arrays = arrays | _under(f"encoders.{number}", added)
+    for number, each in enumerate(manifest["encoders"]):
+        prefix = f"encoders.{number}"
+        every = Screen.every(len(arrays[f"{prefix}.center"]), len(each["levels"]))
+        arrays = _under(prefix, every.to_arrays()) | arrays | _under(prefix, added)
     return manifest, arrays
 
 
@@ -302,9 +306,11 @@ def _check(pipeline: FittedPipeline) -> None:
         "one encoder a fold": folds <= set(range(len(pipeline.encoders))),
         "encoders of its own columns": all(
             each.center.shape == each.factor.shape == each.bins.shape == each.indicator.shape
-            and (len(each.center), len(each.levels)) == (n_numbers, n_categories)
+            and each.screen.fits(n_numbers, n_categories)
+            and each.screen.numbers.shape == each.center.shape
+            and len(each.screen.categories) == len(each.levels)
             and each.spike_column.shape == each.spike_value.shape
-            and np.isin(each.spike_column, np.arange(n_numbers)).all()
+            and np.isin(each.spike_column, np.arange(len(each.center))).all()
             for each in pipeline.encoders
         ),
         "networks or trees in each strategy": all(

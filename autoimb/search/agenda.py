@@ -56,7 +56,7 @@ class Agenda:
         """
         policy, further = plan.policy, plan.folds.further
         work = plan.folds.confirming_work if further else 0.0
-        few = min(plan.effort.outline.class_counts) < policy.rare_rows_for_many_strategies
+        few = min(plan.effort.outline.class_counts) < policy.few_rare_rows
         limited = len(further) > 1 and few and deadline.finite
         most = policy.strategies_on_few_rare_rows if limited else math.inf
         return cls(space, deadline.left(), work=work, most=most, duels=duels, policy=policy)

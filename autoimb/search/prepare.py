@@ -153,7 +153,9 @@ def prepare(
         weight=_all_weights(table.weight, len(target.codes)),
         n_classes=len(target.classes),
         positive=target.positive,
-        layout=plan_layout(columns, n_classes=len(target.classes)),
+        layout=plan_layout(
+            columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
+        ),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
@@ -207,6 +209,12 @@ def _hold_out(
     held[kept] = held_out(y[kept], request.holdout, random_state=request.random_state)
     weight = None if table.weight is None else np.asarray(table.weight, dtype=np.float64)[held]
     return replace(table, test=(table.frame.loc[held], y[held], weight)), held
+
+
+def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
+    """Return the columns of each kind that networks may read; None where all of them."""
+    rarest = int(np.bincount(target.codes).min())
+    return policy.columns_on_few_rare_rows if rarest < policy.few_rare_rows else None
 
 
 def _weighing_rows(table: Table) -> NDArray[np.bool_]:

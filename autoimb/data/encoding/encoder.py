@@ -15,6 +15,7 @@ from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scale, squash
+from autoimb.data.encoding.screening import Screen
 from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
@@ -30,10 +31,13 @@ BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
 class Encoder:
     """The fitted encoding.
 
-    Sees: training rows; of labels, where bins end, which values stand out and the statistics.
+    Sees: training rows; of labels, which columns are read, where bins end, which values stand out
+    and the statistics.
 
     Attributes
     ----------
+    screen : Screen
+        The p numbers and the q category columns that are read.
     center, factor : ndarray of shape (p,), float64
         Median, and one over the interquartile range (or the standard deviation, or the range,
         where that is 0); the factor is 0 for a column that is constant in training.
@@ -59,6 +63,7 @@ class Encoder:
         What levels say of the classes.
     """
 
+    screen: Screen
     center: NDArray[np.float64]
     factor: NDArray[np.float64]
     bins: NDArray[np.int64]
@@ -105,6 +110,8 @@ class Encoder:
         -------
         Encoder
         """
+        screen = Screen.fit(columns.take(rows), None if y is None else y[rows], layout=layout)
+        columns, layout = screen.columns(columns), screen.layout(layout)
         center, factor, edges, spikes = [], [], [], []
         most = int(np.clip(MOST_INPUTS // max(columns.numbers.shape[1], 1), 2, MOST_BINS))
         for j in range(columns.numbers.shape[1]):
@@ -125,6 +132,7 @@ class Encoder:
             seen.append((bool(counts[1:][~often].sum()), bool(counts[0])))
         target = None if y is None else _target(rows, y, weight)
         return cls(
+            screen=screen,
             center=np.array(center, dtype=np.float64),
             factor=np.array(factor, dtype=np.float64),
             bins=np.array([len(each) - 1 for each in edges], dtype=np.int64),
@@ -172,7 +180,7 @@ class Encoder:
         Encoded
         """
         part = columns if rows is None else columns.take(rows)
-        return self._encoded(part, self.statistics.of)
+        return self._encoded(self.screen.columns(part), self.statistics.of)
 
     def transform_training(
         self,
@@ -196,7 +204,7 @@ class Encoder:
         """
         target = _target(rows, y, weight)
         return self._encoded(
-            columns.take(rows),
+            self.screen.columns(columns.take(rows)),
             lambda part, codes: self.statistics.of_training(part, codes, target),
         )
 
@@ -320,6 +328,7 @@ class Encoder:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the fitted arrays, numbers only; the rest is in `to_json`."""
         return {
+            **self.screen.to_arrays(),
             "center": self.center,
             "factor": self.factor,
             "bins": self.bins,
@@ -335,27 +344,16 @@ class Encoder:
         """Give levels and layout as plain values for JSON."""
         return {
             "levels": [list(levels) for levels in self.levels],
-            "onehot": list(self.layout.onehot),
-            "embedded": list(self.layout.embedded),
-            "statistics": list(self.layout.statistics),
-            "integers": list(self.layout.integers),
-            "repeated": self.layout.repeated,
-            "n_classes": self.layout.n_classes,
+            **self.layout.to_json(),
         }
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         """Undo `to_json` and `to_arrays`."""
-        layout = Layout(
-            onehot=tuple(data["onehot"]),
-            embedded=tuple(data["embedded"]),
-            statistics=tuple(data["statistics"]),
-            integers=tuple(data["integers"]),
-            repeated=bool(data["repeated"]),
-            n_classes=int(data["n_classes"]),
-        )
+        layout = Layout.from_json(data)
         levels = tuple(tuple(own) for own in data["levels"])
         return cls(
+            screen=Screen.from_arrays(arrays),
             center=arrays["center"],
             factor=arrays["factor"],
             bins=arrays["bins"],

@@ -1,8 +1,10 @@
-"""How each column is written for networks: planned once for a study, and without labels."""
+"""How each column is written for networks: planned once for a study, without any row's label."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ _ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anythi
 class Layout:
     """Which columns are written how, by position.
 
-    It is planned on all rows and without labels, so that every fold agrees.
+    It is planned on all rows and without their labels, so that every fold agrees.
 
     Attributes
     ----------
@@ -37,6 +39,8 @@ class Layout:
         Whether rows that are repeated do.
     n_classes : int
         Of the target; 0 where nothing gets statistics.
+    screened : int or None
+        Numbers, and one-hot columns, that each fold keeps at most; None keeps all. See `Screen`.
     """
 
     onehot: tuple[int, ...]
@@ -45,14 +49,38 @@ class Layout:
     integers: tuple[int, ...] = ()
     repeated: bool = False
     n_classes: int = 0
+    screened: int | None = None
 
     @property
     def statistics_of_level(self) -> int:
         """Number of statistics of a level: log-odds by class, of two classes of one, and rows."""
         return 1 + (1 if self.n_classes == 2 else self.n_classes)
 
+    def to_json(self) -> dict[str, Any]:
+        """Give what a fitted encoder needs of it: its columns are screened already."""
+        return {
+            "onehot": list(self.onehot),
+            "embedded": list(self.embedded),
+            "statistics": list(self.statistics),
+            "integers": list(self.integers),
+            "repeated": self.repeated,
+            "n_classes": self.n_classes,
+        }
 
-def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Layout:
+        """Read what `to_json` wrote."""
+        return cls(
+            onehot=tuple(value["onehot"]),
+            embedded=tuple(value["embedded"]),
+            statistics=tuple(value["statistics"]),
+            integers=tuple(value["integers"]),
+            repeated=bool(value["repeated"]),
+            n_classes=int(value["n_classes"]),
+        )
+
+
+def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = None) -> Layout:
     """Plan the layout of a table.
 
     Category columns with more than 24 levels get statistics where there are two classes; so do
@@ -66,6 +94,8 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
         All rows of the table.
     n_classes : int, optional
         Of the target; without them nothing gets statistics.
+    screened : int, optional
+        Numbers, and one-hot columns, that each fold keeps at most.
 
     Returns
     -------
@@ -76,7 +106,13 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
     wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
     repeated = n_classes > 0 and _many_repeated(columns)
     if n_classes != 2:
-        return Layout(onehot, tuple(sorted(wide)), repeated=repeated, n_classes=n_classes)
+        return Layout(
+            onehot,
+            tuple(sorted(wide)),
+            repeated=repeated,
+            n_classes=n_classes,
+            screened=screened,
+        )
     told, embedded = wide[:_MOST_WITH_STATISTICS], wide[_MOST_WITH_STATISTICS:]
     values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
     integers = [j for j, n in enumerate(values) if _FEWEST_VALUES <= n <= _MOST_VALUES]
@@ -88,6 +124,7 @@ def plan_layout(columns: Columns, *, n_classes: int = 0) -> Layout:
         integers=tuple(sorted(integers)),
         repeated=repeated,
         n_classes=n_classes,
+        screened=screened,
     )
 
 

@@ -1,0 +1,188 @@
+"""Which columns networks read of tables with more columns than few rare rows can tell apart.
+
+Of hundreds of columns some part the classes by chance, and a network that reads them all learns
+those as well. Each fold keeps the columns that say most of the class alone, one by one, by its
+training rows (`reports/decisions/0036-few-rare-rows.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.encoding.layout import Layout
+from autoimb.data.encoding.scaling import scale, squash
+from autoimb.data.schema import Columns
+
+__all__ = ["Screen"]
+
+Positions = NDArray[np.int64]
+
+_QUARTERS = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, eq=False)
+class Screen:
+    """The columns that are read. Sees: training rows and their labels.
+
+    Attributes
+    ----------
+    numbers, categories : ndarray of int64, rising
+        Positions among the p numbers and the q category columns of the table.
+    """
+
+    numbers: Positions
+    categories: Positions
+
+    @classmethod
+    def every(cls, n_numbers: int, n_categories: int) -> Screen:
+        """Keep all columns."""
+        return cls(np.arange(n_numbers), np.arange(n_categories))
+
+    @classmethod
+    def fit(cls, columns: Columns, y: Positions | None, *, layout: Layout) -> Screen:
+        """Choose the columns of a table by its training rows.
+
+        A number is ranked twice: by the variance between the classes as a share of all (which
+        ranks as the F test of an analysis of variance does), and by the p-value of a likelihood
+        ratio test of its quarters and missing rows against the classes (G test), which also sees
+        what is no difference of means. The better place counts. Categories of few levels are
+        ranked by the G test of their levels; others are all kept.
+
+        Parameters
+        ----------
+        columns : Columns
+            The training rows.
+        y : ndarray of int64, shape (n,), or None
+            Their class codes. Without labels those of the most values are kept: the widest.
+        layout : Layout
+            Says how many numbers, and how many categories of few levels, are kept.
+
+        Returns
+        -------
+        Screen
+        """
+        kept, most = cls.every(columns.numbers.shape[1], len(columns.vocabularies)), layout.screened
+        if most is None:
+            return kept
+        onehot = np.array(layout.onehot, dtype=np.int64)
+        if len(kept.numbers) > most:
+            kept = replace(kept, numbers=_best(_places_of_numbers(columns.numbers, y), most))
+        if len(onehot) > most:
+            best = onehot[_best(_places_of_categories(columns.codes[:, onehot], y), most)]
+            kept = replace(kept, categories=np.union1d(np.setdiff1d(kept.categories, onehot), best))
+        return kept
+
+    def fits(self, n_numbers: int, n_categories: int) -> bool:
+        """Say whether its positions are those of different columns of a table, rising."""
+        return all(
+            own.dtype == np.int64
+            and own.ndim == 1
+            and bool((np.diff(own, prepend=-1, append=size) > 0).all())
+            for own, size in ((self.numbers, n_numbers), (self.categories, n_categories))
+        )
+
+    def columns(self, columns: Columns) -> Columns:
+        """Take the columns of a table that are read."""
+        sizes = len(columns.number_names), len(columns.category_names)
+        if (len(self.numbers), len(self.categories)) == sizes:
+            return columns
+        return Columns(
+            numbers=columns.numbers[:, self.numbers],
+            codes=columns.codes[:, self.categories],
+            vocabularies=tuple(columns.vocabularies[j] for j in self.categories),
+            number_names=tuple(columns.number_names[j] for j in self.numbers),
+            category_names=tuple(columns.category_names[j] for j in self.categories),
+        )
+
+    def layout(self, layout: Layout) -> Layout:
+        """Give the layout of the columns that are read, by their new positions."""
+        numbers = {int(old): new for new, old in enumerate(self.numbers)}
+        categories = {int(old): new for new, old in enumerate(self.categories)}
+        return replace(
+            layout,
+            onehot=tuple(categories[j] for j in layout.onehot if j in categories),
+            embedded=tuple(categories[j] for j in layout.embedded),
+            statistics=tuple(categories[j] for j in layout.statistics),
+            integers=tuple(numbers[j] for j in layout.integers if j in numbers),
+            screened=None,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give the arrays by name."""
+        return {"read_numbers": self.numbers, "read_categories": self.categories}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Screen:
+        """Undo `to_arrays`."""
+        return cls(arrays["read_numbers"], arrays["read_categories"])
+
+
+def _best(place: NDArray[np.float64], most: int) -> Positions:
+    """Return the columns of the least places, rising; of equals the first."""
+    return np.sort(np.argsort(place, kind="stable")[:most])
+
+
+def _places_of_numbers(numbers: NDArray[np.float64], y: Positions | None) -> NDArray[np.float64]:
+    """Return the place of each number, shape (p,); the best have the least."""
+    if y is None:
+        return np.array([-float(len(np.unique(column))) for column in numbers.T])
+    between, quarters = [], []
+    for column in numbers.T:
+        known = column[~np.isnan(column)]
+        scaled = np.nan_to_num(squash(column, *scale(known)))
+        between.append(_variance_between(scaled, y))
+        quarters.append(_quarters(column, known))
+    one, other = (
+        np.argsort(np.argsort(scores, kind="stable"))
+        for scores in (-np.array(between), _p_values(quarters, y))
+    )
+    return np.minimum(one, other).astype(np.float64)
+
+
+def _places_of_categories(codes: NDArray[np.int32], y: Positions | None) -> NDArray[np.float64]:
+    """Return the place of each category column, shape (q,); the best have the least."""
+    if y is None:
+        return np.array([-float(len(np.unique(column))) for column in codes.T])
+    return _p_values([column + 1 for column in codes.T], y)
+
+
+def _variance_between(x: NDArray[np.float32], y: Positions) -> float:
+    """Return the variance of the classes' means as a share of that of all rows; 0 without any."""
+    counts = np.bincount(y)
+    means = np.bincount(y, weights=x) / np.maximum(counts, 1)
+    total = float(x.var(dtype=np.float64))
+    return (
+        float(counts @ (means - x.mean(dtype=np.float64)) ** 2 / len(y) / total) if total else 0.0
+    )
+
+
+def _quarters(column: NDArray[np.float64], known: NDArray[np.float64]) -> Positions:
+    """Return the quarter of each number, from 1 on; 0 where it is missing."""
+    ends = np.quantile(known, _QUARTERS) if len(known) else np.zeros(len(_QUARTERS))
+    quarters: Positions = np.searchsorted(ends, column, side="left") + 1
+    quarters[np.isnan(column)] = 0
+    return quarters
+
+
+def _p_values(codes: Sequence[NDArray[np.integer[Any]]], y: Positions) -> NDArray[np.float64]:
+    """Return the logs of the G test's p-values of columns of codes (n,), from 0 on."""
+    from scipy.stats import chi2  # slow to import, and loading needs no test
+
+    tested = np.array([_g(each, y) for each in codes])
+    return np.asarray(chi2.logsf(tested[:, 0], np.maximum(tested[:, 1], 1)))
+
+
+def _g(code: NDArray[np.integer[Any]], y: Positions) -> tuple[float, int]:
+    """Return twice the log of the likelihood ratio of codes against classes; its degrees."""
+    n_codes, n_classes = int(code.max()) + 1, int(y.max()) + 1
+    cells = np.bincount(code * n_classes + y, minlength=n_codes * n_classes)
+    counts = cells.reshape(n_codes, n_classes).astype(np.float64)
+    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
+    expected = counts.sum(1, keepdims=True) * counts.sum(0) / len(y)
+    g = 2.0 * float((counts * np.log(np.where(counts > 0, counts / expected, 1.0))).sum())
+    return g, (counts.shape[0] - 1) * (counts.shape[1] - 1)
