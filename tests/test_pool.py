@@ -20,7 +20,7 @@ from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Cut, Failed, Scored
-from autoimb.foreign import script_kept_out
+from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import InProcess, WorkerPool, runner_for
 from autoimb.runtime.worker import Assignment, Work
@@ -333,7 +333,7 @@ def test_only_our_processes_leave_the_script_out():
     def elsewhere():
         seen["theirs"] = spawn.get_preparation_data("other")
 
-    with script_kept_out():
+    with clean_start():
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
