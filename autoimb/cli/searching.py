@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.report.build import Facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.search.search import SearchResult
 
 __all__ = ["refit", "search", "section", "write_results"]
@@ -191,8 +191,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     fingerprint = request.fingerprint(prepared.dataset)
     with (
         _stoppable(),
-        _nothing_left(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
+        _nothing_left(folder),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)
@@ -289,14 +289,12 @@ def _stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _nothing_left(path: Path) -> Iterator[None]:
+def _nothing_left(folder: RunFolder) -> Iterator[None]:
     """Remove a folder that was made for a search that then never finished a trial."""
-    made = not path.exists()
     try:
         yield
     except AutoImbError:
-        if made and not any(path.glob("trials/*.safetensors")):
-            shutil.rmtree(path, ignore_errors=True)
+        folder.discard()
         raise
 
 
