@@ -273,6 +273,7 @@ def test_no_orphans(tmp_path):
     process.kill()
     process.wait()
     studies.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+    assert list((tmp_path / ".cache").iterdir()) == []  # the last one out took the table along
 
 
 def test_in_this_process_where_nothing_must_be_killed():
