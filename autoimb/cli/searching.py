@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ from autoimb.cli.arguments import (
     column_kinds,
     json_value,
     listed,
+    named_folder,
     weight_words,
 )
+from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError, RunError, SchemaError, choices
 from autoimb.files import write_file
 
@@ -40,6 +43,7 @@ __all__ = ["refit", "search", "section", "write_results"]
 
 ALL_CORES = -1
 INTERRUPTED = 130
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Names = Annotated[
     str | None, typer.Option(metavar="A,B", help="Only these options of the component.")
@@ -77,7 +81,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     ] = ALL_CORES,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="The folder to write [default: runs/<name of DATA>]."),
+        typer.Option(
+            metavar="RUN",
+            parser=named_folder,
+            help="The folder to write [default: runs/<name of DATA>].",
+        ),
     ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
@@ -188,17 +196,18 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []))
     prepared = prepare(table, request)
     path = out or _free_folder(data)
-    fingerprint = request.fingerprint(prepared.dataset)
+    fingerprint = request.fingerprint(prepared.dataset, prepared.target.classes.tolist())
     with (
         _stoppable(),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         _nothing_left(folder),
+        _way_on(path),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)
         write_results(folder, result.pipeline, facts)
     if not quiet:
-        typer.echo(_summary(result, facts, path))
+        say(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -229,7 +238,7 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
     save(pipeline, out)
-    typer.echo(f"{pipeline.describe()}\n-> {out}")
+    say(f"{pipeline.describe()}\n-> {out}")
 
 
 def section(folder: Any, name: str) -> dict[str, Any]:
@@ -296,6 +305,20 @@ def _nothing_left(folder: RunFolder) -> Iterator[None]:
     except AutoImbError:
         folder.discard()
         raise
+
+
+@contextlib.contextmanager
+def _way_on(path: Path) -> Iterator[None]:
+    """Say of a full disk how the search goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise RunError(
+            f"{error.filename or path} can't be written: {error.strerror}. What has finished is "
+            f"kept in {path}: make room and go on with --resume."
+        ) from error
 
 
 def _free_folder(data: Path) -> Path:

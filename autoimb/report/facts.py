@@ -67,7 +67,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        its share the components' paired differences that are missing yet stay unknown.
+        its share metrics that were not asked for, and the components' paired differences that are
+        missing yet.
 
     Returns
     -------
@@ -82,8 +83,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
 
 def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Deadline) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
-    prepared, judge = planned.prepared, planned.judge
-    contenders = _contenders(result, references)
+    prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(0.5))
+    contenders = _contenders(judge, result, references)
     proba, labels = contenders["winner"]
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
@@ -93,7 +94,7 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
         profile=_profile(prepared.profile),
         plan=_plan(planned.plan),
         winner=_winner(study, winner.blend, winner.rule, names, positive),
-        scores=_scores(judge, contenders),
+        scores=_scores(judge, contenders, deadline),
         curves={
             name: curves.precision_recall(hit, own[:, positive], weight)
             for name, (own, _) in contenders.items()
@@ -160,9 +161,11 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
     ]
 
 
-def _contenders(result: SearchResult, references: Mapping[str, Floats]) -> dict[str, Prediction]:
+def _contenders(
+    judge: Judge, result: SearchResult, references: Mapping[str, Floats]
+) -> dict[str, Prediction]:
     """Gather the winner, its two sides apart, the best control and the references, in order."""
-    judge, study, blend = result.planned.judge, result.study, result.winner.blend
+    study, blend = result.study, result.winner.blend
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
     if not blend.kept:
         contenders["winner"] = _of_trial(judge, study.results[blend.numbers[0]])
@@ -195,7 +198,10 @@ def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialReco
     return None
 
 
-def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
+def _scores(
+    judge: Judge, contenders: Mapping[str, Prediction], deadline: Deadline
+) -> list[ScoreRow]:
+    """Score the contenders by the metric that was asked for, and by others while there is time."""
     asked = judge.metric
     metrics = [asked] + [
         get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
@@ -204,10 +210,12 @@ def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow
     ]
     rows: list[ScoreRow] = []
     for metric in metrics:
-        own = judge.with_metric(metric)
+        own, scored = judge.with_metric(metric), list[ScoreRow]()
         for name, prediction in contenders.items():
+            if rows and deadline.expired:
+                return rows
             score = own.score(*prediction)
-            rows.append(
+            scored.append(
                 {
                     "name": name,
                     "metric": metric.name,
@@ -216,6 +224,7 @@ def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow
                     "greater_is_better": metric.greater_is_better,
                 }
             )
+        rows += scored
     return rows
 
 

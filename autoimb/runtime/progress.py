@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from autoimb.runs.record import RAN
+from autoimb.text import harmless
 
 if TYPE_CHECKING:
     from autoimb.budget import Budget
@@ -93,7 +94,7 @@ class Progress:
             return
         if self._live is not None:
             line = " | ".join([*self._clock(), _tally(event), *self._standing(event)])
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+            self._live.update(Text(harmless(line), no_wrap=True, overflow="ellipsis"))
         else:
             self._tell(event)
 
@@ -111,7 +112,7 @@ class Progress:
         trial = f"trial {record.number} {record.status}: {result} {record.strategy.describe()}"
         line = " | ".join([*self._clock(), trial, _tally(event), *self._standing(event)])
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
-            self._stream.write(line + "\n")
+            self._stream.write(harmless(line) + "\n")
             self._stream.flush()
 
     def _clock(self) -> list[str]:
