@@ -2,7 +2,9 @@
 
 import sys
 
-from autoimb.cli import main
-
 if __name__ == "__main__":
+    if not sys.flags.safe_path:  # Python looks in the current folder first: now last
+        sys.path.append(sys.path.pop(0))
+    from autoimb.cli import main
+
     sys.exit(main())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autoimb.errors import BudgetError, DeadlineExceeded
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.text import shown
 
-__all__ = ["DEFAULT_BUDGET", "LEAST_BUDGET", "Budget", "Deadline", "check_budget"]
+__all__ = ["DEFAULT_BUDGET", "FOREVER", "LEAST_BUDGET", "Budget", "Deadline", "check_budget"]
 
 DEFAULT_BUDGET = 300.0  # seconds
 LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
@@ -63,9 +66,17 @@ class Deadline:
         """Return the deadline after this share (0 to 1) of the time that is left now."""
         return Deadline.after(share * self.left()) if self.finite else self
 
+    def shared(self, parts: int) -> Iterator[Deadline]:
+        """Yield a deadline for each of so many parts, in turn: of what is left then, its share."""
+        for number in range(parts):
+            yield self.fraction(1.0 / (parts - number))
+
     def within(self, seconds: float | None) -> Deadline:
         """Return this deadline, or the one so many seconds from now where that is earlier."""
         return self if seconds is None else min(self, Deadline.after(seconds), key=lambda d: d.at)
+
+
+FOREVER = Deadline()
 
 
 @dataclass(frozen=True)
@@ -158,10 +169,10 @@ def check_budget(time_budget: float | None, n_trials: int | None) -> None:
     """
     if time_budget is None and n_trials is None:
         raise BudgetError("time_budget and n_trials are both None: one must end the search.")
-    if n_trials is not None and not (n_trials >= 1 and float(n_trials).is_integer()):
-        raise BudgetError(f"n_trials must be a whole number of at least 1, got {n_trials}.")
-    if time_budget is not None and not LEAST_BUDGET <= time_budget < math.inf:
+    if n_trials is not None and not (n_trials >= 1 and n_trials % 1 == 0):
+        raise BudgetError(f"n_trials must be a whole number of at least 1, got {shown(n_trials)}.")
+    if time_budget is not None and not LEAST_BUDGET <= time_budget <= sys.float_info.max:
         raise BudgetError(
-            f"time_budget must be at least {LEAST_BUDGET:g} seconds, got {time_budget}; "
+            f"time_budget must be at least {LEAST_BUDGET:g} seconds, got {shown(time_budget)}; "
             "for a quick try give n_trials and time_budget=None."
         )

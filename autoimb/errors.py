@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from autoimb.text import harmless
+
 __all__ = [
     "ArtifactError",
     "AutoImbError",
@@ -40,6 +42,9 @@ __all__ = [
 
 class AutoImbError(Exception):
     """Base of everything autoimb raises on purpose."""
+
+    def __str__(self) -> str:
+        return harmless(super().__str__())  # a traceback goes to a terminal
 
 
 class InputError(AutoImbError, ValueError):

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import spawn
+from multiprocessing import resource_tracker, spawn, util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if sys.platform == "linux":
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "TreeNodes",
     "WorkerContext",
+    "clean_start",
     "fused_adamw",
-    "script_kept_out",
     "start_server",
     "tree_nodes",
 ]
@@ -96,42 +96,69 @@ _starting = threading.Lock()
 
 
 @contextlib.contextmanager
-def script_kept_out() -> Iterator[None]:
-    """Leave the user's ``__main__`` out of what a new process is told to prepare.
+def clean_start() -> Iterator[None]:
+    """Start processes that import from the caller's paths, and don't run the caller's script.
 
-    Otherwise multiprocessing runs the script again in each worker, and a script without
-    ``if __name__ == "__main__"`` would start its search once more. Nothing is lost: what the
-    script defines travels by value (cloudpickle). Other threads' processes are not touched.
+    multiprocessing begins them by ``python -c``, which looks for every module in the current folder
+    first, also for those of the standard library. And it runs the script again in each worker: one
+    without ``if __name__ == "__main__"`` would start its search once more. Nothing is lost: what
+    the script defines travels by value (cloudpickle). Other threads' processes are not touched.
     """
-    with _starting:
-        original = spawn.get_preparation_data
-        thread = threading.get_ident()
+    paths: list[str] = spawn.get_preparation_data("")["sys_path"]  # the current folder by its name
 
-        def without_main(name: str) -> dict[str, Any]:
-            data: dict[str, Any] = original(name)
-            if threading.get_ident() == thread:
-                data.pop("init_main_from_name", None)
-                data.pop("init_main_from_path", None)
-            return data
+    def without_main(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        mains = ("init_main_from_name", "init_main_from_path")
+        return lambda name: {k: v for k, v in original(name).items() if k not in mains}
 
-        spawn.get_preparation_data = without_main
-        try:
+    def from_paths(original: Callable[..., int]) -> Callable[..., int]:
+        return lambda exe, words, handles: original(exe, _from_paths(words, paths), handles)
+
+    def words_from_paths(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
+        return lambda **given: _from_paths(original(**given), paths)
+
+    with _starting, _changed(spawn, "get_preparation_data", without_main):
+        if sys.platform == "win32":
+            commands = _changed(spawn, "get_command_line", words_from_paths)
+        else:
+            commands = _changed(util, "spawnv_passfds", from_paths)
+        with commands:
             yield
-        finally:
-            spawn.get_preparation_data = original
+
+
+@contextlib.contextmanager
+def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Change a function of another package for this thread, as long as it lasts."""
+    original, thread = getattr(module, name), threading.get_ident()
+    changed = change(original)
+
+    def chosen(*given: Any, **named: Any) -> Any:
+        return (changed if threading.get_ident() == thread else original)(*given, **named)
+
+    setattr(module, name, chosen)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+def _from_paths(words: Sequence[Any], paths: list[str]) -> list[Any]:
+    """Change a command of ``python -c`` so that it imports from these paths and no others."""
+    place = words.index("-c")
+    code = f"import sys; sys.path[:] = {paths!r}; {words[place + 1]}"
+    return [*words[:place], "-P", "-c", code, *words[place + 2 :]]
 
 
 class _WorkerProcess(_Process):
-    """A process that doesn't run the user's script again."""
+    """A process that starts clean."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - a hook of multiprocessing
-        with script_kept_out():
+        with clean_start():
             return _Process._Popen(process_obj)
 
 
 class WorkerContext(_Context):
-    """Starts processes that don't run the user's script again, from a warm server on Linux."""
+    """Starts clean processes, from a warm server on Linux."""
 
     Process = _WorkerProcess
 
@@ -144,7 +171,9 @@ def start_server(modules: Sequence[str]) -> None:
     modules : sequence of str
         What it imports, while the caller goes on.
     """
-    if sys.platform == "linux":
-        forkserver.set_forkserver_preload(list(modules))
-        with script_kept_out():
+    with clean_start():
+        if sys.platform != "win32":
+            resource_tracker.ensure_running()  # which the first lock would start otherwise
+        if sys.platform == "linux":
+            forkserver.set_forkserver_preload(list(modules))
             forkserver.ensure_running()

@@ -184,8 +184,9 @@ class SearchPolicy:
         Of a blend's weight, at least; else partners have no share in it.
     compared_rows : int
         Scored rows, evenly over the classes, on which networks are compared with their mean.
-    choosing_share, reference_share : float
-        Of what is then left: for weighing a blend, and what a reference may take at most.
+    choosing_share, reference_share, facts_share : float
+        Of what is then left: for weighing a blend, what a reference may take at most, and for the
+        report's scores.
     test_share, test_row_seconds : float
         Of the budget, that predicting test rows may take at most, and what is counted for a row.
     largest_share_error : float
@@ -286,6 +287,7 @@ class SearchPolicy:
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
+    facts_share: float = _set(0.5, UNMEASURED)
     test_share: float = _set(0.1, UNMEASURED)
     test_row_seconds: float = _set(2.5e-4, UNMEASURED)
     largest_share_error: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")

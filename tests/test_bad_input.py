@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +15,19 @@ import pytest
 
 from autoimb.cli import main
 from autoimb.errors import (
+    AutoImbError,
     BudgetError,
     InputError,
     OptionError,
+    RunError,
     SchemaError,
     TableError,
     TargetError,
 )
 from autoimb.estimator import AutoImbClassifier
+from autoimb.runs.folder import RunFolder
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.request import Request
 
 
 def table(n_rows: int = 60) -> pd.DataFrame:
@@ -115,16 +122,35 @@ def test_a_table_that_cannot_be_learned_from(
         ({"n_trials": None}, BudgetError, "both None"),
         ({"time_budget": 0.5}, BudgetError, "at least 5 seconds"),
         ({"time_budget": float("nan")}, BudgetError, "got nan"),
+        ({"time_budget": 10**400}, BudgetError, "a number of 1,329 bits"),
+        ({"random_state": -1}, OptionError, "from 0 to .* got -1"),
+        ({"random_state": 10**400}, OptionError, "from 0 to"),
+        ({"class_weight": {"yes": 10**400}}, OptionError, "finite number >= 0, got a number of"),
+        ({"class_weight": {"yes": 1e300}}, OptionError, "at most 1e.12, got 1e.300"),
+        ({"class_weight": {"yes": [1, [2]]}}, OptionError, r"got \[1, \[2\]\]"),
+        ({"cost_matrix": [[0, [1]], [1, 0]]}, OptionError, "cost"),
+        ({"cost_matrix": [[[0, 1], [1, 0]]]}, OptionError, r"shape \(2, 2\)"),
+        ({"cv": 10**400}, OptionError, "between 2 and"),
+        ({"metric": lambda y, proba: float("nan")}, RunError, "failed: its score is nan"),
     ],
 )
 def test_a_parameter_that_no_search_can_use(
-    params: dict[str, Any], error: type[InputError], words: str
+    params: dict[str, Any], error: type[AutoImbError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         fit(table(), **params)
 
 
-@pytest.mark.parametrize("weight", [np.full(60, -1.0), np.full(60, np.nan), np.ones(59)])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        np.full(60, -1.0),
+        np.full(60, np.nan),
+        np.ones(59),
+        np.where(np.arange(60) == 3, 1e300, 1.0),
+        np.full(60, 1e308),
+    ],
+)
 def test_weights_that_are_none(weight: np.ndarray) -> None:
     frame = table()
     with pytest.raises(TableError, match="sample_weight"):
@@ -149,6 +175,15 @@ def test_a_class_of_one_or_two_rows_is_learned_with_a_notice() -> None:
     model = fit(frame)
     assert list(model.classes_) == ["maybe", "no", "once", "yes"]
     assert "'maybe' (2)" in " ".join(model.facts_.notices)
+
+
+def test_more_workers_than_processors_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table()
+    rows = Table(frame.drop(columns="churn"), frame["churn"])
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    told = [" ".join(prepare(rows, Request(n_jobs=n_jobs)).notices) for n_jobs in (2, 3)]
+    assert "n_jobs" not in told[0]
+    assert "n_jobs=3 is more than the 2 processors" in told[1]
 
 
 def test_a_metric_that_one_label_maximises_is_said() -> None:
@@ -228,6 +263,17 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--target", "churn", "--time-budget", "soon"], "'--time-budget'"),
         (["--target", "churn", "--trials", "0"], "at least 1"),
         (["--target", "churn", "--nonsense"], "--nonsense"),
+        (["--target", "churn", "--seed", "-1"], "random_state must be from 0"),
+        (["--target", "churn", "--out", ""], "--out must name a folder"),
+        (["--target", "churn", "--trials", "1", "--storage", ""], "must be a URL"),
+        (["--target", "churn", "--class-weight", '[["yes"]]'], "class_weight must be"),
+        (["--target", "churn", "--cost-matrix", "[[0, [1]], [1, 0]]"], "cost"),
+        (
+            ["--target", "churn", "--class-weight", '{"yes": 1' + "0" * 400 + "}"],
+            ">= 0, got a number",
+        ),
+        (["--target", "churn", "--trials", "1" + "0" * 400, "--cv", "1"], "at least 2"),
+        (["--target", "churn", "--time-budget", "1" + "0" * 400], "at least 5 seconds"),
         (["--target", "churn", "--trials", "1", "--storage", "no://x"], "can't be opened"),
         (
             ["--target", "churn", "--ensemble", "balanced_bagging", "--resampling", "smote"],
@@ -286,6 +332,23 @@ def test_a_run_folder_that_cannot_be_used(
     assert "holds another search" in complaint(again, capsys)
     for command in (["status"], ["report"], ["export", "-o", str(tmp_path / "out")]):
         assert "run" in complaint([command[0], str(tmp_path / "none"), *command[1:]], capsys)
+
+
+def test_a_full_disk_is_said_with_its_path_and_the_way_on(
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(folder: RunFolder, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.trials / "0000"))
+
+    monkeypatch.setattr(RunFolder, "save_trial", full)
+    data, run = run_folder.parent / "train.csv", tmp_path / "run"
+    words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
+    said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(run)], capsys)
+    assert f"{run / 'trials' / '0000'} can't be written: No space left" in said
+    assert "go on with --resume" in said
 
 
 @pytest.mark.parametrize(

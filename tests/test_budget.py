@@ -41,6 +41,12 @@ def test_parts_of_a_deadline():
     assert deadline.within(None) is deadline
 
 
+def test_parts_share_what_is_left_of_a_deadline():
+    assert not any(each.finite for each in Deadline().shared(3))
+    left = [each.left() for each in Deadline.after(90.0).shared(3)]
+    assert left == pytest.approx([30.0, 45.0, 90.0], abs=10.0)  # nobody took any of it
+
+
 def test_deadline_means_the_same_after_pickling():
     deadline = Deadline.after(3.0)
     assert pickle.loads(pickle.dumps(deadline)) == deadline

@@ -184,6 +184,7 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
     found = build_facts(result, deadline=Deadline.after(-1))
     assert found.methods[0] == facts.methods[0]
     assert {row["name"] for row in found.scores} == {"winner", "none", "prior"}
+    assert {row["metric"] for row in found.scores} == {facts.scores[0]["metric"]}
     assert set(found.curves) == {"winner", "none"}
     left_out = {row["name"]: row["reason"] for row in found.references if row["reason"]}
     assert left_out.pop("trees") == "no partner was grown"

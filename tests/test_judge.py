@@ -3,6 +3,7 @@
 import ast
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from sklearn.metrics import f1_score
 from tables import calibrated_rows
 
 import autoimb
+from autoimb import budget
+from autoimb.assessment.decision import offsets
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
 from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule
 from autoimb.assessment.judge import Judge, label_metric_for
@@ -54,6 +57,33 @@ def test_the_plug_in_of_the_geometric_mean_is_its_own():
         values = {other: metric(y, proba, labels[other], weight=weight) for other in named}
         assert max(values, key=values.__getitem__) == name
         assert max(values.values()) > min(values.values()) + 0.001
+
+
+@pytest.mark.parametrize("name", ["average_precision", "f1"])
+def test_labels_of_several_classes_keep_a_deadline(name, monkeypatch):
+    """By a clock on which each class costs a second; each group has its share of them."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    search = offsets._best_offset
+
+    def slowly(*given):
+        clock.now += 1.0
+        return search(*given)
+
+    monkeypatch.setattr(offsets, "_best_offset", slowly)
+    prior = (0.4, 0.3, 0.2, 0.1)
+    y, proba = calibrated_rows(400, prior, seed=0)
+    judge = judge_of(name, y, n_classes=4)
+    free = judge.labels(proba)
+    needed, clock.now = clock.now, 0.0
+    hurried = judge.until(budget.Deadline.after(needed / 2)).labels(proba)
+    assert needed / 4 < clock.now < needed / 2 + len(judge.parts)
+    clock.now = 0.0
+    late = judge.until(budget.Deadline.after(-1.0)).labels(proba)
+    assert clock.now < 2 * len(judge.parts)
+    macro = get_metric("f1", n_classes=4, positive=0)
+    values = [macro(y, proba, labels) for labels in (free, hurried, late)]
+    assert min(values) > max(values) - 0.1
 
 
 @pytest.mark.parametrize("prior", [(0.93, 0.07), (0.9, 0.05, 0.05)])

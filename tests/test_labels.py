@@ -20,6 +20,7 @@ from autoimb.errors import TargetError
 BIG = 2**53 + 1  # the first whole number that no float holds
 N_ROWS = 60
 RARE = np.arange(N_ROWS) % 4 == 0
+ONE_DAY = datetime.timedelta(days=1)
 QUICK = ONE_TRIAL | {
     "resampling": "none",
     "class_weight": "none",
@@ -153,6 +154,19 @@ def test_a_class_beyond_the_floats_can_be_named_the_positive_one() -> None:
         (pd.Series(pd.to_timedelta([1, 2, 1], "s")), "type: duration"),
         (pd.Categorical(pd.to_datetime(["2020", "2021", "2020"])), "type: datetime"),
         ([b"a", b"b", b"a"], "type: bytes"),
+        (pair(b"a", b"b", arrow(pa.binary())), "type: bytes"),
+        (pair(Decimal("1.5"), Decimal(1), arrow(pa.decimal128(5, 2))), "type: Decimal"),
+        (pair(ONE_DAY, 2 * ONE_DAY, arrow(pa.duration("us"))), "type: timedelta"),
+        (pair(datetime.date(2020, 1, 1), datetime.date(2021, 1, 1), arrow(pa.date32())), "date"),
+        (pair([1], [2], arrow(pa.list_(pa.int64()))), "of one type"),
+        (pair([1], [2], object), "of one type"),
+        (pair((1, 2), (2, 3), object), r"type: tuple.*holds \(1, 2\) in row 0"),
+        ([[1, 2], [3]] * 3, "lists inside"),
+        (pair("\ud800", "b", object), "no Unicode text"),
+        (["\ud800", "b", "b"], "no Unicode text"),
+        (np.array([1, 2, 1], dtype=np.longdouble), "type: longdouble"),
+        (pair(10**1_000, 1, object), "more than 1,000 digits"),
+        (pair("a" * 10_001, "b"), "more than 10,000 characters"),
         (pd.Series([0.5, 1.0, 1.0], dtype="Float64"), "continuous.*0.5 in row 0"),
         (pd.Series([0.5, 1.0, 1.0], dtype=object), "continuous.*0.5 in row 0"),
     ],

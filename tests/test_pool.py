@@ -21,7 +21,7 @@ from optuna.trial import FixedTrial
 from autoimb.budget import Deadline
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Scored
-from autoimb.foreign import script_kept_out
+from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import InProcess, WorkerPool, runner_for
 from autoimb.runtime.worker import Assignment, Work
@@ -274,6 +274,7 @@ def test_no_orphans(tmp_path):
     process.kill()
     process.wait()
     studies.wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+    assert list((tmp_path / ".cache").iterdir()) == []  # the last one out took the table along
 
 
 def test_in_this_process_where_nothing_must_be_killed():
@@ -334,7 +335,7 @@ def test_only_our_processes_leave_the_script_out():
     def elsewhere():
         seen["theirs"] = spawn.get_preparation_data("other")
 
-    with script_kept_out():
+    with clean_start():
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()

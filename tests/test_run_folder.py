@@ -138,6 +138,49 @@ def test_a_folder_is_locked_while_a_search_writes(run):
     RunFolder.open(run.path, fingerprint=FINGERPRINT, resume=True).close()
 
 
+def test_the_refused_one_of_two_removes_nothing(tmp_path):
+    """Also where the other one took the folder between its making and its locking."""
+    path = tmp_path / "run"
+    with RunFolder.open(path, fingerprint=FINGERPRINT) as first:
+        second = RunFolder(path)
+        second._made = True
+        with pytest.raises(RunError, match="in use"):
+            second._take()
+        second.discard()
+        second.close()
+        assert first.read_run()["fingerprint"] == FINGERPRINT
+        first.discard()
+        assert not path.exists()
+
+
+def test_what_another_made_or_holds_a_trial_is_not_discarded(run, finished):
+    path, _ = finished
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        folder.discard()
+    run._made = run._held = True
+    run.discard()
+    assert len(RunFolder.view(path).records()) == 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are of POSIX")
+@pytest.mark.parametrize("name", [".lock", ".pid", ".cache", "journal.log", "run.json", "trials"])
+def test_a_link_in_a_received_folder_is_not_followed(finished, tmp_path, name):
+    path, _ = finished
+    outside = tmp_path / "outside"
+    if (path / name).exists():
+        (path / name).rename(outside)
+    elif name == ".cache":
+        outside.mkdir()
+    else:
+        outside.write_text("mine")
+    (path / name).symlink_to(outside)
+    before = outside.read_bytes() if outside.is_file() else sorted(outside.iterdir())
+    assert not RunFolder.view(path).in_use
+    with pytest.raises(RunError, match="symbolic link"):
+        RunFolder.open(path, fingerprint=FINGERPRINT, resume=True)
+    assert before == (outside.read_bytes() if outside.is_file() else sorted(outside.iterdir()))
+
+
 def test_the_lock_dies_with_its_process(tmp_path):
     code = (
         "import os, signal; from autoimb.runs.folder import RunFolder\n"

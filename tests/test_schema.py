@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -295,12 +296,101 @@ def test_no_rows_are_no_error_here():
         ({"n": pd.to_datetime(["2013-01-01"] * 3)}, "'n' must hold numbers; it holds dates"),
         ({"n": [1.0, 2.0, -np.inf]}, "Input X contains infinity .*: column 'n', row 2"),
         ({"n": ["1", "inf", "2"]}, "Input X contains infinity .*: column 'n', row 1"),
-        ({"when": ["2013-01-01", None, "soon"]}, "Column 'when' must hold dates; row 2 holds 'so"),
+        (
+            {"when": ["2013-01-01", None, "soon"]},
+            "'when' must hold dates .*; row 2 holds 'so",
+        ),
     ],
 )
 def test_bad_values_are_named(changes, message):
     with pytest.raises(SchemaError, match=message):
         parse(FRAME.assign(**changes), SCHEMA)
+
+
+DATES = {"kinds": {"a": "date"}}
+
+
+@pytest.mark.parametrize(
+    ("texts", "form", "first"),
+    [
+        (["13/02/2020", "02/03/2020"], "%d/%m/%Y", (2020, 2, 13)),
+        (["02/13/2020", "02/03/2020"], "%m/%d/%Y", (2020, 2, 13)),
+        (["13.02.2020 10:30", "01.03.2021 00:00"], "%d.%m.%Y %H:%M", (2020, 2, 13)),
+        (["13 Feb 2020", "1 Mar 2020"], "%d %b %Y", (2020, 2, 13)),
+        (["20200213", "20210301"], "ISO8601", (2020, 2, 13)),
+        ([20200213, 20210301], "ISO8601", (2020, 2, 13)),
+    ],
+)
+def test_dates_have_one_format_which_prediction_keeps(texts, form, first):
+    schema, notices = infer_schema(pd.DataFrame({"a": texts}), **DATES)
+    (column,) = schema.columns
+    assert column.form == form
+    assert notices == ()
+    again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+    for rows in ([0, 1], [1, 0], [0]):
+        parsed = parse(pd.DataFrame({"a": [texts[row] for row in rows]}), again)
+        days = datetime.date(*first) - datetime.date(1970, 1, 1)
+        assert int(parsed.numbers[rows.index(0), 0]) == days.days
+
+
+def test_dates_of_two_formats_are_refused_and_of_either_noticed():
+    with pytest.raises(SchemaError, match="'a' must hold dates"):
+        infer_schema(pd.DataFrame({"a": ["13/02/2020", "02/13/2020"]}), **DATES)
+    schema, notices = infer_schema(pd.DataFrame({"a": ["01/02/2020", "02/03/2020"]}), **DATES)
+    assert schema.columns[0].form == "%m/%d/%Y"
+    assert "%d/%m/%Y alike" in notices[0]
+    with pytest.raises(SchemaError, match="row 1 holds '13/02/2020', and 1 more rows do not"):
+        parse(pd.DataFrame({"a": ["01/02/2020", "13/02/2020", "14/02/2020"]}), schema)
+
+
+@pytest.mark.parametrize("word", ["now", "today", " Today ", "10:30", "March"])
+def test_no_date_is_read_from_the_clock(word):
+    for kinds in ({}, {"a": "date"}):
+        schema, _ = infer_schema(pd.DataFrame({"a": ["2020-01-01", "2020-01-02"]}), kinds=kinds)
+        with pytest.raises(SchemaError, match="must hold dates"):
+            parse(pd.DataFrame({"a": ["2020-01-01", word]}), schema)
+
+
+def test_dates_of_an_older_file_are_read_as_they_were():
+    columns = [{"name": "a", "kind": "date", "parts": ["month"]}]
+    schema = Schema.from_json({"target": None, "columns": columns})
+    texts = ["13/02/2020", "02/03/2020"]
+    np.testing.assert_array_equal(parse(pd.DataFrame({"a": texts}), schema).numbers, [[2], [2]])
+
+
+SPANS = [datetime.timedelta(days=1), None, datetime.timedelta(hours=1)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(SPANS),
+        pd.Series(SPANS, dtype=object),
+        pd.Series(SPANS, dtype=pd.ArrowDtype(pa.duration("us"))),
+    ],
+)
+def test_durations_are_seconds_also_as_text(values):
+    schema, _ = infer_schema(pd.DataFrame({"a": values}))
+    assert (schema.columns[0].kind, schema.columns[0].form) == ("numeric", "duration")
+    for cells in (values, ["1 days 00:00:00", None, "01:00:00"], [86400, None, 3600]):
+        parsed = parse(pd.DataFrame({"a": cells}), schema)
+        np.testing.assert_array_equal(parsed.numbers[:, 0], [86400, np.nan, 3600])
+    with pytest.raises(SchemaError, match="'a' must hold durations; row 1 holds 'soon'"):
+        parse(pd.DataFrame({"a": ["01:00:00", "soon"]}), schema)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pd.Series([[1], [2]], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), "holds a"),
+        (pd.Series([{"b": 1}] * 2, dtype=pd.ArrowDtype(pa.struct([("b", pa.int64())]))), "a dict"),
+        (pd.Series([10**400, 1], dtype=object), "infinity or a value too large"),
+        (pd.Series([-(10**400), 1], dtype=object), "infinity or a value too large"),
+    ],
+)
+def test_cells_that_no_search_can_use(values, message):
+    with pytest.raises(SchemaError, match=message):
+        parse(frame := pd.DataFrame({"a": values}), infer_schema(frame)[0])
 
 
 def test_text_of_numbers_is_numbers():

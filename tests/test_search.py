@@ -110,15 +110,20 @@ def test_a_callable_metric_and_a_splitter_become_names() -> None:
 
 
 def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) -> None:
-    own = QUICK.fingerprint(prepared.dataset)
+    def fingerprint(request: Request, prepared: Prepared) -> str:
+        return request.fingerprint(prepared.dataset, prepared.target.classes.tolist())
+
+    own = fingerprint(QUICK, prepared)
     limits = {"time_budget": 60.0, "n_trials": 9, "n_jobs": 2, "verbose": 1, "data": "b.csv"}
-    assert replace(QUICK, **limits).fingerprint(prepared.dataset) == own
+    assert fingerprint(replace(QUICK, **limits), prepared) == own
     for change in ({"metric": "f1"}, {"random_state": 1}, {"costs": (1.0, 2.0)}, {"cv": 3}):
-        assert replace(QUICK, **change).fingerprint(prepared.dataset) != own
+        assert fingerprint(replace(QUICK, **change), prepared) != own
     frame, y = table()
     frame.loc[0, "a"] += 1.0
-    assert QUICK.fingerprint(prepare(Table(frame, y), QUICK).dataset) != own
-    assert QUICK.fingerprint(prepare(Table(*table()), QUICK).dataset) == own
+    assert fingerprint(QUICK, prepare(Table(frame, y), QUICK)) != own
+    frame, y = table()
+    assert fingerprint(QUICK, prepare(Table(frame, y), QUICK)) == own
+    assert fingerprint(QUICK, prepare(Table(frame, [f"{label}" for label in y]), QUICK)) != own
 
 
 def test_class_weight_is_a_name_or_costs() -> None:

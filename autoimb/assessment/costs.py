@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from autoimb.errors import OptionError, choices
+from autoimb.text import shown
 
-__all__ = ["Costs", "GivenCosts", "Matrix", "in_one_line", "read_matrix", "read_weights"]
+__all__ = ["Costs", "GivenCosts", "Matrix", "read_matrix", "read_weights"]
 
 Matrix = tuple[tuple[float, ...], ...]
 GivenCosts = tuple[float, ...] | Matrix
+HIGHEST_COST = 1e12  # beside costs of 1, what it leaves of the others is less than a rounding
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def read_matrix(given: Any, labels: list[object]) -> Matrix:
     except ValueError:
         matrix = np.empty(0, dtype=object)
     if matrix.shape != (len(labels), len(labels)):
-        raise OptionError(f"{wanted}; got {in_one_line(given)}.")
+        raise OptionError(f"{wanted}; got {shown(given)}.")
     costs = tuple(tuple(_cost(value, "cost_matrix") for value in row) for row in matrix)
     if not any(map(any, costs)):
         raise OptionError(f"{wanted}, and one cost must be above 0; got nothing but zeros.")
@@ -92,13 +94,10 @@ def read_weights(weights: Mapping[Any, Any], labels: list[object]) -> tuple[floa
 def _cost(value: Any, where: str) -> float:
     try:
         cost = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         cost = math.nan
     if not math.isfinite(cost) or cost < 0:
-        raise OptionError(f"A cost in {where} must be a finite number >= 0, got {value!r}.")
+        raise OptionError(f"A cost in {where} must be a finite number >= 0, got {shown(value)}.")
+    if cost > HIGHEST_COST:
+        raise OptionError(f"A cost in {where} must be at most {HIGHEST_COST:g}, got {cost:g}.")
     return cost
-
-
-def in_one_line(value: object) -> str:
-    """Write a value, an array as well, in one line."""
-    return " ".join(repr(value).split())

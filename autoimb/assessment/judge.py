@@ -28,6 +28,7 @@ from autoimb.assessment.decision.offsets import Evidence
 from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule, tuned_rule
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score, error_of_mean, jackknife
+from autoimb.budget import FOREVER, Deadline
 from autoimb.data.subsample import subsample
 from autoimb.randomness import Purpose, stream
 
@@ -41,6 +42,7 @@ Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
 _ENOUGH = 10  # rows of the rarest class that make a group speak for itself
 _BLOCKS = 20  # stratified blocks that the jackknife leaves out, one at a time
 _INNER = 5  # inner folds that compare the tuned rule with the plug-in
+_LEAST_SECONDS = 0.5  # that labels have, also past their deadline
 _MOST_WORK, _LEAST_ROWS = 400_000, 2_000  # rows times classes squared, that a rule is fitted on
 
 
@@ -72,6 +74,8 @@ class Judge:
     costs : tuple of C tuples of C floats, or None
         What the labels minimise instead: the cost of each (true, predicted) pair of classes, for
         probabilities that carry the class costs (see `autoimb.assessment.costs.Costs`).
+    deadline : Deadline
+        Of the labels: past it, and half a second, rules of several classes stay what they are.
     """
 
     metric: Metric
@@ -79,6 +83,11 @@ class Judge:
     group: Ints
     weight: Floats | None = None
     costs: Matrix | None = None
+    deadline: Deadline = FOREVER
+
+    def until(self, deadline: Deadline) -> Judge:
+        """Judge the same rows, but label them by a deadline."""
+        return replace(self, deadline=deadline)
 
     def take(self, rows: Mask | Ints) -> Judge:
         """Judge some of the rows by the same measure."""
@@ -219,6 +228,12 @@ class Judge:
             classes it is fitted on some, the rarer classes whole as far as possible. Where there
             are costs nothing is fitted: the rule is the least expected cost.
         """
+        return self._fit_rule(proba, self._labelled_by())
+
+    def _labelled_by(self) -> Deadline:
+        return max(self.deadline, Deadline.after(_LEAST_SECONDS), key=lambda each: each.at)
+
+    def _fit_rule(self, proba: Floats, deadline: Deadline) -> DecisionRule:
         if self.costs is not None:
             return DecisionRule("costs", costs=self.costs, name="least expected cost")
         metric = label_metric_for(self.metric)
@@ -228,18 +243,18 @@ class Judge:
         weight = scale if self.weight is None else self.weight[kept] * scale
         y, proba = self.y[kept], np.asarray(proba, dtype=np.float64)[kept]
         rows = Evidence.of(y, proba, weight)
-        plug_in = plug_in_rule(metric, rows)
+        plug_in = plug_in_rule(metric, rows, deadline.fraction(0.5))
         if self.metric.kind != "label" or len(np.unique(y)) < 2:
             return plug_in
         safe, tuned = np.empty(len(y), dtype=np.int64), np.empty(len(y), dtype=np.int64)
         inner = Judge(metric, y, stratified_groups(y, _INNER), weight)
-        for learn, use in inner.parts:
+        for (learn, use), by in zip(inner.parts, deadline.shared(len(inner.parts) + 1)):
             part = rows.take(learn)
-            rule = plug_in_rule(metric, part)
+            rule = plug_in_rule(metric, part, by.fraction(0.5))
             safe[use] = rule.apply(proba[use])
-            tuned[use] = tuned_rule(metric, part, rule).apply(proba[use])
+            tuned[use] = tuned_rule(metric, part, rule, by).apply(proba[use])
         gain, error = inner.compare((rows.proba, tuned), (rows.proba, safe))
-        return tuned_rule(metric, rows, plug_in) if gain > error else plug_in
+        return tuned_rule(metric, rows, plug_in, deadline) if gain > error else plug_in
 
     def labels(self, proba: Floats | Callable[[int], Floats]) -> Ints:
         """Label each group by a rule that the other groups fit.
@@ -256,7 +271,8 @@ class Judge:
             Labels; no row's own class has a part in its label.
         """
         labels = np.empty(len(self.y), dtype=np.int64)
-        for number, (learn, use) in enumerate(self.parts):
+        shares = self._labelled_by().shared(len(self.parts) + 1)  # one is left for who comes next
+        for number, ((learn, use), by) in enumerate(zip(self.parts, shares)):
             own = proba(number) if callable(proba) else proba
-            labels[use] = self.take(learn).fit_rule(own[learn]).apply(own[use])
+            labels[use] = self.take(learn)._fit_rule(own[learn], by).apply(own[use])
         return labels

@@ -15,6 +15,7 @@ from autoimb import __version__
 from autoimb.cli.runs import checks, export, options, report, status
 from autoimb.cli.searching import refit, search
 from autoimb.cli.serving import evaluate, inspect, predict
+from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError
 
 __all__ = ["app", "main"]
@@ -33,7 +34,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"autoimb {__version__}")
+        say(f"autoimb {__version__}")
         raise typer.Exit
 
 
@@ -49,7 +50,7 @@ def overview(
 ) -> None:
     """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 for command in (
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=words, prog_name="autoimb", standalone_mode=False, obj=started)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("autoimb: interrupted", err=True)
+        say("autoimb: interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(sentence: str) -> int:
-    typer.echo(f"autoimb: error: {' '.join(sentence.split())}", err=True)
+    say(f"autoimb: error: {' '.join(sentence.split())}", err=True)
     return USER_MISTAKE
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "column_kinds",
     "json_value",
     "listed",
+    "named_folder",
     "weight_words",
 ]
 
@@ -49,6 +50,13 @@ def listed(value: str | None) -> list[str] | None:
     if value is None:
         return None
     return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def named_folder(value: str) -> Path:
+    """Read a folder; an empty word, which an unset variable leaves, is not the current one."""
+    if not value:
+        raise OptionError("--out must name a folder, got ''.")
+    return Path(value)
 
 
 def column_kinds(pairs: list[str]) -> dict[str, str]:

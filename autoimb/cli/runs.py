@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoimb.cli.arguments import Out, Run
+from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.files import write_file
 
@@ -34,11 +35,11 @@ def status(run: Run) -> None:
     tried = "1 strategy" if len(records) == 1 else f"{len(records)} strategies"
     beside = "".join(f", {count} {stage}s" for stage, count in sorted(apart.items()))
     inside = f" ({shown})" if shown else ""
-    typer.echo(f"{run}: {state}, {finished}; {tried}{inside}{beside}")
+    say(f"{run}: {state}, {finished}; {tried}{inside}{beside}")
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
-        typer.echo(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
+        say(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
 
 
 def report(
@@ -57,7 +58,7 @@ def report(
     page = render(Facts.from_json(section(folder, "results")))
     path = out or folder.report
     write_file(path, page.encode())
-    typer.echo(path)
+    say(path)
 
 
 def options(
@@ -76,12 +77,12 @@ def options(
     if component is not None and component not in tables:
         raise OptionError(choices("component", component, tables))
     for name in [component] if component else list(tables):
-        typer.echo(f"{name}: {tables[name].summary}")
+        say(f"{name}: {tables[name].summary}")
         for option in tables[name]:
             mark = "" if option.searched else " (on request)"
-            typer.echo(f"  {option.name}{mark}: {option.summary}")
+            say(f"  {option.name}{mark}: {option.summary}")
             for key, bounds in option.ranges.items():
-                typer.echo(f"      {key}: {_range(bounds)}")
+                say(f"      {key}: {_range(bounds)}")
 
 
 def checks() -> None:
@@ -117,7 +118,7 @@ def export(
         content = io.BytesIO()  # joblib asks where in the file it is, which a pipe can't say
         joblib.dump(pipeline, content)
         write_file(out, content.getvalue())
-    typer.echo(out)
+    say(out)
 
 
 def _range(bounds: Range) -> str:

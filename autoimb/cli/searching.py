@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,8 +22,10 @@ from autoimb.cli.arguments import (
     column_kinds,
     json_value,
     listed,
+    named_folder,
     weight_words,
 )
+from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
 from autoimb.files import write_file
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.report.build import Facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.search.search import SearchResult
 
 __all__ = ["refit", "search", "section", "write_results"]
@@ -41,6 +44,7 @@ __all__ = ["refit", "search", "section", "write_results"]
 ALL_CORES = -1
 FOUND = 3  # what --fail-on waits for
 INTERRUPTED = 130
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Names = Annotated[
     str | None, typer.Option(metavar="A,B", help="Only these options of the component.")
@@ -78,7 +82,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     ] = ALL_CORES,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="The folder to write [default: runs/<name of DATA>]."),
+        typer.Option(
+            metavar="RUN",
+            parser=named_folder,
+            help="The folder to write [default: runs/<name of DATA>].",
+        ),
     ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
@@ -215,17 +223,19 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     prepared = prepare(table, request)
     path = out or _free_folder(data)
     digest = "" if prepared.test is None else prepared.test.digest
-    fingerprint = request.fingerprint(prepared.dataset, test=digest)
+    labels = prepared.target.classes.tolist()
+    fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
     with (
         _stoppable(),
-        _nothing_left(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
+        _nothing_left(folder),
+        _way_on(path),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)
         write_results(folder, result.pipeline, facts)
     if not quiet:
-        typer.echo(_summary(result, facts, path))
+        say(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
     if fail_on is not None and any(found.is_at_least(fail_on) for found in facts.findings):
@@ -258,7 +268,7 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
     save(pipeline, out)
-    typer.echo(f"{pipeline.describe()}\n-> {out}")
+    say(f"{pipeline.describe()}\n-> {out}")
 
 
 def section(folder: Any, name: str) -> dict[str, Any]:
@@ -318,15 +328,27 @@ def _stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _nothing_left(path: Path) -> Iterator[None]:
+def _nothing_left(folder: RunFolder) -> Iterator[None]:
     """Remove a folder that was made for a search that then never finished a trial."""
-    made = not path.exists()
     try:
         yield
     except AutoImbError:
-        if made and not any(path.glob("trials/*.safetensors")):
-            shutil.rmtree(path, ignore_errors=True)
+        folder.discard()
         raise
+
+
+@contextlib.contextmanager
+def _way_on(path: Path) -> Iterator[None]:
+    """Say of a full disk how the search goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise RunError(
+            f"{error.filename or path} can't be written: {error.strerror}. What has finished is "
+            f"kept in {path}: make room and go on with --resume."
+        ) from error
 
 
 def _free_folder(data: Path) -> Path:

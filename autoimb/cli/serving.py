@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoimb.cli.arguments import Data, Out, Pipeline, Target, Weight
+from autoimb.cli.terminal import say
 from autoimb.errors import TargetError
+from autoimb.text import no_formula
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +34,19 @@ Threshold = Annotated[
 ]
 
 
-def predict(pipeline: Pipeline, data: Data, out: Out, threshold: Threshold = None) -> None:
+def predict(
+    pipeline: Pipeline,
+    data: Data,
+    out: Out,
+    threshold: Threshold = None,
+    guard_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--guard-formulas",
+            help="Put an apostrophe before labels that a spreadsheet would compute, as =1+1.",
+        ),
+    ] = False,
+) -> None:
     """Predict each row of DATA.
 
     OUT ends in .csv, .csv.gz or .parquet; it gets the columns prediction and proba_<class>.
@@ -47,8 +61,9 @@ def predict(pipeline: Pipeline, data: Data, out: Out, threshold: Threshold = Non
     torch.set_num_threads(1)  # each of the threads that predict
     with closing(read_chunks(data, fitted)) as chunks:
         threads = joblib.cpu_count()
-        n_rows = write(in_order(partial(_predicted, fitted), chunks, threads=threads))
-    typer.echo(f"{n_rows} rows -> {out}")
+        predicted = partial(_predicted, fitted, _labels(fitted, guard_formulas=guard_formulas))
+        n_rows = write(in_order(predicted, chunks, threads=threads))
+    say(f"{n_rows} rows -> {out}")
 
 
 def evaluate(
@@ -75,7 +90,7 @@ def evaluate(
     proba = fitted.predict_proba(frame)
     labels = fitted.rule.apply(proba)
     positive = fitted.classes_[fitted.positive]
-    typer.echo(f"{len(codes)} rows, {int((codes == fitted.positive).sum())} of class {positive}")
+    say(f"{len(codes)} rows, {int((codes == fitted.positive).sum())} of class {positive}")
     for name in metric_names():
         metric = get_metric(
             name,
@@ -83,14 +98,14 @@ def evaluate(
             positive=fitted.positive,
             classes=fitted.classes_,
         )
-        typer.echo(f"{name:<20} {metric(codes, proba, labels, weight=weights):.4f}")
+        say(f"{name:<20} {metric(codes, proba, labels, weight=weights):.4f}")
 
 
 def inspect(pipeline: Pipeline) -> None:
     """Print what the pipeline is, as JSON."""
     from autoimb.pipeline.artifact import inspect as read_summary
 
-    typer.echo(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
+    say(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
 
 
 def _load(path: Path, threshold: str | None) -> FittedPipeline:
@@ -106,11 +121,20 @@ def _load(path: Path, threshold: str | None) -> FittedPipeline:
     return fitted.with_threshold(rule)
 
 
-def _predicted(fitted: FittedPipeline, frame: pd.DataFrame) -> pa.Table:
+def _labels(fitted: FittedPipeline, *, guard_formulas: bool) -> pa.Array:
+    """Return what is written for each class."""
+    import pyarrow as pa
+
+    labels: pa.Array = pa.array(fitted.classes_)
+    if guard_formulas and pa.types.is_string(labels.type):
+        return pa.array([no_formula(label) for label in labels.to_pylist()])
+    return labels
+
+
+def _predicted(fitted: FittedPipeline, labels: pa.Array, frame: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     proba = fitted.predict_proba(frame)
-    labels = pa.array(fitted.classes_)
     columns: dict[str, Any] = {"prediction": labels.take(pa.array(fitted.rule.apply(proba)))}
     for code, label in enumerate(fitted.classes_):
         columns[f"proba_{label}"] = pa.array(proba[:, code])

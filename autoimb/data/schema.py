@@ -15,8 +15,13 @@ from pandas.api import types
 from autoimb.data.table import frame_of, read_table
 from autoimb.data.values import (
     DATE_PARTS,
+    DURATION,
+    ISO,
+    MIXED,
+    date_formats,
     date_numbers,
     factorize,
+    is_duration,
     levels_of,
     numbers_of,
     parse_dates,
@@ -41,11 +46,22 @@ ISO_DATE = re.compile(
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its kind and, for a date, the parts that varied at inference."""
+    """One column, as inference found it.
+
+    Attributes
+    ----------
+    name : str
+    kind : Kind
+    parts : tuple of str
+        Of a date, those that varied.
+    form : str
+        How text holds a date or a duration: the format of all cells; else empty.
+    """
 
     name: str
     kind: Kind
     parts: tuple[str, ...] = ()
+    form: str = ""
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -91,8 +107,14 @@ class Schema:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Undo `to_json`."""
-        columns = (
-            Column(each["name"], each["kind"], tuple(each["parts"])) for each in data["columns"]
+        columns = (  # files of older versions have no formats
+            Column(
+                each["name"],
+                each["kind"],
+                tuple(each["parts"]),
+                each.get("form", MIXED if each["kind"] == "date" else ""),
+            )
+            for each in data["columns"]
         )
         return cls(tuple(columns), data["target"])
 
@@ -139,10 +161,11 @@ def infer_schema(
 
     Numbers, also Python numbers in an ``object`` column, are numeric. Text, categories and
     booleans are categorical: also text that looks like numbers, because codes like "02139" do.
-    Dates, and text that is an ISO date in every row, are dates. Dropped with a notice are
-    *constants* (one value and nothing missing, or nothing at all) and *identifiers*: text that is
-    different in 99 % of at least 50 rows, and whole numbers that are different in all of at least
-    100 rows and are called like one (``id``, ``customer_id``, ``index``, ``uuid``).
+    Dates, and text that is an ISO date in every row, are dates; durations are numbers. Text that
+    the user calls a date must be of one format in every row, which prediction keeps. Dropped with
+    a notice are *constants* (one value and nothing missing, or nothing at all) and *identifiers*:
+    text that is different in 99 % of at least 50 rows, and whole numbers that are different in all
+    of at least 100 rows and are called like one (``id``, ``customer_id``, ``index``, ``uuid``).
 
     Parameters
     ----------
@@ -177,13 +200,20 @@ def infer_schema(
     columns = []
     for name in names:
         kind = cast(Kind, wanted[name]) if name in wanted else _infer_kind(frame[name], name)
-        parts = _varying_parts(frame[name], name) if kind == "date" else ()
-        columns.append(Column(name, kind, parts))
+        columns.append(_column(frame[name], name, kind))
     schema = Schema(tuple(columns), target)
     if not schema.kept:
         dropped = ", ".join(f"{column.name!r} ({column.kind})" for column in columns[:20])
         raise SchemaError(f"No column is left to learn from: {dropped}. Keep one by kinds=...")
     return schema, _notices(frame, schema, wanted)
+
+
+def _column(series: pd.Series, name: str, kind: Kind) -> Column:
+    """Fix what prediction must obey: the parts and the format of dates, durations."""
+    if kind == "date":
+        form = next(iter(date_formats(series, name)), ISO)
+        return Column(name, kind, _varying_parts(series, name, form), form)
+    return Column(name, kind, form=DURATION if kind == "numeric" and is_duration(series) else "")
 
 
 def _infer_kind(series: pd.Series, name: str) -> Kind:
@@ -208,7 +238,7 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype) or types.is_bool_dtype(dtype):
         return "categorical"
-    if types.is_numeric_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+    if types.is_numeric_dtype(dtype) or is_duration(series):
         return "numeric"
     if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
         return "date"
@@ -219,13 +249,13 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
     if found in {"datetime", "datetime64", "date"}:
         return "date"
     if found == "string" and all(ISO_DATE.fullmatch(level) for level in levels):
-        return "date" if not parse_dates(levels).isna().any() else "categorical"
+        return "date" if not parse_dates(levels, ISO).isna().any() else "categorical"
     return "categorical"
 
 
-def _varying_parts(series: pd.Series, name: str) -> tuple[str, ...]:
+def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
     parts = []
-    for part, values in zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS)):
+    for part, values in zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)):
         present = values[~np.isnan(values)]
         if len(present) and (present != present[0]).any():
             parts.append(part)
@@ -244,6 +274,13 @@ def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tup
             keep = f"kinds={{{names[0]!r}: ...}} keeps one"
             notices.append(
                 f"Dropped {len(names)} {kind} column(s), {rule}: {_listed(names)}; {keep}."
+            )
+    for column in schema.columns:
+        forms = date_formats(frame[column.name], column.name) if column.kind == "date" else ()
+        if forms[:1] not in ((), (ISO,)) and len(forms) > 1:
+            notices.append(
+                f"Dates of {column.name!r} are of the format {forms[0]} and of {forms[1]} alike: "
+                "taken as the first; write them as 2020-12-31 to be sure."
             )
     looks = [
         column.name
@@ -333,5 +370,5 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:
     if column.kind == "date":
-        return date_numbers(series, column.name, column.parts)
-    return iter((numbers_of(series, column.name),))
+        return date_numbers(series, column.name, column.parts, column.form)
+    return iter((numbers_of(series, column.name, column.form),))

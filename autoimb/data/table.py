@@ -38,7 +38,7 @@ def frame_of(source: object, names: tuple[str, ...] | None = None) -> pd.DataFra
     Raises
     ------
     TableError
-        Sparse, complex, or not two-dimensional input; repeated column names.
+        Sparse, complex, or not two-dimensional input; names that are repeated or no text.
     SchemaError
         An array with another number of columns than `names`.
     """
@@ -51,7 +51,10 @@ def frame_of(source: object, names: tuple[str, ...] | None = None) -> pd.DataFra
         source = source.to_pandas()
     if isinstance(source, pd.DataFrame):
         frame = source.copy(deep=False)
-        frame.columns = pd.Index([str(name) for name in frame.columns])
+        try:
+            frame.columns = pd.Index([str(name) for name in frame.columns])
+        except UnicodeEncodeError as error:
+            raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
     else:
         frame = _frame_of_array(source, names)
     check_names(frame.columns)

@@ -17,6 +17,8 @@ from autoimb.errors import TargetError, choices
 __all__ = ["Target", "encode_target", "label_array", "match_labels"]
 
 LABELS = "text, booleans or whole numbers"
+LONGEST_LABEL = 10_000  # characters that a file of a pipeline holds of one
+LARGEST_LABEL = 10**1_000  # Python reads no number of more than 4,300 digits from a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,17 +69,17 @@ def encode_target(y: object, *, positive: object = None) -> Target:
     Raises
     ------
     TargetError
-        Missing or infinite values, numbers with fractions, labels of mixed types, fewer than two
-        classes, no class with two rows, an unknown `positive`.
+        Missing or infinite values, numbers with fractions, labels that no file could hold or of
+        mixed types, fewer than two classes, no class with two rows, an unknown `positive`.
     """
     labels = label_array(y)
     try:
         codes, uniques = pd.factorize(labels)
+        _check_labels(uniques, codes)
         order = np.argsort(uniques, kind="stable")
     except TypeError as error:
         raise TargetError(f"The labels of the target must be of one type: {error}.") from None
     classes = np.asarray(uniques)[order].astype(labels.dtype)
-    _check_class_types(classes, labels)
     counts = np.bincount(codes, minlength=len(classes))[order]
     if len(classes) < 2:
         raise TargetError(
@@ -118,8 +120,6 @@ def label_array(y: object) -> NDArray[Any]:
         than one column.
     """
     series = _target_series(y)
-    if series.dtype == object:
-        series = series.infer_objects()
     _check_target_values(series)
     if isinstance(y, np.ndarray) and y.dtype.kind == "U":
         return y.reshape(len(y))
@@ -129,6 +129,15 @@ def label_array(y: object) -> NDArray[Any]:
 
 
 def _target_series(y: object) -> pd.Series:
+    """Give labels as a column, objects as what they are."""
+    try:
+        series = _series_of(y)
+        return series.infer_objects() if series.dtype == object else series
+    except UnicodeEncodeError as error:
+        raise TargetError(f"The target holds {error.object[:80]!r}, no Unicode text.") from None
+
+
+def _series_of(y: object) -> pd.Series:
     if y is None:
         raise TargetError("AutoImbClassifier requires y to be passed, but the target y is None.")
     if hasattr(y, "to_pandas"):
@@ -138,12 +147,15 @@ def _target_series(y: object) -> pd.Series:
     if isinstance(y, pd.Index | pd.api.extensions.ExtensionArray):
         return pd.Series(y)
     column = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else None
-    array = np.asarray(y)
+    try:
+        array = np.asarray(y)
+    except ValueError as error:
+        raise TargetError(f"y should be a 1d array, got lists inside instead: {error}") from None
     if array.ndim == 2 and array.shape[1] == 1:
         from sklearn.exceptions import DataConversionWarning
 
         message = "A column-vector y was passed when a 1d array was expected."
-        warnings.warn(message, DataConversionWarning, stacklevel=4)
+        warnings.warn(message, DataConversionWarning, stacklevel=5)
         array = array.ravel()
     if array.ndim != 1:
         raise TargetError(f"y should be a 1d array, got an array of shape {array.shape} instead.")
@@ -184,15 +196,27 @@ def _check_target_values(series: pd.Series) -> None:
             )
 
 
-def _check_class_types(classes: NDArray[Any], labels: NDArray[Any]) -> None:
-    """Refuse objects that no file could hold, such as decimals, dates and bytes."""
-    for label in classes.tolist():
-        if not isinstance(label, str | int | float | np.generic) or isinstance(label, bytes):
-            row = int(np.flatnonzero(labels == label)[0])
+def _check_labels(labels: NDArray[Any], codes: NDArray[np.intp]) -> None:
+    """Refuse what no file could hold, such as decimals, dates, bytes and tuples."""
+    for code, label in enumerate(labels.tolist()):
+        problem = _why_no_label(label)
+        if problem:
+            row = int((codes == code).argmax())
             raise TargetError(
-                f"Unknown label type: {type(label).__name__}. Classes must be {LABELS}; "
-                f"the target holds {label!r} in row {row}."
+                f"Unknown label type: {problem}. Classes must be {LABELS}; "
+                f"the target holds {repr(label)[:80]} in row {row}."
             )
+
+
+def _why_no_label(label: object) -> str:
+    label = label.item() if isinstance(label, np.generic) else label
+    if isinstance(label, bytes) or not isinstance(label, str | int | float):
+        return type(label).__name__
+    if isinstance(label, str) and len(label) > LONGEST_LABEL:
+        return f"text of more than {LONGEST_LABEL:,} characters"
+    if isinstance(label, int) and abs(label) >= LARGEST_LABEL:
+        return "a number of more than 1,000 digits"
+    return ""
 
 
 def _find_label(classes: NDArray[Any], label: object, *, what: str) -> int:

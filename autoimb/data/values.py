@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -14,8 +16,13 @@ from autoimb.errors import CellError, SchemaError
 
 __all__ = [
     "DATE_PARTS",
+    "DURATION",
+    "ISO",
+    "MIXED",
+    "date_formats",
     "date_numbers",
     "factorize",
+    "is_duration",
     "levels_of",
     "numbers_of",
     "parse_dates",
@@ -23,12 +30,22 @@ __all__ = [
 ]
 
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+ISO = "ISO8601"
+MIXED = "mixed"  # each cell as it looks: of files that older versions wrote
+DURATION = "duration"
+_DAYS = (
+    *("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
+    *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y"),
+)
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
+_CLOCK = ("now", "today")  # by which pandas reads the clock
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
 
 
-def numbers_of(series: pd.Series, name: str) -> Floats:
+def numbers_of(series: pd.Series, name: str, form: str = "") -> Floats:
     """Give a column as finite numbers, NaN where they are missing.
 
     Parameters
@@ -37,6 +54,8 @@ def numbers_of(series: pd.Series, name: str) -> Floats:
         Numbers, booleans, durations (in seconds), or text that holds numbers.
     name : str
         The column, for the error.
+    form : str
+        `DURATION` where text holds durations.
 
     Returns
     -------
@@ -47,7 +66,7 @@ def numbers_of(series: pd.Series, name: str) -> Floats:
     SchemaError
         Text that is no number, dates, or infinity: with its first row.
     """
-    values = _read_numbers(series, name)
+    values = _read_numbers(series, name, form)
     infinite = np.isinf(values)
     if infinite.any():
         raise SchemaError(
@@ -57,27 +76,47 @@ def numbers_of(series: pd.Series, name: str) -> Floats:
     return values
 
 
-def _read_numbers(series: pd.Series, name: str) -> Floats:
+def _read_numbers(series: pd.Series, name: str, form: str) -> Floats:
     dtype = series.dtype
-    if types.is_timedelta64_dtype(dtype):
-        return np.asarray(series.dt.total_seconds(), dtype=np.float64)
+    if is_duration(series):
+        return np.asarray(pd.to_timedelta(series).dt.total_seconds(), dtype=np.float64)
     if types.is_datetime64_any_dtype(dtype):
         raise SchemaError(f"Column {name!r} must hold numbers; it holds dates ({dtype}).")
     if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     codes, levels = factorize(series, name)
-    parsed = pd.to_numeric(pd.Series(levels, dtype=object), errors="coerce")
-    values = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
-    _refuse(np.isnan(values), codes, levels, f"Column {name!r} must hold numbers")
+    if form == DURATION:
+        spans = pd.TimedeltaIndex(pd.to_timedelta(cast(pd.Index, levels), errors="coerce"))
+        values = np.asarray(spans.total_seconds(), dtype=np.float64)
+    else:
+        finite = pd.Series([_no_larger(level) for level in levels], dtype=object)
+        values = pd.to_numeric(finite, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    _refuse(np.isnan(values), codes, levels, f"Column {name!r} must hold {form or 'number'}s")
     return np.append(values, np.nan)[codes]
+
+
+def _no_larger(level: object) -> object:
+    """Give infinity for a whole number that no float can hold."""
+    large = isinstance(level, int) and level.bit_length() > 1023
+    return math.inf if large else level
+
+
+def is_duration(series: pd.Series) -> bool:
+    """Whether a column holds durations, also those of Arrow and of Python."""
+    dtype = series.dtype
+    if types.is_object_dtype(dtype):
+        return types.infer_dtype(series, skipna=True) in {"timedelta", "timedelta64"}
+    return types.is_timedelta64_dtype(dtype) or getattr(dtype, "kind", "") == "m"
 
 
 def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
     """Give codes of shape (n,), -1 for missing, and the different values as they appear."""
     try:
         codes, levels = pd.factorize(series)
-    except TypeError:
-        row, cell = next(each for each in enumerate(series) if not _hashable(each[1]))
+    except (TypeError, NotImplementedError):  # what Python, and what Arrow, can't tell apart
+        row, cell = next(
+            (each for each in enumerate(series) if not _hashable(each[1])), (0, series.iloc[0])
+        )
         raise CellError(
             f"Column {name!r} holds a {type(cell).__name__} in row {row}; as argument must be a "
             "string, a number or a date in each cell."
@@ -94,13 +133,17 @@ def _hashable(cell: object) -> bool:
 
 
 def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects, rule: str) -> None:
+    """Refuse a column where levels failed: count its rows and show the first."""
     if failed.any():
-        level = int(failed.argmax())  # levels stand in order of appearance
-        row = int((codes == level).argmax())
-        raise SchemaError(f"{rule}; row {row} holds {str(levels[level])[:80]!r}.")
+        wrong = np.append(failed, False)[codes]  # the last is that of -1, a missing cell
+        row, count = int(wrong.argmax()), int(wrong.sum())
+        others = f", and {count - 1} more rows do not" if count > 1 else ""
+        raise SchemaError(f"{rule}; row {row} holds {str(levels[codes[row]])[:80]!r}{others}.")
 
 
-def date_numbers(series: pd.Series, name: str, parts: tuple[str, ...]) -> Iterator[Floats]:
+def date_numbers(
+    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO
+) -> Iterator[Floats]:
     """Give parts of dates, in the wall time of a column's own zone; text with an offset is UTC.
 
     Parameters
@@ -111,6 +154,8 @@ def date_numbers(series: pd.Series, name: str, parts: tuple[str, ...]) -> Iterat
         The column, for the error.
     parts : tuple of str
         Out of `DATE_PARTS`; "days" are days since 1970 with their fraction.
+    form : str
+        How text holds them, the same in each cell: one of `FORMATS`.
 
     Yields
     ------
@@ -120,9 +165,9 @@ def date_numbers(series: pd.Series, name: str, parts: tuple[str, ...]) -> Iterat
     Raises
     ------
     SchemaError
-        A value that is no date, with its row.
+        A value that is no date of that format, with its row, and how many there are.
     """
-    dates = _read_dates(series, name)
+    dates = _read_dates(series, name, form)
     for part in parts:
         if part == "days":
             # not by pandas: its Timestamp would make nanoseconds of the year 9999
@@ -133,26 +178,56 @@ def date_numbers(series: pd.Series, name: str, parts: tuple[str, ...]) -> Iterat
         yield np.asarray(values, dtype=np.float64)
 
 
-def _read_dates(series: pd.Series, name: str) -> pd.Series:
+def _read_dates(series: pd.Series, name: str, form: str) -> pd.Series:
     if isinstance(series.dtype, pd.PeriodDtype):
         return cast(pd.Series, series.dt.to_timestamp())
     if isinstance(series.dtype, pd.DatetimeTZDtype) or types.is_datetime64_dtype(series.dtype):
         return cast(pd.Series, series.dt.tz_localize(None))
-    codes, levels = factorize(series, name)
-    if types.is_numeric_dtype(series.dtype):
-        levels = np.array([text_of(level) for level in levels], dtype=object)
-    parsed = parse_dates(levels)
-    _refuse(np.asarray(parsed.isna()), codes, levels, f"Column {name!r} must hold dates")
+    codes, levels = _date_levels(series, name)
+    parsed = parse_dates(levels, form)
+    wanted = "dates" if form == MIXED else f"dates of the format {form}"
+    _refuse(np.asarray(parsed.isna()), codes, levels, f"Column {name!r} must hold {wanted}")
     return pd.Series(parsed).reindex(codes)  # -1 is no position: NaT
 
 
-def parse_dates(levels: Objects) -> pd.DatetimeIndex:
-    """Parse text and date objects, ISO first; NaT where it fails."""
-    given = cast(pd.Index, levels)  # what to_datetime takes is wider than its stubs
-    parsed = pd.to_datetime(given, format="ISO8601", utc=True, errors="coerce")
-    if parsed.isna().any():
-        parsed = pd.to_datetime(given, format="mixed", utc=True, errors="coerce")
+def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
+    codes, levels = factorize(series, name)
+    if types.is_numeric_dtype(series.dtype):
+        levels = np.array([text_of(level) for level in levels], dtype=object)
+    return codes, levels
+
+
+def date_formats(series: pd.Series, name: str) -> tuple[str, ...]:
+    """Return the formats by which every cell of a column is a date, the usual one first.
+
+    Parameters
+    ----------
+    series : Series of shape (n,)
+        Dates, periods, or text or whole numbers.
+    name : str
+        The column, for the error.
+
+    Returns
+    -------
+    tuple of str
+        Out of `FORMATS`; where day and month can't be told apart two of them, the month first.
+    """
+    if isinstance(series.dtype, pd.PeriodDtype) or types.is_datetime64_any_dtype(series.dtype):
+        return (ISO,)
+    _, levels = _date_levels(series, name)
+    near = [form for form in FORMATS if not parse_dates(levels[:1], form).isna().any()]
+    return tuple(form for form in near if not parse_dates(levels, form).isna().any())
+
+
+def parse_dates(levels: Objects, form: str) -> pd.DatetimeIndex:
+    """Parse text of a format, and date objects; NaT where it fails, and where it names no day."""
+    given = pd.Index([None if _reads_clock(level) else level for level in levels], dtype=object)
+    parsed = pd.to_datetime(given, format=form, utc=True, errors="coerce")
     return parsed.tz_localize(None)
+
+
+def _reads_clock(level: object) -> bool:
+    return isinstance(level, str) and level.strip().lower() in _CLOCK
 
 
 def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -186,7 +261,7 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
 
 
 def text_of(level: object) -> str:
-    """Write a level or a label as text, a whole float like the integer."""
+    """Write a level or a label as text, a whole float like the integer, as a file can hold it."""
     if isinstance(level, float | np.floating) and float(level).is_integer():
         return str(int(level))
-    return str(level)
+    return str(level).encode(errors="backslashreplace").decode()  # half a character has no bytes

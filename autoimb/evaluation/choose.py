@@ -95,7 +95,7 @@ def choose(
         Those that can be exported. Sees: out-of-fold predictions of the scored rows.
     random_state : int
     deadline : Deadline
-        For the blend.
+        For the blend and the labels.
     policy : SearchPolicy, optional
 
     Returns
@@ -103,6 +103,7 @@ def choose(
     Winner
         All its trials have out-of-fold predictions; `none` may lack its networks.
     """
+    judge = judge.until(deadline)
     best = blend(
         judge,
         results,

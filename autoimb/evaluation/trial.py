@@ -221,8 +221,9 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
     fitted = _fitted(job, packs=_packs(trained, job.plan))
+    judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
-    if not np.isfinite(scored.score.utility):
+    if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     if any(one.cut for one in trained):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
@@ -242,8 +243,9 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
         raw[fold.score] = posterior
     fitted = _fitted(job, trees=grown.folds)
     trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
+    judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
-    if not np.isfinite(scored.score.utility):
+    if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
 

@@ -74,7 +74,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        it the decision rule stays unchecked.
+        its share metrics that were not asked for, and the decision rule unchecked.
 
     Returns
     -------
@@ -83,7 +83,8 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     deadline = deadline or Deadline()
     with one_thread():
         references, left_out = cross_validate_references(result, deadline)
-        return _facts(result, references, left_out, deadline)
+        share = result.planned.plan.policy.facts_share
+        return _facts(result, references, left_out, deadline.fraction(share))
 
 
 def _facts(
@@ -93,8 +94,8 @@ def _facts(
     deadline: Deadline,
 ) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
-    prepared, judge = planned.prepared, planned.judge
-    contenders = _contenders(result, references)
+    prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(0.5))
+    contenders = _contenders(judge, result, references)
     proba, labels = contenders["winner"]
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
@@ -107,7 +108,7 @@ def _facts(
         profile=_profile(prepared.profile),
         plan=_plan(planned.plan),
         winner=_winner(study, winner.blend, winner.rule, names, positive),
-        scores=_scores(judge, contenders),
+        scores=_scores(judge, contenders, deadline),
         curves={
             name: curves.precision_recall(hit, own[:, positive], weight)
             for name, (own, _) in contenders.items()
@@ -163,9 +164,11 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
     ]
 
 
-def _contenders(result: SearchResult, references: Mapping[str, Floats]) -> dict[str, Prediction]:
+def _contenders(
+    judge: Judge, result: SearchResult, references: Mapping[str, Floats]
+) -> dict[str, Prediction]:
     """Gather the winner, its two sides apart, the best control and the references, in order."""
-    judge, study, blend = result.planned.judge, result.study, result.winner.blend
+    study, blend = result.study, result.winner.blend
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
     if blend.networks is not None:
         contenders["networks"] = (blend.networks.proba, blend.networks.labels)
@@ -230,13 +233,18 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
     }
 
 
-def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow]:
+def _scores(
+    judge: Judge, contenders: Mapping[str, Prediction], deadline: Deadline
+) -> list[ScoreRow]:
+    """Score the contenders by the metric that was asked for, and by others while there is time."""
     rows: list[ScoreRow] = []
     for metric in _metrics(judge.metric):
-        own = judge.with_metric(metric)
+        own, scored = judge.with_metric(metric), list[ScoreRow]()
         for name, prediction in contenders.items():
+            if rows and deadline.expired:
+                return rows
             score = own.score(*prediction)
-            rows.append(
+            scored.append(
                 {
                     "name": name,
                     "metric": metric.name,
@@ -245,6 +253,7 @@ def _scores(judge: Judge, contenders: Mapping[str, Prediction]) -> list[ScoreRow
                     "greater_is_better": metric.greater_is_better,
                 }
             )
+        rows += scored
     return rows
 
 

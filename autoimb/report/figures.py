@@ -175,9 +175,9 @@ def progress(
 
 
 def _settings() -> AbstractContextManager[None]:
-    import matplotlib
+    from matplotlib import style
 
-    return matplotlib.rc_context(SETTINGS)
+    return style.context(["default", SETTINGS])  # not what a matplotlibrc lying about says
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

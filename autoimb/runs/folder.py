@@ -77,7 +77,7 @@ class RunFolder:
         self._run = self.path / "run.json"
         self._pid = self.path / ".pid"
         self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
-        self._held = False
+        self._held = self._made = False
 
     @classmethod
     def open(
@@ -101,8 +101,8 @@ class RunFolder:
         Raises
         ------
         RunError
-            Where the folder can't be written, is in use, or holds a search that this is not
-            meant to go on with.
+            Where the folder can't be written, is in use, holds a link where something is to be
+            written, or a search that this is not meant to go on with.
         """
         folder = cls(path)
         try:
@@ -110,6 +110,7 @@ class RunFolder:
             folder._claim(fingerprint, resume=resume)
             folder._mend()
         except BaseException:
+            folder.discard()
             folder.close()
             raise
         return folder
@@ -131,8 +132,9 @@ class RunFolder:
     @property
     def in_use(self) -> bool:
         """Whether a search holds it; False where the system can't say."""
-        if not Path(self._lock.lock_file).exists():
-            return False  # and none is made by looking
+        lock = Path(self._lock.lock_file)
+        if lock.is_symlink() or not lock.exists():
+            return False  # none is made by looking, and no other file is touched
         try:
             with FileLock(self._lock.lock_file, timeout=0):
                 return False
@@ -149,6 +151,20 @@ class RunFolder:
                 self._pid.unlink()
             self._lock.release()
             self._held = False
+
+    def discard(self) -> None:
+        """Remove the folder, where this search made it and holds it, and no trial has finished."""
+        if not (self._made and self._held) or self._trial_files():
+            return
+        lock = Path(self._lock.lock_file)
+        for path in self.path.iterdir():  # the lock last: whoever comes before is refused
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != lock:
+                path.unlink()
+        with contextlib.suppress(OSError):  # a search has begun here since the lock went
+            lock.unlink(missing_ok=True)
+            self.path.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -250,7 +266,7 @@ class RunFolder:
     def _take(self) -> None:
         """Make the folder if need be and lock it for this process, or say who holds it."""
         try:
-            self.trials.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock_it()
             self._held = True
             write_file(self._pid, str(os.getpid()).encode())
@@ -258,6 +274,17 @@ class RunFolder:
             raise RunError(f"{self.path} is in use by {self._holder()}.") from error
         except OSError as error:
             raise RunError(f"{self.path} can't be written: {error.strerror or error}.") from error
+
+    def _make(self) -> None:
+        """Make what is missing of the folder; what is written to must be no link out of it."""
+        with contextlib.suppress(FileExistsError):
+            self.path.mkdir(parents=True)
+            self._made = True
+        lock = Path(self._lock.lock_file)
+        for path in (self.journal, self.trials, self.cache, self._run, self._pid, lock):
+            if path.is_symlink():
+                raise RunError(f"{path} is a symbolic link, and a search writes to no link.")
+        self.trials.mkdir(exist_ok=True)
 
     def _lock_it(self) -> None:
         """Lock; where the file system has no locks, the user has to keep two searches apart."""

@@ -335,6 +335,8 @@ def _replayed(params: Mapping[str, Any], space: Space) -> FixedTrial | None:
 
 def _reach(url: str) -> BaseStorage:
     """Open a user's storage; its own errors name no culprit, and its URL may hold a password."""
+    if not url.strip():
+        raise RunError(f"A storage must be a URL, such as sqlite:///study.db; got {url!r}.")
     try:
         return get_storage(url)
     except Exception as error:

@@ -2,15 +2,13 @@
 
 Workers are forked from a server that has imported the heavy packages (Linux) or started afresh
 (elsewhere). They map the study's arrays into memory, ignore Ctrl-C, use one thread each and end
-when their parent does, however it ends.
+when their parent does, however it ends; then they remove its copy of the arrays.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import signal
-import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
 from autoimb.foreign import WorkerContext
 from autoimb.runtime.process import warm_up
+from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import (
     Assignment,
     Evaluator,
@@ -134,17 +133,15 @@ class WorkerPool:
 
     def __init__(self, work: Work, n_jobs: int, *, folder: Path | None = None) -> None:
         self._n_jobs = n_jobs
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="autoimb-", dir=folder))
+        self._scratch = Scratch.make(folder)
         self._tasks: dict[int, _Task] = {}
         try:
-            self._shared = self._folder / "work.joblib"
+            self._shared = self._scratch.path / "work.joblib"
             work.dump(self._shared)
             warm_up()
             self._pool = self._new_pool()
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._scratch.remove()
             raise
 
     @property
@@ -185,7 +182,7 @@ class WorkerPool:
         """Kill the workers and remove their copy of the arrays."""
         self._tasks.clear()
         _end(self._pool)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.remove()
 
     def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:
         future: Future[Outcome]

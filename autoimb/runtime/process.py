@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import threading
 from multiprocessing import connection
+from pathlib import Path
 
 from autoimb.foreign import start_server
 
@@ -22,14 +24,21 @@ PRELOADED = [
 ]
 
 
-def end_with_parent() -> None:
-    """Leave no orphan: a thread waits for the end of the process that started the search."""
+def end_with_parent(folder: Path) -> None:
+    """Leave no orphan: a thread waits for the end of the process that started the search.
+
+    Parameters
+    ----------
+    folder : Path
+        What that process would have removed, had it not been killed.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def watch() -> None:
         connection.wait([parent.sentinel])
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

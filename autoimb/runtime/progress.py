@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from autoimb.runs.record import RAN
+from autoimb.text import harmless
 
 if TYPE_CHECKING:
     from autoimb.budget import Budget
@@ -93,7 +94,7 @@ class Progress:
             return
         if self._live is not None:
             line = " | ".join([*self._clock(), _tally(event), *self._standing(event)])
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+            self._live.update(Text(harmless(line), no_wrap=True, overflow="ellipsis"))
         else:
             self._show(event)
 
@@ -103,9 +104,10 @@ class Progress:
             return
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
             if self._live is not None:
-                self._live.console.print(*lines, sep="\n", markup=False, highlight=False)
+                told = map(harmless, lines)
+                self._live.console.print(*told, sep="\n", markup=False, highlight=False)
             else:
-                self._stream.writelines(f"{line}\n" for line in lines)
+                self._stream.writelines(f"{harmless(line)}\n" for line in lines)
                 self._stream.flush()
 
     def _show(self, event: Event) -> None:

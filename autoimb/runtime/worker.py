@@ -176,7 +176,7 @@ _worker: dict[str, Any] = {}
 def prepare_worker(shared: Path) -> None:
     """Map the study's arrays and get ready; an error is told by each trial, not by dying."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
-    end_with_parent()
+    end_with_parent(shared.parent)
     try:
         warnings.simplefilter("ignore")  # they would tear the progress line
         _worker["thread"] = one_thread()

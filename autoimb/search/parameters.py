@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from autoimb.errors import OptionError
 from autoimb.search.request import (
     Request,
     chosen_partners,
@@ -18,8 +19,11 @@ from autoimb.search.request import (
 )
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
+from autoimb.text import shown
 
 __all__ = ["read_request"]
+
+SEEDS = 2**64
 
 
 def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request:
@@ -60,6 +64,8 @@ def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, (int, np.integer)):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    if not isinstance(random_state, (int, np.integer)):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    if not 0 <= random_state < SEEDS:
+        raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {shown(random_state)}.")
+    return int(random_state)

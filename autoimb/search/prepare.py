@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,8 @@ from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
 __all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare", "prepare_refit"]
+
+WIDEST = 1e12  # times: what a sum in single precision has room for, and some more
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,12 @@ def prepare(
             classes=target.classes,
         ),
         costs=_costs(request.costs, target),
-        notices=(*notices, *target.notices, *_of_metric(request.metric, dataset.n_classes)),
+        notices=(
+            *notices,
+            *target.notices,
+            *_of_metric(request.metric, dataset.n_classes),
+            *_of_jobs(request.n_jobs),
+        ),
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
@@ -192,6 +200,16 @@ def _of_metric(metric: object, n_classes: int) -> Iterator[str]:
             "The metric 'recall' is best when every row is called positive, so such labels are "
             "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
             "'average_precision' also count false alarms."
+        )
+
+
+def _of_jobs(n_jobs: int) -> Iterator[str]:
+    """Say so where workers have to share processors."""
+    cores = joblib.cpu_count()
+    if n_jobs > cores:
+        yield (
+            f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
+            "slow each other down, and each has its own memory; -1 is as many as there are."
         )
 
 
@@ -236,6 +254,14 @@ def _weighing_rows(table: Table) -> NDArray[np.bool_]:
     kept = weight > 0
     if not kept.any():
         raise TableError("sample_weight must not be zero in all rows.")
+    if weight.max() > np.finfo(np.float64).max / len(weight):
+        raise TableError("sample_weight must have a finite sum; scale it down.")
+    least, most = weight[kept].min(), weight.max()
+    if most > WIDEST * least:
+        raise TableError(
+            f"sample_weight may be {WIDEST:g} times another at most: row {weight.argmax()} has "
+            f"{most:g}, another {least:g}. Give the small ones 0, which drops the row."
+        )
     return np.asarray(kept)
 
 

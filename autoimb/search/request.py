@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 
-from autoimb.assessment.costs import GivenCosts, in_one_line, read_matrix, read_weights
+from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
 from autoimb.space.strategy import Strategy
+from autoimb.text import shown
 
 if TYPE_CHECKING:
     from autoimb.data.dataset import Dataset
@@ -143,7 +144,7 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    def fingerprint(self, dataset: Dataset, *, test: str = "") -> str:
+    def fingerprint(self, dataset: Dataset, classes: Iterable[object], *, test: str = "") -> str:
         """Return the hash of all that makes two searches the same.
 
         The limits (budget, trials, jobs) stay out: a search may be resumed with more of them.
@@ -152,6 +153,8 @@ class Request:
         ----------
         dataset : Dataset
             The parsed training rows.
+        classes : iterable of object
+            The labels, by class code.
         test : str, optional
             Digest of the test rows.
 
@@ -171,7 +174,8 @@ class Request:
         for newer in ("strategy", "weight", "partners", "holdout"):  # no older version hashed them
             if not asked[newer]:
                 del asked[newer]
-        words = [asked, columns.number_names, columns.category_names, columns.vocabularies]
+        names = [columns.number_names, columns.category_names, columns.vocabularies]
+        words = [asked, *names, [repr(label) for label in classes]]
         words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
@@ -289,7 +293,7 @@ def class_costs(
     raise OptionError(
         "class_weight must be a name, a list of names, 'balanced' or a dict of class to weight, "
         f"and a matrix of costs, of shape ({len(labels)}, {len(labels)}), goes into cost_matrix=; "
-        f"got {in_one_line(class_weight)}."
+        f"got {shown(class_weight)}."
     )
 
 

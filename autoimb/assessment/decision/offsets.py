@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.metrics import Metric
+from autoimb.budget import FOREVER, Deadline
 from autoimb.errors import OptionError
 
 __all__ = ["Evidence", "best_offsets", "reaching_offset"]
@@ -60,7 +61,9 @@ class Evidence:
         )
 
 
-def best_offsets(metric: Metric, rows: Evidence, start: Sequence[float]) -> tuple[float, ...]:
+def best_offsets(
+    metric: Metric, rows: Evidence, start: Sequence[float], *, deadline: Deadline = FOREVER
+) -> tuple[float, ...]:
     """Find the class offsets that serve a label metric best on these rows.
 
     Two classes: the exact optimum over all thresholds, in the middle where several are as good.
@@ -74,6 +77,8 @@ def best_offsets(metric: Metric, rows: Evidence, start: Sequence[float]) -> tupl
         The rows to learn from.
     start : sequence of float, length C
         Where to begin.
+    deadline : Deadline
+        Of the ascent, which stays where it is then.
 
     Returns
     -------
@@ -88,6 +93,8 @@ def best_offsets(metric: Metric, rows: Evidence, start: Sequence[float]) -> tupl
     for _ in range(_PASSES):
         before = offsets.copy()
         for code in np.argsort(rows.truth.sum(axis=0)):
+            if deadline.expired:
+                break
             offsets[code] = _best_offset(metric, rows, offsets, int(code))
         if np.array_equal(before, offsets):
             break

@@ -13,6 +13,7 @@ from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
 from autoimb.assessment.metrics import Metric
+from autoimb.budget import FOREVER, Deadline
 
 __all__ = ["DecisionRule", "plug_in_rule", "tuned_rule"]
 
@@ -105,7 +106,7 @@ def _cost_threshold(costs: Floats, positive: int) -> float | None:
     return float(false_alarm / (false_alarm + miss)) if false_alarm + miss > 0 else None
 
 
-def plug_in_rule(metric: Metric, rows: Evidence) -> DecisionRule:
+def plug_in_rule(metric: Metric, rows: Evidence, deadline: Deadline = FOREVER) -> DecisionRule:
     """Make the rule that needs no tuning where the probabilities are calibrated."""
     n_classes = rows.proba.shape[1]
     if metric.name == "balanced_accuracy":
@@ -115,12 +116,15 @@ def plug_in_rule(metric: Metric, rows: Evidence) -> DecisionRule:
         return DecisionRule("offsets", offsets, name="highest probability relative to the prior")
     if metric.counts is None:
         return DecisionRule()
-    offsets = best_offsets(metric, rows.expected(), (0.0,) * n_classes)
+    offsets = best_offsets(metric, rows.expected(), (0.0,) * n_classes, deadline=deadline)
     what = "threshold" if n_classes == 2 else "class offsets"
     return DecisionRule("offsets", offsets, name=f"{what} of the best expected {metric.name}")
 
 
-def tuned_rule(metric: Metric, rows: Evidence, start: DecisionRule) -> DecisionRule:
+def tuned_rule(
+    metric: Metric, rows: Evidence, start: DecisionRule, deadline: Deadline = FOREVER
+) -> DecisionRule:
     """Fit the offsets that serve a label metric best on these rows, beginning with a rule's."""
-    offsets = best_offsets(metric, rows, start.offsets or (0.0,) * rows.proba.shape[1])
+    begin = start.offsets or (0.0,) * rows.proba.shape[1]
+    offsets = best_offsets(metric, rows, begin, deadline=deadline)
     return DecisionRule("offsets", offsets, name=f"tuned for {metric.name}")

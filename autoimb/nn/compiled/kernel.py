@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ Code = Callable[..., None]
 inner: Callable[[Any], Any] = numba.njit(error_model="numpy")  # called by kernels alone
 
 _KERNELS: list[Kernel] = []
+
+# what is kept are pickles: a .numba_config.yaml in the current folder must not say where
+numba.config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")
 
 
 class Kernel:

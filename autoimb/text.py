@@ -1,0 +1,46 @@
+"""Text of others on its way to a terminal, a spreadsheet or a sentence."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["harmless", "no_formula", "shown"]
+
+LONGEST_SHOWN = 200  # characters of a value in a sentence
+ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the order of what follows
+CONTROL = ("Cc", "Cs", "Zl", "Zp")  # of Unicode: controls, half characters, separators of lines
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+
+
+def harmless(text: str) -> str:
+    r"""Write control characters as JSON escapes them (``\u001b``), but for tabs and new lines.
+
+    Escape codes in a header or a label can't move the cursor, colour or rename the terminal, nor
+    turn what follows around; JSON stays the same JSON.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(one):04x}" if _controls(one) else one for one in text)
+
+
+def _controls(one: str) -> bool:
+    return one not in "\n\t" and (unicodedata.category(one) in CONTROL or one in ORDERS)
+
+
+def no_formula(text: str) -> str:
+    """Put an apostrophe before what a spreadsheet would compute; numbers stay as they are."""
+    if not text.startswith(FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def shown(value: object) -> str:
+    """Write a value that was given in one short line, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 1_000:
+        return f"a number of {value.bit_length():,} bits"  # whose digits Python may not write
+    line = " ".join(repr(value).split())
+    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
