@@ -28,6 +28,7 @@ from tables import (
 import autoimb.training.fit as fitting
 from autoimb import FittedPipeline
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
@@ -169,7 +170,12 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
         strategies=(outcome.fitted,),
         weights=(1.0,),
         rule=DecisionRule(),
-        oof=(data.y[folds.scored], outcome.oof, data.weight[folds.scored]),
+        thresholds=ThresholdCounts.of(
+            data.y[folds.scored],
+            outcome.oof,
+            data.positive,
+            weight=data.weight[folds.scored],
+        ),
         info={},
     )
 

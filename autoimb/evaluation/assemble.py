@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.dataset import Dataset
@@ -53,7 +54,6 @@ def assemble(
     """
     proba, score, rule = decided
     read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
-    weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     return FittedPipeline(
         schema=schema,
         classes=classes,
@@ -62,7 +62,7 @@ def assemble(
         strategies=tuple(strategies),
         weights=tuple(weights),
         rule=rule,
-        oof=(judge.y, proba, weight),
+        thresholds=ThresholdCounts.of(judge.y, proba, dataset.positive, weight=judge.weight),
         info={"metric": judge.metric.name, "score": score.value, "error": score.error},
     )
 

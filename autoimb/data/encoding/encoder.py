@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.bins import edges_of
 from autoimb.data.encoding.layout import Layout
-from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
+from autoimb.data.encoding.levels import (
+    FIRST_LEVEL,
+    RARE,
+    category_codes,
+    levels_of_arrays,
+    levels_to_arrays,
+)
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scale, squash
 from autoimb.data.encoding.spikes import spikes_of
@@ -318,7 +324,7 @@ class Encoder:
     # --- storing -----------------------------------------------------------------------------
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the fitted arrays, numbers only; the rest is in `to_json`."""
+        """Give the fitted arrays, levels among them; the layout is in `to_json`."""
         return {
             "center": self.center,
             "factor": self.factor,
@@ -328,13 +334,13 @@ class Encoder:
             "spike_value": self.spike_value,
             "indicator": self.indicator,
             "seen": self.seen.astype(np.uint8),
+            **levels_to_arrays(self.levels),
             **self.statistics.to_arrays(),
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Give levels and layout as plain values for JSON."""
+        """Give the layout as plain values for JSON."""
         return {
-            "levels": [list(levels) for levels in self.levels],
             "onehot": list(self.layout.onehot),
             "embedded": list(self.layout.embedded),
             "statistics": list(self.layout.statistics),
@@ -354,7 +360,7 @@ class Encoder:
             repeated=bool(data["repeated"]),
             n_classes=int(data["n_classes"]),
         )
-        levels = tuple(tuple(own) for own in data["levels"])
+        levels = levels_of_arrays(arrays)
         return cls(
             center=arrays["center"],
             factor=arrays["factor"],
