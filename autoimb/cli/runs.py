@@ -20,7 +20,7 @@ __all__ = ["export", "options", "report", "status"]
 
 def status(run: Run) -> None:
     """Say how far the search in RUN is."""
-    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.runs.record import standing
 
     folder = RunFolder.view(run)
@@ -38,7 +38,11 @@ def status(run: Run) -> None:
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
-        typer.echo(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
+        with understood(folder.trials, "best record"):
+            described = best.strategy.describe()
+        typer.echo(f"best: trial {best.number}, {score}: {described}")
+    for name, reason in folder.damaged.items():
+        typer.echo(f"set aside: {name}, {reason}")
 
 
 def report(
@@ -51,10 +55,12 @@ def report(
     """Write the report of a finished search again."""
     from autoimb.cli.searching import section
     from autoimb.report.build import Facts, render
-    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
-    page = render(Facts.from_json(section(folder, "results")))
+    results = section(folder, "results")
+    with understood(folder.path / "run.json", "results"):
+        page = render(Facts.from_json(results))
     path = out or folder.report
     write_file(path, page.encode())
     typer.echo(path)

@@ -158,10 +158,13 @@ class Reader:
         Raises
         ------
         ArtifactError
-            Where a column's statistics are not those of its levels.
+            Where a column's statistics are not those of its levels, or of no column.
         """
         levels = levels_of_arrays(arrays)
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
+        given = sum(name.startswith("tables.") for name in arrays)
+        if given != sum(own is not None for own in tables):
+            raise ArtifactError("Statistics must be of a column.")
         for own, names in zip(tables, levels):
             fits = (
                 len(names) < 256

@@ -15,8 +15,10 @@ from autoimb.errors import RunError
 from autoimb.evaluation.assemble import assemble
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import evaluate
+from autoimb.fields import nothing_or, number
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
+from autoimb.runs.folder import RunFolder, understood
 from autoimb.runtime.progress import Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.prepare import Planned, Prepared, plan_study
@@ -25,7 +27,6 @@ from autoimb.version import __version__
 
 if TYPE_CHECKING:
     from autoimb.assessment.uncertainty import Score
-    from autoimb.runs.folder import RunFolder
     from autoimb.runs.record import TrialRecord
     from autoimb.runtime.worker import Evaluate
     from autoimb.space.strategy import Strategy
@@ -158,9 +159,11 @@ def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | Non
         "time_budget": request.time_budget,
         "folds": len(prepared.folds.folds),
     }
-    plan = folder.read_run().get("plan", plan)
+    with understood(folder.path / "run.json", "plan"):
+        plan = folder.read_run().get("plan", plan)
+        seconds: float | None = plan["time_budget"]
+        nothing_or(number(0))(seconds, "time_budget")
     folder.update_run({"request": request.to_json(), "plan": plan, "versions": versions()})
-    seconds: float | None = plan["time_budget"]
     return seconds
 
 
