@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import threshold_for
+from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.schema import infer_schema, parse
@@ -96,7 +96,6 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
         Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout, y=y)
         for fold in range(N_FOLDS)
     )
-    random = np.random.default_rng(1)
     strategies = (
         FittedStrategy(
             strategy={"network": {"name": "tabm", "params": {"k": 4}}},
@@ -115,8 +114,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
             class_costs=tuple(float(c) for c in range(1, n_classes + 1)),
         ),
     )
-    proba = random.dirichlet(np.ones(n_classes), 200)
-    codes = np.array([random.choice(n_classes, p=p) for p in proba])
+    counts = ThresholdCounts.of(*scored_rows(n_classes), n_classes - 1)
     return FittedPipeline(
         schema=schema,
         classes=labels,
@@ -125,14 +123,20 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
         strategies=strategies,
         weights=(0.7, 0.3),
         calibrator=Calibrator(1.1, tuple(np.linspace(0.1, -0.1, n_classes).tolist())),
-        rule=_rule(codes, proba),
-        oof=(codes, proba, np.ones(len(codes))),
+        rule=_rule(counts, n_classes),
+        thresholds=counts,
         info={"metric": "average_precision", "score": 0.5, "error": 0.02},
     )
 
 
-def _rule(codes: np.ndarray, proba: np.ndarray) -> DecisionRule:
-    n_classes = proba.shape[1]
+def scored_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The codes and the out-of-fold probabilities that a pipeline's thresholds are counted on."""
+    random = np.random.default_rng(1)
+    proba = random.dirichlet(np.ones(n_classes), 200)
+    return np.array([random.choice(n_classes, p=p) for p in proba]), proba
+
+
+def _rule(counts: ThresholdCounts, n_classes: int) -> DecisionRule:
     if n_classes == 2:
-        return threshold_for(0.3, codes, proba, 1)
+        return threshold_for(0.3, counts, 1)
     return DecisionRule("offsets", tuple(0.1 * c for c in range(n_classes)), None, "offsets")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from pipelines import pipeline, table
+from pipelines import pipeline, scored_rows, table
 
 from autoimb.errors import ArtifactError
 from autoimb.pipeline import container
@@ -36,9 +37,8 @@ def parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def rewrite(path: Path, manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("manifest.json", json.dumps(manifest))
-        archive.writestr("weights.safetensors", safetensors.numpy.save(arrays))
+    """Forge a file: its checksums hold."""
+    container.write(path, manifest, arrays)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,10 @@ def without(name: str) -> Callable[[Path], None]:
 def with_weights(content: bytes, compression: int = zipfile.ZIP_STORED) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         manifest, _ = parts(path)
+        members = {"manifest.json": json.dumps(manifest).encode(), "weights.safetensors": content}
         with zipfile.ZipFile(path, "w", compression) as archive:
-            archive.writestr("manifest.json", json.dumps(manifest))
-            archive.writestr("weights.safetensors", content)
+            for name, own in (members | {"SHA256SUMS": container._sums(members)}).items():
+                archive.writestr(name, own)
 
     return damage
 
@@ -259,7 +260,7 @@ def with_manifest(content: str) -> Callable[[Path], None]:
 
 def bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", b" " * (65 * 2**20))
+        archive.writestr("manifest.json", b" " * (17 * 2**20))
     assert path.stat().st_size < 2**20
 
 
@@ -268,17 +269,23 @@ def bomb(path: Path) -> None:
     [
         (no_zip, "is no whole .autoimb file"),
         (truncated, "is no whole .autoimb file"),
-        (flipped_byte, "is no whole .autoimb file"),
+        (flipped_byte, "is damaged"),
         (Path.unlink, "There is no pipeline file at"),
         (without("manifest.json"), "must hold one manifest.json, got 0"),
-        (without("weights.safetensors"), "must hold one weights.safetensors, got 0"),
-        (bomb, "the limit is 67,108,864"),
-        (with_manifest("{"), "damaged values"),
-        (with_manifest("[" * 100_000), "damaged values"),
+        (
+            without("weights.safetensors"),
+            "of format 3 holds .*SHA256SUMS; got",
+        ),
+        (without("SHA256SUMS"), "of format 3 holds .*SHA256SUMS; got"),
+        (bomb, "the limit is 16,777,216"),
+        (with_manifest("{"), "is damaged"),
+        (with_manifest("[" * 100_000), "is damaged"),
+        (with_manifest("[0" + ",0" * 1_100_000 + "]"), "1,100,001 values, the limit is 1,000,000"),
         (with_manifest("[]"), "must say its format, got None"),
         (with_manifest('{"format": "1"}'), "must say its format, got '1'"),
-        (with_manifest('{"format": 5}'), "has format 5, this autoimb reads up to 4"),
-        (with_weights(b"\x08"), "damaged values"),
+        (with_manifest('{"format": 4}'), "has format 4, this autoimb reads up to 3"),
+        (with_weights(b"\x08"), "is damaged"),
+        (with_weights(b"\xff" * 8), "bytes of its list of arrays, the limit is"),
         (with_weights(bytes(2**20), zipfile.ZIP_DEFLATED), "weights.safetensors is compressed"),
     ],
 )
@@ -302,7 +309,7 @@ def test_a_stored_size_that_lies_is_refused(path: Path) -> None:
     at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"weights.safetensors"))
     lie = content[: at + 24] + (2**31).to_bytes(4, "little") + content[at + 28 :]
     path.write_bytes(lie)
-    with pytest.raises(ArtifactError, match="compressed"):
+    with pytest.raises(ArtifactError, match="can't have 2,147,483,648 bytes"):
         load(path)
 
 
@@ -326,9 +333,23 @@ def shapes() -> list[tuple[str, Any]]:
         ("encoders.1.value", lambda a: a[1:]),
         ("encoders.1.value_column", None),
         ("encoders.1.factor", None),
-        ("oof.proba", lambda a: a[:, :1]),
-        ("oof.y", lambda a: a[:-1]),
-        ("oof.y", None),
+        ("encoders.0.level_ends", lambda a: a[:-1]),
+        ("encoders.0.level_ends", lambda a: a[::-1]),
+        ("encoders.0.level_counts", lambda a: a + 1),
+        ("encoders.0.level_text", lambda a: a[::-1]),
+        ("encoders.0.edges", lambda a: a[::-1]),
+        ("encoders.0.edges", lambda a: a.astype(np.float64)),
+        ("encoders.0.bins", lambda a: a * 10**9),
+        ("encoders.0.factor", lambda a: -a),
+        ("encoders.0.seen", lambda a: a + 1),
+        ("strategies.0.packs.0.state.heads.bias", lambda a: a * np.nan),
+        ("strategies.0.packs.1.weight", lambda a: -a),
+        ("strategies.1.packs.0.weight", lambda a: a * 0),
+        ("strategies.0.packs.1.log_prior", lambda a: a + np.inf),
+        ("thresholds.cuts", lambda a: a[:-1]),
+        ("thresholds.cuts", lambda a: a[::-1]),
+        ("thresholds.counts", lambda a: -a),
+        ("thresholds.counts", None),
     ]
 
 
@@ -343,13 +364,15 @@ def test_arrays_that_do_not_fit_are_refused(name: str, change: Any, path: Path) 
         load(path)
 
 
-@pytest.mark.parametrize("number", [-1, 99])
-def test_a_spike_of_no_number_is_refused(number: int, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "rule"), [(-1, "spike_column must be"), (99, "encoders of its own columns")]
+)
+def test_a_spike_of_no_number_is_refused(number: int, rule: str, path: Path) -> None:
     manifest, arrays = parts(path)
     arrays["encoders.0.spike_column"] = np.array([number])
     arrays["encoders.0.spike_value"] = np.zeros(1, dtype=np.float32)
     rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError, match="encoders of its own columns"):
+    with pytest.raises(ArtifactError, match=rule):
         load(path)
 
 
@@ -376,6 +399,10 @@ def test_a_file_that_names_no_columns_reads_them_all(path: Path) -> None:
 def values() -> list[tuple[str, Any]]:
     return [
         ("format", True),
+        ("more", 1),
+        ("weights", [float("nan"), 1.0]),
+        ("weights", [-1.0, 2.0]),
+        ("weights", [0.0, 0.0]),
         ("positive", 2),
         ("positive", "yes"),
         ("weights", [1.0]),
@@ -386,6 +413,9 @@ def values() -> list[tuple[str, Any]]:
         ("classes", {"dtype": "<U3", "labels": ["no"]}),
         ("classes", {"dtype": "<U1000000000", "labels": ["no", "yes"]}),
         ("classes", {"dtype": "V8", "labels": ["no", "yes"]}),
+        ("classes", {"dtype": "<U2", "labels": ["no", "yes"]}),
+        ("classes", {"dtype": "<U3", "labels": ["no", "no"]}),
+        ("classes", {"dtype": "|O", "labels": [["no"], ["yes"]]}),
         ("classes", {"dtype": "<i8", "labels": ["no", "yes"]}),
         ("rule", {"kind": "offsets", "offsets": [0, 0, 0], "costs": None, "name": ""}),
     ]
@@ -421,7 +451,35 @@ def test_every_key_of_the_manifest_is_needed(path: Path) -> None:
             load(path)
 
 
-def test_the_limit_leaves_room(path: Path) -> None:
+def test_the_limits_leave_room(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        size = archive.getinfo("manifest.json").file_size
-    assert size * 100 < container._MANIFEST_LIMIT
+        manifest = archive.read("manifest.json")
+    assert len(manifest) * 100 < container._MOST_BYTES["manifest.json"]
+    assert manifest.count(b",") * 100 < container._MOST_VALUES
+
+
+def test_what_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    long = replace(PIPELINE, info={"note": ["", ""] * 500_000})
+    with pytest.raises(ArtifactError, match="values, the limit is"):
+        save(long, tmp_path / "a.autoimb")
+    assert not (tmp_path / "a.autoimb").exists()
+
+
+# --- no training row --------------------------------------------------------------------------
+
+
+def test_no_training_row_is_in_a_file(path: Path) -> None:
+    """Neither a row's out-of-fold probability, its logarithm nor its odds, nor rows in line."""
+    codes, proba = scored_rows(2)
+    manifest, arrays = parts(path)
+    logs = np.log(proba)
+    told = np.concatenate([proba.ravel(), logs.ravel(), (logs[:, 0] - logs[:, 1])])
+    held = [np.asarray(a, dtype=np.float64).ravel() for a in arrays.values()]
+    held.append(np.array([float(n) for n in re.findall(r"-?\d+\.\d+", json.dumps(manifest))]))
+    numbers = np.concatenate(held)
+    for each in (told, -told):
+        near = np.abs(np.sort(numbers)[:, None] - each[None]).min(axis=0)
+        exact = np.isclose(near, 0, atol=1e-12)
+        assert not exact.any()
+    assert (arrays["thresholds.counts"].sum(axis=1)[1:-1] >= 3).all()
+    np.testing.assert_array_equal(arrays["thresholds.counts"].sum(axis=0), np.bincount(codes))

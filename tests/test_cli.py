@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
@@ -20,7 +22,7 @@ import pytest
 import autoimb
 from autoimb import load
 from autoimb.cli import main
-from autoimb.cli.tables import read_chunks, writer
+from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
 
 # the checkout's own package, wherever the tests run
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(autoimb.__file__).parents[1])}
@@ -307,3 +309,26 @@ def test_an_interrupted_search_writes_what_it_has(
     assert process.wait(timeout=30) == 130
     assert (tmp_path / "run" / "report.html").is_file()
     assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None:
+    cells = cells_of_piece(threads)
+    alive: set[int] = set()
+    most = 0
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        nonlocal most
+        for number in range(40):
+            frame = pd.DataFrame({"a": [number]})
+            alive.add(number)
+            weakref.finalize(frame, alive.discard, number)
+            most = max(most, len(alive))
+            yield frame
+            del frame
+
+    tables = in_order(
+        lambda frame: pa.table({"a": frame["a"].to_numpy()}), pieces(), threads=threads
+    )
+    assert [each["a"][0].as_py() for each in tables] == list(range(40))
+    assert most * cells <= CELLS

@@ -11,11 +11,17 @@ from tables import calibrated_rows
 
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import threshold_for
+from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
 from autoimb.assessment.metrics import get_metric
 from autoimb.errors import OptionError
 
 BY_COUNTS = ["balanced_accuracy", "geometric_mean", "f1", "fbeta", "mcc", "accuracy"]
+
+
+def named(expression, y, proba, positive, *, weight=None):
+    return threshold_for(
+        expression, ThresholdCounts.of(y, proba, positive, weight=weight), positive
+    )
 
 
 # --- the rule -------------------------------------------------------------------------------------
@@ -31,7 +37,7 @@ def test_the_most_probable_class():
 @given(st.floats(0.01, 0.99), st.integers(0, 1), st.integers(0, 1000))
 def test_two_offsets_are_a_threshold(threshold, positive, seed):
     y, proba = calibrated_rows(50, (0.8, 0.2), seed=seed)
-    rule = threshold_for(threshold, y, proba, positive)
+    rule = named(threshold, y, proba, positive)
     assert rule.threshold(positive) == pytest.approx(threshold)
     assert rule.threshold(1 - positive) == pytest.approx(1 - threshold)
     assert ((rule.apply(proba) == positive) == (proba[:, positive] >= threshold)).all()
@@ -41,7 +47,7 @@ def test_a_probability_at_the_threshold_reaches_it():
     proba = np.array([[0.7, 0.3], [0.70001, 0.29999]])
     for positive in (0, 1):
         turned = proba[:, ::-1] if positive == 0 else proba
-        rule = threshold_for(0.3, np.array([0, 1]), turned, positive)
+        rule = named(0.3, np.array([0, 1]), turned, positive)
         assert (rule.apply(turned) == positive).tolist() == [True, False]
 
 
@@ -103,14 +109,43 @@ def test_the_threshold_lies_in_the_middle_of_what_is_as_good():
 
 
 @settings(deadline=None, max_examples=50)
+@given(st.integers(5, 3_000), st.floats(0.01, 0.5), st.integers(0, 1000), st.integers(0, 2))
+def test_three_rows_or_more_lie_between_two_thresholds(n, rate, seed, decimals):
+    y, proba = calibrated_rows(n, (1 - rate, rate), seed=seed)
+    if decimals:
+        proba[:, 1] = np.round(proba[:, 1], decimals)
+        proba[:, 0] = 1 - proba[:, 1]
+    weight = np.random.default_rng(seed).uniform(0.1, 2, n)
+    counts = ThresholdCounts.of(y, proba, 1, weight=weight)
+    rows = ThresholdCounts.of(y, proba, 1).counts.sum(axis=1)
+    assert len(counts.cuts) <= 1_001
+    assert (np.diff(counts.cuts) > 0).all()
+    assert (rows[0], rows[-1]) == (0, 0)
+    assert rows[1:-1].min() >= 3
+    np.testing.assert_allclose(counts.counts.sum(axis=0), np.bincount(y, weight, 2))
+    for cut, called in zip(counts.cuts, np.cumsum(counts.counts, axis=0)):
+        labels = DecisionRule("offsets", (0.0, float(cut))).apply(proba)
+        np.testing.assert_allclose(np.bincount(y[labels == 1], weight[labels == 1], 2), called)
+
+
+def test_a_rare_class_has_as_many_thresholds_as_the_others():
+    y, proba = calibrated_rows(20_000, (0.99, 0.01))
+    own = ThresholdCounts.of(y, proba, 1).counts[:, 1]
+    assert own.max() <= 0.04 * own.sum()
+
+
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0.05, 1.0), st.integers(0, 1000), st.integers(0, 1))
 def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
-    rule = threshold_for(f"recall>={wanted!r}", y, proba, positive)
+    rule = named(f"recall>={wanted!r}", y, proba, positive)
     labels = rule.apply(proba)
     assert recall_score(y, labels, pos_label=positive) >= wanted - 1e-9
-    least = proba[labels == positive, positive].min()
-    stricter = np.where(proba[:, positive] > least, positive, 1 - positive)
+    cuts = ThresholdCounts.of(y, proba, positive).cuts
+    at = np.searchsorted(cuts, rule.offsets[positive])
+    offsets = np.zeros(2)
+    offsets[positive] = cuts[at - 1]
+    stricter = DecisionRule("offsets", tuple(offsets)).apply(proba)
     assert recall_score(y, stricter, pos_label=positive) < wanted
 
 
@@ -118,26 +153,25 @@ def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
 @given(st.floats(0.05, 0.9), st.integers(0, 1000))
 def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
-    score = proba[:, 1]
-    precision = {t: y[score >= t].mean() for t in score}
-    if max(precision.values()) < wanted:
-        with pytest.raises(
-            OptionError, match=f"best reachable precision is {max(precision.values()):.3g}"
-        ):
-            threshold_for(f"precision>={wanted!r}", y, proba, 1)
+    cuts = ThresholdCounts.of(y, proba, 1).cuts[1:]
+    labels = [DecisionRule("offsets", (0.0, float(cut))).apply(proba) == 1 for cut in cuts]
+    precision = [float(y[own].mean()) for own in labels]
+    if max(precision) < wanted:
+        with pytest.raises(OptionError, match=f"best reachable precision is {max(precision):.3g}"):
+            named(f"precision>={wanted!r}", y, proba, 1)
         return
-    labels = threshold_for(f"precision>={wanted!r}", y, proba, 1).apply(proba)
-    lowest = min(t for t, value in precision.items() if value >= wanted - 1e-12)
-    assert (labels == (score >= lowest)).all()
+    lowest = max(at for at, value in enumerate(precision) if value >= wanted - 1e-12)
+    found = named(f"precision>={wanted!r}", y, proba, 1).apply(proba)
+    assert ((found == 1) == labels[lowest]).all()
 
 
 def test_expressions_are_read_kindly():
     y, proba = calibrated_rows(200, (0.7, 0.3))
-    rule = threshold_for("recall>=0.8", y, proba, 1)
+    rule = named("recall>=0.8", y, proba, 1)
     assert rule.name == "recall>=0.8"
-    assert threshold_for(" recall >= 80% ", y, proba, 1) == rule
-    assert threshold_for("0.3", y, proba, 1) == threshold_for(0.3, y, proba, 1)
-    assert threshold_for("recall>=0.8", y, proba, 1, weight=np.ones(200)) == rule
+    assert named(" recall >= 80% ", y, proba, 1) == rule
+    assert named("0.3", y, proba, 1) == named(0.3, y, proba, 1)
+    assert named("recall>=0.8", y, proba, 1, weight=np.ones(200)) == rule
 
 
 @pytest.mark.parametrize(
@@ -146,11 +180,11 @@ def test_expressions_are_read_kindly():
 def test_other_expressions_are_refused(bad):
     y, proba = calibrated_rows(20, (0.7, 0.3))
     with pytest.raises(OptionError, match="number between 0 and 1"):
-        threshold_for(bad, y, proba, 1)
+        named(bad, y, proba, 1)
 
 
 def test_thresholds_need_two_classes():
     y, proba = calibrated_rows(20, (0.5, 0.3, 0.2))
     with pytest.raises(OptionError, match="has 3"):
-        threshold_for(0.3, y, proba, 1)
+        named(0.3, y, proba, 1)
     assert DecisionRule("offsets", (0.0, 1.0, 2.0)).threshold(1) is None

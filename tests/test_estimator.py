@@ -147,14 +147,15 @@ def test_rows_of_weight_zero_are_not_there() -> None:
     ]
     split = AutoImbClassifier(**QUICK | {"cv": halves})
     split.fit(X, y, sample_weight=kept.astype(float))
-    assert split.pipeline_.oof[0].tolist() == (y[kept] == "well").astype(int).tolist()
+    counts = split.pipeline_.thresholds.counts.sum(axis=0)
+    assert counts.tolist() == np.bincount(y[kept] == "well").tolist()
 
 
 def test_an_eval_set_chooses_and_scores() -> None:
     X, y = table(300)
     model = AutoImbClassifier(**QUICK | {"cv": None})
     model.fit(X[:200], y[:200], eval_set=(X[200:][X.columns[::1]], y[200:]))
-    assert len(model.pipeline_.oof[0]) == 50
+    assert model.pipeline_.thresholds.counts.sum() == 50
     assert len(model.pipeline_.encoders) == 1
 
 
@@ -198,7 +199,8 @@ def test_a_splitter_as_cv_and_a_place_in_cross_validation() -> None:
     splits = list(GroupKFold(2).split(X, y, groups))
     scores = cross_val_score(AutoImbClassifier(**QUICK), X, y, cv=2)
     assert len(scores) == 2
-    assert AutoImbClassifier(**QUICK | {"cv": splits}).fit(X, y).pipeline_.oof[0].shape == (120,)
+    model = AutoImbClassifier(**QUICK | {"cv": splits}).fit(X, y)
+    assert model.pipeline_.thresholds.counts.sum() == 120
 
 
 def test_more_than_two_classes() -> None:

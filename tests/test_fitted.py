@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pipelines import pack, pipeline, table
+from pipelines import pack, pipeline, scored_rows, table
 
 from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
@@ -196,7 +196,7 @@ def test_with_threshold_changes_the_rule_only() -> None:
 
 
 def test_with_threshold_keeps_its_promise_out_of_fold() -> None:
-    codes, proba, _ = PIPELINE.oof
+    codes, proba = scored_rows(2)
     labels = PIPELINE.with_threshold("recall>=0.8").rule.apply(proba)
     assert (labels[codes == 1] == 1).mean() >= 0.8
     with pytest.raises(InputError, match="recal"):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
+from autoimb.version import __version__
 
 
 @pytest.fixture
@@ -251,3 +254,115 @@ def test_a_torn_journal_is_mended(finished, tail):
         assert journal.read_bytes() == whole
         assert not list(path.rglob(".*.tmp"))
         assert len(study(folder, n_trials=12).records) == 12
+
+
+# --- damage -----------------------------------------------------------------------------------
+
+
+def flip(path, at, bit=0):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.6, 0.999])
+def test_one_bit_of_a_trial_is_found(finished, share):
+    path, _ = finished
+    trial = path / "trials" / "0004.safetensors"
+    flip(trial, int(share * (trial.stat().st_size - 1)))
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        assert sorted(folder.load_trials()) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert list(folder.damaged) == ["0004.safetensors"]
+
+
+def test_a_trial_of_another_run_or_number_is_set_aside(finished, tmp_path):
+    path, _ = finished
+    with RunFolder.open(tmp_path / "other", fingerprint=FINGERPRINT) as other:
+        study(other, n_trials=2)
+    trials = path / "trials"
+    shutil.copy(other.trials / "0001.safetensors", trials / "0001.safetensors")
+    shutil.copy(trials / "0002.safetensors", trials / "0003.safetensors")
+    shutil.copy(trials / "0005.weights.safetensors", trials / "0006.weights.safetensors")
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        found = folder.load_trials()
+        assert sorted(found) == [0, 2, 4, 5, 6, 7, 8, 9]
+        assert found[5].result.fitted is not None
+        assert found[6].result.fitted is None
+        assert "of trial 2 of" in folder.damaged["0003.safetensors"]
+        assert len(folder.damaged) == 3
+
+
+def middle(lines):
+    return [*lines[:10], *lines[11:]]
+
+
+def value(lines):
+    at = next(i for i, line in enumerate(lines) if b'"param_value_internal"' in line)
+    changed = lines[at].replace(b'"param_value_internal":', b'"param_value_internal":1')
+    return [*lines[:at], changed, *lines[at + 1 :]]
+
+
+def swapped(lines):
+    return [*lines[:20], lines[21], lines[20], *lines[22:]]
+
+
+def of_no_study(lines):
+    return [b"\x00" * 50 + b"\n", *lines]
+
+
+def forged(lines):
+    """Lines whose checksums hold, and that are no study."""
+    last, made = b"", []
+    for start in (b'{"op_code":0', b'{"op_code":99', b'{"op_code":4,"trial_id":10'):
+        last = hashlib.sha256(last + start).hexdigest()[:16].encode()
+        made.append(start + b',"sum":"' + last + b'"}\n')
+    return made
+
+
+@pytest.mark.parametrize("damage", [middle, value, swapped, of_no_study, forged])
+def test_a_damaged_journal_is_made_anew_from_the_trials(finished, damage):
+    path, before = finished
+    journal = path / "journal.log"
+    journal.write_bytes(b"".join(damage(journal.read_bytes().splitlines(keepends=True))))
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        after = study(folder, n_trials=12)
+        assert len(after.records) == 12
+        assert after.records[:10] == before.records
+        assert list(folder.damaged) == ["journal.log"]
+        assert (path / "journal.broken").is_file()
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        assert study(folder, n_trials=12).records == after.records  # and that journal is whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"null",
+        b'{"study": 1}',
+        b"[" * 100_000,
+        b'{"version": "%s"}' % __version__.encode(),
+        b'{"results": [], "sha256": "0"}',
+    ],
+)
+def test_a_damaged_run_is_an_error(finished, content):
+    path, _ = finished
+    (path / "run.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        RunFolder.view(path).read_run()
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        RunFolder.open(path, fingerprint=FINGERPRINT, resume=True)
+
+
+def test_one_bit_of_a_run_is_found(finished):
+    path, _ = finished
+    whole = (path / "run.json").read_bytes()
+    for at in range(0, len(whole), 11):
+        flip(path / "run.json", at)
+        with pytest.raises(RunError):
+            RunFolder.view(path).read_run()
+        (path / "run.json").write_bytes(whole)
+    assert RunFolder.view(path).read_run()["fingerprint"] == FINGERPRINT

@@ -306,7 +306,8 @@ def test_the_result_holds_together(result: SearchResult) -> None:
     assert list(result.pipeline.classes_) == [0, 1]
     assert result.pipeline.info["score"] == result.best_score.value
     assert [column.kind for column in result.pipeline.schema.columns][2] == "constant"
-    np.testing.assert_array_equal(result.pipeline.oof[0], y)
+    counts = result.pipeline.thresholds.counts.sum(axis=0)
+    np.testing.assert_array_equal(counts, np.bincount(y))
     assert np.isfinite(result.pipeline.predict_proba(frame)).all()
     assert not result.interrupted
 
@@ -316,8 +317,9 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
 ) -> None:
     """The pipeline's members of a fold give the rows of that fold what the search scored."""
     one = replace(QUICK, n_trials=1)  # a blend's rows are mixed by cross-fitted weights
-    pipeline = found(one).pipeline
-    (fitted,), (_, proba, _) = pipeline.strategies, pipeline.oof
+    result = found(one)
+    pipeline, proba = result.pipeline, result.winner.blend.proba
+    (fitted,) = pipeline.strategies
     frame, _ = table()
     for number, fold in enumerate(prepared.folds.folds):
         own = replace(pipeline, strategies=(alone(fitted, number),), weights=(1.0,))

@@ -29,6 +29,7 @@ import autoimb.training.fit as fitting
 from autoimb import FittedPipeline
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
@@ -171,7 +172,12 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
         weights=(1.0,),
         calibrator=Calibrator.identity(data.n_classes),
         rule=DecisionRule(),
-        oof=(data.y[folds.scored], outcome.oof, data.weight[folds.scored]),
+        thresholds=ThresholdCounts.of(
+            data.y[folds.scored],
+            outcome.oof,
+            data.positive,
+            weight=data.weight[folds.scored],
+        ),
         info={},
     )
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
-from autoimb.data.files import is_text, read_pieces
+from autoimb.data.files import read_file, read_pieces
 from autoimb.data.table import frame_of, read_table, split_target
 from autoimb.data.target import encode_target, match_labels
 from autoimb.errors import AutoImbError, SchemaError, TableError, TargetError
@@ -62,10 +62,51 @@ def test_packed_text(tmp_path, suffix):
 def test_packed_text_in_pieces(tmp_path, suffix):
     path = tmp_path / f"TABLE.CSV{suffix.upper()}"
     path.write_bytes(PACKERS.get(suffix, bytes)(FRAME.to_csv(index=False, sep=";").encode()))
-    assert is_text(path)
     first, *others = read_pieces(path, cells=3, texts=["age", "none"])
     assert [len(piece) for piece in (first, *others)] == [1, 1, 1]
     assert first.to_dict("records") == [{"age": "30", "city": "Rome", "fee": 0.5}]
+
+
+def binary_tables() -> dict[str, pd.DataFrame]:
+    n = 1_000
+    whole = pd.DataFrame(
+        {
+            "n": np.arange(n),
+            "x": np.where(np.arange(n) % 7 == 0, np.nan, np.arange(n) / 3),
+            "text": [f"row {i}" if i % 5 else None for i in range(n)],
+            "level": pd.Categorical(np.array(["a", "b", "c"])[np.arange(n) % 3]),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n), "h"),
+            "maybe": pd.array([None if i % 4 == 0 else i for i in range(n)], dtype="Int64"),
+            "flag": np.arange(n) % 2 == 0,
+        }
+    )
+    return {"plain": whole, "indexed": whole.set_index("text"), "without rows": whole[:0]}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+@pytest.mark.parametrize("name", binary_tables())
+def test_binary_files_in_pieces_are_what_they_are_whole(tmp_path, kind, name):
+    table, path = binary_tables()[name], tmp_path / f"table.{kind}"
+    if kind == "parquet":
+        table.to_parquet(path, row_group_size=300)
+    else:
+        table.reset_index(drop=True).to_feather(path, chunksize=300)
+    pieces = list(read_pieces(path, cells=700))
+    assert len(pieces) >= (1 if table.empty else 10)
+    got = pd.concat(pieces, ignore_index=True)
+    pd.testing.assert_frame_equal(got, read_file(path).reset_index(drop=True))
+
+
+def test_a_row_group_at_a_time_is_in_memory(tmp_path):
+    path, rows = tmp_path / "long.parquet", 200_000
+    pd.DataFrame(np.random.default_rng(0).normal(size=(rows, 10))).rename(columns=str).to_parquet(
+        path, row_group_size=rows // 20
+    )
+    pool = pa.default_memory_pool()
+    before, most = pool.bytes_allocated(), 0
+    for piece in read_pieces(path, cells=rows // 2):
+        most = max(most, pool.bytes_allocated() - before + int(piece.memory_usage().sum()))
+    assert most < rows * 10 * 8 / 2
 
 
 def test_zip_holds_one_table(tmp_path):

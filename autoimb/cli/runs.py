@@ -21,7 +21,7 @@ __all__ = ["checks", "export", "options", "report", "status"]
 
 def status(run: Run) -> None:
     """Say how far the search in RUN is."""
-    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.runs.record import standing
 
     folder = RunFolder.view(run)
@@ -39,7 +39,11 @@ def status(run: Run) -> None:
     best = min(records, key=lambda record: record.rank, default=None)
     if best is not None and best.status == "complete" and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
-        say(f"best: trial {best.number}, {score}: {best.strategy.describe()}")
+        with understood(folder.trials, "best record"):
+            described = best.strategy.describe()
+        say(f"best: trial {best.number}, {score}: {described}")
+    for name, reason in folder.damaged.items():
+        say(f"set aside: {name}, {reason}")
 
 
 def report(
@@ -52,10 +56,12 @@ def report(
     """Write the report of a finished search again."""
     from autoimb.cli.searching import section
     from autoimb.report.build import Facts, render
-    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
-    page = render(Facts.from_json(section(folder, "results")))
+    results = section(folder, "results")
+    with understood(folder.path / "run.json", "results"):
+        page = render(Facts.from_json(results))
     path = out or folder.report
     write_file(path, page.encode())
     say(path)

@@ -251,14 +251,15 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
-    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.search.prepare import prepare_refit
     from autoimb.search.request import Request
 
     folder = RunFolder.view(run)
-    request = Request.from_json(section(folder, "request"))
+    given = section(folder, "request")
     plan = section(folder, "plan")  # the one that the strategies were found with
-    request = replace(request, time_budget=plan["time_budget"])
+    with understood(folder.path / "run.json", "request"):
+        request = replace(Request.from_json(given), time_budget=plan["time_budget"])
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     rows = _read(data, request.target, None, weight or request.weight)
@@ -276,8 +277,9 @@ def section(folder: Any, name: str) -> dict[str, Any]:
     run = folder.read_run()
     if name not in run:
         raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
-    found: dict[str, Any] = run[name]
-    return found
+    if not isinstance(run[name], dict):
+        raise RunError(f"{folder.path} has {name} that are no object: its run.json is damaged.")
+    return dict(run[name])
 
 
 def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "inspect", "predict"]
 
+MOST_THREADS = 8  # that predict: each has its own networks, and the rows that it encodes
+
 Threshold = Annotated[
     str | None,
     typer.Option(
@@ -54,13 +56,13 @@ def predict(
     import joblib
     import torch
 
-    from autoimb.cli.tables import in_order, read_chunks, writer
+    from autoimb.cli.tables import cells_of_piece, in_order, read_chunks, writer
 
     fitted = _load(pipeline, threshold)
     write = writer(out)
     torch.set_num_threads(1)  # each of the threads that predict
-    with closing(read_chunks(data, fitted)) as chunks:
-        threads = joblib.cpu_count()
+    threads = min(joblib.cpu_count(), MOST_THREADS)
+    with closing(read_chunks(data, fitted, cells=cells_of_piece(threads))) as chunks:
         predicted = partial(_predicted, fitted, _labels(fitted, guard_formulas=guard_formulas))
         n_rows = write(in_order(predicted, chunks, threads=threads))
     say(f"{n_rows} rows -> {out}")

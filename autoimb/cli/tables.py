@@ -16,22 +16,20 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from autoimb.data.files import is_text, read_pieces
-from autoimb.data.table import read_table
+from autoimb.data.files import read_pieces
+from autoimb.data.table import frame_of
 from autoimb.errors import TableError
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
 
-__all__ = ["in_order", "read_chunks", "writer"]
+__all__ = ["cells_of_piece", "in_order", "read_chunks", "writer"]
 
-CELLS = 6_000_000  # a piece of a text file
+CELLS = 24_000_000  # in memory at a time, however many threads: 6,000,000 a piece on two cores
 Tables = Iterator[pa.Table]
 
 
-def read_chunks(
-    path: Path, pipeline: FittedPipeline, *, cells: int = CELLS
-) -> Generator[pd.DataFrame]:
-    """Yield a table to predict: text files in pieces of about so many cells, others whole.
+def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generator[pd.DataFrame]:
+    """Yield a table to predict in pieces of about so many cells.
 
     pandas guesses a column's type from the piece that it sees, so columns that were text in
     training are read as text: a piece in which every "A12" happens to be a "0815" changes nothing.
@@ -55,10 +53,16 @@ def read_chunks(
     TableError
         Where the file is no table.
     """
-    if is_text(path):
-        yield from read_pieces(path, cells=cells, texts=_text_columns(pipeline))
-    else:
-        yield read_table(path)
+    for piece in read_pieces(path, cells=cells, texts=_text_columns(pipeline)):
+        yield frame_of(piece)
+
+
+def cells_of_piece(threads: int) -> int:
+    """Return how large a piece is where so many threads predict.
+
+    `in_order` holds one piece more than threads, and another one is being read.
+    """
+    return CELLS // (threads + 2)
 
 
 def in_order(

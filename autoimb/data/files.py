@@ -9,15 +9,17 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from autoimb.errors import TableError
 
-__all__ = ["check_names", "is_text", "read_file", "read_pieces"]
+__all__ = ["check_names", "read_file", "read_pieces"]
 
 TEXT = (".csv", ".tsv", ".txt")
 BINARY: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -53,22 +55,17 @@ def read_file(path: Path) -> pd.DataFrame:
         return pd.read_csv(_source(path), sep=separator, low_memory=False).reset_index(drop=True)
 
 
-def is_text(path: Path) -> bool:
-    """Whether a file is one for `read_pieces`, by the ending of its name."""
-    return _kind(path) in TEXT
-
-
 def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generator[pd.DataFrame]:
-    """Read a text file in pieces.
+    """Read a file in pieces, so that no more of it is in memory.
 
     Parameters
     ----------
     path : Path
-        Text, plain or packed.
+        As for `read_file`. Of Parquet one row group is unpacked at a time, of Feather one batch.
     cells : int
         Cells of a piece, which has a row at least.
     texts : iterable of str
-        Columns to read as text, whatever they look like.
+        Columns of text files to read as text, whatever they look like.
 
     Yields
     ------
@@ -80,13 +77,55 @@ def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generat
     TableError
         As in `read_file`.
     """
-    with _reading(path):
+    with _reading(path) as kind:
+        if kind in BINARY:
+            yield from _binary_pieces(path, kind, cells=cells)
+            return
         separator, names = _read_header(path)
         rows = max(cells // max(len(names), 1), 1)
         dtype = dict.fromkeys(texts, str)
         with pd.read_csv(_source(path), sep=separator, dtype=dtype, chunksize=rows) as pieces:
             for piece in pieces:
                 yield piece.reset_index(drop=True)
+
+
+def _binary_pieces(path: Path, kind: str, *, cells: int) -> Generator[pd.DataFrame]:
+    with pa.OSFile(str(path)) as file:
+        schema, batches = BATCHES[kind](file, cells)
+        check_names(schema.names)
+        yielded = False
+        for batch in batches:
+            rows = max(cells // max(len(schema.names), 1), 1)
+            for start in range(0, batch.num_rows, rows):
+                yielded = True
+                yield _frame(batch.slice(start, rows), schema)
+        if not yielded:
+            yield _frame(None, schema)
+
+
+def _frame(batch: pa.RecordBatch | None, schema: pa.Schema) -> pd.DataFrame:
+    """Give a batch as pandas reads its file, also what pandas wrote down of its columns."""
+    table = pa.Table.from_batches([] if batch is None else [batch], schema)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.reset_index(drop=True)
+
+
+def _parquet(file: pa.NativeFile, cells: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # else all of a file is read at once
+    rows = max(cells // max(len(parquet.schema_arrow.names), 1), 1)
+    groups = range(parquet.num_row_groups)
+    return parquet.schema_arrow, chain.from_iterable(
+        parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
+        for group in groups
+    )
+
+
+def _feather(file: pa.NativeFile, _: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    reader = pa.ipc.open_file(file)
+    return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+
+
+BATCHES = {".parquet": _parquet, ".feather": _feather}
 
 
 def check_names(names: Iterable[str]) -> None:

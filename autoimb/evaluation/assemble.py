@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, for_all_networks
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.data.dataset import Dataset
@@ -79,7 +80,6 @@ def assemble(
     FittedPipeline
     """
     read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
-    weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
@@ -89,13 +89,16 @@ def assemble(
         weights=tuple(weights),
         calibrator=decided.calibrator,
         rule=decided.rule,
-        oof=(judge.y, decided.proba, weight),
+        thresholds=ThresholdCounts.of(
+            judge.y, decided.proba, dataset.positive, weight=judge.weight
+        ),
         info={
             "metric": judge.metric.name,
             "score": decided.score.value,
             "error": decided.score.error,
         },
     )
+    weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
     columns = dataset.columns.take(plan.folds.scored[rows])

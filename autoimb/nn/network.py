@@ -232,8 +232,10 @@ class Network:
         Raises
         ------
         ArtifactError
-            Where a parameter is missing or has another shape.
+            Where a parameter is missing or has another shape, or there is one more.
         """
+        if unknown := state.keys() - {p.name for p in self.parameters.wanted}:
+            raise ArtifactError(f"A network has no weights {', '.join(sorted(unknown))}.")
         for p in self.parameters.wanted:
             shape = (self.members, *p.shape)
             if p.name not in state or state[p.name].shape != shape:

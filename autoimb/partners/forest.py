@@ -21,6 +21,7 @@ from autoimb.errors import ArtifactError
 __all__ = ["MOST_LEAVES", "Forest"]
 
 MOST_LEAVES = 64  # of a tree: bits of a word
+MOST_CUTS = 254  # of a column, from all its trees: a table has a column for each
 CODES = 256  # of a category column, the one for missing left out
 BLOCK_CELLS = 2**18  # trees times rows that are worked on at a time, so that they stay in cache
 
@@ -115,6 +116,12 @@ class Forest:
         yield "32 bytes of codes", self.lefts.shape[1:] == (CODES // 8,)
         yield "columns of the table", _within(self.feature, -1, width)
         yield "outputs among the classes", _within(self.output, 0, n_classes)
+        numbers = (self.feature >= codes) & np.isfinite(self.value)
+        cuts = np.unique(np.stack([self.feature[numbers], self.value[numbers]]), axis=1)[0]
+        yield (
+            f"at most {MOST_CUTS} thresholds a column",
+            bool((np.bincount(cuts.astype(np.int64), minlength=1) <= MOST_CUTS).all()),
+        )
         yield "codes for each category", _within(self.category, -1, len(self.lefts))
         by_code = (self.feature >= 0) & (self.feature < codes)
         yield "codes where columns have them", np.array_equal(self.category >= 0, by_code)

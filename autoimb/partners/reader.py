@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
+from autoimb.data.encoding.levels import (
+    FIRST_LEVEL,
+    RARE,
+    category_codes,
+    levels_of_arrays,
+    levels_to_arrays,
+)
 from autoimb.data.encoding.statistics import Target, cross_fitted, level_statistics
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
@@ -138,11 +144,12 @@ class Reader:
 
     def to_json(self) -> dict[str, Any]:
         """Give what is no array as plain values."""
-        return {"levels": [list(own) for own in self.levels], "numbers": self.numbers}
+        return {"numbers": self.numbers}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
-        return {f"levels.{j}": own for j, own in enumerate(self.tables) if own is not None}
+        tables = {f"tables.{j}": own for j, own in enumerate(self.tables) if own is not None}
+        return levels_to_arrays(self.levels) | tables
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Reader:
@@ -151,10 +158,13 @@ class Reader:
         Raises
         ------
         ArtifactError
-            Where a column's statistics are not those of its levels.
+            Where a column's statistics are not those of its levels, or of no column.
         """
-        levels = tuple(tuple(str(level) for level in own) for own in values["levels"])
-        tables = tuple(arrays.get(f"levels.{j}") for j in range(len(levels)))
+        levels = levels_of_arrays(arrays)
+        tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
+        given = sum(name.startswith("tables.") for name in arrays)
+        if given != sum(own is not None for own in tables):
+            raise ArtifactError("Statistics must be of a column.")
         for own, names in zip(tables, levels):
             fits = (
                 len(names) < 256

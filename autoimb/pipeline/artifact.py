@@ -1,22 +1,33 @@
-"""One `.autoimb` file: a zip of ``manifest.json`` and ``weights.safetensors``; nothing in it runs.
+"""One `.autoimb` file: a zip of plain values, arrays and their checksums; nothing in it runs.
 
-Format 4
+Format 3
 --------
-``manifest.json`` holds plain values (schema, classes, encoders' vocabularies, strategies, decision
-rule, versions); ``weights.safetensors``, stored as it is, holds every array under a dotted name
-such as ``strategies.0.packs.0.state.heads.bias``. The bytes depend on the pipeline alone.
+``manifest.json`` holds plain values (schema, classes, strategies, decision rule, versions);
+``weights.safetensors``, stored as it is, holds every array under a dotted name such as
+``strategies.0.packs.0.state.heads.bias``; ``SHA256SUMS`` holds the checksums of both, as
+``sha256sum`` writes them. What the two may hold is said in `autoimb.pipeline.contents`, and nothing
+else is read. No training row is in a file: out-of-fold rows are counts between thresholds, and of
+tables there are statistics, and values and levels that at least 3 rows have. The bytes depend on
+the pipeline alone.
 
 Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
-trees (``strategies.0.trees.0.feature`` and the like) and no statistics of levels; formats 1 to 3
-had no calibrator of the whole (``calibrator``). Encoders read all columns in files that don't say
-which (``encoders.0.read_numbers`` and ``read_categories``).
+trees (``strategies.0.trees.0.feature`` and the like), no statistics of levels, no calibrator of the
+whole and no checksums, had encoders that read all columns, levels in the manifest, and labels and
+out-of-fold probabilities of the training rows.
 
-To change the format: raise `FORMAT`, let `load` turn the old manifest into the new one, and keep a
-file of the old format under ``tests/`` with a test that reads it.
+To change the format:
+
+1. Say what is new, or what has left, in the tables of `autoimb.pipeline.contents`.
+2. Raise `FORMAT` where a format was released since it was last raised.
+3. Let `_of_today` give files of older formats what is new; where members are added to the zip, say
+   from which format on in `autoimb.pipeline.container`.
+4. Keep a file of the old format under ``tests/`` with a test that reads it, and write a paragraph
+   above.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -24,32 +35,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.levels import levels_to_arrays
 from autoimb.data.encoding.screening import Screen
-from autoimb.data.schema import Schema
+from autoimb.data.schema import Columns, Schema
 from autoimb.errors import ArtifactError
+from autoimb.fields import check_arrays
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
-from autoimb.pipeline.container import (
-    FORMAT,
-    Arrays,
-    opened,
-    read_arrays,
-    read_manifest,
-    write,
+from autoimb.pipeline.container import FORMAT, Arrays, opened, write
+from autoimb.pipeline.contents import (
+    ENCODER_ARRAYS,
+    MANIFEST,
+    OLD_ROWS,
+    PACK_ARRAYS,
+    STRATEGY,
+    THRESHOLD_ARRAYS,
+    TREES_ARRAYS,
+    check_fit,
+    check_sections,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
 from autoimb.pipeline.summary import plain_labels, stamp, summarise
 
 __all__ = ["FORMAT", "ArtifactError", "inspect", "load", "pack_strategy", "save", "unpack_strategy"]
 
-_LABEL_KINDS = "biufUOM"  # numpy kinds a class label can have
-_TEXT_LIMIT = 10_000  # characters of a class label
+# dtypes of class labels: flags, numbers, texts of a length, objects, dates
+_LABEL_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|U(?P<most>\d{1,5})|O|M8\[\d{0,9}\w{1,2}\])")
+_MOST_TEXT = 2**24  # characters of all labels, each as long as the longest
 
 
 def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
@@ -77,18 +95,22 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     Returns
     -------
     FittedPipeline
-        It has predicted one row of missing values, so that all its parts fit.
+        All its parts are what they say and fit each other.
 
     Raises
     ------
     ArtifactError
-        Where the file is missing, damaged, of a newer format, or its parts don't fit.
+        Where the file is missing, damaged, of a newer format, or its parts don't fit. It takes no
+        more memory than a few times the file to find out.
     """
-    with opened(path) as archive:
-        manifest = read_manifest(archive)
-        arrays = read_arrays(archive)
-        pipeline = _from_parts(*_of_today(manifest, arrays))
-        _check(pipeline)
+    with opened(path) as container:
+        manifest = _of_today(container.manifest)
+        MANIFEST(manifest, "manifest")
+        arrays = _arrays_of_today(container.manifest, container.arrays())
+        check_sections(manifest, arrays)
+        pipeline = _from_parts(manifest, arrays)
+        check_fit(pipeline)
+        _check_answer(pipeline)
     return pipeline
 
 
@@ -112,8 +134,9 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
     ArtifactError
         As in `load`.
     """
-    with opened(path) as archive:
-        manifest = read_manifest(archive)
+    with opened(path) as container:
+        manifest = _of_today(container.manifest)
+        MANIFEST(manifest, "manifest")
         summary = summarise(
             format=manifest["format"],
             info=manifest["info"],
@@ -184,17 +207,19 @@ def unpack_strategy(
     Raises
     ------
     ArtifactError
-        Where an array has another shape than the network needs, or arrays are no trees.
+        Where a value or an array is not what `pack_strategy` gives.
     """
+    STRATEGY(values, "strategy")
     packs = []
     for number, pack in enumerate(values["packs"]):
         own = _below(f"packs.{number}", arrays)
+        check_arrays(PACK_ARRAYS, own, f"packs.{number}")
         spec, state = NetworkSpec.from_json(pack["spec"]), _below("state", own)
         fitted = FittedMemberPack(
             spec=spec,
-            fold=own["fold"].astype(np.int64),
-            weight=own["weight"].astype(np.float64),
-            log_prior=own["log_prior"].astype(np.float64),
+            fold=own["fold"],
+            weight=own["weight"],
+            log_prior=own["log_prior"],
             focal_gamma=float(pack["focal_gamma"]),
             state=state,
         )
@@ -203,6 +228,11 @@ def unpack_strategy(
         # on the meta device nothing is allocated, whatever sizes the file claims
         build(spec, len(fitted.fold), device="meta").load(state)
         packs.append(fitted)
+    trees = []
+    for number, fold in enumerate(values["trees"]):
+        own = _below(f"trees.{number}", arrays)
+        check_arrays(TREES_ARRAYS, own, f"trees.{number}")
+        trees.append(FittedTrees.from_parts(fold, own))
     return FittedStrategy(
         strategy=dict(values["strategy"]),
         description=str(values["description"]),
@@ -210,17 +240,14 @@ def unpack_strategy(
         calibrator=Calibrator.from_json(values["calibrator"]),
         class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
         rung=float(values["work"]),
-        confirmed=bool(values.get("confirmed", False)),  # not in the first files of format 1
-        trees=tuple(
-            FittedTrees.from_parts(fold, _below(f"trees.{number}", arrays))
-            for number, fold in enumerate(values["trees"])
-        ),
+        confirmed=values["confirmed"],
+        trees=tuple(trees),
     )
 
 
 def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
-    codes, proba, weight = pipeline.oof
-    arrays: Arrays = {"oof.y": codes, "oof.proba": proba, "oof.weight": weight}
+    thresholds = {"cuts": pipeline.thresholds.cuts, "counts": pipeline.thresholds.counts}
+    arrays = _under("thresholds", thresholds)
     strategies = []
     for number, strategy in enumerate(pipeline.strategies):
         values, own = pack_strategy(strategy)
@@ -243,41 +270,62 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
-def _of_today(manifest: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
-    """Give the parts of an older format what it had no need of."""
-    added: Arrays = {}
+def _of_today(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Give the plain values of an older format the form of today."""
+    if manifest["format"] >= FORMAT:
+        return manifest
+    none = {"statistics": [], "integers": [], "repeated": False, "n_classes": 0}
+    encoders = [dict(each) | none for each in manifest["encoders"]]
+    for each in encoders:
+        del each["levels"]  # arrays today
+    # the first files of format 1 did not say whether they were confirmed
+    strategies = [{"trees": [], "confirmed": False} | each for each in manifest["strategies"]]
+    identity = Calibrator.identity(len(manifest["classes"]["labels"]))
+    today = {"encoders": encoders, "strategies": strategies, "calibrator": identity.to_json()}
+    return manifest | today
+
+
+def _arrays_of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
+    """Give the arrays of an older format, whose plain values are given, the form of today."""
+    if manifest["format"] >= FORMAT:
+        return arrays
+    added: Arrays = {
+        "value_column": np.empty(0, dtype=np.int64),
+        "value": np.empty(0, dtype=np.float64),
+        "repeated": np.empty(0, dtype=np.uint64),
+        "statistics": np.empty((0, 1), dtype=np.float32),
+    }
     if manifest["format"] < 2:
         added["spike_column"] = np.empty(0, dtype=np.int64)
         added["spike_value"] = np.empty(0, dtype=np.float32)
-    if manifest["format"] < 3:
-        added["value_column"] = np.empty(0, dtype=np.int64)
-        added["value"] = np.empty(0, dtype=np.float64)
-        added["repeated"] = np.empty(0, dtype=np.uint64)
-        added["statistics"] = np.empty((0, 1), dtype=np.float32)
-        none = {"statistics": [], "integers": [], "repeated": False, "n_classes": 0}
-        manifest = manifest | {
-            "encoders": [each | none for each in manifest["encoders"]],
-            "strategies": [{"trees": []} | each for each in manifest["strategies"]],
-        }
-    if manifest["format"] < 4:
-        identity = Calibrator.identity(len(manifest["classes"]["labels"]))
-        manifest = manifest | {"calibrator": identity.to_json()}
-    for number, each in enumerate(manifest["encoders"]):
-        prefix = f"encoders.{number}"
-        every = Screen.every(len(arrays[f"{prefix}.center"]), len(each["levels"]))
-        arrays = _under(prefix, every.to_arrays()) | arrays | _under(prefix, added)
-    return manifest, arrays
+    for number, encoder in enumerate(manifest["encoders"]):
+        prefix, levels = f"encoders.{number}", levels_to_arrays(encoder["levels"])
+        every = Screen.every(len(arrays[f"{prefix}.center"]), len(encoder["levels"]))
+        arrays = arrays | _under(prefix, added | levels | every.to_arrays())
+    rows = _below("oof", arrays)
+    check_arrays(OLD_ROWS, rows, "oof")
+    y, proba, n_classes = rows["y"], rows["proba"], len(manifest["classes"]["labels"])
+    fits = proba.shape == (len(y), n_classes) and rows["weight"].shape == y.shape
+    if not fits or y.max(initial=0) >= n_classes:
+        raise ArtifactError("The out-of-fold rows don't fit the classes.")
+    counts = ThresholdCounts.of(y, proba, manifest["positive"], weight=rows["weight"])
+    others = {name: own for name, own in arrays.items() if not name.startswith("oof.")}
+    return others | _under("thresholds", {"cuts": counts.cuts, "counts": counts.counts})
 
 
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
+    encoders = []
+    for number, values in enumerate(manifest["encoders"]):
+        own = _below(f"encoders.{number}", arrays)
+        check_arrays(ENCODER_ARRAYS, own, f"encoders.{number}")
+        encoders.append(Encoder.from_parts(values, own))
+    thresholds = _below("thresholds", arrays)
+    check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
     return FittedPipeline(
         schema=Schema.from_json(manifest["schema"]),
         classes=_classes(manifest["classes"]),
         positive=int(manifest["positive"]),
-        encoders=tuple(
-            Encoder.from_parts(values, _below(f"encoders.{number}", arrays))
-            for number, values in enumerate(manifest["encoders"])
-        ),
+        encoders=tuple(encoders),
         strategies=tuple(
             unpack_strategy(values, _below(f"strategies.{number}", arrays))
             for number, values in enumerate(manifest["strategies"])
@@ -285,62 +333,43 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         weights=tuple(float(weight) for weight in manifest["weights"]),
         calibrator=Calibrator.from_json(manifest["calibrator"]),
         rule=DecisionRule.from_json(manifest["rule"]),
-        oof=(arrays["oof.y"], arrays["oof.proba"], arrays["oof.weight"]),
+        thresholds=ThresholdCounts(thresholds["cuts"], thresholds["counts"]),
         info=dict(manifest["info"]),
     )
 
 
-def _check(pipeline: FittedPipeline) -> None:
-    """Refuse parts that don't fit each other, by counts and then by a dry run."""
-    n_classes = len(pipeline.classes)
-    codes, proba, weight = pipeline.oof
+def _check_answer(pipeline: FittedPipeline) -> None:
+    """Refuse a pipeline that has no answer to a row of missing values."""
     kept = pipeline.schema.kept
-    n_categories = sum(column.kind == "categorical" for column in kept)
-    n_numbers = sum(len(c.numbers) for c in kept if c.kind != "categorical")
-    folds = {int(f) for s in pipeline.strategies for pack in s.packs for f in pack.fold}
-    rules = {
-        "at least one strategy, with one weight each": 0
-        < len(pipeline.strategies)
-        == len(pipeline.weights),
-        "a positive class among the classes": 0 <= pipeline.positive < n_classes,
-        "one encoder a fold": folds <= set(range(len(pipeline.encoders))),
-        "encoders of its own columns": all(
-            each.center.shape == each.factor.shape == each.bins.shape == each.indicator.shape
-            and each.screen.fits(n_numbers, n_categories)
-            and each.screen.numbers.shape == each.center.shape
-            and len(each.screen.categories) == len(each.levels)
-            and each.spike_column.shape == each.spike_value.shape
-            and np.isin(each.spike_column, np.arange(len(each.center))).all()
-            for each in pipeline.encoders
-        ),
-        "networks or trees in each strategy": all(
-            bool(each.packs) != bool(each.trees) for each in pipeline.strategies
-        ),
-        "trees of its own columns": all(
-            (len(each.reader.levels), each.reader.numbers) == (n_categories, n_numbers)
-            and len(each.log_prior) == n_classes
-            for strategy in pipeline.strategies
-            for each in strategy.trees
-        ),
-        "out-of-fold rows of one shape": proba.shape == (*codes.shape, n_classes)
-        and weight.shape == codes.shape,
-    }
-    for wanted, holds in rules.items():
-        if not holds:
-            raise ArtifactError(f"The parts don't fit: a pipeline has {wanted}.")
-    blank = pd.DataFrame({name: [None] for name in pipeline.schema.names}, dtype=object)
-    answer = pipeline.predict_proba(blank)
+    names = tuple(column.name for column in kept if column.kind == "categorical")
+    numbers = tuple(name for c in kept if c.kind != "categorical" for name in c.numbers)
+    blended = pipeline.blended(
+        Columns(
+            numbers=np.full((1, len(numbers)), np.nan),
+            codes=np.full((1, len(names)), -1, dtype=np.int32),
+            vocabularies=((),) * len(names),
+            number_names=numbers,
+            category_names=names,
+        )
+    )
+    answer = pipeline.calibrator.apply(blended)
     pipeline.rule.apply(answer)
-    if answer.shape != (1, n_classes) or not np.isfinite(answer).all():
+    if answer.shape != (1, len(pipeline.classes)) or not np.isfinite(answer).all():
         raise ArtifactError(f"The parts don't fit: the answer to a row is {answer}.")
 
 
 def _classes(values: Mapping[str, Any]) -> NDArray[Any]:
-    dtype, labels = np.dtype(values["dtype"]), values["labels"]
-    text = dtype.itemsize // 4 if dtype.kind == "U" else 0
-    if dtype.kind not in _LABEL_KINDS or text > _TEXT_LIMIT or len(labels) < 2:
-        raise ArtifactError(f"Classes can't be {labels!r} of dtype {dtype.str!r}.")
-    return np.array(labels, dtype=dtype)
+    """Read labels: such that they would be written as they are."""
+    labels, dtype = values["labels"], _LABEL_DTYPE.fullmatch(values["dtype"])
+    if dtype is None or int(dtype["most"] or 0) * len(labels) > _MOST_TEXT:
+        raise ArtifactError(f"Classes can't be {len(labels)} of dtype {values['dtype']!r}.")
+    classes = np.array(labels, dtype=values["dtype"])
+    again = plain_labels(classes)
+    if classes.ndim != 1 or again != labels or list(map(type, again)) != list(map(type, labels)):
+        raise ArtifactError(f"Classes of dtype {values['dtype']!r} can't be such values.")
+    if len(set(labels)) < len(labels):
+        raise ArtifactError("Classes must differ.")
+    return classes
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

@@ -1,21 +1,21 @@
-"""The container of a pipeline: a zip of ``manifest.json`` and ``weights.safetensors``.
+"""The container of a pipeline: a zip of plain values, arrays and the checksums of both.
 
-The manifest holds plain values, compressed; the weights hold arrays, stored as they are. Reading
-checks sizes in the archive's list before it reads, so a small file can't grow large in memory, and
-executes nothing.
+``manifest.json`` is deflated, the others are stored as they are. What a file says of its sizes is
+held against its own size before anything is read, and what JSON and safetensors will make of the
+bytes is bounded by counts before they are parsed. Nothing is executed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
@@ -24,14 +24,27 @@ from numpy.typing import NDArray
 from autoimb.errors import ArtifactError
 from autoimb.files import write_file
 
-__all__ = ["FORMAT", "Arrays", "opened", "read_arrays", "read_manifest", "write"]
+__all__ = ["FORMAT", "Arrays", "Container", "opened", "write"]
 
-FORMAT = 4
+FORMAT = 3
 
 Arrays = dict[str, NDArray[Any]]
 
-_MANIFEST, _WEIGHTS = "manifest.json", "weights.safetensors"
-_MANIFEST_LIMIT = 64 * 2**20  # bytes: vocabularies of millions of levels fit
+_MANIFEST, _WEIGHTS, _SUMS = "manifest.json", "weights.safetensors", "SHA256SUMS"
+_MEMBERS = {1: (_MANIFEST, _WEIGHTS), 3: (_MANIFEST, _WEIGHTS, _SUMS)}  # from this format on
+
+# what a table of 10,000 columns needs, several times; parsed, no more than some 250 MB
+_MOST_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31, _SUMS: 2**10}
+_MOST_VALUES = 1_000_000  # of a manifest: each takes up to some 90 bytes
+_MOST_HEADER = 16 * 2**20  # bytes of the list of arrays
+_MOST_ARRAYS = 100_000  # each takes about 1 kB beside its numbers
+
+_DEFLATE = 1032  # bytes that one byte can become, at most
+_END = b"PK\x05\x06"  # begins the last 22 bytes of a zip without a comment
+_END_BYTES, _LARGE_END_BYTES, _LIST_BYTES = 22, 20, 2**10
+
+
+# --- writing -------------------------------------------------------------------------------------
 
 
 def write(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -45,23 +58,37 @@ def write(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[
         Plain values. The bytes of the file depend on them and on the arrays alone.
     arrays : mapping of str to ndarray
         Numbers and booleans.
+
+    Raises
+    ------
+    ArtifactError
+        Where they are more than a container can hold.
     """
-    write_file(path, _zipped(manifest, arrays))
-
-
-def _zipped(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    text = json.dumps(manifest, ensure_ascii=False, indent=1, default=_plain)
+    try:
+        text = json.dumps(manifest, ensure_ascii=False, indent=1, default=_plain).encode()
+    except UnicodeEncodeError as error:  # half a character
+        raise ArtifactError(f"A manifest can't hold all of its values: {error}.") from error
     # safetensors writes memory as it lies: only C order is right
     ordered = {name: np.asarray(values, order="C") for name, values in arrays.items()}
-    parts = (
-        (_MANIFEST, text.encode(), zipfile.ZIP_DEFLATED),
-        (_WEIGHTS, safetensors.numpy.save(ordered), zipfile.ZIP_STORED),
-    )
+    members = {_MANIFEST: text, _WEIGHTS: safetensors.numpy.save(ordered)}
+    for name, content in members.items():
+        _bounded(name, content)
+    members[_SUMS] = _sums(members)
+    write_file(path, _zipped(members))
+
+
+def _sums(members: Mapping[str, bytes]) -> bytes:
+    """Write checksums as ``sha256sum`` does."""
+    lines = (f"{hashlib.sha256(own).hexdigest()}  {name}\n" for name, own in members.items())
+    return "".join(lines).encode()
+
+
+def _zipped(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content, compression in parts:
+        for name, content in members.items():
             entry = zipfile.ZipInfo(name)  # dated 1980: the same pipeline, the same bytes
-            entry.compress_type = compression
+            entry.compress_type = zipfile.ZIP_DEFLATED if name == _MANIFEST else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
     return buffer.getvalue()
@@ -73,8 +100,68 @@ def _plain(value: object) -> object:
     raise ArtifactError(f"A manifest can't hold {value!r}, a {type(value).__name__}.")
 
 
+# --- reading -------------------------------------------------------------------------------------
+
+
+class Container:
+    """An open container.
+
+    Parameters
+    ----------
+    archive : ZipFile
+        Of few members, whose sizes fit the file.
+
+    Attributes
+    ----------
+    manifest : dict
+        Its plain values; its checksum holds, and its format is a known one.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._entries = {entry.filename: entry for entry in archive.infolist()}
+        if len(self._entries) != len(archive.infolist()):
+            raise ArtifactError("it holds a member twice.")
+        content = self._content(_MANIFEST)
+        self.manifest: dict[str, Any] = json.loads(content.decode())
+        format = _known_format(self.manifest)
+        wanted = _MEMBERS[max(own for own in _MEMBERS if own <= format)]
+        if set(self._entries) != set(wanted):
+            got = ", ".join(sorted(self._entries))
+            raise ArtifactError(f"one of format {format} holds {', '.join(wanted)}; got {got}.")
+        self._sums = None
+        if _SUMS in wanted:
+            lines = self._content(_SUMS).splitlines(keepends=True)
+            self._sums = dict(zip((_MANIFEST, _WEIGHTS), lines, strict=True))
+        self._proven(_MANIFEST, content)
+
+    def arrays(self) -> Arrays:
+        """Read the arrays, whose checksum holds."""
+        content = self._content(_WEIGHTS)
+        self._proven(_WEIGHTS, content)
+        arrays: Arrays = safetensors.numpy.load(content)
+        return arrays
+
+    def _content(self, name: str) -> bytes:
+        if name not in self._entries:
+            raise ArtifactError(f"it must hold one {name}, got 0.")
+        entry = self._entries[name]
+        if entry.file_size > _MOST_BYTES[name]:
+            size = f"{entry.file_size:,} bytes, the limit is {_MOST_BYTES[name]:,}"
+            raise ArtifactError(f"its {name} has {size}.")
+        content = self._archive.read(entry)
+        if len(content) != entry.file_size:
+            raise ArtifactError(f"its {name} has not the size that it says.")
+        _bounded(name, content)
+        return content
+
+    def _proven(self, name: str, content: bytes) -> None:
+        if self._sums is not None and self._sums[name] != _sums({name: content}):
+            raise ArtifactError(f"its {name} has another SHA-256 than its {_SUMS} says.")
+
+
 @contextmanager
-def opened(path: str | PathLike[str]) -> Iterator[zipfile.ZipFile]:
+def opened(path: str | PathLike[str]) -> Iterator[Container]:
     """Open a container; whatever is wrong with its content leaves as one `ArtifactError`.
 
     Parameters
@@ -84,44 +171,79 @@ def opened(path: str | PathLike[str]) -> Iterator[zipfile.ZipFile]:
 
     Yields
     ------
-    ZipFile
-        For `read_manifest` and `read_arrays`.
+    Container
     """
     if not Path(path).is_file():
         inside = Path(path) / "pipeline.autoimb"
         hint = f" Did you mean {str(inside)!r}?" if inside.is_file() else ""
         raise ArtifactError(f"There is no pipeline file at {str(path)!r}.{hint}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ArtifactError(f"{str(path)!r} is no whole .autoimb file: {error}.") from error
+        with Path(path).open("rb") as file:
+            _few_members(file)
+            with zipfile.ZipFile(file) as archive:
+                _whole_members(archive, size=Path(path).stat().st_size)
+                yield Container(archive)
     except ArtifactError as error:
         raise ArtifactError(f"{str(path)!r} can't be read: {error}") from error
-    except OSError:
-        raise
-    except Exception as error:  # a value of the wrong type or size can fail anywhere in the parts
+    # a size or a value of the wrong kind can fail anywhere in zip, JSON and the parts
+    except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise ArtifactError(f"{str(path)!r} holds damaged values ({reason}).") from error
+        raise ArtifactError(f"{str(path)!r} is damaged ({reason}).") from error
 
 
-def _entry(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Find a part, by the archive's list alone: nothing is decompressed."""
-    found = [entry for entry in archive.infolist() if entry.filename == name]
-    if len(found) != 1:
-        raise ArtifactError(f"it must hold one {name}, got {len(found)}.")
-    if found[0].flag_bits & 1:
-        raise ArtifactError(f"its {name} is encrypted.")
-    return found[0]
+def _few_members(file: BinaryIO) -> None:
+    """Look at the end of a zip before its list is read: short, no comment, below 4 GiB."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(size - _END_BYTES - _LARGE_END_BYTES, 0))
+    before, end = (tail := file.read())[:-_END_BYTES], tail[-_END_BYTES:]
+    if len(end) < _END_BYTES or not end.startswith(_END) or end[-2:] != b"\0\0":
+        raise ArtifactError("it is no whole .autoimb file.")
+    most = max(map(len, _MEMBERS.values()))
+    count, list_bytes = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
+    if count > most or list_bytes > _LIST_BYTES or before.startswith(b"PK\x06\x07"):
+        raise ArtifactError(f"it holds more than {most} members.")
 
 
-def read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Read the plain values of a container of a known format."""
-    entry = _entry(archive, _MANIFEST)
-    if entry.file_size > _MANIFEST_LIMIT:
-        size = f"{entry.file_size:,} bytes, the limit is {_MANIFEST_LIMIT:,}"
-        raise ArtifactError(f"its {_MANIFEST} has {size}.")
-    manifest = json.loads(archive.read(entry))
+def _whole_members(archive: zipfile.ZipFile, *, size: int) -> None:
+    """Hold each member's kind and sizes against the size of the file; nothing is decompressed."""
+    for entry in archive.infolist():
+        largest = {
+            zipfile.ZIP_STORED: entry.compress_size,
+            zipfile.ZIP_DEFLATED: entry.compress_size * _DEFLATE,
+        }
+        name = entry.filename
+        if name not in _MOST_BYTES:
+            raise ArtifactError(f"it holds a member {name!r}, which no format has.")
+        if entry.flag_bits & 1:
+            raise ArtifactError(f"its {name} is encrypted.")
+        if entry.compress_type not in largest:
+            raise ArtifactError(f"its {name} must be stored or deflated.")
+        if name == _WEIGHTS and entry.compress_type != zipfile.ZIP_STORED:
+            raise ArtifactError(f"its {name} is compressed; every format stores it as it is.")
+        ends = entry.header_offset + entry.compress_size
+        if entry.header_offset < 0 or ends > size or entry.file_size > largest[entry.compress_type]:
+            raise ArtifactError(f"its {name} can't have {entry.file_size:,} bytes.")
+
+
+def _bounded(name: str, content: bytes) -> None:
+    """Refuse what would take much more memory than it has bytes, or more than any pipeline has."""
+    if len(content) > _MOST_BYTES[name]:
+        size = f"{len(content):,} bytes, the limit is {_MOST_BYTES[name]:,}"
+        raise ArtifactError(f"its {name} has {size}.")
+    if name == _MANIFEST:
+        _limited("values", sum(map(content.count, (b",", b":", b"[", b"{"))), _MOST_VALUES)
+    if name == _WEIGHTS:
+        header = int.from_bytes(content[:8], "little")
+        _limited("bytes of its list of arrays", header, _MOST_HEADER)
+        _limited("arrays", content.count(b'"dtype"', 8, 8 + header), _MOST_ARRAYS)
+
+
+def _limited(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise ArtifactError(f"it has {count:,} {what}, the limit is {most:,}.")
+
+
+def _known_format(manifest: object) -> int:
     number = manifest.get("format") if isinstance(manifest, dict) else None
     if type(number) is not int or number < 1:
         raise ArtifactError(f"its {_MANIFEST} must say its format, got {number!r}.")
@@ -129,14 +251,4 @@ def read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
         raise ArtifactError(
             f"it has format {number}, this autoimb reads up to {FORMAT}: install a newer autoimb."
         )
-    assert isinstance(manifest, dict)
-    return manifest
-
-
-def read_arrays(archive: zipfile.ZipFile) -> Arrays:
-    """Read the arrays of a container."""
-    entry = _entry(archive, _WEIGHTS)
-    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-        raise ArtifactError(f"its {_WEIGHTS} is compressed; format {FORMAT} stores it as it is.")
-    arrays: Arrays = safetensors.numpy.load(archive.read(entry))
-    return arrays
+    return number

@@ -24,7 +24,7 @@ from autoimb.assessment.calibration import (
     log_proba,
 )
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import threshold_for
+from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
@@ -281,9 +281,8 @@ class FittedPipeline(Prefitted):
         Of the mean of all networks, after averaging and blending.
     rule : DecisionRule
         What turns probabilities into labels.
-    oof : tuple of (int64 ndarray (n,), float64 ndarray (n, C), float64 ndarray (n,))
-        Class codes, out-of-fold probabilities and weights of the scored rows, for
-        `with_threshold`.
+    thresholds : ThresholdCounts
+        Of the scored rows, for `with_threshold`; the pipeline holds no row.
     info : dict
         Plain values: metric, score, versions, created.
     """
@@ -296,7 +295,7 @@ class FittedPipeline(Prefitted):
     weights: tuple[float, ...]
     calibrator: Calibrator
     rule: DecisionRule
-    oof: tuple[NDArray[np.int64], Floats, Floats]
+    thresholds: ThresholdCounts
     info: dict[str, Any] = field(default_factory=dict)
 
     def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> Floats:
@@ -321,7 +320,18 @@ class FittedPipeline(Prefitted):
         return self.calibrator.apply(self.blended(parse(X, self.schema)))
 
     def blended(self, columns: Columns) -> Floats:
-        """Return the strategies' mean probabilities of n rows, not yet calibrated, (n, C)."""
+        """Return the strategies' mean probabilities, not yet calibrated.
+
+        Parameters
+        ----------
+        columns : Columns
+            n rows, as the schema reads them.
+
+        Returns
+        -------
+        float64 ndarray of shape (n, C)
+            Rows sum to 1.
+        """
         predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
         for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
@@ -352,7 +362,8 @@ class FittedPipeline(Prefitted):
         ----------
         threshold : str or float
             ``"recall>=0.8"`` or ``"precision>=0.5"``, met on the out-of-fold probabilities of the
-            training rows; or the probability of the positive class from which a row is positive.
+            training rows by one of up to 1,000 thresholds between them; or the probability of the
+            positive class from which a row is positive.
 
         Returns
         -------
@@ -363,9 +374,7 @@ class FittedPipeline(Prefitted):
         InputError
             Where the expression can't be read or met.
         """
-        codes, proba, weight = self.oof
-        rule = threshold_for(threshold, codes, proba, self.positive, weight=weight)
-        return replace(self, rule=rule)
+        return replace(self, rule=threshold_for(threshold, self.thresholds, self.positive))
 
     def inspect(self) -> dict[str, Any]:
         """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""

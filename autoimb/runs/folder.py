@@ -11,26 +11,30 @@
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
-Every file but the journal appears whole or not at all.
+Every file but the journal appears whole or not at all. All are sealed by checksums, and what is
+damaged is set aside under another ending: a trial's file is done without, a journal is made anew
+from the trials. Reading gives what was written or a `RunError`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
-from autoimb.errors import RunError
+from autoimb.errors import AutoImbError, RunError
+from autoimb.fields import each, flag, plain, text
 from autoimb.files import sweep_drafts, write_file
 from autoimb.runs.record import (
     StoredTrial,
@@ -48,12 +52,44 @@ if TYPE_CHECKING:
 
     from autoimb.evaluation.trial import Scored
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "reason_of", "run_text", "understood"]
+
+Found = TypeVar("Found")
 
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
-UNREADABLE = (SafetensorError, KeyError, ValueError, TypeError, OSError)
+_OWN = {"fingerprint": text(100), "study": text(100), "version": text(100)}
+_KINDS = _OWN | {
+    "external_storage": flag,
+    "sha256": text(100),
+    "set_aside": each(text(), most=10**6),
+}
+
+
+@contextlib.contextmanager
+def understood(path: Path, what: str) -> Iterator[None]:
+    """Turn what damage leads to into a `RunError`.
+
+    Parameters
+    ----------
+    path : Path
+        What is damaged.
+    what : str
+        Which part of it.
+    """
+    try:
+        yield
+    except (AutoImbError, OSError):
+        raise
+    except Exception as error:  # a value of another kind can fail in any way
+        raise RunError(f"{path}: its {what} is damaged ({reason_of(error)}).") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a line what went wrong."""
+    kind = "" if isinstance(error, AutoImbError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".strip().splitlines()[0][:200]
 
 
 class RunFolder:
@@ -173,19 +209,35 @@ class RunFolder:
         self.close()
 
     def read_run(self) -> dict[str, Any]:
-        """Read ``run.json``; empty where there is none."""
+        """Read ``run.json``; empty where there is none.
+
+        Raises
+        ------
+        RunError
+            Where it is not what `update_run` wrote.
+        """
         try:
-            run: dict[str, Any] = json.loads(self._run.read_text(encoding="utf-8"))
+            run = json.loads(self._run.read_text(encoding="utf-8"))
+            each(plain, most=100)(run, "it")
+            for key in _KINDS.keys() & run.keys():
+                _KINDS[key](run[key], key)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise RunError(f"{self._run} is not JSON: {error}.") from error
-        return run
+        except OSError:
+            raise
+        except Exception as error:  # no text, no JSON, or other values
+            raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
+        ours = run.get("version") == __version__
+        if (ours or "sha256" in run) and run.pop("sha256", None) != _hash(run):
+            raise RunError(f"{self._run} is damaged: it has not the checksum that it says.")
+        if ours and not _OWN.keys() <= run.keys():
+            raise RunError(f"{self._run} is damaged: it must have {', '.join(_OWN)}.")
+        return dict(run)
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
         """Replace these sections of ``run.json`` and keep the others."""
-        text = json.dumps(self.read_run() | dict(sections), indent=2) + "\n"
-        write_file(self._run, text.encode(), make_folders=False)
+        content = run_text(self.read_run() | dict(sections))
+        write_file(self._run, content.encode(), make_folders=False)
 
     @property
     def study_name(self) -> str:
@@ -212,9 +264,10 @@ class RunFolder:
             What the study drew, by Optuna's names.
         """
         if result is not None and result.fitted is not None:
-            weights = weights_bytes(result.fitted)
+            run, number = self.study_name, record.number
+            weights = weights_bytes(result.fitted, run=run, number=number)
             write_file(self._weights(record.number), weights, make_folders=False)
-        trial = trial_bytes(record, result, params)
+        trial = trial_bytes(record, result, params, run=self.study_name)
         write_file(self._trial(record.number), trial, make_folders=False)
 
     def drop_weights(self, number: int) -> None:
@@ -222,15 +275,21 @@ class RunFolder:
         self._weights(number).unlink(missing_ok=True)
 
     def records(self) -> tuple[TrialRecord, ...]:
-        """Read the records of all finished trials, by number; no predictions, no networks."""
+        """Read the records of all finished trials, by number; no predictions, no networks.
+
+        Files that can't be read are passed over.
+        """
+        run = self.read_run()
+        # before version 0.3 nothing was sealed
+        study = run["study"] if run.get("version") == __version__ else None
         found = []
         for path in self._trial_files():
-            with contextlib.suppress(*UNREADABLE):
-                found.append(read_header(path))
+            with contextlib.suppress(Exception):
+                found.append(read_header(path, run=study, number=int(path.stem)))
         return tuple(found)
 
     def load_trials(self) -> dict[int, StoredTrial]:
-        """Read all finished trials by number; a file that can't be read is put aside.
+        """Read all finished trials by number; a file that is damaged is set aside.
 
         Returns
         -------
@@ -238,19 +297,36 @@ class RunFolder:
             In the order of the numbers.
         """
         found: dict[int, StoredTrial] = {}
+        study = self.study_name
         for path in self._trial_files():
             number = int(path.stem)
-            try:
-                stored = read_trial(path)
-            except UNREADABLE:
-                path.replace(path.with_suffix(".broken"))
+            stored = self._read(path, partial(read_trial, run=study, number=number))
+            if stored is None:
                 continue
-            if stored.result is not None:
-                with contextlib.suppress(*UNREADABLE):
-                    fitted = read_weights(self._weights(number))
-                    stored = replace(stored, result=replace(stored.result, fitted=fitted))
+            weights = self._weights(number)
+            if stored.result is not None and weights.exists():
+                fitted = self._read(weights, partial(read_weights, run=study, number=number))
+                stored = replace(stored, result=replace(stored.result, fitted=fitted))
             found[number] = stored
         return found
+
+    def _read(self, path: Path, read: Callable[[Path], Found]) -> Found | None:
+        """Read a file, or set it aside."""
+        try:
+            return read(path)
+        except Exception as error:  # what is damaged can fail in any way
+            self.set_aside(path, reason_of(error))
+            return None
+
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Give a damaged file another ending, and write down why."""
+        path.replace(path.with_suffix(".broken"))
+        self.update_run({"set_aside": self.damaged | {path.name: reason}})
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """The files that were set aside, each with what was wrong with it."""
+        return dict(self.read_run().get("set_aside", {}))
 
     def _trial(self, number: int) -> Path:
         return self.trials / f"{number:04d}.safetensors"
@@ -260,7 +336,8 @@ class RunFolder:
 
     def _trial_files(self) -> list[Path]:
         """Return the files of trials, by number; those of networks have one more dot."""
-        own = [path for path in self.trials.glob("*.safetensors") if path.stem.isdigit()]
+        files = self.trials.glob("*.safetensors")
+        own = [path for path in files if path.stem.isdecimal() and path.is_file()]
         return sorted(own, key=lambda path: int(path.stem))
 
     def _take(self) -> None:
@@ -326,9 +403,11 @@ class RunFolder:
             )
 
     def _mend(self) -> None:
-        """Cut the torn end off the journal and sweep away drafts and caches."""
-        if self.journal.is_file():
-            _cut_torn_end(self.journal)
+        """Cut the torn end off the journal, or set it aside; sweep away drafts and caches."""
+        from autoimb.runs.storage import damage_of  # what only looks needs no optuna
+
+        if self.journal.is_file() and (damage := damage_of(self.journal)):
+            self.set_aside(self.journal, damage)
         for folder in (self.path, self.trials):
             sweep_drafts(folder)
         shutil.rmtree(self.cache, ignore_errors=True)
@@ -339,20 +418,11 @@ def _version_of(run: Mapping[str, Any]) -> str:
     return str(run.get("version", run.get("versions", {}).get("autoimb", "before 0.2")))
 
 
-def _cut_torn_end(journal: Path) -> None:
-    """Drop the last lines of a journal until one is whole: an entry and a newline."""
-    content = journal.read_bytes()
-    kept = content[: content.rfind(b"\n") + 1]
-    while kept and not _is_entry(kept[kept.rfind(b"\n", 0, -1) + 1 :]):
-        kept = kept[: kept.rfind(b"\n", 0, -1) + 1]
-    if len(kept) < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(len(kept))
-            os.fsync(file.fileno())
+def run_text(sections: Mapping[str, Any]) -> str:
+    """Write ``run.json`` with its checksum."""
+    run = json.loads(json.dumps(sections))  # as it is read again: both have one checksum
+    return json.dumps(run | {"sha256": _hash(run)}, indent=2) + "\n"
 
 
-def _is_entry(line: bytes) -> bool:
-    try:
-        return "op_code" in dict(json.loads(line))
-    except (ValueError, TypeError):
-        return False
+def _hash(run: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ import contextlib
 import uuid
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -19,6 +20,7 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 
 from autoimb.errors import OptionError, RunError
 from autoimb.randomness import Purpose, seed_for
+from autoimb.runs.folder import RunFolder, reason_of
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord
 from autoimb.runs.strategies import as_strategies
 from autoimb.space.draw import Space, draw
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from autoimb.evaluation.trial import Scored
-    from autoimb.runs.folder import RunFolder
 
 __all__ = ["Journal"]
 
@@ -100,8 +101,16 @@ class Journal:
         if storage is None and folder.read_run().get("external_storage"):
             raise RunError(f"The search in {folder.path} needs the storage that it began with.")
         folder.update_run({"external_storage": storage is not None})
-        place = folder.storage() if storage is None else _reach(storage)
-        return cls(place, folder.study_name, space=space, folder=folder, random_state=random_state)
+        made = partial(
+            cls, name=folder.study_name, space=space, folder=folder, random_state=random_state
+        )
+        if storage is not None:
+            return made(_reach(storage))
+        try:
+            return made(folder.storage())
+        except Exception as error:  # whole lines that are no study: it is made anew from trials
+            folder.set_aside(folder.journal, reason_of(error))
+            return made(folder.storage())
 
     @property
     def waiting(self) -> bool:

@@ -1,20 +1,27 @@
-"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
+"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads.
+
+A file is sealed: it names its run and its trial, and has the SHA-256 of all that it holds. That
+shows damage, and a file that lies in another's place; it is no proof against who writes a new one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
+from autoimb.errors import RunError
 from autoimb.evaluation.trial import (
     Cut,
     Failed,
@@ -23,6 +30,20 @@ from autoimb.evaluation.trial import (
     Pruned,
     Scored,
     Trace,
+)
+from autoimb.fields import (
+    Array,
+    among,
+    check_arrays,
+    each,
+    fields,
+    flag,
+    integer,
+    list_of,
+    nothing_or,
+    number,
+    plain,
+    text,
 )
 from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
 from autoimb.space.strategy import Strategy
@@ -46,7 +67,9 @@ __all__ = [
     "weights_bytes",
 ]
 
-FORMAT = "1"
+FORMAT = "2"  # in format 1 nothing was sealed
+
+_Arrays = dict[str, NDArray[Any]]
 
 Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
 Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
@@ -58,6 +81,45 @@ STATUSES: dict[type[Outcome], Status] = {
     Failed: "failed",
     Cut: "timeout",
 }
+_MEASURES = list_of(number(undefined=True))
+_SCORE = fields(
+    {
+        "value": number(undefined=True),
+        "error": number(undefined=True),
+        "per_group": _MEASURES,
+        "pooled": flag,
+        "utility": number(undefined=True),
+    }
+)
+_MOST_TRIALS = 10**6
+_RECORD = fields(
+    {
+        "number": integer(0, _MOST_TRIALS),
+        "stage": among(get_args(Stage)),
+        "strategy": each(fields({"name": text(), "params": each(plain, most=100)}), most=20),
+        "status": among(get_args(Status)),
+        "reason": text(),
+        "score": nothing_or(_SCORE),
+        "seconds": number(0),
+        "epochs": list_of(integer(0, 2**31)),
+        "curve": _MEASURES,
+        "floor": _MEASURES,
+        "planned": integer(0, 2**31),
+    },
+    optional={  # before version 0.3
+        "rung": number(0, 1e6),
+        "ended": flag,
+        "follows": nothing_or(integer(0, _MOST_TRIALS)),
+    },
+)
+_CALIBRATORS = list_of(
+    fields({"slope": number(0), "bias": list_of(number(-1e4, 1e4))}),
+)
+_FINISHING = nothing_or(
+    fields({"calibrators": _CALIBRATORS, "tilt": nothing_or(list_of(number(0)))})
+)
+_PROBABILITIES = Array("float64", 2, 0, 1)
+
 # what `n_trials` counts
 RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")
 
@@ -227,53 +289,122 @@ def usable(outcome: Outcome) -> Scored | None:
     return outcome if isinstance(outcome, Scored) else None
 
 
-def trial_bytes(record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> bytes:
-    """Return the content of a trial's file: the record in the header, predictions as arrays."""
+def trial_bytes(
+    record: TrialRecord, result: Scored | None, params: Mapping[str, Any], *, run: str
+) -> bytes:
+    """Return the content of a trial's file: the record in the header, predictions as arrays.
+
+    Parameters
+    ----------
+    record : TrialRecord
+    result : Scored or None
+    params : mapping of str to value
+        What the study drew, by Optuna's names.
+    run : str
+        The name of the study.
+    """
     finishing = None if result is None else result.finishing
     named = {} if result is None else {"oof": result.oof, "labels": result.labels}
     if finishing is not None:
         named["raw"] = finishing.raw
     arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
-    header = {
-        "format": FORMAT,
-        "record": json.dumps(record.to_json()),
-        "params": json.dumps(dict(params)),
-    }
+    header = {"record": json.dumps(record.to_json()), "params": json.dumps(dict(params))}
     if finishing is not None:
         calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
         header["finishing"] = json.dumps(
             {"calibrators": calibrators, "tilt": finishing.class_costs}
         )
-    return bytes(save(arrays, metadata=header))
+    return _sealed(arrays, header, run=run, number=record.number)
 
 
-def weights_bytes(fitted: FittedStrategy) -> bytes:
+def weights_bytes(fitted: FittedStrategy, *, run: str, number: int) -> bytes:
     """Return the content of a trial's second file: its fitted networks."""
-    fields, arrays = pack_strategy(fitted)
+    values, arrays = pack_strategy(fitted)
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return bytes(save(kept, metadata={"format": FORMAT, "strategy": json.dumps(fields)}))
+    return _sealed(kept, {"strategy": json.dumps(values)}, run=run, number=number)
 
 
-def read_header(path: Path) -> TrialRecord:
-    """Read the record alone."""
+def _sealed(arrays: _Arrays, header: dict[str, str], *, run: str, number: int) -> bytes:
+    bound = {"format": FORMAT, "run": run, "number": str(number), "arrays": _hash_of(arrays)}
+    header = header | bound
+    return bytes(save(arrays, metadata=header | {"sha256": _hash(header)}))
+
+
+def _hash(header: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_of(arrays: _Arrays) -> str:
+    """Hash arrays with their names, kinds and shapes."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        own = arrays[name]
+        found.update(f"{name} {own.dtype.str} {own.shape}\n".encode())
+        found.update(own.data if own.size else b"")
+    return found.hexdigest()
+
+
+def _header(file: Any, *, run: str, number: int) -> dict[str, str]:
+    """Read a header whose seal is whole."""
+    header: dict[str, str] = file.metadata() or {}
+    if header.get("format") != FORMAT or header.pop("sha256", None) != _hash(header):
+        raise RunError("it has not the checksum that it says")
+    if (header["run"], header["number"]) != (run, str(number)):
+        raise RunError(f"it is of trial {header['number']} of {header['run']}")
+    return header
+
+
+def _read(path: Path, *, run: str, number: int) -> tuple[dict[str, str], _Arrays]:
+    """Read a whole file whose seal is whole."""
     with safe_open(path, framework="numpy") as file:
-        return TrialRecord.from_json(json.loads(file.metadata()["record"]))
+        header = _header(file, run=run, number=number)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+    if header["arrays"] != _hash_of(arrays):
+        raise RunError("its arrays have not the checksum that it says")
+    return header, arrays
 
 
-def read_trial(path: Path) -> StoredTrial:
+def _record(text: str) -> TrialRecord:
+    values = json.loads(text)
+    _RECORD(values, "record")
+    return TrialRecord.from_json(values)
+
+
+def read_header(path: Path, *, run: str | None, number: int) -> TrialRecord:
+    """Read the record alone.
+
+    Parameters
+    ----------
+    path : Path
+    run : str or None
+        The study that the file must be of; None for one of a version that sealed nothing.
+    number : int
+        The trial that it must be of.
+
+    Raises
+    ------
+    Exception
+        Of any kind, where it is not what `trial_bytes` wrote.
+    """
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata() if run is None else _header(file, run=run, number=number)
+        return _record(header["record"])
+
+
+def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
     """Read a trial's file; the networks are in another one.
 
     Raises
     ------
-    SafetensorError, KeyError, ValueError, OSError
-        Where it is not what `trial_bytes` wrote.
+    Exception
+        Of any kind, where it is not what `trial_bytes` wrote for this trial of this study.
     """
-    with safe_open(path, framework="numpy") as file:
-        header = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-    record = TrialRecord.from_json(json.loads(header["record"]))
+    header, arrays = _read(path, run=run, number=number)
+    record = _record(header["record"])
     result = None
     if record.score is not None and "oof" in arrays:
+        kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", low=0)}
+        check_arrays({name: kinds[name] for name in arrays}, arrays, "the trial")
         result = Scored(
             score=record.score,
             oof=arrays["oof"],
@@ -289,11 +420,14 @@ def read_trial(path: Path) -> StoredTrial:
             ),
             seconds=record.seconds,
         )
-    return StoredTrial(record, result, json.loads(header["params"]))
+    params = json.loads(header["params"])
+    each(plain, most=1_000)(params, "params")
+    return StoredTrial(record, result, params)
 
 
 def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
     values = json.loads(text)
+    _FINISHING(values, "finishing")
     if raw is None or values is None:
         return None
     return Finishing(
@@ -303,9 +437,7 @@ def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
     )
 
 
-def read_weights(path: Path) -> FittedStrategy:
-    """Read a trial's fitted networks."""
-    with safe_open(path, framework="numpy") as file:
-        fields = json.loads(file.metadata()["strategy"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-    return unpack_strategy(fields, arrays)
+def read_weights(path: Path, *, run: str, number: int) -> FittedStrategy:
+    """Read a trial's fitted networks; it raises as `read_trial` does."""
+    header, arrays = _read(path, run=run, number=number)
+    return unpack_strategy(json.loads(header["strategy"]), arrays)

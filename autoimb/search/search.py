@@ -19,8 +19,10 @@ from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import evaluate
+from autoimb.fields import nothing_or, number
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
+from autoimb.runs.folder import RunFolder, understood
 from autoimb.runtime.progress import Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
@@ -30,7 +32,6 @@ from autoimb.version import __version__
 
 if TYPE_CHECKING:
     from autoimb.assessment.uncertainty import Score
-    from autoimb.runs.folder import RunFolder
     from autoimb.runs.record import TrialRecord
     from autoimb.runtime.worker import Evaluate
     from autoimb.search.untouched import Tested, Untouched
@@ -200,9 +201,11 @@ def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | Non
         "time_budget": request.time_budget,
         "folds": len(prepared.folds.folds),
     }
-    plan = folder.read_run().get("plan", plan)
+    with understood(folder.path / "run.json", "plan"):
+        plan = folder.read_run().get("plan", plan)
+        seconds: float | None = plan["time_budget"]
+        nothing_or(number(0))(seconds, "time_budget")
     folder.update_run({"request": request.to_json(), "plan": plan, "versions": versions()})
-    seconds: float | None = plan["time_budget"]
     return seconds
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.metrics import Metric
 from autoimb.budget import FOREVER, Deadline
-from autoimb.errors import OptionError
 
-__all__ = ["Evidence", "best_offsets", "reaching_offset"]
+__all__ = ["Evidence", "best_offsets"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -171,42 +170,3 @@ def _sweep(rows: Evidence, margin: Floats, other: Ints, cuts: Floats, code: int)
     counts[..., code] += moved.sum(axis=2)
     confusion: Floats = counts.transpose(1, 0, 2)
     return confusion
-
-
-def reaching_offset(what: str, wanted: float, rows: Evidence, positive: int) -> float:
-    """Find the offset of the positive class that reaches a recall or a precision.
-
-    Parameters
-    ----------
-    what : {"recall", "precision"}
-        What must be reached: a recall by the highest threshold, a precision by the lowest.
-    wanted : float
-        The value to reach.
-    rows : Evidence
-        Out-of-fold rows of two classes.
-    positive : int
-        Code of the positive class.
-
-    Returns
-    -------
-    float
-        The other class's offset is 0.
-
-    Raises
-    ------
-    OptionError
-        No threshold reaches it; the message says what is reachable.
-    """
-    margin, other = _margin(rows, np.zeros(2), positive)
-    cuts = _cuts(margin)
-    counts = _sweep(rows, margin, other, cuts, positive)
-    hits = counts[:, positive, positive]
-    whole = counts[:, positive].sum(axis=1) if what == "recall" else counts[..., positive].sum(1)
-    value = np.where(hits > 0, hits / np.where(whole > 0, whole, 1.0), 0.0)
-    reached = np.flatnonzero(value >= wanted - _FLAT)
-    if not len(reached):
-        raise OptionError(
-            f"No threshold reaches {what}>={wanted:g} on the out-of-fold rows; the best reachable "
-            f"{what} is {value.max():.3g}."
-        )
-    return float(cuts[reached[0] if what == "recall" else reached[-1]])  # cuts: strictest first

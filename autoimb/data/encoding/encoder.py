@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.bins import edges_of
 from autoimb.data.encoding.layout import Layout
-from autoimb.data.encoding.levels import FIRST_LEVEL, RARE, category_codes
+from autoimb.data.encoding.levels import (
+    FIRST_LEVEL,
+    RARE,
+    category_codes,
+    levels_of_arrays,
+    levels_to_arrays,
+)
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scale, squash
 from autoimb.data.encoding.screening import Screen
@@ -326,7 +332,7 @@ class Encoder:
     # --- storing -----------------------------------------------------------------------------
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the fitted arrays, numbers only; the rest is in `to_json`."""
+        """Give the fitted arrays, levels among them; the layout is in `to_json`."""
         return {
             **self.screen.to_arrays(),
             "center": self.center,
@@ -337,13 +343,13 @@ class Encoder:
             "spike_value": self.spike_value,
             "indicator": self.indicator,
             "seen": self.seen.astype(np.uint8),
+            **levels_to_arrays(self.levels),
             **self.statistics.to_arrays(),
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Give levels and layout as plain values for JSON."""
+        """Give the layout as plain values for JSON."""
         return {
-            "levels": [list(levels) for levels in self.levels],
             **self.layout.to_json(),
         }
 
@@ -351,7 +357,7 @@ class Encoder:
     def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         """Undo `to_json` and `to_arrays`."""
         layout = Layout.from_json(data)
-        levels = tuple(tuple(own) for own in data["levels"])
+        levels = levels_of_arrays(arrays)
         return cls(
             screen=Screen.from_arrays(arrays),
             center=arrays["center"],

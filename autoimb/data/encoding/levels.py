@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.schema import Columns
+from autoimb.errors import ArtifactError
 
 __all__ = [
     "FIRST_LEVEL",
@@ -18,6 +20,8 @@ __all__ = [
     "category_codes",
     "coded",
     "frequent",
+    "levels_of_arrays",
+    "levels_to_arrays",
     "row_hashes",
 ]
 
@@ -79,3 +83,50 @@ def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray
         lookup = np.array([*(known.get(level, OTHER) for level in vocabulary), MISSING])
         codes[:, j] = lookup[columns.codes[:, j]]
     return codes
+
+
+def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]:
+    """Give the levels of columns as arrays, which `levels_of_arrays` reads.
+
+    Parameters
+    ----------
+    levels : sequence of q sequences of str
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``level_counts``, int64 of shape (q,): how many each column has; ``level_ends``, int64 of
+        shape (L,): where each ends in ``level_text``, uint8, the levels in UTF-8 one after the
+        other. Half a character, which UTF-8 has no place for, is kept as it is.
+    """
+    texts = [level.encode(errors="surrogatepass") for own in levels for level in own]
+    return {
+        "level_counts": np.array([len(own) for own in levels], dtype=np.int64),
+        "level_ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
+        "level_text": np.frombuffer(b"".join(texts), dtype=np.uint8),
+    }
+
+
+def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], ...]:
+    """Undo `levels_to_arrays`.
+
+    Raises
+    ------
+    ArtifactError
+        Where the arrays are no levels: sorted, all of them different, of whole texts.
+    """
+    counts, ends, text = (arrays[f"level_{name}"] for name in ("counts", "ends", "text"))
+    starts = np.concatenate([[0], ends])
+    rising = bool((np.diff(starts) >= 0).all()) and int(starts[-1]) == len(text)
+    # a count may be anything, so their sum may overflow
+    if not rising or sum(map(int, counts)) != len(ends):
+        raise ArtifactError("The ends of levels don't fit their text.")
+    whole = text.tobytes()
+    texts = [
+        whole[start:end].decode(errors="surrogatepass") for start, end in pairwise(starts.tolist())
+    ]
+    last = np.cumsum(counts).tolist()
+    levels = tuple(tuple(texts[end - count : end]) for end, count in zip(last, counts.tolist()))
+    if any(one >= other for own in levels for one, other in pairwise(own)):
+        raise ArtifactError("The levels of a column must be sorted, and all of them different.")
+    return levels
