@@ -17,6 +17,7 @@ QUESTIONS = {
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
+    "few_rare_rows": "what gains below a hundred rows of the rarest class: mixtures, fewer columns",
     "methods": "how often an imbalance method beats `none`: matched duels over public tables",
     "portfolio": "which networks to try first: learned on public tables, judged on others",
     "budget": "whether whole searches end in time, and how soon there is a result",
@@ -29,6 +30,7 @@ ONE_THREAD = {
     "ablation",
     "confirming",
     "categories",
+    "few_rare_rows",
     "methods",
     "portfolio",
     "speed",
@@ -52,7 +54,7 @@ def report(question: str) -> Path:
 def main(words: Sequence[str]) -> None:
     """Run what is missing of a question, and write its report from its rows."""
     if not words or words[0] not in QUESTIONS:
-        listed = (f"  {name:<12} {asks}" for name, asks in QUESTIONS.items())
+        listed = (f"  {name:<13} {asks}" for name, asks in QUESTIONS.items())
         print(HELP, *listed, sep="\n")
         raise SystemExit(0 if not words or words[0] in {"-h", "--help"} else 2)
     question, *rest = words
