@@ -8,6 +8,7 @@ from dataclasses import make_dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from autoimb.assessment.judge import Judge
@@ -21,6 +22,7 @@ from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule
 from reports.benchmarks import cases, project
 from reports.benchmarks.__main__ import QUESTIONS, main, module, report
+from reports.benchmarks.few_rare_rows.ways import shrunk
 from reports.benchmarks.rows import BEFORE, Rows, by, sources
 from reports.benchmarks.speed import stepping
 
@@ -137,6 +139,17 @@ def test_without_the_portfolio_one_network_is_tried_first() -> None:
     policy, space = project.PARTS["portfolio"].policy(DEFAULT_POLICY), Space.restricted()
     assert first_networks(space, policy) == first_networks(space)[:1]
     assert first_methods(space, project.first_networks()[0], policy) == []
+
+
+def test_a_score_is_shrunk_the_more_the_noisier_it_is() -> None:
+    def measured(first: float, error: float) -> pd.DataFrame:
+        return pd.DataFrame({"merit": [first, -first], "error": [error, error]}, index=["a", "b"])
+
+    others = [measured(first, 0.01) for first in (0.2, 0.3, 0.4)]
+    sure, unsure = (shrunk(measured(-0.1, error), others)["a"] for error in (1e-6, 1e6))
+    assert (sure, unsure) == pytest.approx((-0.1, 0.3))
+    agreed = [measured(0.3, 0.5)] * 3  # they differ by less than their errors: all is noise
+    assert shrunk(measured(-0.1, 0.1), agreed)["a"] == pytest.approx(0.3)
 
 
 def test_a_step_is_timed_so_often_in_this_checkout_and_in_an_older_one() -> None:

@@ -18,6 +18,7 @@ QUESTIONS = {
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "calibration": "whether the probabilities of what is deployed can be taken at their word",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
+    "few_rare_rows": "what gains below a hundred rows of the rarest class: mixtures, fewer columns",
     "methods": "how often an imbalance method beats `none`: matched duels over public tables",
     "duels": "whether matched duels keep what they promise: simulated, and searches of placebos",
     "portfolio": "which networks to try first: learned on public tables, judged on others",
@@ -32,6 +33,7 @@ ONE_THREAD = {
     "calibration",
     "confirming",
     "categories",
+    "few_rare_rows",
     "methods",
     "duels",
     "portfolio",
@@ -56,7 +58,7 @@ def report(question: str) -> Path:
 def main(words: Sequence[str]) -> None:
     """Run what is missing of a question, and write its report from its rows."""
     if not words or words[0] not in QUESTIONS:
-        listed = (f"  {name:<12} {asks}" for name, asks in QUESTIONS.items())
+        listed = (f"  {name:<13} {asks}" for name, asks in QUESTIONS.items())
         print(HELP, *listed, sep="\n")
         raise SystemExit(0 if not words or words[0] in {"-h", "--help"} else 2)
     question, *rest = words

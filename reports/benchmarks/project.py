@@ -20,16 +20,19 @@ import torch
 from optuna.trial import FixedTrial, Trial
 
 import autoimb
-from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.calibration import Calibrator, row_log_loss
+from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import jackknife
 from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
 from autoimb.evaluation.assemble import Decided, assemble
+from autoimb.evaluation.blend import blend
 from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
@@ -47,7 +50,7 @@ from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice
-from autoimb.space.strategy import Strategy
+from autoimb.space.strategy import Strategy, partner
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline, Plan
@@ -63,20 +66,28 @@ __all__ = [
     "FittedPipeline",
     "Gain",
     "Given",
+    "Judge",
     "Network",
     "Outcome",
     "Planned",
     "Run",
     "Scored",
+    "Strategy",
+    "blend",
     "draw_control",
+    "first_methods",
     "first_networks",
     "holm",
+    "jackknife",
     "network_of",
+    "partners",
     "prepared_network",
     "reason",
+    "row_log_loss",
     "search",
     "searched_networks",
     "strategy",
+    "stratified_groups",
     "told",
     "word",
     "words_of_placebos",
@@ -137,6 +148,17 @@ def first_networks() -> list[Strategy]:
     """Return today's list, without an imbalance method."""
     space = Space.restricted(CONTROLS)
     return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
+
+
+def first_methods(best: Strategy) -> list[Strategy]:
+    """Return the methods that a search tries first, on a network."""
+    space = Space.restricted()
+    return [draw(FixedTrial(params), space) for params in portfolio.first_methods(space, best)]
+
+
+def partners() -> list[Strategy]:
+    """Return the partners as records hold them."""
+    return [partner(name, costs=False) for name in DEFAULT_POLICY.partners]
 
 
 def draw_control(trial: Trial) -> Strategy:
@@ -243,7 +265,14 @@ class Planned:
 
     def encoded(self, name: str) -> Planned:
         """Return the same rows and folds with the columns written otherwise, by `ENCODINGS`."""
-        dataset = replace(self.dataset, layout=ENCODINGS[name](self.dataset))
+        return self._laid_out(ENCODINGS[name](self.dataset))
+
+    def screened(self, most: int | None) -> Planned:
+        """Return the same rows and folds, of whose columns each fold keeps so many, or all."""
+        return self._laid_out(replace(self.dataset.layout, screened=most))
+
+    def _laid_out(self, layout: Layout) -> Planned:
+        dataset = replace(self.dataset, layout=layout)
         effort = replace(self.plan.effort, outline=Outline.of(dataset))
         return replace(self, dataset=dataset, plan=replace(self.plan, effort=effort))
 
@@ -270,10 +299,12 @@ class Planned:
             decided=self._as_it_is(outcome),
         )
 
-    def trial(self, one: Strategy, *, work: int = 1, parts: Parts | None = None) -> Outcome:
-        """Evaluate a strategy, with so many times the work of a trial."""
+    def trial(
+        self, one: Strategy, *, work: int = 1, confirm: bool = False, parts: Parts | None = None
+    ) -> Outcome:
+        """Evaluate a strategy, with so many times the work of a trial, or on what confirms."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort)
+        plan = replace(self.plan.at(1.0, confirm=confirm), effort=effort)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:

@@ -1,0 +1,1 @@
+"""What would gain where rows of the rarest class are few."""
