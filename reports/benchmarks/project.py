@@ -52,6 +52,7 @@ from reports.benchmarks.cases import JOBS, SEED
 __all__ = [
     "ENCODINGS",
     "FIRST_NETWORKS",
+    "FIRST_RUNG",
     "PARTS",
     "STARTING",
     "TABM",
@@ -121,6 +122,7 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
+FIRST_RUNG = DEFAULT_POLICY.first_rungs[0]  # of the planned work, that a network begins with
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -261,10 +263,12 @@ class Planned:
             decided=(outcome.oof, outcome.score, DecisionRule()),
         )
 
-    def trial(self, one: Strategy, *, work: int = 1, parts: Parts | None = None) -> Outcome:
-        """Evaluate a strategy, with so many times the work of a trial."""
+    def trial(
+        self, one: Strategy, *, work: int = 1, rung: float = 1.0, parts: Parts | None = None
+    ) -> Outcome:
+        """Evaluate a strategy at a rung of a trial's work, or of so many times that work."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort)
+        plan = replace(self.plan, effort=effort).at(rung)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
