@@ -23,7 +23,8 @@ from autoimb.training.schedule import Schedule
 from reports.benchmarks import cases, project
 from reports.benchmarks.__main__ import QUESTIONS, main, module, report
 from reports.benchmarks.few_rare_rows.ways import shrunk
-from reports.benchmarks.rows import BEFORE, Rows, by, sources
+from reports.benchmarks.portfolio import again, lists, portfolio
+from reports.benchmarks.rows import BEFORE, Row, Rows, by, sources
 from reports.benchmarks.speed import stepping
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +151,46 @@ def test_a_score_is_shrunk_the_more_the_noisier_it_is() -> None:
     assert (sure, unsure) == pytest.approx((-0.1, 0.3))
     agreed = [measured(0.3, 0.5)] * 3  # they differ by less than their errors: all is noise
     assert shrunk(measured(-0.1, 0.1), agreed)["a"] == pytest.approx(0.3)
+
+
+FIRST = [project.network_of(one) for one in project.first_networks()[:2]]
+
+
+def listed(scores: np.ndarray, **fields: float) -> list[Row]:
+    """Rows of tables by networks."""
+    return [
+        {"data": table, "strategy": network, "score": score, "seconds": 1.0} | fields
+        for table, own in zip(cases.TABLES.index, scores)
+        for network, score in zip(FIRST, own)
+    ]
+
+
+def test_scores_at_a_rung_do_not_reach_the_list_that_a_search_starts_with() -> None:
+    scores = np.random.default_rng(0).random((len(cases.TABLES), 2))
+    whole, begun = listed(scores), listed(1 - scores, rung=project.FIRST_RUNG, test=0.5)
+    assert lists.measured(whole + begun).equals(lists.measured(whole))
+    at_rung = lists.measured(whole + begun, rung=project.FIRST_RUNG)
+    assert np.allclose(at_rung, 1 - lists.measured(whole))
+
+
+def test_a_list_is_learned_again_without_the_table_that_it_is_held_against() -> None:
+    scores = np.tile([0.0, 1.0], (len(cases.TABLES), 1))
+    scores[0] = 1.0, 0.0  # the first table alone prefers the first network
+    values = lists.measured(listed(scores, rung=1.0), rung=1.0)
+    small = cases.TABLES["rows"].reindex(values.index) < cases.SMALL
+    quick = FIRST[0]
+    orders = again.orders_without(values, values, small, quick=quick, most=1)
+    first = {name: orders[cases.TABLES.index[0], name][0][0] for name in (again.AGAIN, again.TODAY)}
+    assert values.columns[first[again.AGAIN]] == lists.short(FIRST[1])
+    assert values.columns[first[again.TODAY]] == lists.short(quick)
+
+
+def test_a_network_at_the_first_rung_has_a_score_on_test_rows(tmp_path: Path) -> None:
+    path = cases.simulated(400, tmp_path, rate=0.2)
+    (row,) = portfolio.at_first_rung(path, FIRST[:1], budget=5.0)
+    assert row["rung"] == project.FIRST_RUNG
+    assert 0.0 < row["score"] <= 1.0
+    assert 0.0 < row["test"] <= 1.0
 
 
 def test_a_step_is_timed_so_often_in_this_checkout_and_in_an_older_one() -> None:

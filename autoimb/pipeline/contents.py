@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS
+from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, MIXED
 from autoimb.errors import ArtifactError
 from autoimb.fields import (
     Array,
@@ -74,7 +74,8 @@ _SHOWN = {
 }
 
 _COLUMN = fields(
-    {"name": text(), "kind": among(KINDS), "parts": list_of(among(DATE_PARTS), most=20)}
+    {"name": text(), "kind": among(KINDS), "parts": list_of(among(DATE_PARTS), most=20)},
+    optional={"form": among(("", DURATION, MIXED, *FORMATS))},  # not in formats 1 and 2
 )
 
 _ENCODER = fields(

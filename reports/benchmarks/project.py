@@ -60,6 +60,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "ENCODINGS",
     "FIRST_NETWORKS",
+    "FIRST_RUNG",
     "PARTS",
     "STARTING",
     "TABM",
@@ -141,6 +142,7 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
+FIRST_RUNG = DEFAULT_POLICY.first_rungs[0]  # of the planned work, that a network begins with
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -300,11 +302,17 @@ class Planned:
         )
 
     def trial(
-        self, one: Strategy, *, work: int = 1, confirm: bool = False, parts: Parts | None = None
+        self,
+        one: Strategy,
+        *,
+        work: int = 1,
+        rung: float = 1.0,
+        confirm: bool = False,
+        parts: Parts | None = None,
     ) -> Outcome:
-        """Evaluate a strategy, with so many times the work of a trial, or on what confirms."""
+        """Evaluate a strategy, with so many times a trial's work, at a rung, or on what confirms."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan.at(1.0, confirm=confirm), effort=effort)
+        plan = replace(self.plan, effort=effort).at(rung, confirm=confirm)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
