@@ -384,15 +384,8 @@ def test_a_screen_of_no_columns_of_the_table_is_refused(wrong: Any, kind: str, p
     name = f"encoders.0.read_{kind}"
     arrays[name] = np.ascontiguousarray(wrong(arrays[name]))
     rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError, match="encoders of its own columns"):
+    with pytest.raises(ArtifactError, match=f"encoders of its own columns|read_{kind} must be"):
         load(path)
-
-
-def test_a_file_that_names_no_columns_reads_them_all(path: Path) -> None:
-    manifest, arrays = parts(path)
-    wanted = load(path).predict_proba(table(5, random_state=3))
-    rewrite(path, manifest, {n: each for n, each in arrays.items() if ".read_" not in n})
-    np.testing.assert_array_equal(load(path).predict_proba(table(5, random_state=3)), wanted)
 
 
 def values() -> list[tuple[str, Any]]:

@@ -17,6 +17,7 @@ from autoimb.errors import CellError, SchemaError
 __all__ = [
     "DATE_PARTS",
     "DURATION",
+    "FORMATS",
     "ISO",
     "MIXED",
     "date_formats",

@@ -310,7 +310,7 @@ class Planned:
         confirm: bool = False,
         parts: Parts | None = None,
     ) -> Outcome:
-        """Evaluate a strategy, with so many times a trial's work, at a rung, or on what confirms."""
+        """Evaluate a strategy: with so many times the work, at a rung, or on what confirms."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
         plan = replace(self.plan, effort=effort).at(rung, confirm=confirm)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
