@@ -30,7 +30,8 @@ from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.report.facts import build_facts
 from autoimb.runtime.worker import Evaluate
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare, prepare_refit
+from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.refitting import prepare_refit
 from autoimb.search.request import Request, class_costs, restricted_components
 from autoimb.search.search import SearchResult, search, versions
 from autoimb.space.draw import Space, draw

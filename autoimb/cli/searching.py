@@ -252,7 +252,7 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder, understood
-    from autoimb.search.prepare import prepare_refit
+    from autoimb.search.refitting import prepare_refit
     from autoimb.search.request import Request
 
     folder = RunFolder.view(run)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -25,14 +24,14 @@ from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
-from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.search.notices import about_jobs, about_metric
 from autoimb.search.request import Request
 from autoimb.search.untouched import GivenTest, Untouched, held_out
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
-__all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare", "prepare_refit"]
+__all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare"]
 
 WIDEST = 1e12  # times: what a sum in single precision has room for, and some more
 
@@ -185,32 +184,12 @@ def prepare(
         notices=(
             *notices,
             *target.notices,
-            *_of_metric(request.metric, dataset.n_classes),
-            *_of_jobs(request.n_jobs),
+            *about_metric(request.metric, dataset.n_classes),
+            *about_jobs(request.n_jobs),
         ),
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
-
-
-def _of_metric(metric: object, n_classes: int) -> Iterator[str]:
-    """Say so where one label for all rows is the best answer."""
-    if metric == "recall" and n_classes == 2:
-        yield (
-            "The metric 'recall' is best when every row is called positive, so such labels are "
-            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
-            "'average_precision' also count false alarms."
-        )
-
-
-def _of_jobs(n_jobs: int) -> Iterator[str]:
-    """Say so where workers have to share processors."""
-    cores = joblib.cpu_count()
-    if n_jobs > cores:
-        yield (
-            f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
-            "slow each other down, and each has its own memory; -1 is as many as there are."
-        )
 
 
 def _hold_out(
@@ -393,52 +372,6 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
     )
     return Planned(replace(prepared, dataset=dataset, folds=folds, notices=notices), plan, judge)
-
-
-def prepare_refit(
-    pipeline: FittedPipeline,
-    request: Request,
-    frame: pd.DataFrame,
-    y: pd.Series | NDArray[Any],
-    weight: NDArray[np.float64] | None = None,
-) -> Planned:
-    """Plan the training of a pipeline's strategies on newer rows.
-
-    Parameters
-    ----------
-    pipeline : FittedPipeline
-        Gives the schema and the classes.
-    request : Request
-        Of the search that found it.
-    frame : DataFrame of shape (n, p)
-        The newer rows.
-    y : Series or ndarray of shape (n,)
-        Their labels.
-    weight : ndarray of shape (n,) or None
-        Their weights.
-
-    Returns
-    -------
-    Planned
-
-    Raises
-    ------
-    TargetError
-        Where the classes are not those of the pipeline.
-    """
-    positive = pipeline.classes[pipeline.positive]
-    request = replace(request, pos_label=positive, holdout=None)
-    prepared = prepare(Table(frame, y, weight), request, schema=pipeline.schema)
-    if list(prepared.target.classes) != list(pipeline.classes):
-        raise TargetError(
-            f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "
-            f"{_listed(prepared.target.classes)}."
-        )
-    return plan_study(prepared, time_budget=request.time_budget)
-
-
-def _listed(labels: NDArray[Any]) -> str:
-    return ", ".join(str(label) for label in labels)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:
