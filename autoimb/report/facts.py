@@ -100,6 +100,7 @@ def _facts(
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
+    components = _components(judge, study, deadline)
     compared = compare_references(judge, contenders, left_out)
     checks = (*result.findings, *check_result(result, contenders["winner"], compared, deadline))
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
@@ -116,7 +117,7 @@ def _facts(
         },
         confusion=curves.confusion(judge.y, labels, names),
         leaderboard=leaderboard(study.records),
-        components=_components(judge, study, deadline),
+        components=components,
         verdict=" ".join([winner.sentence, *ahead]),
         failures=_failures(study.records),
         timing={stage: float(seconds) for stage, seconds in result.timing.items()},

@@ -103,7 +103,7 @@ class Progress:
             return
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
             if self._live is not None:
-                self._live.console.print(*lines, sep="\n", markup=False, highlight=False)
+                self._live.console.out(*lines, sep="\n", highlight=False)
             else:
                 self._stream.writelines(f"{line}\n" for line in lines)
                 self._stream.flush()
