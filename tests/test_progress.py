@@ -69,6 +69,17 @@ def test_a_terminal_has_one_live_line(records):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_lines_that_stay(stream):
+    out, long = stream(), "error AIMB002: [bold] " + "long " * 40
+    for verbose in (0, 1):
+        with Progress(Budget.start(60.0), metric="f1", verbose=verbose, stream=out) as tell:
+            tell.tell()
+            tell.tell("warning AIMB001: one", long)
+        assert out.getvalue().count("\nerror AIMB002: [bold] long") == verbose
+    assert long in out.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_silence(records, stream):
     assert shown(records, stream(), (2, 2), verbose=0) == ""
 

@@ -70,7 +70,7 @@ class Reference:
     least, most : int
         Steps (iterations, trees) that it needs and that it gets where there is time.
     seconds : callable
-        ``(size)`` -> seconds of a step on a fold, counted high.
+        ``(size)`` -> seconds of a step on a fold, twice those of an idle core.
     balanced : bool
         Whether it sees each class as often, so that its probabilities are corrected by the class
         rates (Elkan 2001).
@@ -108,8 +108,8 @@ def _seconds_of_logistic_regression(size: Size) -> float:
 def _seconds_of_balanced_forest(size: Size) -> float:
     drawn = max(size.rarest * size.classes, 2)
     depth = np.log2(drawn)
-    grown = 0.01 + 5e-7 * drawn * depth * np.sqrt(size.width)
-    return float(grown + 3e-8 * size.scored * depth)
+    grown = 0.004 + 2e-7 * size.rows + 8e-8 * drawn * depth * np.sqrt(size.width)
+    return float(grown + 5e-9 * size.scored * depth)
 
 
 REFERENCES = (  # the cheapest first
@@ -124,7 +124,7 @@ REFERENCES = (  # the cheapest first
         "balanced random forest",
         _balanced_forest,
         least=20,
-        most=100,
+        most=50,
         seconds=_seconds_of_balanced_forest,
         balanced=True,
     ),

@@ -104,8 +104,7 @@ class Progress:
             return
         with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
             if self._live is not None:
-                told = map(harmless, lines)
-                self._live.console.print(*told, sep="\n", markup=False, highlight=False)
+                self._live.console.out(*map(harmless, lines), sep="\n", highlight=False)
             else:
                 self._stream.writelines(f"{harmless(line)}\n" for line in lines)
                 self._stream.flush()
