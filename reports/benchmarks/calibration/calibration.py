@@ -72,18 +72,20 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Search what is missing."""
     known = ROWS.known(again=options.again)
+    kinds = options.kinds.split(",")
+    public = cases.paths(options) if "public" in kinds else []
     for seed in map(int, options.seeds.split(",")):
-        for kind in sorted(KINDS.keys() & set(options.kinds.split(","))):
+        for kind in sorted(KINDS.keys() & set(kinds)):
             for rows, rate, signal in TABLES:
                 asked = {"kind": kind, "rows": rows, "rate": rate, "signal": signal, "seed": seed}
                 if ROWS.key(asked) not in known:
                     row = asked | searched(asked)
                     ROWS.append([row])
                     print(*row.values(), file=sys.stderr, flush=True)
-        for path in cases.paths(options):
-            public: Row = {"data": path.stem, "kind": "public", "seed": seed}
-            if "public" in options.kinds and ROWS.key(public) not in known:
-                row = public | searched_public(path, seed)
+        for path in public:
+            named: Row = {"data": path.stem, "kind": "public", "seed": seed}
+            if ROWS.key(named) not in known:
+                row = named | searched_public(path, seed)
                 ROWS.append([row])
                 print(*row.values(), file=sys.stderr, flush=True)
 
