@@ -126,6 +126,7 @@ def _found(planned, study, numbers=(3,)):
             verdict,
             is_control=False,
             calibrator=Calibrator.identity(proba.shape[1]),
+            deployed=proba,
         ),
         timing={"searching": 2},
     )
