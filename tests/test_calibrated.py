@@ -28,6 +28,7 @@ def test_probabilities_are_calibrated_and_scored_as_they_are(sharpness):
     assert found.calibrator.slope == pytest.approx(1 / sharpness, abs=0.1)
     assert log_loss(judge.y, found.proba) < log_loss(judge.y, true) + 0.002
     assert found.score.value == judge.score(found.proba, found.labels).value
+    np.testing.assert_array_equal(found.deployed, found.calibrator.apply(given))
 
 
 def test_each_part_is_calibrated_by_what_the_others_teach():

@@ -132,6 +132,7 @@ def _found(planned, study, numbers=(3,)):
             rule,
             is_control=False,
             calibrator=Calibrator.identity(proba.shape[1]),
+            deployed=proba,
         ),
         verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
         timing={"searching": 2},

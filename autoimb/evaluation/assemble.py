@@ -34,9 +34,9 @@ class Decided:
     Attributes
     ----------
     proba : ndarray of float64, shape (n, C)
-        They, calibrated.
+        They, by `calibrator`.
     score : Score
-        Of them.
+        Of them, calibrated across parts.
     calibrator : Calibrator
         Fitted on all of them.
     rule : DecisionRule

@@ -31,12 +31,16 @@ class Calibrated:
         Cross-fitted labels.
     score : Score
         Of these predictions.
+    deployed : ndarray of float64, shape (n, C)
+        All rows by the one calibrator: as the parts' calibrators differ, a decision rule for new
+        rows is fitted on these.
     """
 
     calibrator: Calibrator
     proba: Floats
     labels: NDArray[np.int64]
     score: Score
+    deployed: Floats
 
 
 def calibrated(
@@ -76,9 +80,11 @@ def calibrated(
         views.append(fitted.apply(own))
         crossed[use] = views[part][use]
     labels = judge.labels(views.__getitem__)
+    calibrator = fit_calibrator(judge.y, proba, weight=weight)
     return Calibrated(
-        calibrator=fit_calibrator(judge.y, proba, weight=weight),
+        calibrator=calibrator,
         proba=crossed,
         labels=labels,
         score=judge.score(crossed, labels),
+        deployed=calibrator.apply(proba),
     )

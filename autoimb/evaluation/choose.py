@@ -14,7 +14,7 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
-from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.calibrated import Calibrated, calibrated
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
@@ -35,11 +35,13 @@ class Winner:
     blend : Blend
         The result: a blend, or the single strategy; calibrated.
     rule : DecisionRule
-        Fitted on all out-of-fold rows, calibrated.
+        Fitted on `deployed`.
     is_control : bool
         Whether `single` is a control: it has no imbalance method.
     calibrator : Calibrator
         Of the result's out-of-fold probabilities, fitted on all rows.
+    deployed : ndarray of float64, shape (n, C)
+        They, by this calibrator.
     """
 
     single: int
@@ -47,6 +49,7 @@ class Winner:
     rule: DecisionRule
     is_control: bool
     calibrator: Calibrator
+    deployed: NDArray[np.float64]
 
     @property
     def sentence(self) -> str:
@@ -127,14 +130,15 @@ def choose(
         best = replace(best, networks=alone)
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
-    best, calibrator = _calibrated(best, results, judge)
-    rule, labels = _decide(best, judge)
+    best, found = _calibrated(best, results, judge)
+    rule, labels = _decide(best, judge, found.deployed)
     return Winner(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
         is_control=single == control,
-        calibrator=calibrator,
+        calibrator=found.calibrator,
+        deployed=found.deployed,
     )
 
 
@@ -164,7 +168,7 @@ def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
 
 def _calibrated(
     best: Blend, results: Mapping[int, Scored], judge: Judge
-) -> tuple[Blend, Calibrator]:
+) -> tuple[Blend, Calibrated]:
     """Calibrate what averaging and blending give; the rows by what the other parts teach."""
     found = calibrated(
         judge,
@@ -172,17 +176,18 @@ def _calibrated(
         lambda part: best.view(results, part),
         class_costs=results[best.numbers[0]].class_costs,
     )
-    best = replace(best, proba=found.proba, labels=found.labels, score=found.score)
-    return best, found.calibrator
+    return replace(best, proba=found.proba, labels=found.labels, score=found.score), found
 
 
-def _decide(best: Blend, judge: Judge) -> tuple[DecisionRule, NDArray[np.int64]]:
-    """Fit the decision rule, and label the rows out of fold.
+def _decide(
+    best: Blend, judge: Judge, deployed: NDArray[np.float64]
+) -> tuple[DecisionRule, NDArray[np.int64]]:
+    """Fit the decision rule as it is deployed, and label the rows out of fold.
 
     Where the metric does not judge labels and the user gave no costs, the most probable class is
     the answer unless the rule beats it by more than its error: as scikit-learn would have it.
     """
-    rule = judge.fit_rule(best.proba)
+    rule = judge.fit_rule(deployed)
     if judge.metric.kind == "label" or judge.costs is not None:
         return rule, best.labels
     likeliest = best.proba.argmax(axis=1)

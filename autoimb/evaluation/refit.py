@@ -59,6 +59,7 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
 
     proba = mixed(None)
     found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
+    rule = judge.fit_rule(found.deployed)
     return assemble(
         dataset,
         plan,
@@ -67,5 +68,5 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
         classes=pipeline.classes,
         strategies=[one.fitted for one in results if one.fitted is not None],
         weights=pipeline.weights,
-        decided=Decided(found.proba, found.score, found.calibrator, judge.fit_rule(found.proba)),
+        decided=Decided(found.deployed, found.score, found.calibrator, rule),
     )

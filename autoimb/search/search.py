@@ -240,7 +240,7 @@ def _conclude(
         classes=prepared.target.classes,
         strategies=[fitted for fitted in chosen if fitted is not None],
         weights=best.weights,
-        decided=Decided(best.proba, best.score, winner.calibrator, winner.rule),
+        decided=Decided(winner.deployed, best.score, winner.calibrator, winner.rule),
     )
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
