@@ -268,14 +268,15 @@ def test_without_a_deadline_strategies_are_counted():
     assert [r.strategy for r in one.records] == [r.strategy for r in again.records]
 
 
-def record_of(seconds, stage):
-    result = study(n_trials=3).records[0]
-    return replace(result, seconds=seconds, stage=stage)
+def record_of(seconds, stage, strategy=NETWORK):
+    record = study(n_trials=3).records[0]
+    return replace(record, seconds=seconds, stage=stage, strategy=strategy)
 
 
 def test_duels_keep_within_their_share_and_their_time():
     tried = [record_of(10.0, "network")] * 9
-    fought_so_far = [record_of(5.0, "duel")] * 3
+    method = draw(FixedTrial(duels_of(SPACE, NETWORK)[1]), SPACE)
+    fought_so_far = [record_of(5.0, "duel"), *[record_of(5.0, "duel", method)] * 2]
     plans = {f"duel.{place}" for place in range(3)}
     due = partial(duels_due, policy=POLICY)
     assert due(plans, tried, fought_so_far, left=100.0)

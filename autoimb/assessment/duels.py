@@ -151,5 +151,5 @@ def most_rows_needed(gain: Gain, limit: float, policy: SearchPolicy) -> float:
         return math.inf
     found = gain.quantile(1 - policy.duel_level / 2), abs(gain.value)
     none = gain.quantile(1 - policy.equivalence_level), limit - abs(gain.value)
-    needed = [(t * gain.error / room) ** 2 for t, room in (found, none) if room > 0]
+    needed = [(t * gain.error / far) ** 2 for t, far in (found, none) if far > 0]
     return min(needed, default=math.inf)

@@ -84,7 +84,7 @@ def choose(
 
     Law 3: where the best strategy with an imbalance method does not beat the best control by more
     than chance explains, the single strategy is the control. What the search compares decides what
-    is handed over; what is said of methods comes from matched duels. A blend only needs to predict
+    the result is; what is said of methods comes from matched duels. A blend only needs to predict
     better, cross-fitted. Partners have a share of a blend or none: they are never the single
     strategy.
 

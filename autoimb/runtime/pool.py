@@ -24,8 +24,9 @@ from autoimb.runtime.process import warm_up
 from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import (
     Assignment,
-    Evaluator,
+    Jobs,
     Work,
+    broken,
     one_thread,
     prepare_worker,
     run_trial,
@@ -72,7 +73,7 @@ class InProcess:
     """
 
     def __init__(self, work: Work) -> None:
-        self._evaluate = Evaluator(work)
+        self._evaluate, self._jobs = work.evaluate, Jobs(work)
         self._task: tuple[int, Assignment] | None = None
 
     @property
@@ -94,8 +95,12 @@ class InProcess:
         if self._task is None:
             return []
         number, assignment = self._task
+        (job, judge), started = self._jobs.of(assignment), time.monotonic()
         with one_thread():
-            outcome = self._evaluate(assignment)
+            try:
+                outcome = self._evaluate(job, judge)
+            except Exception as error:  # of a stand-in
+                outcome = broken(error, started)
         self._task = None
         return [(number, outcome)]
 

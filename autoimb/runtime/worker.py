@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Assignment",
     "Evaluate",
-    "Evaluator",
+    "Jobs",
     "Work",
+    "broken",
     "one_thread",
     "prepare_worker",
     "run_trial",
@@ -114,8 +115,8 @@ class Work:
         return cls(evaluate, *bases)
 
 
-class Evaluator:
-    """Evaluates assignments in one process, and keeps between them what they share.
+class Jobs:
+    """Writes assignments out as jobs, and keeps between them what those of a process share.
 
     Parameters
     ----------
@@ -125,28 +126,20 @@ class Evaluator:
     """
 
     def __init__(self, work: Work, folder: Path | None = None) -> None:
-        self._evaluate = work.evaluate
         self._study = work.study, _parts(work.study, folder)
         self._duels = None
         if work.duels is not None:
             own = None if folder is None else folder / "duels"
             self._duels = work.duels, _parts(work.duels, own)
 
-    def __call__(self, assignment: Assignment) -> Outcome:
-        """Evaluate a strategy; never raises."""
-        started = time.monotonic()
+    def of(self, assignment: Assignment) -> tuple[Job, Judge]:
+        """Return what is evaluated, and by whom it is judged."""
         basis, parts = self._study
         if assignment.duel and self._duels is not None:
             basis, parts = self._duels
         plan = basis.plan.at(assignment.rung, confirm=assignment.confirm)
         job = Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
-        try:
-            return self._evaluate(job, basis.judge)
-        except Exception as error:  # of a stand-in
-            seconds = time.monotonic() - started
-            if isinstance(error, DeadlineExceeded):
-                return Cut(str(error), seconds=seconds)
-            return Failed(reason_of(error), seconds)
+        return job, basis.judge
 
 
 def _parts(basis: Basis, folder: Path | None) -> Parts:
@@ -170,6 +163,14 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def broken(error: Exception, started: float) -> Outcome:
+    """Return the outcome of a trial whose evaluation raised."""
+    seconds = time.monotonic() - started
+    if isinstance(error, DeadlineExceeded):
+        return Cut(str(error), seconds=seconds)
+    return Failed(reason_of(error), seconds)
+
+
 _worker: dict[str, Any] = {}
 
 
@@ -181,7 +182,8 @@ def prepare_worker(shared: Path) -> None:
         warnings.simplefilter("ignore")  # they would tear the progress line
         _worker["thread"] = one_thread()
         _worker["thread"].__enter__()  # for good
-        _worker["evaluate"] = Evaluator(Work.load(shared), shared.parent)
+        work = Work.load(shared)
+        _worker.update(evaluate=work.evaluate, jobs=Jobs(work, shared.parent))
     except Exception as error:
         _worker["error"] = error
 
@@ -190,5 +192,9 @@ def run_trial(assignment: Assignment) -> Outcome:
     """Evaluate a strategy with what `prepare_worker` mapped."""
     if "error" in _worker:
         return Failed(f"the worker couldn't start: {reason_of(_worker['error'])}")
-    outcome: Outcome = _worker["evaluate"](assignment)
-    return outcome
+    evaluate: Evaluate = _worker["evaluate"]
+    started = time.monotonic()
+    try:
+        return evaluate(*_worker["jobs"].of(assignment))
+    except Exception as error:  # of a stand-in
+        return broken(error, started)

@@ -112,7 +112,8 @@ def duels_due(
     tried = [record for record in standing(records) if record.score is not None]
     if math.isinf(left):
         return begun < policy.duels_a_strategy * len(tried)
-    took = [record.seconds for record in duels if record.status in SCORED]
+    # the first encodes the rows of all
+    took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
     took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
     expected = mean(took) if took else math.inf
     own = sum(record.seconds for record in duels)
