@@ -146,6 +146,18 @@ class SearchPolicy:
         At most in a blend; at most and at least weighed; bags of them; drawn in a bag.
     blend_work : int
         Rows scored in one fit, about a second; counted, so that no clock decides.
+    replays, replayed_at_a_time : int
+        Bootstrap samples on which the choice is made again, and how many between two looks at the
+        clock.
+    replay_work : int
+        Rows times candidates times samples between two looks; counted, so that no clock decides how
+        many rows a sample has.
+    replayed_trials : int
+        Best trials that the replayed choice is made from.
+    foreign_work : int
+        Times the work of a metric of ours that another's is.
+    rare_rows_a_reported_group : int
+        With fewer in a group, the reported value is of all rows together.
     reserve_share, least_reserve, most_reserve : float
         Share of the budget for what follows the search, in seconds at least and at most.
     partners : tuple of str
@@ -161,9 +173,9 @@ class SearchPolicy:
         Of a partner's boosting.
     networks_share : float
         Of a blend's weight, at least; else partners have no share in it.
-    choosing_share, reference_share, facts_share : float
-        Of what is then left: for weighing a blend, what a reference may take at most, and for the
-        report's comparisons.
+    choosing_share, blending_share, reference_share, facts_share : float
+        Of what is then left: for choosing the result, and of that for weighing a blend, the replays
+        having the rest; what a reference may take at most, and for the report's comparisons.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(
@@ -221,6 +233,12 @@ class SearchPolicy:
     blend_bags: int = _set(8, UNMEASURED)
     blend_steps: int = _set(8, UNMEASURED)
     blend_work: int = _set(10_000_000, UNMEASURED)
+    replays: int = _set(200, "decisions/0040-the-reported-score.md")
+    replay_work: int = _set(20_000_000, UNMEASURED)
+    replayed_at_a_time: int = _set(100, "decisions/0040-the-reported-score.md")
+    replayed_trials: int = _set(25, UNMEASURED)
+    foreign_work: int = _set(20, UNMEASURED)
+    rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
     partners: tuple[str, ...] = _set(
         ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
     )
@@ -232,6 +250,7 @@ class SearchPolicy:
     networks_share: float = _set(0.2, UNMEASURED)
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
+    blending_share: float = _set(0.7, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
     facts_share: float = _set(0.5, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)

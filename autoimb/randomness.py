@@ -45,6 +45,8 @@ class Purpose(IntEnum):
     SPIKE_ROWS = 25  # rows that tell which values stand out
     TREES = 26  # columns that the splits of trees may choose from, by fold
     STATISTIC_ROWS = 27  # inner folds of the rows that tell what a level says
+    REPLAY_ROWS = 40  # rows that a choice is replayed on where not all are
+    REPLAYS = 41  # bootstrap samples of them
 
 
 @dataclass(frozen=True)

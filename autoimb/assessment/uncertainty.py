@@ -1,4 +1,4 @@
-"""A score with its standard error."""
+"""A score with its standard error, and the one that is reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Score", "error_of_mean", "jackknife"]
+__all__ = ["Reported", "Score", "error_of_mean", "jackknife"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,9 @@ class Score:
         Whether ``value`` is of all rows together; else it is the mean of ``per_group``.
     utility : float
         Higher is better.
+    gain_of_mean : float or None
+        What the mean of the networks that predict a row gains over one of them, in utility; None
+        where one predicts it.
     """
 
     value: float
@@ -38,6 +41,7 @@ class Score:
     per_group: tuple[float, ...]
     pooled: bool
     utility: float
+    gain_of_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -47,6 +51,56 @@ class Score:
     def from_json(cls, value: Mapping[str, Any]) -> Score:
         """Read what :meth:`to_json` wrote."""
         return cls(**{**value, "per_group": tuple(value["per_group"])})
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a search says that its result is worth on other rows of the same kind.
+
+    Attributes
+    ----------
+    value : float
+        In the metric's own sign, without the optimism of a choice.
+    error : float
+        Its standard error over other rows; NaN where there are too few for one.
+    low, high : float
+        The 95 % interval.
+    raw : float
+        What the same out-of-fold rows gave that chose it.
+    optimism : float
+        What was taken off the value of these rows as one sample, in the metric's own sign.
+    replays : int
+        Bootstrap samples on which the choice was made again.
+    greater_is_better : bool
+    """
+
+    value: float
+    error: float
+    low: float
+    high: float
+    raw: float
+    optimism: float
+    replays: int
+    greater_is_better: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    @property
+    def utility(self) -> float:
+        """The value, higher is better."""
+        return self.value if self.greater_is_better else -self.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of the utility, the lower end first."""
+        return (self.low, self.high) if self.greater_is_better else (-self.high, -self.low)
+
+    def to_info(self) -> dict[str, Any]:
+        """Return what a pipeline says of its score."""
+        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
+        return own | {"raw": self.raw, "replays": self.replays}
 
 
 def error_of_mean(values: Floats) -> float:

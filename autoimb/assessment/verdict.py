@@ -9,7 +9,7 @@ from statistics import NormalDist
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric
 
-__all__ = ["Verdict", "verdict"]
+__all__ = ["Verdict", "errors_needed", "verdict"]
 
 _BY_CHANCE = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
 
@@ -68,11 +68,16 @@ def verdict(
     if none is None or method is None:
         return Verdict(False, math.nan, math.nan, _missing(none, method))
     difference, error = judge.compare(method, none)
-    needed = error * NormalDist().inv_cdf(1 - _BY_CHANCE / max(tried, 1))
+    needed = error * errors_needed(tried)
     helps = bool(difference > needed)  # NaN is not above anything
     return Verdict(
         helps, difference, error, _sentence(judge.metric, difference, needed, method_name)
     )
+
+
+def errors_needed(tried: int) -> float:
+    """Return by how many errors the best of so many must beat `none` (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - _BY_CHANCE / max(tried, 1))
 
 
 def _missing(none: Prediction | None, method: Prediction | None) -> str:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
+from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
+from autoimb.evaluation.replay import Candidates, replay
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
@@ -36,6 +38,8 @@ class Winner:
         Whether any imbalance method helps.
     is_control : bool
         Whether `single` is a control: it has no imbalance method.
+    reported : Reported
+        The score of the result, without the optimism of its choice.
     """
 
     single: int
@@ -43,6 +47,7 @@ class Winner:
     rule: DecisionRule
     verdict: Verdict
     is_control: bool
+    reported: Reported
 
     @property
     def sentence(self) -> str:
@@ -88,7 +93,7 @@ def choose(
         Those that can be exported. Sees: out-of-fold predictions of the scored rows.
     random_state : int
     deadline : Deadline
-        For the blend.
+        For the blend, and for the replays of the choice.
     policy : SearchPolicy, optional
 
     Returns
@@ -101,7 +106,7 @@ def choose(
         results,
         partners=[number for number in results if strategies[number].is_partner],
         random_state=random_state,
-        deadline=deadline,
+        deadline=deadline.fraction(policy.blending_share),
         policy=policy,
     )
     order = [number for number in ranked(results) if not strategies[number].is_partner]
@@ -122,6 +127,24 @@ def choose(
     if best.networks is not None and not best.networks.kept:
         alone = _alone(single, results[single], best.networks, judge)
         best = replace(best, networks=alone)
+    numbers = list(dict.fromkeys([*order[: policy.replayed_trials], single]))
+    reported = replay(
+        judge,
+        Candidates(
+            singles=[(results[number].oof, results[number].likeliest) for number in numbers],
+            control=np.array([strategies[number].is_control for number in numbers]),
+            chosen=numbers.index(single),
+            blends=[
+                ((one.proba, one.labels), one.gain)
+                for one in (best.networks, best)
+                if one is not None and one.kept
+            ],
+        ),
+        best.score.value,
+        random_state=random_state,
+        deadline=deadline,
+        policy=policy,
+    )
     rule, labels = _decide(best, judge)
     return Winner(
         single=single,
@@ -129,6 +152,7 @@ def choose(
         rule=rule,
         verdict=answer,
         is_control=single == control,
+        reported=reported,
     )
 
 

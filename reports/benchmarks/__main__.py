@@ -15,6 +15,7 @@ __all__ = ["QUESTIONS", "main", "module", "report"]
 QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
+    "reported": "whether the score that a search reports is what its result gives on new rows",
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
     "methods": "how often an imbalance method beats `none`: matched duels over public tables",
@@ -28,6 +29,7 @@ QUESTIONS = {
 ONE_THREAD = {
     "ablation",
     "confirming",
+    "reported",
     "categories",
     "methods",
     "portfolio",

@@ -53,6 +53,7 @@ __all__ = [
     "ENCODINGS",
     "FIRST_NETWORKS",
     "PARTS",
+    "SMALL",
     "STARTING",
     "TABM",
     "FittedPipeline",
@@ -69,8 +70,10 @@ __all__ = [
     "reason",
     "search",
     "searched_networks",
+    "small_search",
     "strategy",
     "told",
+    "value_on",
 ]
 
 # an option with its parameters, as plain values
@@ -393,6 +396,37 @@ def search(
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)
     build_facts(result, deadline=budget.deadline)
     return result
+
+
+SMALL = replace(DEFAULT_POLICY, unlimited_seconds=6.0, networks_before_methods=2)
+SMALL_STRATEGIES = 12
+
+
+def small_search(
+    table: tuple[pd.DataFrame, Any], *, metric: str, seed: int
+) -> searching.SearchResult:
+    """Search on one thread, without a clock: 12 strategies, with a tenth of a minute's work each.
+
+    Imbalance methods come after two networks.
+    """
+    torch.set_num_threads(1)
+    request = Request(
+        metric=metric,
+        time_budget=None,
+        n_trials=SMALL_STRATEGIES,
+        n_jobs=1,
+        random_state=seed,
+        partners=SMALL.partners,
+    )
+    prepared = prepare(Table(*table), request, policy=SMALL)
+    return searching.search(prepared, budget=Budget.start(None, policy=SMALL))
+
+
+def value_on(result: searching.SearchResult, frame: pd.DataFrame, codes: np.ndarray) -> float:
+    """Score what a search found on other rows, of class codes (n,), by its own metric."""
+    proba = result.pipeline.predict_proba(frame)
+    metric = result.planned.judge.metric
+    return metric(codes, proba, result.pipeline.rule.apply(proba))
 
 
 # --- what a search leaves behind ------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""Whether the score that a search reports is what its result gives on new rows.
+
+``run`` searches simulated tables, each with twelve strategies and a tenth of a minute's work, and
+scores each result on 100,000 further rows of the same kind. Beside what is reported stands the
+score of the rows that chose, which was reported before.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reports.benchmarks import cases, project
+from reports.benchmarks import render as written
+from reports.benchmarks.rows import Row, Rows, by, foot
+
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("data"))
+TABLES = 40
+TEST_ROWS, MOST_ROWS, WIDTH = 100_000, 20_000, 8
+BANDS = ((20, 70), (70, 250), (250, 900))  # rare rows
+RATES = (0.01, 0.1)
+SIGNALS = (0.0, 0.6, 1.0, 1.6)
+METRICS = ("average_precision", "balanced_accuracy", "average_precision", "balanced_accuracy", "f1")
+ERRORS = 1.96
+
+
+class Case(NamedTuple):
+    """A simulated table: its number, rare rows, their rate, the signal, classes and the metric."""
+
+    number: int
+    rare: int
+    rate: float
+    signal: float
+    classes: int
+    metric: str
+
+    @classmethod
+    def of(cls, number: int) -> Case:
+        """Draw what a table is like; every eleventh has three classes."""
+        random = np.random.default_rng([cases.SEED, number])
+        low, high = BANDS[number % len(BANDS)]
+        rare = int(np.exp(random.uniform(np.log(low), np.log(high))))
+        rate = max(float(np.exp(random.uniform(*np.log(RATES)))), rare / MOST_ROWS)
+        signal = SIGNALS[number // len(BANDS) % len(SIGNALS)]
+        metric = METRICS[number // len(BANDS) % len(METRICS)]
+        if metric == "f1":  # of no signal its best labels are all alike
+            signal = signal or SIGNALS[1]
+        return cls(number, rare, rate, signal, 3 if number % 11 == 10 else 2, metric)
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Add the options of a run."""
+    cases.add_again(parser)
+    parser.add_argument("--first", type=int, default=0, help="number of the first table")
+    parser.add_argument("--tables", type=int, default=TABLES, help="how many")
+
+
+def run(options: Namespace) -> None:
+    """Search the tables that are missing."""
+    known = ROWS.known(again=options.again)
+    for number in range(options.first, options.first + options.tables):
+        case = Case.of(number)
+        if (number,) not in known:
+            ROWS.append([measured(case)])
+            print(*case, file=sys.stderr, flush=True)
+
+
+def simulated(
+    case: Case,
+) -> tuple[tuple[pd.DataFrame, np.ndarray], tuple[pd.DataFrame, np.ndarray]]:
+    """Draw training rows with just so many rare ones, and further rows of the same kind."""
+    random = np.random.default_rng([cases.SEED, case.number, 1])
+    n_rows = round(case.rare / case.rate)
+    x = random.normal(size=(TEST_ROWS + 2 * n_rows + 8_000, WIDTH))
+    logit = 1.2 * x[:, 0] + 0.8 * x[:, 1] * x[:, 2] - 0.8 * np.abs(x[:, 3]) + 0.5 * x[:, 4]
+    noisy = case.signal * logit + random.logistic(size=len(x))
+    y = (noisy > np.quantile(noisy, 1 - case.rate)).astype(np.int64)
+    if case.classes > 2:
+        other = case.signal * x[:, 5] + random.logistic(size=len(x))
+        y[(y == 0) & (other > np.quantile(other, 0.8))] = 2
+    pool = np.arange(TEST_ROWS, len(x))
+    rare = random.permutation(pool[y[pool] == 1])[: case.rare]
+    rest = random.permutation(pool[y[pool] != 1])[: n_rows - len(rare)]
+    train = random.permutation(np.concatenate([rare, rest]))
+    frame = pd.DataFrame(x, columns=[f"n{j}" for j in range(WIDTH)])
+    test = np.arange(TEST_ROWS)
+    return (frame.iloc[train], y[train]), (frame.iloc[test], y[test])
+
+
+def measured(case: Case) -> Row:
+    """Search a table, and score its result on the further rows."""
+    train, (frame, y) = simulated(case)
+    started = time.process_time()
+    result = project.small_search(train, metric=case.metric, seed=case.number)
+    seconds = time.process_time() - started
+    reported, before = result.best_score, result.winner.blend.score
+    return case._asdict() | {
+        "data": case.number,
+        "reported": reported.value,
+        "reported_low": reported.low,
+        "reported_high": reported.high,
+        "replays": reported.replays,
+        "before": before.value,
+        "before_error": before.error,
+        "true": project.value_on(result, frame, y),
+        "blend": result.winner.blend.kept,
+        "seconds": seconds,
+        "finishing": result.timing["finishing"],
+    }
+
+
+def render(rows: list[Row]) -> str:
+    """Write the mean errors and the coverage, over all tables and by metric and rare rows."""
+    found = pd.DataFrame(rows)
+    parts = {"all": found}
+    parts |= dict(list(found.groupby("metric")))
+    parts |= {
+        f"{name}, {low} to {high - 1} rare rows": found[
+            (found["metric"] == name) & found["rare"].between(low, high - 1)
+        ]
+        for name, (low, high) in product(dict.fromkeys(METRICS), BANDS)
+    }
+    parts["three classes"] = found[found["classes"] > 2]
+    lines = [
+        "# What is reported, and what new rows give",
+        "",
+        f"{len(found)} simulated tables, searched with {project.SMALL_STRATEGIES} strategies and a "
+        f"tenth of a minute's work; the truth is of {TEST_ROWS:,} further rows. `before` is the "
+        "score of the rows that chose, with ± 1.96 of its errors.",
+        "",
+        *written.table(
+            ["tables", "", "reported − true", "before − true", "covered", "covered before"],
+            [[name, *_cells(own)] for name, own in parts.items() if len(own)],
+        ),
+    ]
+    return "\n".join([*lines, *foot("reported", rows)])
+
+
+def _cells(own: pd.DataFrame) -> list[str]:
+    gaps = [own[name] - own["true"] for name in ("reported", "before")]
+    inside = own["true"].between(own["reported_low"], own["reported_high"])
+    before = gaps[1].abs() <= ERRORS * own["before_error"]
+    shown = [f"{gap.mean():+.4f} ± {gap.sem():.4f}" for gap in gaps]
+    return [str(len(own)), *shown, f"{inside.mean():.0%}", f"{before.mean():.0%}"]
