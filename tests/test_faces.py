@@ -350,7 +350,10 @@ def test_the_best_score_is_that_of_the_blend_higher_is_better(metric: str, sign:
     assert model.best_score_ != best.score.utility
     if metric == "log_loss":  # the mean over groups of equal size is that of all rows
         codes, proba, _ = model.pipeline_.oof
-        assert model.best_score_ == pytest.approx(-sk.log_loss(codes, proba), abs=0.005)
+        assert -model.facts_.reported["raw"] == pytest.approx(-sk.log_loss(codes, proba), abs=0.005)
+        assert model.best_score_ <= -model.facts_.reported["raw"]
+    low, high = model.score_interval_
+    assert low < model.best_score_ < high
 
 
 def test_a_threshold_gives_a_fitted_copy(searched: AutoImbClassifier) -> None:

@@ -199,7 +199,8 @@ def test_the_leaderboard_is_sorted_and_complete(case):
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
     assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
-    assert facts.leaderboard == leaderboard(reversed(found.records))
+    reported = dict.fromkeys(found.winner.blend.numbers, found.best_score.value)
+    assert facts.leaderboard == leaderboard(reversed(found.records), reported=reported)
 
 
 def test_failures_have_reasons_and_pruned_trials_are_none(case):

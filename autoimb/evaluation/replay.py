@@ -119,7 +119,7 @@ def replay(
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
     while len(parts) * policy.replayed_at_a_time < policy.replays:
-        counts = _draw(few, policy.replayed_at_a_time, random)
+        counts = _draw(few, policy.replayed_at_a_time, random, pooled=pooled)
         parts.append(_moves(few, taken, counts, pooled=pooled))
         if deadline.expired:
             break
@@ -154,10 +154,14 @@ def _thinned(
     return rows, replace(few, weight=scale if few.weight is None else few.weight * scale)
 
 
-def _draw(judge: Judge, number: int, random: np.random.Generator) -> Floats:
-    """Draw rows with replacement, (number, n) counts: each group as many of each class."""
+def _draw(judge: Judge, number: int, random: np.random.Generator, *, pooled: bool) -> Floats:
+    """Draw rows with replacement, (number, n) counts: of each class as many as there are.
+
+    Where values are means over groups, of each class in each group.
+    """
     counts = np.empty((number, len(judge.y)))
-    strata = judge.group * judge.metric.n_classes + judge.y
+    group = np.zeros_like(judge.group) if pooled else judge.group
+    strata = group * judge.metric.n_classes + judge.y
     for stratum in np.unique(strata):
         own = np.flatnonzero(strata == stratum)
         counts[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), number)

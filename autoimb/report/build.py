@@ -22,6 +22,7 @@ from autoimb.report.rows import (
     FailureRow,
     LeaderboardRow,
     ReliabilityBin,
+    ReportedFacts,
     ScoreRow,
     WinnerFacts,
 )
@@ -100,6 +101,9 @@ class Facts:
         The winner's out-of-fold probabilities of the positive class against what happened.
     created : str
         When the search ended, ISO 8601.
+    reported : ReportedFacts or None
+        The winner's score on other rows, without the optimism of the choice; None in a run of an
+        older version.
     """
 
     request: dict[str, Any]
@@ -118,6 +122,7 @@ class Facts:
     notices: list[str]
     reliability: list[ReliabilityBin] = field(default_factory=list)
     created: str = ""
+    reported: ReportedFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

@@ -99,7 +99,9 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
             for name, (own, _) in contenders.items()
         },
         confusion=curves.confusion(judge.y, labels, names),
-        leaderboard=leaderboard(study.records),
+        leaderboard=leaderboard(
+            study.records, reported=dict.fromkeys(winner.blend.numbers, winner.reported.value)
+        ),
         components=_components(judge, study, deadline),
         verdict=winner.sentence,
         failures=_failures(study.records),
@@ -108,6 +110,22 @@ def _facts(result: SearchResult, references: Mapping[str, Floats], deadline: Dea
         notices=_notices(result, references),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        reported={**winner.reported.to_json(), "averaging": _averaging(result)},
+    )
+
+
+def _averaging(result: SearchResult) -> str:
+    """Say what the mean of several networks has to do with the reported score."""
+    gain = result.study.results[result.winner.single].score.gain_of_mean
+    if gain is None:
+        return (
+            "It is of one network a row: what the mean of all folds' networks, which predicts new "
+            "rows, gains over one is not known and not in it."
+        )
+    number = len(result.planned.plan.folds.confirming)
+    return (
+        f"It is of the mean of {number} networks a row, which in the best strategy gains "
+        f"{gain:+.4f} over one; what the mean of all of them gains more is not in it."
     )
 
 
@@ -126,13 +144,17 @@ def _references(result: SearchResult, deadline: Deadline) -> dict[str, Floats]:
     return {"logistic regression": found}
 
 
-def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
+def leaderboard(
+    records: Iterable[TrialRecord], *, reported: Mapping[int, float] | None = None
+) -> list[LeaderboardRow]:
     """Write all strategies as rows: complete ones first, best first, those without a score last.
 
     Parameters
     ----------
     records : iterable of TrialRecord
         In any order.
+    reported : mapping of int to float, optional
+        The reported score of the result, by each trial that it is of.
 
     Returns
     -------
@@ -145,6 +167,7 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
             "status": record.status,
             "score": None if record.score is None else record.score.value,
             "error": None if record.score is None else record.score.error,
+            "reported": (reported or {}).get(record.number),
             "seconds": record.seconds,
             "stage": record.stage,
             "rung": record.rung,

@@ -11,6 +11,7 @@ __all__ = [
     "FailureRow",
     "LeaderboardRow",
     "ReliabilityBin",
+    "ReportedFacts",
     "ScoreRow",
     "WinnerFacts",
     "WinnerStrategy",
@@ -47,6 +48,23 @@ class ScoreRow(TypedDict):
     value: float | None
     error: float | None
     greater_is_better: bool
+
+
+class ReportedFacts(TypedDict):
+    """The result's score as `autoimb.assessment.uncertainty.Reported` has it.
+
+    `averaging` says what the mean of several networks has to do with it.
+    """
+
+    value: float
+    error: float
+    low: float
+    high: float
+    raw: float
+    optimism: float
+    replays: int
+    greater_is_better: bool
+    averaging: str
 
 
 class CurveFacts(TypedDict):
@@ -87,6 +105,8 @@ class ComponentRow(TypedDict):
 class LeaderboardRow(TypedDict):
     """One strategy; the columns of ``leaderboard.csv``.
 
+    `score` is of the rows that chose, and its own; `reported` stands in the rows of the result: its
+    score without the optimism of the choice.
     `trial` is the one of its highest rung; `rung` is how many times the planned work it was given,
     and `seconds` what all its rungs took.
     """
@@ -95,6 +115,7 @@ class LeaderboardRow(TypedDict):
     status: str
     score: float | None
     error: float | None
+    reported: float | None
     seconds: float
     stage: str
     rung: float
