@@ -2,7 +2,8 @@
 
 ``run`` searches simulated tables, each with twelve strategies and a tenth of a minute's work, and
 scores each result on 100,000 further rows of the same kind. Beside what is reported stands the
-score of the rows that chose, which was reported before.
+score of the rows that chose, which was reported before. Searches whose predictions are drawn
+(``drawn.py``) are many more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +19,22 @@ import pandas as pd
 
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
+from reports.benchmarks.reported import drawn
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("data"))
-TABLES = 40
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("kind", "data"))
+TABLES, DRAWN = 40, 300
 TEST_ROWS, MOST_ROWS, WIDTH = 100_000, 20_000, 8
 BANDS = ((20, 70), (70, 250), (250, 900))  # rare rows
 RATES = (0.01, 0.1)
 SIGNALS = (0.0, 0.6, 1.0, 1.6)
 METRICS = ("average_precision", "balanced_accuracy", "average_precision", "balanced_accuracy", "f1")
 ERRORS = 1.96
+KINDS = {
+    "drawn": f"searches whose predictions are drawn, {drawn.STRATEGIES} strategies each",
+    "searched": f"searched tables: {project.SMALL_STRATEGIES} strategies, a tenth of a minute's "
+    f"work; the truth is of {TEST_ROWS:,} further rows",
+}
 
 
 class Case(NamedTuple):
@@ -59,17 +65,26 @@ def arguments(parser: ArgumentParser) -> None:
     """Add the options of a run."""
     cases.add_again(parser)
     parser.add_argument("--first", type=int, default=0, help="number of the first table")
-    parser.add_argument("--tables", type=int, default=TABLES, help="how many")
+    parser.add_argument("--tables", type=int, default=TABLES, help="how many are searched")
+    parser.add_argument("--drawn", type=int, default=DRAWN, help="how many are drawn")
 
 
 def run(options: Namespace) -> None:
-    """Search the tables that are missing."""
+    """Measure the tables that are missing, of either kind."""
     known = ROWS.known(again=options.again)
-    for number in range(options.first, options.first + options.tables):
-        case = Case.of(number)
-        if (number,) not in known:
-            ROWS.append([measured(case)])
-            print(*case, file=sys.stderr, flush=True)
+    for kind, how_many in (("drawn", options.drawn), ("searched", options.tables)):
+        for number in range(options.first, options.first + how_many):
+            if (kind, number) in known:
+                continue
+            case = Case.of(number)
+            row = searched(case) if kind == "searched" else _drawn(case)
+            ROWS.append([{"kind": kind, "data": number} | case._asdict() | row])
+            print(kind, *case, file=sys.stderr, flush=True)
+
+
+def _drawn(case: Case) -> Row:
+    shared = {name: getattr(case, name) for name in ("rare", "rate", "signal", "metric")}
+    return {"classes": 2} | drawn.measured(case.number, **shared)
 
 
 def simulated(
@@ -94,15 +109,14 @@ def simulated(
     return (frame.iloc[train], y[train]), (frame.iloc[test], y[test])
 
 
-def measured(case: Case) -> Row:
+def searched(case: Case) -> Row:
     """Search a table, and score its result on the further rows."""
     train, (frame, y) = simulated(case)
     started = time.process_time()
     result = project.small_search(train, metric=case.metric, seed=case.number)
     seconds = time.process_time() - started
     reported, before = result.best_score, result.winner.blend.score
-    return case._asdict() | {
-        "data": case.number,
+    return {
         "reported": reported.value,
         "reported_low": reported.low,
         "reported_high": reported.high,
@@ -119,28 +133,37 @@ def measured(case: Case) -> Row:
 def render(rows: list[Row]) -> str:
     """Write the mean errors and the coverage, over all tables and by metric and rare rows."""
     found = pd.DataFrame(rows)
-    parts = {"all": found}
-    parts |= dict(list(found.groupby("metric")))
-    parts |= {
-        f"{name}, {low} to {high - 1} rare rows": found[
-            (found["metric"] == name) & found["rare"].between(low, high - 1)
-        ]
-        for name, (low, high) in product(dict.fromkeys(METRICS), BANDS)
-    }
-    parts["three classes"] = found[found["classes"] > 2]
     lines = [
         "# What is reported, and what new rows give",
         "",
-        f"{len(found)} simulated tables, searched with {project.SMALL_STRATEGIES} strategies and a "
-        f"tenth of a minute's work; the truth is of {TEST_ROWS:,} further rows. `before` is the "
-        "score of the rows that chose, with ± 1.96 of its errors.",
+        "`before` is the score of the rows that chose, which was reported before, with ± 1.96 of "
+        "its errors.",
+    ]
+    for kind, told in KINDS.items():
+        own = found[found["kind"] == kind]
+        if len(own):
+            lines += ["", f"## {len(own)} {told}", "", *_table(own)]
+    gain = (found["true"] - found["one"]).dropna()
+    lines += [
         "",
-        *written.table(
-            ["tables", "", "reported − true", "before − true", "covered", "covered before"],
-            [[name, *_cells(own)] for name, own in parts.items() if len(own)],
-        ),
+        f"Where predictions are drawn, the mean of {drawn.FOLDS} networks gives {gain.mean():+.4f} "
+        "more than one of them. It is not in what is reported: out of fold one predicts each row.",
     ]
     return "\n".join([*lines, *foot("reported", rows)])
+
+
+def _table(found: pd.DataFrame) -> list[str]:
+    parts = {"all": found} | dict(list(found.groupby("metric")))
+    for low, high in BANDS:
+        own = found[found["rare"].between(low, high - 1)]
+        parts[f"{low} to {high - 1} rare rows"] = own
+        parts |= {f"{name}, {low} to {high - 1}": each for name, each in own.groupby("metric")}
+    parts["no signal"] = found[found["signal"] == 0]
+    parts["three classes"] = found[found["classes"] > 2]
+    return written.table(
+        ["tables", "", "reported − true", "before − true", "covered", "covered before"],
+        [[name, *_cells(own)] for name, own in parts.items() if len(own)],
+    )
 
 
 def _cells(own: pd.DataFrame) -> list[str]:
