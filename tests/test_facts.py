@@ -13,6 +13,7 @@ from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
@@ -113,12 +114,14 @@ def _found(planned, study, numbers=(3,)):
     blend = Blend(numbers, weights, proba, labels, score, kept=len(numbers) > 1)
     rule = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
     verdict = Verdict(True, 0.1, 0.01, "It helps.")
+    value = score.value - 0.02
+    reported = Reported(value, 0.03, value - 0.06, value + 0.06, score.value, 0.02, 200, True)
     encoders = fit_encoders(planned.prepared.dataset, planned.plan.folds.folds)
     return SearchResult(
         pipeline=SimpleNamespace(encoders=encoders),
         planned=planned,
         study=study,
-        winner=Winner(numbers[0], blend, rule, verdict, is_control=False),
+        winner=Winner(numbers[0], blend, rule, verdict, is_control=False, reported=reported),
         timing={"searching": 2},
     )
 
@@ -304,3 +307,24 @@ def test_reliability_bins_hold_equal_expectations():
         error = np.sqrt(b["predicted"] * (1 - b["predicted"]) / b["count"])
         assert abs(b["observed"] - b["predicted"]) < 4 * error
     assert curves.reliability(hit[:30], np.full(30, 0.01), np.ones(30)) == []
+
+
+def test_the_reported_score_stands_beside_the_one_that_chose(case):
+    found, facts = case
+    raw = found.winner.blend.score.value
+    assert facts.reported["value"] == found.best_score.value < facts.reported["raw"] == raw
+    assert "one network a row" in facts.reported["averaging"]
+    rows = {row["trial"]: row["reported"] for row in facts.leaderboard}
+    assert rows.pop(3) == found.best_score.value
+    assert set(rows.values()) == {None}
+    page = render(facts)
+    for shown in ("value", "low", "high", "raw"):
+        assert f"{facts.reported[shown]:.4f}" in page
+
+
+def test_what_the_mean_of_several_networks_gains_is_said():
+    planned, study = _study()
+    score = replace(study.results[3].score, gain_of_mean=0.0125)
+    results = dict(study.results) | {3: replace(study.results[3], score=score)}
+    facts = build_facts(_found(planned, replace(study, results=results)))
+    assert "gains +0.0125 over one" in facts.reported["averaging"]

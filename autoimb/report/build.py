@@ -22,7 +22,6 @@ from autoimb.report.rows import (
     FailureRow,
     LeaderboardRow,
     ReliabilityBin,
-    ReportedFacts,
     ScoreRow,
     WinnerFacts,
 )
@@ -101,9 +100,10 @@ class Facts:
         The winner's out-of-fold probabilities of the positive class against what happened.
     created : str
         When the search ended, ISO 8601.
-    reported : ReportedFacts or None
-        The winner's score on other rows, without the optimism of the choice; None in a run of an
-        older version.
+    reported : dict
+        The winner's score without the optimism of the choice, as
+        `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
+        several networks has to do with it. Empty in a run of an older version.
     """
 
     request: dict[str, Any]
@@ -122,7 +122,7 @@ class Facts:
     notices: list[str]
     reliability: list[ReliabilityBin] = field(default_factory=list)
     created: str = ""
-    reported: ReportedFacts | None = None
+    reported: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

@@ -11,7 +11,6 @@ __all__ = [
     "FailureRow",
     "LeaderboardRow",
     "ReliabilityBin",
-    "ReportedFacts",
     "ScoreRow",
     "WinnerFacts",
     "WinnerStrategy",
@@ -48,23 +47,6 @@ class ScoreRow(TypedDict):
     value: float | None
     error: float | None
     greater_is_better: bool
-
-
-class ReportedFacts(TypedDict):
-    """The result's score as `autoimb.assessment.uncertainty.Reported` has it.
-
-    `averaging` says what the mean of several networks has to do with it.
-    """
-
-    value: float
-    error: float
-    low: float
-    high: float
-    raw: float
-    optimism: float
-    replays: int
-    greater_is_better: bool
-    averaging: str
 
 
 class CurveFacts(TypedDict):

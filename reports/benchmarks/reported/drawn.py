@@ -12,11 +12,12 @@ import numpy as np
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import Reported, Score
 from autoimb.assessment.verdict import verdict
 from autoimb.evaluation.replay import Candidates, replay
 from reports.benchmarks.rows import Row
 
-__all__ = ["measured"]
+__all__ = ["as_row", "measured"]
 
 STRATEGIES, FOLDS = 15, 5
 SHARED, OWN, NETWORK, SHIFT = 0.4, 0.25, 0.4, 0.15  # standard deviations of log-odds
@@ -62,6 +63,11 @@ def measured(number: int, *, rare: int, rate: float, signal: float, metric: str)
     errors = random.normal(0, NETWORK, (FOLDS, TEST_ROWS)) + random.normal(0, SHIFT, (FOLDS, 1))
     each = [_proba(prior + knows[chosen] + error) for error in errors]
     true, one = (judge.metric(further, p, rule.apply(p)) for p in (np.mean(each, axis=0), each[0]))
+    return as_row(reported, before) | {"true": true, "one": one}
+
+
+def as_row(reported: Reported, before: Score) -> Row:
+    """Write what is reported of a result, and the score of the rows that chose it."""
     return {
         "reported": reported.value,
         "reported_low": reported.low,
@@ -69,8 +75,6 @@ def measured(number: int, *, rare: int, rate: float, signal: float, metric: str)
         "replays": reported.replays,
         "before": before.value,
         "before_error": before.error,
-        "true": true,
-        "one": one,
     }
 
 

@@ -115,14 +115,7 @@ def searched(case: Case) -> Row:
     started = time.process_time()
     result = project.small_search(train, metric=case.metric, seed=case.number)
     seconds = time.process_time() - started
-    reported, before = result.best_score, result.winner.blend.score
-    return {
-        "reported": reported.value,
-        "reported_low": reported.low,
-        "reported_high": reported.high,
-        "replays": reported.replays,
-        "before": before.value,
-        "before_error": before.error,
+    return drawn.as_row(result.best_score, result.winner.blend.score) | {
         "true": project.value_on(result, frame, y),
         "blend": result.winner.blend.kept,
         "seconds": seconds,
