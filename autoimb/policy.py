@@ -155,7 +155,8 @@ class SearchPolicy:
     replayed_trials : int
         Best trials that the replayed choice is made from.
     foreign_work : int
-        Times the work of a metric of ours that another's is.
+        Times the work of a metric of ours that another's is: so many times fewer rows in a sample,
+        and samples between two looks.
     rare_rows_a_reported_group : int
         With fewer in a group, the reported value is of all rows together.
     reserve_share, least_reserve, most_reserve : float

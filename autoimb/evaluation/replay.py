@@ -100,7 +100,8 @@ def replay(
     random_state : int
         Seed of the samples.
     deadline : Deadline, optional
-        Past it the samples made so far must do, a hundred at least. Without one no clock is read.
+        Past it the samples made so far must do: a hundred at least, of another's metric, which
+        takes one at a time, five. Without one no clock is read.
     policy : SearchPolicy, optional
         How many samples there are, and of how many rows.
 
@@ -121,8 +122,9 @@ def replay(
     taken = [(proba[rows], labels[rows]) for proba, labels in predictions]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
-    while len(parts) * policy.replayed_at_a_time < policy.replays:
-        counts = _draw(few, policy.replayed_at_a_time, random, pooled=pooled)
+    at_a_time = policy.replayed_at_a_time // (policy.foreign_work if judge.metric.foreign else 1)
+    while len(parts) * at_a_time < policy.replays:
+        counts = _draw(few, at_a_time, random, pooled=pooled)
         parts.append(_moves(few, taken, counts, pooled=pooled))
         if deadline.expired:
             break
