@@ -93,7 +93,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         The same as plain JSON.
     best_score_ : float
         Out-of-fold score of what `pipeline_` holds, the blend where there is one, and so perhaps
-        not that of `best_strategy_`; in scikit-learn's sign: higher is better.
+        not that of `best_strategy_`, without the optimism of having been chosen; in scikit-learn's
+        sign: higher is better.
+    score_interval_ : tuple of two floats
+        Its 95 % interval, the lower end first, in the same sign.
     pipeline_ : FittedPipeline
         What `export` writes: encoders, networks (a blend where that is better), decision rule.
     records_ : tuple of TrialRecord
@@ -221,6 +224,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.best_strategy_ = result.best_strategy
         self.best_params_ = result.best_strategy.to_json()
         self.best_score_ = result.best_score.utility
+        self.score_interval_ = result.best_score.interval
         self.test_score_ = result.tested and result.tested.score.utility
         return self
 

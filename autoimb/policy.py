@@ -167,6 +167,19 @@ class SearchPolicy:
         At most in a blend; at most and at least weighed; bags of them; drawn in a bag.
     blend_work : int
         Rows scored in one fit, about a second; counted, so that no clock decides.
+    replays, replayed_at_a_time : int
+        Bootstrap samples on which the choice is made again, and how many between two looks at the
+        clock.
+    replay_work : int
+        Rows times candidates times samples between two looks; counted, so that no clock decides how
+        many rows a sample has.
+    replayed_trials : int
+        Best trials that the replayed choice is made from.
+    foreign_work : int
+        Times the work of a metric of ours that another's is: so many times fewer rows in a sample,
+        and samples between two looks.
+    rare_rows_a_reported_group : int
+        With fewer in a group, the reported value is of all rows together.
     reserve_share, least_reserve, most_reserve : float
         Share of the budget for what follows the search, in seconds at least and at most.
     partners : tuple of str
@@ -184,9 +197,9 @@ class SearchPolicy:
         Of a blend's weight, at least; else partners have no share in it.
     compared_rows : int
         Scored rows, evenly over the classes, on which networks are compared with their mean.
-    choosing_share, reference_share, facts_share : float
-        Of what is then left: for weighing a blend, what a reference may take at most, and for the
-        report's scores.
+    choosing_share, blending_share, reference_share, facts_share : float
+        Of what is then left: for choosing the result, and of that for weighing a blend, the replays
+        having the rest; what a reference may take at most, and for the report's scores.
     test_share, test_row_seconds : float
         Of the budget, that predicting test rows may take at most, and what is counted for a row.
     largest_share_error : float
@@ -274,6 +287,12 @@ class SearchPolicy:
     blend_bags: int = _set(8, UNMEASURED)
     blend_steps: int = _set(8, UNMEASURED)
     blend_work: int = _set(10_000_000, UNMEASURED)
+    replays: int = _set(200, "decisions/0040-the-reported-score.md")
+    replay_work: int = _set(20_000_000, UNMEASURED)
+    replayed_at_a_time: int = _set(100, "decisions/0040-the-reported-score.md")
+    replayed_trials: int = _set(25, UNMEASURED)
+    foreign_work: int = _set(20, UNMEASURED)
+    rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
     partners: tuple[str, ...] = _set(
         ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
     )
@@ -286,6 +305,7 @@ class SearchPolicy:
     compared_rows: int = _set(1_000, "decisions/0041-what-is-deployed-is-calibrated.md")
     reserve_share: float = _set(0.1, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
+    blending_share: float = _set(0.7, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
     facts_share: float = _set(0.5, UNMEASURED)
     test_share: float = _set(0.1, UNMEASURED)

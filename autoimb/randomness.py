@@ -49,6 +49,8 @@ class Purpose(IntEnum):
     COMPARED_ROWS = 29  # rows on which networks are compared with their mean
     CHECK_ROWS = 30  # bootstrap samples that a decision rule is fitted on anew
     TEST_ROWS = 31  # rows that are held out for a test
+    REPLAY_ROWS = 32  # rows that a choice is replayed on where not all are
+    REPLAYS = 33  # bootstrap samples of them
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from reports.benchmarks import cases, project
 from reports.benchmarks.__main__ import QUESTIONS, main, module, report
 from reports.benchmarks.few_rare_rows.ways import shrunk
 from reports.benchmarks.portfolio import again, lists, portfolio
+from reports.benchmarks.reported import drawn, reported
 from reports.benchmarks.rows import BEFORE, Row, Rows, by, sources
 from reports.benchmarks.speed import stepping
 
@@ -211,3 +212,24 @@ def test_a_step_is_timed_so_often_in_this_checkout_and_in_an_older_one() -> None
 def test_steps_that_cannot_be_compared_are_refused(words: list[str], culprit: str) -> None:
     with pytest.raises(SystemExit, match=re.escape(culprit)):
         main(["speed", "run", *words])
+
+
+def test_ten_drawn_searches_report_what_new_rows_give() -> None:
+    rows = []
+    for seed in range(10):
+        case = {"rare": 40 + 10 * seed, "rate": 0.1, "signal": 1.0}
+        metric = reported.METRICS[seed % 2]
+        rows.append(drawn.measured(seed, metric=metric, **case))  # type: ignore[arg-type]  # one mapping of two types
+    gap, before = (np.mean([row[n] - row["true"] for row in rows]) for n in ("reported", "before"))
+    assert abs(gap) < 0.03
+    assert abs(gap) < before
+    inside = [row["reported_low"] <= row["true"] <= row["reported_high"] for row in rows]
+    assert np.mean(inside) >= 0.7
+
+
+def test_a_searched_table_tells_what_was_reported_and_what_new_rows_give() -> None:
+    case = reported.Case(0, rare=30, rate=0.1, signal=1.6, classes=3, metric="average_precision")
+    row = reported.searched(case)
+    assert row["reported_low"] < row["reported"] < row["reported_high"]
+    assert row["reported"] < row["before"]
+    assert 0 < row["true"] < 1

@@ -112,6 +112,10 @@ def test_search_ends_with_a_summary_and_repeats_itself(
     winner, score, *_, files = out.splitlines()
     assert "mlp" in winner
     assert score.startswith("average_precision 0.")
+    assert "95 % interval 0." in score
+    reported = json.loads((tmp_path / "run.json").read_text("utf-8"))["results"]["reported"]
+    assert f"{reported['value']:.4f}" in score
+    assert f"{reported['raw']:.4f}" in score
     assert "pipeline.autoimb" in files
     assert "trial" in err
     boards = [pd.read_csv(folder / "leaderboard.csv") for folder in (run, tmp_path)]

@@ -348,6 +348,8 @@ def test_the_best_score_is_that_of_the_blend_higher_is_better(metric: str, sign:
     best = next(r for r in model.records_ if r.strategy == model.best_strategy_)
     assert best.score is not None
     assert model.best_score_ != best.score.utility
+    low, high = model.score_interval_
+    assert low < model.best_score_ < high
 
 
 def test_a_threshold_gives_a_fitted_copy(searched: AutoImbClassifier) -> None:

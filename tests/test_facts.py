@@ -15,6 +15,7 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
@@ -121,6 +122,8 @@ def _found(planned, study, numbers=(3,)):
         log_loss=Gain(0.02, 0.01, 15),
     )
     duels = [power, Duel("loss", "focal", "focal", "the time ended before its turn")]
+    value = score.value - 0.02
+    reported = Reported(value, 0.03, value - 0.06, value + 0.06, score.value, 0.02, 200, True)
     encoders = fit_encoders(planned.prepared.dataset, planned.plan.folds.folds)
     return SearchResult(
         pipeline=SimpleNamespace(encoders=encoders),
@@ -133,6 +136,7 @@ def _found(planned, study, numbers=(3,)):
             is_control=False,
             calibrator=Calibrator.identity(proba.shape[1]),
             deployed=proba,
+            reported=reported,
         ),
         verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
         timing={"searching": 2},
@@ -231,7 +235,8 @@ def test_the_leaderboard_is_sorted_and_complete(case):
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
     assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
-    assert facts.leaderboard == leaderboard(reversed(found.records))
+    reported = dict.fromkeys(found.winner.blend.numbers, found.best_score.value)
+    assert facts.leaderboard == leaderboard(reversed(found.records), reported=reported)
 
 
 def test_failures_have_reasons_and_pruned_trials_are_none(case):
@@ -335,3 +340,24 @@ def test_reliability_bins_hold_equal_expectations():
         error = np.sqrt(b["predicted"] * (1 - b["predicted"]) / b["count"])
         assert abs(b["observed"] - b["predicted"]) < 4 * error
     assert curves.reliability(hit[:30], np.full(30, 0.01), np.ones(30)) == []
+
+
+def test_the_reported_score_stands_beside_the_one_that_chose(case):
+    found, facts = case
+    raw = found.winner.blend.score.value
+    assert facts.reported["value"] == found.best_score.value < facts.reported["raw"] == raw
+    assert "one network a row" in facts.reported["averaging"]
+    rows = {row["trial"]: row["reported"] for row in facts.leaderboard}
+    assert rows.pop(3) == found.best_score.value
+    assert set(rows.values()) == {None}
+    page = render(facts)
+    for shown in ("value", "low", "high", "raw"):
+        assert f"{facts.reported[shown]:.4f}" in page
+
+
+def test_what_the_mean_of_several_networks_gains_is_said():
+    planned, study = _study()
+    score = replace(study.results[3].score, gain_of_mean=0.0125)
+    results = dict(study.results) | {3: replace(study.results[3], score=score)}
+    facts = build_facts(_found(planned, replace(study, results=results)))
+    assert "gains +0.0125 over one" in facts.reported["averaging"]

@@ -234,6 +234,13 @@ def test_a_pipeline_says_what_it_is() -> None:
     assert PIPELINE.classes_.tolist() == ["no", "yes"]
 
 
+def test_a_pipeline_says_between_what_its_score_lies() -> None:
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51], "raw": 0.45}
+    text = replace(PIPELINE, info=info).describe()
+    assert "f1 0.4000, 95 % interval 0.3000 to 0.5100" in text
+    assert "0.4500" in text
+
+
 @pytest.mark.parametrize("name", ["fold", "weight", "log_prior"])
 def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
     whole = PIPELINE.strategies[1].packs[0]

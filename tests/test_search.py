@@ -358,6 +358,8 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
     read = {int(fold) for pack in outcome.fitted.packs for fold in pack.fold}
     assert read == set(range(4 * len(folds.folds)))
     assert len(outcome.trace.checkpoints) == 4 * len(folds.folds)
+    assert outcome.score.gain_of_mean is not None
+    assert all(one.score.gain_of_mean is None for one in result.study.results.values())
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
     encoders = tuple(fit_encoders(dataset, folds.every))
     for number, fold in enumerate(folds.every):

@@ -42,7 +42,8 @@ class Rows(NamedTuple):
     """What a metric of rows is computed from.
 
     ``y`` and ``labels`` are codes of shape (n,), ``proba`` has shape (n, C), ``weight`` (n,) or is
-    None; ``classes`` are the codes that a macro mean runs over.
+    None; ``classes`` are the codes that a macro mean runs over. The formulas of this module also
+    take weights (..., n), and then give values (...).
     """
 
     y: Ints
@@ -89,7 +90,9 @@ def confusion_counts(
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.zeros_like(whole, dtype=np.float64), where=whole > 0)
+    """Divide; nothing by nothing is 0."""
+    whole = np.asarray(whole, dtype=np.float64)
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
 
 
 def _mean_present(values: Floats, true: Floats) -> Floats:
@@ -167,62 +170,67 @@ def mcc(counts: Counts) -> Floats:
     return _ratio(agreement, np.sqrt(np.maximum(spread_true * spread_predicted, 0.0)))
 
 
-# --- ranking and probability metrics: rows -> value -----------------------------------------------
+# --- ranking and probability metrics: rows -> value, of weights (..., n) -> values (...) ----------
 
 
 def _steps(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
     """Cumulative weight of hits and of misses at each distinct score, highest score first."""
     if weight is None:
         weight = np.ones(len(hit))
-    elif not weight.all():  # rows of no weight would open steps of no height
-        hit, score, weight = hit[weight > 0], score[weight > 0], weight[weight > 0]
     order = np.argsort(score)[::-1]
     ranked = score[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    gain = np.where(hit, weight, 0.0)[order]
-    loss = np.where(hit, 0.0, weight)[order]
-    return np.cumsum(gain)[last], np.cumsum(loss)[last]
+    gain = np.where(hit, weight, 0.0)[..., order]
+    loss = np.where(hit, 0.0, weight)[..., order]
+    return np.cumsum(gain, axis=-1)[..., last], np.cumsum(loss, axis=-1)[..., last]
 
 
-def one_vs_rest(summary: Callable[[Floats, Floats], float], rows: Rows) -> float:
+def one_vs_rest(summary: Callable[[Floats, Floats], Floats], rows: Rows) -> Floats:
     """Mean of a curve's summary over the classes that occur among the rows."""
     values = []
     for code in rows.classes:
         hit = rows.y == code
-        present = hit.any() if rows.weight is None else (rows.weight[hit] > 0).any()
+        present = hit.any() if rows.weight is None else (rows.weight[..., hit] > 0).any()
         if present:
             values.append(summary(*_steps(hit, rows.proba[:, code], rows.weight)))
-    return float(np.mean(values)) if values else math.nan
+    return np.mean(values, axis=0) if values else np.asarray(math.nan)
 
 
-def precision_area(hits: Floats, misses: Floats) -> float:
+def precision_area(hits: Floats, misses: Floats) -> Floats:
     """Average precision of a curve's cumulative weights."""
     gained = np.diff(hits, prepend=0.0)
-    return float((gained * hits / (hits + misses)).sum() / hits[-1])
+    area: Floats = (gained * _ratio(hits, hits + misses)).sum(axis=-1) / hits[..., -1]
+    return area
 
 
-def recall_at(hits: Floats, misses: Floats, *, precision: float) -> float:
+def recall_at(hits: Floats, misses: Floats, *, precision: float) -> Floats:
     """Highest recall of the cuts of a curve that have a precision; 0 where none has."""
     precise = hits >= precision * (hits + misses) * (1.0 - 1e-12)  # equal but for rounding
-    return float(hits[precise].max(initial=0.0) / hits[-1])
+    most: Floats = np.where(precise, hits, 0.0).max(axis=-1) / hits[..., -1]
+    return most
 
 
-def roc_area(hits: Floats, misses: Floats) -> float:
+def roc_area(hits: Floats, misses: Floats) -> Floats:
     """Area under the ROC curve; NaN without misses."""
-    if misses[-1] <= 0:
-        return math.nan
-    before = np.concatenate([[0.0], hits[:-1]])
-    area = (np.diff(misses, prepend=0.0) * (hits + before) / 2).sum()
-    return float(area / (hits[-1] * misses[-1]))
+    before = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
+    area = (np.diff(misses, prepend=0.0) * (hits + before) / 2).sum(axis=-1)
+    whole = hits[..., -1] * misses[..., -1]
+    return np.where(whole > 0, _ratio(area, whole), math.nan)
 
 
-def log_loss(rows: Rows) -> float:
+def _mean(values: Floats, weight: Floats | None) -> Floats:
+    """Mean of the rows' values (n,), by weights (..., n)."""
+    weight = np.ones(len(values)) if weight is None else weight
+    return np.asarray(weight @ values / weight.sum(axis=-1))
+
+
+def log_loss(rows: Rows) -> Floats:
     """Mean negative log-probability of the true class."""
     tiny = float(np.finfo(rows.proba.dtype).eps)
-    return float(np.average(row_log_loss(rows.y, rows.proba, floor=tiny), weights=rows.weight))
+    return _mean(row_log_loss(rows.y, rows.proba, floor=tiny), rows.weight)
 
 
-def brier(rows: Rows) -> float:
+def brier(rows: Rows) -> Floats:
     """Half of the squared distance to the truth, so that two classes give the binary score."""
     truth = np.eye(rows.proba.shape[1])[rows.y]
-    return float(np.average(((rows.proba - truth) ** 2).sum(axis=1) / 2, weights=rows.weight))
+    return _mean(((rows.proba - truth) ** 2).sum(axis=1) / 2, rows.weight)

@@ -163,15 +163,46 @@ class Judge:
         groups = len(left_out)
         return groups * self._value(prediction) - (groups - 1) * left_out
 
+    def of_samples(self, prediction: Prediction, counts: Floats, *, pooled: bool) -> Floats:
+        """Value a prediction of samples of the rows, many at once.
+
+        Parameters
+        ----------
+        prediction : tuple of ndarray
+            Probabilities (n, C) and labels (n,).
+        counts : ndarray of float64, shape (B, n)
+            How often each sample holds each row.
+        pooled : bool
+            Whether a value is of all rows together, or the mean over groups.
+
+        Returns
+        -------
+        ndarray of float64, shape (B,)
+            In the metric's own sign.
+        """
+        proba, labels = prediction
+        weight = np.ones(len(self.y)) if self.weight is None else self.weight
+        parts = [np.ones(len(self.y), dtype=bool)] if pooled else self._groups
+        values = [
+            self.metric.of_samples(
+                self.y[own], proba[own], labels[own], weight=weight[own], counts=counts[:, own]
+            )
+            for own in parts
+        ]
+        return np.asarray(np.mean(values, axis=0))
+
     @cached_property
     def pooled(self) -> bool:
         """Whether a value is of all rows together; else it is the mean over groups."""
+        return not self.speaks_by_group(_ENOUGH)
+
+    def speaks_by_group(self, enough: int) -> bool:
+        """Whether values are means over groups, where so many rows let one speak for itself."""
         rows = np.zeros((len(self._groups), self.metric.n_classes))  # of each class in each group
         for number, own in enumerate(self._groups):
             rows[number] = np.bincount(self.y[own], minlength=self.metric.n_classes)
         rarest = rows[:, rows.sum(axis=0) > 0].min(initial=np.inf)
-        alone = self.metric.kind != "label" and len(rows) > 1 and rarest >= _ENOUGH
-        return not alone
+        return bool(self.metric.kind != "label" and len(rows) > 1 and rarest >= enough)
 
     @cached_property
     def _groups(self) -> list[Mask]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment import formulas
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
-from autoimb.assessment.scorers import by_function, by_scorer, takes_weight
+from autoimb.assessment.scorers import by_function, by_scorer, is_foreign, takes_weight
 from autoimb.errors import OptionError, choices
 
 __all__ = ["METRICS", "Entry", "Metric", "confusion_counts", "get_metric", "metric_names"]
@@ -55,7 +55,7 @@ class Metric:
     worst: float
     n_classes: int
     positive: int
-    rows: Callable[[Rows], float] | None = field(default=None, repr=False)
+    rows: Callable[[Rows], Floats | float] | None = field(default=None, repr=False)
     counts: Callable[[Counts], Floats] | None = field(default=None, repr=False)
     summable: bool = False
 
@@ -63,6 +63,11 @@ class Metric:
     def classes(self) -> tuple[int, ...]:
         """Class codes that a macro mean runs over: the positive one, or all of several."""
         return (self.positive,) if self.n_classes == 2 else tuple(range(self.n_classes))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another's, which takes the rows of one sample at a time."""
+        return is_foreign(self.rows)
 
     def __call__(
         self,
@@ -95,10 +100,40 @@ class Metric:
         if labels is None and self.kind == "label":
             labels = proba.argmax(axis=1)
         if self.rows is not None:
-            return self.rows(Rows(y, proba, labels, weight, self.classes))
+            return float(self.rows(Rows(y, proba, labels, weight, self.classes)))
         assert labels is not None  # a metric without rows is of labels
         cells = confusion_counts(y, labels, n_classes=self.n_classes, weight=weight)
         return float(self.of_confusion(cells))
+
+    def of_samples(
+        self, y: Ints, proba: Floats, labels: Ints, *, weight: Floats, counts: Floats
+    ) -> Floats:
+        """Compute the raw values of samples of the rows, many at once.
+
+        Parameters
+        ----------
+        y, labels : ndarray of int64, shape (n,)
+            True and predicted class codes.
+        proba : ndarray of float64, shape (n, C)
+            Class probabilities.
+        weight : ndarray of float64, shape (n,)
+            Row weights.
+        counts : ndarray of float64, shape (B, n)
+            How often each sample holds each row: whole numbers.
+
+        Returns
+        -------
+        ndarray of float64, shape (B,)
+            In the metric's own sign; NaN where a sample defines no value.
+        """
+        if self.counts is not None or self.summable:
+            cell = np.eye(self.n_classes**2)[y * self.n_classes + labels]
+            shape = (len(counts), self.n_classes, self.n_classes)
+            return self.of_confusion((counts * weight @ cell).reshape(shape))
+        if self.rows is not None and not self.foreign:
+            return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
+        rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
+        return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
 
     def utility(self, value: float) -> float:
         """Turn a raw value into one where higher is better and NaN is the worst."""
@@ -140,9 +175,8 @@ class Metric:
         if self.rows is None or not len(cell):
             return math.nan
         y, labels = np.divmod(cell, self.n_classes)
-        return self.rows(
-            Rows(y, np.eye(self.n_classes)[labels], labels, weight[cell], self.classes)
-        )
+        rows = Rows(y, np.eye(self.n_classes)[labels], labels, weight[cell], self.classes)
+        return float(self.rows(rows))
 
 
 @dataclass(frozen=True)
@@ -150,7 +184,7 @@ class Entry:
     """One metric of the table: what it looks at, how it is computed, what failure is worth."""
 
     kind: Kind
-    rows: Callable[[Rows], float] | None = None
+    rows: Callable[[Rows], Floats | float] | None = None
     counts: Callable[[Counts], Floats] | None = None
     greater_is_better: bool = True
     worst: float = 0.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from autoimb.assessment.formulas import Floats, Ints, Kind, Rows
 from autoimb.errors import OptionError
 
-__all__ = ["by_function", "by_scorer", "takes_weight"]
+__all__ = ["by_function", "by_scorer", "is_foreign", "takes_weight"]
 
 Labels = NDArray[Any]
 
@@ -180,3 +180,8 @@ def by_function(
         weighted = False
     name = str(getattr(function, "__name__", type(function).__name__))
     return name, _ByFunction(function, classes, weighted)
+
+
+def is_foreign(function: object) -> bool:
+    """Whether it is another's metric, which takes the rows of one sample at a time."""
+    return isinstance(function, _ByScorer | _ByFunction)

@@ -1,16 +1,17 @@
-"""A score with its standard error."""
+"""A score with its standard error, and the one that is reported."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Score", "error_of_mean", "jackknife", "wilson"]
+__all__ = ["Reported", "Score", "error_of_mean", "errors_needed", "jackknife", "wilson"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +32,9 @@ class Score:
         Whether ``value`` is of all rows together; else it is the mean of ``per_group``.
     utility : float
         Higher is better.
+    gain_of_mean : float or None
+        What the mean of the networks that predict a row gains over one of them, in utility; None
+        where one predicts it.
     """
 
     value: float
@@ -38,6 +42,7 @@ class Score:
     per_group: tuple[float, ...]
     pooled: bool
     utility: float
+    gain_of_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -49,9 +54,68 @@ class Score:
         return cls(**{**value, "per_group": tuple(value["per_group"])})
 
 
+@dataclass(frozen=True)
+class Reported:
+    """What a search says that its result is worth on other rows of the same kind.
+
+    Attributes
+    ----------
+    value : float
+        In the metric's own sign, without the optimism of a choice.
+    error : float
+        Its standard error over other rows; NaN where there are too few for one.
+    low, high : float
+        The 95 % interval.
+    raw : float
+        What the same out-of-fold rows gave that chose it.
+    optimism : float
+        What was taken off the value of these rows as one sample, in the metric's own sign.
+    replays : int
+        Bootstrap samples on which the choice was made again.
+    greater_is_better : bool
+    """
+
+    value: float
+    error: float
+    low: float
+    high: float
+    raw: float
+    optimism: float
+    replays: int
+    greater_is_better: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+    @property
+    def utility(self) -> float:
+        """The value, higher is better."""
+        return self.value if self.greater_is_better else -self.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval of the utility, the lower end first."""
+        return (self.low, self.high) if self.greater_is_better else (-self.high, -self.low)
+
+    def to_info(self) -> dict[str, Any]:
+        """Return what a pipeline says of its score."""
+        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
+        return own | {"raw": self.raw, "replays": self.replays}
+
+
 def error_of_mean(values: Floats) -> float:
     """Return the standard error of the mean of values (G,)."""
     return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def errors_needed(tried: int) -> float:
+    """Return by how many errors the best of so many must beat another (Bonferroni).
+
+    One of them must by a standard error, and several by as much more as chance would give them.
+    """
+    by_chance = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
+    return NormalDist().inv_cdf(1 - by_chance / max(tried, 1))
 
 
 def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:

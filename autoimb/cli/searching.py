@@ -368,7 +368,8 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
     return "\n".join(
         [
             f"{facts.winner['description']}",
-            f"{facts.request['metric']} {score.value:.4f} ± {score.error:.4f} out of fold",
+            f"{facts.request['metric']} {score.value:.4f}, 95 % interval {score.low:.4f} to "
+            f"{score.high:.4f}; on the rows that chose it {score.raw:.4f}",
             facts.verdict,
             *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",

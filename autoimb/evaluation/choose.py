@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
+from autoimb.assessment.uncertainty import Reported, errors_needed
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
 from autoimb.evaluation.calibrated import Calibrated, calibrated
+from autoimb.evaluation.replay import Candidates, replay
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
@@ -42,6 +44,8 @@ class Winner:
         Of the result's out-of-fold probabilities, fitted on all rows.
     deployed : ndarray of float64, shape (n, C)
         They, by this calibrator.
+    reported : Reported
+        The score of the result, without the optimism of its choice.
     """
 
     single: int
@@ -50,6 +54,7 @@ class Winner:
     is_control: bool
     calibrator: Calibrator
     deployed: NDArray[np.float64]
+    reported: Reported
 
     @property
     def sentence(self) -> str:
@@ -98,7 +103,7 @@ def choose(
         Those that can be exported. Sees: out-of-fold predictions of the scored rows.
     random_state : int
     deadline : Deadline
-        For the blend and the labels.
+        For the blend, the labels, and the replays of the choice.
     policy : SearchPolicy, optional
 
     Returns
@@ -112,7 +117,7 @@ def choose(
         results,
         partners=[number for number in results if strategies[number].is_partner],
         random_state=random_state,
-        deadline=deadline,
+        deadline=deadline.fraction(policy.blending_share),
         policy=policy,
     )
     order = [number for number in ranked(results) if not strategies[number].is_partner]
@@ -131,6 +136,24 @@ def choose(
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
     best, found = _calibrated(best, results, judge)
+    numbers = list(dict.fromkeys([*order[: policy.replayed_trials], single]))
+    reported = replay(
+        judge,
+        Candidates(
+            singles=[(results[number].oof, results[number].likeliest) for number in numbers],
+            control=np.array([strategies[number].is_control for number in numbers]),
+            chosen=numbers.index(single),
+            blends=[
+                ((one.proba, one.labels), one.gain)
+                for one in (best.networks, best)
+                if one is not None and one.kept
+            ],
+        ),
+        best.score.value,
+        random_state=random_state,
+        deadline=deadline,
+        policy=policy,
+    )
     rule, labels = _decide(best, judge, found.deployed)
     return Winner(
         single=single,
@@ -139,6 +162,7 @@ def choose(
         is_control=single == control,
         calibrator=found.calibrator,
         deployed=found.deployed,
+        reported=reported,
     )
 
 
@@ -152,8 +176,7 @@ def _beats(
     """
     best, other = results[treated[0]], results[control]
     difference, error = judge.compare((best.oof, best.likeliest), (other.oof, other.likeliest))
-    needed = error * NormalDist().inv_cdf(1 - _BY_CHANCE / len(treated))
-    return difference > needed  # NaN is not above anything
+    return difference > error * errors_needed(len(treated))  # NaN is not above anything
 
 
 def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:

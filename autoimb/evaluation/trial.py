@@ -217,7 +217,8 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
     # of each row, from the networks of all repeats that did not see it
     repeats = [job.data.repeat(number) for number in job.plan.repeats]
-    raw = np.mean([_out_of_fold(one, own) for one, own in zip(trained, repeats)], axis=0)
+    each = [_out_of_fold(one, own) for one, own in zip(trained, repeats)]
+    raw = np.mean(each, axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
     fitted = _fitted(job, packs=_packs(trained, job.plan))
@@ -225,9 +226,22 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
+    if len(each) > 1:
+        score = replace(scored.score, gain_of_mean=_gain_of_mean(judge, raw, each))
+        scored = replace(scored, score=score)
     if any(one.cut for one in trained):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
+
+
+def _gain_of_mean(judge: Judge, mean: np.ndarray, each: Sequence[np.ndarray]) -> float:
+    """Return what the mean of the repeats' probabilities gains over one repeat's, in utility."""
+    of_labels = judge.metric.kind == "label"
+    mine, *others = [
+        judge.score(proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)).utility
+        for proba in (mean, *each)
+    ]
+    return mine - float(np.mean(others))
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:

@@ -79,7 +79,13 @@ def in_words(summary: Mapping[str, Any]) -> str:
         lines += [f"strategy, weight {s['weight']:.2f}: {s['description']}" for s in strategies]
     lines.append(f"decision rule: {summary['rule']}")
     info = summary["info"]
-    if {"metric", "score", "error"} <= info.keys():
+    if {"metric", "score", "interval"} <= info.keys():
+        low, high = info["interval"]
+        lines.append(
+            f"{info['metric']} {info['score']:.4f}, 95 % interval {low:.4f} to {high:.4f}; out of "
+            f"fold, without the optimism of the choice ({info['raw']:.4f} with it)"
+        )
+    elif {"metric", "score", "error"} <= info.keys():
         lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(info))
     return "\n".join(lines)
 

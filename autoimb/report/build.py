@@ -112,6 +112,10 @@ class Facts:
         What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
     test : TestFacts or None
         What rows gave that nothing else saw.
+    reported : dict
+        The winner's score without the optimism of the choice, as
+        `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
+        several networks has to do with it. Empty in a run of an older version.
     """
 
     request: dict[str, Any]
@@ -133,6 +137,7 @@ class Facts:
     references: list[ReferenceRow] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     test: TestFacts | None = None
+    reported: dict[str, Any] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

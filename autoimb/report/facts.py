@@ -115,7 +115,9 @@ def _facts(
             if name != "prior"
         },
         confusion=curves.confusion(judge.y, labels, names),
-        leaderboard=leaderboard(study.records),
+        leaderboard=leaderboard(
+            study.records, reported=dict.fromkeys(winner.blend.numbers, winner.reported.value)
+        ),
         methods=_methods(result.verdict),
         verdict=" ".join([result.verdict.sentence, winner.sentence, *ahead]),
         failures=_failures(study.records),
@@ -127,16 +129,36 @@ def _facts(
         references=compared,
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
+        reported={**winner.reported.to_json(), "averaging": _averaging(result)},
     )
 
 
-def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
+def _averaging(result: SearchResult) -> str:
+    """Say what the mean of several networks has to do with the reported score."""
+    gain = result.study.results[result.winner.single].score.gain_of_mean
+    if gain is None:
+        return (
+            "It is of one network a row: what the mean of all folds' networks, which predicts new "
+            "rows, gains over one is not known and not in it."
+        )
+    number = len(result.planned.plan.folds.confirming)
+    return (
+        f"It is of the mean of {number} networks a row, which in the best strategy gains "
+        f"{gain:+.4f} over one; what the mean of all of them gains more is not in it."
+    )
+
+
+def leaderboard(
+    records: Iterable[TrialRecord], *, reported: Mapping[int, float] | None = None
+) -> list[LeaderboardRow]:
     """Write all strategies as rows: complete ones first, best first, those without a score last.
 
     Parameters
     ----------
     records : iterable of TrialRecord
         In any order.
+    reported : mapping of int to float, optional
+        The reported score of the result, by each trial that it is of.
 
     Returns
     -------
@@ -149,6 +171,7 @@ def leaderboard(records: Iterable[TrialRecord]) -> list[LeaderboardRow]:
             "status": record.status,
             "score": None if record.score is None else record.score.value,
             "error": None if record.score is None else record.score.error,
+            "reported": (reported or {}).get(record.number),
             "seconds": record.seconds,
             "stage": record.stage,
             "rung": record.rung,

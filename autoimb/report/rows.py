@@ -136,6 +136,8 @@ class MethodRow(TypedDict):
 class LeaderboardRow(TypedDict):
     """One strategy; the columns of ``leaderboard.csv``.
 
+    `score` is of the rows that chose, and its own; `reported` stands in the rows of the result: its
+    score without the optimism of the choice.
     `trial` is the one of its highest rung; `rung` is how many times the planned work it was given,
     and `seconds` what all its rungs took.
     """
@@ -144,6 +146,7 @@ class LeaderboardRow(TypedDict):
     status: str
     score: float | None
     error: float | None
+    reported: float | None
     seconds: float
     stage: str
     rung: float

@@ -31,7 +31,7 @@ from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
-    from autoimb.assessment.uncertainty import Score
+    from autoimb.assessment.uncertainty import Reported
     from autoimb.runs.record import TrialRecord
     from autoimb.runtime.worker import Evaluate
     from autoimb.search.untouched import Tested, Untouched
@@ -87,9 +87,9 @@ class SearchResult:
         return found[self.winner.single]
 
     @property
-    def best_score(self) -> Score:
-        """Out of fold, of the result."""
-        return self.winner.blend.score
+    def best_score(self) -> Reported:
+        """Out of fold, of the result, without the optimism of its choice."""
+        return self.winner.reported
 
     @property
     def interrupted(self) -> bool:
@@ -242,7 +242,8 @@ def _conclude(
         weights=best.weights,
         decided=Decided(winner.deployed, best.score, winner.calibrator, winner.rule),
     )
-    info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows}
+    reported = winner.reported
+    info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
     pipeline = replace(pipeline, info=info)
     light = {number: replace(one, fitted=None) for number, one in study.results.items()}
     return SearchResult(

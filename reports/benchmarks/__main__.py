@@ -15,6 +15,7 @@ __all__ = ["QUESTIONS", "main", "module", "report"]
 QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
+    "reported": "whether the score that a search reports is what its result gives on new rows",
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "calibration": "whether the probabilities of what is deployed can be taken at their word",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
@@ -32,6 +33,7 @@ ONE_THREAD = {
     "ablation",
     "calibration",
     "confirming",
+    "reported",
     "categories",
     "few_rare_rows",
     "methods",

@@ -62,6 +62,8 @@ __all__ = [
     "FIRST_NETWORKS",
     "FIRST_RUNG",
     "PARTS",
+    "SMALL",
+    "SMALLER",
     "STARTING",
     "TABM",
     "FittedPipeline",
@@ -87,9 +89,11 @@ __all__ = [
     "row_log_loss",
     "search",
     "searched_networks",
+    "small_search",
     "strategy",
     "stratified_groups",
     "told",
+    "value_on",
     "word",
     "words_of_placebos",
 ]
@@ -489,27 +493,28 @@ def words_of_placebos(seed: int) -> list[str]:
     return [str(finding.word) for finding in found.verdict.findings]
 
 
-# --- calibration ----------------------------------------------------------------------------------
+# --- small searches -------------------------------------------------------------------------------
 
 SMALL = replace(DEFAULT_POLICY, unlimited_seconds=15.0, least_complete=6)
+# strategies of a tenth of a minute's work, imbalance methods among them after two networks
+SMALLER = replace(DEFAULT_POLICY, unlimited_seconds=6.0, networks_before_methods=2)
 
 
 def small_search(
-    table: tuple[pd.DataFrame, Any],
-    *,
-    seed: int,
-    n_trials: int | None = None,
-    seconds: float | None = None,
+    table: tuple[pd.DataFrame, Any], *, policy: SearchPolicy, seed: int, **limits: Any
 ) -> searching.SearchResult:
-    """Search on one worker by `SMALL`: a number of strategies, or some seconds with partners."""
-    request = Request(
-        time_budget=seconds,
-        n_trials=n_trials,
-        random_state=seed,
-        partners=() if seconds is None else SMALL.partners,
-    )
-    budget = Budget.start(seconds, policy=SMALL)
-    return searching.search(prepare(Table(*table), request, policy=SMALL), budget=budget)
+    """Search by a small policy on one worker; `limits` are fields of the request."""
+    torch.set_num_threads(1)
+    request = Request(**{"time_budget": None, "n_jobs": 1, "random_state": seed} | limits)
+    budget = Budget.start(request.time_budget, policy=policy)
+    return searching.search(prepare(Table(*table), request, policy=policy), budget=budget)
+
+
+def value_on(result: searching.SearchResult, frame: pd.DataFrame, codes: np.ndarray) -> float:
+    """Score what a search found on other rows, of class codes (n,), by its own metric."""
+    proba = result.pipeline.predict_proba(frame)
+    metric = result.planned.judge.metric
+    return metric(codes, proba, result.pipeline.rule.apply(proba))
 
 
 # --- what a search leaves behind ------------------------------------------------------------------

@@ -14,6 +14,7 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,10 @@ PUBLIC = (
     "us_crime",
     "wine_quality",
 )
-KINDS: dict[str, dict[str, float]] = {"strategies": {"n_trials": 12}, "seconds": {"seconds": 60.0}}
+KINDS: dict[str, dict[str, Any]] = {
+    "strategies": {"n_trials": 12},
+    "seconds": {"time_budget": 60.0, "partners": project.SMALL.partners},
+}
 TEST_ROWS = 50_000
 LEAST_RARE = 100  # rows of the positive class, from which on the slope is asked for
 ERRORS = ("slope", "intercept", "log_loss", "expected_error")
@@ -100,7 +104,7 @@ def searched(asked: Row) -> Row:
         frame, labels = cases.with_target(path)
     y = (labels == "yes").to_numpy()
     pipeline = project.small_search(
-        (frame[:rows], labels[:rows]), seed=seed, **KINDS[asked["kind"]]
+        (frame[:rows], labels[:rows]), policy=project.SMALL, seed=seed, **KINDS[asked["kind"]]
     ).pipeline
     packs = [pack for one in pipeline.strategies for pack in one.packs]
     found: Row = {
@@ -119,7 +123,8 @@ def searched_public(path: Path, seed: int) -> Row:
     """Search a public table, and measure the log-loss of its test rows in both ways."""
     train, test = cases.split(path, seed)
     table = train.drop(columns="target"), train["target"]
-    pipeline = project.small_search(table, seed=seed, **KINDS["strategies"]).pipeline
+    found = project.small_search(table, policy=project.SMALL, seed=seed, **KINDS["strategies"])
+    pipeline = found.pipeline
     labels = list(pipeline.classes)
     return {
         f"{name}_log_loss": float(log_loss(test["target"], proba, labels=labels))

@@ -42,6 +42,8 @@ def main(io: Any) -> None:
         methods=sum(not record.strategy.is_control for record in complete),
         reported=best.utility,
         reported_error=best.error,
+        reported_low=best.interval[0],
+        reported_high=best.interval[1],
         best=str(result.best_strategy)[:200],
     )
 

@@ -1,0 +1,254 @@
+"""The reported score: the choice is made again on bootstrap samples, and its optimism taken off.
+
+The best of many scores is too high, on the rows that chose it. So the rows are drawn again, with
+replacement, and the choice is made again on each sample (bootstrap bias correction of
+cross-validation: Tsamardinos, Greasidou & Borboudakis, "Bootstrapping the out-of-sample predictions
+for efficient and accurate cross-validation", 2018). How far the value of what is chosen moves with
+the sample that chose it, on average, is the optimism. It holds the bias of the metric on few rows
+as well, which the bootstrap estimates in the same way (Efron & Tibshirani, "An Introduction to the
+Bootstrap", 1993, chapter 10).
+
+A sample adds its noise to that of the rows themselves, so that equal strategies look unequal before
+the replay begins, and it would find too little optimism. Hence the values that it begins from are
+pulled to their mean by the share of their variance that noise explains (James & Stein, 1961; Efron
+& Morris, "Data analysis using Stein's estimator and its generalizations", 1975).
+
+Calibrators, blend weights and rules are cross-fitted: no row is predicted or labelled by what its
+own class had a part in. So a replay keeps their predictions, and chooses among them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from autoimb.assessment.judge import Judge, Prediction
+from autoimb.assessment.metrics import Metric
+from autoimb.assessment.uncertainty import Reported, errors_needed
+from autoimb.budget import Deadline
+from autoimb.data.subsample import subsample
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.randomness import Purpose, stream
+
+__all__ = ["Candidates", "replay"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_NORMAL = 1.96  # errors to either side that hold 95 %
+_FLOOR = 1e-12  # probabilities nearer to 0 or 1 are taken as this
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What a result was chosen from.
+
+    Attributes
+    ----------
+    singles : sequence of Prediction
+        Out-of-fold probabilities (n, C) and labels (n,) of the best strategies.
+    control : ndarray of bool, shape (K,)
+        Which of them have no imbalance method.
+    chosen : int
+        Which of them is the best alone, after law 3.
+    blends : sequence of (Prediction, float)
+        The blends that took the place of what stood before them, in this order, with their
+        cross-fitted gain over it; the last is the result. Empty where it is the strategy alone.
+    """
+
+    singles: Sequence[Prediction]
+    control: NDArray[np.bool_]
+    chosen: int
+    blends: Sequence[tuple[Prediction, float]] = ()
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """All of them, the blends last."""
+        return [*self.singles, *(prediction for prediction, _ in self.blends)]
+
+    @property
+    def result(self) -> int:
+        """The place of the result among them."""
+        return len(self.singles) + len(self.blends) - 1 if self.blends else self.chosen
+
+
+def replay(
+    judge: Judge,
+    candidates: Candidates,
+    raw: float,
+    *,
+    random_state: int,
+    deadline: Deadline | None = None,
+    policy: SearchPolicy = DEFAULT_POLICY,
+) -> Reported:
+    """Take the optimism of a choice off its result's score.
+
+    Parameters
+    ----------
+    judge : Judge
+        Of the scored rows.
+    candidates : Candidates
+        Sees: out-of-fold predictions of the scored rows.
+    raw : float
+        Score of the result on these rows, with the optimism.
+    random_state : int
+        Seed of the samples.
+    deadline : Deadline, optional
+        Past it the samples made so far must do: a hundred at least, of another's metric, which
+        takes one at a time, five. Without one no clock is read.
+    policy : SearchPolicy, optional
+        How many samples there are, and of how many rows.
+
+    Returns
+    -------
+    Reported
+        The value is that of all rows together where groups have few of the rarest class: means
+        over small groups are too high. The interval is the value ± 1.96 errors, on the scale of
+        log-odds where the metric lies between 0 and 1.
+    """
+    deadline = deadline or Deadline()
+    pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
+    predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
+    if pooled and judge.metric.kind == "ranking":
+        predictions = [(_aligned(judge, proba), labels) for proba, labels in predictions]
+    values = np.array([judge.of_samples(p, whole, pooled=pooled)[0] for p in predictions])
+    rows, few = _thinned(judge, len(predictions), random_state, policy)
+    taken = [(proba[rows], labels[rows]) for proba, labels in predictions]
+    random = stream(Purpose.REPLAYS, random_state)
+    parts: list[Floats] = []
+    at_a_time = policy.replayed_at_a_time // (policy.foreign_work if judge.metric.foreign else 1)
+    while len(parts) * at_a_time < policy.replays:
+        counts = _draw(few, at_a_time, random, pooled=pooled)
+        parts.append(_moves(few, taken, counts, pooled=pooled))
+        if deadline.expired:
+            break
+    moves = np.concatenate(parts, axis=1)  # [(P, B), ...] -> (P, all B)
+    sign = 1.0 if judge.metric.greater_is_better else -1.0
+    choice = _choose(candidates, sign * values, sign * moves, metric=judge.metric)
+    optimism = float(moves[choice, np.arange(moves.shape[1])].mean())
+    value = float(values[candidates.result]) - optimism
+    error = float(moves[candidates.result].std(ddof=1))
+    value, low, high = _interval(judge.metric, value, error)
+    return Reported(
+        value=value,
+        error=error,
+        low=low,
+        high=high,
+        raw=raw,
+        optimism=optimism,
+        replays=moves.shape[1],
+        greater_is_better=judge.metric.greater_is_better,
+    )
+
+
+def _aligned(judge: Judge, proba: Floats) -> Floats:
+    """Take the log-odds of each group to a mean of 0, class by class: for rankings, (n, C).
+
+    Groups are predicted by networks of their own, whose levels differ; and the prior of a training
+    part is the lower the more rare rows its fold holds, which turns a ranking around where there
+    is little signal (Parker, Günter & Bedo, "Stratification bias in low signal microarray studies",
+    2007).
+    """
+    odds: Floats = logit(np.clip(proba, _FLOOR, 1 - _FLOOR))
+    for group in np.unique(judge.group):
+        own = judge.group == group
+        weight = None if judge.weight is None else judge.weight[own]
+        odds[own] -= np.average(odds[own], axis=0, weights=weight)
+    return np.asarray(expit(odds))
+
+
+def _thinned(
+    judge: Judge, n_candidates: int, random_state: int, policy: SearchPolicy
+) -> tuple[Ints, Judge]:
+    """Take as many rows as the work allows, the rarer classes whole as far as possible."""
+    work = policy.replay_work // (policy.foreign_work if judge.metric.foreign else 1)
+    a_row = n_candidates * policy.replayed_at_a_time * len(judge.metric.classes)
+    random = stream(Purpose.REPLAY_ROWS, random_state)
+    rows, scale = subsample(judge.y, np.arange(len(judge.y)), max(work // a_row, 1), random)
+    few = judge.take(rows)
+    return rows, replace(few, weight=scale if few.weight is None else few.weight * scale)
+
+
+def _draw(judge: Judge, number: int, random: np.random.Generator, *, pooled: bool) -> Floats:
+    """Draw rows with replacement, (number, n) counts: of each class as many as there are.
+
+    Where values are means over groups, of each class in each group.
+    """
+    counts = np.empty((number, len(judge.y)))
+    group = np.zeros_like(judge.group) if pooled else judge.group
+    strata = group * judge.metric.n_classes + judge.y
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        counts[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), number)
+    return counts
+
+
+def _moves(
+    judge: Judge, predictions: Sequence[Prediction], counts: Floats, *, pooled: bool
+) -> Floats:
+    """Return how far the value of each prediction moves with each sample, (P, B)."""
+    every = np.concatenate([np.ones((1, counts.shape[1])), counts])
+    values = np.array([judge.of_samples(one, every, pooled=pooled) for one in predictions])
+    moved: Floats = np.nan_to_num(values[:, 1:] - values[:, :1])  # a sample without a value: none
+    return moved
+
+
+def _choose(candidates: Candidates, values: Floats, moves: Floats, *, metric: Metric) -> Ints:
+    """Choose on each sample as the result was chosen, by utilities (P,) and their moves (P, B).
+
+    The best strategy with a method has to beat the best control (law 3). A blend stays where its
+    gain does. For a metric of labels that is in likelihood, and the blend stays.
+
+    Returns
+    -------
+    ndarray of int64, shape (B,)
+        Places among the candidates.
+    """
+    n_singles = len(candidates.singles)
+    shown = _pulled(values[:n_singles], moves[:n_singles])[:, None] + moves[:n_singles]
+    places = [np.flatnonzero(own) for own in (candidates.control, ~candidates.control)]
+    best = [own[shown[own].argmax(axis=0)] for own in places if len(own)]
+    choice: Ints = best[0]
+    if len(best) == 2:
+        each = np.arange(moves.shape[1])
+        control, treated = best
+        error = (moves[treated, each] - moves[control, each]).std()
+        gap = shown[treated, each] - shown[control, each]
+        choice = np.where(gap > error * errors_needed(len(places[1])), treated, control)
+    before = candidates.chosen
+    for place, (_, gain) in enumerate(candidates.blends, n_singles):
+        stays = gain + moves[place] - moves[before] > 0
+        choice = np.where(stays | (metric.kind == "label"), place, choice)
+        before = place
+    return choice
+
+
+def _pulled(values: Floats, moves: Floats) -> Floats:
+    """Pull values (K,) to their mean by the share of their variance that noise, (K, B), explains.
+
+    Noise is what moves each apart from the others: what moves all alike changes no choice.
+    """
+    variance = values.var(ddof=1) if len(values) > 1 else 0.0
+    if variance == 0.0:
+        return values
+    apart = moves - moves.mean(axis=1, keepdims=True)
+    apart = apart - apart.mean(axis=0)
+    noise = (apart**2).sum() / (apart.shape[1] * (len(values) - 1))
+    pulled: Floats = values.mean() + max(1 - noise / variance, 0.0) * (values - values.mean())
+    return pulled
+
+
+def _interval(metric: Metric, value: float, error: float) -> tuple[float, float, float]:
+    """Return a value within the metric's range, and its 95 % interval."""
+    if metric.worst != 0.0 or not metric.greater_is_better:  # no metric from 0 to 1
+        return value, value - _NORMAL * error, value + _NORMAL * error
+    value = min(max(value, 0.0), 1.0)
+    if not 0.0 < value < 1.0 or math.isnan(error):
+        return value, max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, 1.0)
+    reach = _NORMAL * error / (value * (1 - value))
+    return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))

@@ -1,0 +1,194 @@
+"""The reported score: near what new rows give, where the best of many is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import fbeta_score, make_scorer
+
+from autoimb.assessment.crossfit import stratified_groups
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
+from autoimb.evaluation import replay as module
+from autoimb.evaluation.replay import Candidates, replay
+from autoimb.policy import DEFAULT_POLICY
+
+POLICY = replace(DEFAULT_POLICY, replays=100)
+METRICS = (
+    "average_precision",
+    "roc_auc",
+    "log_loss",
+    "brier",
+    "f1",
+    "balanced_accuracy",
+    "mcc",
+    "roc_auc_ovr",  # scikit-learn's: one sample at a time
+    make_scorer(fbeta_score, beta=3, average="macro"),
+)
+
+
+def _proba(logit):
+    positive = 1 / (1 + np.exp(-logit))
+    return np.column_stack([1 - positive, positive])
+
+
+def _drawn(random, n, rate, number, signal):
+    """Draw classes, exactly so many of each, and logits of strategies that know equally much."""
+    y = (np.arange(n) < round(rate * n)).astype(np.int64)
+    shared = signal * (y + random.normal(size=n))
+    noise = random.normal(size=(number, n))
+    return y, np.log(rate / (1 - rate)) + shared + 0.7 * noise
+
+
+def _searched(seed, *, n=400, rate=0.05, number=12, signal=1.0, metric="average_precision"):
+    """Return what is reported of the best of equal strategies, what chose it, and the truth."""
+    random = np.random.default_rng(seed)
+    y, logits = _drawn(random, n, rate, number, signal)
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    singles = [(_proba(logit), (logit > np.log(rate)).astype(np.int64)) for logit in logits]
+    scores = [judge.score(*single) for single in singles]
+    chosen = int(np.argmax([score.utility for score in scores]))
+    candidates = Candidates(singles, np.ones(number, dtype=bool), chosen)
+    reported = replay(judge, candidates, scores[chosen].value, random_state=0, policy=POLICY)
+    other, far = _drawn(random, 20_000, rate, 1, signal)
+    truth = judge.metric(other, _proba(far[0]), (far[0] > np.log(rate)).astype(np.int64))
+    return reported, truth
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "balanced_accuracy"])
+@pytest.mark.parametrize("signal", [0.0, 1.5])
+def test_what_is_reported_is_nearer_to_the_truth_than_the_best_of_many(metric, signal):
+    found = [_searched(seed, metric=metric, signal=signal) for seed in range(25)]
+    gap, error = np.array([one.value - truth for one, truth in found]), 0.02
+    before = np.array([one.raw - truth for one, truth in found])
+    error = max(error, 3 * gap.std() / np.sqrt(len(gap)))
+    assert abs(gap.mean()) <= error
+    assert abs(gap.mean()) <= before.mean() / 2
+    assert all(one.optimism > 0 for one, _ in found[:1])
+    inside = np.mean([one.low <= truth <= one.high for one, truth in found])
+    assert inside >= 0.8
+
+
+def test_a_value_is_not_that_of_small_groups():
+    """The mean over folds of ten rare rows is too high, all of them together is not."""
+    found = [_searched(seed, n=1000, number=1, signal=1.0) for seed in range(20)]
+    gaps = np.mean([(one.value - truth, one.raw - truth) for one, truth in found], axis=0)
+    assert gaps[1] > 0.03
+    assert abs(gaps[0]) < gaps[1] / 2
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_sample_is_rows_that_stand_there_so_often(metric, n_classes):
+    random = np.random.default_rng(0)
+    y = random.integers(n_classes, size=60)
+    proba = random.dirichlet(np.ones(n_classes), size=60).round(1) + 0.01  # with ties
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels, weight = random.integers(n_classes, size=60), random.uniform(0.5, 2, size=60)
+    bound = get_metric(metric, n_classes=n_classes, positive=1)
+    counts = random.multinomial(60, np.full(60, 1 / 60), size=3).astype(np.float64)
+    values = bound.of_samples(y, proba, labels, weight=weight, counts=counts)
+    for own, value in zip(counts, values, strict=True):
+        rows = np.repeat(np.arange(60), own.astype(int))
+        expected = bound(y[rows], proba[rows], labels[rows], weight=weight[rows])
+        assert value == pytest.approx(expected)
+
+
+def _case(metric="average_precision", *, number=4, n=300, n_classes=2):
+    random = np.random.default_rng(1)
+    y = random.choice(n_classes, n, p=[0.8, *[0.2 / (n_classes - 1)] * (n_classes - 1)])
+    judge = Judge(get_metric(metric, n_classes=n_classes, positive=1), y, stratified_groups(y, 5))
+    singles = []
+    for _ in range(number):
+        proba = np.exp(np.eye(n_classes)[y] + random.normal(size=(n, n_classes)))
+        proba /= proba.sum(axis=1, keepdims=True)
+        singles.append((proba, proba.argmax(axis=1)))
+    return judge, Candidates(singles, np.arange(number) == 0, 0)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=str)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_every_metric_is_reported_with_its_interval(metric, n_classes):
+    judge, candidates = _case(metric, n_classes=n_classes)
+    few = replace(POLICY, replay_work=200_000)
+    found = replay(judge, candidates, 0.5, random_state=0, policy=few)
+    assert found.low < found.value < found.high
+    assert found.error > 0
+    assert found.interval[0] < found.utility < found.interval[1]
+    if judge.metric.worst == 0:
+        assert found.low >= 0
+        assert found.high <= 1
+
+
+def test_the_same_seed_reports_the_same_and_no_clock_is_read(monkeypatch):
+    judge, candidates = _case()
+    before = replay(judge, candidates, 0.5, random_state=3, policy=POLICY)
+    clock = iter(range(10**9))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)) * 1e6)
+    assert replay(judge, candidates, 0.5, random_state=3, policy=POLICY) == before
+    assert replay(judge, candidates, 0.5, random_state=4, policy=POLICY) != before
+
+
+def test_past_its_deadline_a_hundred_samples_do():
+    judge, candidates = _case()
+    late = replay(judge, candidates, 0.5, random_state=0, deadline=Deadline.after(-1))
+    assert late.replays == 100
+    assert replay(judge, candidates, 0.5, random_state=0).replays == DEFAULT_POLICY.replays
+
+
+def test_work_is_bounded_by_rows_and_the_rare_ones_stay():
+    judge, candidates = _case(n=3000)
+    few = replace(POLICY, replay_work=4 * 100 * 1500)
+    rows, kept = module._thinned(judge, 4, 0, few)
+    assert len(rows) == 1500
+    assert kept.y.sum() == judge.y.sum()
+    assert kept.weight is not None
+    assert kept.weight.sum() == pytest.approx(3000)
+    most = replay(judge, candidates, 0.5, random_state=0, policy=POLICY)
+    less = replay(judge, candidates, 0.5, random_state=0, policy=few)
+    assert less.value == pytest.approx(most.value, abs=0.01)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_sample_has_as_many_rows_of_each_class(pooled):
+    judge, _ = _case()
+    counts = module._draw(judge, 5, np.random.default_rng(0), pooled=pooled)
+    groups = [0] if pooled else np.unique(judge.group)
+    for group in groups:
+        for code in (0, 1):
+            own = (pooled | (judge.group == group)) & (judge.y == code)
+            assert (counts[:, own].sum(axis=1) == own.sum()).all()
+
+
+def test_a_tie_is_the_controls_in_a_replay_too():
+    """Law 3: a method that is better by less than its error is not what a replay chooses."""
+    judge, candidates = _case(number=2)
+    moves = np.random.default_rng(0).normal(size=(2, 500))
+    for gap, least, most in ((0.0, 0.0, 0.25), (100.0, 0.999, 1.0)):
+        values = np.array([0.0, gap])
+        chosen = module._choose(candidates, values, moves, metric=judge.metric)
+        assert least <= chosen.mean() <= most
+
+
+def test_a_blend_stays_where_its_gain_does():
+    judge, candidates = _case(number=2)
+    moves = np.zeros((3, 4))
+    moves[2] = [0.0, 0.1, -0.1, -0.3]  # of the blend
+    blended = replace(candidates, blends=[(candidates.singles[0], 0.2)])
+    chosen = module._choose(blended, np.zeros(3), moves, metric=judge.metric)
+    np.testing.assert_array_equal(chosen == 2, [True, True, True, False])
+    f1 = get_metric("f1", n_classes=2, positive=1)
+    assert (module._choose(blended, np.zeros(3), moves, metric=f1) == 2).all()
+
+
+def test_values_are_pulled_by_as_much_as_noise_explains():
+    random = np.random.default_rng(0)
+    values, noise = np.array([0.0, 1.0, 2.0]), random.normal(size=(3, 4000))
+    alike = random.normal(size=4000)  # what moves all alike changes no choice
+    np.testing.assert_allclose(module._pulled(values, 10 * noise), np.ones(3))
+    np.testing.assert_allclose(module._pulled(values, 0 * noise + alike), values)
+    half = module._pulled(values, np.sqrt(0.5) * noise + alike)
+    np.testing.assert_allclose(half, [0.5, 1.0, 1.5], atol=0.05)
