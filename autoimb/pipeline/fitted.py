@@ -317,18 +317,7 @@ class FittedPipeline(Prefitted):
         return self.blended(parse(X, self.schema))
 
     def blended(self, columns: Columns) -> Floats:
-        """Return the mean of the strategies' probabilities.
-
-        Parameters
-        ----------
-        columns : Columns
-            n rows, as the schema reads them.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, C)
-            Rows sum to 1.
-        """
+        """Return the mean of the strategies' probabilities, (n, C), of n rows."""
         predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
         for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):

@@ -35,8 +35,9 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
-from autoimb.runs.folder import RunFolder, run_text
+from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
+from autoimb.runs.seal import run_text
 from autoimb.search import search as searching
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request, restricted_components
