@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from autoimb.budget import Budget
-from autoimb.data.table import read_table
+from autoimb.data.given import further_rows, named_frame
 from autoimb.data.target import encode_target, label_array
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
@@ -210,7 +210,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         request = read_request(self.get_params(deep=False), encode_target(labels).classes)
         budget = Budget.start(request.time_budget)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        chosen_by, untouched = self._rows(eval_set), self._rows(test)
+        chosen_by, untouched = further_rows(self, eval_set), further_rows(self, test)
         table = Table(frame, labels, weight, chosen_by, self.kinds, untouched)
         result = search(prepare(table, request), budget=budget)
         self.facts_ = build_facts(result, deadline=budget.deadline)
@@ -370,37 +370,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
 
-    def _rows(self, given: tuple[Any, Any] | None) -> tuple[pd.DataFrame, NDArray[Any]] | None:
-        """Return further rows (X, y) with the columns of the table."""
-        if given is None:
-            return None
-        frame, labels = self._frame(given[0], reset=False), label_array(given[1])
-        check_consistent_length(frame, labels)
-        return frame, labels
-
     def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
-        """Return the table with one name a column; ``x0, x1, ...`` where `X` has no names."""
         if not reset:
             check_is_fitted(self, "n_features_in_")
-        if isinstance(X, pd.DataFrame):
-            read_table(X)  # repeated names and no rows, in our words
-            validate_data(self, X, skip_check_array=True, reset=reset)
-            frame = X
-        else:
-            kept = object if isinstance(X, (list, tuple)) else None  # a list may mix kinds
-            array = validate_data(
-                self,
-                X,
-                dtype=kept,
-                reset=reset,
-                ensure_all_finite=False,  # the schema names the infinite column
-                ensure_min_samples=2 if reset else 1,
-            )
-            frame = pd.DataFrame(array).infer_objects()
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            names = [f"x{position}" for position in range(frame.shape[1])]
-        return frame.set_axis(list(names), axis=1)
+        return named_frame(self, X, reset=reset)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

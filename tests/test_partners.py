@@ -411,8 +411,8 @@ def turned(array: np.ndarray) -> np.ndarray:
         edited("baseline", longer),
         edited("log_prior", at(0, np.inf)),
         edited("log_prior", longer),
-        edited("levels.1", shorter),
-        edited("levels.1", of_another_type),
+        edited("tables.1", shorter),
+        edited("tables.1", of_another_type),
     ],
 )
 def test_damaged_trees_are_refused(

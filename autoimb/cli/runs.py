@@ -21,8 +21,9 @@ __all__ = ["checks", "export", "options", "report", "status"]
 
 def status(run: Run) -> None:
     """Say how far the search in RUN is."""
-    from autoimb.runs.folder import RunFolder, understood
+    from autoimb.runs.folder import RunFolder
     from autoimb.runs.record import standing
+    from autoimb.runs.seal import understood
 
     folder = RunFolder.view(run)
     every = standing(folder.records())
@@ -56,7 +57,8 @@ def report(
     """Write the report of a finished search again."""
     from autoimb.cli.searching import section
     from autoimb.report.build import Facts, render
-    from autoimb.runs.folder import RunFolder, understood
+    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.seal import understood
 
     folder = RunFolder.view(run)
     results = section(folder, "results")

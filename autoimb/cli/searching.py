@@ -251,7 +251,8 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
-    from autoimb.runs.folder import RunFolder, understood
+    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.seal import understood
     from autoimb.search.refitting import prepare_refit
     from autoimb.search.request import Request
 

@@ -320,18 +320,7 @@ class FittedPipeline(Prefitted):
         return self.calibrator.apply(self.blended(parse(X, self.schema)))
 
     def blended(self, columns: Columns) -> Floats:
-        """Return the strategies' mean probabilities, not yet calibrated.
-
-        Parameters
-        ----------
-        columns : Columns
-            n rows, as the schema reads them.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, C)
-            Rows sum to 1.
-        """
+        """Return the mean of the strategies' probabilities, (n, C), not yet calibrated."""
         predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
         for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):

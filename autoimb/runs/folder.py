@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
-from autoimb.errors import AutoImbError, RunError
+from autoimb.errors import RunError
 from autoimb.fields import each, flag, plain, text
 from autoimb.files import sweep_drafts, write_file
 from autoimb.runs.record import (
@@ -45,6 +44,7 @@ from autoimb.runs.record import (
     trial_bytes,
     weights_bytes,
 )
+from autoimb.runs.seal import hash_of, reason_of, run_text
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from autoimb.evaluation.trial import Scored
 
-__all__ = ["RunFolder", "reason_of", "run_text", "understood"]
+__all__ = ["RunFolder"]
 
 Found = TypeVar("Found")
 
@@ -65,31 +65,6 @@ _KINDS = _OWN | {
     "sha256": text(100),
     "set_aside": each(text(), most=10**6),
 }
-
-
-@contextlib.contextmanager
-def understood(path: Path, what: str) -> Iterator[None]:
-    """Turn what damage leads to into a `RunError`.
-
-    Parameters
-    ----------
-    path : Path
-        What is damaged.
-    what : str
-        Which part of it.
-    """
-    try:
-        yield
-    except (AutoImbError, OSError):
-        raise
-    except Exception as error:  # a value of another kind can fail in any way
-        raise RunError(f"{path}: its {what} is damaged ({reason_of(error)}).") from error
-
-
-def reason_of(error: Exception) -> str:
-    """Say in a line what went wrong."""
-    kind = "" if isinstance(error, AutoImbError) else f"{type(error).__name__}: "
-    return f"{kind}{error}".strip().splitlines()[0][:200]
 
 
 class RunFolder:
@@ -228,7 +203,7 @@ class RunFolder:
         except Exception as error:  # no text, no JSON, or other values
             raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
         ours = run.get("version") == __version__
-        if (ours or "sha256" in run) and run.pop("sha256", None) != _hash(run):
+        if (ours or "sha256" in run) and run.pop("sha256", None) != hash_of(run):
             raise RunError(f"{self._run} is damaged: it has not the checksum that it says.")
         if ours and not _OWN.keys() <= run.keys():
             raise RunError(f"{self._run} is damaged: it must have {', '.join(_OWN)}.")
@@ -416,13 +391,3 @@ class RunFolder:
 def _version_of(run: Mapping[str, Any]) -> str:
     """Return which version of the package began a search; before 0.2 it stood among others."""
     return str(run.get("version", run.get("versions", {}).get("autoimb", "before 0.2")))
-
-
-def run_text(sections: Mapping[str, Any]) -> str:
-    """Write ``run.json`` with its checksum."""
-    run = json.loads(json.dumps(sections))  # as it is read again: both have one checksum
-    return json.dumps(run | {"sha256": _hash(run)}, indent=2) + "\n"
-
-
-def _hash(run: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

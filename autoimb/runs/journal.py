@@ -20,8 +20,8 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 
 from autoimb.errors import OptionError, RunError
 from autoimb.randomness import Purpose, seed_for
-from autoimb.runs.folder import RunFolder, reason_of
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord
+from autoimb.runs.seal import reason_of
 from autoimb.runs.strategies import as_strategies
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from autoimb.evaluation.trial import Scored
+    from autoimb.runs.folder import RunFolder
 
 __all__ = ["Journal"]
 

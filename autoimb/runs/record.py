@@ -1,12 +1,7 @@
-"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads.
-
-A file is sealed: it names its run and its trial, and has the SHA-256 of all that it holds. That
-shows damage, and a file that lies in another's place; it is no proof against who writes a new one.
-"""
+"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -15,13 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.errors import RunError
 from autoimb.evaluation.trial import (
     Cut,
     Failed,
@@ -46,6 +38,7 @@ from autoimb.fields import (
     text,
 )
 from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
+from autoimb.runs.seal import read_sealed, sealed, sealed_header
 from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -67,10 +60,6 @@ __all__ = [
     "weights_bytes",
 ]
 
-FORMAT = "2"  # in format 1 nothing was sealed
-
-_Arrays = dict[str, NDArray[Any]]
-
 Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
 Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
 
@@ -89,7 +78,8 @@ _SCORE = fields(
         "per_group": _MEASURES,
         "pooled": flag,
         "utility": number(undefined=True),
-    }
+    },
+    optional={"gain_of_mean": nothing_or(number(undefined=True))},  # before version 0.3
 )
 _MOST_TRIALS = 10**6
 _RECORD = fields(
@@ -314,54 +304,14 @@ def trial_bytes(
         header["finishing"] = json.dumps(
             {"calibrators": calibrators, "tilt": finishing.class_costs}
         )
-    return _sealed(arrays, header, run=run, number=record.number)
+    return sealed(arrays, header, run=run, number=record.number)
 
 
 def weights_bytes(fitted: FittedStrategy, *, run: str, number: int) -> bytes:
     """Return the content of a trial's second file: its fitted networks."""
     values, arrays = pack_strategy(fitted)
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return _sealed(kept, {"strategy": json.dumps(values)}, run=run, number=number)
-
-
-def _sealed(arrays: _Arrays, header: dict[str, str], *, run: str, number: int) -> bytes:
-    bound = {"format": FORMAT, "run": run, "number": str(number), "arrays": _hash_of(arrays)}
-    header = header | bound
-    return bytes(save(arrays, metadata=header | {"sha256": _hash(header)}))
-
-
-def _hash(header: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_of(arrays: _Arrays) -> str:
-    """Hash arrays with their names, kinds and shapes."""
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        own = arrays[name]
-        found.update(f"{name} {own.dtype.str} {own.shape}\n".encode())
-        found.update(own.data if own.size else b"")
-    return found.hexdigest()
-
-
-def _header(file: Any, *, run: str, number: int) -> dict[str, str]:
-    """Read a header whose seal is whole."""
-    header: dict[str, str] = file.metadata() or {}
-    if header.get("format") != FORMAT or header.pop("sha256", None) != _hash(header):
-        raise RunError("it has not the checksum that it says")
-    if (header["run"], header["number"]) != (run, str(number)):
-        raise RunError(f"it is of trial {header['number']} of {header['run']}")
-    return header
-
-
-def _read(path: Path, *, run: str, number: int) -> tuple[dict[str, str], _Arrays]:
-    """Read a whole file whose seal is whole."""
-    with safe_open(path, framework="numpy") as file:
-        header = _header(file, run=run, number=number)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-    if header["arrays"] != _hash_of(arrays):
-        raise RunError("its arrays have not the checksum that it says")
-    return header, arrays
+    return sealed(kept, {"strategy": json.dumps(values)}, run=run, number=number)
 
 
 def _record(text: str) -> TrialRecord:
@@ -387,7 +337,7 @@ def read_header(path: Path, *, run: str | None, number: int) -> TrialRecord:
         Of any kind, where it is not what `trial_bytes` wrote.
     """
     with safe_open(path, framework="numpy") as file:
-        header = file.metadata() if run is None else _header(file, run=run, number=number)
+        header = file.metadata() if run is None else sealed_header(file, run=run, number=number)
         return _record(header["record"])
 
 
@@ -399,7 +349,7 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
     Exception
         Of any kind, where it is not what `trial_bytes` wrote for this trial of this study.
     """
-    header, arrays = _read(path, run=run, number=number)
+    header, arrays = read_sealed(path, run=run, number=number)
     record = _record(header["record"])
     result = None
     if record.score is not None and "oof" in arrays:
@@ -439,5 +389,5 @@ def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
 
 def read_weights(path: Path, *, run: str, number: int) -> FittedStrategy:
     """Read a trial's fitted networks; it raises as `read_trial` does."""
-    header, arrays = _read(path, run=run, number=number)
+    header, arrays = read_sealed(path, run=run, number=number)
     return unpack_strategy(json.loads(header["strategy"]), arrays)

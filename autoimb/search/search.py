@@ -22,7 +22,8 @@ from autoimb.evaluation.trial import evaluate
 from autoimb.fields import nothing_or, number
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
-from autoimb.runs.folder import RunFolder, understood
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.seal import understood
 from autoimb.runtime.progress import Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought

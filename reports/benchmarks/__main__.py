@@ -28,6 +28,7 @@ QUESTIONS = {
     "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
+    "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
 }
 ONE_THREAD = {
     "ablation",
@@ -41,6 +42,7 @@ ONE_THREAD = {
     "portfolio",
     "speed",
     "serving",
+    "damage",
 }  # a process, as in a worker
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 

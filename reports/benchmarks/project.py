@@ -36,12 +36,14 @@ from autoimb.evaluation.blend import blend
 from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
+from autoimb.pipeline import container
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
+from autoimb.runs.seal import run_text
 from autoimb.search import search as searching
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request, restricted_components
@@ -76,6 +78,7 @@ __all__ = [
     "Run",
     "Scored",
     "Strategy",
+    "artifact_parts",
     "blend",
     "draw_control",
     "first_methods",
@@ -87,6 +90,7 @@ __all__ = [
     "prepared_network",
     "reason",
     "row_log_loss",
+    "sealed_run",
     "search",
     "searched_networks",
     "small_search",
@@ -96,6 +100,7 @@ __all__ = [
     "value_on",
     "word",
     "words_of_placebos",
+    "write_artifact",
 ]
 
 # an option with its parameters, as plain values
@@ -550,6 +555,22 @@ class Run:
         folder = RunFolder.view(self.path)
         found = optuna.load_study(study_name=folder.study_name, storage=folder.storage())
         return sum(trial.state.name == "RUNNING" for trial in found.trials)
+
+
+def artifact_parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Read the plain values and the arrays of a pipeline's file."""
+    with container.opened(path) as opened:
+        return opened.manifest, opened.arrays()
+
+
+def write_artifact(path: Path, manifest: Any, arrays: Any) -> None:
+    """Write a pipeline's file of any values and arrays; its checksums hold."""
+    container.write(path, manifest, arrays)
+
+
+def sealed_run(values: dict[str, Any]) -> str:
+    """Write a ``run.json`` of any values; its checksum holds."""
+    return run_text({name: own for name, own in values.items() if name != "sha256"})
 
 
 # --- prediction -----------------------------------------------------------------------------------

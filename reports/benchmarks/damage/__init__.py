@@ -1,0 +1,1 @@
+"""What damaged and forged files do."""
