@@ -67,7 +67,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        its share metrics that were not asked for, and the components' paired differences that are
+        its share so are scores but the winner's, and the components' paired differences that are
         missing yet.
 
     Returns
@@ -201,7 +201,7 @@ def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialReco
 def _scores(
     judge: Judge, contenders: Mapping[str, Prediction], deadline: Deadline
 ) -> list[ScoreRow]:
-    """Score the contenders by the metric that was asked for, and by others while there is time."""
+    """Score the winner by the metric that was asked for, and all else while there is time."""
     asked = judge.metric
     metrics = [asked] + [
         get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
@@ -210,12 +210,12 @@ def _scores(
     ]
     rows: list[ScoreRow] = []
     for metric in metrics:
-        own, scored = judge.with_metric(metric), list[ScoreRow]()
+        own = judge.with_metric(metric)
         for name, prediction in contenders.items():
             if rows and deadline.expired:
                 return rows
             score = own.score(*prediction)
-            scored.append(
+            rows.append(
                 {
                     "name": name,
                     "metric": metric.name,
@@ -224,7 +224,6 @@ def _scores(
                     "greater_is_better": metric.greater_is_better,
                 }
             )
-        rows += scored
     return rows
 
 
