@@ -143,6 +143,8 @@ def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
 
 def _from_paths(words: Sequence[Any], paths: list[str]) -> list[Any]:
     """Change a command of ``python -c`` so that it imports from these paths and no others."""
+    if "-c" not in words:  # a program with Python inside, which starts itself
+        return list(words)
     place = words.index("-c")
     code = f"import sys; sys.path[:] = {paths!r}; {words[place + 1]}"
     return [*words[:place], "-P", "-c", code, *words[place + 2 :]]

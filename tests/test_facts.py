@@ -188,8 +188,8 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
     result, facts = case
     found = build_facts(result, deadline=Deadline.after(-1))
     assert found.methods[0] == facts.methods[0]
-    assert {row["name"] for row in found.scores} == {"winner", "none", "prior"}
-    assert {row["metric"] for row in found.scores} == {facts.scores[0]["metric"]}
+    assert found.scores == facts.scores[:1]
+    assert (found.scores[0]["name"], len(facts.scores) > 1) == ("winner", True)
     assert set(found.curves) == {"winner", "none"}
     left_out = {row["name"]: row["reason"] for row in found.references if row["reason"]}
     assert left_out.pop("trees") == "no partner was grown"
@@ -221,7 +221,7 @@ def test_a_reference_that_is_ahead_is_said_first(n_classes):
     found = _found(replace(planned, prepared=prepared), study)
     winner = replace(found.winner, rule=DecisionRule())
     facts = build_facts(replace(found, winner=winner))
-    assert facts.verdict.startswith("It helps. Better than the result in average precision")
+    assert "Better than the result in average precision" in facts.verdict
     assert "logistic regression (by 0." in facts.verdict
     assert [row["code"] for row in facts.checks] == ["AIMB007"]
     page = render(facts)

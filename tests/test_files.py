@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import signal
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import autoimb
 from autoimb.files import sweep_drafts, write_file, writing
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and modes are of POSIX")
@@ -330,3 +332,29 @@ def test_an_error_of_another_file_stays_what_it_was(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, writing(tmp_path / "file"):
         (tmp_path / "other").read_bytes()
     assert caught.value.filename == str(tmp_path / "other")
+
+
+# --- who else writes ---
+
+PACKAGE = Path(autoimb.__file__).parent
+WRITES = re.compile(
+    r"open\([^)]*[\"']r?[wax]b?\+?[\"']|r\+b|write_(?:text|bytes)\(|\.truncate\(|os\.open\(|joblib\.dump\("
+)
+ELSEWHERE = {
+    "cli/app.py": "the null device takes the place of an output that nobody reads",
+    "cli/runs.py": "into memory",
+    "cli/tables.py": "packs into a file that is open",
+    "runs/folder.py": "cuts the torn end off the journal",
+    "runs/storage.py": "appends to the journal",
+    "runtime/worker.py": "into the workers' own folder",
+    "training/store.py": "into the workers' own folder",
+}
+
+
+def test_files_are_written_by_one_module():
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if WRITES.search(path.read_text(encoding="utf-8"))
+    }
+    assert found - {"files.py"} == ELSEWHERE.keys()

@@ -15,8 +15,9 @@ from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
 from autoimb.errors import SchemaError, TableError, TargetError, choices
 
-__all__ = ["frame_of", "read_table", "split_target", "split_weight"]
+__all__ = ["frame_of", "read_table", "split_target", "split_weight", "weighing_rows"]
 
+WIDEST = 1e12  # times: beyond, the small weights are nothing in single precision
 _MINIMUM = "while a minimum of 1 is required."
 
 
@@ -183,3 +184,50 @@ def split_weight(
             f"holds {got}."
         )
     return frame.drop(columns=[name]), weight
+
+
+def weighing_rows(given: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
+    """Tell which rows have a weight above 0.
+
+    Parameters
+    ----------
+    given : ndarray of shape (n,) or None
+        The user's weights; None weighs each row alike.
+    n_rows : int
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    TableError
+        Weights of another shape, negative or infinite ones, nothing but zeros, or such as differ
+        by more than `WIDEST`.
+    """
+    if given is None:
+        return np.ones(n_rows, dtype=bool)
+    weight = np.asarray(given, dtype=np.float64)
+    if weight.shape != (n_rows,):
+        raise TableError(
+            f"sample_weight must have the shape ({n_rows},): one number for each row; "
+            f"got {weight.shape}."
+        )
+    bad = ~np.isfinite(weight) | (weight < 0)
+    if bad.any():
+        row = int(bad.argmax())
+        raise TableError(
+            f"sample_weight must be finite and not negative; got {weight[row]} in row {row}."
+        )
+    kept = weight > 0
+    if not kept.any():
+        raise TableError("sample_weight must not be zero in all rows.")
+    if weight.max() > np.finfo(np.float64).max / n_rows:
+        raise TableError("sample_weight must have a finite sum; scale it down.")
+    least, most = weight[kept].min(), weight.max()
+    if most > WIDEST * least:
+        raise TableError(
+            f"sample_weight may be {WIDEST:g} times another at most: row {weight.argmax()} has "
+            f"{most:g}, another {least:g}. Give the small ones 0, which drops the row."
+        )
+    return np.asarray(kept)

@@ -74,7 +74,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        its share metrics that were not asked for, and the decision rule unchecked.
+        its share so are scores but the winner's, and the decision rule's check.
 
     Returns
     -------
@@ -259,15 +259,15 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
 def _scores(
     judge: Judge, contenders: Mapping[str, Prediction], deadline: Deadline
 ) -> list[ScoreRow]:
-    """Score the contenders by the metric that was asked for, and by others while there is time."""
+    """Score the winner by the metric that was asked for, and all else while there is time."""
     rows: list[ScoreRow] = []
     for metric in _metrics(judge.metric):
-        own, scored = judge.with_metric(metric), list[ScoreRow]()
+        own = judge.with_metric(metric)
         for name, prediction in contenders.items():
             if rows and deadline.expired:
                 return rows
             score = own.score(*prediction)
-            scored.append(
+            rows.append(
                 {
                     "name": name,
                     "metric": metric.name,
@@ -276,7 +276,6 @@ def _scores(
                     "greater_is_better": metric.greater_is_better,
                 }
             )
-        rows += scored
     return rows
 
 

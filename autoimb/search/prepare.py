@@ -19,9 +19,9 @@ from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
-from autoimb.data.table import read_table
+from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
-from autoimb.errors import OptionError, SchemaError, TableError, TargetError
+from autoimb.errors import OptionError, SchemaError
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -32,8 +32,6 @@ from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
 __all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare"]
-
-WIDEST = 1e12  # times: what a sum in single precision has room for, and some more
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def prepare(
     InputError
         Naming the column, label or value that no search can use.
     """
-    kept = _weighing_rows(table)
+    kept = weighing_rows(table.weight, len(table.frame))
     if request.holdout is not None:
         table, held = _hold_out(table, kept, request)
         kept = kept & ~held
@@ -212,36 +210,6 @@ def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
     """Return the columns of each kind that networks may read; None where all of them."""
     rarest = int(np.bincount(target.codes).min())
     return policy.columns_on_few_rare_rows if rarest < policy.few_rare_rows else None
-
-
-def _weighing_rows(table: Table) -> NDArray[np.bool_]:
-    """Refuse weights that are none, and tell which rows have a weight above 0, shape (n,)."""
-    if table.weight is None:
-        return np.ones(len(table.frame), dtype=bool)
-    weight = np.asarray(table.weight, dtype=np.float64)
-    if weight.shape != (len(table.frame),):
-        raise TableError(
-            f"sample_weight must have the shape ({len(table.frame)},): one number for each row; "
-            f"got {weight.shape}."
-        )
-    bad = ~np.isfinite(weight) | (weight < 0)
-    if bad.any():
-        row = int(bad.argmax())
-        raise TableError(
-            f"sample_weight must be finite and not negative; got {weight[row]} in row {row}."
-        )
-    kept = weight > 0
-    if not kept.any():
-        raise TableError("sample_weight must not be zero in all rows.")
-    if weight.max() > np.finfo(np.float64).max / len(weight):
-        raise TableError("sample_weight must have a finite sum; scale it down.")
-    least, most = weight[kept].min(), weight.max()
-    if most > WIDEST * least:
-        raise TableError(
-            f"sample_weight may be {WIDEST:g} times another at most: row {weight.argmax()} has "
-            f"{most:g}, another {least:g}. Give the small ones 0, which drops the row."
-        )
-    return np.asarray(kept)
 
 
 def _take(table: Table, kept: NDArray[np.bool_]) -> Table:

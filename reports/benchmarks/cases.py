@@ -29,6 +29,7 @@ __all__ = [
     "add_data",
     "average_precision",
     "family_of",
+    "of_classes",
     "paths",
     "sample",
     "simulated",
@@ -104,6 +105,23 @@ def average_precision(y: np.ndarray, proba: np.ndarray, classes: np.ndarray) -> 
     counts = [(y == c).sum() for c in classes]
     rated = [int(np.argmin(counts))] if len(counts) == 2 else np.flatnonzero(counts)
     return float(np.mean([average_precision_score(y == classes[c], proba[:, c]) for c in rated]))
+
+
+def of_classes(classes: int, columns: int, rows: int, folder: Path) -> Path:
+    """Write a table of numbers around a centre for each class; the first class has half of it."""
+    path = folder / f"classes_{classes}_columns_{columns}_rows_{rows}.parquet"
+    random = np.random.default_rng(0)
+    rest = random.integers(1, classes, rows - rows // 2)
+    code = np.concatenate([np.zeros(rows // 2, dtype=np.int64), rest])
+    random.shuffle(code)
+    centres = random.normal(size=(classes, columns)).astype(np.float32)
+    numbers = random.standard_normal((rows, columns), dtype=np.float32)
+    numbers += centres[code] * np.float32(3 / np.sqrt(columns))
+    frame = pd.DataFrame(numbers, columns=[f"n{j}" for j in range(columns)])
+    frame.assign(
+        target=pd.Categorical.from_codes(code, [f"c{c}" for c in range(classes)])
+    ).to_parquet(path)
+    return path
 
 
 def simulated(

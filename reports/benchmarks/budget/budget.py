@@ -1,18 +1,23 @@
 """Whole searches against the clock: whether they end in time, and how soon there is a result.
 
 ``run`` lets ``autoimb search`` search every table and simulated ones of 1,000 to 1,000,000 rows and
-30 columns, as processes of their own. Memory is the summed PSS of the whole process tree, twice a
-second; a trial's time is that of its file.
+30 columns, as processes of their own; with ``--cells`` it is twelve tables of 2 to 200 classes, 10
+to 10,000 columns and 1,000 to 1,000,000 rows, and ``--busy 2`` keeps two processors busy beside.
+Memory is the summed PSS of the whole process tree, twice a second; a trial's time is that of its
+file.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +28,15 @@ from reports.benchmarks import render as written
 from reports.benchmarks.machine import watched
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("data", "budget", "jobs"))
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("data", "budget", "jobs", "busy"))
 BUDGETS = (10.0, 30.0, cases.MINUTE)
 SIMULATED = (1_000, 10_000, 100_000, 1_000_000)
+CELL_BUDGETS = (20.0, 60.0)
+CELLS = (  # classes, columns, rows
+    *((2, 10, 1_000), (2, 10_000, 1_000), (2, 1_000, 10_000), (2, 10_000, 10_000)),
+    *((2, 100, 100_000), (2, 100, 1_000_000), (10, 30, 10_000), (10, 10, 1_000_000)),
+    *((50, 100, 10_000), (200, 10, 10_000), (200, 1_000, 10_000), (200, 10, 100_000)),
+)
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -36,6 +47,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=SIMULATED, help="simulated")
     parser.add_argument("--large", type=float, default=cases.LONG, help="budget of 1,000,000 rows")
     parser.add_argument("--jobs", type=int, default=cases.JOBS)
+    parser.add_argument("--cells", action="store_true", help="tables of many sizes instead")
+    parser.add_argument("--busy", type=int, default=0, help="processes that compute beside")
 
 
 def run(options: Namespace) -> None:
@@ -43,20 +56,38 @@ def run(options: Namespace) -> None:
     known = ROWS.known(again=options.again)
     with tempfile.TemporaryDirectory() as folder:
         for path, budget in asked(options, Path(folder)):
-            if (path.stem, budget, options.jobs) not in known:
-                row = searched(path, budget, jobs=options.jobs)
+            if (path.stem, budget, options.jobs, options.busy or None) not in known:
+                with busy(options.busy) as beside:
+                    row = searched(path, budget, jobs=options.jobs) | beside
                 ROWS.append([row])
                 print(row, file=sys.stderr, flush=True)
 
 
 def asked(options: Namespace, folder: Path) -> Iterator[tuple[Path, float]]:
     """Yield the tables and their budgets."""
+    if options.cells:
+        for cell, budget in product(CELLS, CELL_BUDGETS):
+            yield cases.of_classes(*cell, folder), budget
+        return
     for budget in options.budgets:
         for path in sorted(cases.paths(options)):
             yield path, budget
     for rows in options.rows:
         large = rows >= 1_000_000
         yield cases.simulated(rows, folder), options.large if large else cases.MINUTE
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[Row]:
+    """Let so many processes compute for nothing; give what a row says of them."""
+    idle = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(idle) for _ in range(processes)]
+    try:
+        yield {"busy": processes} if processes else {}
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def searched(path: Path, budget: float, *, jobs: int) -> Row:
@@ -100,7 +131,8 @@ def left(run: project.Run, path: Path, started: float) -> Row:
 
 def cells(row: Row) -> list[object]:
     """Write a search."""
-    begin = [row["data"], f"{row['budget']:g}", row["seconds"]]
+    beside = f", {row['busy']} busy" if "busy" in row else ""
+    begin = [row["data"] + beside, f"{row['budget']:g}", row["seconds"]]
     if row["code"]:
         return [*begin, row["error"].replace("|", "/").replace("\n", " "), "", "", "", ""]
     others = ", ".join(f"{n} {status}" for status, n in row["others"].items())
