@@ -151,6 +151,12 @@ def test_a_class_of_one_or_two_rows_is_learned_with_a_notice() -> None:
     assert "'maybe' (2)" in " ".join(model.facts_.notices)
 
 
+def test_a_metric_that_one_label_maximises_is_said() -> None:
+    (said,) = (one for one in fit(table(), metric="recall").facts_.notices if "recall" in one)
+    assert "recall@precision" in said
+    assert not any("recall" in one for one in fit(table()).facts_.notices)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

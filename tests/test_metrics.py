@@ -31,6 +31,12 @@ def predictions(draw, n_classes=None, few_values=None):
     return y, proba, labels, weight
 
 
+def most_recall(hit, score, weight, precision):
+    """The highest recall on scikit-learn's curve at a precision."""
+    precisions, recalls, _ = sk.precision_recall_curve(hit, score, sample_weight=weight)
+    return recalls[:-1][precisions[:-1] >= precision - 1e-9].max(initial=0.0)
+
+
 def truth(name, y, proba, labels, weight, positive):
     """The same number from scikit-learn."""
     n_classes = proba.shape[1]
@@ -42,9 +48,12 @@ def truth(name, y, proba, labels, weight, positive):
     if not binary:
         average["labels"] = np.unique(y)
     recalls = sk.recall_score(y, labels, average=None, sample_weight=weight)
+    curves = [(hot, score)] if binary else list(zip(hot.T, score.T))
     return {
         "average_precision": lambda: sk.average_precision_score(hot, score, sample_weight=weight),
         "roc_auc": lambda: sk.roc_auc_score(hot, score, sample_weight=weight),
+        "recall@precision": lambda: np.mean([most_recall(*c, weight, 0.5) for c in curves]),
+        "recall@precision:0.9": lambda: np.mean([most_recall(*c, weight, 0.9) for c in curves]),
         "balanced_accuracy": lambda: sk.balanced_accuracy_score(y, labels, sample_weight=weight),
         "geometric_mean": lambda: np.prod(recalls) ** (1 / n_classes),
         "f1": lambda: sk.f1_score(y, labels, **average),
@@ -61,7 +70,7 @@ def truth(name, y, proba, labels, weight, positive):
     }[name]()
 
 
-@pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5"])
+@pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5", "recall@precision:0.9"])
 @settings(deadline=None, max_examples=50)
 @given(rows=predictions(), positive=st.integers(0, 1))
 def test_equals_scikit_learn(name, rows, positive):
@@ -246,6 +255,8 @@ def test_metrics_cross_processes(name):
         ("averge_precision", 2, "Did you mean 'average_precision'"),
         ("fbeta:none", 2, "positive number"),
         ("fbeta:-1", 2, "positive number"),
+        ("recall@precision:1.5", 2, "above 0 and at most 1"),
+        ("recall@precision:", 2, "above 0 and at most 1"),
         ("jaccard", 3, "does not work on 3 classes"),
         (3, 2, "name or a callable"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import fold_average
 from autoimb.space.components import COMPONENTS
-from autoimb.space.ensemble import Round, samme, self_paced_rows
+from autoimb.space.ensemble import Ended, Round, samme, self_paced_rows
 from autoimb.space.resampling.component import (
     under_counts,
 )
@@ -172,27 +173,43 @@ def proba_for(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
 
 
+def ended(y: np.ndarray, labels: Any, *, n_classes: int = 2, weight: Any = None) -> Ended:
+    """A round whose member gives these labels."""
+    weight = np.ones(len(y)) if weight is None else weight
+    return Ended(y, weight, proba_for(np.asarray(labels), n_classes))
+
+
+def test_samme_counts_an_error_as_the_row_weighs():
+    """A row of weight 2 is the row standing there twice."""
+    y, labels = np.array([0, 0, 1, 1]), [0, 1, 1, 0]
+    rows = np.array([0, 1, 2, 3, 3])
+    times, vote = samme(np.ones(4), ended(y, labels, weight=np.array([1.0, 1.0, 1.0, 2.0])))
+    twice, same = samme(np.ones(5), ended(y[rows], np.array(labels)[rows]))
+    assert vote == pytest.approx(same)
+    np.testing.assert_allclose(times[rows], twice)
+
+
 def test_samme_by_hand():
     # one error of weight 1 in 4: e = 1/4, vote = log 3 (+ log 2 for three classes)
     y = np.array([0, 0, 1, 1])
-    weights, vote = samme(np.ones(4), y, proba_for(np.array([0, 0, 1, 0]), 2))
+    weights, vote = samme(np.ones(4), ended(y, [0, 0, 1, 0]))
     assert vote == pytest.approx(np.log(3))
     np.testing.assert_allclose(weights, np.array([1, 1, 1, 3]) / 1.5)
     # again, with those weights and an error of the first row: e = 1/6, vote = log 5
-    weights, vote = samme(weights, y, proba_for(np.array([1, 0, 1, 1]), 2))
+    weights, vote = samme(weights, ended(y, [1, 0, 1, 1]))
     assert vote == pytest.approx(np.log(5))
     np.testing.assert_allclose(weights, np.array([5, 1, 1, 3]) / 2.5)
-    three = samme(np.ones(4), np.array([0, 1, 2, 2]), proba_for(np.array([0, 1, 2, 1]), 3))
+    three = samme(np.ones(4), ended(np.array([0, 1, 2, 2]), [0, 1, 2, 1], n_classes=3))
     assert three[1] == pytest.approx(np.log(3) + np.log(2))
     np.testing.assert_allclose(three[0], np.array([1, 1, 1, 6]) * 4 / 9)
 
 
 def test_samme_starts_anew_at_chance_and_bounds_a_perfect_member():
     y = np.array([0, 1])
-    weights, vote = samme(np.array([0.5, 1.5]), y, proba_for(np.array([0, 0]), 2))
+    weights, vote = samme(np.array([0.5, 1.5]), ended(y, [0, 0]))
     assert vote == 0.0
     np.testing.assert_array_equal(weights, [1.0, 1.0])
-    weights, vote = samme(np.ones(2), y, proba_for(y, 2))
+    weights, vote = samme(np.ones(2), ended(y, y))
     assert vote == pytest.approx(np.log(999))
     np.testing.assert_array_equal(weights, [1.0, 1.0])
 
@@ -251,7 +268,7 @@ def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class()
     row_state = np.ones(2)
     for number, own in enumerate(([0.2, 0.8], [0.4, 0.6])):
         proba = np.array([[own[0], 1 - own[0]], [1 - own[1], own[1]]])
-        row_state, vote = ensemble.update(row_state, y, proba, number)
+        row_state, vote = ensemble.update(row_state, Ended(y, np.ones(2), proba, number))
         assert vote == 1.0
     np.testing.assert_allclose(row_state, [0.3, 0.7])
 

@@ -341,6 +341,20 @@ def test_kmeans_smote_starts_where_the_class_is_common():
     assert often[12:].sum() < 0.1 * often.sum()
 
 
+def test_both_parents_of_kmeans_smote_are_of_one_cluster():
+    """Two far groups of rare rows, one of three: plain SMOTE would go from one to the other."""
+    random = np.random.default_rng(0)
+    common = random.normal(0.0, 0.5, (80, 2))
+    own, few = random.normal(8.0, 0.5, (12, 2)), random.normal(-8.0, 0.5, (3, 2))
+    x = np.vstack([common, own, few]).astype(np.float32)
+    y = np.repeat([0, 1], [80, 15])
+    part = Rows(Encoded(x, np.empty((95, 0), np.int32), ()), y)
+    for seed in range(5):
+        pairs = resample("kmeans_smote", part, seed=seed, k_neighbors=5, clusters=8).parents
+        assert ((pairs[:, 0] >= 92) == (pairs[:, 1] >= 92)).all()
+        assert (pairs[:, 0] != pairs[:, 1]).all()
+
+
 @pytest.mark.parametrize("columns", ["numbers", "mixed"])
 def test_jittered_rows_are_their_rows_with_the_noise_of_a_smoothed_bootstrap(columns):
     part = part_of("binary", columns)

@@ -210,6 +210,13 @@ def test_the_sampler_sees_each_strategy_once_at_the_highest_rung_that_ten_reache
     assert [trial.intermediate_values for trial in seen[10:]] == [{4: 1.0}, {4: 1.1}]
 
 
+def test_the_sampler_does_not_see_what_other_folds_confirmed():
+    many = [trial_at(i, 0.25, 0.1 * i, status="complete") for i in range(10)]
+    again = trial_at(20, 1.0, 9.0, follows=3, status="complete")
+    again.user_attrs["stage"] = "confirm"
+    assert [trial.value for trial in as_strategies([*many, again])] == [0.1 * i for i in range(10)]
+
+
 def test_a_strategy_that_its_patience_ended_has_reached_every_rung():
     many = [trial_at(i, 0.25, 0.1 * i, status="complete") for i in range(10)]
     assert {trial.state for trial in as_strategies(many)} == {TrialState.COMPLETE}

@@ -29,6 +29,7 @@ __all__ = [
     "precision",
     "precision_area",
     "recall",
+    "recall_at",
     "roc_area",
 ]
 
@@ -198,6 +199,12 @@ def precision_area(hits: Floats, misses: Floats) -> float:
     """Average precision of a curve's cumulative weights."""
     gained = np.diff(hits, prepend=0.0)
     return float((gained * hits / (hits + misses)).sum() / hits[-1])
+
+
+def recall_at(hits: Floats, misses: Floats, *, precision: float) -> float:
+    """Highest recall of the cuts of a curve that have a precision; 0 where none has."""
+    precise = hits >= precision * (hits + misses) * (1.0 - 1e-12)  # equal but for rounding
+    return float(hits[precise].max(initial=0.0) / hits[-1])
 
 
 def roc_area(hits: Floats, misses: Floats) -> float:

@@ -6,12 +6,11 @@ With fewer rows a group says nothing, so rows are pooled. Label metrics always c
 counts. All trials of a study have one judge, so they are judged the same way.
 
 A decision rule is fitted on out-of-fold probabilities. First comes the plug-in, which needs
-calibrated probabilities but no tuning: the prior-corrected one for balanced accuracy and the
-geometric mean, the one of the best *expected* counts for other metrics of counts (for F1 of two
-classes that is half of the best F1 as the threshold), the most probable class otherwise. A tuned
-rule replaces it only where it is better cross-fitted, by more than the error of the comparison.
-Ranking and probability metrics do not say what a good label is: their labels get the plug-in for
-F1 (`label_metric_for`).
+calibrated probabilities but no tuning: the prior-corrected one for balanced accuracy, the one of
+the best *expected* counts for other metrics of counts (for F1 of two classes that is half of the
+best F1 as the threshold), the most probable class otherwise. A tuned rule replaces it only where
+it is better cross-fitted, by more than the error of the comparison. Ranking and probability metrics
+do not say what a good label is: their labels get the plug-in for F1 (`label_metric_for`).
 """
 
 from __future__ import annotations

@@ -156,11 +156,17 @@ class Entry:
     worst: float = 0.0
 
 
+def _recall_at(least: float) -> Entry:
+    summary = partial(formulas.recall_at, precision=least)
+    return Entry("ranking", rows=partial(formulas.one_vs_rest, summary))
+
+
 METRICS: dict[str, Entry] = {
     "average_precision": Entry(
         "ranking", rows=partial(formulas.one_vs_rest, formulas.precision_area)
     ),
     "roc_auc": Entry("ranking", rows=partial(formulas.one_vs_rest, formulas.roc_area)),
+    "recall@precision": _recall_at(0.5),
     "balanced_accuracy": Entry("label", counts=formulas.balanced_accuracy),
     "geometric_mean": Entry("label", counts=formulas.geometric_mean),
     "f1": Entry("label", counts=partial(formulas.fbeta, beta=1.0)),
@@ -198,8 +204,9 @@ def get_metric(
     Parameters
     ----------
     metric : str or callable
-        A name of :data:`METRICS`, ``"fbeta:<beta>"``, any scorer name of scikit-learn, an object
-        of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
+        A name of :data:`METRICS`, ``"fbeta:<beta>"``, ``"recall@precision:<precision>"`` (the
+        highest recall at that precision or a higher one), any scorer name of scikit-learn, an
+        object of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
         ``y_true`` the labels as the user gave them, ``proba`` of shape (n, C) with its columns in
         the order of ``classes_``, higher is better; it also gets ``sample_weight`` if it has a
         parameter of that name. A scorer object sees the user's labels too, so that
@@ -253,23 +260,30 @@ def _entry(name: str) -> Entry | None:
     if ratio in formulas.RATIOS and average in formulas.AVERAGES:  # scikit-learn's, vectorised
         counts = partial(formulas.averaged, ratio=ratio, average=average)
         return Entry("label", counts=counts)
-    base, colon, number = name.partition(":")
-    if base != "fbeta" or not colon:
+    base, colon, text = name.partition(":")
+    if base not in ("fbeta", "recall@precision") or not colon:
         return None
     try:
-        beta = float(number)
+        number = float(text)
     except ValueError:
-        beta = math.nan
-    if not 0 < beta < math.inf:
+        number = math.nan
+    if base == "recall@precision":
+        if not 0 < number <= 1:
+            raise OptionError(
+                f"The precision of metric {name!r} must be above 0 and at most 1, as in "
+                "recall@precision:0.8."
+            )
+        return _recall_at(number)
+    if not 0 < number < math.inf:
         raise OptionError(f"The beta of metric {name!r} must be a positive number, as in fbeta:2.")
-    return Entry("label", counts=partial(formulas.fbeta, beta=beta))
+    return Entry("label", counts=partial(formulas.fbeta, beta=number))
 
 
 def _named_scorer(name: str) -> Any:
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if name not in get_scorer_names():
-        allowed = [*METRICS, "fbeta:<beta>"]
+        allowed = [*METRICS, "fbeta:<beta>", "recall@precision:<precision>"]
         raise OptionError(
             f"{choices('metric', name, allowed)} Any scorer name of scikit-learn, a scorer of "
             "make_scorer and a function f(y_true, proba) are metrics too."

@@ -55,6 +55,7 @@ NAMES = {
 MEANINGS = {
     "average_precision": "how pure the alarms stay as more of the class is found",
     "roc_auc": "how often a row of the class ranks above one outside it; chance gives 0.5",
+    "recall@precision": "highest recall of the thresholds at which half of the alarms are right",
     "balanced_accuracy": "mean of the classes' recalls",
     "geometric_mean": "geometric mean of the classes' recalls; 0 when a class is never found",
     "f1": "harmonic mean of precision and recall",

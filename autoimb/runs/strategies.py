@@ -15,8 +15,9 @@ ENOUGH_STRATEGIES = 10  # at a rung, so that the sampler learns from it
 def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Show the trials of a study as the sampler should see them: each strategy once.
 
-    With its value at the highest rung that ten strategies reached. One that did not get so far is
-    shown as given up on its way there, which TPE ranks by how far it got, then by its value.
+    With its value at the highest rung that ten strategies reached, on the folds of the search. One
+    that did not get so far is shown as given up on its way there, which TPE ranks by how far it
+    got, then by its value.
 
     Parameters
     ----------
@@ -34,7 +35,9 @@ def as_strategies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         follows = trial.user_attrs.get("follows")
         first[trial.number] = trial.number if follows is None else first[int(follows)]
         heard = trial.state not in (TrialState.WAITING, TrialState.FAIL)
-        if heard and trial.user_attrs.get("status") != "repeated" and trial.params:
+        others = trial.user_attrs.get("stage") == "confirm"  # other folds, and more networks
+        repeated = trial.user_attrs.get("status") == "repeated"
+        if heard and trial.params and not (others or repeated):
             chains.setdefault(first[trial.number], []).append(trial)
     reached = Counter(
         _rung(trial) for chain in chains.values() for trial in chain if trial.value is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -26,7 +26,7 @@ from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_opera
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.search.request import Request
-from autoimb.search.untouched import GivenTest, Untouched, held_out
+from autoimb.search.untouched import GivenTest, Untouched, hold_out
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
@@ -136,8 +136,14 @@ def prepare(
     """
     kept = _weighing_rows(table)
     if request.holdout is not None:
-        table, held = _hold_out(table, kept, request)
-        kept = kept & ~held
+        if table.test is not None:
+            raise OptionError(
+                "test and holdout exclude each other: give the rows, or the share of the table's; "
+                f"got both, holdout={request.holdout}."
+            )
+        whole = (table.frame, label_array(table.y), table.weight)
+        test, kept = hold_out(whole, kept, request.holdout, random_state=request.random_state)
+        table = replace(table, test=test)
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
@@ -176,26 +182,20 @@ def prepare(
             classes=target.classes,
         ),
         costs=_costs(request.costs, target),
-        notices=(*notices, *target.notices),
+        notices=(*notices, *target.notices, *_of_metric(request.metric, dataset.n_classes)),
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
 
 
-def _hold_out(
-    table: Table, kept: NDArray[np.bool_], request: Request
-) -> tuple[Table, NDArray[np.bool_]]:
-    """Take the rows of the test out of those of a weight above 0; they are (n,)."""
-    if table.test is not None or request.holdout is None:
-        raise OptionError(
-            "test and holdout exclude each other: give the rows, or the share of the table's; "
-            f"got holdout={request.holdout} beside test rows."
+def _of_metric(metric: object, n_classes: int) -> Iterator[str]:
+    """Say so where one label for all rows is the best answer."""
+    if metric == "recall" and n_classes == 2:
+        yield (
+            "The metric 'recall' is best when every row is called positive, so such labels are "
+            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
+            "'average_precision' also count false alarms."
         )
-    y = label_array(table.y)
-    held = np.zeros(len(y), dtype=bool)
-    held[kept] = held_out(y[kept], request.holdout, random_state=request.random_state)
-    weight = None if table.weight is None else np.asarray(table.weight, dtype=np.float64)[held]
-    return replace(table, test=(table.frame.loc[held], y[held], weight)), held
 
 
 def _weighing_rows(table: Table) -> NDArray[np.bool_]:

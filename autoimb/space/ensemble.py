@@ -12,6 +12,7 @@ from autoimb.space.resampling.component import under_counts
 
 __all__ = [
     "ENSEMBLE",
+    "Ended",
     "Ensemble",
     "Round",
     "draws_balanced_rows",
@@ -45,8 +46,29 @@ class Round:
     random: np.random.Generator
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a member's round ended with, on the training rows that it is judged on.
+
+    Attributes
+    ----------
+    y : int64 array of shape (n,)
+    weight : float64 array of shape (n,)
+        What the rows weigh without the ensemble: as the user says, and for rows left out.
+    proba : float64 array of shape (n, C)
+        What the member gives for them.
+    number : int
+        Of the round.
+    """
+
+    y: np.ndarray
+    weight: np.ndarray
+    proba: np.ndarray
+    number: int = 0
+
+
 Draw = Callable[[Round], np.ndarray]
-Update = Callable[[np.ndarray, np.ndarray, np.ndarray, int], tuple[np.ndarray, float]]
+Update = Callable[[np.ndarray, Ended], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True)
@@ -65,8 +87,8 @@ class Ensemble:
     draw : callable
         ``(round) -> rows``: the rows of the training part that one member sees.
     update : callable or None
-        ``(row_state (n,), y (n,), proba (n, C), round) -> (row_state (n,), vote)`` after a round,
-        from its prediction for the training rows.
+        ``(row_state (n,), ended) -> (row_state (n,), vote)`` after a round, from its prediction for
+        the training rows.
     weighs : bool
         Whether the row state weighs the rows.
     bagged : bool
@@ -253,36 +275,25 @@ def self_paced_rows(
     return random.choice(rows, count, replace=False, p=chance / chance.sum())
 
 
-def _mean_own_probability(
-    row_state: np.ndarray, y: np.ndarray, proba: np.ndarray, number: int
-) -> tuple[np.ndarray, float]:
+def _mean_own_probability(row_state: np.ndarray, ended: Ended) -> tuple[np.ndarray, float]:
     """Pass on the mean probability that all rounds give to a row's own class; votes are equal."""
-    own = proba[np.arange(len(y)), y]
-    return (row_state * number + own) / (number + 1), 1.0
+    own = ended.proba[np.arange(len(ended.y)), ended.y]
+    return (row_state * ended.number + own) / (ended.number + 1), 1.0
 
 
-def samme(
-    weights: np.ndarray,
-    y: np.ndarray,
-    proba: np.ndarray,
-    number: int = 0,  # noqa: ARG001  an Update
-) -> tuple[np.ndarray, float]:
+def samme(times: np.ndarray, ended: Ended) -> tuple[np.ndarray, float]:
     """Reweight rows after a round and say how much its member counts.
 
     Parameters
     ----------
-    weights : float64 array of shape (n,)
-        The round's own weights.
-    y : int64 array of shape (n,)
-    proba : float64 array of shape (n, C)
-        What the round's member gives for these rows.
-    number : int
-        Of the round; it changes nothing.
+    times : float64 array of shape (n,)
+        Times their own weight that the rows weighed in the round.
+    ended : Ended
 
     Returns
     -------
-    weights : float64 array of shape (n,)
-        Mean 1. Back to equal where the member is no better than chance.
+    times : float64 array of shape (n,)
+        Mean 1 over the weight of the rows. Back to 1 where the member is no better than chance.
     vote : float
         log((1-e)/e) + log(C-1), with e the weighted error held within [1e-3, 1-1/C]; 0 at chance.
 
@@ -292,11 +303,11 @@ def samme(
     member that makes no error from silencing the others. Members vote with their probabilities,
     not their labels, so that the ensemble ranks rows.
     """
-    n_classes = proba.shape[1]
-    wrong = proba.argmax(1) != y
-    error = float(np.clip(np.average(wrong, weights=weights), 1e-3, 1.0))
+    n_classes = ended.proba.shape[1]
+    wrong = ended.proba.argmax(1) != ended.y
+    error = float(np.clip(np.average(wrong, weights=times * ended.weight), 1e-3, 1.0))
     if error >= 1.0 - 1.0 / n_classes:
-        return np.ones_like(weights), 0.0
+        return np.ones_like(times), 0.0
     vote = float(np.log((1.0 - error) / error) + np.log(n_classes - 1.0))
-    new = weights * np.exp(vote * wrong)
-    return new / new.mean(), vote
+    new = times * np.exp(vote * wrong)
+    return new / np.average(new, weights=ended.weight), vote

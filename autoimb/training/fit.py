@@ -14,7 +14,7 @@ from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
 from autoimb.randomness import Purpose
 from autoimb.space.class_weight import CLASS_WEIGHT
-from autoimb.space.ensemble import ENSEMBLE
+from autoimb.space.ensemble import ENSEMBLE, Ended
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.network.component import NETWORK
 from autoimb.space.strategy import Strategy
@@ -318,13 +318,14 @@ def _passed_on(
         return replace(state, weights=end), fitted.weight
     rows, votes = [], []
     for position, before in enumerate(state.rows):
-        y = setup.part(position).y
+        part = setup.part(position)
         proba = _training_posterior(setup, position, fitted)
-        own: np.ndarray = np.arange(len(y))
+        own: np.ndarray = np.arange(len(part.y))
         if ensemble.bagged:
             own = np.unique(setup.members.drawn(position, number, before)[0])
         after = before.copy()
-        after[own], vote = ensemble.update(before[own], y[own], proba[own], number)
+        ended = Ended(part.y[own], part.weight[own], proba[own], number)
+        after[own], vote = ensemble.update(before[own], ended)
         rows.append(after)
         votes.append(vote)
     # a member at chance counts next to nothing

@@ -19,8 +19,6 @@ __all__ = ["DecisionRule", "plug_in_rule", "tuned_rule"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_BY_PRIOR = frozenset({"balanced_accuracy", "geometric_mean"})
-
 
 @dataclass(frozen=True)
 class DecisionRule:
@@ -110,7 +108,7 @@ def _cost_threshold(costs: Floats, positive: int) -> float | None:
 def plug_in_rule(metric: Metric, rows: Evidence) -> DecisionRule:
     """Make the rule that needs no tuning where the probabilities are calibrated."""
     n_classes = rows.proba.shape[1]
-    if metric.name in _BY_PRIOR:
+    if metric.name == "balanced_accuracy":
         total = rows.truth.sum(axis=0)
         prior = np.maximum(total, 0.5) / max(total.sum(), 1.0)
         offsets = tuple(float(o) for o in -np.log(prior))

@@ -86,12 +86,19 @@ def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) ->
 
 
 def _interpolated(
-    part: Rows, strength: float, k_neighbors: int, random_state: int, chance: Chance | None = None
+    part: Rows,
+    strength: float,
+    k_neighbors: int,
+    random_state: int,
+    *,
+    chance: Chance | None = None,
+    cluster: np.ndarray | None = None,
 ) -> Resampled:
     """Grow every smaller class by rows between a drawn one and one of its neighbours.
 
     `chance` takes a class and its rows, and gives how likely each is to be drawn, not summing to
-    one; a class of which it gives none any chance stays as it is.
+    one; a class of which it gives none any chance stays as it is. With `cluster`, (n,), the
+    neighbours of a row are rows of its own cluster.
     """
     wanted = targets(part.y, over_counts(present(part.y)[1], strength))
     if not wanted:
@@ -104,8 +111,11 @@ def _interpolated(
         if likely is not None and not likely.any():
             continue
         own = part.encoded.take(rows)
-        find = partial(neighbours, own, min(MOST_NEIGHBOURS, own.n_rows - 1))
-        near = part.once(("smote", c), find)[:, :k]
+        if cluster is None:
+            find = partial(neighbours, own, min(MOST_NEIGHBOURS, own.n_rows - 1))
+            near = part.once(("smote", c), find)[:, :k]
+        else:
+            near = _within(own, cluster[rows], k)
         new, pair = new_rows(
             own,
             size - own.n_rows,
@@ -124,6 +134,19 @@ def _interpolated(
         np.concatenate(classes),
         np.concatenate(parents),
     )
+
+
+def _within(own: Encoded, cluster: np.ndarray, k: int) -> np.ndarray:
+    """Find the k nearest others of each row in its cluster, (n, k); fewer come more than once."""
+    near = np.empty((own.n_rows, k), dtype=np.int64)
+    for label in np.unique(cluster):
+        rows = np.flatnonzero(cluster == label)
+        if len(rows) == 1:
+            near[rows] = rows  # it has none
+            continue
+        some = neighbours(own.take(rows), min(k, len(rows) - 1))
+        near[rows] = rows[some[:, np.arange(k) % some.shape[1]]]
+    return near
 
 
 def _others(part: Rows) -> np.ndarray:
@@ -162,7 +185,7 @@ def borderline_smote(
     def chance(_: int, rows: np.ndarray) -> np.ndarray:
         return np.asarray((share[rows] >= 0.5) & (share[rows] < 1.0), dtype=np.float64)
 
-    return _interpolated(part, strength, k_neighbors, random_state, chance)
+    return _interpolated(part, strength, k_neighbors, random_state, chance=chance)
 
 
 @_by_the_border
@@ -173,7 +196,9 @@ def adasyn(part: Rows, *, strength: float, k_neighbors: int, random_state: int) 
     methods instead of rounded shares of them.
     """
     share = _others(part)
-    return _interpolated(part, strength, k_neighbors, random_state, lambda _, rows: share[rows])
+    return _interpolated(
+        part, strength, k_neighbors, random_state, chance=lambda _, rows: share[rows]
+    )
 
 
 @_by_the_border
@@ -197,7 +222,7 @@ def svm_smote(part: Rows, *, strength: float, k_neighbors: int, random_state: in
         strength,
         k_neighbors,
         random_state,
-        lambda _, rows: support[rows] * (share[rows] < 1.0),
+        chance=lambda _, rows: support[rows] * (share[rows] < 1.0),
     )
 
 
@@ -214,10 +239,10 @@ def svm_smote(part: Rows, *, strength: float, k_neighbors: int, random_state: in
 def kmeans_smote(
     part: Rows, *, strength: float, k_neighbors: int, clusters: int, random_state: int
 ) -> Resampled:
-    """SMOTE from rows in the clusters where their class is commoner than in the table.
+    """SMOTE within the clusters where a class is commoner than in the table.
 
     After Last, Douzas & Bacao, 2018: sparse clusters get more, in proportion to the mean distance
-    of a class's rows there from their middle.
+    of a class's rows there from their middle. Both parents of a row are of one cluster.
     """
     from sklearn.cluster import MiniBatchKMeans
 
@@ -233,10 +258,10 @@ def kmeans_smote(
 
     def chance(c: int, rows: np.ndarray) -> np.ndarray:
         own = np.bincount(label[rows], minlength=len(sizes))
-        common = own > sizes * (part.y == c).mean()
+        common = (own > sizes * (part.y == c).mean()) & (own > 1)
         distance = np.linalg.norm(space[rows] - means.cluster_centers_[label[rows]], axis=1)
         spread = np.bincount(label[rows], distance, minlength=len(sizes)) / np.maximum(own, 1)
         each = common * spread / np.maximum(own, 1)
         return np.asarray(each[label[rows]])
 
-    return _interpolated(part, strength, k_neighbors, random_state, chance)
+    return _interpolated(part, strength, k_neighbors, random_state, chance=chance, cluster=label)
