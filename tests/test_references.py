@@ -1,3 +1,5 @@
+"""References: plain models on the folds of a study."""
+
 import math
 
 import numpy as np

@@ -237,10 +237,10 @@ def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
     rows = [own for own in rows if len(own) >= policy.least_separated_rows]
     if len(rows) < 2:
         return {}
+    ends = np.cumsum([0, *map(len, rows)])
+    places = [np.arange(start, end) for start, end in pairwise(ends)]  # of each class
     found = {}
     for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
-        sizes = np.cumsum([0, *map(len, rows)])
-        places = [np.arange(start, end) for start, end in pairwise(sizes)]
         worst = 1.0
         for one, other in combinations(places, 2):
             worst = min(worst, _separation(numbers, levels, one, other))

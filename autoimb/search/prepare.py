@@ -21,13 +21,13 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
-from autoimb.errors import OptionError, SchemaError
+from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.search.notices import about_jobs, about_metric
 from autoimb.search.request import Request
-from autoimb.search.untouched import GivenTest, Untouched, held_out
+from autoimb.search.untouched import GivenTest, Untouched, hold_out
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
@@ -137,8 +137,14 @@ def prepare(
     """
     kept = weighing_rows(table.weight, len(table.frame))
     if request.holdout is not None:
-        table, held = _hold_out(table, kept, request)
-        kept = kept & ~held
+        if table.test is not None:
+            raise OptionError(
+                "test and holdout exclude each other: give the rows, or the share of the table's; "
+                f"got both, holdout={request.holdout}."
+            )
+        whole = (table.frame, label_array(table.y), table.weight)
+        test, kept = hold_out(whole, kept, request.holdout, random_state=request.random_state)
+        table = replace(table, test=test)
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
@@ -188,22 +194,6 @@ def prepare(
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
-
-
-def _hold_out(
-    table: Table, kept: NDArray[np.bool_], request: Request
-) -> tuple[Table, NDArray[np.bool_]]:
-    """Take the rows of the test out of those of a weight above 0; they are (n,)."""
-    if table.test is not None or request.holdout is None:
-        raise OptionError(
-            "test and holdout exclude each other: give the rows, or the share of the table's; "
-            f"got holdout={request.holdout} beside test rows."
-        )
-    y = label_array(table.y)
-    held = np.zeros(len(y), dtype=bool)
-    held[kept] = held_out(y[kept], request.holdout, random_state=request.random_state)
-    weight = None if table.weight is None else np.asarray(table.weight, dtype=np.float64)[held]
-    return replace(table, test=(table.frame.loc[held], y[held], weight)), held
 
 
 def _most_columns(target: Target, policy: SearchPolicy) -> int | None:

@@ -19,12 +19,11 @@ from autoimb.errors import InputError, OptionError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["GivenTest", "Tested", "Untouched", "held_out"]
+__all__ = ["GivenTest", "Tested", "Untouched", "held_out", "hold_out"]
 
 Labels = pd.Series | NDArray[Any]
-GivenTest = (
-    tuple[pd.DataFrame, Labels] | tuple[pd.DataFrame, Labels, NDArray[np.float64] | None]
-)  # weights are 1 where there are none
+Weight = NDArray[np.float64] | None
+GivenTest = tuple[pd.DataFrame, Labels] | tuple[pd.DataFrame, Labels, Weight]  # without: all are 1
 
 
 def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.bool_]:
@@ -57,6 +56,39 @@ def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.
     if not held.any():
         raise OptionError(f"holdout={share} of {len(y)} rows is none: give a larger share.")
     return held
+
+
+def hold_out(
+    whole: GivenTest, kept: NDArray[np.bool_], share: float, *, random_state: int
+) -> tuple[GivenTest, NDArray[np.bool_]]:
+    """Part the rows of a table into those of a test and those that stay.
+
+    Parameters
+    ----------
+    whole : tuple of DataFrame, labels and weights or None
+        All n rows.
+    kept : ndarray of bool, shape (n,)
+        Rows of a weight above 0; no other is held out or stays.
+    share : float
+    random_state : int
+        As in `held_out`.
+
+    Returns
+    -------
+    tuple of DataFrame, labels and weights or None
+        Of the test.
+    ndarray of bool, shape (n,)
+        The rows that stay.
+    """
+    frame, y, weight = _weighed(whole)
+    held = np.zeros(len(kept), dtype=bool)
+    held[kept] = held_out(np.asarray(y)[kept], share, random_state=random_state)
+    own = None if weight is None else np.asarray(weight, dtype=np.float64)[held]
+    return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
+
+
+def _weighed(given: GivenTest) -> tuple[pd.DataFrame, Labels, Weight]:
+    return given if len(given) == 3 else (*given, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +135,7 @@ class Untouched:
         InputError
             Naming the column or label that is none of the training rows.
         """
-        frame, y, weight = given if len(given) == 3 else (*given, None)
+        frame, y, weight = _weighed(given)
         try:
             columns, codes = parse(frame, schema), match_labels(y, classes)
         except InputError as error:
