@@ -176,8 +176,8 @@ def render(rows: list[Row]) -> str:
                 len(own),
                 *pairs,
                 f"{error.iloc[0]:.2f} → {error.iloc[1]:.2f}",
-                written.paired(gain),
-                written.paired(over),
+                with_error(gain),
+                with_error(over),
             ]
         )
     return "\n".join(
@@ -202,8 +202,13 @@ def render(rows: list[Row]) -> str:
             ),
             "",
             f"Public tables, {len(public)} searches of {KINDS['strategies']['n_trials']} "
-            f"strategies: log-loss of the test rows, with − without, {written.paired(gap)} "
+            f"strategies: log-loss of the test rows, with − without, {with_error(gap)} "
             f"(1e-4), lower in {(gap < 0).sum()}.",
             *foot("calibration", rows),
         ]
     )
+
+
+def with_error(values: pd.Series) -> str:
+    """Write a mean and its error over searches."""
+    return f"{values.mean():+.1f} ± {values.sem():.1f}"
