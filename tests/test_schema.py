@@ -393,6 +393,14 @@ def test_cells_that_no_search_can_use(values, message):
         parse(frame := pd.DataFrame({"a": values}), infer_schema(frame)[0])
 
 
+def test_half_characters_are_written_out_in_levels_and_refused_in_names():
+    half = pd.Series(["\ud800", "b", "b"], dtype=object)
+    assert column_of(half).vocabularies == ((r"\ud800", "b"),)
+    name = pd.Index(["\ud800"], dtype=object)
+    with pytest.raises(TableError, match=r"name '\\ud800' is no Unicode text"):
+        infer_schema(pd.DataFrame([[1], [2]], columns=name))
+
+
 def test_text_of_numbers_is_numbers():
     parsed = parse(FRAME.assign(n=["1.5", None, "2"]), SCHEMA)
     np.testing.assert_array_equal(parsed.numbers[:, 0], [1.5, np.nan, 2])

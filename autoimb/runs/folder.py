@@ -168,14 +168,14 @@ class RunFolder:
         if not (self._made and self._held) or self._trial_files():
             return
         lock = Path(self._lock.lock_file)
-        for path in self.path.iterdir():  # the lock last: whoever comes before is refused
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path != lock:
-                path.unlink()
-        with contextlib.suppress(OSError):  # a search has begun here since the lock went
+        with contextlib.suppress(OSError):
+            for path in self.path.iterdir():  # the lock last: whoever comes before is refused
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path != lock:
+                    path.unlink()
             lock.unlink(missing_ok=True)
-            self.path.rmdir()
+            self.path.rmdir()  # unless a search has begun here since
 
     def __enter__(self) -> Self:
         return self
