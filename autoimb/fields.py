@@ -7,6 +7,7 @@ check was made for. Checks are put together from smaller ones, so a table of the
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ __all__ = [
 
 Check = Callable[[Any, str], None]
 
-_LARGEST = 1e300  # of a number: sums and squares of some stay finite where they are weighed
+_LARGEST = sys.float_info.max  # what is larger is infinite
 _DEPTH = 8  # of plain values
 _SHOWN = 60  # characters of a value in a sentence
 

@@ -28,6 +28,7 @@ To change the format:
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
@@ -210,9 +211,9 @@ def unpack_strategy(
         Where a value or an array is not what `pack_strategy` gives.
     """
     STRATEGY(values, "strategy")
-    packs = []
+    packs, of_packs = [], _numbered("packs", arrays)
     for number, pack in enumerate(values["packs"]):
-        own = _below(f"packs.{number}", arrays)
+        own = of_packs[str(number)]
         check_arrays(PACK_ARRAYS, own, f"packs.{number}")
         spec, state = NetworkSpec.from_json(pack["spec"]), _below("state", own)
         fitted = FittedMemberPack(
@@ -228,9 +229,9 @@ def unpack_strategy(
         # on the meta device nothing is allocated, whatever sizes the file claims
         build(spec, len(fitted.fold), device="meta").load(state)
         packs.append(fitted)
-    trees = []
+    trees, of_trees = [], _numbered("trees", arrays)
     for number, fold in enumerate(values["trees"]):
-        own = _below(f"trees.{number}", arrays)
+        own = of_trees[str(number)]
         check_arrays(TREES_ARRAYS, own, f"trees.{number}")
         trees.append(FittedTrees.from_parts(fold, own))
     return FittedStrategy(
@@ -314,11 +315,12 @@ def _arrays_of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
 
 
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
-    encoders = []
+    encoders, of_encoders = [], _numbered("encoders", arrays)
     for number, values in enumerate(manifest["encoders"]):
-        own = _below(f"encoders.{number}", arrays)
+        own = of_encoders[str(number)]
         check_arrays(ENCODER_ARRAYS, own, f"encoders.{number}")
         encoders.append(Encoder.from_parts(values, own))
+    of_strategies = _numbered("strategies", arrays)
     thresholds = _below("thresholds", arrays)
     check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
     return FittedPipeline(
@@ -327,7 +329,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         positive=int(manifest["positive"]),
         encoders=tuple(encoders),
         strategies=tuple(
-            unpack_strategy(values, _below(f"strategies.{number}", arrays))
+            unpack_strategy(values, of_strategies[str(number)])
             for number, values in enumerate(manifest["strategies"])
         ),
         weights=tuple(float(weight) for weight in manifest["weights"]),
@@ -379,3 +381,14 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     start = prefix + "."
     return {name[len(start) :]: own for name, own in arrays.items() if name.startswith(start)}
+
+
+def _numbered(kind: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    """Group the arrays of parts of a kind by the part's number: once, however many there are."""
+    found: dict[str, Arrays] = defaultdict(dict)
+    for name, own in arrays.items():
+        first, _, rest = name.partition(".")
+        number, _, last = rest.partition(".")
+        if first == kind:
+            found[number][last] = own
+    return found

@@ -83,7 +83,7 @@ _ENCODER = fields(
         "onehot": list_of(_COUNT),
         "embedded": list_of(_COUNT),
         "statistics": list_of(_COUNT),
-        "integers": list_of(_COUNT),
+        "integers": list_of(_COUNT, most=256),
         "repeated": flag,
         "n_classes": _COUNT,
     }
@@ -217,14 +217,18 @@ def check_sections(manifest: Mapping[str, Any], arrays: Arrays) -> None:
     ------
     ArtifactError
     """
-    sections = {f"encoders.{place}." for place in range(len(manifest["encoders"]))}
+    sections = {"thresholds."} | {
+        f"encoders.{place}." for place in range(len(manifest["encoders"]))
+    }
     for place, strategy in enumerate(manifest["strategies"]):
         for part in ("packs", "trees"):
             own = range(len(strategy[part]))
             sections |= {f"strategies.{place}.{part}.{one}." for one in own}
-    known = tuple(sections | {"thresholds."})
+    depths = {"encoders": 2, "strategies": 4}  # parts of a name that say the section
     for name in arrays:
-        if not name.startswith(known):
+        parts = name.split(".")
+        section = ".".join(parts[: depths.get(parts[0], 1)]) + "."
+        if section not in sections:
             raise ArtifactError(f"it holds an array {name!r}, which no part of it has.")
 
 
@@ -301,15 +305,19 @@ def _encodes(own: Encoder, n_numbers: int, n_categories: int) -> bool:
         and _positions(layout.integers, n_numbers)
         and bool((np.diff(own.edges, prepend=-np.inf) > 0)[inside].all())
         and bool((own.spike_column < n_numbers).all())
-        and bool((np.diff(own.spike_column) >= 0).all())
         and np.array_equal(shown[shown >= 0], np.arange(int((shown >= 0).sum())))
         and bool(np.isin(own.statistics.value_column, layout.integers).all())
         and bool((own.statistics.repeated[:-1] < own.statistics.repeated[1:]).all())
-        and all(
-            bool((np.diff(own.statistics.value[own.statistics.value_column == j]) > 0).all())
-            for j in layout.integers
-        )
+        and _rising(own.statistics.value_column, own.statistics.value)
+        and _rising(own.spike_column, own.spike_value)
+        and bool((np.bincount(own.spike_column, minlength=1) <= MOST_BINS).all())
     )
+
+
+def _rising(column: NDArray[np.int64], values: NDArray[Any]) -> bool:
+    """Whether columns rise, and values within each."""
+    steps = np.diff(column)
+    return bool(((steps > 0) | ((steps == 0) & (np.diff(values) > 0))).all())
 
 
 def _positions(columns: tuple[int, ...], n_columns: int) -> bool:

@@ -1,9 +1,10 @@
-"""Read damaged and forged files, each in a process of its own, and see what becomes of it.
+"""Read damaged and forged files in processes of their own, and see what becomes of them.
 
 A pipeline and a RUN folder of a small search are damaged in thousands of ways. A file must be
 refused by `ArtifactError` or predict as before, and a command on a RUN end with its documented exit
-status, without a traceback and without a write outside the RUN. Each process is forked from one
-that has imported everything; its memory is what it takes beyond that one's.
+status, without a traceback and without a write outside the RUN. Twenty cases share a process that
+is forked from one that has imported everything; what it takes beyond that one's memory counts for
+each of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import time
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +39,13 @@ from reports.benchmarks.damage.folders import damage_folder
 from reports.benchmarks.damage.mutations import damaged, forged
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("part", "kind"))
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("part", "first", "kind"))
 PARTS = {"damaged": 10_000, "forged": 1_000, "run": 2_000, "resumed": 100}
 MOST_MB, MOST_SECONDS = 300, 2.0  # beside twice the size of the whole file
+TOGETHER, KEPT = 20, 500  # cases that share a process, and that are kept together
 SAFE = 2**32  # bytes of address space that a process may take: no bomb hurts the machine
 
+FINE = ("refused", "the same", "status 0", "status 2")
 Outcome = tuple[str, str]  # what became of it, and why that is wrong
 
 
@@ -55,15 +60,20 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Try what is missing."""
     known = ROWS.known(again=options.again)
-    there = {row["part"] for row in ROWS.read() if ROWS.key(row) in known}
-    parts = [part for part in options.parts.split(",") if part not in there]
-    if not parts:
+    there = {(row["part"], row["first"]) for row in ROWS.read() if ROWS.key(row) in known}
+    missing = []
+    for part in options.parts.split(","):
+        number = max(int(PARTS[part] * options.share), 1)
+        for first in range(options.seed, options.seed + number, KEPT):
+            if (part, first) not in there:
+                missing.append((part, range(first, min(first + KEPT, options.seed + number))))
+    if not missing:
         return
     with tempfile.TemporaryDirectory() as place:
         found = Found(Path(place))
-        for part in parts:
-            number = max(int(PARTS[part] * options.share), 1)
-            ROWS.append(rows_of(part, found, number=number, seed=options.seed))
+        for part, cases_of_part in missing:
+            ROWS.append(rows_of(part, found, cases_of_part))
+            print(part, cases_of_part, flush=True)
 
 
 class Found:
@@ -76,7 +86,7 @@ class Found:
     """
 
     def __init__(self, place: Path) -> None:
-        self.place, self.run = place, place / "whole"
+        self.place, self.run, self.cases = place, place / "whole", place / "cases"
         self.table, self.outside = place / "table.csv", place / "outside"
         x, y = make_classification(400, 6, weights=[0.8], flip_y=0.1, random_state=0)
         table = pd.DataFrame(x).rename(columns=lambda name: f"n{name}")
@@ -97,150 +107,160 @@ class Found:
             (self.outside / name).write_text(f"{name} of the user\n", encoding="utf-8")
 
 
-def rows_of(part: str, found: Found, *, number: int, seed: int) -> list[Row]:
+def rows_of(part: str, found: Found, numbers: range) -> list[Row]:
     """Try the cases of a part; a row for each kind."""
-    attempt = {
-        "damaged": damaged_file,
-        "forged": forged_file,
-        "run": damaged_run,
-        "resumed": resumed_run,
-    }[part]
-    seconds, memory = defaultdict(list), defaultdict(list)
-    became: dict[str, list[Outcome]] = defaultdict(list)
-    still = forked(lambda: ("", ""))[2]
-    for case in range(seed, seed + number):
-        kind, work = attempt(found, case)
-        outcome, took, most = forked(work)
-        became[kind].append(outcome)
-        seconds[kind].append(took)
-        memory[kind].append(most - still)
-        if outcome[0] not in ("refused", "the same", "0", "2"):
-            print(part, case, kind, outcome, flush=True)
-    size = len(found.content) / 2**20
+    prepare, work = ATTEMPTS[part]
+    became: dict[str, list[Tried]] = defaultdict(list)
+    still = forked([lambda: ("", "")])[0].mb
+    for start in range(0, len(numbers), TOGETHER):
+        together = numbers[start : start + TOGETHER]
+        for case in together:
+            (found.cases / str(case)).mkdir(parents=True)
+        kinds = [prepare(found, case) for case in together]
+        tried = forked([partial(work, found, case) for case in together])
+        for case, kind, own in zip(together, kinds, tried, strict=True):
+            became[kind].append(own)
+            if own.became not in FINE:
+                print(part, case, kind, own, flush=True)
+        shutil.rmtree(found.cases)
+    large = MOST_MB + 2 * len(found.content) / 2**20
     return [
         {
             "part": part,
+            "first": numbers[0],
             "kind": kind,
             "tried": len(own),
-            "became": dict(sorted(Counter(name for name, _ in own).items())),
-            "wrong": sorted({o[1] for o in own if o[1]})[:5],
-            "seconds": round(max(seconds[kind]), 2),
-            "too_slow": sum(took > MOST_SECONDS for took in seconds[kind]),
-            "mb": round(max(memory[kind])),
-            "too_large": sum(mb > MOST_MB + 2 * size for mb in memory[kind]),
-            "seed": seed,
+            "became": dict(sorted(Counter(each.became for each in own).items())),
+            "wrong": sorted({each.wrong for each in own if each.wrong})[:5],
+            "seconds": round(max(each.seconds for each in own), 2),
+            "too_slow": sum(each.seconds > MOST_SECONDS for each in own),
+            "mb": round(max(each.mb for each in own) - still),
+            "too_large": sum(each.mb - still > large for each in own),
         }
         for kind, own in became.items()
     ]
 
 
-def forked(work: Callable[[], Outcome]) -> tuple[Outcome, float, float]:
-    """Do something in a process of its own.
+@dataclass(frozen=True)
+class Tried:
+    """What became of a case, and why that is wrong; CPU time, and the most resident memory."""
 
-    Returns
-    -------
-    outcome : (str, str)
-    seconds, megabytes : float
-        CPU time, and the most memory that was resident.
-    """
+    became: str
+    wrong: str
+    seconds: float
+    mb: float
+
+
+def forked(work: Sequence[Callable[[], Outcome]]) -> list[Tried]:
+    """Do some things one after the other in a process of their own."""
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (taken + SAFE, taken + SAFE))
-        outcome: Outcome = ("killed", "killed")
-        start = time.process_time()
-        try:
-            outcome = work()
-        except BaseException as error:
-            line = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"{type(error).__name__} in {Path(line.filename).name}:{line.lineno}"
-            outcome = ("another error", said)
         with os.fdopen(writer, "w") as file:
-            json.dump([outcome, time.process_time() - start], file)
+            for each in work:
+                start = time.process_time()
+                outcome = outcome_of(each)
+                file.write(json.dumps([*outcome, time.process_time() - start]) + "\n")
+                file.flush()
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
-        said = file.read()
+        said = [json.loads(line) for line in file]
     _, _, usage = os.wait4(process, 0)
-    ended, took = json.loads(said) if said else (("killed", "killed"), usage.ru_utime)
-    return (ended[0], ended[1]), took, usage.ru_maxrss / 1024
+    said += [["killed", "killed", 0.0]] * (len(work) - len(said))
+    return [Tried(*each, mb=usage.ru_maxrss / 1024) for each in said]
 
 
-def damaged_file(found: Found, case: int) -> tuple[str, Callable[[], Outcome]]:
-    """Damage the file of a pipeline, and read it."""
+def outcome_of(work: Callable[[], Outcome]) -> Outcome:
+    """Do something; an error that leaves it is wrong."""
+    try:
+        return work()
+    except BaseException as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__} in {Path(line.filename).name}:{line.lineno}"
+        return "another error", said
+
+
+def damaged_file(found: Found, case: int) -> str:
+    """Damage the file of a pipeline."""
     kind, content = damaged(found.content, case)
-    path = found.place / "damaged.autoimb"
-    path.write_bytes(content)
-    return kind, lambda: read(found, path)
+    (found.cases / str(case) / "pipeline.autoimb").write_bytes(content)
+    return kind
 
 
-def forged_file(found: Found, case: int) -> tuple[str, Callable[[], Outcome]]:
-    """Forge the file of a pipeline, and read it."""
+def forged_file(found: Found, case: int) -> str:
+    """Forge the file of a pipeline."""
     kind, parts = forged(found.parts, case)
-    path = found.place / "forged.autoimb"
-    project.write_artifact(path, *parts)
-    return kind, lambda: read(found, path)
+    project.write_artifact(found.cases / str(case) / "pipeline.autoimb", *parts)
+    return kind
 
 
-def read(found: Found, path: Path) -> Outcome:
+def damaged_run(found: Found, case: int) -> str:
+    """Damage a copy of the RUN."""
+    run = found.cases / str(case) / "run"
+    shutil.copytree(found.run, run)
+    return damage_folder(run, found.outside, case)
+
+
+def read(found: Found, case: int) -> Outcome:
     """Load a pipeline and predict."""
     try:
-        pipeline = load(path)
+        pipeline = load(found.cases / str(case) / "pipeline.autoimb")
     except ArtifactError:
         return "refused", ""
     proba = pipeline.predict_proba(found.rows)
     return ("the same", "") if np.array_equal(proba, found.proba) else ("other answers", "other")
 
 
-def damaged_run(found: Found, case: int) -> tuple[str, Callable[[], Outcome]]:
-    """Damage a RUN, and look at it by one of three commands."""
-    run, kind = copied(found, case)
-    out = found.place / "out.autoimb"
-    commands = (["status", str(run)], ["report", str(run)], ["export", str(run), "-o", str(out)])
-    words = commands[case // 6 % 3]  # each with each of six kinds of damage
-    return f"{words[0]}, {kind}", lambda: commanded(found, words)
+def looked_at(found: Found, case: int) -> Outcome:
+    """Look at a RUN by one of three commands."""
+    own = found.cases / str(case)
+    run, out = str(own / "run"), str(own / "out.autoimb")
+    commands = (["status", run], ["report", run], ["export", run, "-o", out])
+    return commanded(found, own, commands[case // 6 % 3])  # each after six kinds of damage
 
 
-def resumed_run(found: Found, case: int) -> tuple[str, Callable[[], Outcome]]:
-    """Damage a RUN, and go on with it, or train its winner again."""
-    run, kind = copied(found, case)
-    out = found.place / "out.autoimb"
-    commands = (
-        [*found.search, "--out", str(run), "--resume"],
-        ["refit", str(run), str(found.table), "-o", str(out)],
-    )
-    words = commands[case // 6 % 2]
-    return f"{words[0]}, {kind}", lambda: commanded(found, words)
+def gone_on(found: Found, case: int) -> Outcome:
+    """Go on with a RUN, or train its winner again."""
+    own = found.cases / str(case)
+    run, out = str(own / "run"), str(own / "out.autoimb")
+    resumed = [*found.search, "--out", run, "--resume"]
+    trained = ["refit", run, str(found.table), "-o", out]
+    return commanded(found, own, resumed if case // 6 % 2 else trained)
 
 
-def copied(found: Found, case: int) -> tuple[Path, str]:
-    """Return a damaged copy of the RUN, and how it was damaged."""
-    run = found.place / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(found.run, run)
-    return run, damage_folder(run, found.outside, case)
-
-
-def commanded(found: Found, words: list[str]) -> Outcome:
+def commanded(found: Found, own: Path, words: list[str]) -> Outcome:
     """Run a command, and say its exit status, or what it did that it should not."""
-    before = dict(contents(found))
+    before = contents(found)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = main(words)
-    if dict(contents(found)) != before:
+    beside = {path.name for path in own.iterdir()} - {"run", "out.autoimb"}
+    if contents(found) != before or beside:
         return "wrote elsewhere", "wrote elsewhere"
     if "Traceback" in said.getvalue() or status not in (0, 2):
         return f"status {status}", said.getvalue()[-200:]
-    return str(status), ""
+    return f"status {status}", ""
 
 
-def contents(found: Found) -> Iterator[tuple[str, str]]:
-    """Yield what lies outside of the RUN, each file with its hash."""
-    for path in sorted(found.place.rglob("*")):
-        inside = path.is_relative_to(found.place / "run") or path.name == "out.autoimb"
-        if path.is_file() and not inside:
-            yield str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+def contents(found: Found) -> dict[str, str]:
+    """Return what lies outside of the cases, each file with its hash."""
+    files = [path for path in found.place.rglob("*") if path.is_file()]
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if not path.is_relative_to(found.cases)
+    }
+
+
+ATTEMPTS: dict[str, tuple[Callable[[Found, int], str], Callable[[Found, int], Outcome]]] = {
+    "damaged": (damaged_file, read),
+    "forged": (forged_file, read),
+    "run": (damaged_run, looked_at),
+    "resumed": (damaged_run, gone_on),
+}
 
 
 def render(rows: list[Row]) -> str:
@@ -255,23 +275,43 @@ def render(rows: list[Row]) -> str:
     lines = [
         "# Damaged and forged files",
         "",
-        "Each case is read in a process of its own, forked from one that has imported everything: "
-        "seconds are of CPU, memory is beyond that process's. Too large is more than "
-        f"{MOST_MB} MB and twice the whole file.",
+        f"{TOGETHER} cases share a process, forked from one that has imported everything: seconds "
+        "are of CPU and of a case, memory is beyond that process's and of all of them. Too large "
+        f"is more than {MOST_MB} MB and twice the whole file.",
         "",
     ]
     for part, title in words.items():
         own = [row for row in rows if row["part"] == part]
         if own:
-            tried, wrong = sum(row["tried"] for row in own), sum(map(_wrong, own))
+            kinds = [summed([row for row in own if row["kind"] == kind]) for kind in kinds_of(own)]
+            tried, wrong = (sum(map(count, own)) for count in (_tried, _wrong))
             lines += [f"## {title}", "", f"{tried:,} cases, {wrong} wrong.", ""]
-            lines += [*written.table(head, map(cells, own)), ""]
+            lines += [*written.table(head, map(cells, kinds)), ""]
     return "\n".join([*lines[:-1], *foot("damage", rows)])
 
 
+def kinds_of(rows: list[Row]) -> list[str]:
+    """Return the kinds of damage, in their order."""
+    return list(dict.fromkeys(row["kind"] for row in rows))
+
+
+def summed(rows: list[Row]) -> Row:
+    """Put the rows of a kind together."""
+    became: Counter[str] = Counter()
+    for row in rows:
+        became.update(row["became"])
+    counts = {name: sum(row[name] for row in rows) for name in ("tried", "too_slow", "too_large")}
+    most = {name: max(row[name] for row in rows) for name in ("seconds", "mb")}
+    wrong = sorted({each for row in rows for each in row["wrong"]})
+    return {"kind": rows[0]["kind"], "became": became, "wrong": wrong} | counts | most
+
+
+def _tried(row: Row) -> int:
+    return int(row["tried"])
+
+
 def _wrong(row: Row) -> int:
-    fine = ("refused", "the same", "0", "2")
-    return sum(count for name, count in row["became"].items() if name not in fine)
+    return sum(count for name, count in row["became"].items() if name not in FINE)
 
 
 def cells(row: Row) -> list[object]:
