@@ -40,6 +40,13 @@ _METHODS: tuple[FirstMethod, ...] = (
 )
 
 
+_LIKELIEST = (
+    *("random_over", "focal", "power", "batch_balancing", "logit_adjusted", "effective_number"),
+    *("smote", "self_paced", "tomek_links", "random_under", "balanced_bagging", "smote_tomek"),
+    *("smote_enn", "cluster_centroids"),
+)
+
+
 def _set(value: Any, support: str) -> Any:
     """Declare a constant, and the decision or benchmark under ``reports/`` that supports it."""
     return field(default=value, metadata={"support": support})
@@ -82,6 +89,8 @@ class SearchPolicy:
         Matched duels for each strategy that was tried, where no deadline counts time.
     controls_before_duels : int
         Networks with a score, of which the best becomes the control of all duels.
+    duel_order : tuple of str
+        Imbalance methods, those first that helped most often; others come last.
     duel_rung : float
         Times the planned work of a strategy, that all folds of a duel have together.
     duel_folds, least_duel_folds, rare_rows_a_duel_fold : int
@@ -235,6 +244,7 @@ class SearchPolicy:
     duels_share: float = _set(0.2, "decisions/0039-matched-duels.md")
     duels_a_strategy: float = _set(0.5, UNMEASURED)
     controls_before_duels: int = _set(3, UNMEASURED)
+    duel_order: tuple[str, ...] = _set(_LIKELIEST, "benchmarks/methods/methods.md")
     duel_rung: float = _set(1 / 2, "decisions/0039-matched-duels.md")
     duel_folds: int = _set(15, "decisions/0039-matched-duels.md")
     least_duel_folds: int = _set(5, UNMEASURED)

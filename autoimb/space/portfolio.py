@@ -75,18 +75,18 @@ def duels_of(
 ) -> list[dict[str, Any]]:
     """Return parameters to enqueue for matched duels: a control, then it with one method put in.
 
-    Each method of the space once, in the order of the policy; one that the policy does not list
-    comes last, at the low end of its ranges. Before a balanced ensemble comes its matched control;
-    where the space lacks that, the ensemble is left out.
+    Each method of the space once, in the order of the policy, with the parameters that it has first
+    among the first methods, or else the low end of its ranges. Before a balanced ensemble comes its
+    matched control; where the space lacks that, the ensemble is left out.
     """
     listed: dict[tuple[str, str], Mapping[str, Value]] = {}
     for entry in policy.first_methods:
         for component, (name, params) in entry.items():
             listed.setdefault((component, name), params)
-    own = methods_of(space)
-    last = [method for method in own if method not in listed]
+    places = {name: place for place, name in enumerate(policy.duel_order)}
+    ordered = sorted(methods_of(space), key=lambda method: places.get(method[1], len(places)))
     trials = [_put_in(control, "ensemble", control.ensemble)]
-    for component, name in [method for method in listed if method in own] + last:
+    for component, name in ordered:
         option = COMPONENTS[component][name]
         values = listed.get((component, name), option.lowest)
         method = Choice(name, tuple((key, values[key]) for key in option.ranges))
