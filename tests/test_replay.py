@@ -80,6 +80,18 @@ def test_a_value_is_not_that_of_small_groups():
     assert abs(gaps[0]) < gaps[1] / 2
 
 
+def test_a_fold_on_another_scale_ranks_as_the_others_do():
+    """All rows together, a row counts by its place in its fold."""
+    judge, candidates = _case(number=1)
+    proba, labels = candidates.singles[0]
+    own = judge.group == 0
+    shifted = np.where(own[:, None], 0.3 * proba + 0.01, proba)
+    other = replace(candidates, singles=[(shifted, labels)])
+    one, two = (replay(judge, c, 0.5, random_state=0, policy=POLICY) for c in (candidates, other))
+    assert one.value == pytest.approx(two.value, abs=0.01)  # but for ties
+    assert judge.metric(judge.y, shifted) < judge.metric(judge.y, proba) - 0.02
+
+
 @pytest.mark.parametrize("metric", METRICS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_sample_is_rows_that_stand_there_so_often(metric, n_classes):
@@ -142,7 +154,7 @@ def test_past_its_deadline_a_hundred_samples_do():
 def test_work_is_bounded_by_rows_and_the_rare_ones_stay():
     judge, candidates = _case(n=3000)
     few = replace(POLICY, replay_work=4 * 100 * 1500)
-    rows, kept = module._thinned(judge, 4, 0, few)
+    rows, kept = module._subsampled(judge, 4, 0, few)
     assert len(rows) == 1500
     assert kept.y.sum() == judge.y.sum()
     assert kept.weight is not None

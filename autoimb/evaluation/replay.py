@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric
@@ -41,7 +42,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _NORMAL = 1.96  # errors to either side that hold 95 %
-_FLOOR = 1e-12  # probabilities nearer to 0 or 1 are taken as this
+_TIE = 1e-9  # what a probability counts beside a place
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +116,9 @@ def replay(
     pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     if pooled and judge.metric.kind == "ranking":
-        predictions = [(_aligned(judge, proba), labels) for proba, labels in predictions]
+        predictions = [(_placed(judge, proba), labels) for proba, labels in predictions]
     values = np.array([judge.of_samples(p, whole, pooled=pooled)[0] for p in predictions])
-    rows, few = _thinned(judge, len(predictions), random_state, policy)
+    rows, few = _subsampled(judge, len(predictions), random_state, policy)
     taken = [(proba[rows], labels[rows]) for proba, labels in predictions]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
@@ -146,23 +147,22 @@ def replay(
     )
 
 
-def _aligned(judge: Judge, proba: Floats) -> Floats:
-    """Take the log-odds of each group to a mean of 0, class by class: for rankings, (n, C).
+def _placed(judge: Judge, proba: Floats) -> Floats:
+    """Replace probabilities (n, C) by each row's place in its group, from 0 to 1: for rankings.
 
-    Groups are predicted by networks of their own, whose levels differ; and the prior of a training
-    part is the lower the more rare rows its fold holds, which turns a ranking around where there
-    is little signal (Parker, Günter & Bedo, "Stratification bias in low signal microarray studies",
-    2007).
+    Groups are predicted by networks of their own, which differ in level and spread; and the prior
+    of a training part is the lower the more rare rows its fold holds, which turns a ranking around
+    where there is little signal (Parker, Günter & Bedo, "Stratification bias in low signal
+    microarray studies", 2007). The groups themselves are alike, being drawn class by class.
     """
-    odds: Floats = logit(np.clip(proba, _FLOOR, 1 - _FLOOR))
+    places = np.empty_like(proba, dtype=np.float64)
     for group in np.unique(judge.group):
         own = judge.group == group
-        weight = None if judge.weight is None else judge.weight[own]
-        odds[own] -= np.average(odds[own], axis=0, weights=weight)
-    return np.asarray(expit(odds))
+        places[own] = (rankdata(proba[own], axis=0) - 0.5) / own.sum()
+    return places + _TIE * proba
 
 
-def _thinned(
+def _subsampled(
     judge: Judge, n_candidates: int, random_state: int, policy: SearchPolicy
 ) -> tuple[Ints, Judge]:
     """Take as many rows as the work allows, the rarer classes whole as far as possible."""
