@@ -6,12 +6,16 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from autoimb.cli import main
 from autoimb.errors import (
@@ -317,6 +321,39 @@ def test_data_that_is_no_table(
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--out", str(run)]
     assert expected in complaint(words, capsys)
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "kind", "expected"),
+    [
+        ("churn", [Decimal("1.5"), Decimal(2)], pa.decimal128(5, 2), "Unknown label type: Decimal"),
+        ("churn", [date(2020, 1, 1), date(2021, 1, 1)], pa.date32(), "Unknown label type: date"),
+        ("churn", [time(1), time(2)], pa.time64("us"), "Unknown label type: time"),
+        ("churn", [b"a", b"b"], pa.binary(), "Unknown label type: bytes"),
+        ("churn", [1, 2], pa.duration("us"), "Unknown label type: duration"),
+        ("churn", [1, 2], pa.timestamp("us"), "Unknown label type: datetime"),
+        ("churn", [[1], [2]], pa.list_(pa.int64()), "must be of one type"),
+        ("city", [[1], [2]], pa.list_(pa.int64()), "Column 'city' holds a"),
+        ("city", [{"b": 1}, {"b": 2}], pa.struct([("b", pa.int64())]), "Column 'city' holds a"),
+    ],
+)
+def test_a_parquet_column_that_no_pipeline_could_hold(
+    column: str,
+    cells: list[Any],
+    kind: pa.DataType,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is refused before anything is searched, and leaves nothing."""
+    rows = pa.Table.from_pandas(table()).replace_schema_metadata()  # not of pandas any more
+    place = rows.schema.get_field_index(column)
+    rows = rows.set_column(place, column, pa.array(cells * 30, type=kind))
+    parquet.write_table(rows, tmp_path / "train.parquet")
+    words = ["search", str(tmp_path / "train.parquet"), "--target", "churn", "--trials", "1"]
+    said = complaint([*words, "--jobs", "1", "--out", str(tmp_path / "run")], capsys)
+    assert expected in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_that_cannot_be_used(
