@@ -53,7 +53,7 @@ from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.workload import tree_iterations
 from autoimb.partners.bins import binned, cuts_of
 from autoimb.partners.fit import Growth, _Growing, _looks, grow
-from autoimb.partners.forest import Forest
+from autoimb.partners.forest import MOST_CUTS, Forest
 from autoimb.partners.reader import Reader
 from autoimb.pipeline.artifact import pack_strategy, save, unpack_strategy
 from autoimb.policy import SearchPolicy
@@ -456,6 +456,30 @@ def test_too_many_leaves_are_refused() -> None:
     )
     with pytest.raises(ArtifactError, match="at most 64 leaves"):
         Forest.from_arrays(chain.to_arrays(), codes=0, width=1, n_classes=2)
+
+
+@pytest.mark.parametrize("cuts", [254, 255])
+def test_too_many_thresholds_are_refused(cuts: int) -> None:
+    """The table of a column has as many columns, and a line for each tree."""
+    node = np.arange(3 * cuts)
+    stumps = Forest(
+        feature=np.where(node % 3 == 0, 0, -1).astype(np.int32),
+        value=node.astype(np.float64),
+        right=np.where(node % 3 == 0, node + 2, 0).astype(np.int32),
+        missing_left=np.zeros(len(node), dtype=np.uint8),
+        category=np.full(len(node), -1, dtype=np.int32),
+        lefts=np.empty((0, 32), dtype=np.uint8),
+        root=node[::3].astype(np.int64),
+        output=np.ones(cuts, dtype=np.int64),
+        baseline=np.zeros(2),
+    )
+    if cuts <= MOST_CUTS:
+        assert (
+            len(Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2).root) == cuts
+        )
+        return
+    with pytest.raises(ArtifactError, match="at most 254 thresholds a column"):
+        Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2)
 
 
 # --- the blend ------------------------------------------------------------------------------------

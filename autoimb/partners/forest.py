@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autoimb.errors import ArtifactError
 
-__all__ = ["MOST_LEAVES", "Forest"]
+__all__ = ["MOST_CUTS", "MOST_LEAVES", "Forest"]
 
 MOST_LEAVES = 64  # of a tree: bits of a word
 MOST_CUTS = 254  # of a column, from all its trees: a table has a column for each
