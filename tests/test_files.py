@@ -344,7 +344,6 @@ ELSEWHERE = {
     "cli/app.py": "the null device takes the place of an output that nobody reads",
     "cli/runs.py": "into memory",
     "cli/tables.py": "packs into a file that is open",
-    "runs/folder.py": "cuts the torn end off the journal",
     "runs/storage.py": "appends to the journal",
     "runtime/worker.py": "into the workers' own folder",
     "training/store.py": "into the workers' own folder",

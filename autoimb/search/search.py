@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.seal import understood
-from autoimb.runtime.progress import Progress
+from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
 from autoimb.search.prepare import Planned, Prepared, plan_study
@@ -138,7 +138,6 @@ def search(
     findings = _check_table(planned)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
-        progress.tell(*map(str, findings))
         study = run_study(
             planned.basis,
             prepared.space,
@@ -153,7 +152,7 @@ def search(
                 trial_limit=_trial_limit(prepared, budget),
                 storage=storage,
                 evaluate=evaluate,
-                on_event=progress,
+                on_event=_told(progress, findings),
             ),
             folder=folder,
         )
@@ -162,6 +161,18 @@ def search(
         result = _conclude(planned, study, duels, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, planned.judge)
     return replace(result, findings=findings, tested=tested)
+
+
+def _told(progress: Progress, findings: Sequence[Finding]) -> Callable[[Event], None]:
+    """Tell of findings once the study has begun: what can't begin is one line, its error."""
+    waiting = [str(finding) for finding in findings]
+
+    def tell(event: Event) -> None:
+        progress.tell(*waiting)
+        waiting.clear()
+        progress(event)
+
+    return tell
 
 
 def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:

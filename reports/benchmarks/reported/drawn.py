@@ -12,8 +12,7 @@ import numpy as np
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.uncertainty import Reported, Score
-from autoimb.assessment.verdict import verdict
+from autoimb.assessment.uncertainty import Reported, Score, errors_needed
 from autoimb.evaluation.replay import Candidates, replay
 from reports.benchmarks.rows import Row
 
@@ -98,6 +97,5 @@ def _chosen(judge: Judge, singles: list[tuple[np.ndarray, np.ndarray]]) -> int:
     utilities = np.array([judge.score(*single).utility for single in singles])
     control = 2 * int(utilities[::2].argmax())
     treated = 1 + 2 * int(utilities[1::2].argmax())
-    tried = len(utilities[1::2])
-    answer = verdict(judge, none=singles[control], method=singles[treated], tried=tried)
-    return treated if answer.method_helps else control
+    gain, error = judge.compare(singles[treated], singles[control])
+    return treated if gain > error * errors_needed(len(utilities[1::2])) else control
