@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import joblib
 
+from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
 from autoimb.runtime.process import end_with_parent
 from autoimb.training.fit import Job
@@ -22,9 +24,7 @@ from autoimb.training.parts import Parts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from autoimb.assessment.judge import Judge
     from autoimb.budget import Deadline
-    from autoimb.evaluation.basis import Basis
     from autoimb.space.strategy import Strategy
     from autoimb.training.pruning import Bar
 
@@ -39,7 +39,7 @@ __all__ = [
     "run_trial",
 ]
 
-Evaluate = Callable[[Job, "Judge"], Outcome]
+Evaluate = Callable[[Job, Judge], Outcome]
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,6 @@ class Work:
         Arrays are copied when they are written to, not before: processes share them, and torch
         may have them.
         """
-        from autoimb.assessment.judge import Judge
-        from autoimb.evaluation.basis import Basis
-
         found = joblib.load(path, mmap_mode="c")
         evaluate, metric = cloudpickle.loads(found["code"])
         bases = [
