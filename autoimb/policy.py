@@ -246,7 +246,7 @@ class SearchPolicy:
     controls_before_duels: int = _set(3, UNMEASURED)
     duel_order: tuple[str, ...] = _set(_LIKELIEST, "benchmarks/methods/methods.md")
     duel_rung: float = _set(1 / 2, "decisions/0039-matched-duels.md")
-    duel_folds: int = _set(15, "decisions/0039-matched-duels.md")
+    duel_folds: int = _set(20, "decisions/0039-matched-duels.md")
     least_duel_folds: int = _set(5, UNMEASURED)
     rare_rows_a_duel_fold: int = _set(2, UNMEASURED)
     most_duel_rows: int = _set(8_000, "decisions/0039-matched-duels.md")

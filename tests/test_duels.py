@@ -182,7 +182,7 @@ def labels(rows, rare):
     return (np.arange(rows) < rare).astype(np.int64)
 
 
-@pytest.mark.parametrize(("rare", "folds"), [(300, 15), (20, 10), (10, 5)])
+@pytest.mark.parametrize(("rare", "folds"), [(300, 20), (20, 10), (10, 5)])
 def test_duels_have_folds_of_their_own(rare, folds):
     y = labels(2_000, rare)
     own = plan_folds(y, random_state=0)

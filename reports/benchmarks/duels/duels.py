@@ -21,7 +21,7 @@ from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("case", "methods", "overlap", "seed"))
-FOLDS = 15
+FOLDS = 20
 METHODS = (1, 6, 14)  # in a study
 SHARED = 0.5  # of the variance of a difference, that is the control's
 BEYOND = 0.85  # true errors of a gain above the first critical value of Holm
