@@ -313,7 +313,7 @@ class SearchPolicy:
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
     compared_rows: int = _set(1_000, "decisions/0041-what-is-deployed-is-calibrated.md")
-    reserve_share: float = _set(0.1, UNMEASURED)
+    reserve_share: float = _set(0.12, UNMEASURED)
     choosing_share: float = _set(0.75, UNMEASURED)
     blending_share: float = _set(0.7, UNMEASURED)
     reference_share: float = _set(0.4, UNMEASURED)
