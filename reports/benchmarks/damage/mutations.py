@@ -199,7 +199,7 @@ def _places(holder: Any) -> list[tuple[Any, Any]]:
 def value(manifest: dict[str, Any], _: Arrays, chance: random.Random) -> None:
     """Put a value of another kind in the place of one."""
     holder, key = chance.choice(_places(manifest))
-    holder[key] = chance.choice(WRONG[type(holder[key])])
+    holder[key] = copy.deepcopy(chance.choice(WRONG[type(holder[key])]))
 
 
 def key(manifest: dict[str, Any], _: Arrays, chance: random.Random) -> None:
