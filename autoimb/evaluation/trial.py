@@ -9,7 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from autoimb.assessment.calibration import Calibrator, Finishing, fit_calibrator, row_log_loss
+from autoimb.assessment.calibration import (
+    Calibrator,
+    Finishing,
+    calibrator_that_gains,
+    fit_calibrator,
+    row_log_loss,
+)
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
@@ -332,16 +338,9 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
 
 
 def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
-    """Fit a calibrator where no formula corrects the prior, or where it gains enough.
-
-    Enough is more log-likelihood than its C free parameters gain by chance (Akaike, 1974).
-    """
-    y, weight = judge.y, np.ones(len(judge.y)) if judge.weight is None else judge.weight
-    fitted = fit_calibrator(y, raw, weight=weight)
-    gain = weight @ row_log_loss(y, raw) - weight @ row_log_loss(y, fitted.apply(raw))
-    if needed or gain > raw.shape[1]:
-        return fitted
-    return Calibrator.identity(raw.shape[1])
+    """Fit a calibrator where no formula corrects the prior, or where it gains enough."""
+    fit = fit_calibrator if needed else calibrator_that_gains
+    return fit(judge.y, raw, weight=judge.weight)
 
 
 def _measure(metric: Metric, plan: Plan) -> Measure:
