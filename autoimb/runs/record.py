@@ -105,6 +105,7 @@ _RECORD = fields(
 _CALIBRATORS = list_of(
     fields({"slope": number(0), "bias": list_of(number(-1e4, 1e4))}),
 )
+# "tilt" are costs of the classes, as older trials named them
 _FINISHING = nothing_or(
     fields({"calibrators": _CALIBRATORS, "tilt": nothing_or(list_of(number(0)))})
 )
