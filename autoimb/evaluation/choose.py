@@ -133,7 +133,10 @@ def choose(
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
     best, found = _calibrated(best, results, judge)
-    numbers = list(dict.fromkeys([*order[: policy.replayed_trials], single]))
+    n_rows = len(judge.y) * len(judge.metric.classes)
+    least, most = policy.least_blend_candidates, policy.replayed_trials
+    replayed = int(np.clip(policy.replay_work // n_rows, least, most))
+    numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,
         Candidates(

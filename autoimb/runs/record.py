@@ -109,7 +109,7 @@ _CALIBRATORS = list_of(
 _FINISHING = nothing_or(
     fields({"calibrators": _CALIBRATORS, "tilt": nothing_or(list_of(number(0)))})
 )
-_PROBABILITIES = Array("float64", 2, 0, 1)
+_PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
 RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")
