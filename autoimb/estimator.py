@@ -100,7 +100,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     pipeline_ : FittedPipeline
         What `export` writes: encoders, networks (a blend where that is better), decision rule.
     records_ : tuple of TrialRecord
-        All trials, by number.
+        All strategies and partners, each by the trial of its highest rung.
     methods_ : DataFrame
         What matched duels say of each imbalance method on this table, one row a method: component,
         method, the word (``"helps"``, ``"hurts"``, ``"makes no difference"``, ``"not tested
@@ -323,8 +323,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         DataFrame
-            One row a strategy: status, score and its error, seconds, rung (how many times the
-            planned work it was given), strategy, reason. The columns of the components are exact:
+            One row a strategy: status, score and its error, reported (of the result: without the
+            optimism of the choice), seconds, rung (how many times the planned work it was given),
+            strategy, reason. The columns of the components are exact:
             `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")

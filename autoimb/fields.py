@@ -217,7 +217,7 @@ def check_arrays(table: Mapping[str, Array], arrays: Mapping[str, NDArray[Any]],
     Parameters
     ----------
     table : mapping of str to Array
-        By name; ``levels.*`` stands for any number of arrays whose names begin so.
+        By name; ``state.*`` stands for any number of arrays whose names begin so.
     arrays : mapping of str to ndarray
     name : str
         Of what the arrays belong to.

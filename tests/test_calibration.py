@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss
 from autoimb.assessment.calibration import (
     Calibrator,
     Finishing,
+    calibrator_that_gains,
     correct_prior,
     fit_calibrator,
     focal_posterior,
@@ -157,6 +158,21 @@ def test_rows_of_more_weight_count_more_often():
     repeated = for_all_networks(single, views[:, rows], every[rows], weight=np.ones(len(rows)))
     assert weighted.slope == pytest.approx(repeated.slope, rel=1e-4)
     np.testing.assert_allclose(weighted.bias, repeated.bias, atol=1e-4)
+
+
+def test_rows_that_stand_for_others_do_not_make_a_gain_by_chance():
+    """One in twenty of the common rows is scored and weighs for all: no more is known of it."""
+
+    def kept(seed, *, thinned):
+        y, proba = sample(4_000, (0.95, 0.05), seed=seed)
+        rows = (y == 1) | (np.arange(4_000) % 20 == 0) | (not thinned)
+        weight = np.where((y == 0) & thinned, 20.0, 1.0)[rows]
+        found = calibrator_that_gains(y[rows], proba[rows], weight=weight)
+        return found != Calibrator.identity(2)
+
+    every, some = (sum(kept(s, thinned=t) for s in range(100)) for t in (False, True))
+    assert 0 < every < 40
+    assert some < 40
 
 
 def test_json():

@@ -23,7 +23,7 @@ from autoimb.evaluation.trial import Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
-from autoimb.search.duels import duels_due, fought
+from autoimb.search.duels import duels_due, fought, next_duel
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.search.search import search
@@ -334,6 +334,18 @@ def test_each_method_of_the_space_is_told_of_once():
     assert {name: by_option[name].control for name in matched} == {
         name: controls[ensemble] for name, ensemble in matched.items()
     }
+
+
+def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
+    """Its file was damaged and set aside; methods are filed as what they are all the same."""
+    result = study(n_trials=8, **WITH)
+    kept = {n: own for n, own in result.duels.items() if not own[0].strategy.is_control}
+    found = fought(SPACE, kept, studies.duels_of_material())
+    assert [(duel.component, duel.option) for duel in found] == methods_of(SPACE)
+    assert {duel.gain for duel in found} == {None}
+    assert (
+        next_duel(SPACE, {"duel.0"}, [], [own[0] for own in kept.values()], policy=POLICY) is None
+    )
 
 
 def test_what_had_no_turn_is_not_tested():

@@ -72,6 +72,35 @@ def test_what_is_reported_is_nearer_to_the_truth_than_the_best_of_many(metric, s
     assert inside >= 0.8
 
 
+def test_many_classes_have_an_interval():
+    random, n_classes = np.random.default_rng(0), 100
+    y = np.repeat(np.arange(n_classes), 6)
+    proba = random.dirichlet(np.ones(n_classes), len(y)) + 0.05 * np.eye(n_classes)[y]
+    metric = get_metric("f1", n_classes=n_classes, positive=0)
+    judge = Judge(metric, y, stratified_groups(y, 3))
+    own = (proba / proba.sum(axis=1, keepdims=True), proba.argmax(axis=1))
+    candidates = Candidates([own] * 26, np.ones(26, dtype=bool), 0)
+    found = replay(judge, candidates, 0.5, random_state=0, policy=POLICY)
+    assert found.low < found.value < found.high
+
+
+def test_a_function_that_takes_no_weights_is_asked_of_all_rows():
+    """Rows that stand for others would be common as they are."""
+    seen = []
+
+    def rare(y, proba):
+        seen.append((len(y), float(np.mean(y == 1))))
+        return float(np.mean(proba[y == 1, 1]))
+
+    y, logits = _drawn(np.random.default_rng(0), 3_000, 0.02, 3, 1.0)
+    judge = Judge(get_metric(rare, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    singles = [(_proba(logit), (logit > 0).astype(np.int64)) for logit in logits]
+    candidates = Candidates(singles, np.ones(3, dtype=bool), 0)
+    replay(judge, candidates, 0.5, random_state=0, policy=POLICY, deadline=Deadline.after(-1))
+    assert {n for n, _ in seen} == {3_000}
+    assert {round(share, 6) for _, share in seen} == {0.02}
+
+
 def test_a_value_is_not_that_of_small_groups():
     """The mean over folds of ten rare rows is too high, all of them together is not."""
     found = [_searched(seed, n=1000, number=1, signal=1.0) for seed in range(20)]

@@ -20,6 +20,7 @@ from scipy.special import softmax
 __all__ = [
     "Calibrator",
     "Finishing",
+    "calibrator_that_gains",
     "correct_prior",
     "finish",
     "fit_calibrator",
@@ -210,6 +211,29 @@ def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> C
         start[0] = _LEAST_SLOPE
         theta = _minimise(problem, start, np.concatenate([[False], present]))
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+
+
+def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
+    """Fit vector scaling, and keep it where it gains more than by chance; else the identity.
+
+    By chance its C free parameters gain as much log-likelihood as they are (Akaike, 1974). Where
+    rows stand for others that were left out, a gain by chance is as many times larger as the mean
+    weight of a weighted row is (Kish, "Survey sampling", 1965).
+
+    Parameters
+    ----------
+    y, proba, weight
+        As `fit_calibrator` takes them. Sees: these rows, which must be out-of-fold.
+
+    Returns
+    -------
+    Calibrator
+    """
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    fitted = fit_calibrator(y, proba, weight=weight)
+    gain = weight @ (row_log_loss(y, proba) - row_log_loss(y, fitted.apply(proba)))
+    enough = proba.shape[1] * (weight @ weight) / weight.sum()
+    return fitted if gain > enough else Calibrator.identity(proba.shape[1])
 
 
 def for_all_networks(

@@ -210,11 +210,11 @@ def label_changes(
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     changed = []
     for replicate in range(replicates):
-        if deadline.expired:
-            return None
         random = stream(Purpose.CHECK_ROWS, 0, index=replicate)
         sample = replace(judge, weight=weight * _times_drawn(judge.y, random))
         changed.append(int((sample.fit_rule(proba).apply(proba) != labels).sum()))
+        if deadline.expired:
+            return None
     return float(np.mean(changed)) / max(alarms, 1)
 
 

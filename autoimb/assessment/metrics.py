@@ -69,6 +69,11 @@ class Metric:
         """Whether it is another's, which takes the rows of one sample at a time."""
         return is_foreign(self.rows)
 
+    @property
+    def weighs(self) -> bool:
+        """Whether row weights reach it."""
+        return not self.foreign or takes_weight(self.rows)
+
     def __call__(
         self,
         y: Ints,
@@ -127,9 +132,11 @@ class Metric:
             In the metric's own sign; NaN where a sample defines no value.
         """
         if self.counts is not None or self.summable:
-            cell = np.eye(self.n_classes**2)[y * self.n_classes + labels]
-            shape = (len(counts), self.n_classes, self.n_classes)
-            return self.of_confusion((counts * weight @ cell).reshape(shape))
+            cells = [
+                confusion_counts(y, labels, n_classes=self.n_classes, weight=own)
+                for own in counts * weight
+            ]
+            return self.of_confusion(np.stack(cells))
         if self.rows is not None and not self.foreign:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
         rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]

@@ -98,7 +98,7 @@ def checks() -> None:
     from autoimb.assessment.checks import CHECKS
 
     for check in CHECKS:
-        typer.echo(f"{check.code} {check.severity}: {check.title}\n    {check.advice}")
+        say(f"{check.code} {check.severity}: {check.title}\n    {check.advice}")
 
 
 def export(

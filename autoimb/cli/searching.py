@@ -28,6 +28,7 @@ from autoimb.cli.arguments import (
 from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
 from autoimb.files import write_file
+from autoimb.text import harmless
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,7 +214,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "strategy": strategy,
         "partners": None if partners == "none" else listed(partners),
         "verbose": 0 if quiet else 1,
-        "data": data.name,
+        "data": harmless(data.name),
         "weight": weight,
         "holdout": holdout,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,6 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
 
 __all__ = ["Winner", "choose"]
-
-_BY_CHANCE = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def choose(
     Returns
     -------
     Winner
-        All its trials have out-of-fold predictions; `none` may lack its networks.
+        Its trials have out-of-fold predictions and fitted networks, or trees.
     """
     judge = judge.until(deadline)
     best = blend(
@@ -136,7 +133,10 @@ def choose(
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
     best, found = _calibrated(best, results, judge)
-    numbers = list(dict.fromkeys([*order[: policy.replayed_trials], single]))
+    n_rows = len(judge.y) * len(judge.metric.classes)
+    least, most = policy.least_blend_candidates, policy.replayed_trials
+    replayed = int(np.clip(policy.replay_work // n_rows, least, most))
+    numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,
         Candidates(
@@ -159,7 +159,7 @@ def choose(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
-        is_control=single == control,
+        is_control=strategies[single].is_control,
         calibrator=found.calibrator,
         deployed=found.deployed,
         reported=reported,

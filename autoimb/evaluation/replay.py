@@ -41,6 +41,7 @@ __all__ = ["Candidates", "replay"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_LEAST_ROWS = 20  # of a class, in the mean
 _NORMAL = 1.96  # errors to either side that hold 95 %
 _TIE = 1e-9  # what a probability counts beside a place
 
@@ -123,6 +124,8 @@ def replay(
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
     at_a_time = policy.replayed_at_a_time // (policy.foreign_work if judge.metric.foreign else 1)
+    a_sample = len(predictions) * len(judge.metric.classes) * len(rows)
+    at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
         counts = _draw(few, at_a_time, random, pooled=pooled)
         parts.append(_moves(few, taken, counts, pooled=pooled))
@@ -165,13 +168,23 @@ def _placed(judge: Judge, proba: Floats) -> Floats:
 def _subsampled(
     judge: Judge, n_candidates: int, random_state: int, policy: SearchPolicy
 ) -> tuple[Ints, Judge]:
-    """Take as many rows as the work allows, the rarer classes whole as far as possible."""
-    work = policy.replay_work // (policy.foreign_work if judge.metric.foreign else 1)
+    """Take as many rows as the work allows, the rarer classes whole as far as possible.
+
+    All of them where the metric can't be told what a row stands for.
+    """
+    if not judge.metric.weighs:
+        return np.arange(len(judge.y)), judge
     a_row = n_candidates * policy.replayed_at_a_time * len(judge.metric.classes)
+    most = max(_work(judge, policy) // a_row, _LEAST_ROWS * judge.metric.n_classes)
     random = stream(Purpose.REPLAY_ROWS, random_state)
-    rows, scale = subsample(judge.y, np.arange(len(judge.y)), max(work // a_row, 1), random)
+    rows, scale = subsample(judge.y, np.arange(len(judge.y)), most, random)
     few = judge.take(rows)
     return rows, replace(few, weight=scale if few.weight is None else few.weight * scale)
+
+
+def _work(judge: Judge, policy: SearchPolicy) -> int:
+    """Return the values of rows that are looked at between two looks at the clock."""
+    return policy.replay_work // (policy.foreign_work if judge.metric.foreign else 1)
 
 
 def _draw(judge: Judge, number: int, random: np.random.Generator, *, pooled: bool) -> Floats:

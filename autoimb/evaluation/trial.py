@@ -9,7 +9,14 @@ from functools import partial
 
 import numpy as np
 
-from autoimb.assessment.calibration import Calibrator, Finishing, fit_calibrator, row_log_loss
+from autoimb.assessment.calibration import (
+    Calibrator,
+    Finishing,
+    calibrator_that_gains,
+    finish,
+    fit_calibrator,
+    row_log_loss,
+)
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
@@ -227,21 +234,25 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     if len(each) > 1:
-        score = replace(scored.score, gain_of_mean=_gain_of_mean(judge, raw, each))
+        gain = _gain_of_mean(judge, [raw, *each], fitted.class_costs)
+        score = replace(scored.score, gain_of_mean=gain)
         scored = replace(scored, score=score)
     if any(one.cut for one in trained):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
 
 
-def _gain_of_mean(judge: Judge, mean: np.ndarray, each: Sequence[np.ndarray]) -> float:
-    """Return what the mean of the repeats' probabilities gains over one repeat's, in utility."""
+def _gain_of_mean(
+    judge: Judge, probabilities: Sequence[np.ndarray], class_costs: tuple[float, ...] | None
+) -> float:
+    """Return what the mean, which comes first, gains over a repeat's probabilities, in utility."""
     of_labels = judge.metric.kind == "label"
-    mine, *others = [
+    identity = Calibrator.identity(judge.metric.n_classes)
+    mean, *each = [
         judge.score(proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)).utility
-        for proba in (mean, *each)
+        for proba in (finish(own, identity, class_costs) for own in probabilities)
     ]
-    return mine - float(np.mean(others))
+    return mean - float(np.mean(each))
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
@@ -332,16 +343,9 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
 
 
 def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
-    """Fit a calibrator where no formula corrects the prior, or where it gains enough.
-
-    Enough is more log-likelihood than its C free parameters gain by chance (Akaike, 1974).
-    """
-    y, weight = judge.y, np.ones(len(judge.y)) if judge.weight is None else judge.weight
-    fitted = fit_calibrator(y, raw, weight=weight)
-    gain = weight @ row_log_loss(y, raw) - weight @ row_log_loss(y, fitted.apply(raw))
-    if needed or gain > raw.shape[1]:
-        return fitted
-    return Calibrator.identity(raw.shape[1])
+    """Fit a calibrator where no formula corrects the prior, or where it gains enough."""
+    fit = fit_calibrator if needed else calibrator_that_gains
+    return fit(judge.y, raw, weight=judge.weight)
 
 
 def _measure(metric: Metric, plan: Plan) -> Measure:

@@ -101,8 +101,8 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     Raises
     ------
     ArtifactError
-        Where the file is missing, damaged, of a newer format, or its parts don't fit. It takes no
-        more memory than a few times the file to find out.
+        Where the file is missing, damaged, of a newer format, or its parts don't fit. It takes
+        less memory than 300 MB and twice the file to find out.
     """
     with opened(path) as container:
         manifest = _of_today(container.manifest)

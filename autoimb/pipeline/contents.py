@@ -120,7 +120,7 @@ STRATEGY = fields(
         "description": text(),
         "packs": list_of(fields({"spec": _NETWORK, "focal_gamma": number(0, 100)})),
         "calibrator": _CALIBRATOR,
-        "tilt": nothing_or(list_of(number(0))),
+        "tilt": nothing_or(list_of(number(0))),  # costs of the classes, as format 1 named them
         "work": number(0, 1e6),
         "confirmed": flag,
         "trees": list_of(fields({"numbers": _COUNT})),

@@ -111,7 +111,7 @@ def check_result(
     -------
     tuple of Finding
     """
-    judge, policy = result.planned.judge, result.planned.plan.policy
+    judge, policy = result.planned.judge.until(deadline), result.planned.plan.policy
     evidence = ResultEvidence(
         metric=judge.metric.name,
         references={

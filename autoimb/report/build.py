@@ -91,7 +91,7 @@ class Facts:
         All trials, best first.
     verdict : str
         Whether the rare class needs special treatment on this table, in the first sentence; then
-        what the result is.
+        what the result is, and which references are ahead of it.
     failures : list of FailureRow
         Infeasible, failed and timed-out trials.
     timing : dict of str to float

@@ -62,6 +62,7 @@ STANDARD_METRICS = (
     "brier",
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
+LABELS_SHARE = 0.5  # of the time for scores, for labels
 
 
 def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
@@ -94,7 +95,7 @@ def _facts(
     deadline: Deadline,
 ) -> Facts:
     planned, study, winner = result.planned, result.study, result.winner
-    prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(0.5))
+    prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(LABELS_SHARE))
     contenders = _contenders(judge, result, references)
     proba, labels = contenders["winner"]
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive

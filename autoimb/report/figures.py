@@ -37,7 +37,7 @@ VARIABLES = {
     SECOND: "var(--second)",
     THIRD: "var(--third)",
 }
-STYLES = (  # colour, width, dashes by order of the contenders: winner, none, logistic regression
+STYLES = (  # colour, width, dashes of the first contenders; others are not drawn
     (ACCENT, 2.0, "-"),
     (SECOND, 1.4, "-"),
     (THIRD, 1.4, "--"),
@@ -99,7 +99,7 @@ def precision_recall(
             axes.plot(*point, "o", color=ACCENT, markersize=7, label="decision rule", clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall", ylabel="precision")
         axes.legend(frameon=False, loc="upper right")
-        names = ", ".join(curves)
+        names = ", ".join(list(curves)[: len(STYLES)])
         return _inline(figure, name="pr", title=f"Precision against recall: {names}")
 
 

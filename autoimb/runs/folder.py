@@ -11,9 +11,9 @@
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
-Every file but the journal appears whole or not at all. All are sealed by checksums, and what is
-damaged is set aside under another ending: a trial's file is done without, a journal is made anew
-from the trials. Reading gives what was written or a `RunError`.
+Every file but the journal appears whole or not at all. All but report and leaderboard have
+checksums, and a damaged trial or journal is set aside under another ending: a trial's file is done
+without, a journal is made anew from the trials. Reading gives what was written or a `RunError`.
 """
 
 from __future__ import annotations

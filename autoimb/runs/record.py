@@ -105,10 +105,11 @@ _RECORD = fields(
 _CALIBRATORS = list_of(
     fields({"slope": number(0), "bias": list_of(number(-1e4, 1e4))}),
 )
+# "tilt" are costs of the classes, as older trials named them
 _FINISHING = nothing_or(
     fields({"calibrators": _CALIBRATORS, "tilt": nothing_or(list_of(number(0)))})
 )
-_PROBABILITIES = Array("float64", 2, 0, 1)
+_PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
 RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")

@@ -296,7 +296,7 @@ def next_to_confirm(
 
     The best score of many is too high, and by how much only fresh folds say. So the last part of a
     search goes to the best control and the best strategy with an imbalance method, which the
-    verdict compares, and then to the best of all.
+    choice compares, and then to the best of all.
 
     Parameters
     ----------

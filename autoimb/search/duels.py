@@ -13,9 +13,8 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
-from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space
-from autoimb.space.ensemble import ENSEMBLE
+from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import duels_of, first_networks, methods_of
 
@@ -58,11 +57,15 @@ def next_duel(
     """
     if not methods_of(space):
         return None
+    first = min(
+        (record for record in duels if record.strategy.is_control),
+        key=lambda record: record.number,
+        default=None,
+    )
     if "duel.0" not in plans:
-        control = _control(space, records, policy)
+        control = _control(space, records, policy) if first is None else first.strategy
         return None if control is None else ("duel.0", duels_of(space, control, policy)[0])
-    first = min(duels, key=lambda record: record.number, default=None)
-    if not any(record.status in SCORED for record in duels) or first is None:
+    if first is None or not any(record.status in SCORED for record in duels):
         return None
     planned = duels_of(space, first.strategy, policy)
     left = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
@@ -143,13 +146,13 @@ def fought(
     records = [duels[number][0] for number in sorted(duels)]
     results = {n: own for n, (r, own) in duels.items() if own is not None and r.status in SCORED}
     controls = {
-        record.strategy.ensemble: results[record.number]
+        (record.strategy.network, record.strategy.ensemble): results[record.number]
         for record in records
         if record.strategy.is_control and record.number in results
     }
     treated = {
-        _method_of(record.strategy, records[0].strategy): record
-        for record in records
+        _method_of(record.strategy): record
+        for record in sorted(records, key=lambda record: record.number in results)
         if not record.strategy.is_control
     }
     why = "the time ended before its turn" if controls else "no control network has a score"
@@ -165,7 +168,7 @@ def fought(
         choice: Choice = getattr(record.strategy, component)
         own = Duel(component, option, choice.brief)
         method = results.get(record.number)
-        control = controls.get(_matched(record.strategy, records[0].strategy))
+        control = controls.get(_matched(record.strategy))
         if method is None:
             reason = record.reason.rstrip(".")
             own = replace(own, reason=reason, infeasible=record.status == "infeasible")
@@ -177,16 +180,20 @@ def fought(
     return found
 
 
-def _method_of(strategy: Strategy, control: Strategy) -> tuple[str, str]:
+def _method_of(strategy: Strategy) -> tuple[str, str]:
     """Return the component and the option that was put into a control."""
-    differs = (c for c in COMPONENTS if getattr(strategy, c) != getattr(control, c))
-    component = next(differs)
-    return component, getattr(strategy, component).name
+    put_in = ((component, getattr(strategy, component).name) for component in strategy.methods)
+    return next(
+        (component, name)
+        for component, name in put_in
+        if name != "costs" and (component != "ensemble" or draws_balanced_rows(name))
+    )
 
 
-def _matched(strategy: Strategy, control: Strategy) -> Choice:
-    """Return the ensemble of a strategy's matched control."""
-    return ENSEMBLE.make(strategy.ensemble).matched_control or control.ensemble
+def _matched(strategy: Strategy) -> tuple[Choice, Choice]:
+    """Return the network and the ensemble of a strategy's matched control."""
+    own = ENSEMBLE.make(strategy.ensemble).matched_control or strategy.ensemble
+    return strategy.network, own
 
 
 def _compared(duel: Duel, method: Scored, control: Scored, basis: Basis) -> Duel:

@@ -34,12 +34,12 @@ class Known:
 
     @property
     def standing(self) -> tuple[TrialRecord, ...]:
-        """The records of all strategies and partners, by number."""
+        """The records of all strategies, partners and duels, by number."""
         return standing(self.records[number] for number in sorted(self.records))
 
     @property
     def strategies(self) -> list[TrialRecord]:
-        """The records of all trials of the search, at whatever rung; partners are none."""
+        """The records of all trials of the search, at any rung; partners and duels are none."""
         return [record for record in self.records.values() if not record.apart]
 
     @property

@@ -329,7 +329,7 @@ class _Study:
         return Assignment(
             trial.strategy,
             self._settings.deadline.within(None if confirms else self._trial_limit()),
-            # the planned trials are never given up: the verdict and the report compare them
+            # planned trials and duels are never given up: choice, verdict and report compare them
             bar=self._bar() if trial.stage == "search" else None,
             rung=trial.rung,
             confirm=confirms,

@@ -1,5 +1,7 @@
 """The first trials of a study: controls, and one imbalance method at a time on the best of them.
 
+And those of matched duels: each method of a space, put into one control.
+
 Which they are is the policy's. The first network is a quick one, so that there soon is a result;
 the others were picked on public tables by ``reports/benchmarks/portfolio``, such that every first n
 of them leave the least regret.

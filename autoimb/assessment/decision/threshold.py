@@ -98,7 +98,7 @@ def _cuts(margin: Floats, y: Ints) -> Floats:
         if last >= len(distinct) or rows[-1] - rows[last] < _LEAST_ROWS:
             break
         found.append((distinct[last] + distinct[last + 1]) / 2)
-    return np.array([-_FARTHEST, *found, _FARTHEST])
+    return np.unique([-_FARTHEST, *found, _FARTHEST])
 
 
 def threshold_for(expression: str | float, counts: ThresholdCounts, positive: int) -> DecisionRule:

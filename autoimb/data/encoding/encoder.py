@@ -349,9 +349,7 @@ class Encoder:
 
     def to_json(self) -> dict[str, Any]:
         """Give the layout as plain values for JSON."""
-        return {
-            **self.layout.to_json(),
-        }
+        return self.layout.to_json()
 
     @classmethod
     def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
