@@ -266,5 +266,15 @@ def test_unknown_metrics_are_named(name, n_classes, words):
         get_metric(name, n_classes=n_classes, positive=0)
 
 
+@pytest.mark.parametrize(("name", "least", "most"), [("f1", 0, 1), ("mcc", -9, 9)])
+def test_an_interval_stays_in_the_range_of_the_metric(name, least, most):
+    metric = get_metric(name, n_classes=2, positive=1)
+    for value, error in ((0.2353, 0.1509), (0.99, 0.2), (0.0, 0.1), (1.0, 0.1)):
+        same, low, high = metric.interval(value, error)
+        assert same == value
+        assert least <= low <= value <= high <= most
+    assert all(map(math.isnan, metric.interval(math.nan, math.nan)))
+
+
 def test_average_precision_is_the_default():
     assert metric_names()[0] == "average_precision"

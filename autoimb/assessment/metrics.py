@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from autoimb.assessment import formulas
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
@@ -25,6 +26,8 @@ from autoimb.assessment.scorers import by_function, by_scorer, is_foreign, takes
 from autoimb.errors import OptionError, choices
 
 __all__ = ["METRICS", "Entry", "Metric", "confusion_counts", "get_metric", "metric_names"]
+
+_NORMAL = 1.96  # errors to either side that hold 95 %
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,20 @@ class Metric:
         if math.isnan(value):
             return self.worst
         return value if self.greater_is_better else -value
+
+    def interval(self, value: float, error: float) -> tuple[float, float, float]:
+        """Return a value within the metric's range, and the ends of its 95 % interval.
+
+        1.96 errors to either side: of a metric from 0 to 1 on the scale of log-odds, so that no end
+        is beyond what it can be.
+        """
+        if self.worst != 0.0 or not self.greater_is_better:  # no metric from 0 to 1
+            return value, value - _NORMAL * error, value + _NORMAL * error
+        value = min(max(value, 0.0), 1.0)
+        if not 0.0 < value < 1.0 or math.isnan(error):
+            return value, max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, 1.0)
+        reach = _NORMAL * error / (value * (1 - value))
+        return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
     def of_confusion(self, confusion: Floats) -> Floats:
         """Compute a label metric from confusion matrices, many at once.

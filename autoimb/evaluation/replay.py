@@ -19,13 +19,11 @@ own class had a part in. So a replay keeps their predictions, and chooses among 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from autoimb.assessment.judge import Judge, Prediction
@@ -42,7 +40,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LEAST_ROWS = 20  # of a class, in the mean
-_NORMAL = 1.96  # errors to either side that hold 95 %
 _TIE = 1e-9  # what a probability counts beside a place
 
 
@@ -137,7 +134,7 @@ def replay(
     optimism = float(moves[choice, np.arange(moves.shape[1])].mean())
     value = float(values[candidates.result]) - optimism
     error = float(moves[candidates.result].std(ddof=1))
-    value, low, high = _interval(judge.metric, value, error)
+    value, low, high = judge.metric.interval(value, error)
     return Reported(
         value=value,
         error=error,
@@ -254,14 +251,3 @@ def _pulled(values: Floats, moves: Floats) -> Floats:
     noise = (apart**2).sum() / (apart.shape[1] * (len(values) - 1))
     pulled: Floats = values.mean() + max(1 - noise / variance, 0.0) * (values - values.mean())
     return pulled
-
-
-def _interval(metric: Metric, value: float, error: float) -> tuple[float, float, float]:
-    """Return a value within the metric's range, and its 95 % interval."""
-    if metric.worst != 0.0 or not metric.greater_is_better:  # no metric from 0 to 1
-        return value, value - _NORMAL * error, value + _NORMAL * error
-    value = min(max(value, 0.0), 1.0)
-    if not 0.0 < value < 1.0 or math.isnan(error):
-        return value, max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, 1.0)
-    reach = _NORMAL * error / (value * (1 - value))
-    return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))

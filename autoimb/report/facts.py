@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -238,14 +237,14 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
     rows: list[TestRow] = []
     for metric in _metrics(tested.judge.metric):
         score = tested.judge.with_metric(metric).score(*tested.prediction)
-        reach = NormalDist().inv_cdf(0.975) * score.error
+        _, low, high = metric.interval(score.value, score.error)
         rows.append(
             {
                 "metric": metric.name,
                 "value": score.value,
                 "error": score.error,
-                "low": score.value - reach,
-                "high": score.value + reach,
+                "low": low,
+                "high": high,
                 "greater_is_better": metric.greater_is_better,
             }
         )

@@ -22,6 +22,7 @@ __all__ = ["Scratch"]
 PREFIX = "autoimb-"
 LOCK = ".lock"
 YOUNG = 60.0  # seconds in which a folder that was just made may not be locked yet
+# another holds it, or the file system has no locks, which filelock says as a NotImplementedError
 NO_LOCK = (OSError, NotImplementedError, Timeout)
 
 
