@@ -91,11 +91,14 @@ class Budget:
         Reading of ``time.monotonic()`` at the start.
     policy : SearchPolicy
         How much of it is kept.
+    cells : int
+        Scored rows times classes, once they are known.
     """
 
     total: float | None
     started: float
     policy: SearchPolicy = DEFAULT_POLICY
+    cells: int = 0
 
     @classmethod
     def start(
@@ -139,7 +142,8 @@ class Budget:
         if self.total is None:
             return 0.0
         share = self.policy.reserve_share * self.total
-        return min(max(self.policy.least_reserve, share), self.policy.most_reserve)
+        usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
+        return max(usual, min(self.policy.cell_reserve * self.cells, 0.5 * self.total))
 
     @property
     def deadline(self) -> Deadline:

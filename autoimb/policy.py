@@ -118,6 +118,9 @@ class SearchPolicy:
         How many are tried then; the rest of the time confirms them.
     columns_on_few_rare_rows : int
         Numbers, and as many one-hot columns, that networks then read in each fold.
+    least_columns : int
+        Numbers, and as many one-hot columns, that networks may always read otherwise, however wide
+        the table.
     trial_share : float
         Of the budget: what one trial may take at most.
     networks_kept : int
@@ -150,8 +153,9 @@ class SearchPolicy:
         That a member sees, however short its time.
     most_input_bytes : int
         Of a network's inputs on all folds, in each worker.
-    most_scored_rows : int
-        More would sharpen the scores of the common classes alone.
+    most_scored_rows, most_scored_cells : int
+        More would sharpen the scores of the common classes alone, and of very many classes take
+        longer than a search: rows, and rows times classes.
     checkpoints_by_rows : tuple of (rows below, most checkpoints, patience)
         The last entry is for all larger tables.
     least_checkpoints : int
@@ -191,6 +195,8 @@ class SearchPolicy:
         With fewer in a group, the reported value is of all rows together.
     reserve_share, least_reserve, most_reserve : float
         Share of the budget for what follows the search, in seconds at least and at most.
+    cell_reserve : float
+        Seconds of it for each scored row and class, where that is more; half of the budget at most.
     partners : tuple of str
         Which are tried unless told otherwise, in this order.
     strategies_before_partners : tuple of int
@@ -260,6 +266,7 @@ class SearchPolicy:
     few_rare_rows: int = _set(100, "decisions/0019-small-tables-are-dealt-again.md")
     strategies_on_few_rare_rows: int = _set(40, "decisions/0019-small-tables-are-dealt-again.md")
     columns_on_few_rare_rows: int = _set(50, "decisions/0036-few-rare-rows.md")
+    least_columns: int = _set(256, "decisions/0053-wide-tables.md")
     trial_share: float = _set(0.25, UNMEASURED)
     networks_kept: int = _set(12, UNMEASURED)
     least_trial_seconds: float = _set(0.5, UNMEASURED)
@@ -277,6 +284,7 @@ class SearchPolicy:
     least_member_rows: int = _set(2_000, UNMEASURED)
     most_input_bytes: int = _set(2**29, UNMEASURED)
     most_scored_rows: int = _set(40_000, UNMEASURED)
+    most_scored_cells: int = _set(2_000_000, "decisions/0053-wide-tables.md")
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = _set(
         ((3_000, 60, 4), (15_000, 40, 5), (60_000, 20, 4), (float("inf"), 10, 3)),
         "decisions/0011-smaller-batches-finer-tails.md",
@@ -330,6 +338,7 @@ class SearchPolicy:
     rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
+    cell_reserve: float = _set(4e-6, "decisions/0053-wide-tables.md")
 
 
 DEFAULT_POLICY = SearchPolicy()

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 from tables import calibrated_rows
 
-from autoimb.assessment.decision.offsets import Evidence, best_offsets
+from autoimb.assessment.decision.offsets import (
+    Evidence,
+    _counts,
+    _cuts,
+    _margin,
+    _sweep,
+    best_offsets,
+)
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
 from autoimb.assessment.metrics import get_metric
@@ -95,6 +102,29 @@ def test_the_best_threshold_of_all_is_found(name, seed, positive, ties, weighted
     tried = [np.where(score >= t, positive, 1 - positive) for t in [*np.unique(score), 2.0]]
     best = max(metric(y, proba, each, weight=weight) for each in tried)
     assert metric(y, proba, labels, weight=weight) == pytest.approx(best, abs=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(BY_COUNTS),
+    seed=st.integers(0, 1000),
+    n_classes=st.integers(2, 5),
+    expected=st.booleans(),
+)
+def test_counts_of_each_cut_are_those_of_its_confusion(name, seed, n_classes, expected):
+    random = np.random.default_rng(seed)
+    proba = random.dirichlet(np.ones(n_classes), 60)
+    rows = Evidence.of(random.integers(0, n_classes, 60), proba, random.uniform(0.1, 2, 60))
+    rows = rows.expected() if expected else rows
+    metric = get_metric(name, n_classes=n_classes, positive=1)
+    for code in range(n_classes):
+        margins = _margin(rows, random.normal(size=n_classes), code)
+        cuts = _cuts(margins[0])
+        confusion = _sweep(rows, *margins, cuts, code)
+        counts = _counts(metric, rows, margins, cuts, code)
+        np.testing.assert_allclose(counts.hits, np.diagonal(confusion, 0, 1, 2), atol=1e-9)
+        np.testing.assert_allclose(counts.predicted, confusion.sum(axis=1), atol=1e-9)
+        np.testing.assert_allclose(counts.true, confusion.sum(axis=2), atol=1e-9)
 
 
 def test_the_threshold_lies_in_the_middle_of_what_is_as_good():

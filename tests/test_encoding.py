@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from autoimb.data.encoding.bins import edges_of
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.encoding.layout import Layout, plan_layout
+from autoimb.data.encoding.scaling import quantiles, scales
 from autoimb.data.schema import Columns
 
 NAN = np.nan
@@ -343,6 +344,49 @@ def test_bins_look_at_the_labels_of_training_rows_only():
     assert bytes_of(Encoder.fit(columns, train, layout=plan_layout(columns), y=other)) != bytes_of(
         before
     )
+
+
+TABLES = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 30), st.integers(1, 4)),
+    elements=st.floats(width=64, allow_infinity=False)
+    | st.sampled_from([0.0, 1.0, 1e308, -1e308, np.nan]),
+)
+
+
+@settings(max_examples=200)
+@given(numbers=TABLES)
+def test_quantiles_of_many_columns_are_those_of_each(numbers):
+    shares = (0.0, 0.25, 0.5, 0.9, 1.0)
+    found = quantiles(numbers, shares)
+    for column, own in zip(numbers.T, found.T):
+        known = column[~np.isnan(column)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            wanted = np.quantile(known, shares) if len(known) else np.full(len(shares), np.nan)
+        np.testing.assert_array_equal(own, wanted)
+
+
+@given(numbers=TABLES)
+def test_a_column_is_scaled_alike_beside_others_and_alone(numbers):
+    center, factor = scales(numbers)
+    for j in range(numbers.shape[1]):
+        alone = scales(numbers[:, [j]])
+        assert (center[j], factor[j]) == (alone[0][0], alone[1][0])
+        assert np.isfinite(center[j])
+        assert np.isfinite(factor[j])
+
+
+@pytest.mark.parametrize(
+    ("column", "center", "factor"),
+    [
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 3.0, 0.5),
+        ([0.0] * 9 + [10.0], 0.0, 1 / 3.0),  # the middle half has no range: standard deviation
+        ([7.0, 7.0, NAN], 7.0, 0.0),
+        ([NAN, NAN], 0.0, 0.0),
+    ],
+)
+def test_the_spread_is_the_first_that_is_usable(column, center, factor):
+    assert scales(np.array(column)[:, None]) == (pytest.approx(center), pytest.approx(factor))
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 30_000])

@@ -19,7 +19,6 @@ from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
-from autoimb.evaluation.assemble import fit_encoders
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.choose import Winner
 from autoimb.evaluation.trial import Failed, Infeasible, Pruned, Scored
@@ -34,6 +33,7 @@ from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int
 from autoimb.space.strategy import Strategy
+from autoimb.training.parts import Parts
 
 N, SCORED = 1300, 1200
 
@@ -104,7 +104,9 @@ def _study(metric_name="average_precision", n_classes=2):
         request=SimpleNamespace(to_json=lambda: request),
         notices=("x has gaps.", "d was read as a date."),
     )
-    return Planned(prepared, plan, judge), StudyResult(tuple(records), results, False)
+    return Planned(prepared, plan, judge), StudyResult(
+        tuple(records), results, False, Parts(prepared.dataset, plan.folds, seed=plan.seed)
+    )
 
 
 def _found(planned, study, numbers=(3,)):
@@ -124,7 +126,8 @@ def _found(planned, study, numbers=(3,)):
     duels = [power, Duel("loss", "focal", "focal", "the time ended before its turn")]
     value = score.value - 0.02
     reported = Reported(value, 0.03, value - 0.06, value + 0.06, score.value, 0.02, 200, True)
-    encoders = fit_encoders(planned.prepared.dataset, planned.plan.folds.folds)
+    folds = planned.plan.folds
+    encoders = Parts(planned.prepared.dataset, folds, seed=0).encoders(len(folds.folds))
     return SearchResult(
         pipeline=SimpleNamespace(encoders=encoders),
         planned=planned,

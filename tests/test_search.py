@@ -23,7 +23,6 @@ from autoimb.budget import Budget, Deadline
 from autoimb.data.target import match_labels
 from autoimb.errors import BudgetError, RunError
 from autoimb.evaluation import refit as refitting
-from autoimb.evaluation.assemble import fit_encoders
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, evaluate
 from autoimb.pipeline.artifact import load, save
@@ -361,7 +360,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
     assert outcome.score.gain_of_mean is not None
     assert all(one.score.gain_of_mean is None for one in result.study.results.values())
     wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
-    encoders = tuple(fit_encoders(dataset, folds.every))
+    encoders = Parts(dataset, folds, seed=plan.seed).encoders(len(folds.every))
     for number, fold in enumerate(folds.every):
         rows = np.setdiff1d(np.arange(len(dataset.y)), fold.train)
         own = replace(

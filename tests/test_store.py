@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tables import chosen, dataset_of, mixed_table
 
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.space.resampling import cleaning, smote
 from autoimb.space.resampling.component import RESAMPLING
@@ -80,6 +81,23 @@ def test_folds_that_another_process_encodes_come_last(tmp_path):
         assert list(order) == [0]
     assert list(mine.free_first()) == [0, 1, 2]
     assert list(Parts(dataset, folds, seed=0).free_first()) == [0, 1, 2]
+
+
+def test_encoders_that_another_process_fitted_are_not_fitted_again(tmp_path, monkeypatch):
+    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
+    folds = plan_folds(dataset.y, random_state=0)
+    other = Parts(dataset, folds, seed=0, folder=tmp_path)
+    made = [other.encoder(0), other.repeat(1).encoder(2)]
+    own = Parts(dataset, folds, seed=0, folder=tmp_path).in_memory()
+    fit, fitted = Encoder.fit, []
+    monkeypatch.setattr(Encoder, "fit", lambda *a, **k: fitted.append(1) or fit(*a, **k))
+    n_folds = len(folds.folds)
+    encoders = own.encoders(n_folds + 3)
+    assert len(encoders) == n_folds + 3
+    assert len(fitted) == n_folds + 1
+    for one, place in zip(made, (0, n_folds + 2)):
+        for name, array in one.to_arrays().items():
+            np.testing.assert_array_equal(array, encoders[place].to_arrays()[name])
 
 
 def test_what_fails_is_not_kept(tmp_path):

@@ -15,6 +15,7 @@ from autoimb.assessment.calibration import Calibrator, finish
 from autoimb.assessment.costs import Costs
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
@@ -88,6 +89,26 @@ def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
         assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
     again, _ = subsampled(dataset, folds, **given)
     np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
+
+
+def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_there_is_time_for():
+    random = np.random.default_rng(0)
+    numbers = pd.DataFrame(random.normal(size=(1_000, 1_200)))
+    dataset = dataset_of(numbers.rename(columns=str), np.arange(1_000) % 2)
+    folds = plan_folds(dataset.y, random_state=0)
+    kept = []
+    for seconds in (1.0, 3.0, 60.0):
+        few, _ = subsampled(dataset, folds, random_state=0, operations=trial_operations(seconds))
+        assert len(few.y) == 1_000
+        kept.append(few.layout.screened)
+    assert kept[0] == SearchPolicy().least_columns
+    assert kept[0] < kept[1] < 1_200
+    assert kept[2] is None
+    encoder = Encoder.fit(few.columns, folds.folds[0].train, layout=few.layout, y=few.y)
+    assert encoder.width(ple=True) == 2_400
+    plain = SearchPolicy(most_input_bytes=4 * 5 * 1_000 * 800)  # memory counts as well
+    few, _ = subsampled(dataset, folds, random_state=0, operations=1e15, policy=plain)
+    assert few.layout.screened == 400 - 1
 
 
 def test_no_clock_is_read(monkeypatch):

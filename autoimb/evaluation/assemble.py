@@ -14,17 +14,15 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
-from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.folds import Fold
 from autoimb.data.schema import Schema
 from autoimb.data.subsample import subsample
 from autoimb.evaluation.views import single_views
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.randomness import Purpose, stream
+from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 
-__all__ = ["Decided", "assemble", "fit_encoders"]
+__all__ = ["Decided", "assemble"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class Decided:
 
 
 def assemble(
-    dataset: Dataset,
+    parts: Parts,
     plan: Plan,
     judge: Judge,
     *,
@@ -64,7 +62,7 @@ def assemble(
 
     Parameters
     ----------
-    dataset, plan : Dataset, Plan
+    parts, plan : Parts, Plan
         Of the study. Sees: each encoder its fold's training rows only.
     judge : Judge
         Of the scored rows.
@@ -79,12 +77,15 @@ def assemble(
     -------
     FittedPipeline
     """
-    read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
+    dataset, read = (
+        parts.dataset,
+        1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs),
+    )
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
         positive=dataset.positive,
-        encoders=fit_encoders(dataset, plan.folds.every[:read]),
+        encoders=parts.encoders(read),
         strategies=tuple(strategies),
         weights=tuple(weights),
         calibrator=decided.calibrator,
@@ -109,11 +110,3 @@ def assemble(
         weight=weight[rows] * scale,
     )
     return replace(pipeline, calibrator=calibrator)
-
-
-def fit_encoders(dataset: Dataset, folds: Sequence[Fold]) -> tuple[Encoder, ...]:
-    """Fit one encoder a fold. Sees: the fold's training rows only."""
-    columns, layout, y, weight = dataset.columns, dataset.layout, dataset.y, dataset.weight
-    return tuple(
-        Encoder.fit(columns, fold.train, layout=layout, y=y, weight=weight) for fold in folds
-    )

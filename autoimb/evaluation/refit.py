@@ -61,7 +61,7 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
     found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
     rule = judge.fit_rule(found.deployed)
     return assemble(
-        dataset,
+        data,
         plan,
         judge,
         schema=pipeline.schema,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import MOST_BINS, MOST_INPUTS
+from autoimb.data.encoding.encoder import most_bins
 from autoimb.data.encoding.layout import MOST_ONE_HOT
 from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
@@ -90,11 +90,12 @@ def subsampled(
     operations: float,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> tuple[Dataset, FoldPlan]:
-    """Take as many rows as a trial has time and memory for; no clock is read.
+    """Take as many rows and columns as a trial has time and memory for; no clock is read.
 
     The rarer classes stay whole as far as possible, and the rows that are kept of the others
-    weigh more. Beyond 40,000 rows in the same way only some are scored: more would sharpen the
-    scores of the common classes alone.
+    weigh more. Beyond 40,000 rows, and fewer of many classes, in the same way only some are scored:
+    more would sharpen the scores of the common classes alone. Where the fewest rows of all columns
+    are still too much, each fold keeps as many columns as are affordable; see `Screen`.
 
     Parameters
     ----------
@@ -111,19 +112,27 @@ def subsampled(
         The same folds of fewer rows; what was given where all rows fit.
     """
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
-    epoch = 6.0 * max(n_folds - 1, 1) * width * (inputs + width)  # operations for each row
-    affordable = operations / (policy.least_epochs * epoch)
+    # of an input, and of a row that has as many as the network is wide
+    an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
+    affordable = operations / (an_input * (inputs + width))
     fitting = policy.most_input_bytes / (4 * n_folds * inputs)
     most = max(int(min(affordable, fitting)), policy.least_training_rows)
+    kept = min(len(dataset.y), most)
+    most_inputs = min(
+        operations / (an_input * kept) - width, policy.most_input_bytes / (4 * n_folds * kept)
+    )
+    if inputs > most_inputs:
+        dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
     if len(dataset.y) > most:
         dataset, rows = fewer_rows(
             dataset, np.arange(len(dataset.y)), most=most, random_state=random_state
         )
         folds = folds.take(rows)
     scored = folds.scored
-    if len(scored) > policy.most_scored_rows:
+    most = min(policy.most_scored_rows, policy.most_scored_cells // dataset.n_classes)
+    if len(scored) > most:
         random = stream(Purpose.SCORED_ROWS, random_state)
-        rows, scale = subsample(dataset.y, scored, policy.most_scored_rows, random)
+        rows, scale = subsample(dataset.y, scored, most, random)
         folds = folds.scoring(rows, scale)
     return dataset, folds
 
@@ -200,11 +209,22 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
 
 
+def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:
+    """Let each fold keep about such a share of the columns, but never fewer than the least."""
+    layout = dataset.layout
+    columns = max(dataset.columns.numbers.shape[1], len(layout.onehot))
+    most = max(int(share * columns), policy.least_columns)
+    if layout.screened is not None:
+        most = min(most, layout.screened)
+    return replace(dataset, layout=replace(layout, screened=most))
+
+
 def _inputs(columns: Columns) -> int:
     """Count the inputs of a network, about: bins of numbers, and levels."""
-    bins = min(MOST_BINS * columns.numbers.shape[1], MOST_INPUTS)
-    levels = [len(vocabulary) for vocabulary in columns.vocabularies]
-    return int(bins) + sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels) + 1
+    numbers = columns.numbers.shape[1]
+    levels = (len(vocabulary) for vocabulary in columns.vocabularies)
+    written = sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels)
+    return int(numbers * most_bins(numbers) + written + 1)
 
 
 def _device() -> str:

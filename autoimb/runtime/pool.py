@@ -31,6 +31,7 @@ from autoimb.runtime.worker import (
     prepare_worker,
     run_trial,
 )
+from autoimb.training.parts import Parts
 
 __all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
 
@@ -57,6 +58,10 @@ class Runner(Protocol):
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Wait up to so many seconds and return the trials that ended."""
+        ...
+
+    def encoded(self) -> Parts:
+        """Return the folds of the search with the encoders that its trials fitted."""
         ...
 
     def close(self) -> None:
@@ -104,6 +109,10 @@ class InProcess:
         self._task = None
         return [(number, outcome)]
 
+    def encoded(self) -> Parts:
+        """Return the folds of the search with the encoders that its trials fitted."""
+        return self._jobs.encoded()
+
     def close(self) -> None:
         """Forget the trial that waits."""
         self._task = None
@@ -137,7 +146,7 @@ class WorkerPool:
     """
 
     def __init__(self, work: Work, n_jobs: int, *, folder: Path | None = None) -> None:
-        self._n_jobs = n_jobs
+        self._work, self._n_jobs = work, n_jobs
         self._scratch = Scratch.make(folder)
         self._tasks: dict[int, _Task] = {}
         try:
@@ -182,6 +191,10 @@ class WorkerPool:
                 del self._tasks[number]
                 ended.append((number, outcome))
         return ended
+
+    def encoded(self) -> Parts:
+        """Return the folds of the search with the encoders that its trials fitted."""
+        return Jobs(self._work, self._shared.parent).encoded()
 
     def close(self) -> None:
         """Kill the workers and remove their copy of the arrays."""

@@ -129,6 +129,10 @@ class Jobs:
             own = None if folder is None else folder / "duels"
             self._duels = work.duels, _parts(work.duels, own)
 
+    def encoded(self) -> Parts:
+        """Return the parts of the search in this process alone, as far as trials encoded them."""
+        return self._study[1].in_memory()
+
     def of(self, assignment: Assignment) -> tuple[Job, Judge]:
         """Return what is evaluated, and by whom it is judged."""
         basis, parts = self._study

@@ -135,6 +135,7 @@ def search(
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
+    budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
     findings = _check_table(planned)
     ready = budget.elapsed
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
@@ -245,7 +246,7 @@ def _conclude(
     best = winner.blend
     chosen = (study.results[number].fitted for number in best.numbers)
     pipeline = assemble(
-        prepared.dataset,
+        study.parts,
         plan,
         judge,
         schema=prepared.schema,

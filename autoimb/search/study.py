@@ -23,6 +23,7 @@ from autoimb.search.agenda import Agenda
 from autoimb.search.known import Known
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.strategy import partner
+from autoimb.training.parts import Parts
 from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class StudyResult:
         deadline left of the others. Then the partners, where there are networks.
     interrupted : bool
         Whether Ctrl-C ended it.
+    parts : Parts
+        The folds, with the encoders that were fitted.
     duels : mapping of int to (TrialRecord, Scored or None)
         The trials of matched duels, which are on other rows and folds.
     """
@@ -95,6 +98,7 @@ class StudyResult:
     records: tuple[TrialRecord, ...]
     results: Mapping[int, Scored]
     interrupted: bool
+    parts: Parts
     duels: Mapping[int, tuple[TrialRecord, Scored | None]] = field(default_factory=dict)
 
 
@@ -136,6 +140,7 @@ def run_study(
     work = Work(settings.evaluate, study, duels)
     interrupted = False
     runner: Runner | None = None
+    parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
             folder, space=space, storage=settings.storage, random_state=settings.random_state
@@ -163,6 +168,7 @@ def run_study(
             interrupted = True
         finally:
             if runner is not None:
+                parts = runner.encoded()
                 runner.close()
             running.requeue()
     known = running.known
@@ -170,6 +176,7 @@ def run_study(
         records=tuple(record for record in known.standing if record.stage != "duel"),
         results=known.usable(),
         interrupted=interrupted,
+        parts=parts,
         duels={r.number: (r, known.results.get(r.number)) for r in known.duels},
     )
 

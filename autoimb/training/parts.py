@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ class Parts:
             ),
             size=lambda encoder: encoder.edges.nbytes,
         )
+
+    def encoders(self, number: int) -> tuple[Encoder, ...]:
+        """Return those of the first folds of all repeats, one after the other."""
+        repeats = (self.repeat(each) for each in range(1 + len(self.folds.further)))
+        places = ((one, fold) for one in repeats for fold in range(len(one.folds.folds)))
+        return tuple(one.encoder(fold) for one, fold in islice(places, number))
+
+    def in_memory(self) -> Parts:
+        """Return the same parts in this process alone, with the encoders that are made already."""
+        own = Parts(self.dataset, self.folds, seed=self.seed)
+        for repeat in range(1 + len(self.folds.further)):
+            here, there = own.repeat(repeat), self.repeat(repeat)
+            for fold in range(len(here.folds.folds)):
+                found: Encoder | None = there._store.find(there._encoder_key(fold))
+                if found is not None:
+                    here._store.put(here._encoder_key(fold), found, size=found.edges.nbytes)
+        return own
 
     def _encoder_key(self, fold: int) -> tuple[str, int, int]:
         return ("encoder", self.repeat_number, fold)

@@ -300,7 +300,7 @@ class Planned:
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
         return assemble(
-            self.dataset,
+            self.shared,
             plan,
             self.judge,
             schema=self.schema,
@@ -329,7 +329,7 @@ class Planned:
         fitted = [one.fitted for one in outcomes if one.fitted is not None]
         decided = self._as_it_is(outcomes[0])
         pipeline = assemble(
-            self.dataset,
+            self.shared,
             self.plan,
             self.judge,
             schema=self.schema,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import log_proba
+from autoimb.assessment.formulas import Counts
 from autoimb.assessment.metrics import Metric
 from autoimb.budget import FOREVER, Deadline
 
@@ -123,7 +124,9 @@ def _utility(
 ) -> Floats:
     """Compute the utility (cuts,) of giving the class where the margin is below the cut."""
     margin, other = margins
-    if metric.counts is not None or metric.summable:
+    if metric.counts is not None:
+        values = metric.counts(_counts(metric, rows, margins, cuts, code))
+    elif metric.summable:
         values = metric.of_confusion(_sweep(rows, margin, other, cuts, code))
     else:
         tried = (np.where(margin < cut, code, other) for cut in cuts)
@@ -154,6 +157,30 @@ def _few(cuts: Floats, margin: Floats, own: NDArray[np.bool_], *, most: int) -> 
     near = np.searchsorted(cuts, np.concatenate(parts))
     kept: Floats = cuts[np.unique(np.append(np.minimum(near, len(cuts) - 1), 0))]
     return kept
+
+
+def _counts(
+    metric: Metric, rows: Evidence, margins: tuple[Floats, Ints], cuts: Floats, code: int
+) -> Counts:
+    """Count hits and predictions of each class, (cuts, C), as `_sweep` would sum them."""
+    margin, other = margins
+    n_classes, n_cuts = rows.truth.shape[1], len(cuts)
+    first = np.searchsorted(cuts, margin, side="right")  # of the cuts that give the class
+    cell, size = first * n_classes + other, (n_cuts + 1) * n_classes
+
+    def left(mass: Floats) -> tuple[Floats, Floats]:
+        """Sum a mass of the rows (n,) by what they get else: all, and what each cut takes away."""
+        tally = np.bincount(cell, mass, size).reshape(n_cuts + 1, n_classes)
+        return tally.sum(axis=0), tally.cumsum(axis=0)[:-1]
+
+    every, lost = left(rows.truth[np.arange(len(other)), other])
+    hits = np.maximum(every - lost, 0.0)
+    hits[:, code] += np.bincount(first, rows.truth[:, code], n_cuts + 1).cumsum()[:-1]
+    every, lost = left(rows.truth.sum(axis=1))
+    predicted = np.maximum(every - lost, 0.0)
+    predicted[:, code] += lost.sum(axis=1)
+    true = np.broadcast_to(rows.truth.sum(axis=0), hits.shape)
+    return Counts(hits, true, predicted, metric.classes)
 
 
 def _sweep(rows: Evidence, margin: Floats, other: Ints, cuts: Floats, code: int) -> Floats:

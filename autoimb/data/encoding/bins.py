@@ -58,9 +58,11 @@ def _quantiles(values: Numbers, counts: NDArray[np.int64], most: int) -> Numbers
     A value that fills several bins by itself counts as one bin's worth of rows, so that the others
     share the rest: of 95 % zeros and a long tail most bins are in the tail.
     """
-    bin_rows = counts.sum() / most
+    before, bin_rows = np.inf, float(counts.sum()) / most
     for _ in range(_FIXED_POINT):
-        bin_rows = float(np.minimum(counts, bin_rows).sum()) / most
+        if bin_rows == before:
+            break
+        before, bin_rows = bin_rows, float(np.minimum(counts, bin_rows).sum()) / most
     upto = np.cumsum(np.minimum(counts, bin_rows))
     shares = np.linspace(0, upto[-1], most + 1)[:-1]
     # values that occur: 0 and 1 are one bin, not halves of it

@@ -20,13 +20,13 @@ from autoimb.data.encoding.levels import (
     levels_to_arrays,
 )
 from autoimb.data.encoding.rows import Encoded
-from autoimb.data.encoding.scaling import scale, squash
+from autoimb.data.encoding.scaling import scales, squash
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "most_bins"]
 
 MOST_BINS = 16
 MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
@@ -118,16 +118,13 @@ class Encoder:
         """
         screen = Screen.fit(columns.take(rows), None if y is None else y[rows], layout=layout)
         columns, layout = screen.columns(columns), screen.layout(layout)
-        center, factor, edges, spikes = [], [], [], []
-        most = int(np.clip(MOST_INPUTS // max(columns.numbers.shape[1], 1), 2, MOST_BINS))
-        for j in range(columns.numbers.shape[1]):
-            values = columns.numbers[rows, j]
+        numbers = columns.numbers[rows]
+        edges, spikes, most = [], [], most_bins(numbers.shape[1])
+        center, factor = scales(numbers)
+        for values, middle, slope in zip(numbers.T, center, factor):
             known = ~np.isnan(values)
-            values, labels = values[known], None if y is None else y[rows[known]]
-            middle, slope = scale(values)
-            center.append(middle)
-            factor.append(slope)
-            scaled = squash(values, middle, slope)
+            labels = None if y is None else y[rows[known]]
+            scaled = squash(values[known], middle, slope)
             edges.append(edges_of(scaled, most, labels))
             spikes.append(spikes_of(scaled, most, labels))
         levels, seen = [], []
@@ -139,8 +136,8 @@ class Encoder:
         target = None if y is None else _target(rows, y, weight)
         return cls(
             screen=screen,
-            center=np.array(center, dtype=np.float64),
-            factor=np.array(factor, dtype=np.float64),
+            center=center,
+            factor=factor,
             bins=np.array([len(each) - 1 for each in edges], dtype=np.int64),
             edges=np.concatenate([np.empty(0, dtype=np.float32), *edges]),
             spike_column=np.repeat(np.arange(len(spikes)), [len(each) for each in spikes]),
@@ -370,6 +367,11 @@ class Encoder:
             layout=layout,
             statistics=Statistics.from_arrays(arrays, layout, levels),
         )
+
+
+def most_bins(n_numbers: int) -> int:
+    """Give the most bins of a number where there are so many: 2 to 16, together some 512."""
+    return int(np.clip(MOST_INPUTS // max(n_numbers, 1), 2, MOST_BINS))
 
 
 def _target(

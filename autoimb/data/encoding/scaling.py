@@ -1,21 +1,89 @@
-"""How a number is scaled."""
+"""How numbers are scaled."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["scale", "squash"]
+__all__ = ["column_blocks", "quantiles", "scales", "squash"]
+
+Numbers = NDArray[np.float64]
+
+_CELLS = 2**19  # of columns that are worked on together, so that temporaries stay small
 
 
-def scale(values: NDArray[np.float64]) -> tuple[float, float]:
+def column_blocks(numbers: Numbers) -> Iterator[slice]:
+    """Yield slices of columns, one after the other, of about half a million cells each."""
+    step = max(_CELLS // max(len(numbers), 1), 1)
+    return (slice(start, start + step) for start in range(0, numbers.shape[1], step))
+
+
+def quantiles(numbers: Numbers, shares: tuple[float, ...]) -> Numbers:
+    """Give quantiles of each column as `numpy.quantile` does, of what is not missing.
+
+    Parameters
+    ----------
+    numbers : ndarray of float64, shape (n, p)
+    shares : tuple of k floats
+        From 0 to 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, p)
+        NaN where all are missing.
+    """
+    ordered = np.sort(numbers.T, axis=1)  # missing ones last
+    last = (~np.isnan(ordered)).sum(1) - 1
+    place = np.multiply.outer(shares, last)
+    low = np.floor(place).astype(np.int64)
+    column = np.arange(len(ordered))
+    below, above = ordered[column, low], ordered[column, np.minimum(low + 1, last)]
+    part = place - low
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = above - below
+        found: Numbers = np.where(part < 0.5, below + step * part, above - step * (1 - part))
+    return found
+
+
+def scales(numbers: Numbers) -> tuple[Numbers, Numbers]:
+    """Give each column's median, and one over its first usable spread.
+
+    Parameters
+    ----------
+    numbers : ndarray of float64, shape (n, p)
+        NaN is missing.
+
+    Returns
+    -------
+    center, factor : ndarray of float64, shape (p,)
+        The spread is the range of the middle half of the values, else their standard deviation,
+        else their range. The factor is 0 where nothing varies, the center too where nothing is
+        known.
+    """
+    center, factor = np.zeros((2, numbers.shape[1]))
+    if not len(numbers):
+        return center, factor
+    for block in column_blocks(numbers):
+        low, first, middle, third, high = quantiles(numbers[:, block], (0, 0.25, 0.5, 0.75, 1))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            slope = 1 / (third - first)
+        usual = (slope > 0) & np.isfinite(slope) & (low < high)
+        center[block], factor[block] = np.where(usual, middle, 0), np.where(usual, slope, 0)
+        for j in block.start + np.flatnonzero(~usual):
+            center[j], factor[j] = _scale(numbers[~np.isnan(numbers[:, j]), j])
+    return center, factor
+
+
+def _scale(values: Numbers) -> tuple[float, float]:
     """Median, and one over the first usable spread; 0 where nothing varies."""
     if not len(values):
         return 0.0, 0.0
-    low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-    if low == high:
-        return float(low), 0.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        if low == high:
+            return float(low), 0.0
         for spread in (third - first, values.std(), high - low):
             slope = 1 / spread
             if spread > 0 and np.isfinite(spread) and np.isfinite(slope):
@@ -24,9 +92,9 @@ def scale(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def squash(
-    values: NDArray[np.float64],
-    center: NDArray[np.float64] | float,
-    factor: NDArray[np.float64] | float,
+    values: Numbers,
+    center: Numbers | float,
+    factor: Numbers | float,
 ) -> NDArray[np.float32]:
     """Scale and clip smoothly to (-3, 3) (Holzmüller et al. 2024, RealMLP); NaN stays."""
     with np.errstate(over="ignore", invalid="ignore"):

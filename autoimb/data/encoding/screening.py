@@ -7,7 +7,7 @@ training rows (`reports/decisions/0036-few-rare-rows.md`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.layout import Layout
-from autoimb.data.encoding.scaling import scale, squash
+from autoimb.data.encoding.scaling import column_blocks, quantiles, scales, squash
 from autoimb.data.schema import Columns
 
 __all__ = ["Screen"]
@@ -130,59 +130,60 @@ def _best(place: NDArray[np.float64], most: int) -> Positions:
 def _places_of_numbers(numbers: NDArray[np.float64], y: Positions | None) -> NDArray[np.float64]:
     """Return the place of each number, shape (p,); the best have the least."""
     if y is None:
-        return np.array([-float(len(np.unique(column))) for column in numbers.T])
-    between, quarters = [], []
-    for column in numbers.T:
-        known = column[~np.isnan(column)]
-        scaled = np.nan_to_num(squash(column, *scale(known)))
-        between.append(_variance_between(scaled, y))
-        quarters.append(_quarters(column, known))
+        return _most_values_first(numbers)
+    between, informative = np.empty((2, numbers.shape[1]))
+    of_class = _of_class(y)
+    for block in column_blocks(numbers):
+        values = numbers[:, block]
+        scaled = np.nan_to_num(squash(values, *scales(values)))
+        between[block] = _variance_between(scaled, of_class)
+        ends = quantiles(values, _QUARTERS)
+        quarter = 1 + sum((values > end).astype(np.int8) for end in ends)
+        informative[block] = _p_values(np.where(np.isnan(values), 0, quarter), of_class)
     one, other = (
-        np.argsort(np.argsort(scores, kind="stable"))
-        for scores in (-np.array(between), _p_values(quarters, y))
+        np.argsort(np.argsort(scores, kind="stable")) for scores in (-between, informative)
     )
     return np.minimum(one, other).astype(np.float64)
 
 
 def _places_of_categories(codes: NDArray[np.int32], y: Positions | None) -> NDArray[np.float64]:
     """Return the place of each category column, shape (q,); the best have the least."""
-    if y is None:
-        return np.array([-float(len(np.unique(column))) for column in codes.T])
-    return _p_values([column + 1 for column in codes.T], y)
+    return _most_values_first(codes) if y is None else _p_values(codes + 1, _of_class(y))
 
 
-def _variance_between(x: NDArray[np.float32], y: Positions) -> float:
+def _most_values_first(columns: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a place for each column, without labels: the widest have the least."""
+    return np.array([-float(len(np.unique(column))) for column in columns.T])
+
+
+def _of_class(y: Positions) -> NDArray[np.float32]:
+    """Say of each of the C classes which rows are of it, shape (C, n), as 0 and 1."""
+    return np.asarray(y == np.arange(y.max() + 1)[:, None], dtype=np.float32)
+
+
+def _variance_between(x: NDArray[np.float32], of_class: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the variance of the classes' means as a share of that of all rows; 0 without any."""
-    counts = np.bincount(y)
-    means = np.bincount(y, weights=x) / np.maximum(counts, 1)
-    total = float(x.var(dtype=np.float64))
-    return (
-        float(counts @ (means - x.mean(dtype=np.float64)) ** 2 / len(y) / total) if total else 0.0
-    )
+    counts = of_class.sum(1, dtype=np.float64)
+    means = (of_class.astype(np.float64) @ x) / np.maximum(counts, 1)[:, None]
+    total = x.var(0, dtype=np.float64)
+    between = counts @ (means - x.mean(0, dtype=np.float64)) ** 2 / len(x)
+    return np.asarray(np.divide(between, total, out=np.zeros_like(total), where=total > 0))
 
 
-def _quarters(column: NDArray[np.float64], known: NDArray[np.float64]) -> Positions:
-    """Return the quarter of each number, from 1 on; 0 where it is missing."""
-    ends = np.quantile(known, _QUARTERS) if len(known) else np.zeros(len(_QUARTERS))
-    quarters: Positions = np.searchsorted(ends, column, side="left") + 1
-    quarters[np.isnan(column)] = 0
-    return quarters
-
-
-def _p_values(codes: Sequence[NDArray[np.integer[Any]]], y: Positions) -> NDArray[np.float64]:
-    """Return the logs of the G test's p-values of columns of codes (n,), from 0 on."""
+def _p_values(codes: NDArray[Any], of_class: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logs of the G test's p-values of columns of codes (n, p), from 0 on."""
     from scipy.stats import chi2  # slow to import, and loading needs no test
 
-    tested = np.array([_g(each, y) for each in codes])
-    return np.asarray(chi2.logsf(tested[:, 0], np.maximum(tested[:, 1], 1)))
+    n_codes = int(codes.max(initial=0)) + 1
+    cells = np.stack([of_class @ (codes == code).astype(np.float32) for code in range(n_codes)])
+    g, degrees = _g(cells.astype(np.float64))
+    return np.asarray(chi2.logsf(g, np.maximum(degrees, 1)))
 
 
-def _g(code: NDArray[np.integer[Any]], y: Positions) -> tuple[float, int]:
-    """Return twice the log of the likelihood ratio of codes against classes; its degrees."""
-    n_codes, n_classes = int(code.max()) + 1, int(y.max()) + 1
-    cells = np.bincount(code * n_classes + y, minlength=n_codes * n_classes)
-    counts = cells.reshape(n_codes, n_classes).astype(np.float64)
-    counts = counts[counts.sum(1) > 0][:, counts.sum(0) > 0]
-    expected = counts.sum(1, keepdims=True) * counts.sum(0) / len(y)
-    g = 2.0 * float((counts * np.log(np.where(counts > 0, counts / expected, 1.0))).sum())
-    return g, (counts.shape[0] - 1) * (counts.shape[1] - 1)
+def _g(cells: NDArray[np.float64]) -> tuple[NDArray[np.float64], Positions]:
+    """Return twice the log of the likelihood ratio of counts (codes, C, p); its degrees (p,)."""
+    of_code, of_class = cells.sum(1, keepdims=True), cells.sum(0, keepdims=True)
+    expected = of_code * of_class / cells.sum((0, 1))
+    ratio = np.divide(cells, expected, out=np.ones_like(cells), where=cells > 0)
+    degrees = ((of_code > 0).sum((0, 1)) - 1) * ((of_class > 0).sum((0, 1)) - 1)
+    return 2.0 * (cells * np.log(ratio)).sum((0, 1)), degrees

@@ -43,15 +43,17 @@ def spikes_of(scaled: Numbers, most: int, y: NDArray[np.int64] | None = None) ->
     if y is None:
         return np.empty(0, dtype=np.float32)
     rows, _ = subsample(y, np.arange(len(y)), MOST_ROWS, stream(Purpose.SPIKE_ROWS, 0))
-    values, place, counts = np.unique(scaled[rows], return_inverse=True, return_counts=True)
+    values, counts = np.unique(scaled[rows], return_counts=True)
     tested = np.flatnonzero(counts >= _LEAST_ROWS)
     tested = tested[(tested > 0) & (tested < len(values) - 1)]  # those with two sides
+    if not len(tested):
+        return np.empty(0, dtype=np.float32)
     classes, codes = np.unique(y[rows], return_inverse=True)
-    if not len(tested) or len(classes) < 2:
+    if len(classes) < 2:
         return np.empty(0, dtype=np.float32)
     from scipy.stats import chi2  # slow to import, and loading needs no test
 
-    shape = (len(values), len(classes))
+    shape, place = (len(values), len(classes)), np.searchsorted(values, scaled[rows])
     own = np.bincount(place * shape[1] + codes, minlength=shape[0] * shape[1]).reshape(shape)
     upto = np.concatenate([np.zeros((1, shape[1]), dtype=np.int64), own.cumsum(0)])
     ends, wanted = upto.sum(1), np.maximum(counts[tested], _AROUND)
