@@ -272,6 +272,30 @@ def test_a_constant_without_support_is_found() -> None:
     assert unsupported(Other) == ["bare", "empty", "gone", "folder"]
 
 
+# --- what is dangerous elsewhere ------------------------------------------------------------------
+
+
+def bandit(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bandit", "-q", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_what_bandit_finds_is_explained_where_it_stands() -> None:
+    done = bandit("-c", "pyproject.toml", "-r", "autoimb")
+    assert done.returncode == 0, done.stdout
+    lines = [line for text in sources().values() for line in text.splitlines()]
+    bare = [
+        line for line in lines if "# nosec" in line and not re.search(r"# nosec B\d+ # \w", line)
+    ]
+    assert bare == []
+
+
+def test_what_bandit_is_for_is_found(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("import pickle\npickle.loads(b'')\n", encoding="utf-8")
+    assert "B301" in bandit("-c", "pyproject.toml", str(module)).stdout
+
+
 # --- other packages' private names ----------------------------------------------------------------
 
 PRIVATE = re.compile(r"_(?!_)\w*$|__\w*(?<!__)$")

@@ -9,11 +9,13 @@ from sklearn.metrics import log_loss
 from autoimb.assessment.calibration import (
     Calibrator,
     Finishing,
+    _Problem,
     calibrator_that_gains,
     correct_prior,
     fit_calibrator,
     focal_posterior,
     for_all_networks,
+    log_proba,
 )
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 
@@ -65,6 +67,20 @@ def test_the_fit_is_the_minimum():
     for _ in range(50):
         move = rng.normal(0, 0.01, 4)
         assert penalised(fitted.slope + move[0], np.add(fitted.bias, move[1:])) >= best - 1e-9
+
+
+def test_steps_follow_the_slope_and_the_curvature_of_the_loss():
+    y, proba = sample(40, (0.6, 0.3, 0.1), seed=2)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, 40)
+    problem = _Problem(log_proba(proba), np.eye(3)[y], weight)
+    theta, small = np.array([1.3, 0.2, -0.4, 0.1]), 1e-5
+    gradient, hessian = problem.derivatives(theta)
+    for place, move in enumerate(np.eye(4) * small):
+        ahead, behind = theta + move, theta - move
+        slope = (problem.loss(ahead) - problem.loss(behind)) / (2 * small)
+        assert slope == pytest.approx(gradient[place], rel=1e-6, abs=1e-6)
+        turned = problem.derivatives(ahead)[0] - problem.derivatives(behind)[0]
+        np.testing.assert_allclose(turned / (2 * small), hessian[place], rtol=1e-6, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=50)

@@ -52,6 +52,14 @@ def test_the_variance_counts_the_overlap_of_training_rows():
     assert found.p_equivalent(0.1) == pytest.approx(stats.t.sf(0.08 / error, 4))
 
 
+def test_differences_that_are_all_the_same_leave_no_doubt():
+    assert Gain(0.0, 0.0, 5).p_value == 1.0
+    assert Gain(0.02, 0.0, 5).p_value == 0.0
+    assert Gain(0.02, 0.0, 5).p_equivalent(0.02) == 0.5
+    assert Gain(0.02, 0.0, 5).p_equivalent(0.01) == 1.0
+    assert Gain(0.02, 0.0, 5).p_equivalent(0.03) == 0.0
+
+
 def test_holm_corrects_for_the_tested_alone():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     corrected = holm([math.nan, 0.2, 0.01])

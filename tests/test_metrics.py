@@ -131,6 +131,15 @@ def test_no_positive_row_is_undefined_and_worth_the_worst(name):
     assert metric.utility(value) == metric.worst
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_nothing_is_worth_less_than_to_be_surely_wrong(name):
+    metric = get_metric(name, n_classes=2, positive=1)
+    y = np.array([0, 0, 1, 1])
+    value = metric(y, np.eye(2)[1 - y], 1 - y)
+    reached = {"average_precision": 1 / 2, "roc_auc": 0.0, "recall@precision": 1.0}
+    assert metric.utility(value) == pytest.approx(reached.get(name, metric.worst))
+
+
 def test_a_probability_that_is_not_a_number_is_undefined():
     proba = np.array([[0.5, 0.5], [np.nan, np.nan]])
     for name in METRICS:

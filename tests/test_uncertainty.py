@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import METRICS, get_metric
@@ -35,6 +36,16 @@ def test_groups_with_enough_rows_are_averaged():
     assert result.per_group == pytest.approx(values)
     assert result.value == pytest.approx(np.mean(values))
     assert result.error == pytest.approx(np.std(values, ddof=1) / np.sqrt(5))
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_groups_speak_from_so_many_rows_of_the_rarest_class(groups):
+    group = np.repeat(np.arange(groups), 50)
+    y = (np.arange(50 * groups) % 50 < 12).astype(np.int64)
+    y[0] = 0  # 11 positive rows are left in the first group
+    judge = Judge(AP, y, group)
+    assert judge.speaks_by_group(11)
+    assert not judge.speaks_by_group(12)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -178,3 +189,10 @@ def test_wilson_covers_a_rare_share_as_often_as_it_says():
     assert np.mean((low <= 0.02) & (high >= 0.02)) == pytest.approx(0.95, abs=0.025)
     assert (low >= 0).all()
     assert wilson(np.zeros(1), np.array([10]))[1][0] == pytest.approx(0.2775, abs=1e-4)
+
+
+@pytest.mark.parametrize(("positive", "rows"), [(0, 10), (3, 10), (40, 50), (7, 1000)])
+def test_wilson_is_that_of_scipy(positive, rows):
+    low, high = wilson(np.array([positive / rows]), np.array([rows]))
+    known = binomtest(positive, rows).proportion_ci(method="wilson")
+    assert (low[0], high[0]) == pytest.approx((known.low, known.high), rel=1e-4, abs=1e-12)

@@ -29,6 +29,7 @@ QUESTIONS = {
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
+    "coverage": "how much of the package the tests run: statements and branches",
 }
 ONE_THREAD = {
     "ablation",
@@ -43,6 +44,7 @@ ONE_THREAD = {
     "speed",
     "serving",
     "damage",
+    "coverage",
 }  # a process, as in a worker
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 

@@ -1,0 +1,1 @@
+"""How much of the package the tests run."""
