@@ -138,7 +138,11 @@ def run_study(
     runner: Runner | None = None
     with _quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
-            folder, space=space, storage=settings.storage, random_state=settings.random_state
+            folder,
+            space=space,
+            storage=settings.storage,
+            random_state=settings.random_state,
+            policy=study.plan.policy,
         )
         agenda = Agenda.of(study.plan, space, settings.deadline, duels=duels is not None)
         running = _Study(journal, agenda, profile, settings)
