@@ -562,6 +562,11 @@ class Asking:
         trial = self._journal.ask()
         return trial.number, draw(trial, self._space)
 
+    def draw(self) -> tuple[int, Strategy]:
+        """Return a trial's number and strategy, drawn without a look at the others."""
+        trial = self._journal.ask()
+        return trial.number, draw(trial, self._space)
+
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
         """Say what a strategy reached with the planned work."""
         own = Score(score, 0.0, (score,), False, score)

@@ -1,9 +1,10 @@
 """What asking for the next strategy costs in a long search, and what a shorter history loses.
 
-``run`` searches our own space for simulated scores, with the sampler seeing all strategies that
-were tried, or the best and the newest of them; and times an ask after 5,000. A simulated table
-gives each option a worth, each parameter of it a best value, and some pairs of options a worth
-together; a score is their sum, and noise.
+``run`` searches our own space for simulated scores. A long history, which the sampler drew from the
+newest strategies and a few of the best, is gone on with twice: the sampler sees all of it, or the
+window that a search shows. And asks after 5,000 strategies are timed. A simulated table gives each
+option a worth, each parameter of it a best value, and some options a worth together; a score is
+their sum, and noise.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from itertools import product
+from copy import deepcopy
 from pathlib import Path
 from zlib import crc32
 
@@ -23,16 +24,16 @@ from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("shown", "seed", "tried"))
-# the best and the newest that the sampler sees; all of them first
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("shown", "seed", "history"))
+# the best and the newest strategies that the sampler sees
 SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": (25, 475)}
-RANDOM = (0, 9)  # of fewer than ten the sampler learns nothing
-LOOKS = (500, 750, 1_000)  # strategies, after which the best is looked at
-LONG, ASKS = 5_000, 20  # strategies of a long search, and how many asks are timed after them
+SHORT = (25, 75)  # in a history
+HISTORY, NEXT = 1_500, 100  # strategies
+LONG, ASKS = 5_000, 5  # strategies before asks that are timed
 NOISE = 0.01  # standard error of a simulated score
 TOLD = {
+    "next": f"mean worth of the next {NEXT}",
     "best": "worth of the strategy with the best score",
-    "mean": "mean worth of the strategies since the look before",
 }
 
 
@@ -46,55 +47,61 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Search and time what is missing."""
     known = ROWS.known(again=options.again)
-    seeds = range(options.first, options.first + options.seeds)
-    for seed, shown in product(seeds, SHOWN):
-        if (shown, seed, LOOKS[-1]) not in known:
-            found = [{"shown": shown, "seed": seed} | look for look in search(shown, seed)]
-            ROWS.append(found)
-            print(*found[-1].values(), file=sys.stderr, flush=True)
+    for seed in range(options.first, options.first + options.seeds):
+        if any((shown, seed, HISTORY) not in known for shown in SHOWN):
+            ROWS.append(searches(seed))
+            print(seed, file=sys.stderr, flush=True)
     if any((shown, options.first, LONG) not in known for shown in SHOWN):
         ROWS.append(asks(options.first))
 
 
-def search(shown: str, seed: int) -> Iterator[Row]:
-    """Yield what was found after so many strategies as in `LOOKS`.
+def searches(seed: int) -> list[Row]:
+    """Go on with one history, with all of it shown to the sampler and with the window."""
+    worth, rows = simulated(seed), []
+    before = project.Asking(seed, SHORT)
+    tried = list(_asked(before, worth, HISTORY, seed))
+    for shown, window in SHOWN.items():
+        asking = project.Asking(seed, window, deepcopy(before.storage))
+        new = list(_asked(asking, worth, NEXT, seed))
+        rows.append(
+            {
+                "shown": shown,
+                "seed": seed,
+                "history": HISTORY,
+                "next": float(np.mean([own for _, own in new])),
+                "best": max([*tried, *new])[1],
+            }
+        )
+    return rows
 
-    Yields
-    ------
-    dict
-        Worth of the strategy with the best score, and the mean worth of those since the look
-        before.
-    """
-    asking, worth = project.Asking(seed, SHOWN[shown]), simulated(seed)
-    noise, drawn = np.random.default_rng([seed, 1]), list[tuple[float, float]]()
-    before = 0
-    for tried in LOOKS:
-        while len(drawn) < tried:
-            number, strategy = asking.ask()
-            own = worth(strategy)
-            score = own + NOISE * float(noise.normal())
-            asking.tell(number, strategy, score)
-            drawn.append((score, own))
-        since = [own for _, own in drawn[before:]]
-        yield {"tried": tried, "best": max(drawn)[1], "mean": float(np.mean(since))}
-        before = tried
+
+def _asked(
+    asking: project.Asking, worth: Callable[[project.Strategy], float], number: int, seed: int
+) -> Iterator[tuple[float, float]]:
+    """Ask for so many strategies; yield the score that each is told to have, and its worth."""
+    for _ in range(number):
+        trial, strategy = asking.ask()
+        own = worth(strategy)
+        score = own + NOISE * float(np.random.default_rng([seed, trial]).normal())
+        asking.tell(trial, strategy, score)
+        yield score, own
 
 
 def asks(seed: int) -> list[Row]:
     """Return the milliseconds of asks after a long search, of the processor's time."""
-    history, random = project.Asking(seed, RANDOM), np.random.default_rng(seed)
+    history, random = project.Asking(seed, SHORT), np.random.default_rng(seed)
     for _ in range(LONG):
-        number, strategy = history.ask()
-        history.tell(number, strategy, float(random.normal()))
+        trial, strategy = history.draw()
+        history.tell(trial, strategy, float(random.normal()))
     rows = []
     for shown, window in SHOWN.items():
         asking, spent = project.Asking(seed, window, history.storage), []
         for _ in range(ASKS):
             started = time.process_time()
-            number, _ = asking.ask()
+            trial, _ = asking.ask()
             spent.append(round(1e3 * (time.process_time() - started), 1))
-            asking.forget(number)
-        rows.append({"shown": shown, "seed": seed, "tried": LONG, "milliseconds": spent})
+            asking.forget(trial)
+        rows.append({"shown": shown, "seed": seed, "history": LONG, "milliseconds": spent})
     return rows
 
 
@@ -127,15 +134,14 @@ def simulated(seed: int) -> Callable[[project.Strategy], float]:
 
 def render(rows: list[Row]) -> str:
     """Write what an ask takes, and what the window gains or loses."""
-    spent = {row["shown"]: np.median(row["milliseconds"]) for row in rows if row["tried"] == LONG}
-    looks = pd.DataFrame([row for row in rows if row["tried"] != LONG])
-    found = looks.pivot_table(index=["tried", "seed"], columns="shown", values=["best", "mean"])
-    head = ["after", "", *SHOWN, "window less all"]
+    spent = {row["shown"]: np.median(row["milliseconds"]) for row in rows if "next" not in row}
+    looks = pd.DataFrame([row for row in rows if "next" in row])
+    found = looks.pivot_table(index="seed", columns="shown", values=list(TOLD))
     lines = []
-    for tried, (name, told) in product(LOOKS, TOLD.items()):
-        own = found.loc[tried, name].dropna()
+    for name, told in TOLD.items():
+        own = found[name].dropna()
         means = [f"{own[shown].mean():.4f}" for shown in SHOWN]
-        lines.append([f"{tried:,}", told, *means, written.paired(own["window"] - own["all"])])
+        lines.append([told, *means, written.paired(own["window"] - own["all"])])
     best, newest = SHOWN["window"]
     return "\n".join(
         [
@@ -145,11 +151,12 @@ def render(rows: list[Row]) -> str:
             f"the sampler sees all of them, and {spent['window']:.0f} ms where it sees a window: "
             f"the newest {newest} and the best {best} of those before them; medians of {ASKS}.",
             "",
-            f"What is found on {looks['seed'].nunique()} simulated tables, the mean; the error of "
-            "a difference is over tables. So much higher as a worth is, so much lower is the "
-            f"regret. Scores have a standard error of {NOISE:g}.",
+            f"{len(found)} simulated tables; on each one history of {HISTORY:,} strategies is gone "
+            f"on with for {NEXT} more, in both ways. Means over tables, and the error of the "
+            "difference; so much higher as a worth is, so much lower is the regret. A score has a "
+            f"standard error of {NOISE:g}.",
             "",
-            *written.table(head, lines),
+            *written.table(["", *SHOWN, "window less all"], lines),
             *foot("asking", rows),
         ]
     )
