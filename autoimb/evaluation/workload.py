@@ -18,7 +18,17 @@ from autoimb.randomness import Purpose, stream
 from autoimb.space.partner import Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
-__all__ = ["fewer_rows", "make_plan", "seen", "subsampled", "tree_iterations", "trial_operations"]
+__all__ = [
+    "fewer_rows",
+    "input_bytes",
+    "make_plan",
+    "seen",
+    "subsampled",
+    "tree_iterations",
+    "trial_operations",
+]
+
+_BYTES = 4  # of an input, in float32
 
 
 def make_plan(
@@ -113,7 +123,7 @@ def subsampled(
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
     epoch = 6.0 * max(n_folds - 1, 1) * width * (inputs + width)  # operations for each row
     affordable = operations / (policy.least_epochs * epoch)
-    fitting = policy.most_input_bytes / (4 * n_folds * inputs)
+    fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
     most = max(int(min(affordable, fitting)), policy.least_training_rows)
     if len(dataset.y) > most:
         dataset, rows = fewer_rows(
@@ -198,6 +208,11 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
     affordable = planned / (1e-9 * nanoseconds * outputs)
     return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
+
+
+def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
+    """Return the bytes of a network's inputs on all folds, about, which each worker may hold."""
+    return _BYTES * len(folds.folds) * _inputs(dataset.columns) * len(dataset.y)
 
 
 def _inputs(columns: Columns) -> int:

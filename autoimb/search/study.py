@@ -160,8 +160,9 @@ def run_study(
                 running.say()
                 with interrupt.listening():
                     ended = runner.collect(PULSE)
-                for number, outcome in ended:
-                    running.finish(number, outcome)
+                finished = [running.finish(number, outcome) for number, outcome in ended]
+                for record in finished:  # all are written down before anyone is told of one
+                    running.say(record)
                 running.start(runner)
         except KeyboardInterrupt:
             interrupted = True
@@ -324,7 +325,7 @@ class _Study:
             reason = infeasible(strategy, self._profile)
             if reason is None:
                 return trial
-            self.finish(trial.number, Infeasible(reason))
+            self.say(self.finish(trial.number, Infeasible(reason)))
         self._exhausted = True
         return None
 
@@ -356,7 +357,7 @@ class _Study:
 
     # --- what has ended -----------------------------------------------------------------------
 
-    def finish(self, number: int, outcome: Outcome) -> None:
+    def finish(self, number: int, outcome: Outcome) -> TrialRecord:
         """Write a trial down; its networks only while it is among the best."""
         trial = self._running[number]
         record = TrialRecord.of(
@@ -371,7 +372,7 @@ class _Study:
         self._journal.finish(record, result, trial.params)
         del self._running[number]
         self._drop_weights()
-        self.say(record)
+        return record
 
     def requeue(self) -> None:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""
