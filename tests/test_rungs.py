@@ -14,7 +14,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
-from autoimb.runs.strategies import ENOUGH_STRATEGIES, as_strategies
+from autoimb.runs.strategies import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.space.components import COMPONENTS
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job
@@ -241,3 +241,16 @@ def test_of_very_many_strategies_the_sampler_sees_the_best_and_the_newest():
     seen = [trial.params["x"] for trial in as_strategies([*valued(12), *on_their_way], policy)]
     assert seen == [6.0, 8.0, 10.0, 115.0, 116.0, 117.0, 118.0, 119.0]
     assert SearchPolicy().sampler_best >= 25  # of which Optuna's TPE makes its model of good ones
+
+
+def test_the_sampler_is_shown_trials_as_if_they_had_been_added():
+    trials = [trial_at(i, 1.0, float(i % 7), status="complete") for i in range(30)]
+
+    def drawn(**storage):
+        sampler = optuna.samplers.TPESampler(seed=0)
+        seen = optuna.create_study(direction="maximize", sampler=sampler, **storage)
+        if not storage:
+            seen.add_trials(as_strategies(trials))
+        return seen.ask().suggest_float("x", 0.0, 1e3)
+
+    assert drawn(storage=Shown(as_strategies(trials))) == drawn()

@@ -24,7 +24,7 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, seed_for
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord
 from autoimb.runs.seal import reason_of
-from autoimb.runs.strategies import as_strategies
+from autoimb.runs.strategies import Shown, as_strategies
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
 
@@ -150,8 +150,8 @@ class Journal:
                 constant_liar=True,
                 seed=seed_for(Purpose.SAMPLER, self._random_state, index=len(self._trials())),
             )
-        seen = optuna.create_study(direction="maximize", sampler=sampler)
-        seen.add_trials(as_strategies(self._trials(), self._policy))
+        shown = Shown(as_strategies(self._trials(), self._policy))
+        seen = optuna.create_study(storage=shown, direction="maximize", sampler=sampler)
         seen.enqueue_trial(dict(params))
         drawn = seen.ask()
         with contextlib.suppress(Exception):  # whoever asks for the trial meets it again

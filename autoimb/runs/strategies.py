@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
-__all__ = ["ENOUGH_STRATEGIES", "as_strategies"]
+__all__ = ["ENOUGH_STRATEGIES", "Shown", "as_strategies"]
 
 ENOUGH_STRATEGIES = 10  # at a rung, so that the sampler learns from it
 
@@ -59,6 +60,35 @@ def as_strategies(
     highest = max(enough, default=min(reached, default=0.0))
     views = [_View.of(chain, highest) for chain in chains.values()]
     return [view.as_trial() for view in _window(views, policy)]
+
+
+class Shown(InMemoryStorage):
+    """The storage of a study that a sampler looks at for one draw.
+
+    Optuna copies each trial that is added to a study, which took most of the time of a draw. Here
+    the trials that are shown stay as they are, under numbers below 0.
+
+    Parameters
+    ----------
+    strategies : sequence of FrozenTrial
+    """
+
+    def __init__(self, strategies: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._strategies = tuple(strategies)
+        for number, trial in enumerate(self._strategies, start=-len(self._strategies)):
+            trial.number = number
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return what is shown, and then what the study was asked for."""
+        asked = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        shown = (trial for trial in self._strategies if states is None or trial.state in states)
+        return [*shown, *asked]
 
 
 @dataclass(frozen=True)
