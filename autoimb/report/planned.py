@@ -102,9 +102,10 @@ class DryRun:
         yield from map(str, self.findings)
         seconds, workers = request["time_budget"], request["n_jobs"]
         within = "" if seconds is None else f" in {seconds:g} seconds"
+        tried = "1 strategy" if self.trials == 1 else f"about {count(self.trials)} strategies"
         yield (
-            f"expected: about {count(self.trials)} strategies{within} with {workers} "
-            f"worker{'s' * (workers > 1)}, and {self.memory / 1e9:.1f} GB of memory"
+            f"expected: {tried}{within} with {workers} worker{'s' * (workers > 1)}, and "
+            f"{self.memory / 1e9:.1f} GB of memory"
         )
 
 
