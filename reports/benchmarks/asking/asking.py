@@ -135,13 +135,6 @@ def simulated(seed: int) -> Callable[[project.Strategy], float]:
 def render(rows: list[Row]) -> str:
     """Write what an ask takes, and what the window gains or loses."""
     spent = {row["shown"]: np.median(row["milliseconds"]) for row in rows if "next" not in row}
-    looks = pd.DataFrame([row for row in rows if "next" in row])
-    found = looks.pivot_table(index="seed", columns="shown", values=list(TOLD))
-    lines = []
-    for name, told in TOLD.items():
-        own = found[name].dropna()
-        means = [f"{own[shown].mean():.4f}" for shown in SHOWN]
-        lines.append([told, *means, written.paired(own["window"] - own["all"])])
     best, newest = SHOWN["window"]
     return "\n".join(
         [
@@ -151,12 +144,27 @@ def render(rows: list[Row]) -> str:
             f"the sampler sees all of them, and {spent['window']:.0f} ms where it sees a window: "
             f"the newest {newest} and the best {best} of those before them; medians of {ASKS}.",
             "",
-            f"{len(found)} simulated tables; on each one history of {HISTORY:,} strategies is gone "
-            f"on with for {NEXT} more, in both ways. Means over tables, and the error of the "
-            "difference; so much higher as a worth is, so much lower is the regret. A score has a "
-            f"standard error of {NOISE:g}.",
-            "",
-            *written.table(["", *SHOWN, "window less all"], lines),
+            *_compared([row for row in rows if "next" in row]),
             *foot("asking", rows),
         ]
     )
+
+
+def _compared(rows: list[Row]) -> list[str]:
+    """Write what the strategies are worth that were asked for with all shown, and the window."""
+    if not rows:
+        return ["No history has been gone on with yet: what the window loses is not measured."]
+    found = pd.DataFrame(rows).pivot_table(index="seed", columns="shown", values=list(TOLD))
+    lines = []
+    for name, told in TOLD.items():
+        own = found[name].dropna()
+        means = [f"{own[shown].mean():.4f}" for shown in SHOWN]
+        lines.append([told, *means, written.paired(own["window"] - own["all"])])
+    return [
+        f"{len(found)} simulated tables; on each one history of {HISTORY:,} strategies is gone on "
+        f"with for {NEXT} more, in both ways. Means over tables, and the error of the difference; "
+        "so much higher as a worth is, so much lower is the regret. A score has a standard error "
+        f"of {NOISE:g}.",
+        "",
+        *written.table(["", *SHOWN, "window less all"], lines),
+    ]
