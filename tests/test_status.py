@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
-from studies import FINGERPRINT, study, wait_until
-from test_cli import ENVIRONMENT, table
+from pipelines import table
+from studies import FINGERPRINT, study
 
+from autoimb.budget import Budget
 from autoimb.cli import main
 from autoimb.errors import RunError
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.status import Pace, RunStatus
+from autoimb.runtime.progress import Event
+from autoimb.search.parameters import read_request
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.search import search
 
 REQUEST = {"time_budget": 300.0, "n_trials": None, "n_jobs": 2}
 
@@ -96,35 +100,22 @@ def test_a_damaged_request_is_said(tmp_path: Path) -> None:
 
 
 def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
-    """The whole way: the command writes down when it began, and another process reads it."""
-    table().to_csv(tmp_path / "train.csv", index=False)
-    words = ["search", "train.csv", "--target", "fraud", "--jobs", "1", "--network", "mlp"]
-    command = [
-        sys.executable,
-        "-m",
-        "autoimb",
-        *words,
-        "--time-budget",
-        "60",
-        "--out",
-        "run",
-        "--quiet",
-    ]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT)
-    try:
+    """The search writes down when it began, and whoever looks at the folder reads it."""
+    frame, y = table(90), np.arange(90) % 6 == 0
+    asked = {"n_trials": 2, "time_budget": None, "network": "mlp", "partners": None, "cv": 2}
+    prepared = prepare(Table(frame, y), read_request(asked | {"random_state": 0}, [False, True]))
+    seen: list[RunStatus] = []
 
-        def told() -> RunStatus | None:
-            there = (tmp_path / "run" / "run.json").is_file()
-            return RunStatus.of(RunFolder.view(tmp_path / "run")) if there else None
+    def look(_: Event) -> None:
+        seen.append(RunStatus.of(RunFolder.view(tmp_path / "run")))
 
-        wait_until(lambda: bool((now := told()) and now.pace and now.pace.trials_a_minute), 240.0)
-        now = told()
-    finally:
-        process.kill()
-        process.wait()
-    assert now is not None
-    assert now.running
-    assert now.pace is not None
-    assert now.pace.workers == 1
-    assert now.pace.ends is not None
-    assert 0 < now.pace.ends < 300
+    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
+        search(prepared, budget=Budget.start(None), folder=folder, callbacks=[look])
+    first = seen[0]
+    assert first.running
+    assert not first.finished
+    assert sum(first.strategies.values()) == 1
+    assert first.pace is not None
+    assert first.pace.workers == 1
+    assert first.pace.trials_a_minute > 0
+    assert first.pace.ends is not None
