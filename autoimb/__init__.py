@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoimb.estimator import AutoImbClassifier
     from autoimb.pipeline.artifact import load
     from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.report.planned import dry_run
     from autoimb.space.strategy import Strategy
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Strategy",
     "TableError",
     "TargetError",
+    "dry_run",
     "load",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "AutoImbClassifier": "autoimb.estimator",
     "FittedPipeline": "autoimb.pipeline.fitted",
     "Strategy": "autoimb.space.strategy",
+    "dry_run": "autoimb.report.planned",
     "load": "autoimb.pipeline.artifact",
 }
 

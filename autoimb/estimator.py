@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -12,19 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from autoimb.budget import Budget
-from autoimb.data.given import further_rows, named_frame
-from autoimb.data.target import encode_target, label_array
+from autoimb.data.given import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
-from autoimb.search.parameters import read_request
-from autoimb.search.prepare import Table, prepare
-from autoimb.search.search import search
+from autoimb.search.given import prepare_given
+from autoimb.search.parameters import read_callbacks
+from autoimb.search.search import Callback, search
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -82,6 +82,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Worker processes; None is 1, -1 all cores.
     random_state : int, RandomState or None, default=None
         The one seed.
+    callbacks : list of callable or None, default=None
+        Each is called with an `Event` whenever a trial has ended: ``finished`` and ``best``, the
+        records of that trial and of the best one so far, and counts. One that raises
+        ``KeyboardInterrupt`` ends the search early; whatever else it raises does so too, and comes
+        out of `fit`, which by then has fitted what had finished.
     verbose : int, default=0
         0 is silent; 1 shows the progress on stderr.
 
@@ -146,6 +151,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         holdout: float | None = None,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
+        callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
     ) -> None:
         self.metric = metric
@@ -165,6 +171,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.callbacks = callbacks
         self.verbose = verbose
 
     def fit(
@@ -203,19 +210,16 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             On a table, a target or a parameter that no search can use.
         RunError
             When no trial could be completed; the message lists the reasons.
+        Exception
+            What a callback raised.
         """
-        frame = self._frame(X, reset=True)
-        labels = label_array(y)
-        check_consistent_length(frame, labels)
-        request = read_request(self.get_params(deep=False), encode_target(labels).classes)
-        budget = Budget.start(request.time_budget)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        chosen_by, untouched = further_rows(self, eval_set), further_rows(self, test)
-        table = Table(frame, labels, weight, chosen_by, self.kinds, untouched)
-        result = search(prepare(table, request), budget=budget)
+        started = time.monotonic()
+        prepared = prepare_given(self, X, y, sample_weight, eval_set=eval_set, test=test)
+        budget = Budget.start(prepared.request.time_budget, started=started)
+        result = search(prepared, budget=budget, callbacks=read_callbacks(self.callbacks))
         self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
-        if result.interrupted:
+        if result.interrupted and result.error is None:
             warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
         self.records_ = result.records
         self.methods_ = pd.DataFrame(self.facts_.methods, columns=list(MethodRow.__annotations__))
@@ -226,6 +230,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.best_score_ = result.best_score.utility
         self.score_interval_ = result.best_score.interval
         self.test_score_ = result.tested and result.tested.score.utility
+        if result.error is not None:
+            raise result.error
         return self
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:

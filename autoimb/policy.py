@@ -121,6 +121,8 @@ class SearchPolicy:
     least_columns : int
         Numbers, and as many one-hot columns, that networks may always read otherwise, however wide
         the table.
+    sampler_best, sampler_newest : int
+        Strategies that the sampler learns from: the newest, and the best of those before them.
     trial_share : float
         Of the budget: what one trial may take at most.
     networks_kept : int
@@ -135,6 +137,8 @@ class SearchPolicy:
         Share of its planned checkpoints, before which no trial is given up.
     pruning_slack : float
         Of the best trial's measure, that a trial may always lie below it.
+    process_bytes : int
+        Of a process that searches, before it holds rows; told by a dry run, and decides nothing.
     operations_a_second : float
         Floating-point operations that the plan counts on.
     trials_a_worker : int
@@ -267,6 +271,8 @@ class SearchPolicy:
     strategies_on_few_rare_rows: int = _set(40, "decisions/0019-small-tables-are-dealt-again.md")
     columns_on_few_rare_rows: int = _set(50, "decisions/0036-few-rare-rows.md")
     least_columns: int = _set(256, "decisions/0053-wide-tables.md")
+    sampler_best: int = _set(25, "decisions/0051-long-searches.md")
+    sampler_newest: int = _set(475, "decisions/0051-long-searches.md")
     trial_share: float = _set(0.25, UNMEASURED)
     networks_kept: int = _set(12, UNMEASURED)
     least_trial_seconds: float = _set(0.5, UNMEASURED)
@@ -274,6 +280,7 @@ class SearchPolicy:
     hopeless_trials: int = _set(20, UNMEASURED)
     pruning_begins: float = _set(0.3, "decisions/0008-forgiving-pruning.md")
     pruning_slack: float = _set(0.1, "decisions/0008-forgiving-pruning.md")
+    process_bytes: int = _set(300_000_000, "decisions/0051-long-searches.md")
     operations_a_second: float = _set(40e9, "decisions/0007-rows-by-arithmetic.md")
     trials_a_worker: int = _set(20, "decisions/0007-rows-by-arithmetic.md")
     search_share: float = _set(0.8, UNMEASURED)

@@ -1,10 +1,10 @@
-"""Text of others on its way to a terminal, a spreadsheet or a sentence."""
+"""Text on its way to a terminal, a spreadsheet or a sentence: that of others, and times."""
 
 from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["harmless", "no_formula", "shown"]
+__all__ = ["clock", "harmless", "no_formula", "shown"]
 
 LONGEST_SHOWN = 200  # characters of a value in a sentence
 ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the order of what follows
@@ -44,3 +44,10 @@ def shown(value: object) -> str:
         return f"a number of {value.bit_length():,} bits"  # whose digits Python may not write
     line = " ".join(repr(value).split())
     return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -9,7 +9,8 @@ from studies import study
 
 from autoimb.budget import Budget
 from autoimb.runtime import progress
-from autoimb.runtime.progress import Event, Progress, clock
+from autoimb.runtime.progress import Event, Progress
+from autoimb.text import clock
 
 
 class Terminal(io.StringIO):

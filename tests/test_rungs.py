@@ -14,7 +14,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
-from autoimb.runs.strategies import ENOUGH_STRATEGIES, as_strategies
+from autoimb.runs.strategies import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.space.components import COMPONENTS
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job
@@ -220,3 +220,37 @@ def test_the_sampler_does_not_see_what_other_folds_confirmed():
 def test_a_strategy_that_its_patience_ended_has_reached_every_rung():
     many = [trial_at(i, 0.25, 0.1 * i, status="complete") for i in range(10)]
     assert {trial.state for trial in as_strategies(many)} == {TrialState.COMPLETE}
+
+
+def valued(n_strategies):
+    """Strategies of which every second one is better than those before, at the planned work."""
+    return [trial_at(i, 1.0, i * (-1.0) ** i, status="complete") for i in range(n_strategies)]
+
+
+def test_up_to_the_window_the_sampler_sees_every_strategy():
+    policy = SearchPolicy(sampler_best=3, sampler_newest=17)
+    trials = valued(20)
+    assert [t.value for t in as_strategies(trials, policy)] == [t.value for t in trials]
+
+
+def test_of_very_many_strategies_the_sampler_sees_the_best_and_the_newest():
+    policy = SearchPolicy(sampler_best=3, sampler_newest=5)
+    seen = [trial.params["x"] for trial in as_strategies(valued(20), policy)]
+    assert seen == [10.0, 12.0, 14.0, 15.0, 16.0, 17.0, 18.0, 19.0]
+    on_their_way = [trial_at(100 + i, 0.25, 0.1 * i) for i in range(20)]
+    seen = [trial.params["x"] for trial in as_strategies([*valued(12), *on_their_way], policy)]
+    assert seen == [6.0, 8.0, 10.0, 115.0, 116.0, 117.0, 118.0, 119.0]
+    assert SearchPolicy().sampler_best >= 25  # of which Optuna's TPE makes its model of good ones
+
+
+def test_the_sampler_is_shown_trials_as_if_they_had_been_added():
+    trials = [trial_at(i, 1.0, float(i % 7), status="complete") for i in range(30)]
+
+    def drawn(**storage):
+        sampler = optuna.samplers.TPESampler(seed=0)
+        seen = optuna.create_study(direction="maximize", sampler=sampler, **storage)
+        if not storage:
+            seen.add_trials(as_strategies(trials))
+        return seen.ask().suggest_float("x", 0.0, 1e3)
+
+    assert drawn(storage=Shown(as_strategies(trials))) == drawn()

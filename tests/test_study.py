@@ -364,6 +364,13 @@ def test_the_study_can_live_in_an_optuna_storage(tmp_path):
     assert len(optuna.get_all_study_names(url)) == 2
 
 
+def test_a_strategy_is_drawn_once(tmp_path):
+    """A sampler of the study's own would draw again at each ask, and write that down."""
+    with opened(tmp_path / "run") as folder:
+        study(folder, n_trials=15)
+        assert "relative_params" not in folder.journal.read_text()
+
+
 def test_a_journal_is_not_left_for_another_storage(tmp_path):
     with opened(tmp_path / "run") as folder:
         study(folder, n_trials=1)

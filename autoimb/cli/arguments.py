@@ -11,6 +11,7 @@ import typer
 from autoimb.errors import InputError, OptionError
 
 __all__ = [
+    "AsJson",
     "Data",
     "Out",
     "Pipeline",
@@ -43,6 +44,8 @@ Weight = Annotated[
         help="Name of a column of row weights; it is no feature.",
     ),
 ]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 def listed(value: str | None) -> list[str] | None:

@@ -2,49 +2,64 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoimb.cli.arguments import Out, Run
+from autoimb.cli.arguments import AsJson, Out, Run
 from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.files import write_file
+from autoimb.text import clock
 
 if TYPE_CHECKING:
+    from autoimb.runs.status import RunStatus
     from autoimb.space.option import Range
 
 __all__ = ["checks", "export", "options", "report", "status"]
 
 
-def status(run: Run) -> None:
-    """Say how far the search in RUN is."""
+def status(run: Run, as_json: AsJson = False) -> None:
+    """Say how far the search in RUN is, also while it runs.
+
+    Of a running search: workers, trials a minute, and when it is expected to end.
+    """
     from autoimb.runs.folder import RunFolder
-    from autoimb.runs.record import standing
     from autoimb.runs.seal import understood
+    from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
-    every = standing(folder.records())
-    records = [record for record in every if not record.apart]
-    counts = Counter(record.status for record in records)
-    apart = Counter(record.stage for record in every if record.apart)
-    shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    state = "running" if folder.in_use else "not running"
-    finished = "finished" if "results" in folder.read_run() else "not finished"
-    tried = "1 strategy" if len(records) == 1 else f"{len(records)} strategies"
-    beside = "".join(f", {count} {stage}s" for stage, count in sorted(apart.items()))
+    found = RunStatus.of(folder)
+    with understood(folder.trials, "best record"):
+        told = json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else None
+        lines = list(_lines(run, found))
+    for line in lines if told is None else [told]:
+        say(line)
+
+
+def _lines(run: Path, found: RunStatus) -> Iterator[str]:
+    state = "running" if found.running else "not running"
+    finished = "finished" if found.finished else "not finished"
+    number = sum(found.strategies.values())
+    tried = "1 strategy" if number == 1 else f"{number} strategies"
+    shown = ", ".join(f"{count} {name}" for name, count in found.strategies.items())
+    beside = "".join(f", {count} {stage}s" for stage, count in found.apart.items())
     inside = f" ({shown})" if shown else ""
-    say(f"{run}: {state}, {finished}; {tried}{inside}{beside}")
-    best = min(records, key=lambda record: record.rank, default=None)
-    if best is not None and best.status == "complete" and best.score is not None:
+    yield f"{run}: {state}, {finished}; {tried}{inside}{beside}"
+    pace, best = found.pace, found.best
+    if pace is not None:
+        workers = "1 worker" if pace.workers == 1 else f"{pace.workers} workers"
+        end = "" if pace.ends is None else f", expected to end within {clock(pace.ends)}"
+        rate = f"{pace.trials_a_minute:.1f} trials a minute"
+        yield f"{workers}, {rate}; {clock(pace.seconds)} so far{end}"
+    if best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
-        with understood(folder.trials, "best record"):
-            described = best.strategy.describe()
-        say(f"best: trial {best.number}, {score}: {described}")
-    for name, reason in folder.damaged.items():
-        say(f"set aside: {name}, {reason}")
+        yield f"best: trial {best.number}, {score}: {best.strategy.describe()}"
+    for name, reason in found.set_aside.items():
+        yield f"set aside: {name}, {reason}"
 
 
 def report(
@@ -55,7 +70,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished search again."""
-    from autoimb.cli.searching import section
+    from autoimb.cli.folders import section
     from autoimb.report.build import Facts, render
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import signal
-import threading
-from collections.abc import Iterator
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from autoimb.cli.arguments import (
+    AsJson,
     Data,
     Out,
     Run,
@@ -25,9 +23,16 @@ from autoimb.cli.arguments import (
     named_folder,
     weight_words,
 )
+from autoimb.cli.folders import (
+    free_folder,
+    nothing_left,
+    section,
+    stoppable,
+    way_on,
+    write_results,
+)
 from autoimb.cli.terminal import say
-from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
-from autoimb.files import write_file
+from autoimb.errors import OptionError, RunError, SchemaError, choices
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
@@ -35,17 +40,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.assessment.checks import Finding, Severity
     from autoimb.report.build import Facts
-    from autoimb.runs.folder import RunFolder
+    from autoimb.search.prepare import Prepared
     from autoimb.search.search import SearchResult
 
-__all__ = ["refit", "search", "section", "write_results"]
+__all__ = ["refit", "search"]
 
 ALL_CORES = -1
 FOUND = 3  # what --fail-on waits for
 INTERRUPTED = 130
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Names = Annotated[
     str | None, typer.Option(metavar="A,B", help="Only these options of the component.")
@@ -170,6 +174,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         float | None,
         typer.Option(metavar="SHARE", help="Share of DATA's rows to hold out for such a test."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what the search would do, with what the checks see before it, and end: "
+            "nothing is trained or written.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> None:
     """Search the best strategy for DATA.
@@ -180,7 +193,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.runtime.process import warm_up
 
     limited = n_trials is not None or strategy is not None
-    if not limited or time_budget is not None or n_jobs != 1:
+    if not dry_run and (not limited or time_budget is not None or n_jobs != 1):
         warm_up()  # the workers' server imports while this process does
     from autoimb.assessment.checks import SEVERITIES
     from autoimb.budget import DEFAULT_BUDGET, Budget
@@ -193,6 +206,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 
     if fail_on is not None and fail_on not in SEVERITIES:
         raise OptionError(choices("severity", fail_on, SEVERITIES))
+    if as_json and not dry_run:
+        raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
     rows = _read(data, target, drop, weight)
@@ -222,15 +237,17 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     untouched = None if test is None else _read(test, target, drop, weight)
     table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []), test=untouched)
     prepared = prepare(table, request)
-    path = out or _free_folder(data)
+    if dry_run:
+        raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), fail_on))
+    path = out or free_folder(data)
     digest = "" if prepared.test is None else prepared.test.digest
     labels = prepared.target.classes.tolist()
     fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
     with (
-        _stoppable(),
+        stoppable(),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
-        _nothing_left(folder),
-        _way_on(path),
+        nothing_left(folder),
+        way_on(path),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)
@@ -239,8 +256,22 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         say(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if fail_on is not None and any(found.is_at_least(fail_on) for found in facts.findings):
-        raise typer.Exit(FOUND)
+    raise typer.Exit(_status(facts.findings, fail_on))
+
+
+def _tell_plan(prepared: Prepared, *, as_json: bool) -> tuple[Finding, ...]:
+    """Print what a search would do; return what the checks saw."""
+    from autoimb.report.planned import DryRun
+
+    told = DryRun.of(prepared)
+    say(json.dumps(told.to_json(), indent=2, ensure_ascii=False) if as_json else told)
+    return told.findings
+
+
+def _status(findings: Sequence[Finding], fail_on: Severity | None) -> int:
+    """Return the exit status of what the checks saw."""
+    grave = fail_on is not None and any(found.is_at_least(fail_on) for found in findings)
+    return FOUND if grave else 0
 
 
 def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
@@ -274,30 +305,6 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     say(f"{pipeline.describe()}\n-> {out}")
 
 
-def section(folder: Any, name: str) -> dict[str, Any]:
-    """Return a section of a finished search's ``run.json``."""
-    run = folder.read_run()
-    if name not in run:
-        raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
-    if not isinstance(run[name], dict):
-        raise RunError(f"{folder.path} has {name} that are no object: its run.json is damaged.")
-    return dict(run[name])
-
-
-def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
-    """Write what a finished search leaves in RUN, each file whole or not at all."""
-    import pandas as pd
-
-    from autoimb.pipeline.artifact import save
-    from autoimb.report.build import render
-
-    leaderboard = pd.DataFrame(facts.leaderboard)
-    save(pipeline, folder.pipeline)
-    write_file(folder.leaderboard, leaderboard.to_csv(index=False).encode())
-    write_file(folder.report, render(facts).encode())
-    folder.update_run({"results": facts.to_json()})
-
-
 class _Rows(NamedTuple):
     """A table, its target and its row weights."""
 
@@ -316,53 +323,6 @@ def _read(data: Path, target: str, drop: str | None, weight: str | None) -> _Row
         if name not in frame.columns:
             raise SchemaError(choices("column to drop", name, frame.columns))
     return _Rows(frame.drop(columns=dropped), y, values)
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Hear SIGTERM, a scheduler's stop, as Ctrl-C: what has finished is still written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _nothing_left(folder: RunFolder) -> Iterator[None]:
-    """Remove a folder that was made for a search that then never finished a trial."""
-    try:
-        yield
-    except AutoImbError:
-        folder.discard()
-        raise
-
-
-@contextlib.contextmanager
-def _way_on(path: Path) -> Iterator[None]:
-    """Say of a full disk how the search goes on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise RunError(
-            f"{error.filename or path} can't be written: {error.strerror}. What has finished is "
-            f"kept in {path}: make room and go on with --resume."
-        ) from error
-
-
-def _free_folder(data: Path) -> Path:
-    """Return ``runs/<name>``, or the first of ``runs/<name>-2, ...`` that does not exist."""
-    stem = data.name.split(".")[0] or "table"
-    path, number = Path("runs") / stem, 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{stem}-{number}"
-    return path
 
 
 def _summary(result: SearchResult, facts: Facts, path: Path) -> str:

@@ -18,7 +18,17 @@ from autoimb.randomness import Purpose, stream
 from autoimb.space.partner import Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
-__all__ = ["fewer_rows", "make_plan", "seen", "subsampled", "tree_iterations", "trial_operations"]
+__all__ = [
+    "fewer_rows",
+    "input_bytes",
+    "make_plan",
+    "seen",
+    "subsampled",
+    "tree_iterations",
+    "trial_operations",
+]
+
+_BYTES = 4  # of an input, in float32
 
 
 def make_plan(
@@ -115,12 +125,11 @@ def subsampled(
     # of an input, and of a row that has as many as the network is wide
     an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
     affordable = operations / (an_input * (inputs + width))
-    fitting = policy.most_input_bytes / (4 * n_folds * inputs)
+    fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
     most = max(int(min(affordable, fitting)), policy.least_training_rows)
     kept = min(len(dataset.y), most)
-    most_inputs = min(
-        operations / (an_input * kept) - width, policy.most_input_bytes / (4 * n_folds * kept)
-    )
+    fitting = policy.most_input_bytes / (_BYTES * n_folds * kept)
+    most_inputs = min(operations / (an_input * kept) - width, fitting)
     if inputs > most_inputs:
         dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
     if len(dataset.y) > most:
@@ -217,6 +226,11 @@ def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Data
     if layout.screened is not None:
         most = min(most, layout.screened)
     return replace(dataset, layout=replace(layout, screened=most))
+
+
+def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
+    """Return the bytes of a network's inputs on all folds, about, which each worker may hold."""
+    return _BYTES * len(folds.folds) * _inputs(dataset.columns) * len(dataset.y)
 
 
 def _inputs(columns: Columns) -> int:

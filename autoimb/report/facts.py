@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
-from autoimb.data.profile import Profile
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.report import curves
@@ -27,6 +25,7 @@ from autoimb.report.against import (
 )
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
+from autoimb.report.planned import plan_facts, profile_facts
 from autoimb.report.rows import (
     FailureRow,
     LeaderboardRow,
@@ -44,7 +43,6 @@ from autoimb.search.study import StudyResult
 from autoimb.search.untouched import Tested
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
-from autoimb.training.plan import Plan
 
 __all__ = ["STANDARD_METRICS", "build_facts", "leaderboard"]
 
@@ -105,8 +103,8 @@ def _facts(
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
-        profile=_profile(prepared.profile),
-        plan=_plan(planned.plan),
+        profile=profile_facts(prepared.profile),
+        plan=plan_facts(planned.plan),
         winner=_winner(study, winner.blend, winner.rule, names, positive),
         scores=_scores(judge, contenders, deadline),
         curves={
@@ -353,36 +351,6 @@ def _winner(
         "strategies": strategies,
         "blend": blend.kept,
         "rule": rule_in_words(rule, names, positive),
-    }
-
-
-def _profile(profile: Profile) -> dict[str, Any]:
-    counts = profile.class_counts
-    return {
-        "rows": profile.n_rows,
-        "columns": dict(profile.kinds),
-        "classes": [
-            {"label": name, "count": count, "share": count / sum(counts)}
-            for name, count in zip(profile.class_names, counts)
-        ],
-        "positive": profile.class_names[profile.positive],
-        "missing": dict(profile.missing),
-        "cardinality": dict(profile.cardinality),
-    }
-
-
-def _plan(plan: Plan) -> dict[str, Any]:
-    folds, confirming = plan.folds.folds, plan.folds.confirming
-    counted: int | str = len(folds)
-    if plan.folds.further:
-        own = len(plan.folds.repeat(confirming[-1]).folds)
-        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
-        counted = f"{len(folds)}; {times}{own} to confirm"
-    return {
-        "folds": "one hold-out" if len(folds) == 1 else counted,
-        "rows_scored": len(plan.folds.scored),
-        "rows_training_a_fold": int(np.mean([len(fold.train) for fold in folds])),
-        "device": plan.device,
     }
 
 

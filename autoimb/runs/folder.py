@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from filelock import FileLock, Timeout
 
 from autoimb.errors import RunError
-from autoimb.fields import each, flag, plain, text
+from autoimb.fields import each, fields, flag, number, plain, text
 from autoimb.files import sweep_drafts, write_file
 from autoimb.runs.record import (
     StoredTrial,
@@ -64,6 +64,7 @@ _KINDS = _OWN | {
     "external_storage": flag,
     "sha256": text(100),
     "set_aside": each(text(), most=10**6),
+    "session": fields({"started": number(0)}),
 }
 
 
@@ -262,6 +263,10 @@ class RunFolder:
             with contextlib.suppress(Exception):
                 found.append(read_header(path, run=study, number=int(path.stem)))
         return tuple(found)
+
+    def moments(self) -> dict[int, float]:
+        """Return when each finished trial was written, in seconds since the epoch, by number."""
+        return {int(path.stem): path.stat().st_mtime for path in self._trial_files()}
 
     def load_trials(self) -> dict[int, StoredTrial]:
         """Read all finished trials by number; a file that is damaged is set aside.

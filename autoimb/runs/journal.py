@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, get_storage
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 
 from autoimb.errors import OptionError, RunError
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, seed_for
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord
 from autoimb.runs.seal import reason_of
-from autoimb.runs.strategies import as_strategies
+from autoimb.runs.strategies import Shown, as_strategies
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
 
@@ -48,6 +50,8 @@ class Journal:
     space : Space
     folder : RunFolder or None
     random_state : int
+    policy : SearchPolicy, optional
+        How many strategies the sampler learns from.
 
     Attributes
     ----------
@@ -63,19 +67,30 @@ class Journal:
         space: Space,
         folder: RunFolder | None,
         random_state: int,
+        policy: SearchPolicy = DEFAULT_POLICY,
     ) -> None:
         self._storage, self._space = storage, space
         self._folder = folder
-        self._random_state = random_state
+        self._random_state, self._policy = random_state, policy
         self._study = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+            storage=storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
         )
         self._id = storage.get_study_id_from_name(name)
         self.plans = {str(t.user_attrs["plan"]) for t in self._trials() if "plan" in t.user_attrs}
 
     @classmethod
     def open(
-        cls, folder: RunFolder | None, *, space: Space, storage: str | None, random_state: int
+        cls,
+        folder: RunFolder | None,
+        *,
+        space: Space,
+        storage: str | None,
+        random_state: int,
+        policy: SearchPolicy = DEFAULT_POLICY,
     ) -> Journal:
         """Open the study of a folder, or a new one.
 
@@ -87,31 +102,30 @@ class Journal:
         storage : str or None
             An Optuna storage URL; None is the folder's journal, or memory without a folder.
         random_state : int
+        policy : SearchPolicy, optional
 
         Raises
         ------
         RunError
             Where the folder's study is kept elsewhere than `storage` says, or `storage` is none.
         """
+        made = partial(cls, space=space, folder=folder, random_state=random_state, policy=policy)
         if folder is None:
-            name = f"autoimb-{uuid.uuid4().hex[:12]}"
             place = InMemoryStorage() if storage is None else _reach(storage)
-            return cls(place, name, space=space, folder=None, random_state=random_state)
+            return made(place, f"autoimb-{uuid.uuid4().hex[:12]}")
         if folder.journal.is_file() and storage is not None:
             raise RunError(f"The search in {folder.path} keeps its own journal: give no storage.")
         if storage is None and folder.read_run().get("external_storage"):
             raise RunError(f"The search in {folder.path} needs the storage that it began with.")
         folder.update_run({"external_storage": storage is not None})
-        made = partial(
-            cls, name=folder.study_name, space=space, folder=folder, random_state=random_state
-        )
+        name = folder.study_name
         if storage is not None:
-            return made(_reach(storage))
+            return made(_reach(storage), name)
         try:
-            return made(folder.storage())
+            return made(folder.storage(), name)
         except Exception as error:  # whole lines that are no study: it is made anew from trials
             folder.set_aside(folder.journal, reason_of(error))
-            return made(folder.storage())
+            return made(folder.storage(), name)
 
     @property
     def waiting(self) -> bool:
@@ -130,14 +144,14 @@ class Journal:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, which its docs advise
-            sampler = optuna.samplers.TPESampler(
+            sampler = TPESampler(
                 multivariate=True,
                 group=True,
                 constant_liar=True,
                 seed=seed_for(Purpose.SAMPLER, self._random_state, index=len(self._trials())),
             )
-        seen = optuna.create_study(direction="maximize", sampler=sampler)
-        seen.add_trials(as_strategies(self._trials()))
+        shown = Shown(as_strategies(self._trials(), self._policy))
+        seen = optuna.create_study(storage=shown, direction="maximize", sampler=sampler)
         seen.enqueue_trial(dict(params))
         drawn = seen.ask()
         with contextlib.suppress(Exception):  # whoever asks for the trial meets it again

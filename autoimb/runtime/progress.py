@@ -15,13 +15,13 @@ from rich.live import Live
 from rich.text import Text
 
 from autoimb.runs.record import RAN
-from autoimb.text import harmless
+from autoimb.text import clock, harmless
 
 if TYPE_CHECKING:
     from autoimb.budget import Budget
     from autoimb.runs.record import TrialRecord
 
-__all__ = ["Event", "Progress", "clock"]
+__all__ = ["Event", "Progress"]
 
 LINE_EVERY = 2.0  # seconds between two plain lines that tell of no new best
 
@@ -138,13 +138,6 @@ class Progress:
             f"best {self._metric} {value} (trial {event.best.number})",
             event.best.strategy.describe(),
         ]
-
-
-def clock(seconds: float) -> str:
-    """Write seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def _tally(event: Event) -> str:

@@ -49,16 +49,10 @@ class Agenda:
 
     @classmethod
     def of(cls, plan: Plan, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
-        """Make the agenda of a plan: few minority rows tell few strategies apart.
-
-        Among many that are equally good the best score is luck, so below 100 minority rows the
-        rest of the time goes to more networks of the same strategies, on other folds.
-        """
+        """Make the agenda of a plan."""
         policy, further = plan.policy, plan.folds.further
         work = plan.folds.confirming_work if further else 0.0
-        few = min(plan.effort.outline.class_counts) < policy.few_rare_rows
-        limited = len(further) > 1 and few and deadline.finite
-        most = policy.strategies_on_few_rare_rows if limited else math.inf
+        most = plan.most_strategies if deadline.finite else math.inf
         return cls(space, deadline.left(), work=work, most=most, duels=duels, policy=policy)
 
     def plan_ahead(

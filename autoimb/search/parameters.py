@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,7 +21,7 @@ from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.text import shown
 
-__all__ = ["read_request"]
+__all__ = ["read_callbacks", "read_request"]
 
 SEEDS = 2**64
 
@@ -61,6 +61,24 @@ def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request
     }
     names = {field.name for field in fields(Request)}
     return Request(**{name: own for name, own in given.items() if name in names} | read)
+
+
+def read_callbacks(callbacks: object) -> tuple[Callable[..., object], ...]:
+    """Check what is to be called after each trial.
+
+    Raises
+    ------
+    OptionError
+        Where it is no sequence of callables.
+    """
+    if callbacks is None:
+        return ()
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise OptionError(
+            "callbacks must be a list of functions, each called with an event; "
+            f"got {shown(callbacks)}."
+        )
+    return tuple(callbacks)
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from autoimb.assessment.checks import CHECKS, Finding
 from autoimb.assessment.costs import Costs, GivenCosts
+from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
@@ -31,7 +33,7 @@ from autoimb.search.untouched import GivenTest, Untouched, hold_out
 from autoimb.space.draw import Space
 from autoimb.training.plan import Plan
 
-__all__ = ["Planned", "Prepared", "Table", "plan_study", "prepare"]
+__all__ = ["Planned", "Prepared", "Table", "check_table", "plan_study", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,19 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
     )
     return Planned(replace(prepared, dataset=dataset, folds=folds, notices=notices), plan, judge)
+
+
+def check_table(planned: Planned) -> tuple[Finding, ...]:
+    """Look for what may be wrong with the rows and the folds before any trial."""
+    prepared = planned.prepared
+    evidence = TableEvidence.of(
+        prepared.dataset,
+        prepared.folds,
+        metric=prepared.metric,
+        names=prepared.profile.class_names,
+        policy=prepared.policy,
+    )
+    return CHECKS.look(evidence, prepared.policy)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:

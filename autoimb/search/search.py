@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from autoimb.assessment.checks import CHECKS, Finding
-from autoimb.assessment.evidence import TableEvidence
+from autoimb.assessment.checks import Finding
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
@@ -27,7 +27,7 @@ from autoimb.runs.seal import understood
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
-from autoimb.search.prepare import Planned, Prepared, plan_study
+from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
 
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["SearchResult", "search", "versions"]
+__all__ = ["Callback", "SearchResult", "search", "versions"]
+
+Callback = Callable[[Event], object]
 
 MOST_REASONS = 5
 PACKAGES = ("torch", "optuna", "imbalanced-learn", "scikit-learn", "numpy", "pandas")
@@ -65,6 +67,8 @@ class SearchResult:
         What the checks saw before the first trial.
     tested : Tested or None
         What `pipeline` says of the rows that nothing else saw.
+    error : Exception or None
+        What a callback raised; it ended the search.
     """
 
     pipeline: FittedPipeline
@@ -75,6 +79,7 @@ class SearchResult:
     timing: dict[str, float]
     findings: tuple[Finding, ...] = ()
     tested: Tested | None = None
+    error: Exception | None = None
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
@@ -104,6 +109,7 @@ def search(
     budget: Budget,
     folder: RunFolder | None = None,
     storage: str | None = None,
+    callbacks: Sequence[Callback] = (),
     evaluate: Evaluate = evaluate,
 ) -> SearchResult:
     """Search the best strategy for a table.
@@ -118,6 +124,9 @@ def search(
         An open folder that keeps the trials.
     storage : str or None
         An Optuna storage URL instead of the folder's journal.
+    callbacks : sequence of callable
+        Each called with an `Event` when a trial has ended and is written down. What one raises
+        ends the search as Ctrl-C does.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
 
@@ -130,14 +139,17 @@ def search(
     ------
     RunError
         Where no trial was completed; the message counts the reasons.
+    Exception
+        What a callback raised, where nothing had finished by then.
     """
     request = prepared.request
-    planned = plan_study(prepared, time_budget=_planned_budget(prepared, folder))
+    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
     budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
-    findings = _check_table(planned)
+    findings = check_table(planned)
     ready = budget.elapsed
+    listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
         study = run_study(
             planned.basis,
@@ -153,27 +165,52 @@ def search(
                 trial_limit=_trial_limit(prepared, budget),
                 storage=storage,
                 evaluate=evaluate,
-                on_event=_told(progress, findings),
+                on_event=partial(listeners.tell, progress),
             ),
             folder=folder,
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
+    if listeners.error is not None and not study.results:
+        raise listeners.error
     with one_thread():  # which no other program's load makes many times slower
         result = _conclude(planned, study, duels, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, planned.judge)
-    return replace(result, findings=findings, tested=tested)
+    return replace(result, findings=findings, tested=tested, error=listeners.error)
 
 
-def _told(progress: Progress, findings: Sequence[Finding]) -> Callable[[Event], None]:
-    """Tell of findings once the study has begun: what can't begin is one line, its error."""
-    waiting = [str(finding) for finding in findings]
+class _Listeners:
+    """Who is told of a study's events.
 
-    def tell(event: Event) -> None:
-        progress.tell(*waiting)
-        waiting.clear()
+    Parameters
+    ----------
+    callbacks : sequence of callable
+    findings : sequence of Finding
+        Told once the study has begun: what can't begin is one line, its error.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What a callback raised.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], findings: Sequence[Finding]) -> None:
+        self._callbacks = tuple(callbacks)
+        self._waiting = [str(finding) for finding in findings]
+        self.error: Exception | None = None
+
+    def tell(self, progress: Progress, event: Event) -> None:
+        """Show an event, and call back where a trial has ended."""
+        progress.tell(*self._waiting)
+        self._waiting.clear()
         progress(event)
-
-    return tell
+        if event.finished is None:
+            return
+        try:
+            for callback in self._callbacks:
+                callback(event)
+        except Exception as error:
+            self.error = error
+            raise KeyboardInterrupt from error  # what has finished becomes the result
 
 
 def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:
@@ -185,19 +222,6 @@ def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None,
     return test, len(test.codes) * policy.test_row_seconds
 
 
-def _check_table(planned: Planned) -> tuple[Finding, ...]:
-    """Look for what may be wrong with the rows and the folds before any trial."""
-    prepared = planned.prepared
-    evidence = TableEvidence.of(
-        prepared.dataset,
-        prepared.folds,
-        metric=prepared.metric,
-        names=prepared.profile.class_names,
-        policy=prepared.policy,
-    )
-    return CHECKS.look(evidence, prepared.policy)
-
-
 def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     """Return the most seconds for one trial; one strategy alone has all of them."""
     if budget.total is None or prepared.request.strategy is not None:
@@ -205,8 +229,11 @@ def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     return prepared.policy.trial_share * budget.total
 
 
-def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | None:
-    """Return the seconds to plan for; a resumed study goes on as it was planned."""
+def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
+    """Return the seconds to plan for; a resumed study goes on as it was planned.
+
+    What is asked for and planned, and when this began, is written down.
+    """
     request = prepared.request
     if folder is None:
         return request.time_budget
@@ -218,7 +245,14 @@ def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | Non
         plan = folder.read_run().get("plan", plan)
         seconds: float | None = plan["time_budget"]
         nothing_or(number(0))(seconds, "time_budget")
-    folder.update_run({"request": request.to_json(), "plan": plan, "versions": versions()})
+    folder.update_run(
+        {
+            "request": request.to_json(),
+            "plan": plan,
+            "versions": versions(),
+            "session": {"started": time.time() - budget.elapsed},
+        }
+    )
     return seconds
 
 

@@ -143,7 +143,11 @@ def run_study(
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
-            folder, space=space, storage=settings.storage, random_state=settings.random_state
+            folder,
+            space=space,
+            storage=settings.storage,
+            random_state=settings.random_state,
+            policy=study.plan.policy,
         )
         agenda = Agenda.of(study.plan, space, settings.deadline, duels=duels is not None)
         running = _Study(journal, agenda, profile, settings)
@@ -161,8 +165,9 @@ def run_study(
                 running.say()
                 with interrupt.listening():
                     ended = runner.collect(PULSE)
-                for number, outcome in ended:
-                    running.finish(number, outcome)
+                finished = [running.finish(number, outcome) for number, outcome in ended]
+                for record in finished:  # all are written down before anyone is told of one
+                    running.say(record)
                 running.start(runner)
         except KeyboardInterrupt:
             interrupted = True
@@ -327,7 +332,7 @@ class _Study:
             reason = infeasible(strategy, self._profile)
             if reason is None:
                 return trial
-            self.finish(trial.number, Infeasible(reason))
+            self.say(self.finish(trial.number, Infeasible(reason)))
         self._exhausted = True
         return None
 
@@ -359,7 +364,7 @@ class _Study:
 
     # --- what has ended -----------------------------------------------------------------------
 
-    def finish(self, number: int, outcome: Outcome) -> None:
+    def finish(self, number: int, outcome: Outcome) -> TrialRecord:
         """Write a trial down; its networks only while it is among the best."""
         trial = self._running[number]
         record = TrialRecord.of(
@@ -374,7 +379,7 @@ class _Study:
         self._journal.finish(record, result, trial.params)
         del self._running[number]
         self._drop_weights()
-        self.say(record)
+        return record
 
     def requeue(self) -> None:
         """Close the trials that were cut off, so that a resumed search asks for them once more."""

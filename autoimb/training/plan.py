@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -117,6 +118,18 @@ class Plan:
     policy: SearchPolicy = field(default_factory=SearchPolicy)
     rung: float = 1.0
     repeats: tuple[int, ...] = (0,)
+
+    @property
+    def most_strategies(self) -> float:
+        """After how many strategies the rest of a search confirms them; infinite for no number.
+
+        Few minority rows tell few strategies apart: among many that are equally good the best score
+        is luck. So below 100 of them the rest of the time goes to more networks of the same
+        strategies, on other folds.
+        """
+        few = min(self.effort.outline.class_counts) < self.policy.few_rare_rows
+        limited = few and len(self.folds.further) > 1
+        return self.policy.strategies_on_few_rare_rows if limited else math.inf
 
     def at(self, rung: float, *, confirm: bool = False) -> Plan:
         """Return the plan of a strategy that is trained for so many times the planned work.

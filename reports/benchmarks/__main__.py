@@ -16,6 +16,7 @@ QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "reported": "whether the score that a search reports is what its result gives on new rows",
+    "asking": "what the next strategy of a long search costs, and what a shorter history loses",
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "calibration": "whether the probabilities of what is deployed can be taken at their word",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
@@ -33,6 +34,7 @@ QUESTIONS = {
 }
 ONE_THREAD = {
     "ablation",
+    "asking",
     "calibration",
     "confirming",
     "reported",

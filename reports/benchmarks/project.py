@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
+from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial, Trial
 
 import autoimb
@@ -26,7 +27,7 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.assessment.uncertainty import jackknife
+from autoimb.assessment.uncertainty import Score, jackknife
 from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import Layout, plan_layout
@@ -42,6 +43,7 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
+from autoimb.runs.journal import Journal
 from autoimb.runs.record import TrialRecord
 from autoimb.runs.seal import run_text
 from autoimb.search import search as searching
@@ -51,7 +53,7 @@ from autoimb.space import portfolio
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import ENSEMBLE
-from autoimb.space.option import Choice
+from autoimb.space.option import Choice, OneOf, Range, Value
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
@@ -68,6 +70,7 @@ __all__ = [
     "SMALLER",
     "STARTING",
     "TABM",
+    "Asking",
     "FittedPipeline",
     "Gain",
     "Given",
@@ -87,6 +90,7 @@ __all__ = [
     "jackknife",
     "network_of",
     "partners",
+    "places_of",
     "prepared_network",
     "reason",
     "row_log_loss",
@@ -520,6 +524,80 @@ def value_on(result: searching.SearchResult, frame: pd.DataFrame, codes: np.ndar
     proba = result.pipeline.predict_proba(frame)
     metric = result.planned.judge.metric
     return metric(codes, proba, result.pipeline.rule.apply(proba))
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+class Asking:
+    """A search without evaluations: it is asked for strategies, and told their scores.
+
+    Parameters
+    ----------
+    seed : int
+    shown : tuple of two ints
+        How many of the best strategies, and of the newest, the sampler learns from.
+    storage : InMemoryStorage or None
+        With the history of another search; None begins without any.
+    """
+
+    def __init__(
+        self, seed: int, shown: tuple[int, int], storage: InMemoryStorage | None = None
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.storage = InMemoryStorage() if storage is None else storage
+        self._space = Space.restricted()
+        self._journal = Journal(
+            self.storage,
+            "asking",
+            space=self._space,
+            folder=None,
+            random_state=seed,
+            policy=replace(DEFAULT_POLICY, sampler_best=shown[0], sampler_newest=shown[1]),
+        )
+
+    def ask(self) -> tuple[int, Strategy]:
+        """Return the next trial's number and strategy."""
+        self._journal.enqueue({}, stage="search", rung=1.0)
+        trial = self._journal.ask()
+        return trial.number, draw(trial, self._space)
+
+    def draw(self) -> tuple[int, Strategy]:
+        """Return a trial's number and strategy, drawn without a look at the others."""
+        trial = self._journal.ask()
+        return trial.number, draw(trial, self._space)
+
+    def tell(self, number: int, strategy: Strategy, score: float) -> None:
+        """Say what a strategy reached with the planned work."""
+        own = Score(score, 0.0, (score,), False, score)
+        record = TrialRecord(number, "search", strategy, "complete", "", own, 0.0)
+        self._journal.finish(record, None, {})
+
+    def forget(self, number: int) -> None:
+        """Close a trial so that no sampler sees it."""
+        self._journal.drop(number, "timed")
+
+
+def places_of(one: Strategy) -> dict[str, tuple[str, dict[str, float | str]]]:
+    """Return a strategy's options, and where in its range each parameter is: from 0 to 1.
+
+    The value of a parameter that has a few is its text.
+    """
+    found = {}
+    for component in COMPONENTS:
+        choice: Choice = getattr(one, component)
+        ranges = COMPONENTS[component][choice.name].ranges
+        own = {name: _place(value, ranges[name]) for name, value in choice.params}
+        found[component] = (choice.name, own)
+    return found
+
+
+def _place(value: Value, bounds: Range) -> float | str:
+    if isinstance(bounds, OneOf):
+        return str(value)
+    scale = math.log if bounds.log else float
+    low, high = scale(bounds.low), scale(bounds.high)
+    return (scale(float(value)) - low) / (high - low)
 
 
 # --- what a search leaves behind ------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""What commands need around a RUN folder: its sections, and how a search leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoimb.errors import AutoImbError, RunError
+from autoimb.files import write_file
+
+if TYPE_CHECKING:
+    from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.report.build import Facts
+    from autoimb.runs.folder import RunFolder
+
+__all__ = ["free_folder", "nothing_left", "section", "stoppable", "way_on", "write_results"]
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Hear SIGTERM, a scheduler's stop, as Ctrl-C: what has finished is still written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def nothing_left(folder: RunFolder) -> Iterator[None]:
+    """Remove a folder that was made for a search that then never finished a trial."""
+    try:
+        yield
+    except AutoImbError:
+        folder.discard()
+        raise
+
+
+@contextlib.contextmanager
+def way_on(path: Path) -> Iterator[None]:
+    """Say of a full disk how the search goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise RunError(
+            f"{error.filename or path} can't be written: {error.strerror}. What has finished is "
+            f"kept in {path}: make room and go on with --resume."
+        ) from error
+
+
+def free_folder(data: Path) -> Path:
+    """Return ``runs/<name>``, or the first of ``runs/<name>-2, ...`` that does not exist."""
+    stem = data.name.split(".")[0] or "table"
+    path, number = Path("runs") / stem, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    return path
+
+
+def section(folder: Any, name: str) -> dict[str, Any]:
+    """Return a section of a finished search's ``run.json``."""
+    run = folder.read_run()
+    if name not in run:
+        raise RunError(f"{folder.path} has no {name} yet: its search has not finished.")
+    if not isinstance(run[name], dict):
+        raise RunError(f"{folder.path} has {name} that are no object: its run.json is damaged.")
+    return dict(run[name])
+
+
+def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
+    """Write what a finished search leaves in RUN, each file whole or not at all."""
+    import pandas as pd
+
+    from autoimb.pipeline.artifact import save
+    from autoimb.report.build import render
+
+    leaderboard = pd.DataFrame(facts.leaderboard)
+    save(pipeline, folder.pipeline)
+    write_file(folder.leaderboard, leaderboard.to_csv(index=False).encode())
+    write_file(folder.report, render(facts).encode())
+    folder.update_run({"results": facts.to_json()})

@@ -1,0 +1,201 @@
+"""What is known before the first trial: the table, the plan, and what a search would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from autoimb.assessment.checks import Finding
+from autoimb.data.profile import Profile
+from autoimb.evaluation.workload import input_bytes
+from autoimb.report.formats import count, percent
+from autoimb.search.given import prepare_given
+from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
+from autoimb.space.components import COMPONENTS
+from autoimb.training.plan import Plan
+
+__all__ = ["DryRun", "dry_run", "plan_facts", "profile_facts"]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a search would do; nothing was trained or written.
+
+    Attributes
+    ----------
+    request : dict
+        What was asked for.
+    columns : dict of str to str
+        The kind of each column.
+    profile, plan : dict
+        Counts of the table; folds and rows, as in the report.
+    notices : tuple of str
+        What the user should know about the table.
+    findings : tuple of Finding
+        What the checks see that need no trial.
+    infeasible : dict of str to str
+        Options that can't run on this table, ``"resampling near_miss"``, each with the reason.
+    trials : int
+        Strategies that are expected.
+    memory : int
+        Bytes of all processes that are expected at most.
+    """
+
+    request: dict[str, Any]
+    columns: dict[str, str]
+    profile: dict[str, Any]
+    plan: dict[str, Any]
+    notices: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    infeasible: dict[str, str]
+    trials: int
+    memory: int
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> DryRun:
+        """Look at what the plan of a search and its checks look at; no clock is read."""
+        request = prepared.request
+        planned = plan_study(prepared, time_budget=request.time_budget)
+        prepared = planned.prepared
+        return cls(
+            request=request.to_json(),
+            columns={column.name: column.kind for column in prepared.schema.columns},
+            profile=profile_facts(prepared.profile),
+            plan=plan_facts(planned.plan),
+            notices=tuple(dict.fromkeys([*prepared.notices, *prepared.profile.notices])),
+            findings=check_table(planned),
+            infeasible=dict(_infeasible(planned)),
+            trials=_expected_trials(planned),
+            memory=_expected_memory(planned),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; the findings are ``"checks"``, as in a report."""
+        values = {own.name: getattr(self, own.name) for own in fields(self)}
+        del values["findings"]
+        return values | {"checks": [asdict(finding) for finding in self.findings]}
+
+    def __str__(self) -> str:
+        """Write it in lines."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        profile, plan, request = self.profile, self.plan, self.request
+        yield f"{count(profile['rows'])} rows, {count(len(self.columns))} columns:"
+        for kind in profile["columns"]:
+            names = (name for name, own in self.columns.items() if own == kind)
+            yield f"  {kind}: {', '.join(names)}"
+        yield "classes:"
+        for one in profile["classes"]:
+            positive = ", positive" if one["label"] == profile["positive"] else ""
+            yield f"  {one['label']}: {count(one['count'])} ({percent(one['share'])}){positive}"
+        yield (
+            f"folds: {plan['folds']}; {count(plan['rows_training_a_fold'])} rows train in one, "
+            f"{count(plan['rows_scored'])} are scored"
+        )
+        yield from self.notices
+        yield from (f"{name}: {reason}" for name, reason in self.infeasible.items())
+        yield from map(str, self.findings)
+        seconds, workers = request["time_budget"], request["n_jobs"]
+        within = "" if seconds is None else f" in {seconds:g} seconds"
+        tried = "1 strategy" if self.trials == 1 else f"about {count(self.trials)} strategies"
+        yield (
+            f"expected: {tried}{within} with {workers} worker{'s' * (workers > 1)}, and "
+            f"{self.memory / 1e9:.1f} GB of memory"
+        )
+
+
+def dry_run(
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    eval_set: tuple[Any, Any] | None = None,
+    test: tuple[Any, Any] | None = None,
+) -> DryRun:
+    """Say what an estimator's `fit` would do with these arguments.
+
+    Parameters
+    ----------
+    estimator : AutoImbClassifier
+        It stays as it is.
+    X, y, sample_weight, eval_set, test
+        As in its `fit`.
+
+    Returns
+    -------
+    DryRun
+        ``print`` writes it in lines.
+
+    Raises
+    ------
+    InputError
+        On a table, a target or a parameter that no search can use.
+    """
+    given = prepare_given(clone(estimator), X, y, sample_weight, eval_set=eval_set, test=test)
+    return DryRun.of(given)
+
+
+def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
+    profile = planned.trial_profile
+    for component, names in planned.prepared.space.allowed:
+        for name in names:
+            reason = COMPONENTS[component][name].feasible(profile)
+            if reason is not None:
+                yield f"{component} {name}", reason
+
+
+def _expected_trials(planned: Planned) -> int:
+    """Return the strategies that the plan counts on, as far as the user allows so many."""
+    request, policy = planned.prepared.request, planned.plan.policy
+    limits: list[float] = [] if request.most_trials is None else [request.most_trials]
+    if request.time_budget is not None:
+        limits += [policy.trials_a_worker * request.n_jobs, planned.plan.most_strategies]
+    return int(min(limits))
+
+
+def _expected_memory(planned: Planned) -> int:
+    """Count the bytes of the table, of the processes, and of what each worker may hold."""
+    prepared, policy = planned.prepared, planned.plan.policy
+    request, columns = prepared.request, prepared.dataset.columns
+    workers = 0 if request.n_jobs == 1 and request.time_budget is None else request.n_jobs
+    inputs = max(workers, 1) * input_bytes(prepared.dataset, prepared.folds)
+    table = columns.numbers.nbytes + columns.codes.nbytes
+    return policy.process_bytes * (1 + workers) + inputs + table
+
+
+def profile_facts(profile: Profile) -> dict[str, Any]:
+    """Return the counts of a table as JSON values."""
+    counts = profile.class_counts
+    return {
+        "rows": profile.n_rows,
+        "columns": dict(profile.kinds),
+        "classes": [
+            {"label": name, "count": count, "share": count / sum(counts)}
+            for name, count in zip(profile.class_names, counts)
+        ],
+        "positive": profile.class_names[profile.positive],
+        "missing": dict(profile.missing),
+        "cardinality": dict(profile.cardinality),
+    }
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Return folds and rows of a plan as JSON values."""
+    folds, confirming = plan.folds.folds, plan.folds.confirming
+    counted: int | str = len(folds)
+    if plan.folds.further:
+        own = len(plan.folds.repeat(confirming[-1]).folds)
+        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
+        counted = f"{len(folds)}; {times}{own} to confirm"
+    return {
+        "folds": "one hold-out" if len(folds) == 1 else counted,
+        "rows_scored": len(plan.folds.scored),
+        "rows_training_a_fold": int(np.mean([len(fold.train) for fold in folds])),
+        "device": plan.device,
+    }

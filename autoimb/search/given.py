@@ -1,0 +1,56 @@
+"""What the estimator is given, as a search takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_consistent_length
+
+from autoimb.data.given import further_rows, named_frame
+from autoimb.data.target import encode_target, label_array
+from autoimb.search.parameters import read_request
+from autoimb.search.prepare import Prepared, Table, prepare
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+__all__ = ["prepare_given"]
+
+
+def prepare_given(
+    estimator: BaseEstimator,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    eval_set: tuple[Any, Any] | None = None,
+    test: tuple[Any, Any] | None = None,
+) -> Prepared:
+    """Check an estimator's parameters and the arguments of its `fit`.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
+    X, y, sample_weight, eval_set, test
+        As in `AutoImbClassifier.fit`.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    InputError
+        On a table, a target or a parameter that no search can use.
+    """
+    frame = named_frame(estimator, X, reset=True)
+    labels = label_array(y)
+    check_consistent_length(frame, labels)
+    given = estimator.get_params(deep=False)
+    request = read_request(given, encode_target(labels).classes)
+    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    chosen_by, untouched = further_rows(estimator, eval_set), further_rows(estimator, test)
+    table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched)
+    return prepare(table, request)
