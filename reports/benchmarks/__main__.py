@@ -29,6 +29,7 @@ QUESTIONS = {
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
+    "chaos": "what a search loses by kills, full disks and damage at any moment",
 }
 ONE_THREAD = {
     "ablation",
