@@ -308,7 +308,7 @@ class SearchPolicy:
     foreign_work: int = _set(20, UNMEASURED)
     rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
     workers_memory: float = _set(0.8, UNMEASURED)
-    least_worker_bytes: int = _set(2**28, "decisions/0046-memory-and-sudden-ends.md")
+    least_worker_bytes: int = _set(2**29, "decisions/0046-memory-and-sudden-ends.md")
     partners: tuple[str, ...] = _set(
         ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
     )

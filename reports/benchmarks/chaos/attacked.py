@@ -24,9 +24,9 @@ from reports.benchmarks.rows import Row
 __all__ = ["VICTIMS", "Attacked", "Ended", "children"]
 
 VICTIMS = ("driver", "worker", "server", "all")
-TRIALS = 6  # strategies of a search
+TRIALS = 20  # strategies of a search
 PATIENCE = 600.0  # seconds that a search may take before the script gives up
-END = 20.0  # seconds in which the processes of a killed search have to be gone
+END = 120.0  # seconds in which the processes of a killed search have to be gone
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Attacked:
         while not true():
             if process.poll() is not None or time.monotonic() > end:
                 return False
-            time.sleep(0.001)
+            time.sleep(0.005)
         return True
 
     def finished(self) -> dict[int, bytes]:
