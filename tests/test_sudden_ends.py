@@ -39,19 +39,6 @@ def start(place: Path, code: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def alive(session: int) -> list[int]:
-    """The processes of a session that still run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(own) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
 def in_the_middle(process: subprocess.Popen[str]) -> None:
     """Wait for the second of its trials to end."""
     assert process.stderr is not None
@@ -63,12 +50,12 @@ def in_the_middle(process: subprocess.Popen[str]) -> None:
 def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     process = start(tmp_path, FIT, limit)
     in_the_middle(process)
-    assert len(alive(process.pid)) >= 4  # the server and two workers
+    assert len(studies.alive(process.pid)) >= 4  # the server and two workers
     assert list(tmp_path.glob("**/work.joblib"))
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
-    studies.wait_until(lambda: not alive(process.pid), 20)
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,7 +65,7 @@ def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM
-    studies.wait_until(lambda: not alive(process.pid), 20)
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,7 +74,7 @@ def test_what_is_left_when_all_are_killed_is_swept_at_the_next_start(tmp_path: P
     in_the_middle(process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    studies.wait_until(lambda: not alive(process.pid), 20)
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
     assert list(tmp_path.glob("**/work.joblib"))  # nobody was left to remove it
     following = start(tmp_path, NEXT)
     following.communicate()

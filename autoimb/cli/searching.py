@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from autoimb.cli.arguments import (
 )
 from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError, OptionError, RunError, SchemaError, choices
-from autoimb.files import write_file
+from autoimb.files import FULL, write_file
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ __all__ = ["refit", "search", "section", "write_results"]
 ALL_CORES = -1
 FOUND = 3  # what --fail-on waits for
 INTERRUPTED = 130
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 Names = Annotated[
     str | None, typer.Option(metavar="A,B", help="Only these options of the component.")
@@ -228,9 +226,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
     with (
         _stoppable(),
+        _way_on(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         _nothing_left(folder),
-        _way_on(path),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)
