@@ -33,7 +33,6 @@ from reports.benchmarks.chaos.attacked import VICTIMS, Attacked, Ended, children
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("part", "number"))
-MOMENT = 10.0  # seconds before the next kill, at most
 ROOM = "256m"  # of a disk that is not full
 LARGE = 5_000  # bytes of a result
 WEIGHTS = {"driver": 3, "worker": 10, "server": 1, "all": 2}
@@ -46,19 +45,18 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of kills")
     parser.add_argument("--at-once", type=int, default=1, help="searches that are killed")
     parser.add_argument("--parts", default=",".join(PARTS), help="these parts: a,b")
-    parser.add_argument("--seed", type=int, default=cases.SEED)
+    parser.add_argument("--seed", type=int, default=cases.SEED, help="of the first search")
 
 
 def run(options: Namespace) -> None:
     """Run the parts that have no rows."""
     known = ROWS.known(again=options.again)
-    there = {row["part"] for row in ROWS.read() if ROWS.key(row) in known}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         table = write_table(folder)
         for part in options.parts.split(","):
-            if part not in there:
-                for number, row in enumerate(PARTS[part](folder, table, options)):
+            if (part, options.seed) not in known:
+                for number, row in enumerate(PARTS[part](folder, table, options), options.seed):
                     ROWS.append([{"part": part, "number": number} | row])
                     print(part, number, row, file=sys.stderr, flush=True)
 
@@ -103,14 +101,15 @@ def kills(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
             yield from found.result()
 
 
-def killed(search: Attacked, chance: random.Random, phase: str, begun: Begun) -> Iterator[str]:
+def killed(
+    search: Attacked, chance: random.Random, phase: str, seconds: float, begun: Begun
+) -> Iterator[str]:
     """Start a search, kill some of it, and what is left of it; yield each that was killed."""
     process = search.start()
     search.wait_for(process, lambda: begun(search, process))
     while process.poll() is None:
-        if phase != "writing":
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(chance.uniform(0.0, MOMENT))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.0, seconds))
         (victim,) = chance.choices(VICTIMS, [WEIGHTS[one] for one in VICTIMS])
         if search.kill(process, victim, chance):
             yield f"{victim} ({phase})"
@@ -126,11 +125,11 @@ def is_writing(search: Attacked) -> bool:
     return False
 
 
-# a search is started and killed once for each: from when on
-PHASES: tuple[tuple[str, Begun], ...] = (
-    ("starting", lambda *_: True),
-    *3 * [("trials", lambda _, process: bool(children(process.pid)["worker"]))],
-    ("writing", lambda search, _: is_writing(search)),
+# a search is started and killed once for each: from when on, and within how many seconds
+PHASES: tuple[tuple[str, float, Begun], ...] = (
+    *4 * [("starting", 30.0, lambda *_: True)],
+    *3 * [("trials", 10.0, lambda _, process: bool(children(process.pid)["worker"]))],
+    *2 * [("writing", 0.0, lambda search, _: is_writing(search))],
 )
 
 
