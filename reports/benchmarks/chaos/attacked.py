@@ -76,13 +76,14 @@ class Attacked:
         words += ["--trials", str(TRIALS), "--network", "mlp", "--partners", "none"]
         words += ["--jobs", str(cases.JOBS)]
         words += ["--seed", str(self.seed), "--out", str(self.run.path)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "autoimb", *words],
-            env=environment() | {"TMPDIR": str(self.temporary)},
-            stdout=subprocess.DEVNULL,
-            stderr=self._said.open("w"),  # a pipe would not end before the last of them
-            start_new_session=True,  # one session: the search, its server and its workers
-        )
+        with self._said.open("w") as said:  # a pipe would not end before the last of them
+            return subprocess.Popen(
+                [sys.executable, "-m", "autoimb", *words],
+                env=environment() | {"TMPDIR": str(self.temporary)},
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,  # one session: the search, its server and its workers
+            )
 
     def finish(self, process: subprocess.Popen[bytes]) -> Ended:
         """Wait for the end of the search and of its processes, then look at what it left."""

@@ -33,6 +33,7 @@ from reports.benchmarks.chaos.attacked import VICTIMS, Attacked, Ended, children
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("part", "number"))
+SIZES = ("256k", "1m", "24k")  # of disks that get full: by trials, by results, by the table
 ROOM = "256m"  # of a disk that is not full
 LARGE = 5_000  # bytes of a result
 WEIGHTS = {"driver": 3, "worker": 10, "server": 1, "all": 2}
@@ -137,31 +138,14 @@ PHASES: tuple[tuple[str, float, Begun], ...] = (
 
 
 def full_disk(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
-    """Give a search a disk that is full at a share of what it needs, then room."""
-    with disk(folder / "disk", ROOM) as place:
-        used = most_used(attacked(place, table, "whole", options.seed))
-    for share in (0.05, 0.5, 0.95):
-        with disk(folder / "disk", f"{max(int(share * used), 4096)}") as place:
+    """Give a search a disk that is full after some of its files, then room."""
+    for size in SIZES:
+        with disk(folder / "disk", size) as place:
             search = attacked(place, table, "run", options.seed)
             search.temporary = folder / "full-tmp"
             hindered = search.resume()
             mount(place, f"remount,size={ROOM}")
-            yield {"share": share} | hindrance(search, hindered)
-
-
-def most_used(search: Attacked) -> int:
-    """Return the most bytes that a whole search takes of its disk."""
-    process, most = search.start(), 0
-    while process.poll() is None:
-        found = subprocess.run(
-            ["df", "--block-size=1", "--output=used", str(search.run.path.parent)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        most = max(most, int(found.stdout.split()[-1]))
-    search.finish(process)
-    return most
+            yield {"size": size} | hindrance(search, hindered)
 
 
 def read_only(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
@@ -274,7 +258,7 @@ def section(rows: list[Row]) -> list[str]:
     head = ["kept", "lost", "doubled", "left running", "files left", "exported"]
     hindered = "then" in rows[0]
     if hindered:
-        head = ["full at" if "share" in rows[0] else "search", "exit status", "said", *head]
+        head = ["size" if "size" in rows[0] else "search", "exit status", "said", *head]
     first = f"{len(rows)} searches"
     return [
         f"{first}{f', {counts.total()} kills ({shown})' if counts else ''}: "
@@ -292,5 +276,4 @@ def cells(row: Row, *, hindered: bool) -> list[object]:
     counts.append("yes" if row["exported"] else "NO")
     if not hindered:
         return counts
-    first = f"{row['share']:.0%}" if "share" in row else row["number"] + 1
-    return [first, row["status"], row["then"], *counts]
+    return [row.get("size", row["number"] + 1), row["status"], row["then"], *counts]
