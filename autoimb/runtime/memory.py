@@ -100,20 +100,29 @@ def _left_in_cgroups(root: Path) -> Iterator[int]:
                     yield max(0, limit - used + _counts(place / "memory.stat")[files.cache])
 
 
-def private_memory(pid: int, *, root: Path = ROOT) -> int:
+def private_memory(pid: int, *, beyond: int = 0, root: Path = ROOT) -> int:
     """Return the bytes of resident memory that a process holds for itself; 0 where it is gone.
 
     Pages of mapped files are left out: the system takes them back when it needs them. Of what it
     has in common with the server that it was forked from, its part counts.
+
+    Parameters
+    ----------
+    pid : int
+    beyond : int
+        Where all that it has, also in common with others, is no more, that is returned: it is
+        known at once, and its part of it after milliseconds.
+    root : Path
+        Where ``proc`` is.
     """
     process = root / "proc" / str(pid)
-    with suppress(OSError, ValueError):
-        try:
-            return _counts(process / "smaps_rollup")["Pss_Anon:"] * 1024
-        except (OSError, KeyError):  # before Linux 5.3; pages, with all that it has in common
-            resident, shared = (process / "statm").read_text().split()[1:3]
-            return (int(resident) - int(shared)) * mmap.PAGESIZE
-    return 0
+    held = 0
+    with suppress(OSError, ValueError, KeyError):
+        resident, shared = (process / "statm").read_text().split()[1:3]  # pages
+        held = (int(resident) - int(shared)) * mmap.PAGESIZE
+        if held > beyond:
+            held = _counts(process / "smaps_rollup")["Pss_Anon:"] * 1024  # from Linux 5.3 on
+    return held
 
 
 def kills_for_memory(*, root: Path = ROOT) -> int | None:

@@ -231,8 +231,8 @@ class WorkerPool:
         now = time.monotonic()
         if self._memory is None or now - self._looked < LOOK:
             return {}
-        self._looked = now
-        return {future: private_memory(pid) for future, pid in workers_of(self._pool).items()}
+        self._looked, workers = now, workers_of(self._pool)
+        return {one: private_memory(pid, beyond=self._memory) for one, pid in workers.items()}
 
     def _outcome(self, task: _Task, held: int) -> Outcome | None:
         """Return how a trial ended, whose worker holds so many bytes; None while it goes on."""
