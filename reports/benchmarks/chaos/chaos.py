@@ -259,7 +259,7 @@ def section(rows: list[Row]) -> list[str]:
     hindered = "then" in rows[0]
     if hindered:
         head = ["size" if "size" in rows[0] else "search", "exit status", "said", *head]
-    first = f"{len(rows)} searches"
+    first = "1 search" if len(rows) == 1 else f"{len(rows)} searches"
     return [
         f"{first}{f', {counts.total()} kills ({shown})' if counts else ''}: "
         f"{sum(row['exported'] for row in rows)} exported in the end; finished trials lost "
