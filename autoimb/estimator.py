@@ -79,7 +79,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Share of each class's rows that is held out for a `test` of `fit` before anything looks at
         the table. Rows are drawn, no groups: where they come in groups, give `test`.
     n_jobs : int or None, default=None
-        Worker processes; None is 1, -1 all cores.
+        Worker processes; None is 1, -1 all cores. On Linux each has an equal share of the memory
+        that is free when the search begins; a trial that takes more fails, and says so.
     random_state : int, RandomState or None, default=None
         The one seed.
     callbacks : list of callable or None, default=None

@@ -13,6 +13,7 @@ A device or a pipe can't be replaced: it is written through, and so is what lies
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -21,8 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["sweep_drafts", "write_file", "writing"]
+__all__ = ["FULL", "sweep_drafts", "write_file", "writing"]
 
+FULL = {errno.ENOSPC, errno.EDQUOT}  # what a disk without room says
 _DRAFTS = f".{'[0-9a-f]' * 16}.tmp"  # the pattern of their names
 
 

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker, spawn, util
+from multiprocessing import process, resource_tracker, spawn, util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if sys.platform == "linux":
@@ -22,15 +22,20 @@ else:
     from multiprocessing.context import SpawnProcess as _Process
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from numpy.typing import NDArray
+    from pebble import ProcessPool
 
 __all__ = [
     "TreeNodes",
     "WorkerContext",
+    "can_hand_over",
     "clean_start",
     "fused_adamw",
     "start_server",
     "tree_nodes",
+    "workers_of",
 ]
 
 
@@ -105,16 +110,17 @@ def clean_start() -> Iterator[None]:
     the script defines travels by value (cloudpickle). Other threads' processes are not touched.
     """
     paths: list[str] = spawn.get_preparation_data("")["sys_path"]  # the current folder by its name
+    first = f"import sys; sys.path[:] = {paths!r}"
 
     def without_main(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
         mains = ("init_main_from_name", "init_main_from_path")
         return lambda name: {k: v for k, v in original(name).items() if k not in mains}
 
     def from_paths(original: Callable[..., int]) -> Callable[..., int]:
-        return lambda exe, words, handles: original(exe, _from_paths(words, paths), handles)
+        return lambda exe, words, handles: original(exe, _with_code(words, first, "-P"), handles)
 
     def words_from_paths(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-        return lambda **given: _from_paths(original(**given), paths)
+        return lambda **given: _with_code(original(**given), first, "-P")
 
     with _starting, _changed(spawn, "get_preparation_data", without_main):
         if sys.platform == "win32":
@@ -141,13 +147,12 @@ def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
         setattr(module, name, original)
 
 
-def _from_paths(words: Sequence[Any], paths: list[str]) -> list[Any]:
-    """Change a command of ``python -c`` so that it imports from these paths and no others."""
+def _with_code(words: Sequence[Any], first: str, *flags: str) -> list[Any]:
+    """Change a command of ``python -c``: more flags, and code that runs before its own."""
     if "-c" not in words:  # a program with Python inside, which starts itself
         return list(words)
     place = words.index("-c")
-    code = f"import sys; sys.path[:] = {paths!r}; {words[place + 1]}"
-    return [*words[:place], "-P", "-c", code, *words[place + 2 :]]
+    return [*words[:place], *flags, "-c", f"{first}; {words[place + 1]}", *words[place + 2 :]]
 
 
 class _WorkerProcess(_Process):
@@ -165,17 +170,53 @@ class WorkerContext(_Context):
     Process = _WorkerProcess
 
 
-def start_server(modules: Sequence[str]) -> None:
+def start_server(modules: Sequence[str], *, first: str, folder: str) -> None:
     """Start the server that workers are forked from, where there is one.
 
     Parameters
     ----------
     modules : sequence of str
         What it imports, while the caller goes on.
+    first : str
+        Python that it runs before.
+    folder : str
+        Where multiprocessing puts its sockets, the server's among them.
     """
+
+    def running_first(original: Callable[..., int]) -> Callable[..., int]:
+        return lambda exe, words, handles: original(exe, _with_code(words, first), handles)
+
     with clean_start():
         if sys.platform != "win32":
             resource_tracker.ensure_running()  # which the first lock would start otherwise
         if sys.platform == "linux":
+            config = process.current_process()._config  # type: ignore[attr-defined]  # private
+            config["tempdir"] = config.get("tempdir") or folder
             forkserver.set_forkserver_preload(list(modules))
-            forkserver.ensure_running()
+            with _changed(util, "spawnv_passfds", running_first):
+                forkserver.ensure_running()
+
+
+def workers_of(pool: ProcessPool) -> dict[Future[Any], int]:
+    """Return the number of the process that runs each task of a pebble pool that has begun."""
+    tasks = list(pool._pool_manager.task_manager.tasks.values())
+    return {task.future: task.worker_id for task in tasks if task.worker_id}
+
+
+def can_hand_over(pool: ProcessPool, *, patience: float) -> bool:
+    """Whether tasks and results still get through a pebble pool.
+
+    A worker that dies while it holds the pool's lock keeps it for ever, and may have written half
+    a result.
+
+    Parameters
+    ----------
+    pool : ProcessPool
+    patience : float
+        Seconds to wait for another that holds the lock.
+    """
+    channel = pool._pool_manager.worker_manager.workers_channel
+    if channel is None:  # not started
+        return True
+    with channel.lock(timeout=patience) as locked:
+        return locked

@@ -201,6 +201,10 @@ class SearchPolicy:
         Share of the budget for what follows the search, in seconds at least and at most.
     cell_reserve : float
         Seconds of it for each scored row and class, where that is more; half of the budget at most.
+    workers_memory : float
+        Of the memory that is free when a search begins, what its workers may hold, in equal parts.
+    least_worker_bytes : int
+        That each of them may hold all the same: less would be the end of every trial.
     partners : tuple of str
         Which are tried unless told otherwise, in this order.
     strategies_before_partners : tuple of int
@@ -318,6 +322,8 @@ class SearchPolicy:
     replayed_trials: int = _set(25, UNMEASURED)
     foreign_work: int = _set(20, UNMEASURED)
     rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
+    workers_memory: float = _set(0.8, UNMEASURED)
+    least_worker_bytes: int = _set(2**29, "decisions/0046-memory-and-sudden-ends.md")
     partners: tuple[str, ...] = _set(
         ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
     )

@@ -187,6 +187,19 @@ def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def alive(session: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(own) == session and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
 def main() -> None:
     """Search in a folder, from the start or from where it was killed: FOLDER N_TRIALS SECONDS."""
     folder, n_trials, seconds = sys.argv[1:]

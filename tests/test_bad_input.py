@@ -388,6 +388,23 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
     assert "go on with --resume" in said
 
 
+def test_a_disk_that_is_full_from_the_start_is_said_so_as_well(
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("autoimb.runs.folder.write_file", full)
+    data, run = run_folder.parent / "train.csv", tmp_path / "run"
+    words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
+    said = complaint([*words, "--out", str(run)], capsys)
+    assert f"{run / '.pid'} can't be written: No space left" in said
+    assert "go on with --resume" in said
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

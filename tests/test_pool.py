@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Choice
 
 FOREVER = Deadline()
-
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems fork and say nothing")
 
 WIDTHS = (96, 128, 64)
 
@@ -82,12 +83,39 @@ def by_network(job, judge):
     return deeds[job.strategy.network.values["width"]](job, judge)
 
 
+def large_and_slow(job, judge):
+    deeds = dict(zip(WIDTHS, (hoard, think, tear)))
+    return deeds[job.strategy.network.values["width"]](job, judge)
+
+
 def die(job, judge):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave(*_):
     os._exit(3)
+
+
+class Torn:
+    """An outcome that ends its worker while it is sent."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tear(job, judge):
+    return Torn()
+
+
+def hoard(job, judge):
+    kept = np.ones(400 * 2**17)  # 400 MB
+    time.sleep(60)
+    return kept
+
+
+def think(job, judge):
+    time.sleep(3)
+    return studies.evaluate(job, judge)
 
 
 def hang(job, judge):
@@ -102,6 +130,11 @@ def obey(job, judge):
     while True:
         job.deadline.check()
         time.sleep(0.01)
+
+
+def ranked(job, judge):
+    """Tell how soon the system would end a worker, if out of memory."""
+    return Failed(Path("/proc/self/oom_score_adj").read_text().strip())
 
 
 def look(job, judge):
@@ -166,6 +199,60 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
 
 
+@linux
+def test_too_much_memory_costs_one_trial(pooled):
+    """The other worker's trial goes on, and so does the pool."""
+    runner = pooled(large_and_slow, memory=300 * 2**20)
+    large, slow = strategies(2)
+    for number, strategy in enumerate((large, slow)):
+        runner.submit(number, Assignment(strategy, FOREVER))
+    found = gather(runner, 2)
+    assert isinstance(found[0], Failed)
+    taken, given = re.fullmatch(
+        "memory: ([0-9]+) MB, and a worker has ([0-9]+) MB here", found[0].reason
+    ).groups()
+    assert int(taken) > int(given) == 300
+    assert isinstance(found[1], Scored)
+    runner.submit(2, Assignment(slow, FOREVER))
+    assert isinstance(gather(runner, 1)[2], Scored)
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ([0, 0], "the worker was killed by SIGKILL"),
+        ([0, 1], "the worker was killed by SIGKILL: the system was out of memory"),
+        ([None, None], "the worker was killed by SIGKILL: the system may be out of memory"),
+    ],
+)
+def test_who_killed_a_worker(pooled, monkeypatch, counts, reason):
+    monkeypatch.setattr(pool_module, "kills_for_memory", lambda: counts.pop(0))
+    runner = pooled(die, n_jobs=1)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    assert gather(runner, 1)[0].reason == reason
+
+
+@linux
+def test_workers_are_killed_before_the_search(pooled):
+    runner = pooled(ranked, n_jobs=1)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
+
+
+def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
+    """Non-regression test: it kept the pool's lock, and the search waited for ever."""
+    runner = pooled(large_and_slow)
+    _, slow, torn = strategies(3)
+    runner.submit(0, Assignment(slow, FOREVER))
+    runner.submit(1, Assignment(torn, FOREVER))
+    found = gather(runner, 2)
+    assert isinstance(found[0], Scored)
+    assert found[1].reason == "the worker was killed by SIGKILL"
+    runner.submit(2, Assignment(slow, FOREVER))
+    assert isinstance(gather(runner, 1)[2], Scored)
+
+
 @pytest.mark.parametrize(
     ("evaluate", "reason"),
     [
@@ -205,7 +292,7 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there are workers forked")
+@linux
 def test_workers_inherit_compiled_code(pooled):
     runner = pooled(inherit, 1)
     runner.submit(0, Assignment(*strategies(1), FOREVER))

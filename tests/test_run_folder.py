@@ -20,6 +20,7 @@ from autoimb.evaluation.trial import Failed
 from autoimb.runs import folder as run_folder
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
+from autoimb.runs.storage import damage_of
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.version import __version__
@@ -263,6 +264,28 @@ def flip(path, at, bit=0):
     content = bytearray(path.read_bytes())
     content[at] ^= 1 << bit
     path.write_bytes(bytes(content))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are of POSIX")
+def test_a_full_disk_tears_no_line_of_the_journal(finished):
+    """Non-regression test: what was written next made the torn line one of the middle."""
+    resource = pytest.importorskip("resource")
+    path, _ = finished
+    with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
+        storage = folder.storage()
+        study_id = storage.get_study_id_from_name(folder.study_name)
+        whole = folder.journal.read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 20, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                storage.set_study_user_attr(study_id, "note", "x" * 100)
+            assert folder.journal.read_bytes() == whole
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        storage.set_study_user_attr(study_id, "note", "short")
+    assert damage_of(path / "journal.log") is None
+    assert len((path / "journal.log").read_bytes()) > len(whole)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.6, 0.999])

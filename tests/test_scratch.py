@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+from filelock import FileLock
 
-from autoimb.runtime.scratch import PREFIX, YOUNG, Scratch
+from autoimb.runtime.scratch import LOCK, PREFIX, Scratch
 
 DIE = """
 import os, signal, sys
@@ -34,19 +37,12 @@ def leave(place: Path) -> Path:
     return Path(done.stdout.strip())
 
 
-def grow_old(path: Path) -> None:
-    then = path.stat().st_mtime - 2 * YOUNG
-    os.utime(path, (then, then), follow_symlinks=False)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="it kills by a signal of POSIX")
 def test_what_a_dead_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
     dead, held = leave(tmp_path), Scratch.make(tmp_path)
+    assert not dead.exists()
+    dead = leave(tmp_path)
     assert (dead / "table").is_file()
-    grow_old(held.path)
-    Scratch.make(tmp_path).remove()
-    assert dead.is_dir()  # young: it may still be about to be locked
-    grow_old(dead)
     again = Scratch.make(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([held.path, again.path])
     for scratch in (held, again):
@@ -65,10 +61,30 @@ def test_only_folders_of_its_own_kind_are_swept(tmp_path: Path) -> None:
     (place / f"{PREFIX}notes").mkdir()
     (place / f"{PREFIX}trap").mkdir()
     (place / f"{PREFIX}trap" / ".lock").symlink_to(other / "mine")
-    for path in (*place.iterdir(), other):
-        grow_old(path)
     scratch = Scratch.make(place)
     assert scratch.path.stat().st_mode & 0o777 == 0o700
     scratch.remove()
     assert len(list(place.iterdir())) == 3
     assert sorted(path.name for path in other.iterdir()) == [".lock", "mine"]
+
+
+def test_a_folder_that_another_takes_for_a_dead_one_s_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sweeps between the making of the folder and its lock."""
+    made = []
+
+    def hasty(**given: str) -> str:
+        path = Path(mkdtemp(**given))
+        made.append(path)
+        if len(made) == 1:
+            taken.append(FileLock(path / LOCK, timeout=0))
+            taken[0].acquire()
+        return str(path)
+
+    taken: list[FileLock] = []
+    monkeypatch.setattr(tempfile, "mkdtemp", hasty)
+    scratch = Scratch.make(tmp_path)
+    assert scratch.path == made[1]
+    assert scratch.path.stat().st_mode & 0o777 == 0o700
+    taken[0].release()

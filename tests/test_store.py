@@ -1,5 +1,7 @@
 """What a study computes once."""
 
+import errno
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -143,3 +145,20 @@ def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):
     alone = Parts(dataset, folds, seed=0).training(0, other)
     np.testing.assert_array_equal(shared.encoded.numbers, alone.encoded.numbers)
     np.testing.assert_array_equal(shared.encoded.codes, alone.encoded.codes)
+
+
+def test_without_room_on_the_disk_each_process_has_its_own(tmp_path, monkeypatch):
+    """A full disk is no fault of a trial, and costs time alone."""
+    kept, full = Store(tmp_path), Store(tmp_path)
+    kept.put("state", 1, size=8)
+
+    def dump(value, path):
+        path.write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module.joblib, "dump", dump)
+    assert full.get("a", lambda: np.arange(5), size=size).tolist() == [0, 1, 2, 3, 4]
+    full.get("a", refuse, size=size)
+    full.put("state", 2, size=8)
+    assert full.find("state") is None  # and not what it was before
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []

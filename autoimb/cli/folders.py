@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoimb.errors import AutoImbError, RunError
-from autoimb.files import write_file
+from autoimb.files import FULL, write_file
 
 if TYPE_CHECKING:
     from autoimb.pipeline.fitted import FittedPipeline
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from autoimb.runs.folder import RunFolder
 
 __all__ = ["free_folder", "nothing_left", "section", "stoppable", "way_on", "write_results"]
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager

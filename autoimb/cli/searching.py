@@ -245,9 +245,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
     with (
         stoppable(),
+        way_on(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         nothing_left(folder),
-        way_on(path),
     ):
         result = run_search(prepared, budget=budget, folder=folder, storage=storage)
         facts = build_facts(result, deadline=budget.deadline)

@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 
 from autoimb.errors import RunError
 from autoimb.fields import each, fields, flag, number, plain, text
-from autoimb.files import sweep_drafts, write_file
+from autoimb.files import FULL, sweep_drafts, write_file
 from autoimb.runs.record import (
     StoredTrial,
     TrialRecord,
@@ -115,6 +115,8 @@ class RunFolder:
         RunError
             Where the folder can't be written, is in use, holds a link where something is to be
             written, or a search that this is not meant to go on with.
+        OSError
+            Where the disk has no room.
         """
         folder = cls(path)
         try:
@@ -330,6 +332,8 @@ class RunFolder:
         except Timeout as error:
             raise RunError(f"{self.path} is in use by {self._holder()}.") from error
         except OSError as error:
+            if error.errno in FULL:
+                raise
             raise RunError(f"{self.path} can't be written: {error.strerror or error}.") from error
 
     def _make(self) -> None:

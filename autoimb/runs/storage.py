@@ -44,13 +44,20 @@ class _Unsynced(JournalFileBackend):
         self._last = path.read_bytes()[-_SUM_BYTES - 3 : -3]  # before the last "}
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = []
+        """Append lines; all of them, or none where the disk has no room."""
+        lines, last = [], self._last
         for log in logs:
             start = json.dumps(log, separators=(",", ":")).encode()[:-1]
-            self._last = _sum(self._last, start)
-            lines.append(start + _SUM + self._last + b'"}\n')
-        with self._path.open("ab") as file:
-            file.write(b"".join(lines))
+            last = _sum(last, start)
+            lines.append(start + _SUM + last + b'"}\n')
+        before = self._path.stat().st_size
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"".join(lines))
+        except OSError:
+            os.truncate(self._path, before)
+            raise
+        self._last = last
 
 
 def _sum(last: bytes, start: bytes) -> bytes:

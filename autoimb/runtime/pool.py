@@ -19,7 +19,8 @@ from typing import Protocol
 from pebble import ProcessExpired, ProcessPool
 
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
-from autoimb.foreign import WorkerContext
+from autoimb.foreign import WorkerContext, can_hand_over, workers_of
+from autoimb.runtime.memory import kills_for_memory, private_memory
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import (
@@ -36,6 +37,8 @@ from autoimb.training.parts import Parts
 __all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
 
 GRACE = 2.0  # seconds that a trial may outlive its deadline before its worker is killed
+LOOK = 0.2  # seconds between two looks at the workers' memory
+PATIENCE = 2.0  # seconds that a worker may take to send a result, while another waits
 ATTEMPTS = 2  # how often a task is started where the pool breaks under it
 
 
@@ -141,18 +144,23 @@ class WorkerPool:
     work : Work
     n_jobs : int
         How many workers.
+    memory : int or None
+        Bytes that a worker may hold for itself; None is no limit.
     folder : Path or None
         Where the workers' copy of the arrays is put; None is the system's place for such.
     """
 
-    def __init__(self, work: Work, n_jobs: int, *, folder: Path | None = None) -> None:
-        self._work, self._n_jobs = work, n_jobs
-        self._scratch = Scratch.make(folder)
+    def __init__(
+        self, work: Work, n_jobs: int, *, memory: int | None = None, folder: Path | None = None
+    ) -> None:
+        self._work, self._n_jobs, self._memory = work, n_jobs, memory
+        self._looked, self._killed = 0.0, kills_for_memory()
         self._tasks: dict[int, _Task] = {}
+        own = warm_up()
+        self._scratch = Scratch.make(own if folder is None else folder)
         try:
             self._shared = self._scratch.path / "work.joblib"
             work.dump(self._shared)
-            warm_up()
             self._pool = self._new_pool()
         except BaseException:
             self._scratch.remove()
@@ -175,8 +183,9 @@ class WorkerPool:
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after at most so many seconds.
 
-        A trial that outlives its deadline by more than `GRACE` loses its worker, and a worker
-        that dies takes one trial with it: both come back as outcomes with the reason.
+        A trial that outlives its deadline by more than `GRACE`, or whose worker holds too much
+        memory, loses its worker, and a worker that dies takes one trial with it: all of them come
+        back as outcomes with the reason.
         """
         if not self._pool.active:
             self._restart()
@@ -184,9 +193,9 @@ class WorkerPool:
         deadlines = [task.assignment.deadline for task in self._tasks.values()]
         soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
-        ended = []
+        ended, held = [], self._look()
         for number, task in tuple(self._tasks.items()):
-            outcome = _outcome(task)
+            outcome = self._outcome(task, held.get(task.future, 0))
             if outcome is not None:
                 del self._tasks[number]
                 ended.append((number, outcome))
@@ -230,6 +239,58 @@ class WorkerPool:
             else:
                 self._tasks[number] = replace(task, future=_broken())
 
+    def _look(self) -> dict[Future[Outcome], int]:
+        """Return the bytes that the worker of each running trial holds; nothing between looks."""
+        now = time.monotonic()
+        if self._memory is None or now - self._looked < LOOK:
+            return {}
+        self._looked, workers = now, workers_of(self._pool)
+        return {one: private_memory(pid, beyond=self._memory) for one, pid in workers.items()}
+
+    def _outcome(self, task: _Task, held: int) -> Outcome | None:
+        """Return how a trial ended, whose worker holds so many bytes; None while it goes on."""
+        seconds = time.monotonic() - task.submitted
+        if not task.future.done():
+            killed = self._too_much(task, held, seconds)
+            if killed is None or task.future.cancel():  # pebble kills its worker, and no other
+                return killed
+        error = task.future.exception()
+        if error is None:
+            return task.future.result()
+        if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
+            return None  # the next `collect` restarts it
+        if isinstance(error, ProcessExpired) and not can_hand_over(self._pool, patience=PATIENCE):
+            self._pool.stop()  # type: ignore[no-untyped-call]  # the next `collect` restarts it
+        return Failed(self._death(error), seconds)
+
+    def _too_much(self, task: _Task, held: int, seconds: float) -> Outcome | None:
+        """Return what becomes of a trial that takes more time or memory than it may."""
+        if task.overdue:
+            return Cut(f"killed {GRACE:g} seconds after its deadline", seconds=seconds)
+        if self._memory is not None and held > self._memory:
+            taken, given = (f"{size / 2**20:,.0f} MB" for size in (held, self._memory))
+            return Failed(f"memory: {taken}, and a worker has {given} here", seconds)
+        return None
+
+    def _death(self, error: BaseException) -> str:
+        """Say in a sentence what a future's exception means."""
+        if isinstance(error, ProcessExpired):
+            code = error.exitcode
+            if code is None or code >= 0:
+                return f"the worker ended with exit status {code}"
+            name = signal.Signals(-code).name
+            return f"the worker was killed by {name}{self._want() if name == 'SIGKILL' else ''}"
+        if isinstance(error, BrokenProcessPool):
+            return "the workers can't be kept alive"
+        return reason_of(error)
+
+    def _want(self) -> str:
+        """Say whether it was for want of memory that the system has killed."""
+        before, self._killed = self._killed, kills_for_memory()
+        if before is None or self._killed is None:
+            return ": the system may be out of memory"
+        return ": the system was out of memory" if self._killed > before else ""
+
 
 def _broken() -> Future[Outcome]:
     future: Future[Outcome] = Future()
@@ -242,24 +303,14 @@ def _end(pool: ProcessPool) -> None:
     pool.join()
 
 
-def _outcome(task: _Task) -> Outcome | None:
-    """Return how a trial ended; None while it goes on."""
-    seconds = time.monotonic() - task.submitted
-    if not task.future.done():
-        if not task.overdue:
-            return None
-        if task.future.cancel():  # pebble kills its worker, and no other
-            reason = f"killed {GRACE:g} seconds after its deadline"
-            return Cut(reason, seconds=seconds)
-    error = task.future.exception()
-    if error is None:
-        return task.future.result()
-    if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
-        return None  # the next `collect` restarts it
-    return Failed(_death(error), seconds)
-
-
-def runner_for(work: Work, *, n_jobs: int, killable: bool, folder: Path | None = None) -> Runner:
+def runner_for(
+    work: Work,
+    *,
+    n_jobs: int,
+    killable: bool,
+    memory: int | None = None,
+    folder: Path | None = None,
+) -> Runner:
     """Return what runs the trials of a study.
 
     Parameters
@@ -269,6 +320,8 @@ def runner_for(work: Work, *, n_jobs: int, killable: bool, folder: Path | None =
         How many at a time.
     killable : bool
         Whether a trial must be stopped that doesn't stop by itself.
+    memory : int or None
+        Bytes that a worker may hold for itself; None is no limit.
     folder : Path or None
         Where the workers' copy of the arrays is put.
 
@@ -280,18 +333,4 @@ def runner_for(work: Work, *, n_jobs: int, killable: bool, folder: Path | None =
     """
     if (n_jobs == 1 and not killable) or multiprocessing.current_process().daemon:
         return InProcess(work)
-    return WorkerPool(work, n_jobs, folder=folder)
-
-
-def _death(error: BaseException) -> str:
-    """Say in a sentence what a future's exception means."""
-    if isinstance(error, ProcessExpired):
-        code = error.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            memory = ": the system may be out of memory" if name == "SIGKILL" else ""
-            return f"the worker was killed by {name}{memory}"
-        return f"the worker ended with exit status {code}"
-    if isinstance(error, BrokenProcessPool):
-        return "the workers can't be kept alive"
-    return reason_of(error)
+    return WorkerPool(work, n_jobs, memory=memory, folder=folder)

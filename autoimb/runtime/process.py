@@ -9,10 +9,12 @@ import multiprocessing
 import os
 import shutil
 import threading
-from multiprocessing import connection
+from functools import cache
+from multiprocessing import connection, util
 from pathlib import Path
 
 from autoimb.foreign import start_server
+from autoimb.runtime.scratch import Scratch
 
 __all__ = ["end_with_parent", "warm_up"]
 
@@ -44,9 +46,26 @@ def end_with_parent(folder: Path) -> None:
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-def warm_up() -> None:
+def warm_up() -> Path:
     """Start the server that workers are forked from; it imports while the caller goes on.
 
     Call it as early as a search is certain: the imports take some seconds.
+
+    Returns
+    -------
+    Path
+        A folder for temporary files of this process. It goes when the process ends, also by a
+        signal: the server, which ends after it, removes what it could not.
     """
-    start_server(PRELOADED)
+    folder = _folder_of(os.getpid()).path
+    first = f"from autoimb.runtime.scratch import remove_at_exit; remove_at_exit({str(folder)!r})"
+    start_server(PRELOADED, first=first, folder=str(folder))
+    return folder
+
+
+@cache
+def _folder_of(pid: int) -> Scratch:  # noqa: ARG001 - a fork of this process has its own
+    """Make the folder of this process, which it removes when it ends by itself."""
+    scratch = Scratch.make()
+    util.Finalize(None, scratch.remove, exitpriority=-100)  # after what multiprocessing puts there
+    return scratch

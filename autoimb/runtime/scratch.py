@@ -6,24 +6,23 @@ any more.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import stat
 import tempfile
-import time
 from contextlib import suppress
+from os.path import samestat
 from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "remove_at_exit"]
 
 PREFIX = "autoimb-"
 LOCK = ".lock"
-YOUNG = 60.0  # seconds in which a folder that was just made may not be locked yet
-# another holds it, or the file system has no locks, which filelock says as a NotImplementedError
-NO_LOCK = (OSError, NotImplementedError, Timeout)
+NO_LOCKS = (OSError, NotImplementedError)  # what filelock raises where the file system has none
 
 
 class Scratch:
@@ -48,12 +47,21 @@ class Scratch:
         """
         place = Path(tempfile.gettempdir()) if place is None else place
         place.mkdir(parents=True, exist_ok=True)
-        _sweep(place)
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        lock = FileLock(path / LOCK, timeout=0, thread_local=False)
-        with suppress(*NO_LOCK):  # where there are no locks nobody can tell, and nothing is swept
-            lock.acquire()
-        return cls(path, lock)
+        for path in place.glob(f"{PREFIX}*"):
+            _remove_if_left(path)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+            made = path.stat()
+            lock = FileLock(path / LOCK, timeout=0, thread_local=False)
+            try:
+                lock.acquire()
+            except Timeout:  # another takes it for a dead one's
+                continue
+            except NO_LOCKS:  # without locks nobody can tell, and all stay
+                pass
+            with suppress(OSError):
+                if samestat(made, path.stat()):  # no other has swept it before it was locked
+                    return cls(path, lock)
 
     def remove(self) -> None:
         """Remove it with all that it holds."""
@@ -61,19 +69,16 @@ class Scratch:
         self._lock.release()
 
 
-def _sweep(place: Path) -> None:
-    for path in place.glob(f"{PREFIX}*"):
-        with suppress(*NO_LOCK):
-            if _is_left(path):
-                with FileLock(path / LOCK, timeout=0):
-                    shutil.rmtree(path, ignore_errors=True)
+def remove_at_exit(path: str) -> None:
+    """Let this process, when it ends, remove the folder of another that has ended before."""
+    atexit.register(_remove_if_left, Path(path))
 
 
-def _is_left(path: Path) -> bool:
-    """Whether a folder of this user may have lost its process; no link is followed."""
-    found = path.lstat()
-    own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    old = time.time() - found.st_mtime > YOUNG
-    return (
-        own and old and stat.S_ISDIR(found.st_mode) and stat.S_ISREG((path / LOCK).lstat().st_mode)
-    )
+def _remove_if_left(path: Path) -> None:
+    """Remove a folder of this user that its process has left behind; no link is followed."""
+    with suppress(*NO_LOCKS, Timeout):
+        folder, lock = path.lstat(), (path / LOCK).lstat()
+        own = not hasattr(os, "getuid") or folder.st_uid == os.getuid()
+        if own and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(lock.st_mode):
+            with FileLock(path / LOCK, timeout=0):
+                shutil.rmtree(path, ignore_errors=True)

@@ -17,6 +17,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
+from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
@@ -179,6 +180,7 @@ def prepare_worker(shared: Path) -> None:
     """Map the study's arrays and get ready; an error is told by each trial, not by dying."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
     end_with_parent(shared.parent)
+    be_killed_first()
     try:
         warnings.simplefilter("ignore")  # they would tear the progress line
         _worker["thread"] = one_thread()

@@ -16,6 +16,7 @@ from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reas
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
+from autoimb.runtime.memory import memory_a_worker
 from autoimb.runtime.pool import Runner, runner_for
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
@@ -157,6 +158,7 @@ def run_study(
                     work,
                     n_jobs=settings.n_jobs,
                     killable=settings.deadline.finite,
+                    memory=memory_a_worker(settings.n_jobs, agenda.policy),
                     folder=None if folder is None else folder.cache,
                 )
             running.restore()

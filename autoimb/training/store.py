@@ -27,7 +27,8 @@ class Store:
     ----------
     folder : Path or None
         Where processes share them: each value is computed by one of them and mapped into the
-        memory of all. None keeps them in this process alone.
+        memory of all, while the disk has room; then each has its own. None keeps them in this
+        process alone.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -70,15 +71,14 @@ class Store:
             return None
 
     def put(self, key: Hashable, value: Any, *, size: int) -> None:
-        """Keep a value for `find`, instead of what was there; by one process at a time."""
+        """Keep a value for `find`, instead of what was there; by one process at a time.
+
+        Where the disk has no room nothing is kept.
+        """
         if self._folder is None:
             self._hold(key, value, size)
-            return
-        path = self._folder / _name(key)
-        part = path.with_suffix(".part")
-        joblib.dump(value, part)
-        part.replace(path)
-        _drop_oldest(self._folder)
+        else:
+            _write(self._folder / _name(key), value)
 
     def _hold(self, key: Hashable, value: Any, size: int) -> None:
         self._held.pop(key, None)
@@ -110,12 +110,25 @@ def _shared(path: Path, make: Callable[[], T]) -> T:
         if path.exists():
             os.utime(path)
         else:
-            part = path.with_suffix(".part")
-            joblib.dump(make(), part)
-            part.replace(path)
-            _drop_oldest(path.parent)
+            own = make()
+            if not _write(path, own):
+                return own
         value: T = joblib.load(path, mmap_mode="c")
     return value
+
+
+def _write(path: Path, value: Any) -> bool:
+    """Write a value for all processes; False, and nothing is there, where the disk has no room."""
+    part = path.with_suffix(".part")
+    try:
+        joblib.dump(value, part)
+        part.replace(path)
+    except OSError:
+        for left in (part, path):
+            left.unlink(missing_ok=True)
+        return False
+    _drop_oldest(path.parent)
+    return True
 
 
 def _drop_oldest(folder: Path) -> None:

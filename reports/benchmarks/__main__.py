@@ -31,6 +31,7 @@ QUESTIONS = {
     "kill_resume": "what a search that was killed and resumed has lost",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
     "coverage": "how much of the package the tests run: statements and branches",
+    "chaos": "what a search loses by kills, full disks and damage at any moment",
 }
 ONE_THREAD = {
     "ablation",

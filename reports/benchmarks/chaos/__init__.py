@@ -1,0 +1,1 @@
+"""What kills, full disks and damage at any moment do to a search."""
