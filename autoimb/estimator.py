@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from autoimb.budget import Budget
 from autoimb.data.given import further_rows, named_frame
+from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
@@ -206,10 +207,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         frame = self._frame(X, reset=True)
         labels = label_array(y)
-        check_consistent_length(frame, labels)
+        check_lengths(frame, labels)
         request = read_request(self.get_params(deep=False), encode_target(labels).classes)
         budget = Budget.start(request.time_budget)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        weight = row_weights(sample_weight, len(frame))
         chosen_by, untouched = further_rows(self, eval_set), further_rows(self, test)
         table = Table(frame, labels, weight, chosen_by, self.kinds, untouched)
         result = search(prepare(table, request), budget=budget)
