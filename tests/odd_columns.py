@@ -264,10 +264,12 @@ LEVELS = (
     ),
     column("empty text and spaces", lambda: spread("", " ", "\u00a0"), "categorical"),
     column(
-        "text of every script", lambda: spread("👩‍👩‍👧", "\u00e9", "e\u0301", "Ω"), "categorical"
+        "levels of every script", lambda: spread("👩‍👩‍👧", "\u00e9", "e\u0301", "Ω"), "categorical"
     ),
     column(
-        "control characters", lambda: spread("\x1b[31mred", "a\0b", "\r\n", "\u202e"), "categorical"
+        "control characters in levels",
+        lambda: spread("\x1b[31mred", "a\0b", "\r\n", "\u202e"),
+        "categorical",
     ),
     column("half a character", lambda: objects("\ud800", "b"), "categorical"),
     column("very long text", lambda: spread("a" * 100_000, "b"), "categorical"),
