@@ -98,7 +98,7 @@ LABELLED = (
     ),
     target("a class of two rows", lambda: np.where(np.arange(N_ROWS) < 2, "rare", LABELS)),
     target("a class of one row", lambda: np.where(np.arange(N_ROWS) < 1, "rare", LABELS)),
-    Case("300 classes", lambda: many_classes(300)),
+    Case("40 classes of two rows", lambda: many_classes(40)),
 )
 
 NO_LABELS = (

@@ -16,7 +16,7 @@ import pytest
 from odd_columns import COLUMNS
 from odd_files import FILES, File
 from odd_tables import TABLES, Case
-from odd_targets import TARGETS
+from odd_targets import TARGETS, many_classes
 from sklearn.exceptions import DataConversionWarning
 from tables import ONE_TRIAL
 
@@ -28,7 +28,8 @@ from autoimb.cli import main
 from autoimb.data.table import read_table
 from autoimb.errors import AutoImbError
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.search.prepare import prepare
+from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.request import Request
 
 CASES = (*TABLES, *COLUMNS, *TARGETS)
 PLAINEST = {
@@ -96,6 +97,14 @@ def test_it_fits_and_predicts(case: Case, tmp_path: Path) -> None:
 def test_it_is_refused_by_a_sentence(case: Case) -> None:
     with pytest.raises(AutoImbError, match=case.refused):
         fitted(case)
+
+
+def test_300_classes_are_planned_for() -> None:
+    """Fitting them takes more than 20 seconds, so here they are only read and planned for."""
+    X, y, _ = many_classes(300)
+    planned = plan_study(prepare(Table(X, y), Request(cv=2, n_trials=1)), time_budget=None)
+    assert len(planned.prepared.target.classes) == 300
+    assert set(planned.judge.y) == set(range(300))
 
 
 # --- the command line ---------------------------------------------------------------------------
