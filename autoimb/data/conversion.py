@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from autoimb.errors import TableError
 
-__all__ = ["as_column", "in_pandas", "is_plain", "plain_column"]
+__all__ = ["as_column", "in_pandas", "is_native", "native_column"]
 
 _PANDAS_HOLDS = (  # of Arrow's types: nothing of theirs may go through float
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean),
@@ -40,7 +40,7 @@ def as_column(values: object, what: str) -> pd.Series:
         What is not of one dimension, half a character, or what pandas can't hold.
     """
     try:
-        column = plain_column(pd.Series(_one_dimensional(values, what)), what)
+        column = native_column(pd.Series(_one_dimensional(values, what)), what)
         return column.infer_objects() if column.dtype == object else column
     except UnicodeEncodeError as error:
         raise TableError(f"{what} holds {error.object[:80]!r}, no Unicode text.") from None
@@ -89,7 +89,7 @@ def in_pandas(source: Any, what: str) -> Any:
     return source
 
 
-def is_plain(dtype: object) -> bool:
+def is_native(dtype: object) -> bool:
     """Whether pandas computes with a column of this type, and does not only carry it."""
     if isinstance(dtype, pd.ArrowDtype):
         return any(holds(dtype.pyarrow_dtype) for holds in _PANDAS_HOLDS)
@@ -98,7 +98,7 @@ def is_plain(dtype: object) -> bool:
     return not isinstance(dtype, pd.SparseDtype)
 
 
-def plain_column(series: pd.Series, name: str) -> pd.Series:
+def native_column(series: pd.Series, name: str) -> pd.Series:
     """Give a column in a type that pandas computes with.
 
     Sparse cells become dense, bytes objects, the order of bytes that of the machine, and what Arrow
@@ -110,7 +110,7 @@ def plain_column(series: pd.Series, name: str) -> pd.Series:
         What pandas can't hold, such as nanoseconds of a time of day.
     """
     dtype = series.dtype
-    if is_plain(dtype):
+    if is_native(dtype):
         return series
     if isinstance(dtype, pd.SparseDtype):
         return pd.Series(np.asarray(series.array), index=series.index, name=series.name)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from autoimb.data.conversion import as_column, in_pandas, is_plain, plain_column
+from autoimb.data.conversion import as_column, in_pandas, is_native, native_column
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
 from autoimb.errors import SchemaError, TableError, TargetError, choices
@@ -71,8 +71,8 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
         frame = _frame_of_array(source, names)
     check_names(frame.columns)
     for name, dtype in frame.dtypes.items():
-        if not is_plain(dtype):
-            frame[name] = plain_column(frame[name], f"Column {name!r}")
+        if not is_native(dtype):
+            frame[name] = native_column(frame[name], f"Column {name!r}")
         elif types.is_complex_dtype(dtype):
             raise TableError(f"Complex data not supported: column {name!r} is {dtype}.")
     return frame
