@@ -188,7 +188,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Parameters
         ----------
         X : DataFrame or array-like of shape (n, p)
-            Numbers, strings, categories, dates and missing values as they are.
+            Numbers, strings, categories, dates and missing values as they are; a table of polars
+            or pyarrow as well.
         y : array-like of shape (n,)
             The labels: text, booleans, whole numbers or categories. `predict` gives them back.
         sample_weight : array-like of shape (n,) or None

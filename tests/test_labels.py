@@ -156,7 +156,7 @@ def test_a_class_beyond_the_floats_can_be_named_the_positive_one() -> None:
         ([b"a", b"b", b"a"], "type: bytes"),
         (pair(b"a", b"b", arrow(pa.binary())), "type: bytes"),
         (pair(Decimal("1.5"), Decimal(1), arrow(pa.decimal128(5, 2))), "type: Decimal"),
-        (pair(ONE_DAY, 2 * ONE_DAY, arrow(pa.duration("us"))), "type: timedelta"),
+        (pair(ONE_DAY, 2 * ONE_DAY, arrow(pa.duration("us"))), "type: duration"),
         (pair(datetime.date(2020, 1, 1), datetime.date(2021, 1, 1), arrow(pa.date32())), "date"),
         (pair([1], [2], arrow(pa.list_(pa.int64()))), "of one type"),
         (pair([1], [2], object), "of one type"),

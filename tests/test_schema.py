@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import fractions
 import json
 
 import numpy as np
@@ -182,6 +183,9 @@ def test_json_round_trip():
         pd.array([1, None, 3], dtype="int64[pyarrow]"),
         np.array([1, None, 3.0], dtype=object),
         [decimal.Decimal(1), None, decimal.Decimal(3)],
+        np.array([decimal.Decimal(1), None, fractions.Fraction(3)], dtype=object),
+        pd.arrays.SparseArray([1, np.nan, 3]),
+        np.array([1, np.nan, 3], dtype=">f8"),
         pd.to_timedelta([1, None, 3], unit="s"),
     ],
 )
@@ -356,6 +360,24 @@ def test_dates_of_an_older_file_are_read_as_they_were():
     schema = Schema.from_json({"target": None, "columns": columns})
     texts = ["13/02/2020", "02/03/2020"]
     np.testing.assert_array_equal(parse(pd.DataFrame({"a": texts}), schema).numbers, [[2], [2]])
+
+
+TIMES = [datetime.time(0, 0, 5), None, datetime.time(23)]
+
+
+@pytest.mark.parametrize("dtype", [object, pd.ArrowDtype(pa.time32("s"))])
+def test_times_of_day_are_seconds_since_midnight(dtype):
+    frame = pd.DataFrame({"a": pd.Series(TIMES, dtype=dtype)})
+    schema, _ = infer_schema(frame)
+    for cells in (frame["a"], ["00:00:05", None, "23:00:00"]):
+        numbers = parse(pd.DataFrame({"a": cells}), schema).numbers[:, 0]
+        np.testing.assert_array_equal(numbers, [5, np.nan, 82_800])
+
+
+def test_dates_of_arrow_are_in_the_time_of_their_zone():
+    zoned = pd.to_datetime(["2020-01-01", "2020-07-01"]).tz_localize("Asia/Tokyo")
+    arrow = pd.Series(zoned).astype(pd.ArrowDtype(pa.timestamp("us", "Asia/Tokyo")))
+    np.testing.assert_array_equal(column_of(arrow).numbers, column_of(zoned).numbers)
 
 
 SPANS = [datetime.timedelta(days=1), None, datetime.timedelta(hours=1)]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
 from autoimb.data.files import read_file, read_pieces
-from autoimb.data.table import frame_of, read_table, split_target
+from autoimb.data.table import frame_of, read_table, row_weights, split_target
 from autoimb.data.target import encode_target, match_labels
 from autoimb.errors import AutoImbError, SchemaError, TableError, TargetError
 
@@ -215,7 +216,30 @@ def test_an_array_gets_names_and_its_objects_types():
 
 
 def test_anything_that_becomes_pandas():
-    assert read_table(pa.table({"a": [1, 2]})).to_dict("list") == {"a": [1, 2]}
+    table = pa.table({"a": [1, 2]})
+    for source in (table, table.to_reader(), pl.DataFrame(table)):
+        assert read_table(source).to_dict("list") == {"a": [1, 2]}
+    records = np.array([(1, "x"), (2, "y")], dtype=[("a", int), ("b", "U1")])
+    assert read_table(records).to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}
+
+
+def test_columns_that_are_only_numbered_are_those_of_an_array():
+    frame = pd.DataFrame([[1, 2], [3, 4]], columns=[1, 0])
+    assert frame_of(frame).to_dict("list") == {"x1": [1, 3], "x0": [2, 4]}
+    assert list(frame_of(frame.set_axis([2019, 2020], axis=1)).columns) == ["2019", "2020"]
+
+
+def test_what_a_masked_array_hides_is_missing():
+    masked = np.ma.MaskedArray([[1.0, 2.0], [3.0, 4.0]], [[False, True], [False, False]])
+    np.testing.assert_array_equal(read_table(masked)["x1"], [np.nan, 4.0])
+    with pytest.raises(TargetError, match="misses 1 of 3 values, the first in row 1"):
+        encode_target(np.ma.MaskedArray([0, 1, 1], [False, True, False]))
+
+
+def test_weights_are_numbers_of_any_type():
+    for given in ([1, 2.5], ["1", "2.5"], pa.array([1, 2.5]), pd.array([1, 2.5], "Float32")):
+        assert row_weights(given, 2).tolist() == [1.0, 2.5]
+    assert row_weights(None, 2) is None
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,10 @@ def _labels(fitted: FittedPipeline, *, guard_formulas: bool) -> pa.Array:
     """Return what is written for each class."""
     import pyarrow as pa
 
-    labels: pa.Array = pa.array(fitted.classes_)
+    try:
+        labels: pa.Array = pa.array(fitted.classes_)
+    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
+        labels = pa.array([str(label) for label in fitted.classes_])
     if guard_formulas and pa.types.is_string(labels.type):
         return pa.array([no_formula(label) for label in labels.to_pylist()])
     return labels

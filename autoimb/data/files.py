@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import lzma
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -27,7 +28,11 @@ BINARY: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".feather": pd.read_feather,
 }
 PACKINGS = (".bz2", ".gz", ".xz", ".zip", ".zst")
-BROKEN = (OSError, EOFError, ValueError, csv.Error, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    *(OSError, EOFError, ValueError, csv.Error, lzma.LZMAError, zipfile.BadZipFile, zlib.error),
+    pa.ArrowException,
+)
+QUOTED = re.compile('"[^"]*("|$)')
 NO_SEPARATOR = "\x1f"  # stands in no table
 
 
@@ -167,8 +172,9 @@ def _source(path: Path) -> Any:
 
 
 def _read_header(path: Path) -> tuple[str, list[str]]:
-    """Return what separates, the most frequent of ``, ; tab |`` in the first line, and the names.
+    """Return what separates, and the names.
 
+    The most frequent of ``, ; tab |`` in the first line separates, what stands in quotes aside.
     pandas would rename a repeated column to "name.1" without a word.
     """
     with pd.read_csv(
@@ -183,7 +189,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     ) as chunks:
         lines = (str(line) for chunk in chunks for line in chunk["line"])
         line = next((line for line in lines if line.strip()), "")
-    separator = max(",;\t|", key=line.count)
+    separator = max(",;\t|", key=QUOTED.sub("", line).count)
     names = next(csv.reader([line], delimiter=separator))
     check_names(name for name in names if name)
     return separator, names

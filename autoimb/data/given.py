@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import validate_data
 
-from autoimb.data.table import read_table
+from autoimb.data.conversion import in_pandas
+from autoimb.data.table import check_lengths, frame_of, has_names, read_table
 from autoimb.data.target import label_array
+from autoimb.errors import SchemaError
 
 __all__ = ["further_rows", "named_frame"]
 
@@ -23,28 +25,28 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
     estimator : BaseEstimator
         It learns the columns, or says which they must be.
     X : DataFrame or array-like of shape (n, p)
+        Also a table of pyarrow, polars and others that `autoimb.data.table.frame_of` takes.
     reset : bool
         Whether the columns are learned.
+
+    Raises
+    ------
+    TableError
+        What is no table.
+    SchemaError
+        Other columns than those that were learned.
     """
-    if isinstance(X, pd.DataFrame):
-        read_table(X)  # repeated names and no rows, in our words
-        validate_data(estimator, X, skip_check_array=True, reset=reset)
-        frame = X
-    else:
-        kept = object if isinstance(X, (list, tuple)) else None  # a list may mix kinds
-        array = validate_data(
-            estimator,
-            X,
-            dtype=kept,
-            reset=reset,
-            ensure_all_finite=False,  # the schema names the infinite column
-            ensure_min_samples=2 if reset else 1,
+    table = in_pandas(X, "X")
+    known = None if reset else getattr(estimator, "feature_names_in_", None)
+    frame = read_table(frame_of(table, known))  # repeated names and no rows, in our words
+    numbered = frame.set_axis(range(frame.shape[1]), axis=1)
+    try:
+        validate_data(
+            estimator, frame if has_names(table) else numbered, skip_check_array=True, reset=reset
         )
-        frame = pd.DataFrame(array).infer_objects()
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is None:
-        names = [f"x{position}" for position in range(frame.shape[1])]
-    return frame.set_axis(list(names), axis=1)
+    except ValueError as error:
+        raise SchemaError(str(error)) from None
+    return frame
 
 
 def further_rows(
@@ -54,5 +56,5 @@ def further_rows(
     if given is None:
         return None
     frame, labels = named_frame(estimator, given[0], reset=False), label_array(given[1])
-    check_consistent_length(frame, labels)
+    check_lengths(frame, labels)
     return frame, labels

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -21,6 +23,7 @@ from autoimb.data.values import (
     date_formats,
     date_numbers,
     factorize,
+    floats_of,
     is_duration,
     levels_of,
     numbers_of,
@@ -161,11 +164,12 @@ def infer_schema(
 
     Numbers, also Python numbers in an ``object`` column, are numeric. Text, categories and
     booleans are categorical: also text that looks like numbers, because codes like "02139" do.
-    Dates, and text that is an ISO date in every row, are dates; durations are numbers. Text that
-    the user calls a date must be of one format in every row, which prediction keeps. Dropped with
-    a notice are *constants* (one value and nothing missing, or nothing at all) and *identifiers*:
-    text that is different in 99 % of at least 50 rows, and whole numbers that are different in all
-    of at least 100 rows and are called like one (``id``, ``customer_id``, ``index``, ``uuid``).
+    Dates, and text that is an ISO date in every row, are dates; durations and times of day are
+    numbers. Text that the user calls a date must be of one format in every row, which prediction
+    keeps. Dropped with a notice are *constants* (one value and nothing missing, or nothing at all)
+    and *identifiers*: text that is different in 99 % of at least 50 rows, and whole numbers that
+    are different in all of at least 100 rows and are called like one (``id``, ``customer_id``,
+    ``index``, ``uuid``).
 
     Parameters
     ----------
@@ -244,7 +248,7 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
         return "date"
     _, levels = factorize(series, name)
     found = types.infer_dtype(levels, skipna=True)
-    if found in {"integer", "floating", "mixed-integer-float", "decimal"}:
+    if all(isinstance(level, Real | Decimal) and not isinstance(level, bool) for level in levels):
         return "numeric"
     if found in {"datetime", "datetime64", "date"}:
         return "date"
@@ -304,9 +308,8 @@ def _listed(names: list[str]) -> str:
 
 def _looks_numeric(series: pd.Series) -> bool:
     """Whether nearly all of more levels than a code has are numbers."""
-    levels = pd.Series(series.dropna().unique(), dtype=object)
-    numbers = pd.to_numeric(levels, errors="coerce").notna()
-    return len(levels) > 24 and bool(numbers.mean() >= 0.9)
+    levels = np.asarray(series.dropna().unique(), dtype=object)
+    return len(levels) > 24 and bool((~np.isnan(floats_of(levels))).mean() >= 0.9)
 
 
 # --- values ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,42 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
+from autoimb.data.conversion import as_column, in_pandas, is_native, native_column
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
 from autoimb.errors import SchemaError, TableError, TargetError, choices
 
-__all__ = ["frame_of", "read_table", "split_target", "split_weight", "weighing_rows"]
+__all__ = [
+    "check_lengths",
+    "frame_of",
+    "has_names",
+    "read_table",
+    "row_weights",
+    "split_target",
+    "split_weight",
+    "weighing_rows",
+]
 
 WIDEST = 1e12  # times: beyond, the small weights are nothing in single precision
 _MINIMUM = "while a minimum of 1 is required."
 
 
-def frame_of(source: object, names: tuple[str, ...] | None = None) -> pd.DataFrame:
+def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Give a table in memory as a DataFrame with text as column names.
 
     Parameters
     ----------
-    source : DataFrame, ndarray of shape (n, p), nested list, or anything with ``to_pandas``
-        A table; arrays are taken by position.
-    names : tuple of str, optional
+    source : DataFrame, ndarray of shape (n, p), nested list, or a table of another library
+        pyarrow, polars and others that turn into pandas (``to_pandas``) or Arrow (the PyCapsule
+        interface); records (a structured array) are a table too. Arrays are taken by position.
+    names : sequence of str, optional
         Names for the columns of an array; by default ``x0, x1, ...``.
 
     Returns
     -------
     DataFrame
-        Without a copy of the data where `source` is a DataFrame.
+        Without a copy of the data where `source` is a DataFrame, but for sparse columns and those
+        of Arrow's types that pandas only carries.
 
     Raises
     ------
@@ -48,45 +61,78 @@ def frame_of(source: object, names: tuple[str, ...] | None = None) -> pd.DataFra
             "Sparse data was passed for X, but dense data is required; "
             "use '.toarray()' to convert it."
         )
-    if hasattr(source, "to_pandas"):
-        source = source.to_pandas()
+    source = in_pandas(source, "X")
+    if isinstance(source, np.ndarray) and source.dtype.names:
+        source = _frame_of_records(source)
     if isinstance(source, pd.DataFrame):
         frame = source.copy(deep=False)
-        try:
-            frame.columns = pd.Index([str(name) for name in frame.columns])
-        except UnicodeEncodeError as error:
-            raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
+        frame.columns = _texts(source.columns)
     else:
         frame = _frame_of_array(source, names)
     check_names(frame.columns)
     for name, dtype in frame.dtypes.items():
-        if types.is_complex_dtype(dtype):
+        if not is_native(dtype):
+            frame[name] = native_column(frame[name], f"Column {name!r}")
+        elif types.is_complex_dtype(dtype):
             raise TableError(f"Complex data not supported: column {name!r} is {dtype}.")
     return frame
 
 
-def _frame_of_array(source: object, names: tuple[str, ...] | None) -> pd.DataFrame:
+def has_names(source: object) -> bool:
+    """Whether the columns of a table have names, which are more than numbers from 0 on."""
+    if isinstance(source, np.ndarray):
+        return source.dtype.names is not None
+    return isinstance(source, pd.DataFrame) and not _are_numbered(source.columns)
+
+
+def _are_numbered(labels: pd.Index) -> bool:
+    numbers = labels.tolist()
+    return all(type(label) is int for label in numbers) and set(numbers) == set(range(len(numbers)))
+
+
+def _texts(labels: pd.Index) -> pd.Index:
+    """Write labels of columns as text; columns that are only numbered are those of an array."""
+    if _are_numbered(labels):
+        return pd.Index([f"x{label}" for label in labels])
     try:
-        array = np.asarray(source, dtype=object if isinstance(source, list | tuple) else None)
-    except ValueError as error:
-        raise TableError(f"X can't be read as an array: {error}") from error
+        return pd.Index([str(label) for label in labels])
+    except UnicodeEncodeError as error:
+        raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
+
+
+def _frame_of_records(records: NDArray[Any]) -> pd.DataFrame:
+    """Give a structured array as a table; what a field holds several of is left to its column."""
+    fields = {name: records[name] for name in records.dtype.names or ()}
+    return pd.DataFrame({name: f if f.ndim == 1 else list(f) for name, f in fields.items()})
+
+
+def _frame_of_array(source: object, names: Sequence[str] | None) -> pd.DataFrame:
+    array = source if isinstance(source, np.ma.MaskedArray) else _as_array(source)
     if array.ndim < 2:
         given = "1D" if array.ndim else "scalar"
+        kind = "" if array.ndim else f" X is a {type(source).__name__}; collect a lazy table first."
         raise TableError(
             f"Expected 2D array, got {given} array instead. Reshape your data: "
-            "array.reshape(-1, 1) for one feature, array.reshape(1, -1) for one row."
+            "array.reshape(-1, 1) for one feature, array.reshape(1, -1) for one row." + kind
         )
     if array.ndim > 2:
         raise TableError(f"Found array with dim {array.ndim}; X must have 2: rows and columns.")
     if names is None:
-        names = tuple(f"x{position}" for position in range(array.shape[1]))
+        names = [f"x{position}" for position in range(array.shape[1])]
     if len(names) != array.shape[1]:
         raise SchemaError(
             f"X has {array.shape[1]} features, but AutoImbClassifier is expecting "
             f"{len(names)} features as input."
         )
-    frame = pd.DataFrame(array, columns=pd.Index(names, dtype=object))
+    frame = pd.DataFrame(array, columns=pd.Index(list(names), dtype=object))
     return frame.infer_objects() if array.dtype == object else frame
+
+
+def _as_array(source: object) -> NDArray[Any]:
+    try:
+        return np.asarray(source, dtype=object if isinstance(source, list | tuple) else None)
+    except ValueError as error:
+        raise TableError(f"X can't be read as an array: {error}") from error
 
 
 def read_table(source: str | os.PathLike[str] | pd.DataFrame | NDArray[Any]) -> pd.DataFrame:
@@ -186,6 +232,48 @@ def split_weight(
     return frame.drop(columns=[name]), weight
 
 
+def row_weights(given: object, n_rows: int) -> NDArray[np.float64] | None:
+    """Give the user's weights as numbers, NaN where one is missing; None stays None.
+
+    Parameters
+    ----------
+    given : Series, array of pandas, NumPy or Arrow, sequence, or None
+        One number, boolean or text of a number for each row.
+    n_rows : int
+
+    Returns
+    -------
+    ndarray of shape (n,) or None
+
+    Raises
+    ------
+    TableError
+        Not one number for each row, or a complex one.
+    SchemaError
+        Text that is no number, dates, or infinity.
+    """
+    if given is None:
+        return None
+    column = as_column(given, "sample_weight")
+    if len(column) != n_rows:
+        raise TableError(
+            f"sample_weight must have the shape ({n_rows},): one number for each row; "
+            f"got ({len(column)},)."
+        )
+    if types.is_complex_dtype(column.dtype):
+        raise TableError("Complex data not supported: sample_weight holds complex numbers.")
+    return numbers_of(column, "sample_weight")
+
+
+def check_lengths(X: Sized, y: Sized) -> None:
+    """Refuse rows and labels of different numbers."""
+    if len(X) != len(y):
+        raise TableError(
+            f"X and y have inconsistent numbers of samples: {len(X)} rows and {len(y)} labels; "
+            "each row needs one."
+        )
+
+
 def weighing_rows(given: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
     """Tell which rows have a weight above 0.
 
@@ -202,17 +290,11 @@ def weighing_rows(given: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
     Raises
     ------
     TableError
-        Weights of another shape, negative or infinite ones, nothing but zeros, or such as differ
-        by more than `WIDEST`.
+        Negative or infinite weights, nothing but zeros, or such as differ by more than `WIDEST`.
     """
     if given is None:
         return np.ones(n_rows, dtype=bool)
     weight = np.asarray(given, dtype=np.float64)
-    if weight.shape != (n_rows,):
-        raise TableError(
-            f"sample_weight must have the shape ({n_rows},): one number for each row; "
-            f"got {weight.shape}."
-        )
     bad = ~np.isfinite(weight) | (weight < 0)
     if bad.any():
         row = int(bad.argmax())

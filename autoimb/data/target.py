@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
+from autoimb.data.conversion import as_column
 from autoimb.data.values import text_of
-from autoimb.errors import TargetError, choices
+from autoimb.errors import TableError, TargetError, choices
 
 __all__ = ["Target", "encode_target", "label_array", "match_labels"]
 
@@ -130,36 +130,12 @@ def label_array(y: object) -> NDArray[Any]:
 
 def _target_series(y: object) -> pd.Series:
     """Give labels as a column, objects as what they are."""
-    try:
-        series = _series_of(y)
-        return series.infer_objects() if series.dtype == object else series
-    except UnicodeEncodeError as error:
-        raise TargetError(f"The target holds {error.object[:80]!r}, no Unicode text.") from None
-
-
-def _series_of(y: object) -> pd.Series:
     if y is None:
         raise TargetError("AutoImbClassifier requires y to be passed, but the target y is None.")
-    if hasattr(y, "to_pandas"):
-        y = y.to_pandas()
-    if isinstance(y, pd.Series):
-        return y
-    if isinstance(y, pd.Index | pd.api.extensions.ExtensionArray):
-        return pd.Series(y)
-    column = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else None
     try:
-        array = np.asarray(y)
-    except ValueError as error:
-        raise TargetError(f"y should be a 1d array, got lists inside instead: {error}") from None
-    if array.ndim == 2 and array.shape[1] == 1:
-        from sklearn.exceptions import DataConversionWarning
-
-        message = "A column-vector y was passed when a 1d array was expected."
-        warnings.warn(message, DataConversionWarning, stacklevel=5)
-        array = array.ravel()
-    if array.ndim != 1:
-        raise TargetError(f"y should be a 1d array, got an array of shape {array.shape} instead.")
-    return pd.Series(array) if column is None else column
+        return as_column(y, "y")
+    except TableError as error:
+        raise TargetError(str(error)) from None
 
 
 def _check_target_values(series: pd.Series) -> None:

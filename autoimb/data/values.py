@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import time
+from decimal import Decimal
 from itertools import product
+from numbers import Complex, Real
 from typing import cast
 
 import numpy as np
@@ -23,6 +26,7 @@ __all__ = [
     "date_formats",
     "date_numbers",
     "factorize",
+    "floats_of",
     "is_duration",
     "levels_of",
     "numbers_of",
@@ -52,7 +56,7 @@ def numbers_of(series: pd.Series, name: str, form: str = "") -> Floats:
     Parameters
     ----------
     series : Series of shape (n,)
-        Numbers, booleans, durations (in seconds), or text that holds numbers.
+        Numbers, booleans, durations and times of day (in seconds), or text that holds numbers.
     name : str
         The column, for the error.
     form : str
@@ -79,58 +83,86 @@ def numbers_of(series: pd.Series, name: str, form: str = "") -> Floats:
 
 def _read_numbers(series: pd.Series, name: str, form: str) -> Floats:
     dtype = series.dtype
-    if is_duration(series):
-        return np.asarray(pd.to_timedelta(series).dt.total_seconds(), dtype=np.float64)
+    if types.is_timedelta64_dtype(dtype):
+        return np.asarray(series.dt.total_seconds(), dtype=np.float64)
     if types.is_datetime64_any_dtype(dtype):
         raise SchemaError(f"Column {name!r} must hold numbers; it holds dates ({dtype}).")
-    if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    codes, levels = factorize(series, name)
-    if form == DURATION:
-        spans = pd.TimedeltaIndex(pd.to_timedelta(cast(pd.Index, levels), errors="coerce"))
-        values = np.asarray(spans.total_seconds(), dtype=np.float64)
-    else:
-        finite = pd.Series([_no_larger(level) for level in levels], dtype=object)
-        values = pd.to_numeric(finite, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(over="ignore"):  # beyond the floats is infinity
+        if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
+            return series.to_numpy(dtype=np.float64, na_value=np.nan)
+        codes, levels = factorize(series, name)
+        spans = form == DURATION or is_duration(series)
+        values = _seconds(levels) if spans else floats_of(levels)
     _refuse(np.isnan(values), codes, levels, f"Column {name!r} must hold {form or 'number'}s")
     return np.append(values, np.nan)[codes]
 
 
-def _no_larger(level: object) -> object:
-    """Give infinity for a whole number that no float can hold."""
-    large = isinstance(level, int) and level.bit_length() > 1023
-    return math.inf if large else level
+def _seconds(levels: Objects) -> Floats:
+    spans = [str(level) if isinstance(level, time) else level for level in levels]
+    parsed = pd.TimedeltaIndex(pd.to_timedelta(pd.Index(spans, dtype=object), errors="coerce"))
+    return np.asarray(parsed.total_seconds(), dtype=np.float64)
+
+
+def floats_of(levels: Objects) -> Floats:
+    """Give numbers and text of numbers as float, NaN what is neither."""
+    numbers = pd.Series([_as_float(level) for level in levels], dtype=object)
+    return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _as_float(level: object) -> object:
+    """Give a number as float, infinity where none can hold it; all else stays."""
+    if not isinstance(level, Real | Decimal):
+        return level
+    try:
+        return float(level)
+    except OverflowError:
+        return math.inf
 
 
 def is_duration(series: pd.Series) -> bool:
-    """Whether a column holds durations, also those of Arrow and of Python."""
-    dtype = series.dtype
-    if types.is_object_dtype(dtype):
-        return types.infer_dtype(series, skipna=True) in {"timedelta", "timedelta64"}
-    return types.is_timedelta64_dtype(dtype) or getattr(dtype, "kind", "") == "m"
+    """Whether a column holds durations, or times of day: those since midnight."""
+    if types.is_object_dtype(series.dtype):
+        return types.infer_dtype(series, skipna=True) in {"timedelta", "timedelta64", "time"}
+    return types.is_timedelta64_dtype(series.dtype)
 
 
 def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
     """Give codes of shape (n,), -1 for missing, and the different values as they appear."""
     try:
         codes, levels = pd.factorize(series)
-    except (TypeError, NotImplementedError):  # what Python, and what Arrow, can't tell apart
-        row, cell = next(
-            (each for each in enumerate(series) if not _hashable(each[1])), (0, series.iloc[0])
-        )
-        raise CellError(
-            f"Column {name!r} holds a {type(cell).__name__} in row {row}; as argument must be a "
-            "string, a number or a date in each cell."
-        ) from None
-    return codes, np.asarray(levels, dtype=object)
+    except TypeError:  # what Python can't tell apart
+        row, cell = next(each for each in enumerate(series) if not _is_value(each[1]))
+        raise _no_value(cell, name, row) from None
+    return codes, _checked(levels, codes, name)
 
 
-def _hashable(cell: object) -> bool:
+def _checked(levels: pd.Index, codes: NDArray[np.intp], name: str) -> Objects:
+    objects = np.asarray(levels, dtype=object)
+    if levels.dtype == object:
+        for code, level in enumerate(objects):
+            if not _is_value(level):
+                raise _no_value(level, name, int((codes == code).argmax()))
+    return objects
+
+
+def _is_value(cell: object) -> bool:
+    """Whether a cell is one thing with a text of its own, and no complex number."""
+    if isinstance(cell, str | bytes | Real):
+        return True
+    if isinstance(cell, Iterable | Complex) or type(cell).__repr__ is object.__repr__:
+        return False
     try:
         hash(cell)
     except TypeError:
         return False
     return True
+
+
+def _no_value(cell: object, name: str, row: int) -> CellError:
+    return CellError(
+        f"Column {name!r} holds a {type(cell).__name__} in row {row}; as argument must be a "
+        "string, a number or a date in each cell."
+    )
 
 
 def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects, rule: str) -> None:
@@ -237,7 +269,7 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
     Parameters
     ----------
     series : Series of shape (n,)
-        Anything hashable.
+        Text, numbers, dates, or objects that have a text of their own.
     name : str
         The column, for the error.
 
@@ -250,7 +282,7 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
     """
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = np.asarray(series.cat.codes, dtype=np.intp)
-        levels = np.asarray(series.cat.categories, dtype=object)
+        levels = _checked(series.cat.categories, codes, name)
     else:
         codes, levels = factorize(series, name)
     texts = [text_of(level) for level in levels]
@@ -265,4 +297,6 @@ def text_of(level: object) -> str:
     """Write a level or a label as text, a whole float like the integer, as a file can hold it."""
     if isinstance(level, float | np.floating) and float(level).is_integer():
         return str(int(level))
+    if isinstance(level, int) and level.bit_length() > 10_000:
+        return hex(level)  # Python writes no decimal digits of so large a number
     return str(level).encode(errors="backslashreplace").decode()  # half a character has no bytes

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.schema import Schema
+from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import match_labels
 from autoimb.errors import InputError, OptionError
 
@@ -112,8 +113,9 @@ class Prefitted(ABC):
                 "does not hold: give it as metric=."
             ) from error
         proba = self.predict_proba(X)
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         codes = match_labels(y, self.classes)
+        check_lengths(proba, codes)
+        weight = row_weights(sample_weight, len(codes))
         value = found(codes, proba, self.rule.apply(proba), weight=weight)
         return float(found.utility(value))
 

@@ -242,8 +242,7 @@ class RunFolder:
             What the study drew, by Optuna's names.
         """
         if result is not None and result.fitted is not None:
-            run, number = self.study_name, record.number
-            weights = weights_bytes(result.fitted, run=run, number=number)
+            weights = weights_bytes(result.fitted, run=self.study_name, number=record.number)
             write_file(self._weights(record.number), weights, make_folders=False)
         trial = trial_bytes(record, result, params, run=self.study_name)
         write_file(self._trial(record.number), trial, make_folders=False)

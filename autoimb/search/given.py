@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from sklearn.utils.validation import check_consistent_length
-
 from autoimb.data.given import further_rows, named_frame
+from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Prepared, Table, prepare
@@ -47,10 +45,10 @@ def prepare_given(
     """
     frame = named_frame(estimator, X, reset=True)
     labels = label_array(y)
-    check_consistent_length(frame, labels)
+    check_lengths(frame, labels)
     given = estimator.get_params(deep=False)
     request = read_request(given, encode_target(labels).classes)
-    weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weight = row_weights(sample_weight, len(frame))
     chosen_by, untouched = further_rows(estimator, eval_set), further_rows(estimator, test)
     table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched)
     return prepare(table, request)

@@ -76,6 +76,8 @@ def _cuts(scaled: Numbers, y: NDArray[np.int64], leaves: int) -> Numbers:
     from sklearn.tree import DecisionTreeClassifier  # slow to import, and loading needs no tree
 
     rows, scale = subsample(y, np.arange(len(y)), _MOST_ROWS, stream(Purpose.BIN_ROWS, 0))
+    if 2 * len(np.unique(y[rows])) > len(rows):  # classes of a row: nothing parts them
+        return np.empty(0, dtype=np.float32)
     least = max(int(_LEAST_SHARE * len(rows)), _LEAST_ROWS)
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, min_samples_leaf=least, random_state=0)
     # what is checked here takes longer than the tree of a small table

@@ -80,10 +80,11 @@ def _scale(values: Numbers) -> tuple[float, float]:
     """Median, and one over the first usable spread; 0 where nothing varies."""
     if not len(values):
         return 0.0, 0.0
+    # of halves, as the difference of two of the largest floats is none
+    low, first, middle, third, high = 2 * np.quantile(values / 2, [0, 0.25, 0.5, 0.75, 1])
+    if low == high:
+        return float(low), 0.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        low, first, middle, third, high = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-        if low == high:
-            return float(low), 0.0
         for spread in (third - first, values.std(), high - low):
             slope = 1 / spread
             if spread > 0 and np.isfinite(spread) and np.isfinite(slope):

@@ -1,0 +1,244 @@
+"""Odd tables as data: what each is, and what must come of it. Here what surrounds the cells."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from scipy import sparse
+
+N_ROWS = 40
+RARE = np.arange(N_ROWS) % 4 == 0
+PLAIN = np.linspace(0.0, 1.0, N_ROWS).round(3) + RARE
+LABELS = np.where(RARE, "yes", "no")
+
+
+class Given(NamedTuple):
+    """What a user gives to `fit`."""
+
+    X: Any
+    y: Any = LABELS
+    weight: Any = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """An odd table.
+
+    Attributes
+    ----------
+    name : str
+    make : callable
+        Makes the table anew, as some can be read only once.
+    refused : str
+        A regular expression of the sentence that refuses it; empty where it must fit.
+    kind : str
+        What the column "odd" must be taken for; empty where there is none.
+    """
+
+    name: str
+    make: Callable[[], Given]
+    refused: str = ""
+    kind: str = ""
+
+
+def spread(*cells: Any) -> list[Any]:
+    """These cells over and over, one a row."""
+    return [cells[row % len(cells)] for row in range(N_ROWS)]
+
+
+def two_columns() -> pd.DataFrame:
+    return pd.DataFrame({"plain": PLAIN, "city": spread("Bern", "Lima", None)})
+
+
+def named(names: Iterable[Any] | pd.Index) -> pd.DataFrame:
+    """Two columns with other names."""
+    labels = names if isinstance(names, pd.Index) else pd.Index(list(names), dtype=object)
+    return two_columns().set_axis(labels, axis=1)
+
+
+def wide(n_columns: int) -> pd.DataFrame:
+    cells = np.random.default_rng(0).normal(size=(N_ROWS, n_columns))
+    cells[:, 0] = PLAIN
+    return pd.DataFrame(cells, columns=[f"c{position}" for position in range(n_columns)])
+
+
+def records(*fields: tuple[Any, ...]) -> np.ndarray:
+    table = np.zeros(N_ROWS, dtype=list(fields))
+    table["plain"] = PLAIN
+    return table
+
+
+def hidden(cells: np.ndarray) -> np.ma.MaskedArray:
+    """An array whose every fifth row is masked, over a value that no column may show."""
+    mask = np.zeros(cells.shape, dtype=bool)
+    mask[::5, 0] = True
+    return np.ma.MaskedArray(np.where(mask, np.inf, cells), mask)
+
+
+def table(name: str, make: Callable[[], Any], refused: str = "") -> Case:
+    """A case of plain labels."""
+    return Case(name, lambda: Given(make()), refused)
+
+
+NUMBERS = np.column_stack([PLAIN, np.arange(N_ROWS) % 7])
+ROWS = [[float(number), city] for number, city in zip(PLAIN, spread("Bern", "Lima", None))]
+ESCAPES = "\x1b]0;title\x07\u202e"
+
+SHAPES = (
+    table("one column", lambda: two_columns()[["plain"]]),
+    table("no column", lambda: two_columns()[[]], r"0 feature\(s\) \(shape=\(40, 0\)\)"),
+    table("no row", lambda: two_columns().iloc[:0], r"0 sample\(s\) \(shape=\(0, 2\)\)"),
+    Case("one row", lambda: Given(two_columns().iloc[:1], LABELS[:1]), "'yes' in all 1 rows"),
+    Case("two rows", lambda: Given(two_columns().iloc[:2], LABELS[:2]), "2 rows .*different"),
+    table("10,000 columns", lambda: wide(10_000)),
+    table(
+        "constants only", lambda: two_columns().assign(plain=1, city="Bern"), "'plain' .constant"
+    ),
+    table(
+        "nothing but missing cells",
+        lambda: pd.DataFrame({"a": [None] * N_ROWS, "b": [np.nan] * N_ROWS}),
+        "No column is left.*'a' .constant.*'b' .constant",
+    ),
+    table("an array", lambda: NUMBERS),
+    table("an array of one column", lambda: NUMBERS[:, :1]),
+    table("an array in Fortran's order", lambda: np.asfortranarray(NUMBERS)),
+    table("an array of another machine", lambda: NUMBERS.astype(">f8")),
+    table("a read-only array", lambda: np.frombuffer(NUMBERS.tobytes()).reshape(N_ROWS, 2)),
+    table("an array of objects", lambda: np.array(ROWS, dtype=object)),
+    table("an array of text", lambda: NUMBERS.astype("U8")),
+    table("an array of bytes", lambda: NUMBERS.round().astype("S4")),
+    table("an array of booleans", lambda: NUMBERS > 1),
+    table("an array of dates", lambda: NUMBERS.astype("i8").astype("M8[D]")),
+    table("an array of complex numbers", lambda: NUMBERS * 1j, "Complex data.*'x0' is complex"),
+    table("a masked array", lambda: hidden(NUMBERS)),
+    table("a matrix", lambda: NUMBERS.view(np.matrix)),
+    table("records", lambda: records(("plain", float), ("city", "U4"))),
+    table("records of several values", lambda: records(("plain", float), ("two", int, 2)), "'two'"),
+    table("lists of lists", lambda: ROWS),
+    table("tuples in a list", lambda: [tuple(row) for row in ROWS]),
+    table("ragged lists", lambda: [*ROWS[:-1], [1.0]], "1D array"),
+    table("a flat list", PLAIN.tolist, "got 1D array"),
+    table("a column alone", lambda: two_columns()["plain"], "got 1D array"),
+    table("a cube", lambda: np.zeros((N_ROWS, 2, 2)), "dim 3"),
+    table("one number", lambda: 3.0, "scalar array.*X is a float"),
+    table("text", lambda: "train.csv", "scalar array.*X is a str"),
+    table("None", lambda: None, "scalar array.*X is a NoneType"),
+    table("a dict", lambda: two_columns().to_dict("list"), "scalar array.*X is a dict"),
+    table("a set", lambda: set(PLAIN.tolist()), "scalar array.*X is a set"),
+    table("a sparse matrix", lambda: sparse.csr_matrix(NUMBERS), "Sparse data.*toarray"),
+    table("a sparse array", lambda: sparse.coo_array(NUMBERS), "Sparse data.*toarray"),
+    table("a sparse frame", lambda: pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(NUMBERS))),
+)
+
+LIBRARIES = (
+    table("a polars frame", lambda: pl.DataFrame(two_columns())),
+    table(
+        "a polars frame in chunks",
+        lambda: pl.concat(
+            [pl.DataFrame(two_columns())[:9], pl.DataFrame(two_columns())[9:]], rechunk=False
+        ),
+    ),
+    table(
+        "a polars frame of many types",
+        lambda: pl.DataFrame(
+            {
+                "plain": PLAIN,
+                "category": pl.Series(spread("a", "b", None), dtype=pl.Categorical),
+                "enum": pl.Series(spread("a", "b"), dtype=pl.Enum(["b", "a"])),
+                "date": spread(dt.date(1, 1, 1), dt.date(2020, 2, 3), None),
+                "time": spread(dt.time(1), dt.time(2, 3), None),
+                "span": spread(dt.timedelta(1), dt.timedelta(2), None),
+                "decimal": pl.Series(spread("1.5", "2", None)).cast(pl.Decimal(10, 2)),
+                "null": [None] * N_ROWS,
+                "flag": spread(True, False, None),
+            },
+        ),
+    ),
+    table("a lazy polars frame", lambda: pl.LazyFrame(two_columns()), "a LazyFrame; collect"),
+    table(
+        "lists in a polars frame",
+        lambda: pl.DataFrame({"plain": PLAIN, "many": spread([1], [2, 3])}),
+        "'many' holds a .* in row 0",
+    ),
+    table(
+        "128 bits in a polars frame",
+        lambda: pl.DataFrame({"wide": pl.Series(spread(1, 2**100), dtype=pl.Int128)}),
+        "X is a DataFrame that pandas can't hold",
+    ),
+    table("an Arrow table", lambda: pa.Table.from_pandas(two_columns())),
+    table(
+        "an Arrow table in chunks",
+        lambda: pa.concat_tables(
+            [pa.Table.from_pandas(two_columns()[:9]), pa.Table.from_pandas(two_columns()[9:])]
+        ),
+    ),
+    table("an Arrow batch", lambda: pa.RecordBatch.from_pandas(two_columns())),
+    table("an Arrow stream", lambda: pa.Table.from_pandas(two_columns()).to_reader()),
+    table(
+        "repeated names in an Arrow table",
+        lambda: pa.table([pa.array(PLAIN), pa.array(PLAIN)], names=["a", "a"]),
+        "repeated: 'a'",
+    ),
+    table("a column of Arrow", lambda: pa.chunked_array([PLAIN]), "got 1D array"),
+)
+
+NAMES = (
+    table("numbered columns", lambda: named([0, 1])),
+    table("columns numbered backwards", lambda: named([1, 0])),
+    table("years as columns", lambda: named([2019, 2020])),
+    table("names that are numbers and text", lambda: named([7, "city"])),
+    table("names that are missing", lambda: named([None, np.nan])),
+    table("names that are dates", lambda: named(pd.to_datetime(["2020-01-01", "2021-01-01"]))),
+    table("names that are tuples", lambda: named(pd.MultiIndex.from_tuples([("a", 1), ("b", 1)]))),
+    table("names that are bytes", lambda: named([b"a", b"b"])),
+    table("names that are categories", lambda: named(pd.CategoricalIndex(["a", "b"]))),
+    table("an empty name", lambda: named(["", " "])),
+    table("names of an array", lambda: named(["x1", "x0"])),
+    table("names of our own words", lambda: named(["target", "__class__"])),
+    table("names of methods", lambda: named(["self", "dtypes"])),
+    table("names of every script", lambda: named(["Größe 👩‍👩‍👧", "e\u0301"])),
+    table("names that differ by their form", lambda: named(["\u00e9", "e\u0301"])),
+    table("control characters in names", lambda: named([f"a{ESCAPES}\0", "b\r\n\t"])),
+    table("a very long name", lambda: named(["a" * 100_000, "b"])),
+    table("half a character in a name", lambda: named(["a\ud800", "b"]), r"a\\ud800.* no Unicode"),
+    table("repeated names", lambda: named(["a", "a"]), "must differ; repeated: 'a'"),
+    table("names that are the same text", lambda: named([7, "7"]), "must differ; repeated: '7'"),
+    table(
+        "a name that a part of a date has",
+        lambda: pd.DataFrame(
+            {"d.year": PLAIN, "d": pd.to_datetime(spread("2020-01-01", "2021-06-05"))}
+        ),
+    ),
+)
+
+INDEXES = (
+    table("a repeated index", lambda: two_columns().set_axis(spread(1, 1, 2))),
+    table("an unsorted index", lambda: two_columns().set_axis(range(N_ROWS, 0, -1))),
+    table("a missing index", lambda: two_columns().set_axis([None] * N_ROWS)),
+    table("an index of dates", lambda: two_columns().set_axis(pd.to_datetime(spread(1, 2)))),
+    table("an index of two levels", lambda: two_columns().set_index([PLAIN, RARE])),
+    Case(
+        "labels with another index",
+        lambda: Given(two_columns(), pd.Series(LABELS, index=range(N_ROWS, 0, -1))),
+    ),
+    Case(
+        "fewer labels than rows",
+        lambda: Given(two_columns(), LABELS[:-1]),
+        "inconsistent numbers of samples: 40 rows and 39 labels",
+    ),
+    Case(
+        "weights with another index and a repeated one of rows",
+        lambda: Given(
+            two_columns().set_axis(spread(3, 3, 1)), LABELS, pd.Series(PLAIN + 1, range(9, 49))
+        ),
+    ),
+)
+
+TABLES = (*SHAPES, *LIBRARIES, *NAMES, *INDEXES)

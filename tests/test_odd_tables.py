@@ -1,0 +1,180 @@
+"""Odd tables and files: each fits and predicts, or is refused by one sentence of ours."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from odd_columns import COLUMNS
+from odd_files import FILES, File
+from odd_tables import TABLES, Case
+from odd_targets import TARGETS, many_classes
+from sklearn.exceptions import DataConversionWarning
+from tables import ONE_TRIAL
+
+import autoimb.estimator as estimator
+import autoimb.report.against as against
+import autoimb.search.prepare as preparing
+from autoimb import AutoImbClassifier, load
+from autoimb.cli import main
+from autoimb.data.table import read_table
+from autoimb.errors import AutoImbError
+from autoimb.policy import DEFAULT_POLICY
+from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.request import Request
+
+CASES = (*TABLES, *COLUMNS, *TARGETS)
+PLAINEST = {
+    "resampling": "none",
+    "class_weight": "none",
+    "loss": "cross_entropy",
+    "ensemble": "single",
+}
+
+
+@pytest.fixture
+def _least_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let searches do as little as they can: what counts here is the table, not the network."""
+    least = replace(
+        DEFAULT_POLICY,
+        checkpoints_by_rows=((float("inf"), 2, 1),),
+        repeats=1,
+        replays=2,
+        rule_replicates=2,
+    )
+    for module in (estimator, preparing):
+        monkeypatch.setattr(module, "prepare", partial(prepare, policy=least))
+    monkeypatch.setattr(against, "REFERENCES", ())
+
+
+def named(cases: Any, *, refused: bool) -> list[Any]:
+    return [pytest.param(case, id=case.name) for case in cases if bool(case.refused) == refused]
+
+
+def fitted(case: Case) -> AutoImbClassifier:
+    X, y, weight = case.make()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataConversionWarning)  # of a column vector, by convention
+        model = AutoImbClassifier(**ONE_TRIAL, **PLAINEST, cv=2)
+        return model.fit(X, y, sample_weight=weight)
+
+
+def reordered(case: Case) -> tuple[pd.DataFrame, np.ndarray]:
+    """The table with its rows and columns in another order, and that order of the rows."""
+    frame = read_table(case.make().X)
+    rows = np.random.default_rng(0).permutation(len(frame))
+    return frame.iloc[rows, ::-1], rows
+
+
+@pytest.mark.usefixtures("_least_work")
+@pytest.mark.parametrize("case", named(CASES, refused=False))
+def test_it_fits_and_predicts(case: Case, tmp_path: Path) -> None:
+    model = fitted(case)
+    proba = model.predict_proba(case.make().X)
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+    kinds = {column.name: column.kind for column in model.pipeline_.schema.columns}
+    assert kinds.get("odd", "") == case.kind
+
+    frame, rows = reordered(case)
+    np.testing.assert_allclose(model.pipeline_.predict_proba(frame), proba[rows], atol=1e-6)
+    loaded = load(model.export(tmp_path / "odd.autoimb"))
+    np.testing.assert_array_equal(loaded.predict_proba(case.make().X), proba)
+    labels = model.predict(case.make().X)
+    assert loaded.predict(case.make().X).tolist() == labels.tolist()
+    assert set(labels.tolist()) <= set(model.classes_.tolist())
+
+
+@pytest.mark.parametrize("case", named(CASES, refused=True))
+def test_it_is_refused_by_a_sentence(case: Case) -> None:
+    with pytest.raises(AutoImbError, match=case.refused):
+        fitted(case)
+
+
+def test_300_classes_are_planned_for() -> None:
+    """Fitting them takes more than 20 seconds, so here they are only read and planned for."""
+    X, y, _ = many_classes(300)
+    planned = plan_study(prepare(Table(X, y), Request(cv=2, n_trials=1)), time_budget=None)
+    assert len(planned.prepared.target.classes) == 300
+    assert set(planned.judge.y) == set(range(300))
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def searched(file: File, folder: Path) -> tuple[int, Path, Path]:
+    """Search in a file; its exit status, its path and the RUN folder."""
+    data, run = folder / f"odd{file.ending}", folder / "run"
+    data.write_bytes(file.make())
+    options = [f"--{name.replace('_', '-')}={option}" for name, option in PLAINEST.items()]
+    small = ["--trials=1", "--jobs=1", "--cv=2", "--network=mlp", "--partners=none", "--quiet"]
+    words = ["search", str(data), "--target", file.target, "--out", str(run), *small, *options]
+    return main(words), data, run
+
+
+@pytest.mark.usefixtures("_least_work")
+@pytest.mark.parametrize("file", named(FILES, refused=False))
+def test_a_file_is_searched_and_predicted(
+    file: File, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, data, run = searched(file, tmp_path)
+    assert status == 0
+    out = tmp_path / "out.parquet"
+    assert main(["predict", str(run / "pipeline.autoimb"), str(data), "-o", str(out)]) == 0
+    predicted = pd.read_parquet(out)
+    assert len(predicted) == len(read_table(data))
+    np.testing.assert_allclose(predicted.filter(like="proba_").sum(axis=1), 1.0)
+    assert "\x1b" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("file", named(FILES, refused=True))
+def test_a_file_is_refused_in_one_line(
+    file: File, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, run = searched(file, tmp_path)
+    out, err = capsys.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("autoimb: error: ")
+    assert re.search(file.refused, err)
+    assert not run.exists()
+
+
+# --- the corpus ---------------------------------------------------------------------------------
+
+
+def test_there_are_many_and_no_two_of_one_name() -> None:
+    names = [case.name for case in (*CASES, *FILES)]
+    assert len(set(names)) == len(names)
+    assert len(CASES) >= 120
+    assert len(FILES) >= 20
+
+
+def types_of(values: Any) -> list[Any]:
+    """What types a table, a column or an array is of, as its own library calls them."""
+    if isinstance(values, pa.Table | pa.RecordBatch):
+        return list(values.schema.types)
+    if isinstance(values, pd.DataFrame):
+        return list(values.dtypes)
+    return [getattr(values, "dtype", getattr(values, "type", None))]
+
+
+def test_every_type_of_pandas_numpy_and_arrow_is_there() -> None:
+    given = [case.make() for case in CASES]
+    types = [kind for case in given for values in (case.X, case.y) for kind in types_of(values)]
+    assert {type(kind).__name__ for kind in types} >= {
+        name for name in dir(pd) if name.endswith("Dtype")
+    }
+    assert {kind.kind for kind in types if isinstance(kind, np.dtype)} == set("biufcmMOSUV")
+    arrow = [kind.pyarrow_dtype if isinstance(kind, pd.ArrowDtype) else kind for kind in types]
+    arrow = [kind for kind in arrow if isinstance(kind, pa.DataType)]
+    asked = [name for name in dir(pa.types) if name.startswith("is_") and "value" not in name]
+    lacking = [name for name in asked if not any(map(getattr(pa.types, name), arrow))]
+    assert lacking == []
