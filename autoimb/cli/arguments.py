@@ -12,6 +12,7 @@ from autoimb.errors import InputError, OptionError
 
 __all__ = [
     "Data",
+    "HashLevels",
     "Out",
     "Pipeline",
     "Run",
@@ -41,6 +42,15 @@ Weight = Annotated[
         "--sample-weight",
         metavar="COL",
         help="Name of a column of row weights; it is no feature.",
+    ),
+]
+
+HashLevels = Annotated[
+    bool,
+    typer.Option(
+        "--hash-levels",
+        help="Write salted digests in place of the levels of categories: who reads the file sees "
+        "none, who has candidates can try them.",
     ),
 ]
 
