@@ -27,7 +27,12 @@ def main() -> None:
     for number in range(1, int(fits) + 1):
         began = time.perf_counter()
         AutoImbClassifier(
-            n_trials=TRIALS, time_budget=None, n_jobs=cases.JOBS, random_state=number
+            n_trials=TRIALS,
+            time_budget=None,
+            n_jobs=cases.JOBS,
+            network="mlp",
+            partners=None,
+            random_state=number,
         ).fit(rows, labels)
         seconds = round(time.perf_counter() - began, 2)
         now = asdict(held(os.getpid()))

@@ -1,6 +1,6 @@
 """Whether what is held stays flat: many fits in one process, and several searches at once.
 
-``run`` fits one table 50 times in one process (two strategies, two workers, another seed each
+``run`` fits one table 50 times in one process (two perceptrons, two workers, another seed each
 time) and looks at it after each fit: memory (the summed PSS of the process and its children),
 threads, open files, processes and files in the temporary folder. Then it starts two, four and eight
 ``autoimb search`` at once and looks when each ends, and at what is left.
@@ -28,7 +28,7 @@ from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("together", "number"))
 DATA = cases.ROOT / "examples" / "data" / "hpc_data" / "hpc_data.csv.gz"
-N_ROWS = 500
+N_ROWS = 300
 FITS, WARM = 50, 10  # the first ones load and compile what the others use
 TOGETHER = (2, 4, 8)
 EVERY = 0.1  # seconds between two looks
@@ -151,7 +151,7 @@ def of_fits(rows: list[Row]) -> list[str]:
     slopes = {name: slope([row[name] for row in late]) for name in HELD}
     ends = {name: [row[name] for row in late] for name in HELD}
     return [
-        f"{len(rows)} fits in one process, each of {TRIALS} strategies with {cases.JOBS} workers "
+        f"{len(rows)} fits in one process, each of {TRIALS} perceptrons with {cases.JOBS} workers "
         f"on {N_ROWS} rows of {DATA.parent.name}, with another seed. Held after a fit, children "
         "included:",
         "",
