@@ -207,6 +207,10 @@ def test_the_command_line_exports_it_and_a_refit_writes_it(tmp_path: Path) -> No
         assert main(["predict", str(out), str(rows), "-o", str(tmp_path / "scored.csv")]) == 0
         scored.append((tmp_path / "scored.csv").read_bytes())
     assert scored[0] == scored[1]
+    pickled = tmp_path / "a.joblib"
+    words = ["export", str(run), "--format", "joblib", "--hash-levels", "-o", str(pickled)]
+    assert main(words) == 0
+    assert b"shop 1" not in pickled.read_bytes()
     newer = ["refit", str(run), str(tmp_path / "old.csv"), "-o", str(tmp_path / "newer.autoimb")]
     assert main([*newer, "--hash-levels"]) == 0
     said = [inspect(tmp_path / f"{name}.autoimb")["hashed_levels"] for name in (0, 1, "newer")]
