@@ -20,12 +20,12 @@ Levels = tuple[tuple[str, ...], ...]
 def with_hashed_levels(pipeline: FittedPipeline) -> FittedPipeline:
     """Return the same pipeline, which knows levels of categories by their SHA-256 alone.
 
-    A salt is drawn for each call and is part of the pipeline: it must hash the rows that it
-    predicts. So digests tell nothing to who reads the file, and nobody can prepare them for all
-    files at once or find the same level in two files. They don't keep a level from who can guess
-    it: whoever has the file and a list of candidates, such as all postcodes or first names, can
-    hash each and look for it. Digests stand in the order of their texts. Class labels, names of
-    columns and values of numbers stay as they are.
+    A salt is drawn for each call and is part of the pipeline, which must hash the rows that it
+    predicts. So who reads the file sees no level, and nobody can prepare digests for all files at
+    once or find the same level in two files. A level that can be guessed is not kept secret:
+    whoever has the file and a list of candidates, such as all postcodes or first names, can hash
+    each and look for it. Digests stand in the order of their texts. Class labels, names of columns
+    and values of numbers stay as they are.
 
     Parameters
     ----------
