@@ -28,6 +28,7 @@ QUESTIONS = {
     "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
+    "flat": "whether memory, threads, files and processes stay flat: many fits, searches at once",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
 }
 ONE_THREAD = {
