@@ -68,6 +68,7 @@ class Held:
     threads: int
     files: int
     memory_mb: float  # PSS: what several share counts once
+    own_mb: float  # of it, what is of no file: pages of libraries other programs share as well
 
 
 def held(root: int) -> Held:
@@ -77,7 +78,8 @@ def held(root: int) -> Held:
         processes=len(family),
         threads=sum(_entries(process, "task") for process in family),
         files=sum(_entries(process, "fd") for process in family),
-        memory_mb=sum(map(_pss, family)),
+        memory_mb=sum(_memory(process, "Pss:") for process in family),
+        own_mb=sum(_memory(process, "Pss_Anon:") for process in family),
     )
 
 
@@ -101,10 +103,10 @@ def _entries(process: int, folder: str) -> int:
         return 0
 
 
-def _pss(process: int) -> float:
-    """Return the PSS of a process, in MB."""
+def _memory(process: int, kind: str) -> float:
+    """Return the memory of a process by its name in ``smaps_rollup``, in MB."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(kind):
                 return int(line.split()[1]) / 1024
     return 0.0

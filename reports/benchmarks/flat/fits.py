@@ -36,7 +36,7 @@ def main() -> None:
         ).fit(rows, labels)
         seconds = round(time.perf_counter() - began, 2)
         now = asdict(held(os.getpid()))
-        now["memory_mb"] = round(now["memory_mb"], 1)
+        now |= {name: round(now[name], 1) for name in ("memory_mb", "own_mb")}
         temporary = sum(1 for _ in Path(tempfile.gettempdir()).rglob("*"))
         row = {"number": number, "seconds": seconds, **now, "temporary": temporary}
         print(json.dumps(row), flush=True)

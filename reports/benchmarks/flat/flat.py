@@ -1,7 +1,7 @@
 """Whether what is held stays flat: many fits in one process, and several searches at once.
 
 ``run`` fits one table 50 times in one process (two perceptrons, two workers, another seed each
-time) and looks at it after each fit: memory (the summed PSS of the process and its children),
+time) and looks at it after each fit: memory (of the process and its children),
 threads, open files, processes and files in the temporary folder. Then it starts two, four and eight
 ``autoimb search`` at once and looks when each ends, and at what is left.
 """
@@ -32,7 +32,7 @@ N_ROWS = 300
 FITS, WARM = 50, 10  # the first ones load and compile what the others use
 TOGETHER = (2, 4, 8)
 EVERY = 0.25  # seconds between two looks
-HELD = ("memory_mb", "threads", "files", "processes", "temporary")
+HELD = ("own_mb", "threads", "files", "processes", "temporary")
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -152,7 +152,7 @@ def of_fits(rows: list[Row]) -> list[str]:
     return [
         f"{len(rows)} fits in one process, each of {TRIALS} perceptrons with {cases.JOBS} workers "
         f"on {N_ROWS} rows of {DATA.parent.name}, with another seed. Held after a fit, children "
-        "included:",
+        "included; memory without pages of files, which other programs share:",
         "",
         *written.table(["fit", *names], [[r["number"], *(r[n] for n in HELD)] for r in shown]),
         "",
