@@ -19,6 +19,7 @@ from autoimb.budget import Budget
 from autoimb.data.given import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
+from autoimb.pipeline.hashing import with_hashed_levels
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
@@ -357,21 +358,25 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         write_file(target, render(self.facts_).encode())
         return target
 
-    def export(self, path: str | PathLike[str]) -> Path:
+    def export(self, path: str | PathLike[str], *, hash_levels: bool = False) -> Path:
         """Write the fitted pipeline, one file of JSON and arrays (`autoimb.load` reads it).
 
         Parameters
         ----------
         path : path-like
             The file to write, by custom ``*.autoimb``; missing folders are made.
+        hash_levels : bool
+            Whether the file holds salted SHA-256 digests in place of the levels of categories. It
+            predicts the same. Who has a list of candidates can still try them, see
+            `autoimb.pipeline.hashing.with_hashed_levels`.
 
         Returns
         -------
         Path
             The file.
         """
-        target = Path(path)
-        save(self._pipeline(), target)
+        target, pipeline = Path(path), self._pipeline()
+        save(with_hashed_levels(pipeline) if hash_levels else pipeline, target)
         return target
 
     def _pipeline(self) -> FittedPipeline:

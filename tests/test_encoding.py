@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -414,3 +415,101 @@ def test_labels_move_bins_only_where_there_are_enough_of_them():
         by_rows, by_classes = edges_of(scaled, most), edges_of(scaled, most, y)
         assert np.array_equal(by_rows, by_classes) != moved
         assert (np.abs(by_classes - 0.83).min() < 0.003) == moved
+
+
+# --- whatever the table ---------------------------------------------------------------------------
+
+
+@st.composite
+def drawn_tables(draw):
+    """Numbers and levels with ties and gaps, two or three classes, and the rows that train."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, p, q = draw(st.integers(20, 90)), draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    numbers = random.standard_normal((n, p)) * 10.0 ** random.integers(-2, 4, p)
+    whole = random.random(p) < 0.5
+    numbers[:, whole] = np.round(numbers[:, whole])
+    numbers[random.random((n, p)) < random.choice([0, 0.2, 0.9], p)] = NAN
+    codes = np.stack([random.integers(-1, size, n) for size in random.integers(1, 50, q)] or [[]])
+    columns = columns_of(numbers, codes.T if q else None)
+    y = random.integers(0, draw(st.integers(2, 3)), n)
+    return columns, y, random.permutation(n)[: draw(st.integers(10, n))]
+
+
+def fit_with(columns, y, rows):
+    layout = plan_layout(columns, n_classes=int(y.max()) + 1)
+    return Encoder.fit(columns, rows, layout=layout, y=y)
+
+
+def written(encoder, columns):
+    """What networks read of a table, whichever way they read it."""
+    encoded = encoder.transform(columns)
+    return [
+        array.astype(np.float64)
+        for ple in (True, False)
+        for array in encoder.dense(encoded, ple=ple)
+    ]
+
+
+def assert_same(one, other):
+    for ours, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn_tables())
+def test_whatever_the_table_its_encoder_is_stored_whole_and_fitted_alike(table):
+    columns, y, rows = table
+    encoder = fit_with(columns, y, rows)
+    again = Encoder.from_parts(json.loads(json.dumps(encoder.to_json())), encoder.to_arrays())
+    assert bytes_of(again) == bytes_of(encoder) == bytes_of(fit_with(columns, y, rows))
+    # gaps everywhere, and levels of which no row was heard
+    new = replace(
+        columns,
+        numbers=np.where(np.arange(columns.n_rows)[:, None] % 2, NAN, columns.numbers),
+        codes=np.full_like(columns.codes, 0),
+        vocabularies=(("a new level",),) * len(columns.vocabularies),
+    )
+    for own in (columns, new):
+        assert_same(written(again, own), written(encoder, own))
+        assert all(np.isfinite(array).all() for array in written(encoder, own))
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn_tables(), st.integers(0, 20))
+def test_a_number_times_a_power_of_two_is_read_as_it_was(table, power):
+    columns, y, rows = table
+    whole = ~(np.nan_to_num(columns.numbers) % 1).any(axis=0)
+    factor = 2.0 ** np.where(whole, power, -power)  # whole numbers stay whole
+    scaled = replace(columns, numbers=columns.numbers * factor)
+    ours, theirs = (fit_with(one, y, rows) for one in (columns, scaled))
+    assert_same(written(ours, columns), written(theirs, scaled))
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn_tables(), st.integers(0, 2**32 - 1))
+def test_columns_in_another_order_are_read_as_they_were(table, seed):
+    columns, y, rows = table
+    random = np.random.default_rng(seed)
+    p, q = (random.permutation(n) for n in (columns.numbers.shape[1], columns.codes.shape[1]))
+    moved = replace(
+        columns,
+        numbers=columns.numbers[:, p],
+        codes=columns.codes[:, q],
+        vocabularies=tuple(columns.vocabularies[j] for j in q),
+    )
+    ours, theirs = (written(fit_with(one, y, rows), one) for one in (columns, moved))
+    assert_same(map(in_line, ours), map(in_line, theirs))
+
+
+def in_line(x):
+    """The same columns in an order that does not depend on where they stood."""
+    return x[:, np.lexsort(x[::-1])] if x.size else x
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn_tables(), st.integers(0, 2**32 - 1))
+def test_rows_in_another_order_are_read_as_they_were(table, seed):
+    columns, y, rows = table
+    order = np.random.default_rng(seed).permutation(len(rows))
+    ours, theirs = (written(fit_with(columns, y, own), columns) for own in (rows, rows[order]))
+    assert_same(ours, theirs)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imblearn.metrics import geometric_mean_score
 from sklearn import metrics as sk
 
 from autoimb.assessment.metrics import METRICS, confusion_counts, get_metric, metric_names
@@ -38,7 +39,7 @@ def most_recall(hit, score, weight, precision):
 
 
 def truth(name, y, proba, labels, weight, positive):
-    """The same number from scikit-learn."""
+    """The same number from scikit-learn, the geometric mean from imbalanced-learn."""
     n_classes = proba.shape[1]
     binary = n_classes == 2
     hot = (y == positive) if binary else np.eye(n_classes)[y]
@@ -47,7 +48,6 @@ def truth(name, y, proba, labels, weight, positive):
     average |= {"zero_division": 0.0, "sample_weight": weight}
     if not binary:
         average["labels"] = np.unique(y)
-    recalls = sk.recall_score(y, labels, average=None, sample_weight=weight)
     curves = [(hot, score)] if binary else list(zip(hot.T, score.T))
     return {
         "average_precision": lambda: sk.average_precision_score(hot, score, sample_weight=weight),
@@ -55,7 +55,9 @@ def truth(name, y, proba, labels, weight, positive):
         "recall@precision": lambda: np.mean([most_recall(*c, weight, 0.5) for c in curves]),
         "recall@precision:0.9": lambda: np.mean([most_recall(*c, weight, 0.9) for c in curves]),
         "balanced_accuracy": lambda: sk.balanced_accuracy_score(y, labels, sample_weight=weight),
-        "geometric_mean": lambda: np.prod(recalls) ** (1 / n_classes),
+        "geometric_mean": lambda: geometric_mean_score(
+            y, labels, average="multiclass", sample_weight=weight
+        ),
         "f1": lambda: sk.f1_score(y, labels, **average),
         "fbeta": lambda: sk.fbeta_score(y, labels, beta=2, **average),
         "fbeta:0.5": lambda: sk.fbeta_score(y, labels, beta=0.5, **average),
@@ -78,6 +80,24 @@ def test_equals_scikit_learn(name, rows, positive):
     metric = get_metric(name, n_classes=proba.shape[1], positive=positive)
     value = metric(y, proba, labels, weight=weight)
     assert value == pytest.approx(truth(name, y, proba, labels, weight, positive), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@settings(deadline=None, max_examples=20)
+@given(rows=predictions(), positive=st.integers(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_neither_the_order_of_rows_nor_that_of_classes_matters(name, rows, positive, seed):
+    y, proba, labels, weight = rows
+    random = np.random.default_rng(seed)
+    order, place = random.permutation(len(y)), random.permutation(proba.shape[1])
+    metric = get_metric(name, n_classes=proba.shape[1], positive=positive)
+    moved = get_metric(name, n_classes=proba.shape[1], positive=int(place[positive]))
+    again = moved(
+        place[y][order],
+        proba[order][:, np.argsort(place)],
+        place[labels][order],
+        weight=None if weight is None else weight[order],
+    )
+    assert again == pytest.approx(metric(y, proba, labels, weight=weight), abs=1e-9)
 
 
 def test_brier_of_two_classes_is_the_binary_score():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from imblearn.combine import SMOTEENN, SMOTETomek
 from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import (
@@ -21,10 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
-from tables import at
+from tables import at, chosen, dataset_of, mixed_table, parts_of, short_plan
 
 from autoimb.data.encoding.rows import Encoded
+from autoimb.data.folds import plan_folds
 from autoimb.errors import InfeasibleError
+from autoimb.randomness import Purpose, seed_for
 from autoimb.space.resampling.component import (
     RESAMPLING,
     Rows,
@@ -488,3 +493,77 @@ def test_smote_lowers_its_neighbours_to_what_the_class_has():
     one = Rows(part.encoded.take(few[:-3]), part.y[few[:-3]])
     with pytest.raises(InfeasibleError, match="at least 2 training rows"):
         resample("smote", one)
+
+
+# --- whatever the table ---------------------------------------------------------------------------
+
+
+# start from some rows of a class; one without such rows stays as it is
+CHOOSY = {"borderline_smote", "adasyn", "svm_smote", "kmeans_smote"}
+
+
+@st.composite
+def drawn_parts(draw):
+    """Two to four classes of different sizes that overlap; numbers, categories, or both."""
+    counts = draw(st.lists(st.integers(6, 40), min_size=2, max_size=4, unique=True))
+    p, q = draw(st.sampled_from([(2, 0), (0, 2), (2, 1)]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    y = random.permutation(np.repeat(np.arange(len(counts)), counts))
+    numbers = (random.normal(size=(len(y), p)) + y[:, None]).astype(np.float32)
+    codes = (random.integers(0, 3, (len(y), q)) + (y[:, None] > 0)).astype(np.int32)
+    return Rows(Encoded(numbers, codes, (4,) * q), y)
+
+
+@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
+@settings(deadline=None, max_examples=10)
+@given(part=drawn_parts(), share=st.floats(0, 1), seed=st.integers(0, 2**31 - 1))
+def test_rows_are_kept_and_made_as_the_strength_says(option, part, share, seed):
+    values = {key: at(bounds, share) for key, bounds in option.ranges.items()}
+    try:
+        new = option.code(part, random_state=seed, **values)
+    except InfeasibleError:
+        return
+    counts = np.bincount(part.y)
+    times = np.bincount(new.rows, minlength=len(part.y))
+    made = np.bincount(new.synthetic_y, minlength=len(counts))
+    total = np.bincount(part.y[new.rows], minlength=len(counts)) + made
+    grows, cleaned = counts < counts.max(), "cleaning" in values
+    assert made[~grows].sum() == 0
+    assert times[~grows[part.y]].max() <= 1
+    assert times.max() <= 1 or option.name == "random_over"
+    if option.sizes is over_counts and not cleaned:
+        assert times.min() == 1  # none is lost
+        same = total == over_counts(counts, values["strength"])
+        if option.name in CHOOSY:
+            same |= total == counts
+        assert same.all()
+    elif option.sizes is over_counts:
+        assert (total <= over_counts(counts, values["strength"])).all()
+    elif option.sizes is under_counts:
+        assert made.sum() == 0
+        wanted = under_counts(counts, values["strength"])
+        assert (total <= wanted).all()
+        assert values.get("version") == 3 or (total == wanted).all()
+        assert times[part.y == counts.argmin()].min() == 1
+    else:
+        assert made.sum() == 0
+        assert times[part.y == counts.argmin()].min() == 1  # cleaning is of the larger classes
+
+
+@pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
+def test_labels_and_weights_go_with_their_rows(option):
+    frame, y = mixed_table("multiclass", 300)
+    dataset = dataset_of(frame, y)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
+    dataset = replace(dataset, weight=weight)
+    parts = parts_of(dataset, short_plan(dataset, plan_folds(y, cv=2, random_state=0)))
+    seen = parts.training(0, chosen(option))
+    rows, own = parts.folds.folds[0].train, parts._training_rows(0)
+    seed = seed_for(Purpose.RESAMPLING, parts.seed, fold=0)
+    new = RESAMPLING.make(chosen(option), Rows(own, y[rows]), random_state=seed)
+    real = len(new.rows)
+    assert as_bytes(table_of(seen.encoded)[:real]) == as_bytes(table_of(own.take(new.rows)))
+    np.testing.assert_array_equal(seen.y[:real], y[rows][new.rows])
+    np.testing.assert_array_equal(seen.weight[:real], weight[rows][new.rows])
+    np.testing.assert_array_equal(seen.y[real:], new.synthetic_y)
+    np.testing.assert_allclose(seen.weight[real:], weight[rows][new.parents].mean(axis=1))

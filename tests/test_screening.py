@@ -13,12 +13,12 @@ from pipelines import pipeline
 from tables import ONE_TRIAL, dataset_of, short_plan
 
 from autoimb import AutoImbClassifier, load
-from autoimb.cli.tables import _text_columns
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import plan_folds
 from autoimb.partners.reader import Reader
+from autoimb.pipeline.hashing import text_columns
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.training.plan import Outline
@@ -126,7 +126,7 @@ def test_levels_that_only_trees_read_stay_text():
     )
     reader = Reader(levels=(("02139",), (), ()), tables=(None,) * 3, numbers=0)
     trees = replace(pipe.strategies[0], trees=(SimpleNamespace(reader=reader),))  # type: ignore[arg-type]  # only its levels are read
-    assert _text_columns(replace(pipe, encoders=encoders, strategies=(trees,))) == ["colour"]
+    assert text_columns(replace(pipe, encoders=encoders, strategies=(trees,))) == ["colour"]
 
 
 @pytest.mark.parametrize("rows", [1, 12])

@@ -13,6 +13,7 @@ from autoimb.errors import InputError, OptionError
 __all__ = [
     "AsJson",
     "Data",
+    "HashLevels",
     "Out",
     "Pipeline",
     "Run",
@@ -46,6 +47,14 @@ Weight = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+HashLevels = Annotated[
+    bool,
+    typer.Option(
+        "--hash-levels",
+        help="Write salted digests in place of the levels of categories: who reads the file sees "
+        "none, who has candidates can try them.",
+    ),
+]
 
 
 def listed(value: str | None) -> list[str] | None:

@@ -13,6 +13,7 @@ import typer
 from autoimb.cli.arguments import (
     AsJson,
     Data,
+    HashLevels,
     Out,
     Run,
     Target,
@@ -274,7 +275,9 @@ def _status(findings: Sequence[Finding], fail_on: Severity | None) -> int:
     return FOUND if grave else 0
 
 
-def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
+def refit(
+    run: Run, data: Data, out: Out, weight: Weight = None, hash_levels: HashLevels = False
+) -> None:
     """Train RUN's winner again on newer DATA.
 
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
@@ -282,6 +285,7 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     """
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
+    from autoimb.pipeline.hashing import with_hashed_levels
     from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
@@ -301,7 +305,7 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
     pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
-    save(pipeline, out)
+    save(with_hashed_levels(pipeline) if hash_levels else pipeline, out)
     say(f"{pipeline.describe()}\n-> {out}")
 
 

@@ -21,6 +21,7 @@ from autoimb.data.table import frame_of
 from autoimb.errors import TableError
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.pipeline.hashing import text_columns
 
 __all__ = ["cells_of_piece", "in_order", "read_chunks", "writer"]
 
@@ -53,7 +54,7 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     TableError
         Where the file is no table.
     """
-    for piece in read_pieces(path, cells=cells, texts=_text_columns(pipeline)):
+    for piece in read_pieces(path, cells=cells, texts=text_columns(pipeline)):
         yield frame_of(piece)
 
 
@@ -90,26 +91,6 @@ def in_order(
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
-
-
-def _text_columns(pipeline: FittedPipeline) -> list[str]:
-    """Name the category columns with a level that pandas would not have read as number or bool."""
-    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
-    levels: dict[str, set[str]] = {name: set() for name in names}
-    for encoder in pipeline.encoders:
-        for j, known in zip(encoder.screen.categories, encoder.levels):
-            levels[names[j]].update(known)
-    for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
-        for name, known in zip(names, trees.reader.levels):
-            levels[name].update(known)
-    return [name for name in names if not all(map(_is_guessed, levels[name]))]
-
-
-def _is_guessed(level: str) -> bool:
-    try:
-        return level in ("True", "False") or str(int(level)) == level
-    except ValueError:
-        return False
 
 
 def writer(path: Path) -> Callable[[Tables], int]:

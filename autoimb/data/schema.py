@@ -22,6 +22,7 @@ from autoimb.data.values import (
     MIXED,
     date_formats,
     date_numbers,
+    digest_of,
     factorize,
     floats_of,
     is_duration,
@@ -58,7 +59,9 @@ class Column:
     parts : tuple of str
         Of a date, those that varied.
     form : str
-        How text holds a date or a duration: the format of all cells; else empty.
+        How text holds a date or a duration: the format of all cells; else empty. "text" of a
+        category whose levels are hashed, where they are not all such as pandas takes for whole
+        numbers or booleans.
     """
 
     name: str
@@ -83,10 +86,14 @@ class Schema:
     columns : tuple of Column
     target : str or None
         Name of the target column, where the table had one.
+    salt : str
+        Where it is not empty, levels of categories are digests under it, see
+        `autoimb.data.values.digest_of`.
     """
 
     columns: tuple[Column, ...]
     target: str | None = None
+    salt: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +112,8 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
-        return {"target": self.target, "columns": [asdict(column) for column in self.columns]}
+        columns = [asdict(column) for column in self.columns]
+        return {"target": self.target, "columns": columns, "salt": self.salt}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
@@ -119,7 +127,7 @@ class Schema:
             )
             for each in data["columns"]
         )
-        return cls(tuple(columns), data["target"])
+        return cls(tuple(columns), data["target"], data.get("salt", ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +141,8 @@ class Columns:
     codes : ndarray of shape (n, q), int32
         Positions in the vocabularies; -1 is missing.
     vocabularies : tuple of q tuples of str
-        The levels of each category column in the rows that were parsed, sorted as text.
+        The levels of each category column in the rows that were parsed, sorted as text; digests
+        in the order of their texts where the schema has a salt.
     number_names, category_names : tuple of str
         Names of the p and of the q columns.
     """
@@ -352,7 +361,7 @@ def parse(frame: pd.DataFrame | NDArray[Any], schema: Schema) -> Columns:
     vocabularies = []
     for position, column in enumerate(category_columns):
         codes[:, position], vocabulary = levels_of(frame[column.name], column.name)
-        vocabularies.append(vocabulary)
+        vocabularies.append(_hashed(vocabulary, column.name, schema.salt))
     category_names = tuple(column.name for column in category_columns)
     return Columns(numbers, codes, tuple(vocabularies), number_names, category_names)
 
@@ -369,6 +378,12 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         f"The table lacks {len(lacking)} of the {len(schema.kept)} columns that were learned "
         f"from: {_listed(lacking)}."
     )
+
+
+def _hashed(levels: tuple[str, ...], column: str, salt: str) -> tuple[str, ...]:
+    if not salt:
+        return levels
+    return tuple(digest_of(level, column=column, salt=salt) for level in levels)
 
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:

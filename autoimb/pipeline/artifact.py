@@ -7,8 +7,9 @@ Format 3
 ``strategies.0.packs.0.state.heads.bias``; ``SHA256SUMS`` holds the checksums of both, as
 ``sha256sum`` writes them. What the two may hold is said in `autoimb.pipeline.contents`, and nothing
 else is read. No training row is in a file: out-of-fold rows are counts between thresholds, and of
-tables there are statistics, and values and levels that at least 3 rows have. The bytes depend on
-the pipeline alone.
+tables there are statistics, and values and levels that at least 3 rows have, the levels as
+salted digests where `autoimb.pipeline.hashing` made them so. The bytes depend on the pipeline
+alone.
 
 Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
 trees (``strategies.0.trees.0.feature`` and the like), no statistics of levels, no calibrator of the
@@ -127,8 +128,9 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
     -------
     dict
         Plain values: format, info (metric, score, created, versions), target, classes, positive
-        (a label), columns (name -> kind), strategies (weight, description and strategy of each),
-        rule, bytes. `FittedPipeline.inspect` says the same without a file, but for its bytes.
+        (a label), columns (name -> kind), hashed_levels (whether digests stand for levels of
+        categories), strategies (weight, description and strategy of each), rule, bytes.
+        `FittedPipeline.inspect` says the same without a file, but for its bytes.
 
     Raises
     ------

@@ -6,6 +6,7 @@ one line here, and a value for files of older formats in `autoimb.pipeline.artif
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, MIXED
+from autoimb.data.values import DATE_PARTS, DIGEST, DURATION, FORMATS, MIXED, TEXT
 from autoimb.errors import ArtifactError
 from autoimb.fields import (
     Array,
+    FieldError,
     among,
     each,
     fields,
@@ -65,6 +67,12 @@ def _info(value: Any, name: str) -> None:
         _SHOWN[key](value[key], f"{name}.{key}")
 
 
+def _salt(value: Any, name: str) -> None:
+    """Check what levels are hashed with; empty where they are not."""
+    if not isinstance(value, str) or not re.fullmatch(r"([0-9a-f]{32})?", value):
+        raise FieldError(name, "of 32 hexadecimal digits, or empty", value)
+
+
 _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
@@ -75,7 +83,7 @@ _SHOWN = {
 
 _COLUMN = fields(
     {"name": text(), "kind": among(KINDS), "parts": list_of(among(DATE_PARTS), most=20)},
-    optional={"form": among(("", DURATION, MIXED, *FORMATS))},  # not in formats 1 and 2
+    optional={"form": among(("", DURATION, MIXED, TEXT, *FORMATS))},  # not in formats 1 and 2
 )
 
 _ENCODER = fields(
@@ -140,7 +148,10 @@ MANIFEST = fields(
     {
         "format": integer(1, FORMAT),
         "info": _info,
-        "schema": fields({"target": nothing_or(text()), "columns": list_of(_COLUMN)}),
+        "schema": fields(
+            {"target": nothing_or(text()), "columns": list_of(_COLUMN)},
+            optional={"salt": _salt},  # not in formats 1 and 2
+        ),
         "classes": fields({"dtype": text(20), "labels": list_of(_scalar, least=2)}),
         "positive": _COUNT,
         "encoders": list_of(_ENCODER),
@@ -271,6 +282,7 @@ def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
         for own in strategy.trees:
             reads = (len(own.reader.levels), own.reader.numbers)
             yield "trees of its own columns", reads == (n_categories, n_numbers)
+    yield "digests of levels where its schema has a salt", _hashed_as_said(pipeline)
     yield "a calibrator of its own classes", len(pipeline.calibrator.bias) == n_classes
     yield "a rule of its own classes", _decides(pipeline, n_classes)
     yield (
@@ -278,6 +290,14 @@ def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
         pipeline.thresholds.counts.shape == (len(pipeline.thresholds.cuts) + 1, n_classes)
         and bool((np.diff(pipeline.thresholds.cuts) > 0).all()),
     )
+
+
+def _hashed_as_said(pipeline: FittedPipeline) -> bool:
+    """Whether all levels are digests where the schema has a salt."""
+    known = [own.levels for own in pipeline.encoders]
+    known += [own.reader.levels for strategy in pipeline.strategies for own in strategy.trees]
+    every = (level for columns in known for levels in columns for level in levels)
+    return not pipeline.schema.salt or all(map(DIGEST.fullmatch, every))
 
 
 def _encodes(own: Encoder, n_numbers: int, n_categories: int) -> bool:

@@ -29,6 +29,7 @@ QUESTIONS = {
     "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
+    "flat": "whether memory, threads, files and processes stay flat: many fits, searches at once",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
     "coverage": "how much of the package the tests run: statements and branches",
     "chaos": "what a search loses by kills, full disks and damage at any moment",

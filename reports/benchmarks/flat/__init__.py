@@ -1,0 +1,1 @@
+"""Whether memory, threads, files and processes stay flat over many fits and searches."""
