@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from autoimb.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from autoimb.data.sample import Sample, read
     from autoimb.errors import (
         ArtifactError,
         AutoImbError,
@@ -36,18 +37,22 @@ __all__ = [
     "InputError",
     "OptionError",
     "RunError",
+    "Sample",
     "SchemaError",
     "Strategy",
     "TableError",
     "TargetError",
     "load",
+    "read",
 ]
 
 _HOMES = {
     "AutoImbClassifier": "autoimb.estimator",
     "FittedPipeline": "autoimb.pipeline.fitted",
+    "Sample": "autoimb.data.sample",
     "Strategy": "autoimb.space.strategy",
     "load": "autoimb.pipeline.artifact",
+    "read": "autoimb.data.sample",
 }
 
 

@@ -174,6 +174,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         sample_weight: ArrayLike | None = None,
         eval_set: tuple[Any, Any] | None = None,
         test: tuple[Any, Any] | None = None,
+        class_counts: Mapping[Any, int] | None = None,
     ) -> AutoImbClassifier:
         """Search, and fit the winner.
 
@@ -191,6 +192,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             trained on, but they choose the strategy and its blend: they are no test.
         test : (X, y) or None
             Rows that nothing sees but the last line of the report.
+        class_counts : mapping of label to int or None
+            Where the rows were drawn class by class from a larger table (`autoimb.read` does it),
+            the rows of each class in all of it: probabilities and scores are then of that table.
 
         Returns
         -------
@@ -211,7 +215,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         budget = Budget.start(request.time_budget)
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         chosen_by, untouched = further_rows(self, eval_set), further_rows(self, test)
-        table = Table(frame, labels, weight, chosen_by, self.kinds, untouched)
+        table = Table(frame, labels, weight, chosen_by, self.kinds, untouched, class_counts)
         result = search(prepare(table, request), budget=budget)
         self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings

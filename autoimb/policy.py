@@ -150,6 +150,12 @@ class SearchPolicy:
         That a member sees, however short its time.
     most_input_bytes : int
         Of a network's inputs on all folds, in each worker.
+    memory_share : float
+        Of the machine's memory, that a search may take where the user does not say how much.
+    table_share : float
+        Of that, what the rows of a table may take; of a larger one some are drawn.
+    most_classes : int
+        That a target of a table in parts may have.
     most_scored_rows : int
         More would sharpen the scores of the common classes alone.
     checkpoints_by_rows : tuple of (rows below, most checkpoints, patience)
@@ -276,6 +282,9 @@ class SearchPolicy:
     least_training_rows: int = _set(20_000, "decisions/0007-rows-by-arithmetic.md")
     least_member_rows: int = _set(2_000, UNMEASURED)
     most_input_bytes: int = _set(2**29, UNMEASURED)
+    memory_share: float = _set(0.5, UNMEASURED)
+    table_share: float = _set(1 / 16, "decisions/0052-bigger-than-memory.md")
+    most_classes: int = _set(10_000, UNMEASURED)
     most_scored_rows: int = _set(40_000, UNMEASURED)
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = _set(
         ((3_000, 60, 4), (15_000, 40, 5), (60_000, 20, 4), (float("inf"), 10, 3)),

@@ -12,6 +12,7 @@ from autoimb.errors import InputError, OptionError
 
 __all__ = [
     "Data",
+    "MaxMemory",
     "Out",
     "Pipeline",
     "Run",
@@ -25,7 +26,12 @@ __all__ = [
 ]
 
 Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A table: CSV (also compressed), Parquet, Feather.")
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A table: CSV (also compressed), Parquet or Feather; a folder of such parts, or a "
+        "pattern of their names.",
+    ),
 ]
 Pipeline = Annotated[
     Path, typer.Argument(metavar="PIPELINE", help="A pipeline.autoimb file that a search wrote.")
@@ -41,6 +47,15 @@ Weight = Annotated[
         "--sample-weight",
         metavar="COL",
         help="Name of a column of row weights; it is no feature.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory for everything, as 4GB [default: half of the machine's]. Of a table that "
+        "would take more than a sixteenth, rows are drawn: all of the rarer classes as far as "
+        "possible, the others standing for several.",
     ),
 ]
 

@@ -8,13 +8,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autoimb.cli.arguments import (
     Data,
+    MaxMemory,
     Out,
     Run,
     Target,
@@ -31,10 +33,7 @@ from autoimb.files import write_file
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
+    from autoimb.data.sample import Sample
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.report.build import Facts
     from autoimb.runs.folder import RunFolder
@@ -145,6 +144,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         ),
     ] = "auto",
     weight: Weight = None,
+    max_memory: MaxMemory = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="COL=KIND", help="The kind of a column; may be repeated."),
@@ -184,6 +184,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         warm_up()  # the workers' server imports while this process does
     from autoimb.assessment.checks import SEVERITIES
     from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.data.sample import standing
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
@@ -195,7 +196,10 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         raise OptionError(choices("severity", fail_on, SEVERITIES))
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
-    rows = _read(data, target, drop, weight)
+    read = partial(
+        _read, target=target, drop=drop, weight=weight, max_memory=max_memory, seed=random_state
+    )
+    rows = read(data)
     given = {
         "target": target,
         "metric": metric,
@@ -219,8 +223,14 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "holdout": holdout,
     }
     request = read_request(given, encode_target(rows.y).classes)
-    untouched = None if test is None else _read(test, target, drop, weight)
-    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []), test=untouched)
+    table = Table(
+        rows.frame,
+        rows.y,
+        rows.weight,
+        kinds=column_kinds(kind or []),
+        test=None if test is None else standing(read(test)),
+        class_counts=rows.class_counts,
+    )
     prepared = prepare(table, request)
     path = out or _free_folder(data)
     digest = "" if prepared.test is None else prepared.test.digest
@@ -243,7 +253,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         raise typer.Exit(FOUND)
 
 
-def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
+def refit(
+    run: Run, data: Data, out: Out, weight: Weight = None, max_memory: MaxMemory = None
+) -> None:
     """Train RUN's winner again on newer DATA.
 
     The same strategies with the same weights, and no search; the decision rule is fitted anew.
@@ -264,9 +276,16 @@ def refit(run: Run, data: Data, out: Out, weight: Weight = None) -> None:
         request = replace(Request.from_json(given), time_budget=plan["time_budget"])
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
-    rows = _read(data, request.target, None, weight or request.weight)
+    rows = _read(
+        data,
+        target=request.target,
+        drop=None,
+        weight=weight or request.weight,
+        max_memory=max_memory,
+        seed=request.random_state,
+    )
     old = load(folder.pipeline)
-    planned = prepare_refit(old, request, *rows)
+    planned = prepare_refit(old, request, rows)
     pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
@@ -298,24 +317,24 @@ def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
     folder.update_run({"results": facts.to_json()})
 
 
-class _Rows(NamedTuple):
-    """A table, its target and its row weights."""
+def _read(
+    data: Path,
+    *,
+    target: str,
+    drop: str | None,
+    weight: str | None,
+    max_memory: str | None,
+    seed: int,
+) -> Sample:
+    """Read a table, or as many of its rows as memory may hold, without the columns to drop."""
+    from autoimb.data.sample import read
 
-    frame: pd.DataFrame
-    y: pd.Series
-    weight: NDArray[np.float64] | None
-
-
-def _read(data: Path, target: str, drop: str | None, weight: str | None) -> _Rows:
-    from autoimb.data.table import read_table, split_target, split_weight
-
-    frame, y = split_target(read_table(data), target)
-    frame, values = split_weight(frame, weight)
+    rows = read(data, target, max_memory=max_memory, weight=weight, random_state=seed)
     dropped = listed(drop) or []
     for name in dropped:
-        if name not in frame.columns:
-            raise SchemaError(choices("column to drop", name, frame.columns))
-    return _Rows(frame.drop(columns=dropped), y, values)
+        if name not in rows.frame.columns:
+            raise SchemaError(choices("column to drop", name, rows.frame.columns))
+    return replace(rows, frame=rows.frame.drop(columns=dropped))
 
 
 @contextlib.contextmanager
