@@ -2,7 +2,7 @@
 
 ``run`` makes a folder of Parquet files and another one of a tenth as many other rows, searches the
 first within ``--max-memory``, and predicts the other; a search of up to a million of its rows, in
-memory and with the same seconds, is what the result is held against. Memory is the PSS of all
+memory and with the same limit, is what the result is held against. Memory is the PSS of all
 processes at its most. All is made in a temporary folder and removed: a million rows take 125 MB.
 """
 
@@ -26,7 +26,7 @@ from reports.benchmarks.large.table import COLUMNS, PART, make
 from reports.benchmarks.machine import Ended, watched
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("rows", "time", "memory"))
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("rows", "time", "trials", "memory"))
 MILLION = 1_000_000  # rows of the search in memory
 BLOCKS = 20  # of the other rows, by which the errors are told
 
@@ -36,6 +36,7 @@ def arguments(parser: ArgumentParser) -> None:
     cases.add_again(parser)
     parser.add_argument("--rows", type=int, default=50_000_000, help="of the folder")
     parser.add_argument("--time", type=float, default=300.0, help="of a search, in seconds")
+    parser.add_argument("--trials", type=int, help="strategies of a search, instead of seconds")
     parser.add_argument("--memory", default="4GB", help="that the search may take")
     parser.add_argument("--jobs", type=int, default=cases.JOBS, help="worker processes")
     parser.add_argument("--within", type=Path, help="folder to make the temporary one in")
@@ -43,7 +44,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Make the folders, search, predict, and compare."""
-    row: Row = {key: getattr(options, key) for key in ("rows", "time", "memory")}
+    row: Row = {key: getattr(options, key) for key in ("rows", "time", "trials", "memory")}
     if ROWS.key(row) in ROWS.known(again=options.again):
         return
     with tempfile.TemporaryDirectory(dir=options.within) as within:
@@ -63,7 +64,10 @@ def run(options: Namespace) -> None:
 def measured(data: Path, others: Path, options: Namespace, *more: str) -> Row:
     """Search a table and predict other rows: seconds, memory, and what the result is worth."""
     out, predictions = data.parent / f"{data.stem}-run", data.parent / f"{data.stem}-out.parquet"
-    limits = ["--time-budget", str(options.time), "--jobs", str(options.jobs), *more]
+    limit = (
+        ["--time-budget", options.time] if options.trials is None else ["--trials", options.trials]
+    )
+    limits = [*limit, "--jobs", options.jobs, *more]
     search = command("search", data, "--target", "target", "--out", out, "--quiet", *limits)
     predict = command("predict", out / "pipeline.autoimb", others, "-o", predictions)
     results = json.loads((out / "run.json").read_text(encoding="utf-8"))["results"]
@@ -122,8 +126,9 @@ def render(rows: list[Row]) -> str:
         gap = np.subtract(row["folder"]["precision"], row["million"]["precision"])
         lines += [
             "",
-            f"## {row['rows']:,} rows, {row['rate']:.2%} positive, {row['time']:.0f} s; "
-            f"{row['others']:,} other rows",
+            f"## {row['rows']:,} rows, {row['rate']:.2%} positive, "
+            + (f"{row['time']:.0f} s; " if row["trials"] is None else f"{row['trials']} trials; ")
+            + f"{row['others']:,} other rows",
             "",
             *written.table(head, searches(row)),
             "",
