@@ -156,6 +156,10 @@ class SearchPolicy:
         Of that, what the rows of a table may take; of a larger one some are drawn.
     most_classes : int
         That a target of a table in parts may have.
+    unseen_rows : int
+        Of a sample, left out of the study, that tell the level of the result.
+    unseen_share : float
+        Of the budget, that predicting them may take.
     most_scored_rows : int
         More would sharpen the scores of the common classes alone.
     checkpoints_by_rows : tuple of (rows below, most checkpoints, patience)
@@ -285,6 +289,8 @@ class SearchPolicy:
     memory_share: float = _set(0.5, UNMEASURED)
     table_share: float = _set(1 / 16, "decisions/0052-bigger-than-memory.md")
     most_classes: int = _set(10_000, UNMEASURED)
+    unseen_rows: int = _set(200_000, "decisions/0052-bigger-than-memory.md")
+    unseen_share: float = _set(0.1, UNMEASURED)
     most_scored_rows: int = _set(40_000, UNMEASURED)
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = _set(
         ((3_000, 60, 4), (15_000, 40, 5), (60_000, 20, 4), (float("inf"), 10, 3)),

@@ -51,6 +51,19 @@ def test_a_shifted_prior_and_overconfidence_are_taken_back(prior):
     assert log_loss(y, fitted.apply(wrong)) == pytest.approx(log_loss(y, proba), abs=2e-3)
 
 
+@pytest.mark.parametrize("prior", [(0.98, 0.02), (0.9, 0.07, 0.03)])
+def test_mean_probabilities_become_the_rates(prior):
+    _, proba = sample(5_000, prior)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, len(proba))
+    calibrator = Calibrator(1.3, (0.1,) * len(prior))
+    rates = np.array([0.97, *np.full(len(prior) - 1, 0.03 / (len(prior) - 1))])
+    moved = calibrator.at_rates(calibrator.apply(proba), weight, rates)
+    assert moved.slope == calibrator.slope
+    np.testing.assert_allclose(weight @ moved.apply(proba) / weight.sum(), rates, rtol=1e-6)
+    again = moved.at_rates(moved.apply(proba), weight, rates)
+    np.testing.assert_allclose(again.bias, moved.bias, atol=1e-6)
+
+
 def test_the_fit_is_the_minimum():
     y, proba = sample(300, (0.8, 0.15, 0.05), seed=1)
     wrong = softmax(1.7 * np.log(proba) + [0.0, 1.0, -1.0])

@@ -15,6 +15,7 @@ from tables import ONE_TRIAL
 from test_source import in_parts
 
 from autoimb import AutoImbClassifier, load, read
+from autoimb.budget import Budget
 from autoimb.cli import main
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, standing
@@ -22,6 +23,7 @@ from autoimb.errors import OptionError, TargetError
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.search import search
 
 RATE = 0.02
 POLICY = replace(DEFAULT_POLICY, least_training_rows=3_000, most_scored_rows=2_000)
@@ -158,6 +160,38 @@ def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> Non
     assert model.predict_proba(others[list("abcd")])[:, 1].mean() == pytest.approx(RATE, rel=0.1)
     assert model.facts_.profile["rows"] == 60_000
     assert model.pipeline_.info["rows"] == 60_000
+
+
+def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
+    small = replace(POLICY, operations_a_second=4e7, least_training_rows=1_000)
+    made = replace(prepared(rows), policy=small)
+    planned = plan_study(made, time_budget=None)
+    unseen = planned.unseen
+    assert unseen is not None
+    assert len(unseen.y) == 2_000
+    trained = {row.tobytes() for row in planned.prepared.dataset.columns.numbers}
+    assert not trained & {row.tobytes() for row in unseen.columns.numbers}
+    pipeline = search(made, budget=Budget.start(None)).pipeline
+    proba = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
+    weight = (unseen.shares / np.bincount(unseen.y))[unseen.y]
+    assert weight @ proba[:, 1] == pytest.approx(RATE, rel=1e-3)
+    others = simulated(60_000, 1)
+    assert pipeline.predict_proba(others)[:, 1].mean() == pytest.approx(RATE, rel=0.15)
+
+
+@pytest.mark.parametrize("given", [{"class_weight": "balanced"}, {"cost_matrix": [[0, 1], [9, 0]]}])
+def test_costs_move_probabilities_off_the_rates(rows: Sample, given: dict[str, object]) -> None:
+    small = replace(POLICY, least_training_rows=1_000)
+    made = replace(prepared(rows, **given), policy=small)
+    assert plan_study(made, time_budget=0.01).unseen is None
+
+
+def test_a_budget_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
+    small = replace(POLICY, least_training_rows=1_000, operations_a_second=4e7)
+    made = replace(prepared(rows), policy=small)
+    unseen = plan_study(made, time_budget=2.0).unseen
+    assert unseen is not None
+    assert len(unseen.y) == 800
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,26 @@ class Calibrator:
         scaled: Floats = softmax(self.slope * log_proba(proba) + np.asarray(self.bias), axis=-1)
         return scaled
 
+    def at_rates(self, calibrated: Floats, weight: Floats, rates: Floats) -> Calibrator:
+        """Return this calibrator with other biases, by which the mean probabilities are the rates.
+
+        Rows sum to 1 and columns to the rates by scaling them in turn (Sinkhorn, 1967).
+
+        Parameters
+        ----------
+        calibrated : ndarray of float64, shape (n, C)
+            Probabilities by this calibrator.
+        weight : ndarray of float64, shape (n,)
+            Row weights.
+        rates : ndarray of float64, shape (C,)
+            Above 0, with the sum 1.
+        """
+        logs, shift = log_proba(calibrated), np.zeros(len(rates))
+        for _ in range(_STEPS):
+            mean = weight @ softmax(logs + shift, axis=1) / weight.sum()
+            shift += np.log(rates / mean)
+        return Calibrator(self.slope, tuple(float(b) for b in np.asarray(self.bias) + shift))
+
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return {"slope": self.slope, "bias": list(self.bias)}

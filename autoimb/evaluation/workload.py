@@ -89,7 +89,7 @@ def subsampled(
     random_state: int,
     operations: float,
     policy: SearchPolicy = DEFAULT_POLICY,
-) -> tuple[Dataset, FoldPlan]:
+) -> tuple[Dataset, FoldPlan, Rows]:
     """Take as many rows as a trial has time and memory for; no clock is read.
 
     The rarer classes stay whole as far as possible, and the rows that are kept of the others
@@ -107,25 +107,24 @@ def subsampled(
 
     Returns
     -------
-    tuple of Dataset and FoldPlan
-        The same folds of fewer rows; what was given where all rows fit.
+    tuple of Dataset, FoldPlan and ndarray of int64
+        The same folds of fewer rows, and which they are; what was given where all rows fit.
     """
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
     epoch = 6.0 * max(n_folds - 1, 1) * width * (inputs + width)  # operations for each row
     affordable = operations / (policy.least_epochs * epoch)
     fitting = policy.most_input_bytes / (4 * n_folds * inputs)
     most = max(int(min(affordable, fitting)), policy.least_training_rows)
-    if len(dataset.y) > most:
-        dataset, rows = fewer_rows(
-            dataset, np.arange(len(dataset.y)), most=most, random_state=random_state
-        )
-        folds = folds.take(rows)
+    seen = np.arange(len(dataset.y))
+    if len(seen) > most:
+        dataset, seen = fewer_rows(dataset, seen, most=most, random_state=random_state)
+        folds = folds.take(seen)
     scored = folds.scored
     if len(scored) > policy.most_scored_rows:
         random = stream(Purpose.SCORED_ROWS, random_state)
         rows, scale = subsample(dataset.y, scored, policy.most_scored_rows, random)
         folds = folds.scoring(rows, scale)
-    return dataset, folds
+    return dataset, folds, seen
 
 
 def fewer_rows(

@@ -16,7 +16,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan, plan_folds
+from autoimb.data.folds import FoldPlan, Rows, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.sample import Sample, standing
 from autoimb.data.schema import Schema, infer_schema, parse
@@ -24,6 +24,7 @@ from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.rates import Unseen
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.search.notices import about_jobs, about_metric, about_sample
@@ -283,11 +284,14 @@ class Planned:
     plan : Plan
     judge : Judge
         Of the rows that the plan scores.
+    unseen : Unseen or None
+        Of a sample, rows that no trial sees; None where there are none to draw.
     """
 
     prepared: Prepared
     plan: Plan
     judge: Judge
+    unseen: Unseen | None = None
 
     @property
     def basis(self) -> Basis:
@@ -315,7 +319,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
     """
     policy, seed = prepared.policy, prepared.request.random_state
     operations, before = trial_operations(time_budget, policy), len(prepared.dataset.y)
-    dataset, folds = subsampled(
+    dataset, folds, seen = subsampled(
         prepared.dataset, prepared.folds, random_state=seed, operations=operations, policy=policy
     )
     notices = prepared.notices
@@ -341,7 +345,23 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
     )
-    return Planned(replace(prepared, dataset=dataset, folds=folds, notices=notices), plan, judge)
+    own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
+    return Planned(own, plan, judge, _unseen(prepared, seen, time_budget))
+
+
+def _unseen(prepared: Prepared, seen: Rows, time_budget: float | None) -> Unseen | None:
+    """Draw rows that tell the level of the result, as far as there is time to predict them.
+
+    Only a sample has rates that were counted on more rows; costs move probabilities off them.
+    """
+    policy, most = prepared.policy, prepared.policy.unseen_rows
+    if time_budget is not None:
+        most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
+    whole = len(seen) == len(prepared.dataset.y)
+    if whole or prepared.dataset.kept is None or prepared.costs is not None:
+        return None
+    seed = prepared.request.random_state
+    return Unseen.of(prepared.dataset, seen, most=most, random_state=seed)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
