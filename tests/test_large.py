@@ -174,7 +174,7 @@ def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
     pipeline = search(made, budget=Budget.start(None)).pipeline
     proba = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
     weight = (unseen.shares / np.bincount(unseen.y))[unseen.y]
-    assert weight @ proba[:, 1] == pytest.approx(RATE, rel=1e-3)
+    assert weight @ proba[:, 1] == pytest.approx(RATE, rel=0.01)
     others = simulated(60_000, 1)
     assert pipeline.predict_proba(others)[:, 1].mean() == pytest.approx(RATE, rel=0.15)
 

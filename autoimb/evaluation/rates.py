@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.calibration import at_rates
 from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Rows
@@ -16,7 +17,7 @@ from autoimb.data.subsample import subsample
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Unseen", "at_rates"]
+__all__ = ["Unseen", "at_counted_rates"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Unseen:
         )
 
 
-def at_rates(
+def at_counted_rates(
     pipeline: FittedPipeline, unseen: Unseen, judge: Judge, proba: NDArray[np.float64]
 ) -> FittedPipeline:
     """Shift a pipeline's calibrator so that the mean probabilities are the rates of the classes.
@@ -96,5 +97,5 @@ def at_rates(
     own = np.concatenate([unseen.weight[left], weight[scored]])
     own *= unseen.shares[y] / np.bincount(y, own, n_classes)[y]
     calibrated = np.concatenate([new[left], proba[scored]])
-    calibrator = pipeline.calibrator.at_rates(calibrated, own, unseen.shares)
+    calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=own)
     return replace(pipeline, calibrator=calibrator)

@@ -18,7 +18,7 @@ from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
-from autoimb.evaluation.rates import at_rates
+from autoimb.evaluation.rates import at_counted_rates
 from autoimb.evaluation.trial import evaluate
 from autoimb.fields import nothing_or, number
 from autoimb.pipeline.fitted import FittedPipeline
@@ -258,7 +258,7 @@ def _conclude(
         decided=Decided(winner.deployed, best.score, winner.calibrator, winner.rule),
     )
     if planned.unseen is not None:
-        pipeline = at_rates(pipeline, planned.unseen, judge, winner.deployed)
+        pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
     pipeline = replace(pipeline, info=info)
