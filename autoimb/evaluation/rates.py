@@ -13,7 +13,6 @@ from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Rows
 from autoimb.data.schema import Columns
-from autoimb.data.subsample import subsample
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.randomness import Purpose, stream
 
@@ -42,7 +41,10 @@ class Unseen:
 
     @classmethod
     def of(cls, dataset: Dataset, seen: Rows, *, most: int, random_state: int) -> Self:
-        """Draw rows evenly over the classes, as far as they have any that the study left out.
+        """Draw rows of the classes as they weigh in the table, as far as the study left any out.
+
+        So they tell a mean over the table best; evenly over the classes they would tell it by few
+        rows of the common ones.
 
         Parameters
         ----------
@@ -54,15 +56,15 @@ class Unseen:
         random_state : int
         """
         others = np.setdiff1d(np.arange(len(dataset.y)), seen)
-        random = stream(Purpose.UNSEEN_ROWS, random_state)
-        rows, _ = subsample(dataset.y, others, most, random)
         shares = np.bincount(dataset.y, dataset.weight, dataset.n_classes)
-        return cls(
-            columns=dataset.columns.take(rows),
-            y=dataset.y[rows],
-            weight=dataset.weight[rows],
-            shares=shares / shares.sum(),
-        )
+        shares /= shares.sum()
+        random, drawn = stream(Purpose.UNSEEN_ROWS, random_state), []
+        for code, share in enumerate(shares):
+            own = others[dataset.y[others] == code]
+            number = min(round(share * most), len(own))
+            drawn.append(random.choice(own, number, replace=False))
+        rows = np.sort(np.concatenate(drawn))
+        return cls(dataset.columns.take(rows), dataset.y[rows], dataset.weight[rows], shares)
 
 
 def at_counted_rates(

@@ -319,7 +319,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
     """
     policy, seed = prepared.policy, prepared.request.random_state
     operations, before = trial_operations(time_budget, policy), len(prepared.dataset.y)
-    dataset, folds, seen = subsampled(
+    dataset, folds, rows = subsampled(
         prepared.dataset, prepared.folds, random_state=seed, operations=operations, policy=policy
     )
     notices = prepared.notices
@@ -346,22 +346,22 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
-    return Planned(own, plan, judge, _unseen(prepared, seen, time_budget))
+    return Planned(own, plan, judge, _unseen(prepared, rows, time_budget))
 
 
-def _unseen(prepared: Prepared, seen: Rows, time_budget: float | None) -> Unseen | None:
-    """Draw rows that tell the level of the result, as far as there is time to predict them.
+def _unseen(prepared: Prepared, rows: Rows, time_budget: float | None) -> Unseen | None:
+    """Draw rows beside those of the study, as many as there is time to predict.
 
     Only a sample has rates that were counted on more rows; costs move probabilities off them.
     """
     policy, most = prepared.policy, prepared.policy.unseen_rows
     if time_budget is not None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
-    whole = len(seen) == len(prepared.dataset.y)
+    whole = len(rows) == len(prepared.dataset.y)
     if whole or prepared.dataset.kept is None or prepared.costs is not None:
         return None
     seed = prepared.request.random_state
-    return Unseen.of(prepared.dataset, seen, most=most, random_state=seed)
+    return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:

@@ -113,6 +113,8 @@ def searches(row: Row) -> Iterator[list[str]]:
 
 def render(rows: list[Row]) -> str:
     """Write the figures."""
+    if not rows:
+        return "# Bigger than memory\n\nNot measured yet.\n"
     head = ["rows searched", "s", "MB", "predict s", "MB", "mean probability", "average precision"]
     lines = [
         "# Bigger than memory",
