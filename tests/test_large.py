@@ -17,6 +17,7 @@ from test_source import in_parts
 from autoimb import AutoImbClassifier, load, read
 from autoimb.budget import Budget
 from autoimb.cli import main
+from autoimb.cli.searching import _free_folder
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, standing
 from autoimb.errors import OptionError, TargetError
@@ -207,6 +208,17 @@ def test_a_folder_is_searched_and_the_report_says_what_was_drawn(run: Path) -> N
     assert facts["profile"]["rows"] == 60_000
     assert any("20,000 rows were drawn from the 60,000" in n for n in facts["notices"])
     assert "20,000 rows were drawn from the 60,000" in (run / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("in/parts", "parts"), ("in/2024-*.parquet", "2024-"), ("in/*.csv", "table")],
+)
+def test_a_run_is_named_by_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _free_folder(Path(data)) == Path("runs") / name
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])

@@ -56,8 +56,8 @@ class Unseen:
         random_state : int
         """
         others = np.setdiff1d(np.arange(len(dataset.y)), seen)
-        shares = np.bincount(dataset.y, dataset.weight, dataset.n_classes)
-        shares /= shares.sum()
+        mass = np.bincount(dataset.y, dataset.weight, dataset.n_classes).astype(np.float64)
+        shares = mass / mass.sum()
         random, drawn = stream(Purpose.UNSEEN_ROWS, random_state), []
         for code, share in enumerate(shares):
             own = others[dataset.y[others] == code]
