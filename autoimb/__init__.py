@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from autoimb.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from autoimb.data.sample import Sample, read
     from autoimb.errors import (
         ArtifactError,
         AutoImbError,
@@ -37,20 +38,24 @@ __all__ = [
     "InputError",
     "OptionError",
     "RunError",
+    "Sample",
     "SchemaError",
     "Strategy",
     "TableError",
     "TargetError",
     "dry_run",
     "load",
+    "read",
 ]
 
 _HOMES = {
     "AutoImbClassifier": "autoimb.estimator",
     "FittedPipeline": "autoimb.pipeline.fitted",
+    "Sample": "autoimb.data.sample",
     "Strategy": "autoimb.space.strategy",
     "dry_run": "autoimb.report.planned",
     "load": "autoimb.pipeline.artifact",
+    "read": "autoimb.data.sample",
 }
 
 

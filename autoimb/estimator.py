@@ -183,6 +183,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         sample_weight: ArrayLike | None = None,
         eval_set: tuple[Any, Any] | None = None,
         test: tuple[Any, Any] | None = None,
+        class_counts: Mapping[Any, int] | None = None,
     ) -> AutoImbClassifier:
         """Search, and fit the winner.
 
@@ -201,6 +202,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             trained on, but they choose the strategy and its blend: they are no test.
         test : (X, y) or None
             Rows that nothing sees but the last line of the report.
+        class_counts : mapping of label to int or None
+            Of rows that were drawn class by class (`autoimb.read`): those of each class in the
+            whole table, of which probabilities and scores are then.
 
         Returns
         -------
@@ -217,7 +221,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             What a callback raised.
         """
         started = time.monotonic()
-        prepared = prepare_given(self, X, y, sample_weight, eval_set=eval_set, test=test)
+        prepared = prepare_given(
+            self, X, y, sample_weight, eval_set=eval_set, test=test, class_counts=class_counts
+        )
         budget = Budget.start(prepared.request.time_budget, started=started)
         result = search(prepared, budget=budget, callbacks=read_callbacks(self.callbacks))
         self.facts_ = build_facts(result, deadline=budget.deadline)
@@ -250,7 +256,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n, C)
             Calibrated to the training distribution; rows sum to 1.
         """
-        return self._pipeline().predict_proba(self._frame(X, reset=False))
+        return self._pipeline().predict_proba(self._frame(X))
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
         """Return the label that the decision rule of the metric gives each row.
@@ -265,7 +271,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n,)
             Labels out of ``classes_``.
         """
-        return self._pipeline().predict(self._frame(X, reset=False))
+        return self._pipeline().predict(self._frame(X))
 
     def score(
         self,
@@ -289,8 +295,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         float
             The metric, or minus it where less is better (``log_loss``, ``brier``).
         """
-        frame = self._frame(X, reset=False)
-        return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
+        return self._pipeline().score(self._frame(X), y, sample_weight, metric=self.metric)
 
     def with_threshold(self, threshold: str | float) -> Self:
         """Return the same classifier with another decision rule.
@@ -334,8 +339,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         DataFrame
             One row a strategy: status, score and its error, reported (of the result: without the
             optimism of the choice), seconds, rung (how many times the planned work it was given),
-            strategy, reason. The columns of the components are exact:
-            `strategy` takes a row.
+            strategy, reason. The columns of the components are exact: `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)
@@ -354,9 +358,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             The file.
         """
         check_is_fitted(self, "facts_")
-        target = Path(path)
-        write_file(target, render(self.facts_).encode())
-        return target
+        write_file(Path(path), render(self.facts_).encode())
+        return Path(path)
 
     def export(self, path: str | PathLike[str], *, hash_levels: bool = False) -> Path:
         """Write the fitted pipeline, one file of JSON and arrays (`autoimb.load` reads it).
@@ -384,10 +387,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
 
-    def _frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
-        if not reset:
-            check_is_fitted(self, "n_features_in_")
-        return named_frame(self, X, reset=reset)
+    def _frame(self, X: Any) -> pd.DataFrame:
+        check_is_fitted(self, "n_features_in_")
+        return named_frame(self, X, reset=False)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -157,6 +157,16 @@ class SearchPolicy:
         That a member sees, however short its time.
     most_input_bytes : int
         Of a network's inputs on all folds, in each worker.
+    memory_share : float
+        Of the machine's memory, that a search may take where the user does not say how much.
+    table_share : float
+        Of that, what the rows of a table may take; of a larger one some are drawn.
+    most_classes : int
+        That a target of a table in parts may have.
+    unseen_rows : int
+        Of a sample, left out of the study, that tell the level of the result.
+    unseen_share : float
+        Of the budget, that predicting them may take.
     most_scored_rows, most_scored_cells : int
         More would sharpen the scores of the common classes alone, and of very many classes take
         longer than a search: rows, and rows times classes.
@@ -294,6 +304,11 @@ class SearchPolicy:
     least_training_rows: int = _set(20_000, "decisions/0007-rows-by-arithmetic.md")
     least_member_rows: int = _set(2_000, UNMEASURED)
     most_input_bytes: int = _set(2**29, UNMEASURED)
+    memory_share: float = _set(0.5, UNMEASURED)
+    table_share: float = _set(1 / 16, "decisions/0052-bigger-than-memory.md")
+    most_classes: int = _set(10_000, UNMEASURED)
+    unseen_rows: int = _set(200_000, "decisions/0052-bigger-than-memory.md")
+    unseen_share: float = _set(0.1, UNMEASURED)
     most_scored_rows: int = _set(40_000, UNMEASURED)
     most_scored_cells: int = _set(2_000_000, "decisions/0053-wide-tables.md")
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = _set(

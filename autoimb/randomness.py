@@ -51,6 +51,8 @@ class Purpose(IntEnum):
     TEST_ROWS = 31  # rows that are held out for a test
     REPLAY_ROWS = 32  # rows that a choice is replayed on where not all are
     REPLAYS = 33  # bootstrap samples of them
+    DRAWN_ROWS = 34  # rows of a table that memory does not hold, by class
+    UNSEEN_ROWS = 35  # rows that a study left out, which tell the level of what is deployed
 
 
 @dataclass(frozen=True)

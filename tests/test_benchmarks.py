@@ -23,6 +23,7 @@ from autoimb.training.schedule import Schedule
 from reports.benchmarks import cases, project
 from reports.benchmarks.__main__ import QUESTIONS, main, module, report
 from reports.benchmarks.few_rare_rows.ways import shrunk
+from reports.benchmarks.large import table as large
 from reports.benchmarks.portfolio import again, lists, portfolio
 from reports.benchmarks.reported import drawn, reported
 from reports.benchmarks.rows import BEFORE, Row, Rows, by, sources
@@ -70,6 +71,35 @@ def test_a_run_has_help(question: str, capsys: pytest.CaptureFixture[str]) -> No
         main([question, "run", "--help"])
     assert ended.value.code == 0
     assert "--again" in capsys.readouterr().out
+
+
+def test_a_table_of_any_length_is_made_of_parts_that_are_always_the_same(tmp_path: Path) -> None:
+    rate = large.make(tmp_path / "one", 3_000)
+    other = large.make(tmp_path / "other", 3_000, first=1)
+    one, again, two = (
+        pd.read_parquet(tmp_path / name)
+        for name in ("one", "one/part-0000.parquet", "other/part-0000.parquet")
+    )
+    assert one.shape == (3_000, large.COLUMNS + 1)
+    assert rate == (one["target"] == "yes").mean() != other
+    np.testing.assert_array_equal(one["n00"], again["n00"])
+    assert not np.array_equal(one["n00"], two["n00"])
+    numbers, positive = large.rows_of(0, 3_000)
+    np.testing.assert_array_equal(numbers[:, 0], one["n00"])
+    assert positive.mean() == rate
+    assert large.rows_of(5, 200_000)[1].mean() == pytest.approx(0.005, rel=0.1)
+
+
+def test_a_search_of_a_folder_is_held_against_one_in_memory() -> None:
+    one = {"search": [300.0, 2_000.0], "predict": [9.0, 600.0], "mean": 0.0051}
+    one |= {"true_rate": 0.005, "precision": [0.18, 0.2], "notices": ["Drawn."]}
+    row = {"rows": 50_000_000, "rate": 0.005, "time": 300.0, "trials": None, "memory": "4GB"}
+    text = module("large").render(
+        [row | {"others": 5_000_000, "folder": one, "million": one | {"precision": [0.17, 0.18]}}]
+    )
+    assert "| 50,000,000 (folder, 4GB) | 300 | 2,000 | 9 | 600 | +2.0% | 0.1900 ± 0.0100 |" in text
+    assert "paired: +0.0150 ± 0.0050." in text
+    assert "- Drawn." in text
 
 
 def test_an_unknown_question_is_an_error() -> None:

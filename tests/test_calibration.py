@@ -10,6 +10,7 @@ from autoimb.assessment.calibration import (
     Calibrator,
     Finishing,
     _Problem,
+    at_rates,
     calibrator_that_gains,
     correct_prior,
     fit_calibrator,
@@ -51,6 +52,26 @@ def test_a_shifted_prior_and_overconfidence_are_taken_back(prior):
     fitted = fit_calibrator(y, wrong)
     assert fitted.slope == pytest.approx(0.5, abs=0.05)
     assert log_loss(y, fitted.apply(wrong)) == pytest.approx(log_loss(y, proba), abs=2e-3)
+
+
+@pytest.mark.parametrize("prior", [(0.98, 0.02), (0.9, 0.07, 0.03)])
+def test_mean_probabilities_become_the_rates(prior):
+    _, proba = sample(5_000, prior)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, len(proba))
+    calibrator = Calibrator(1.3, (0.1,) * len(prior))
+    rates = np.array([0.97, *np.full(len(prior) - 1, 0.03 / (len(prior) - 1))])
+    moved = at_rates(calibrator, calibrator.apply(proba), rates, weight=weight / 5_000)
+    assert moved.slope == calibrator.slope
+    np.testing.assert_allclose(weight @ moved.apply(proba) / weight.sum(), rates, rtol=3e-3)
+    again = at_rates(moved, moved.apply(proba), rates, weight=weight)
+    np.testing.assert_allclose(again.bias, moved.bias, atol=3e-3)
+
+
+def test_a_sharp_calibrator_is_moved_to_the_rates_too():
+    _, proba = sample(5_000, (0.98, 0.02), spread=6.0)
+    rates, weight = np.array([0.97, 0.03]), np.ones(len(proba))
+    moved = at_rates(Calibrator.identity(2), proba, rates, weight=weight)
+    np.testing.assert_allclose(moved.apply(proba).mean(axis=0), rates, rtol=0.02)
 
 
 def test_the_fit_is_the_minimum():

@@ -20,6 +20,7 @@ from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Budget, Deadline
+from autoimb.data.sample import Sample
 from autoimb.data.target import match_labels
 from autoimb.errors import BudgetError, RunError
 from autoimb.evaluation import refit as refitting
@@ -378,7 +379,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
 
 
 def refit(pipeline: FittedPipeline) -> FittedPipeline:
-    planned = prepare_refit(pipeline, QUICK, *table())
+    planned = prepare_refit(pipeline, QUICK, Sample(*table()))
     return refitting.refit(pipeline, planned.prepared.dataset, planned.plan, planned.judge)
 
 

@@ -60,10 +60,9 @@ def test_subsampling_keeps_rare_classes_whole_and_every_class_its_mass(sizes, mo
 def test_a_table_that_fits_is_left_alone():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    assert subsampled(dataset, folds, random_state=0, operations=trial_operations(60.0)) == (
-        dataset,
-        folds,
-    )
+    *same, seen = subsampled(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    assert same == [dataset, folds]
+    np.testing.assert_array_equal(seen, np.arange(len(dataset.y)))
 
 
 def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
@@ -71,7 +70,8 @@ def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
     given = {"random_state": 0, "operations": trial_operations(0.1), "policy": policy}
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    few, plan = subsampled(dataset, folds, **given)
+    few, plan, seen = subsampled(dataset, folds, **given)
+    np.testing.assert_array_equal(dataset.y[seen], few.y)
     assert len(few.y) == 1_000
     rare = int((dataset.y == 1).sum())
     assert int((few.y == 1).sum()) == rare
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
         assert not set(fold.train) & set(fold.score)
         assert set(fold.score) <= set(plan.scored)
         assert (plan.group[fold.score] == plan.group[fold.score][0]).all()
-    again, _ = subsampled(dataset, folds, **given)
+    again, _, _ = subsampled(dataset, folds, **given)
     np.testing.assert_array_equal(again.columns.numbers, few.columns.numbers)
 
 
@@ -123,10 +123,10 @@ def small_study(n_rows: int = 6_000):
     policy = replace(SearchPolicy(), least_training_rows=2_500)
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    few = subsampled(
+    few, plan, _ = subsampled(
         dataset, folds, random_state=0, operations=trial_operations(0.1), policy=policy
     )
-    return dataset, folds, few
+    return dataset, folds, (few, plan)
 
 
 @pytest.mark.parametrize("name", ["random_over", "random_under", "smote"])

@@ -20,6 +20,7 @@ from scipy.special import softmax
 __all__ = [
     "Calibrator",
     "Finishing",
+    "at_rates",
     "calibrator_that_gains",
     "correct_prior",
     "finish",
@@ -277,6 +278,34 @@ def for_all_networks(
     start = np.array([sharpening * calibrator.slope, *calibrator.bias])
     theta = _minimise(_Problem(log_proba(every), calibrated, weight), start, free)
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+
+
+def at_rates(
+    calibrator: Calibrator, calibrated: Floats, rates: Floats, *, weight: Floats
+) -> Calibrator:
+    """Shift a calibrator's biases until the mean probabilities are the rates of the classes.
+
+    Parameters
+    ----------
+    calibrator : Calibrator
+    calibrated : ndarray of float64, shape (n, C)
+        Probabilities of rows, by this calibrator.
+    rates : ndarray of float64, shape (C,)
+        With the sum 1.
+    weight : ndarray of float64, shape (n,)
+        Row weights.
+
+    Returns
+    -------
+    Calibrator
+        With the same slope; the ridge leaves the rates missed by less than a row.
+    """
+    free = np.ones(1 + len(rates), dtype=bool)
+    free[0] = False
+    wanted, rows = np.tile(rates, (len(weight), 1)), weight / weight.mean()
+    problem = _Problem(log_proba(calibrated), wanted, rows)
+    shift = _minimise(problem, np.array([1.0, *np.zeros(len(rates))]), free)[1:]
+    return Calibrator(calibrator.slope, tuple(float(b) for b in calibrator.bias + shift))
 
 
 def focal_posterior(proba: Floats, gamma: float) -> Floats:

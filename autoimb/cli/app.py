@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from autoimb import __version__
+from autoimb.cli.refitting import refit
 from autoimb.cli.runs import checks, export, options, report, status
-from autoimb.cli.searching import refit, search
+from autoimb.cli.searching import search
 from autoimb.cli.serving import evaluate, inspect, predict
 from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError

@@ -14,6 +14,7 @@ __all__ = [
     "AsJson",
     "Data",
     "HashLevels",
+    "MaxMemory",
     "Out",
     "Pipeline",
     "Run",
@@ -27,7 +28,12 @@ __all__ = [
 ]
 
 Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A table: CSV (also compressed), Parquet, Feather.")
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A table: CSV (also compressed), Parquet or Feather; a folder of such parts, or a "
+        "pattern of their names.",
+    ),
 ]
 Pipeline = Annotated[
     Path, typer.Argument(metavar="PIPELINE", help="A pipeline.autoimb file that a search wrote.")
@@ -43,6 +49,15 @@ Weight = Annotated[
         "--sample-weight",
         metavar="COL",
         help="Name of a column of row weights; it is no feature.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory for everything, as 4GB [default: half of the machine's]. Of a table that "
+        "would take more than a sixteenth, rows are drawn: all of the rarer classes as far as "
+        "possible, the others standing for several.",
     ),
 ]
 

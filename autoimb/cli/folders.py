@@ -59,7 +59,8 @@ def way_on(path: Path) -> Iterator[None]:
 
 def free_folder(data: Path) -> Path:
     """Return ``runs/<name>``, or the first of ``runs/<name>-2, ...`` that does not exist."""
-    stem = data.name.split(".")[0] or "table"
+    named = data.name.split(".")[0].translate(dict.fromkeys(map(ord, "*?[]")))  # of a pattern
+    stem = named or "table"
     path, number = Path("runs") / stem, 1
     while path.exists():
         number += 1

@@ -1,21 +1,19 @@
-"""Commands that train: search and refit."""
+"""The command that searches."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoimb.cli.arguments import (
     AsJson,
     Data,
-    HashLevels,
-    Out,
-    Run,
+    MaxMemory,
     Target,
     Weight,
     column_kinds,
@@ -27,26 +25,22 @@ from autoimb.cli.arguments import (
 from autoimb.cli.folders import (
     free_folder,
     nothing_left,
-    section,
     stoppable,
     way_on,
     write_results,
 )
+from autoimb.cli.refitting import read_sample
 from autoimb.cli.terminal import say
-from autoimb.errors import OptionError, RunError, SchemaError, choices
+from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
     from autoimb.assessment.checks import Finding, Severity
     from autoimb.report.build import Facts
     from autoimb.search.prepare import Prepared
     from autoimb.search.search import SearchResult
 
-__all__ = ["refit", "search"]
+__all__ = ["search"]
 
 ALL_CORES = -1
 FOUND = 3  # what --fail-on waits for
@@ -150,6 +144,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         ),
     ] = "auto",
     weight: Weight = None,
+    max_memory: MaxMemory = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(metavar="COL=KIND", help="The kind of a column; may be repeated."),
@@ -196,8 +191,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     limited = n_trials is not None or strategy is not None
     if not dry_run and (not limited or time_budget is not None or n_jobs != 1):
         warm_up()  # the workers' server imports while this process does
-    from autoimb.assessment.checks import SEVERITIES
     from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.data.sample import standing
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
@@ -205,13 +200,20 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.search.prepare import Table, prepare
     from autoimb.search.search import search as run_search
 
-    if fail_on is not None and fail_on not in SEVERITIES:
-        raise OptionError(choices("severity", fail_on, SEVERITIES))
+    grave = _severity(fail_on)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
-    rows = _read(data, target, drop, weight)
+    read = partial(
+        read_sample,
+        target=target,
+        drop=drop,
+        weight=weight,
+        max_memory=max_memory,
+        seed=random_state,
+    )
+    rows = read(data)
     given = {
         "target": target,
         "metric": metric,
@@ -235,11 +237,17 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "holdout": holdout,
     }
     request = read_request(given, encode_target(rows.y).classes)
-    untouched = None if test is None else _read(test, target, drop, weight)
-    table = Table(rows.frame, rows.y, rows.weight, kinds=column_kinds(kind or []), test=untouched)
+    table = Table(
+        rows.frame,
+        rows.y,
+        rows.weight,
+        kinds=column_kinds(kind or []),
+        test=None if test is None else standing(read(test)),
+        class_counts=rows.class_counts,
+    )
     prepared = prepare(table, request)
     if dry_run:
-        raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), fail_on))
+        raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
     digest = "" if prepared.test is None else prepared.test.digest
     labels = prepared.target.classes.tolist()
@@ -257,7 +265,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         say(_summary(result, facts, path))
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(_status(facts.findings, fail_on))
+    raise typer.Exit(_status(facts.findings, grave))
 
 
 def _tell_plan(prepared: Prepared, *, as_json: bool) -> tuple[Finding, ...]:
@@ -269,64 +277,19 @@ def _tell_plan(prepared: Prepared, *, as_json: bool) -> tuple[Finding, ...]:
     return told.findings
 
 
+def _severity(name: str | None) -> Severity | None:
+    """Read what `--fail-on` names."""
+    from autoimb.assessment.checks import SEVERITIES
+
+    if name is not None and name not in SEVERITIES:
+        raise OptionError(choices("severity", name, SEVERITIES))
+    return name
+
+
 def _status(findings: Sequence[Finding], fail_on: Severity | None) -> int:
     """Return the exit status of what the checks saw."""
     grave = fail_on is not None and any(found.is_at_least(fail_on) for found in findings)
     return FOUND if grave else 0
-
-
-def refit(
-    run: Run, data: Data, out: Out, weight: Weight = None, hash_levels: HashLevels = False
-) -> None:
-    """Train RUN's winner again on newer DATA.
-
-    The same strategies with the same weights, and no search; the decision rule is fitted anew.
-    Where the search had a column of row weights, DATA has it as well.
-    """
-    from autoimb.evaluation.refit import refit as train_again
-    from autoimb.pipeline.artifact import load, save
-    from autoimb.pipeline.hashing import with_hashed_levels
-    from autoimb.pipeline.summary import stamp
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
-    from autoimb.search.refitting import prepare_refit
-    from autoimb.search.request import Request
-
-    folder = RunFolder.view(run)
-    given = section(folder, "request")
-    plan = section(folder, "plan")  # the one that the strategies were found with
-    with understood(folder.path / "run.json", "request"):
-        request = replace(Request.from_json(given), time_budget=plan["time_budget"])
-    if request.target is None:
-        raise RunError(f"{run} does not say which column was the target.")
-    rows = _read(data, request.target, None, weight or request.weight)
-    old = load(folder.pipeline)
-    planned = prepare_refit(old, request, *rows)
-    pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
-    info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
-    pipeline = replace(pipeline, info=info)
-    save(with_hashed_levels(pipeline) if hash_levels else pipeline, out)
-    say(f"{pipeline.describe()}\n-> {out}")
-
-
-class _Rows(NamedTuple):
-    """A table, its target and its row weights."""
-
-    frame: pd.DataFrame
-    y: pd.Series
-    weight: NDArray[np.float64] | None
-
-
-def _read(data: Path, target: str, drop: str | None, weight: str | None) -> _Rows:
-    from autoimb.data.table import read_table, split_target, split_weight
-
-    frame, y = split_target(read_table(data), target)
-    frame, values = split_weight(frame, weight)
-    dropped = listed(drop) or []
-    for name in dropped:
-        if name not in frame.columns:
-            raise SchemaError(choices("column to drop", name, frame.columns))
-    return _Rows(frame.drop(columns=dropped), y, values)
 
 
 def _summary(result: SearchResult, facts: Facts, path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.arguments import Data, Out, Pipeline, Target, Weight
+from autoimb.cli.arguments import Data, MaxMemory, Out, Pipeline, Target, Weight
 from autoimb.cli.terminal import say
 from autoimb.errors import TargetError
 from autoimb.text import no_formula
@@ -74,18 +74,18 @@ def evaluate(
     target: Target,
     threshold: Threshold = None,
     weight: Weight = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Score the pipeline on labelled rows.
 
     By every metric; the rows should be ones that the search never saw.
     """
     from autoimb.assessment.metrics import get_metric, metric_names
-    from autoimb.data.table import read_table, split_target, split_weight
+    from autoimb.data.sample import read, standing
     from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
-    frame, y = split_target(read_table(data), target)
-    frame, weights = split_weight(frame, weight)
+    frame, y, weights = standing(read(data, target, max_memory=max_memory, weight=weight))
     codes = match_labels(y, fitted.classes_)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")

@@ -8,6 +8,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from autoimb.data.files import read_pieces
+from autoimb.data.source import Source
 from autoimb.data.table import frame_of
 from autoimb.errors import TableError
 from autoimb.files import writing
@@ -38,7 +39,7 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     Parameters
     ----------
     path : Path
-        As for `autoimb.data.table.read_table`.
+        As for `autoimb.data.source.Source.of`.
     pipeline : FittedPipeline
         Knows which columns were text.
     cells : int
@@ -47,15 +48,17 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     Yields
     ------
     DataFrame
-        At least one, perhaps of no rows where the file has none.
+        In the order of the rows; at least one, perhaps of no rows where a file has none.
 
     Raises
     ------
     TableError
-        Where the file is no table.
+        Where a file is no table, or the parts have other columns.
     """
-    for piece in read_pieces(path, cells=cells, texts=text_columns(pipeline)):
-        yield frame_of(piece)
+    source = Source.of(path)
+    with closing(source.pieces(cells=cells, texts=text_columns(pipeline))) as pieces:
+        for piece in pieces:
+            yield frame_of(piece.frame)
 
 
 def cells_of_piece(threads: int) -> int:
@@ -139,8 +142,8 @@ def _to_csv_gz(tables: Tables, out: BinaryIO) -> int:
 def _to_csv(tables: Tables, out: BinaryIO | gzip.GzipFile) -> int:
     """Write text by pyarrow, which is many times faster than pandas at numbers."""
     n_rows = 0
-    for table in tables:
-        if n_rows == 0:
+    for number, table in enumerate(tables):
+        if number == 0:
             out.write(_line(table.column_names))
         labels = table["prediction"].unique().to_pylist()
         plain = all(_line([label]).decode() == f"{label}\n" for label in labels)

@@ -8,8 +8,9 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from autoimb.errors import TableError
 
-__all__ = ["check_names", "read_file", "read_pieces"]
+__all__ = ["Header", "check_names", "kind_of", "read_file", "read_header", "read_pieces"]
 
 TEXT = (".csv", ".tsv", ".txt")
 BINARY: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -34,6 +35,31 @@ BROKEN = (
 )
 QUOTED = re.compile('"[^"]*("|$)')
 NO_SEPARATOR = "\x1f"  # stands in no table
+CELL = 8  # bytes of a number in memory
+UNPACKED = {
+    ".feather": 4,
+    "text": 2,
+    "packed": 12,
+}  # about the bytes in memory for each of a file's
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a table file says of itself before its rows are read.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Its columns.
+    holds : tuple of str
+        What each of them holds (``"numbers"``, ``"text"``, ...); empty where the file doesn't say.
+    n_bytes : int
+        Of memory that its rows are expected to take.
+    """
+
+    names: tuple[str, ...]
+    holds: tuple[str, ...]
+    n_bytes: int
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -60,7 +86,62 @@ def read_file(path: Path) -> pd.DataFrame:
         return pd.read_csv(_source(path), sep=separator, low_memory=False).reset_index(drop=True)
 
 
-def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generator[pd.DataFrame]:
+def read_header(path: Path) -> Header:
+    """Read what a file says of its columns and its size, and no row.
+
+    Parameters
+    ----------
+    path : Path
+        As for `read_file`.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    TableError
+        As in `read_file`.
+    """
+    with _reading(path) as kind:
+        if kind not in BINARY:
+            _, found = _read_header(path)
+            each = UNPACKED["packed" if path.suffix.lower() in PACKINGS else "text"]
+            return Header(tuple(found), ("",) * len(found), each * path.stat().st_size)
+        with pa.OSFile(str(path)) as file:
+            schema, _ = BATCHES[kind](file, CELL)
+            check_names(schema.names)
+        return Header(tuple(schema.names), tuple(map(_holds, schema.types)), _n_bytes(path, kind))
+
+
+def _n_bytes(path: Path, kind: str) -> int:
+    if kind != ".parquet":
+        return UNPACKED[kind] * path.stat().st_size
+    about = pq.read_metadata(path)
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    cells = about.num_rows * about.num_columns
+    return int(max(CELL * cells, sum(group.total_byte_size for group in groups)))
+
+
+def _holds(kind: pa.DataType) -> str:
+    """Name what a column holds, in which the parts of a table have to agree."""
+    if pa.types.is_dictionary(kind):
+        return _holds(kind.value_type)
+    families = {
+        "": pa.types.is_null,
+        "booleans": pa.types.is_boolean,
+        "numbers": lambda own: pa.types.is_primitive(own) and not pa.types.is_temporal(own),
+        "decimals": pa.types.is_decimal,
+        "durations": pa.types.is_duration,
+        "dates": pa.types.is_temporal,
+        "text": lambda own: own in (pa.string(), pa.large_string(), pa.string_view()),
+    }
+    return next((name for name, is_one in families.items() if is_one(kind)), str(kind))
+
+
+def read_pieces(
+    path: Path, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
+) -> Generator[pd.DataFrame]:
     """Read a file in pieces, so that no more of it is in memory.
 
     Parameters
@@ -71,6 +152,8 @@ def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generat
         Cells of a piece, which has a row at least.
     texts : iterable of str
         Columns of text files to read as text, whatever they look like.
+    columns : sequence of str, optional
+        Of binary files the columns to read; text files are always read whole.
 
     Yields
     ------
@@ -84,7 +167,7 @@ def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generat
     """
     with _reading(path) as kind:
         if kind in BINARY:
-            yield from _binary_pieces(path, kind, cells=cells)
+            yield from _binary_pieces(path, kind, cells=cells, columns=columns)
             return
         separator, names = _read_header(path)
         rows = max(cells // max(len(names), 1), 1)
@@ -94,9 +177,11 @@ def read_pieces(path: Path, *, cells: int, texts: Iterable[str] = ()) -> Generat
                 yield piece.reset_index(drop=True)
 
 
-def _binary_pieces(path: Path, kind: str, *, cells: int) -> Generator[pd.DataFrame]:
+def _binary_pieces(
+    path: Path, kind: str, *, cells: int, columns: Sequence[str] | None
+) -> Generator[pd.DataFrame]:
     with pa.OSFile(str(path)) as file:
-        schema, batches = BATCHES[kind](file, cells)
+        schema, batches = BATCHES[kind](file, cells, columns)
         check_names(schema.names)
         yielded = False
         for batch in batches:
@@ -115,19 +200,32 @@ def _frame(batch: pa.RecordBatch | None, schema: pa.Schema) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def _parquet(file: pa.NativeFile, cells: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+Batches = tuple[pa.Schema, Iterator[pa.RecordBatch]]
+
+
+def _parquet(file: pa.NativeFile, cells: int, columns: Sequence[str] | None = None) -> Batches:
     parquet = pq.ParquetFile(file, pre_buffer=False)  # else all of a file is read at once
-    rows = max(cells // max(len(parquet.schema_arrow.names), 1), 1)
-    groups = range(parquet.num_row_groups)
-    return parquet.schema_arrow, chain.from_iterable(
-        parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
-        for group in groups
+    schema = _only(parquet.schema_arrow, columns)
+    rows = max(cells // max(len(schema.names), 1), 1)
+    wanted = None if columns is None else schema.names
+    return schema, chain.from_iterable(
+        parquet.iter_batches(batch_size=rows, row_groups=[group], columns=wanted, use_threads=False)
+        for group in range(parquet.num_row_groups)
     )
 
 
-def _feather(file: pa.NativeFile, _: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _feather(file: pa.NativeFile, _: int, columns: Sequence[str] | None = None) -> Batches:
     reader = pa.ipc.open_file(file)
-    return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+    schema = _only(reader.schema, columns)
+    batches = map(reader.get_batch, range(reader.num_record_batches))
+    return schema, (batch.select(schema.names) for batch in batches)
+
+
+def _only(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    """Leave these columns of a schema, in its own order."""
+    if columns is None:
+        return schema
+    return pa.schema([own for own in schema if own.name in columns], metadata=schema.metadata)
 
 
 BATCHES = {".parquet": _parquet, ".feather": _feather}
@@ -140,8 +238,8 @@ def check_names(names: Iterable[str]) -> None:
         raise TableError(f"Column names must differ; repeated: {', '.join(repeated)}.")
 
 
-def _kind(path: Path) -> str:
-    """Return the ending, that of the packing aside: ``.csv`` of ``rows.CSV.gz``."""
+def kind_of(path: Path) -> str:
+    """Return the ending of a name, that of the packing aside: ``.csv`` of ``rows.CSV.gz``."""
     kind = path.suffix.lower()
     if kind in PACKINGS and (packed := Path(path.stem).suffix.lower()) in TEXT:
         return packed
@@ -151,7 +249,7 @@ def _kind(path: Path) -> str:
 @contextmanager
 def _reading(path: Path) -> Iterator[str]:
     """Say what is wrong with a file as one `TableError`; give its kind."""
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind not in (*TEXT, *BINARY):
         raise TableError(
             f"{str(path)!r} is not a table file. Choices: {', '.join((*TEXT, *BINARY))}; text may "

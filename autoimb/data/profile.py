@@ -19,7 +19,7 @@ FEW_ROWS = 30  # of the rarest class: every score has a wide interval
 
 @dataclass(frozen=True)
 class Profile:
-    """Counts of a table.
+    """Counts of a table; of one that was sampled, what the sample says of the whole.
 
     Attributes
     ----------
@@ -36,9 +36,10 @@ class Profile:
     kinds : dict of str to int
         Columns per kind, dropped ones too.
     missing : dict of str to int
-        Missing cells of each column that is learned from and misses any.
+        Missing cells of each column that is learned from and misses any; of a sample each cell
+        counts as many as its row stands for.
     cardinality : dict of str to int
-        Levels of each category column.
+        Levels of each category column, in the rows that were read.
     notices : tuple of str
         What the user should know about the table.
     operations : float or None
@@ -68,7 +69,7 @@ def profile(
     Parameters
     ----------
     frame : DataFrame
-        All rows of the table.
+        All rows that were read.
     schema : Schema
         Its columns.
     target : Target
@@ -82,13 +83,14 @@ def profile(
     """
     kept = schema.kept
     categories = [column.name for column in kept if column.kind == "categorical"]
-    missing = {column.name: int(frame[column.name].isna().sum()) for column in kept}
+    stands_for = (1.0 / target.sampled)[target.codes]
+    missing = {column.name: round(stands_for[frame[column.name].isna()].sum()) for column in kept}
     counts = tuple(int(count) for count in target.counts)
     few: tuple[str, ...] = ()
     if min(counts) < FEW_ROWS:
         few = (f"The rarest class has {min(counts)} rows: expect wide intervals.",)
     return Profile(
-        n_rows=len(frame),
+        n_rows=sum(counts),
         n_classes=len(counts),
         minority_count=min(counts),
         n_numbers=sum(len(column.numbers) for column in kept),

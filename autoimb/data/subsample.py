@@ -5,9 +5,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["subsample"]
+__all__ = ["allotted", "subsample"]
 
 Rows = NDArray[np.int64]
+
+
+def allotted(sizes: Rows, most: int) -> Rows:
+    """Say how many rows of each class may stay, as evenly as they go.
+
+    Parameters
+    ----------
+    sizes : ndarray of int64, shape (C,)
+        Rows of each class, from 1.
+    most : int
+        How many may stay in all, but one of each class does; a class that has fewer than its share
+        leaves the rest to the others.
+
+    Returns
+    -------
+    ndarray of int64, shape (C,)
+    """
+    numbers, left = np.zeros(len(sizes), dtype=np.int64), most
+    for place, which in enumerate(np.argsort(sizes, kind="stable")):  # rarest first
+        numbers[which] = min(sizes[which], max(left // (len(sizes) - place), 1))
+        left -= numbers[which]
+    return numbers
 
 
 def subsample(
@@ -36,12 +58,10 @@ def subsample(
         return rows, np.ones(len(rows))
     codes, sizes = np.unique(y[rows], return_counts=True)
     chosen, scale = np.zeros(len(rows), dtype=bool), np.zeros(len(rows))
-    left = most
-    for place, which in enumerate(np.argsort(sizes, kind="stable")):  # rarest first
+    numbers = allotted(sizes, most)
+    for which in np.argsort(sizes, kind="stable"):  # rarest first
         own = np.flatnonzero(y[rows] == codes[which])
-        number = min(len(own), max(left // (len(codes) - place), 1))
-        if number < len(own):
-            own = random.choice(own, number, replace=False)
-        chosen[own], scale[own] = True, sizes[which] / number
-        left -= number
+        if numbers[which] < len(own):
+            own = random.choice(own, numbers[which], replace=False)
+        chosen[own], scale[own] = True, sizes[which] / numbers[which]
     return rows[chosen], scale[chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,20 +37,25 @@ class Target:
         Code of the positive class: the rarest (the later one of equals) unless the user named it.
     notices : tuple of str
         What the user should know, for example classes of one or two rows.
+    counts : ndarray of shape (C,), int64
+        Rows per class, of the whole table where these are a sample of it.
     """
 
     codes: NDArray[np.int64]
     classes: NDArray[Any]
     positive: int
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...]
+    counts: NDArray[np.int64]
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        """Rows per class, shape (C,)."""
-        return np.bincount(self.codes, minlength=len(self.classes)).astype(np.int64)
+    def sampled(self) -> NDArray[np.float64]:
+        """The share of each class's rows that are here, shape (C,)."""
+        return np.bincount(self.codes, minlength=len(self.classes)) / self.counts
 
 
-def encode_target(y: object, *, positive: object = None) -> Target:
+def encode_target(
+    y: object, *, positive: object = None, class_counts: Mapping[Any, int] | None = None
+) -> Target:
     """Code the classes and check that they can be learned.
 
     A class with a single row is allowed: it trains in every fold but the one that scores it.
@@ -61,6 +67,9 @@ def encode_target(y: object, *, positive: object = None) -> Target:
         Labels: text, booleans, whole numbers or categories.
     positive : label, optional
         The positive class, as a label or its text; by default the rarest one.
+    class_counts : mapping of label to int, optional
+        Where the rows are a sample, drawn class by class, the rows of each class in the whole
+        table, by its label or the label's text.
 
     Returns
     -------
@@ -70,7 +79,8 @@ def encode_target(y: object, *, positive: object = None) -> Target:
     ------
     TargetError
         Missing or infinite values, numbers with fractions, labels that no file could hold or of
-        mixed types, fewer than two classes, no class with two rows, an unknown `positive`.
+        mixed types, fewer than two classes, no class with two rows, an unknown `positive`, counts
+        that are not of these classes or below their rows.
     """
     labels = label_array(y)
     try:
@@ -80,7 +90,7 @@ def encode_target(y: object, *, positive: object = None) -> Target:
     except TypeError as error:
         raise TargetError(f"The labels of the target must be of one type: {error}.") from None
     classes = np.asarray(uniques)[order].astype(labels.dtype)
-    counts = np.bincount(codes, minlength=len(classes))[order]
+    counts = np.bincount(codes, minlength=len(classes))[order].astype(np.int64)
     if len(classes) < 2:
         raise TargetError(
             f"The target has one class ({text_of(classes[0])!r} in all {len(labels)} rows); "
@@ -88,13 +98,33 @@ def encode_target(y: object, *, positive: object = None) -> Target:
         )
     if counts.max() < 2:
         raise TargetError(f"All {len(labels)} rows have different classes; is it an identifier?")
+    if class_counts is not None:
+        counts = _whole_counts(class_counts, classes, counts)
     if positive is None:
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
         code = _find_label(classes, positive, what="positive class")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return Target(rank[codes].astype(np.int64), classes, code, _rare_notices(classes, counts))
+    notices = _rare_notices(classes, counts)
+    return Target(rank[codes].astype(np.int64), classes, code, notices, counts)
+
+
+def _whole_counts(
+    given: Mapping[Any, int], classes: NDArray[Any], least: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Order the counts of the whole table as the classes of the rows drawn from it."""
+    counts = np.zeros(len(classes), dtype=np.int64)
+    for label, count in given.items():
+        counts[_find_label(classes, label, what="class in class_counts")] = count
+    low = np.flatnonzero(counts < least)
+    if len(low):
+        code = low[0]
+        raise TargetError(
+            "class_counts must hold the rows of each class in the whole table: of the class "
+            f"{text_of(classes[code])!r} there are {least[code]} here, got {counts[code]}."
+        )
+    return counts
 
 
 def label_array(y: object) -> NDArray[Any]:

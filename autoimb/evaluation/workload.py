@@ -99,7 +99,7 @@ def subsampled(
     random_state: int,
     operations: float,
     policy: SearchPolicy = DEFAULT_POLICY,
-) -> tuple[Dataset, FoldPlan]:
+) -> tuple[Dataset, FoldPlan, Rows]:
     """Take as many rows and columns as a trial has time and memory for; no clock is read.
 
     The rarer classes stay whole as far as possible, and the rows that are kept of the others
@@ -118,8 +118,8 @@ def subsampled(
 
     Returns
     -------
-    tuple of Dataset and FoldPlan
-        The same folds of fewer rows; what was given where all rows fit.
+    tuple of Dataset, FoldPlan and ndarray of int64
+        The same folds of fewer rows, and which they are; what was given where all rows fit.
     """
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
     # of an input, and of a row that has as many as the network is wide
@@ -132,18 +132,17 @@ def subsampled(
     most_inputs = min(operations / (an_input * kept) - width, fitting)
     if inputs > most_inputs:
         dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
-    if len(dataset.y) > most:
-        dataset, rows = fewer_rows(
-            dataset, np.arange(len(dataset.y)), most=most, random_state=random_state
-        )
-        folds = folds.take(rows)
+    seen = np.arange(len(dataset.y))
+    if len(seen) > most:
+        dataset, seen = fewer_rows(dataset, seen, most=most, random_state=random_state)
+        folds = folds.take(seen)
     scored = folds.scored
     most = min(policy.most_scored_rows, policy.most_scored_cells // dataset.n_classes)
     if len(scored) > most:
         random = stream(Purpose.SCORED_ROWS, random_state)
         rows, scale = subsample(dataset.y, scored, most, random)
         folds = folds.scoring(rows, scale)
-    return dataset, folds
+    return dataset, folds, seen
 
 
 def fewer_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -117,6 +117,7 @@ def dry_run(
     *,
     eval_set: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
+    class_counts: Mapping[Any, int] | None = None,
 ) -> DryRun:
     """Say what an estimator's `fit` would do with these arguments.
 
@@ -124,7 +125,7 @@ def dry_run(
     ----------
     estimator : AutoImbClassifier
         It stays as it is.
-    X, y, sample_weight, eval_set, test
+    X, y, sample_weight, eval_set, test, class_counts
         As in its `fit`.
 
     Returns
@@ -137,7 +138,10 @@ def dry_run(
     InputError
         On a table, a target or a parameter that no search can use.
     """
-    given = prepare_given(clone(estimator), X, y, sample_weight, eval_set=eval_set, test=test)
+    own = clone(estimator)
+    given = prepare_given(
+        own, X, y, sample_weight, eval_set=eval_set, test=test, class_counts=class_counts
+    )
     return DryRun.of(given)
 
 

@@ -59,7 +59,7 @@ Found = TypeVar("Found")
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
-_OWN = {"fingerprint": text(100), "study": text(100), "version": text(100)}
+_OWN = {name: text(100) for name in ("fingerprint", "study", "version")}
 _KINDS = _OWN | {
     "external_storage": flag,
     "sha256": text(100),
@@ -214,8 +214,8 @@ class RunFolder:
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
         """Replace these sections of ``run.json`` and keep the others."""
-        content = run_text(self.read_run() | dict(sections))
-        write_file(self._run, content.encode(), make_folders=False)
+        run = self.read_run() | dict(sections)
+        write_file(self._run, run_text(run).encode(), make_folders=False)
 
     @property
     def study_name(self) -> str:
@@ -284,8 +284,7 @@ class RunFolder:
             stored = self._read(path, partial(read_trial, run=study, number=number))
             if stored is None:
                 continue
-            weights = self._weights(number)
-            if stored.result is not None and weights.exists():
+            if stored.result is not None and (weights := self._weights(number)).exists():
                 fitted = self._read(weights, partial(read_weights, run=study, number=number))
                 stored = replace(stored, result=replace(stored.result, fitted=fitted))
             found[number] = stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autoimb.data.given import further_rows, named_frame
@@ -24,6 +25,7 @@ def prepare_given(
     *,
     eval_set: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
+    class_counts: Mapping[Any, int] | None = None,
 ) -> Prepared:
     """Check an estimator's parameters and the arguments of its `fit`.
 
@@ -31,7 +33,7 @@ def prepare_given(
     ----------
     estimator : BaseEstimator
         Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
-    X, y, sample_weight, eval_set, test
+    X, y, sample_weight, eval_set, test, class_counts
         As in `AutoImbClassifier.fit`.
 
     Returns
@@ -50,5 +52,5 @@ def prepare_given(
     request = read_request(given, encode_target(labels).classes)
     weight = row_weights(sample_weight, len(frame))
     chosen_by, untouched = further_rows(estimator, eval_set), further_rows(estimator, test)
-    table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched)
+    table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched, class_counts)
     return prepare(table, request)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import joblib
 
-__all__ = ["about_jobs", "about_metric"]
+from autoimb.data.target import Target
+
+__all__ = ["about_jobs", "about_metric", "about_sample"]
 
 
 def about_metric(metric: object, n_classes: int) -> Iterator[str]:
@@ -26,4 +28,15 @@ def about_jobs(n_jobs: int) -> Iterator[str]:
         yield (
             f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
             "slow each other down, and each has its own memory; -1 is as many as there are."
+        )
+
+
+def about_sample(target: Target) -> Iterator[str]:
+    """Say so where the rows are a sample of a larger table."""
+    whole, here = target.counts.sum(), len(target.codes)
+    if here < whole:
+        yield (
+            f"{here:,} rows were drawn from the {whole:,} of the table, class by class, each "
+            "standing for as many as its weight says: more would not fit the memory. What columns "
+            "hold, and how much they miss, is what these rows show."
         )

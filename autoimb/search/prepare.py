@@ -18,16 +18,18 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan, plan_folds
+from autoimb.data.folds import FoldPlan, Rows, plan_folds
 from autoimb.data.profile import Profile, profile
+from autoimb.data.sample import Sample, standing
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.rates import Unseen
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.search.notices import about_jobs, about_metric
+from autoimb.search.notices import about_jobs, about_metric, about_sample
 from autoimb.search.request import Request
 from autoimb.search.untouched import GivenTest, Untouched, hold_out
 from autoimb.space.draw import Space
@@ -54,6 +56,9 @@ class Table:
         The user's word on the kind of columns.
     test : (DataFrame, labels) or (DataFrame, labels, weights or None), or None
         Rows that nothing sees but the last line of the report.
+    class_counts : mapping of label to int or None
+        Where the rows are a sample of a larger table, drawn class by class: the rows of each class
+        in all of it.
     """
 
     frame: pd.DataFrame
@@ -62,6 +67,7 @@ class Table:
     eval_set: tuple[pd.DataFrame, pd.Series | NDArray[Any]] | None = None
     kinds: Mapping[str, str] | None = None
     test: GivenTest | None = None
+    class_counts: Mapping[Any, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,11 @@ def prepare(
     InputError
         Naming the column, label or value that no search can use.
     """
+    if table.class_counts is not None and table.eval_set is not None:
+        raise OptionError(
+            "class_counts and eval_set exclude each other: the rows that score a sample are its "
+            "own, by cross-validation."
+        )
     kept = weighing_rows(table.weight, len(table.frame))
     if request.holdout is not None:
         if table.test is not None:
@@ -146,7 +157,7 @@ def prepare(
             )
         whole = (table.frame, label_array(table.y), table.weight)
         test, kept = hold_out(whole, kept, request.holdout, random_state=request.random_state)
-        table = replace(table, test=test)
+        table = replace(table, test=standing(Sample(*test, table.class_counts)))
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
@@ -154,16 +165,17 @@ def prepare(
         training = frame.iloc[: len(frame) - n_eval]
         schema, notices = infer_schema(training, kinds=table.kinds, target=request.target)
     columns = parse(frame, schema)
-    target = encode_target(y, positive=request.pos_label)
+    target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     dataset = Dataset(
         columns=columns,
         y=target.codes,
-        weight=_all_weights(table.weight, len(target.codes)),
+        weight=_all_weights(table.weight, target),
         n_classes=len(target.classes),
         positive=target.positive,
         layout=plan_layout(
             columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
         ),
+        kept=None if table.class_counts is None else target.sampled,
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
@@ -190,6 +202,7 @@ def prepare(
         notices=(
             *notices,
             *target.notices,
+            *about_sample(target),
             *about_metric(request.metric, dataset.n_classes),
             *about_jobs(request.n_jobs),
         ),
@@ -258,7 +271,7 @@ def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
         return None
     if isinstance(given, str):
         counts = target.counts
-        given = tuple(float(len(target.codes) / (len(counts) * count)) for count in counts)
+        given = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
     return Costs.of(given)
 
 
@@ -273,11 +286,14 @@ class Planned:
     plan : Plan
     judge : Judge
         Of the rows that the plan scores.
+    unseen : Unseen or None
+        Of a sample, rows that no trial sees; None where there are none to draw.
     """
 
     prepared: Prepared
     plan: Plan
     judge: Judge
+    unseen: Unseen | None = None
 
     @property
     def basis(self) -> Basis:
@@ -305,7 +321,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
     """
     policy, seed = prepared.policy, prepared.request.random_state
     operations, before = trial_operations(time_budget, policy), len(prepared.dataset.y)
-    dataset, folds = subsampled(
+    dataset, folds, rows = subsampled(
         prepared.dataset, prepared.folds, random_state=seed, operations=operations, policy=policy
     )
     notices = prepared.notices
@@ -331,7 +347,8 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
     )
-    return Planned(replace(prepared, dataset=dataset, folds=folds, notices=notices), plan, judge)
+    own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
+    return Planned(own, plan, judge, _unseen(prepared, rows, time_budget))
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
@@ -347,9 +364,31 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
     return CHECKS.look(evidence, prepared.policy)
 
 
-def _all_weights(weight: NDArray[np.float64] | None, n_rows: int) -> NDArray[np.float64]:
-    """Give the rows of an eval set, and those without weights, the weight 1."""
-    unit = np.ones(n_rows, dtype=np.float64)
+def _unseen(prepared: Prepared, rows: Rows, time_budget: float | None) -> Unseen | None:
+    """Draw rows beside those of the study, as many as there is time to predict.
+
+    Only a sample has rates that were counted on more rows; costs move probabilities off them.
+    """
+    policy, most = prepared.policy, prepared.policy.unseen_rows
+    if time_budget is not None:
+        most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
+    whole = len(rows) == len(prepared.dataset.y)
+    if whole or prepared.dataset.kept is None or prepared.costs is not None:
+        return None
+    seed = prepared.request.random_state
+    return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
+
+
+def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
+    """Give the rows of an eval set, and those without weights, the weight 1; of a sample, more.
+
+    A row of a sample also stands for the rows of its class that are not here.
+    """
+    unit = np.ones(len(target.codes), dtype=np.float64)
     if weight is not None:
         unit[: len(weight)] = weight
+    if (target.sampled == 1).all():
+        return unit
+    unit /= target.sampled[target.codes]
+    unit /= unit.mean()
     return unit

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from autoimb.data.sample import Sample
 from autoimb.errors import TargetError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.search.prepare import Planned, Table, plan_study, prepare
@@ -17,13 +16,7 @@ from autoimb.search.request import Request
 __all__ = ["prepare_refit"]
 
 
-def prepare_refit(
-    pipeline: FittedPipeline,
-    request: Request,
-    frame: pd.DataFrame,
-    y: pd.Series | NDArray[Any],
-    weight: NDArray[np.float64] | None = None,
-) -> Planned:
+def prepare_refit(pipeline: FittedPipeline, request: Request, rows: Sample) -> Planned:
     """Plan the training of a pipeline's strategies on newer rows.
 
     Parameters
@@ -32,12 +25,8 @@ def prepare_refit(
         Gives the schema and the classes.
     request : Request
         Of the search that found it.
-    frame : DataFrame of shape (n, p)
-        The newer rows.
-    y : Series or ndarray of shape (n,)
-        Their labels.
-    weight : ndarray of shape (n,) or None
-        Their weights.
+    rows : Sample
+        The newer rows, all of them or a sample.
 
     Returns
     -------
@@ -50,7 +39,8 @@ def prepare_refit(
     """
     positive = pipeline.classes[pipeline.positive]
     request = replace(request, pos_label=positive, holdout=None)
-    prepared = prepare(Table(frame, y, weight), request, schema=pipeline.schema)
+    table = Table(rows.frame, rows.y, rows.weight, class_counts=rows.class_counts)
+    prepared = prepare(table, request, schema=pipeline.schema)
     if list(prepared.target.classes) != list(pipeline.classes):
         raise TargetError(
             f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "

@@ -18,6 +18,7 @@ from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
+from autoimb.evaluation.rates import at_counted_rates
 from autoimb.evaluation.trial import evaluate
 from autoimb.fields import nothing_or, number
 from autoimb.pipeline.fitted import FittedPipeline
@@ -147,6 +148,8 @@ def search(
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
     budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
+    if planned.unseen is not None and budget.total is not None:
+        seconds += len(planned.unseen.y) * prepared.policy.test_row_seconds
     findings = check_table(planned)
     ready = budget.elapsed
     listeners = _Listeners(callbacks, findings)
@@ -289,6 +292,8 @@ def _conclude(
         weights=best.weights,
         decided=Decided(winner.deployed, best.score, winner.calibrator, winner.rule),
     )
+    if planned.unseen is not None:
+        pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
     pipeline = replace(pipeline, info=info)

@@ -23,7 +23,8 @@ __all__ = ["GivenTest", "Tested", "Untouched", "held_out", "hold_out"]
 
 Labels = pd.Series | NDArray[Any]
 Weight = NDArray[np.float64] | None
-GivenTest = tuple[pd.DataFrame, Labels] | tuple[pd.DataFrame, Labels, Weight]  # without: all are 1
+Weighed = tuple[pd.DataFrame, Labels, Weight]
+GivenTest = tuple[pd.DataFrame, Labels] | Weighed  # without: all are 1
 
 
 def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.bool_]:
@@ -60,7 +61,7 @@ def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.
 
 def hold_out(
     whole: GivenTest, kept: NDArray[np.bool_], share: float, *, random_state: int
-) -> tuple[GivenTest, NDArray[np.bool_]]:
+) -> tuple[Weighed, NDArray[np.bool_]]:
     """Part the rows of a table into those of a test and those that stay.
 
     Parameters
@@ -87,7 +88,7 @@ def hold_out(
     return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
 
 
-def _weighed(given: GivenTest) -> tuple[pd.DataFrame, Labels, Weight]:
+def _weighed(given: GivenTest) -> Weighed:
     return given if len(given) == 3 else (*given, None)
 
 

@@ -27,6 +27,7 @@ QUESTIONS = {
     "budget": "whether whole searches end in time, and how soon there is a result",
     "speed": "what a trial costs, against one written by hand and against another checkout",
     "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
+    "large": "what a folder that memory does not hold takes and gives, against rows in memory",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "kill_resume": "what a search that was killed and resumed has lost",
     "flat": "whether memory, threads, files and processes stay flat: many fits, searches at once",

@@ -1,0 +1,1 @@
+"""What a search of a folder that memory does not hold takes and gives."""
