@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["SearchResult", "search", "versions"]
+__all__ = ["SearchResult", "conclude", "search", "versions"]
 
 MOST_REASONS = 5
 PACKAGES = ("torch", "optuna", "imbalanced-learn", "scikit-learn", "numpy", "pandas")
@@ -158,7 +158,7 @@ def search(
         )
     timing = {"preparing": ready, "searching": budget.elapsed - ready}
     with one_thread():  # which no other program's load makes many times slower
-        result = _conclude(planned, study, duels, budget=budget, timing=timing)
+        result = conclude(planned, study, duels, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, planned.judge)
     return replace(result, findings=findings, tested=tested)
 
@@ -221,7 +221,7 @@ def _planned_budget(prepared: Prepared, folder: RunFolder | None) -> float | Non
     return seconds
 
 
-def _conclude(
+def conclude(
     planned: Planned,
     study: StudyResult,
     duels: Basis | None,
@@ -229,7 +229,29 @@ def _conclude(
     budget: Budget,
     timing: dict[str, float],
 ) -> SearchResult:
-    """Turn the finished study into the result."""
+    """Turn the finished study into the result.
+
+    Parameters
+    ----------
+    planned : Planned
+    study : StudyResult
+        Of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted networks.
+    duels : Basis or None
+        What the study's duels were on.
+    budget : Budget
+        Its deadline ends the choice.
+    timing : dict of str to float
+        Seconds by stage so far.
+
+    Returns
+    -------
+    SearchResult
+
+    Raises
+    ------
+    RunError
+        Where no trial was completed; the message counts the reasons.
+    """
     started = time.monotonic()
     if not study.results:
         raise RunError(_why_nothing(study.records))
