@@ -1,17 +1,17 @@
 """Whether the score that a search reports is what its result gives on new rows.
 
 ``run`` searches simulated tables, each with twelve strategies and a tenth of a minute's work, and
-scores the results on 100,000 further rows of the same kind. A table is searched once, by average
-precision, and concluded by each metric from the same trials (``searched.py``). Beside what is
-reported stands the score of the rows that chose, which was reported before. Searches whose
-predictions are drawn (``drawn.py``) are many more.
+scores the results on 100,000 further rows of the same kind. A table is searched by one metric, and
+concluded by others too from the same trials (``searched.py``). Beside what is reported stands the
+score of the rows that chose, which was reported before. Searches whose predictions are drawn
+(``drawn.py``) are many more.
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +36,9 @@ F1_FROM = 3  # of five: tables that F1 is measured on too, 69 of 200
 ERRORS = 1.96
 KINDS = {
     "drawn": f"searches whose predictions are drawn, {drawn.STRATEGIES} strategies each",
-    "searched": f"searched tables: {STRATEGIES} strategies, a tenth of a minute's "
+    "searched": f"tables searched by the metric: {STRATEGIES} strategies, a tenth of a minute's "
     f"work; the truth is of {TEST_ROWS:,} further rows",
+    "concluded": "tables searched by another metric, from whose trials this one chose",
 }
 
 
@@ -64,13 +65,12 @@ class Case(NamedTuple):
             signal = signal or SIGNALS[1]
         return cls(number, rare, rate, signal, 3 if number % 11 == 10 else 2, metric)
 
-    @property
-    def searched(self) -> list[Case]:
-        """The same table with each metric that its search is concluded by."""
-        metrics = ["average_precision", "balanced_accuracy"]
+    def searched(self, by: str) -> list[Case]:
+        """Return the table with each metric that its search is concluded by, its own first."""
+        metrics = [by, "average_precision", "balanced_accuracy"]
         if self.signal and self.number // len(BANDS) % len(METRICS) >= F1_FROM:
             metrics.append("f1")
-        return [self._replace(metric=metric) for metric in metrics]
+        return [self._replace(metric=metric) for metric in dict.fromkeys(metrics)]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -78,6 +78,7 @@ def arguments(parser: ArgumentParser) -> None:
     cases.add_again(parser)
     parser.add_argument("--first", type=int, default=0, help="number of the first table")
     parser.add_argument("--tables", type=int, default=TABLES, help="how many are searched")
+    parser.add_argument("--by", choices=sorted(set(METRICS)), default=METRICS[0], help="metric")
     parser.add_argument("--drawn", type=int, default=DRAWN, help="how many are drawn")
 
 
@@ -87,17 +88,19 @@ def run(options: Namespace) -> None:
     for number in range(options.first, options.first + options.drawn):
         case = Case.of(number)
         if ("drawn", number, case.metric) not in known:
-            _keep("drawn", [(case, _drawn(case))])
+            _keep("drawn", case, _drawn(case))
     for number in range(options.first, options.first + options.tables):
-        cases_of = Case.of(number).searched
-        if not all(("searched", number, case.metric) in known for case in cases_of):
-            _keep("searched", zip(cases_of, searched(cases_of)))
+        own, *others = Case.of(number).searched(options.by)
+        kinds = ["searched", *["concluded"] * len(others)]
+        named = [(kind, number, case.metric) for kind, case in zip(kinds, [own, *others])]
+        if not known.issuperset(named):
+            for kind, case, row in zip(kinds, [own, *others], searched([own, *others])):
+                _keep(kind, case, row)
 
 
-def _keep(kind: str, found: Iterable[tuple[Case, Row]]) -> None:
-    for case, row in found:
-        ROWS.append([{"kind": kind, "data": case.number} | case._asdict() | row])
-        print(kind, *case, file=sys.stderr, flush=True)
+def _keep(kind: str, case: Case, row: Row) -> None:
+    ROWS.append([{"kind": kind, "data": case.number} | case._asdict() | row])
+    print(kind, *case, file=sys.stderr, flush=True)
 
 
 def _drawn(case: Case) -> Row:
