@@ -198,8 +198,8 @@ class SearchPolicy:
         Bootstrap samples on which the choice is made again, and how many between two looks at the
         clock.
     replay_work : int
-        Rows times candidates times samples between two looks; counted, so that no clock decides how
-        many rows a sample has.
+        Rows times candidates times samples between two looks, and times two where another value is
+        reported than chose; counted, so that no clock decides how many rows a sample has.
     replayed_trials : int
         Best trials that the replayed choice is made from.
     foreign_work : int

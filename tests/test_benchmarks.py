@@ -258,8 +258,11 @@ def test_ten_drawn_searches_report_what_new_rows_give() -> None:
 
 
 def test_a_searched_table_tells_what_was_reported_and_what_new_rows_give() -> None:
-    case = reported.Case(0, rare=30, rate=0.1, signal=1.6, classes=3, metric="average_precision")
-    row = reported.searched(case)
-    assert row["reported_low"] < row["reported"] < row["reported_high"]
-    assert 0 <= row["true"] <= 1
-    assert 0 < row["true"] < 1
+    case = reported.Case(9, rare=30, rate=0.1, signal=1.6, classes=3, metric="")
+    found = case.searched("average_precision")
+    assert [one.metric for one in found] == ["average_precision", "balanced_accuracy", "f1"]
+    rows = list(reported.searched(found))
+    assert len({row["reported"] for row in rows}) == 3
+    for row in rows:
+        assert row["reported_low"] < row["reported"] < row["reported_high"]
+        assert 0 < row["true"] < 1

@@ -97,7 +97,7 @@ def test_a_function_that_takes_no_weights_is_asked_of_all_rows():
     singles = [(_proba(logit), (logit > 0).astype(np.int64)) for logit in logits]
     candidates = Candidates(singles, np.ones(3, dtype=bool), 0)
     replay(judge, candidates, 0.5, random_state=0, policy=POLICY, deadline=Deadline.after(-1))
-    assert {n for n, _ in seen} == {3_000}
+    assert {n for n, _ in seen} == {3_000, 600}  # all together, and fold by fold, which chose
     assert {round(share, 6) for _, share in seen} == {0.02}
 
 
@@ -119,6 +119,30 @@ def test_a_fold_on_another_scale_ranks_as_the_others_do():
     one, two = (replay(judge, c, 0.5, random_state=0, policy=POLICY) for c in (candidates, other))
     assert one.value == pytest.approx(two.value, abs=0.01)  # but for ties
     assert judge.metric(judge.y, shifted) < judge.metric(judge.y, proba) - 0.02
+
+
+def test_a_replay_chooses_by_what_chose():
+    """Of strategies that rank equally in each fold, only the one on one scale is ever chosen."""
+    random = np.random.default_rng(0)
+    y = (np.arange(400) < 20).astype(np.int64)
+    logits = 2.5 * y + random.normal(size=(6, 400))
+    judge = Judge(
+        get_metric("average_precision", n_classes=2, positive=1), y, stratified_groups(y, 5)
+    )
+    shift = random.normal(0, 20, (6, 5))
+    shift[0] = 0
+    singles = [(_proba(logit), y) for logit in logits + shift[:, judge.group]]
+    many, alone = (
+        replay(
+            judge,
+            Candidates(singles[:number], np.ones(number, dtype=bool), 0),
+            0.5,
+            random_state=0,
+            policy=POLICY,
+        )
+        for number in (6, 1)
+    )
+    assert many.optimism == pytest.approx(alone.optimism)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=str)

@@ -13,6 +13,10 @@ the replay begins, and it would find too little optimism. Hence the values that 
 pulled to their mean by the share of their variance that noise explains (James & Stein, 1961; Efron
 & Morris, "Data analysis using Stein's estimator and its generalizations", 1975).
 
+What is reported may be another value than the score that chose: the mean over folds of ten rare
+rows is too high to report. What is chosen by one value is less lucky in another. So samples are
+valued both ways, and the choice is made again by the score.
+
 Calibrators, blend weights and rules are cross-fitted: no row is predicted or labelled by what its
 own class had a part in. So a replay keeps their predictions, and chooses among them.
 """
@@ -76,6 +80,30 @@ class Candidates:
         return len(self.singles) + len(self.blends) - 1 if self.blends else self.chosen
 
 
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A way to value predictions: as they are or by places, of all rows or the mean over groups."""
+
+    predictions: Sequence[Prediction]
+    pooled: bool
+
+    def take(self, rows: Ints) -> _Way:
+        """Keep some rows."""
+        taken = [(proba[rows], labels[rows]) for proba, labels in self.predictions]
+        return replace(self, predictions=taken)
+
+    def values(self, judge: Judge, counts: Floats) -> Floats:
+        """Return the value of each prediction on each sample, (P, B)."""
+        found = [judge.of_samples(one, counts, pooled=self.pooled) for one in self.predictions]
+        return np.array(found)
+
+    def moves(self, judge: Judge, counts: Floats) -> Floats:
+        """Return how far the value of each prediction moves with each sample, (P, B)."""
+        values = self.values(judge, np.concatenate([np.ones((1, counts.shape[1])), counts]))
+        moved: Floats = np.nan_to_num(values[:, 1:] - values[:, :1])  # without a value: none
+        return moved
+
+
 def replay(
     judge: Judge,
     candidates: Candidates,
@@ -113,27 +141,31 @@ def replay(
     deadline = deadline or Deadline()
     pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
+    ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
     if pooled and judge.metric.kind == "ranking":
-        predictions = [(_placed(judge, proba), labels) for proba, labels in predictions]
-    values = np.array([judge.of_samples(p, whole, pooled=pooled)[0] for p in predictions])
-    rows, few = _subsampled(judge, len(predictions), random_state, policy)
-    taken = [(proba[rows], labels[rows]) for proba, labels in predictions]
+        placed = [(_placed(judge, proba), labels) for proba, labels in predictions]
+        ways.append(_Way(placed, pooled))
+    elif pooled != judge.pooled:
+        ways.append(_Way(predictions, pooled))
+    values = [way.values(judge, whole)[:, 0] for way in ways]  # (P,) each
+    rows, few = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
+    taken = [way.take(rows) for way in ways]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
     at_a_time = policy.replayed_at_a_time // (policy.foreign_work if judge.metric.foreign else 1)
-    a_sample = len(predictions) * len(judge.metric.classes) * len(rows)
+    a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
-        counts = _draw(few, at_a_time, random, pooled=pooled)
-        parts.append(_moves(few, taken, counts, pooled=pooled))
+        counts = _draw(few, at_a_time, random, pooled=judge.pooled)
+        parts.append(np.stack([way.moves(few, counts) for way in taken]))
         if deadline.expired:
             break
-    moves = np.concatenate(parts, axis=1)  # [(P, B), ...] -> (P, all B)
+    moves = np.concatenate(parts, axis=2)  # [(W, P, B), ...] -> (W, P, all B)
     sign = 1.0 if judge.metric.greater_is_better else -1.0
-    choice = _choose(candidates, sign * values, sign * moves, metric=judge.metric)
-    optimism = float(moves[choice, np.arange(moves.shape[1])].mean())
-    value = float(values[candidates.result]) - optimism
-    error = float(moves[candidates.result].std(ddof=1))
+    choice = _choose(candidates, sign * values[0], sign * moves[0], metric=judge.metric)
+    optimism = float(moves[-1][choice, np.arange(moves.shape[2])].mean())
+    value = float(values[-1][candidates.result]) - optimism
+    error = float(moves[-1][candidates.result].std(ddof=1))
     value, low, high = judge.metric.interval(value, error)
     return Reported(
         value=value,
@@ -142,7 +174,7 @@ def replay(
         high=high,
         raw=raw,
         optimism=optimism,
-        replays=moves.shape[1],
+        replays=moves.shape[2],
         greater_is_better=judge.metric.greater_is_better,
     )
 
@@ -196,16 +228,6 @@ def _draw(judge: Judge, number: int, random: np.random.Generator, *, pooled: boo
         own = np.flatnonzero(strata == stratum)
         counts[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), number)
     return counts
-
-
-def _moves(
-    judge: Judge, predictions: Sequence[Prediction], counts: Floats, *, pooled: bool
-) -> Floats:
-    """Return how far the value of each prediction moves with each sample, (P, B)."""
-    every = np.concatenate([np.ones((1, counts.shape[1])), counts])
-    values = np.array([judge.of_samples(one, every, pooled=pooled) for one in predictions])
-    moved: Floats = np.nan_to_num(values[:, 1:] - values[:, :1])  # a sample without a value: none
-    return moved
 
 
 def _choose(candidates: Candidates, values: Floats, moves: Floats, *, metric: Metric) -> Ints:

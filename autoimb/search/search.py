@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["Callback", "SearchResult", "search", "versions"]
+__all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
 
 Callback = Callable[[Event], object]
 
@@ -176,7 +176,7 @@ def search(
     if listeners.error is not None and not study.results:
         raise listeners.error
     with one_thread():  # which no other program's load makes many times slower
-        result = _conclude(planned, study, duels, budget=budget, timing=timing)
+        result = conclude(planned, study, duels, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, planned.judge)
     return replace(result, findings=findings, tested=tested, error=listeners.error)
 
@@ -259,7 +259,7 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
     return seconds
 
 
-def _conclude(
+def conclude(
     planned: Planned,
     study: StudyResult,
     duels: Basis | None,
@@ -267,7 +267,29 @@ def _conclude(
     budget: Budget,
     timing: dict[str, float],
 ) -> SearchResult:
-    """Turn the finished study into the result."""
+    """Turn the finished study into the result.
+
+    Parameters
+    ----------
+    planned : Planned
+    study : StudyResult
+        Of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted networks.
+    duels : Basis or None
+        What the study's duels were on.
+    budget : Budget
+        Its deadline ends the choice.
+    timing : dict of str to float
+        Seconds by stage so far.
+
+    Returns
+    -------
+    SearchResult
+
+    Raises
+    ------
+    RunError
+        Where no trial was completed; the message counts the reasons.
+    """
     started = time.monotonic()
     if not study.results:
         raise RunError(_why_nothing(study.records))
