@@ -17,7 +17,7 @@ from test_source import in_parts
 from autoimb import AutoImbClassifier, load, read
 from autoimb.budget import Budget
 from autoimb.cli import main
-from autoimb.cli.searching import _free_folder
+from autoimb.cli.folders import free_folder
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, standing
 from autoimb.errors import OptionError, TargetError
@@ -218,7 +218,7 @@ def test_a_run_is_named_by_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _free_folder(Path(data)) == Path("runs") / name
+    assert free_folder(Path(data)) == Path("runs") / name
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
