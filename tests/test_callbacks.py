@@ -18,6 +18,7 @@ from autoimb.runtime.pool import InProcess
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Work
 from autoimb.search import study as studying
+from autoimb.training.parts import Parts
 
 TWO_TRIALS = ONE_TRIAL | {"cv": 2, "n_trials": 2}
 
@@ -82,6 +83,9 @@ class _InPairs:
     def collect(self, _: float) -> list[tuple[int, Outcome]]:
         ended, self._ended = self._ended, {}
         return list(ended.items())
+
+    def encoded(self) -> Parts:
+        return self._one.encoded()
 
     def close(self) -> None:
         self._one.close()

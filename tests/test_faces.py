@@ -412,7 +412,8 @@ def test_options_are_named_like_the_parameters_and_the_older_names_still_serve()
         assert known[name] is known[older]
     words = {name.removeprefix("--").replace("-", "_") for name in known}
     face = set(AutoImbClassifier().get_params())
-    assert face - words == {"kinds", "verbose"}  # --kind one by one, and --quiet
+    # --kind one by one, --quiet, and functions
+    assert face - words == {"kinds", "verbose", "callbacks"}
     assert "In Python the default is 1" in known["--n-jobs"].help
     assert "In Python the default" in known["--random-state"].help
     assert options("evaluate")["--weight"].help == known["--weight"].help

@@ -345,6 +345,7 @@ ELSEWHERE = {
     "cli/runs.py": "into memory",
     "cli/tables.py": "packs into a file that is open",
     "runs/storage.py": "appends to the journal",
+    "runtime/memory.py": "tells the system whom to end first",
     "runtime/worker.py": "into the workers' own folder",
     "training/store.py": "into the workers' own folder",
 }

@@ -20,8 +20,8 @@ from odd_targets import TARGETS, many_classes
 from sklearn.exceptions import DataConversionWarning
 from tables import ONE_TRIAL
 
-import autoimb.estimator as estimator
 import autoimb.report.against as against
+import autoimb.search.given as given
 import autoimb.search.prepare as preparing
 from autoimb import AutoImbClassifier, load
 from autoimb.cli import main
@@ -50,7 +50,7 @@ def _least_work(monkeypatch: pytest.MonkeyPatch) -> None:
         replays=2,
         rule_replicates=2,
     )
-    for module in (estimator, preparing):
+    for module in (given, preparing):
         monkeypatch.setattr(module, "prepare", partial(prepare, policy=least))
     monkeypatch.setattr(against, "REFERENCES", ())
 

@@ -30,7 +30,7 @@ from tables import (
 )
 from tables import outcome_of as evaluated
 
-import autoimb.estimator
+import autoimb.search.given as given
 from autoimb import AutoImbClassifier
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
@@ -96,7 +96,7 @@ def fitted() -> Fit:
             **forced,
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(autoimb.estimator, "prepare", partial(prepare, policy=SHORT))
+            patch.setattr(given, "prepare", partial(prepare, policy=SHORT))
             return model.fit(frame, LABELS[kind][y])
 
     return fit

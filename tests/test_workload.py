@@ -98,7 +98,7 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
     folds = plan_folds(dataset.y, random_state=0)
     kept = []
     for seconds in (1.0, 3.0, 60.0):
-        few, _ = subsampled(dataset, folds, random_state=0, operations=trial_operations(seconds))
+        few, *_ = subsampled(dataset, folds, random_state=0, operations=trial_operations(seconds))
         assert len(few.y) == 1_000
         kept.append(few.layout.screened)
     assert kept[0] == SearchPolicy().least_columns
@@ -107,7 +107,7 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
     encoder = Encoder.fit(few.columns, folds.folds[0].train, layout=few.layout, y=few.y)
     assert encoder.width(ple=True) == 2_400
     plain = SearchPolicy(most_input_bytes=4 * 5 * 1_000 * 800)  # memory counts as well
-    few, _ = subsampled(dataset, folds, random_state=0, operations=1e15, policy=plain)
+    few, *_ = subsampled(dataset, folds, random_state=0, operations=1e15, policy=plain)
     assert few.layout.screened == 400 - 1
 
 

@@ -175,8 +175,10 @@ def run_study(
             interrupted = True
         finally:
             if runner is not None:
-                parts = runner.encoded()
-                runner.close()
+                try:
+                    parts = runner.encoded()
+                finally:
+                    runner.close()
             running.requeue()
     known = running.known
     return StudyResult(

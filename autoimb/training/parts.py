@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from itertools import islice
@@ -108,9 +109,10 @@ class Parts:
         for repeat in range(1 + len(self.folds.further)):
             here, there = own.repeat(repeat), self.repeat(repeat)
             for fold in range(len(here.folds.folds)):
-                found: Encoder | None = there._store.find(there._encoder_key(fold))
-                if found is not None:
-                    here._store.put(here._encoder_key(fold), found, size=found.edges.nbytes)
+                with suppress(Exception):  # what can't be read is fitted again
+                    found = there._store.find(there._encoder_key(fold))
+                    if isinstance(found, Encoder):
+                        here._store.put(here._encoder_key(fold), found, size=found.edges.nbytes)
         return own
 
     def _encoder_key(self, fold: int) -> tuple[str, int, int]:
