@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pipelines import table
-from tables import ONE_TRIAL
+from sklearn.model_selection import StratifiedKFold
+from tables import ONE_TRIAL, dataset_of
 
 import autoimb
 from autoimb import AutoImbClassifier
 from autoimb.cli import main
+from autoimb.data.folds import plan_folds
 from autoimb.errors import OptionError
+from autoimb.evaluation.workload import input_bytes
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search import study
 
@@ -153,3 +158,26 @@ def test_json_without_a_dry_run_is_refused(file: Path, capsys: pytest.CaptureFix
 def test_what_no_search_can_use_is_refused() -> None:
     with pytest.raises(OptionError, match="resampling"):
         autoimb.dry_run(AutoImbClassifier(resampling="smot"), *rows())
+
+
+@pytest.mark.usefixtures("untrained")
+def test_it_takes_what_fit_takes() -> None:
+    """A splitter's generator and a bound method can't be copied."""
+    frame, y = rows()
+    lock = threading.Lock()
+    model = AutoImbClassifier(
+        **ONE_TRIAL | {"cv": StratifiedKFold(3).split(frame, y)}, callbacks=[lock.acquire]
+    )
+    told = autoimb.dry_run(model, frame, y)
+    assert told.plan["folds"] == 3
+    assert not hasattr(model, "feature_names_in_")
+
+
+def test_columns_that_no_network_reads_take_no_memory() -> None:
+    random = np.random.default_rng(0)
+    dataset = dataset_of(pd.DataFrame(random.normal(size=(300, 600))), np.arange(300) % 2)
+    folds = plan_folds(dataset.y, random_state=0)
+    fewer = replace(dataset, layout=replace(dataset.layout, screened=256))
+    assert input_bytes(fewer, folds) == pytest.approx(
+        input_bytes(dataset, folds) * 256 / 600, rel=0.01
+    )

@@ -135,13 +135,20 @@ def test_rows_held_out_of_a_sample_stand_for_the_table(rows: Sample) -> None:
         ({"yes": 10, "no": 9_000}, r"of the class 'yes' there are 60 here, got 10\."),
         ({"yes": 90}, r"of the class 'no' there are 540 here, got 0\."),
         ({"yes": 90, "on": 9_000}, r"Unknown class in class_counts 'on'\. Choices: no, yes\."),
+        ({"yes": -1, "no": 9_000}, r"class_counts must be whole numbers of rows, got -1 for 'yes'"),
+        ({"yes": 90.5, "no": 9_000}, "whole numbers of rows, got 90.5 for 'yes'"),
+        ({"yes": "many", "no": 9_000}, "whole numbers of rows, got 'many' for 'yes'"),
     ],
 )
-def test_counts_that_are_none_of_the_table(counts: dict[str, int], message: str) -> None:
+@pytest.mark.parametrize("holdout", [None, 0.2])
+def test_counts_that_are_none_of_the_table(
+    counts: dict[str, object], message: str, holdout: float | None
+) -> None:
     frame = simulated(600, 0)
     y = np.where(np.arange(600) < 60, "yes", "no")
+    model = AutoImbClassifier(**ONE_TRIAL, holdout=holdout)
     with pytest.raises(TargetError, match=message):
-        AutoImbClassifier(**ONE_TRIAL).fit(frame[list("abcd")], y, class_counts=counts)
+        model.fit(frame[list("abcd")], y, class_counts=counts)
 
 
 def test_an_eval_set_does_not_go_with_a_sample() -> None:
@@ -187,12 +194,18 @@ def test_costs_move_probabilities_off_the_rates(rows: Sample, given: dict[str, o
     assert plan_study(made, time_budget=0.01).unseen is None
 
 
-def test_a_budget_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
-    small = replace(POLICY, least_training_rows=1_000, operations_a_second=4e7)
-    made = replace(prepared(rows), policy=small)
+def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
+    small = replace(POLICY, least_training_rows=1_000, operations_a_second=4e7, unseen_share=0.04)
+    made = replace(prepared(rows, time_budget=5.0), policy=small)
     unseen = plan_study(made, time_budget=2.0).unseen
     assert unseen is not None
     assert len(unseen.y) == 800
+    resumed = plan_study(made, time_budget=3_600.0).unseen  # it was begun with an hour
+    assert resumed is None or len(resumed.y) <= 800
+    again = replace(made, policy=replace(small, most_scored_cells=600))
+    few = plan_study(again, time_budget=2.0).unseen
+    assert few is not None
+    assert len(few.y) == 300  # so many cells of two classes
 
 
 @pytest.fixture(scope="module")

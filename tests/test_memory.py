@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autoimb.data.memory import machine_bytes
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.memory import (
     free_memory,
@@ -72,6 +73,16 @@ def test_of_a_container_that_is_named_from_outside_the_mount_counts(tmp_path: Pa
     root = machine(tmp_path, "4:memory:/docker/0123\n")
     limited(root / "sys" / "fs" / "cgroup" / "memory", V1, 2 * GB, GB, 0)
     assert free_memory(root) == GB
+
+
+def test_the_machine_has_no_more_than_its_cgroups_allow(tmp_path: Path) -> None:
+    """However much of it is free: else other programs would say which rows are drawn."""
+    root = machine(tmp_path, "0::/user/job\n")
+    inner = root / "sys" / "fs" / "cgroup" / "user" / "job"
+    for used in (0, GB // 8):
+        limited(inner, V2, GB // 4, used, 0)
+        limited(inner.parent, V2, GB // 2, used, 0)
+        assert machine_bytes(root) == GB // 4
 
 
 def test_each_worker_has_an_equal_share_and_enough_to_begin(tmp_path: Path) -> None:

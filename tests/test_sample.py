@@ -210,3 +210,9 @@ def test_amounts_of_memory(given, n_bytes):
 
 def test_the_machine_has_memory():
     assert machine_bytes() == machine_bytes() > 10**8
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_is_none(folder, seed):
+    with pytest.raises(OptionError, match=r"random_state must be from 0 to 2\^64 - 1"):
+        little(folder, random_state=seed)

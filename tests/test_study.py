@@ -23,6 +23,7 @@ from autoimb.evaluation import trial
 from autoimb.evaluation.trial import Cut, Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
+from autoimb.runtime.pool import InProcess
 from autoimb.search import study as study_module
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
@@ -317,6 +318,16 @@ def test_sigterm_is_heard_like_ctrl_c_where_the_program_says_so():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_encoders_that_can_not_be_read_cost_no_result(monkeypatch):
+    def full(_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(InProcess, "encoded", full)
+    found = study(n_trials=1)
+    assert len(found.results) == 1
+    assert len(found.parts.encoders(2)) == 2
 
 
 def test_ctrl_c_kills_what_runs_in_workers():

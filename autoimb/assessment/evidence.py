@@ -29,7 +29,8 @@ __all__ = ["Repeats", "ResultEvidence", "TableEvidence", "label_changes"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_ROWS_A_CLASS = 5_000  # that columns are looked at with
+_ROWS_A_CLASS = (500, 5_000)  # that columns are looked at with: fewer where they are many
+_CELLS_A_CLASS = 4_000_000
 _FEW_VALUES = 64  # of a column of numbers, which then are levels too
 _FAR_FROM_PERFECT = 0.9  # a pair of classes below it ends the look at a column
 
@@ -232,8 +233,10 @@ def _times_drawn(y: Ints, random: np.random.Generator) -> Ints:
 
 def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
     """Find the columns that tell every class from every other one."""
+    columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
+    most = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
     rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
-    rows = [own[:: -(-len(own) // _ROWS_A_CLASS)] for own in rows if len(own)]
+    rows = [own[:: -(-len(own) // most)] for own in rows if len(own)]
     rows = [own for own in rows if len(own) >= policy.least_separated_rows]
     if len(rows) < 2:
         return {}
@@ -267,8 +270,10 @@ def _separation(numbers: Floats | None, levels: Ints | None, one: Ints, other: I
     hit = np.arange(len(rows)) < len(one)
     areas = [0.0]
     if numbers is not None:
-        for gap in (-np.inf, np.inf):  # missing values stand at either end
-            area = _rank_area(np.where(np.isnan(numbers[rows]), gap, numbers[rows]), hit)
+        values = numbers[rows]
+        missing = np.isnan(values)
+        for gap in (-np.inf, np.inf)[: 1 + int(missing.any())]:  # they stand at either end
+            area = _rank_area(np.where(missing, gap, values), hit)
             areas += [area, 1 - area]
     if levels is not None:
         areas.append(_rank_area(_shares(levels[rows], hit), hit))

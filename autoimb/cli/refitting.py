@@ -56,7 +56,7 @@ def refit(
     )
     old = load(folder.pipeline)
     planned = prepare_refit(old, request, rows)
-    pipeline = train_again(old, planned.prepared.dataset, planned.plan, planned.judge)
+    pipeline = train_again(old, planned.basis, unseen=planned.unseen)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
     save(with_hashed_levels(pipeline) if hash_levels else pipeline, out)

@@ -85,14 +85,16 @@ def evaluate(
     from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
-    frame, y, weights = standing(read(data, target, max_memory=max_memory, weight=weight))
+    rows = read(data, target, max_memory=max_memory, weight=weight)
+    frame, y, weights = standing(rows)
     codes = match_labels(y, fitted.classes_)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
     proba = fitted.predict_proba(frame)
     labels = fitted.rule.apply(proba)
     positive = fitted.classes_[fitted.positive]
-    say(f"{len(codes)} rows, {int((codes == fitted.positive).sum())} of class {positive}")
+    whole = "" if rows.class_counts is None else f" drawn from {sum(rows.class_counts.values())}"
+    say(f"{len(codes)} rows{whole}, {int((codes == fitted.positive).sum())} of class {positive}")
     for name in metric_names():
         metric = get_metric(
             name,

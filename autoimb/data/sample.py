@@ -22,7 +22,7 @@ from autoimb.data.subsample import allotted
 from autoimb.data.table import read_table, split_target, split_weight
 from autoimb.data.target import label_array
 from autoimb.data.values import text_of
-from autoimb.errors import InputError, SchemaError, TargetError, choices
+from autoimb.errors import InputError, OptionError, SchemaError, TargetError, choices
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
@@ -98,8 +98,10 @@ def read(
     ------
     InputError
         No table file, parts that can't be read or are not of the same columns, an unknown column,
-        a label or a weight that can't be one.
+        a label, a weight or a seed that can't be one.
     """
+    if not 0 <= random_state < 2**64:
+        raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {random_state}.")
     memory = policy.memory_share * machine_bytes() if max_memory is None else read_bytes(max_memory)
     most_bytes = policy.table_share * memory
     source = Source.of(Path(path))
@@ -271,7 +273,9 @@ def _joined(frames: list[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
     """Put pieces together; categories of all of them are those of each."""
     if not frames:
         return pd.DataFrame(columns=list(names))
-    for name in frames[0].columns:
+    for name, dtype in frames[0].dtypes.items():
+        if not isinstance(dtype, pd.CategoricalDtype):
+            continue
         columns = [frame[name] for frame in frames]
         if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
             every = union_categoricals(columns, ignore_order=True).categories

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -111,12 +112,16 @@ def encode_target(
 
 
 def _whole_counts(
-    given: Mapping[Any, int], classes: NDArray[Any], least: NDArray[np.int64]
+    given: Mapping[Any, object], classes: NDArray[Any], least: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Order the counts of the whole table as the classes of the rows drawn from it."""
     counts = np.zeros(len(classes), dtype=np.int64)
     for label, count in given.items():
-        counts[_find_label(classes, label, what="class in class_counts")] = count
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 0:
+            raise TargetError(
+                f"class_counts must be whole numbers of rows, got {count!r} for {label!r}."
+            )
+        counts[_find_label(classes, label, what="class in class_counts")] = int(count)
     low = np.flatnonzero(counts < least)
     if len(low):
         code = low[0]

@@ -5,33 +5,33 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.judge import Judge
-from autoimb.data.dataset import Dataset
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.rates import Unseen, at_counted_rates
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
-from autoimb.training.plan import Plan
 
 __all__ = ["refit"]
 
 
-def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) -> FittedPipeline:
+def refit(
+    pipeline: FittedPipeline, study: Basis, *, unseen: Unseen | None = None
+) -> FittedPipeline:
     """Train a pipeline's strategies again.
 
     Parameters
     ----------
     pipeline : FittedPipeline
         Gives the schema, the strategies and their weights; nothing fitted in it is used.
-    dataset : Dataset
-        The newer rows; their classes are those of the pipeline.
-    plan : Plan
-    judge : Judge
-        Of the rows that the plan scores.
+    study : Basis
+        The newer rows, whose classes are those of the pipeline, their plan and judge.
+    unseen : Unseen or None
+        Of rows drawn from a larger table those outside the study, that set the level.
 
     Returns
     -------
@@ -43,6 +43,7 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
     RunError
         Where a strategy can't be trained on these rows; the message says why.
     """
+    dataset, plan, judge = study.dataset, study.plan, study.judge
     data = Parts(dataset, plan.folds, seed=plan.seed)
     results: list[Scored] = []
     for old in pipeline.strategies:
@@ -60,7 +61,7 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
     proba = mixed(None)
     found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
     rule = judge.fit_rule(found.deployed)
-    return assemble(
+    fitted = assemble(
         data,
         plan,
         judge,
@@ -70,3 +71,6 @@ def refit(pipeline: FittedPipeline, dataset: Dataset, plan: Plan, judge: Judge) 
         weights=pipeline.weights,
         decided=Decided(found.deployed, found.score, found.calibrator, rule),
     )
+    if unseen is None:
+        return fitted
+    return at_counted_rates(fitted, unseen, judge, found.deployed)

@@ -9,6 +9,7 @@ import numpy as np
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import most_bins
 from autoimb.data.encoding.layout import MOST_ONE_HOT
+from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
 from autoimb.data.schema import Columns
@@ -229,7 +230,9 @@ def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Data
 
 def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
     """Return the bytes of a network's inputs on all folds, about, which each worker may hold."""
-    return _BYTES * len(folds.folds) * _inputs(dataset.columns) * len(dataset.y)
+    one = dataset.columns.take(np.arange(min(len(dataset.y), 1)))  # how many, not which
+    read = Screen.fit(one, None, layout=dataset.layout).columns(dataset.columns)
+    return _BYTES * len(folds.folds) * _inputs(read) * len(dataset.y)
 
 
 def _inputs(columns: Columns) -> int:

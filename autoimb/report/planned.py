@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from autoimb.assessment.checks import Finding
 from autoimb.data.profile import Profile
@@ -138,7 +139,8 @@ def dry_run(
     InputError
         On a table, a target or a parameter that no search can use.
     """
-    own = clone(estimator)
+    own = copy(estimator)
+    own.random_state = deepcopy(estimator.random_state)
     given = prepare_given(
         own, X, y, sample_weight, eval_set=eval_set, test=test, class_counts=class_counts
     )

@@ -1,17 +1,16 @@
 """How much memory a worker may hold, and how much it holds.
 
-Linux says both; elsewhere there is no limit. cgroups, in which containers and schedulers run
-programs, are read in both of their versions
-(https://docs.kernel.org/admin-guide/cgroup-v2.html, .../cgroup-v1/memory.html).
+Linux says both; elsewhere there is no limit.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from autoimb.data.memory import ROOT, cgroups, counts_of
 
 if TYPE_CHECKING:
     from autoimb.policy import SearchPolicy
@@ -24,28 +23,7 @@ __all__ = [
     "private_memory",
 ]
 
-ROOT = Path("/")
 KILLED_FIRST = 300  # thousandths of the memory: about what browsers give the process of a page
-
-
-class _Files(NamedTuple):
-    """Where a version of cgroups keeps its numbers."""
-
-    mount: str
-    limit: str
-    usage: str
-    cache: str  # the line of memory.stat that counts what can be given back
-
-
-_VERSIONS = {
-    1: _Files(
-        "sys/fs/cgroup/memory",
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-        "total_inactive_file",
-    ),
-    2: _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-}
 
 
 def memory_a_worker(n_jobs: int, policy: SearchPolicy, *, root: Path = ROOT) -> int | None:
@@ -77,27 +55,10 @@ def free_memory(root: Path = ROOT) -> int | None:
     left; pages of files that can be given back are free.
     """
     try:
-        machine = _counts(root / "proc" / "meminfo")["MemAvailable:"] * 1024
+        machine = counts_of(root / "proc" / "meminfo")["MemAvailable:"] * 1024
     except (OSError, KeyError):
         return None
-    return min([machine, *_left_in_cgroups(root)])
-
-
-def _left_in_cgroups(root: Path) -> Iterator[int]:
-    """Yield what each cgroup of this process that has a limit leaves of it."""
-    with suppress(OSError):
-        for line in (root / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            files = _VERSIONS[1 if controllers else 2]
-            inner = Path(path.lstrip("/"))
-            for folder in (inner, *inner.parents):  # of a container only the last may be seen
-                with suppress(OSError, ValueError, KeyError):  # not seen, or "max"
-                    place = root / files.mount / folder
-                    limit = int((place / files.limit).read_text())
-                    used = int((place / files.usage).read_text())
-                    yield max(0, limit - used + _counts(place / "memory.stat")[files.cache])
+    return min([machine, *(group.left for group in cgroups(root))])
 
 
 def private_memory(pid: int, *, beyond: int = 0, root: Path = ROOT) -> int:
@@ -121,14 +82,14 @@ def private_memory(pid: int, *, beyond: int = 0, root: Path = ROOT) -> int:
         resident, shared = (process / "statm").read_text().split()[1:3]  # pages
         held = (int(resident) - int(shared)) * mmap.PAGESIZE
         if held > beyond:
-            held = _counts(process / "smaps_rollup")["Pss_Anon:"] * 1024  # from Linux 5.3 on
+            held = counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024  # from Linux 5.3 on
     return held
 
 
 def kills_for_memory(*, root: Path = ROOT) -> int | None:
     """Return how many processes the system has killed for want of memory; None if it won't say."""
     try:
-        return _counts(root / "proc" / "vmstat")["oom_kill"]
+        return counts_of(root / "proc" / "vmstat")["oom_kill"]
     except (OSError, KeyError):
         return None
 
@@ -138,9 +99,3 @@ def be_killed_first() -> None:
     path = Path("/proc/self/oom_score_adj")
     with suppress(OSError, ValueError):
         path.write_text(str(min(int(path.read_text()) + KILLED_FIRST, 1000)))
-
-
-def _counts(path: Path) -> dict[str, int]:
-    """Read lines of a name and a whole number."""
-    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}

@@ -149,6 +149,8 @@ def prepare(
             "own, by cross-validation."
         )
     kept = weighing_rows(table.weight, len(table.frame))
+    if table.class_counts is not None:
+        encode_target(table.y, class_counts=table.class_counts)  # what is no count is said first
     if request.holdout is not None:
         if table.test is not None:
             raise OptionError(
@@ -348,7 +350,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
-    return Planned(own, plan, judge, _unseen(prepared, rows, time_budget))
+    return Planned(own, plan, judge, _unseen(prepared, rows))
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
@@ -364,12 +366,13 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
     return CHECKS.look(evidence, prepared.policy)
 
 
-def _unseen(prepared: Prepared, rows: Rows, time_budget: float | None) -> Unseen | None:
+def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     """Draw rows beside those of the study, as many as there is time to predict.
 
     Only a sample has rates that were counted on more rows; costs move probabilities off them.
     """
-    policy, most = prepared.policy, prepared.policy.unseen_rows
+    policy, time_budget = prepared.policy, prepared.request.time_budget  # of this session
+    most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
     whole = len(rows) == len(prepared.dataset.y)

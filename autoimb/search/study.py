@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -175,10 +175,9 @@ def run_study(
             interrupted = True
         finally:
             if runner is not None:
-                try:
+                with suppress(OSError):  # what can't be read is fitted again
                     parts = runner.encoded()
-                finally:
-                    runner.close()
+                runner.close()
             running.requeue()
     known = running.known
     return StudyResult(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.scaling import column_blocks, quantiles, scales, squash
 from autoimb.data.schema import Columns
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Screen"]
 
@@ -156,12 +159,15 @@ def _most_values_first(columns: NDArray[Any]) -> NDArray[np.float64]:
     return np.array([-float(len(np.unique(column))) for column in columns.T])
 
 
-def _of_class(y: Positions) -> NDArray[np.float32]:
+def _of_class(y: Positions) -> csr_array:
     """Say of each of the C classes which rows are of it, shape (C, n), as 0 and 1."""
-    return np.asarray(y == np.arange(y.max() + 1)[:, None], dtype=np.float32)
+    from scipy.sparse import csr_array  # slow to import, and loading needs none
+
+    ones = np.ones(len(y), dtype=np.float32)
+    return csr_array((ones, (y, np.arange(len(y)))), shape=(int(y.max()) + 1, len(y)))
 
 
-def _variance_between(x: NDArray[np.float32], of_class: NDArray[np.float32]) -> NDArray[np.float64]:
+def _variance_between(x: NDArray[np.float32], of_class: csr_array) -> NDArray[np.float64]:
     """Return the variance of the classes' means as a share of that of all rows; 0 without any."""
     counts = of_class.sum(1, dtype=np.float64)
     means = (of_class.astype(np.float64) @ x) / np.maximum(counts, 1)[:, None]
@@ -170,7 +176,7 @@ def _variance_between(x: NDArray[np.float32], of_class: NDArray[np.float32]) -> 
     return np.asarray(np.divide(between, total, out=np.zeros_like(total), where=total > 0))
 
 
-def _p_values(codes: NDArray[Any], of_class: NDArray[np.float32]) -> NDArray[np.float64]:
+def _p_values(codes: NDArray[Any], of_class: csr_array) -> NDArray[np.float64]:
     """Return the logs of the G test's p-values of columns of codes (n, p), from 0 on."""
     from scipy.stats import chi2  # slow to import, and loading needs no test
 
