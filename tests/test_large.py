@@ -19,7 +19,7 @@ from autoimb.budget import Budget
 from autoimb.cli import main
 from autoimb.cli.folders import free_folder
 from autoimb.cli.tables import in_order, read_chunks, writer
-from autoimb.data.sample import Sample, standing
+from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.parameters import read_request
@@ -118,7 +118,7 @@ def test_rows_held_out_of_a_sample_stand_for_the_table(rows: Sample) -> None:
     assert found is not None
     assert found.weight is not None
     np.testing.assert_allclose(np.bincount(found.codes, found.weight), [58_800, 1_200])
-    _, y, weight = standing(rows)
+    _, y, weight = reweighted(rows)
     given = prepare(
         Table(rows.frame, rows.y, class_counts=rows.class_counts, test=(rows.frame, y, weight)),
         read_request(ONE_TRIAL, ["no", "yes"]),
