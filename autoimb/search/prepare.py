@@ -354,14 +354,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
 def check_table(planned: Planned) -> tuple[Finding, ...]:
     """Look for what may be wrong with the rows and the folds before any trial.
 
-    Parameters
-    ----------
-    planned : Planned
-        Sees: all rows of the study, scored ones too. What is found reaches no trial.
-
-    Returns
-    -------
-    tuple of Finding
+    Sees: all rows of the study, scored ones too. What is found reaches no trial.
     """
     prepared = planned.prepared
     evidence = TableEvidence.of(
