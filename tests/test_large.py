@@ -135,9 +135,12 @@ def test_rows_held_out_of_a_sample_stand_for_the_table(rows: Sample) -> None:
         ({"yes": 10, "no": 9_000}, r"of the class 'yes' there are 60 here, got 10\."),
         ({"yes": 90}, r"of the class 'no' there are 540 here, got 0\."),
         ({"yes": 90, "on": 9_000}, r"Unknown class in class_counts 'on'\. Choices: no, yes\."),
+        ({"yes": 90.5, "no": 9_000}, r"whole numbers; got \{'yes': 90\.5, 'no': 9000\}\."),
+        ({"yes": "many", "no": 9_000}, "class_counts must map each class to its rows"),
+        ([90, 9_000], r"whole numbers; got \[90, 9000\]\."),
     ],
 )
-def test_counts_that_are_none_of_the_table(counts: dict[str, int], message: str) -> None:
+def test_counts_that_are_none_of_the_table(counts: object, message: str) -> None:
     frame = simulated(600, 0)
     y = np.where(np.arange(600) < 60, "yes", "no")
     with pytest.raises(TargetError, match=message):
