@@ -143,7 +143,8 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        return max(usual, min(self.policy.cell_reserve * self.cells, 0.5 * self.total))
+        most = self.policy.most_cell_reserve * self.total
+        return max(usual, min(self.policy.cell_reserve * self.cells, most))
 
     @property
     def deadline(self) -> Deadline:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "TreeNodes",
     "WorkerContext",
-    "can_hand_over",
     "clean_start",
     "fused_adamw",
+    "passes_results",
     "start_server",
     "tree_nodes",
     "workers_of",
@@ -203,7 +203,7 @@ def workers_of(pool: ProcessPool) -> dict[Future[Any], int]:
     return {task.future: task.worker_id for task in tasks if task.worker_id}
 
 
-def can_hand_over(pool: ProcessPool, *, patience: float) -> bool:
+def passes_results(pool: ProcessPool, *, patience: float) -> bool:
     """Whether tasks and results still get through a pebble pool.
 
     A worker that dies while it holds the pool's lock keeps it for ever, and may have written half

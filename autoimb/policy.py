@@ -209,8 +209,9 @@ class SearchPolicy:
         With fewer in a group, the reported value is of all rows together.
     reserve_share, least_reserve, most_reserve : float
         Share of the budget for what follows the search, in seconds at least and at most.
-    cell_reserve : float
-        Seconds of it for each scored row and class, where that is more; half of the budget at most.
+    cell_reserve, most_cell_reserve : float
+        Seconds of it for each scored row and class, where that is more; the share of the budget
+        that these may take.
     workers_memory : float
         Of the memory that is free when a search begins, what its workers may hold, in equal parts.
     least_worker_bytes : int
@@ -366,7 +367,8 @@ class SearchPolicy:
     rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
-    cell_reserve: float = _set(4e-6, "decisions/0053-wide-tables.md")
+    cell_reserve: float = _set(6e-6, "decisions/0053-wide-tables.md")
+    most_cell_reserve: float = _set(0.5, "decisions/0053-wide-tables.md")
 
 
 DEFAULT_POLICY = SearchPolicy()

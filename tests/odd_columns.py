@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from odd_tables import LABELS, N_ROWS, PLAIN, Case, Given, spread
+from odd_tables import N_ROWS, PLAIN, Case, Given, spread
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=2))
@@ -22,27 +22,29 @@ NO_CELL = "Column 'odd' holds a {} in row {}"
 
 def column(name: str, cells: Callable[[], Any], kind: str = "", refused: str = "") -> Case:
     """A case of one odd column."""
-    make = lambda: Given(pd.DataFrame({"plain": PLAIN, "odd": cells()}), LABELS)  # noqa: E731 - short
-    return Case(name, make, refused, kind)
+    return Case(name, lambda: Given(pd.DataFrame({"plain": PLAIN, "odd": cells()})), refused, kind)
 
 
 def objects(*cells: Any) -> pd.Series:
     return pd.Series(spread(*cells), dtype=object)
 
 
-def arrow(name: str, kind: pa.DataType, cells: list[Any], golden: str, refused: str = "") -> Case:
+def arrow(name: str, of: pa.DataType, cells: list[Any], kind: str, refused: str = "") -> Case:
     """A column that pandas has of Arrow."""
 
     def carried() -> pd.api.extensions.ExtensionArray:
-        return pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(spread(*cells), kind)]))
+        return pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(spread(*cells), of)]))
 
-    return column(f"Arrow's {name}", carried, golden, refused)
+    return column(f"Arrow's {name}", carried, kind, refused)
 
 
-def arrow_table(name: str, cells: Callable[[], pa.Array], golden: str, refused: str = "") -> Case:
+def arrow_table(name: str, cells: Callable[[], pa.Array], kind: str, refused: str = "") -> Case:
     """A column of an Arrow table, of a type that pandas can't reorder."""
-    make = lambda: Given(pa.table({"plain": PLAIN, "odd": cells()}), LABELS)  # noqa: E731 - short
-    return Case(f"Arrow's {name}", make, refused, golden)
+
+    def made() -> Given:
+        return Given(pa.table({"plain": PLAIN, "odd": cells()}))
+
+    return Case(f"Arrow's {name}", made, refused, kind)
 
 
 def bits(kind: str) -> list[Any]:

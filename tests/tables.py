@@ -17,13 +17,14 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan
+from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.evaluation.trial import Outcome, evaluate
+from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import NetworkSpec
+from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int, Option, Range, Value
-from autoimb.space.strategy import Strategy
+from autoimb.space.strategy import Strategy, partner
 from autoimb.training.checkpoints import Until
 from autoimb.training.fit import Job, Trained, fit_members
 from autoimb.training.members import Members, Seen
@@ -121,6 +122,18 @@ def outcome_of(
     """Evaluate a strategy by itself, without a deadline or a bar."""
     job = Job(strategy, plan, parts_of(dataset, plan) if parts is None else parts)
     return evaluate(job, judge_of(dataset, plan, metric))
+
+
+def small_trees() -> FittedStrategy:
+    """A fitted partner on the table of `pipelines`, so that its pipeline can hold it."""
+    frame = table()
+    y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
+    dataset = dataset_of(frame, y)
+    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
+    outcome = outcome_of(partner("small_trees", costs=False), dataset, plan)
+    assert isinstance(outcome, Scored)
+    assert outcome.fitted is not None
+    return outcome.fitted
 
 
 def trained(strategy: Strategy, dataset: Dataset, plan: Plan) -> Trained:

@@ -61,6 +61,13 @@ def test_the_search_ends_early_enough_to_finish(total):
     assert budget.search_deadline.at > 1000.0
 
 
+@pytest.mark.parametrize(("cells", "reserve"), [(0, 7.2), (10**6, 7.2), (5 * 10**6, 20.0)])
+def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
+    budget = Budget(60.0, 0.0, cells=cells)
+    assert budget.reserve == pytest.approx(reserve)
+    assert Budget(60.0, 0.0, cells=10**9).reserve == 30.0  # and no more than that
+
+
 def test_budget_without_end():
     budget = Budget.start(None)
     assert budget.reserve == 0.0

@@ -14,34 +14,24 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 from pipelines import pipeline, table
-from tables import ONE_TRIAL, dataset_of, mixed_table, outcome_of, short_plan
+from tables import ONE_TRIAL, mixed_table, small_trees
 
 from autoimb import AutoImbClassifier, load
 from autoimb.cli import main
 from autoimb.cli.tables import read_chunks
-from autoimb.data.folds import plan_folds
 from autoimb.data.values import TEXT, digest_of
 from autoimb.errors import ArtifactError
-from autoimb.evaluation.trial import Scored
 from autoimb.pipeline import container
 from autoimb.pipeline.artifact import inspect, save
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.hashing import text_columns, with_hashed_levels
-from autoimb.space.strategy import partner
 
 
 @pytest.fixture(scope="module")
 def whole() -> FittedPipeline:
     """Networks and trees, which both know levels."""
-    frame = table()
-    y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
-    dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
-    grown = outcome_of(partner("small_trees", costs=False), dataset, plan)
-    assert isinstance(grown, Scored)
-    assert grown.fitted is not None
     networks = pipeline()
-    strategies = (*networks.strategies, grown.fitted)
+    strategies = (*networks.strategies, small_trees())
     return replace(networks, strategies=strategies, weights=(0.3, 0.1, 0.6))
 
 

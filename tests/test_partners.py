@@ -19,9 +19,9 @@ from tables import (
     dataset_of,
     judge_of,
     mixed_table,
-    outcome_of,
     parts_of,
     short_plan,
+    small_trees,
     strategy_with,
 )
 from test_law1 import (
@@ -324,15 +324,7 @@ def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
 
 @pytest.fixture(scope="module")
 def fitted() -> Any:
-    """A partner's outcome on the table of `pipelines`, so that its pipeline can hold it."""
-    frame = table()
-    y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
-    dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=2, random_state=0))
-    outcome = outcome_of(partner("small_trees", costs=False), dataset, plan)
-    assert isinstance(outcome, Scored)
-    assert outcome.fitted is not None
-    return outcome.fitted
+    return small_trees()
 
 
 def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from test_source import in_parts
 import autoimb.data.sample as sampling
 from autoimb import read
 from autoimb.data.memory import machine_bytes, read_bytes
-from autoimb.data.sample import Sample, standing
+from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import infer_schema
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
 from autoimb.policy import DEFAULT_POLICY
@@ -52,7 +52,7 @@ def test_all_rare_rows_are_drawn_and_weights_give_back_the_counts(folder):
     assert rows.class_counts == counts.to_dict()
     assert len(rows.y) == 600
     assert rows.y.value_counts().to_dict() == {"yes": counts["yes"], "no": 600 - counts["yes"]}
-    frame, y, weight = standing(rows)
+    frame, y, weight = reweighted(rows)
     for label, count in counts.items():
         assert weight[y == label].sum() == pytest.approx(count, rel=1e-12)
     assert (weight[y == "yes"] == 1).all()
@@ -158,7 +158,7 @@ def test_rows_of_weight_zero_are_neither_counted_nor_drawn(tmp_path):
     assert rows.class_counts == FRAME["y"][weight > 0].value_counts().to_dict()
     assert (rows.weight == 2).all()
     assert ((2 * rows.frame["row"]) % 3 != 0).all()
-    _, y, total = standing(rows)
+    _, y, total = reweighted(rows)
     assert total[y == "no"].sum() == pytest.approx(2 * rows.class_counts["no"])
 
 

@@ -55,9 +55,9 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Memory for everything, as 4GB [default: half of the machine's]. Of a table that "
-        "would take more than a sixteenth, rows are drawn: all of the rarer classes as far as "
-        "possible, the others standing for several.",
+        help="Memory that everything should fit, as 4GB [default: half of the machine's]. Of a "
+        "table that would take more than a sixteenth, rows are drawn: all of the rarer classes as "
+        "far as possible, the others standing for several.",
     ),
 ]
 

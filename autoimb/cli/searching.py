@@ -192,7 +192,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if not dry_run and (not limited or time_budget is not None or n_jobs != 1):
         warm_up()  # the workers' server imports while this process does
     from autoimb.budget import DEFAULT_BUDGET, Budget
-    from autoimb.data.sample import standing
+    from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
@@ -242,7 +242,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         rows.y,
         rows.weight,
         kinds=column_kinds(kind or []),
-        test=None if test is None else standing(read(test)),
+        test=None if test is None else reweighted(read(test)),
         class_counts=rows.class_counts,
     )
     prepared = prepare(table, request)

@@ -81,12 +81,12 @@ def evaluate(
     By every metric; the rows should be ones that the search never saw.
     """
     from autoimb.assessment.metrics import get_metric, metric_names
-    from autoimb.data.sample import read, standing
+    from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
     rows = read(data, target, max_memory=max_memory, weight=weight)
-    frame, y, weights = standing(rows)
+    frame, y, weights = reweighted(rows)
     codes = match_labels(y, fitted.classes_)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")

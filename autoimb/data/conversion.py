@@ -71,6 +71,17 @@ def _one_dimensional(values: Any, what: str) -> Any:
 def in_pandas(source: Any, what: str) -> Any:
     """Give what another library's table or column is in pandas; all else as it is.
 
+    Parameters
+    ----------
+    source : object
+        Asked for ``to_pandas``, then for the PyCapsule interface of Arrow.
+    what : str
+        What was given, for the error.
+
+    Returns
+    -------
+    DataFrame or Series, of as many rows and columns, or what was given
+
     Raises
     ------
     TableError
@@ -103,6 +114,17 @@ def native_column(series: pd.Series, name: str) -> pd.Series:
 
     Sparse cells become dense, bytes objects, the order of bytes that of the machine, and what Arrow
     holds what pandas reads it as from a file; Arrow's numbers, booleans and text stay.
+
+    Parameters
+    ----------
+    series : Series of shape (n,)
+    name : str
+        What it is, for the error.
+
+    Returns
+    -------
+    Series of shape (n,)
+        With the same index; the column itself where it is native already.
 
     Raises
     ------

@@ -36,11 +36,7 @@ BROKEN = (
 QUOTED = re.compile('"[^"]*("|$)')
 NO_SEPARATOR = "\x1f"  # stands in no table
 CELL = 8  # bytes of a number in memory
-UNPACKED = {
-    ".feather": 4,
-    "text": 2,
-    "packed": 12,
-}  # about the bytes in memory for each of a file's
+UNPACKED = {".feather": 4, "text": 2, "packed": 12}  # bytes in memory for one of a file, about
 
 
 @dataclass(frozen=True)

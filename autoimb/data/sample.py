@@ -26,7 +26,7 @@ from autoimb.errors import InputError, OptionError, SchemaError, TargetError, ch
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Sample", "read", "standing"]
+__all__ = ["Sample", "read", "reweighted"]
 
 CELLS = 4_000_000  # of a piece
 GUESSED: tuple[set[str], ...] = ({"numbers"}, {"booleans"})  # in every piece that has values
@@ -117,7 +117,7 @@ def read(
     return Sample(frame, y, values, counts)
 
 
-def standing(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], Weight]:
+def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], Weight]:
     """Let the rows of a sample stand for the whole table.
 
     Parameters

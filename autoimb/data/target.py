@@ -15,6 +15,7 @@ from pandas.api import types
 from autoimb.data.conversion import as_column
 from autoimb.data.values import text_of
 from autoimb.errors import TableError, TargetError, choices
+from autoimb.text import shown
 
 __all__ = ["Target", "encode_target", "label_array", "match_labels"]
 
@@ -81,7 +82,7 @@ def encode_target(
     TargetError
         Missing or infinite values, numbers with fractions, labels that no file could hold or of
         mixed types, fewer than two classes, no class with two rows, an unknown `positive`, counts
-        that are not of these classes or below their rows.
+        that are no whole numbers, not of these classes or below their rows.
     """
     labels = label_array(y)
     try:
@@ -112,16 +113,17 @@ def encode_target(
 
 
 def _whole_counts(
-    given: Mapping[Any, object], classes: NDArray[Any], least: NDArray[np.int64]
+    given: Mapping[Any, int], classes: NDArray[Any], least: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Order the counts of the whole table as the classes of the rows drawn from it."""
+    if not isinstance(given, Mapping) or not all(map(_is_count, given.values())):
+        raise TargetError(
+            "class_counts must map each class to its rows in the whole table, whole numbers; "
+            f"got {shown(given)}."
+        )
     counts = np.zeros(len(classes), dtype=np.int64)
     for label, count in given.items():
-        if isinstance(count, bool) or not isinstance(count, Integral) or count < 0:
-            raise TargetError(
-                f"class_counts must be whole numbers of rows, got {count!r} for {label!r}."
-            )
-        counts[_find_label(classes, label, what="class in class_counts")] = int(count)
+        counts[_find_label(classes, label, what="class in class_counts")] = count
     low = np.flatnonzero(counts < least)
     if len(low):
         code = low[0]
@@ -130,6 +132,10 @@ def _whole_counts(
             f"{text_of(classes[code])!r} there are {least[code]} here, got {counts[code]}."
         )
     return counts
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and 0 <= int(value) < 2**63
 
 
 def label_array(y: object) -> NDArray[Any]:

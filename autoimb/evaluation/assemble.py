@@ -77,10 +77,8 @@ def assemble(
     -------
     FittedPipeline
     """
-    dataset, read = (
-        parts.dataset,
-        1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs),
-    )
+    dataset = parts.dataset
+    read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,

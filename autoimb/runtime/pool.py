@@ -19,7 +19,7 @@ from typing import Protocol
 from pebble import ProcessExpired, ProcessPool
 
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
-from autoimb.foreign import WorkerContext, can_hand_over, workers_of
+from autoimb.foreign import WorkerContext, passes_results, workers_of
 from autoimb.runtime.memory import kills_for_memory, private_memory
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.scratch import Scratch
@@ -259,8 +259,8 @@ class WorkerPool:
             return task.future.result()
         if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
             return None  # the next `collect` restarts it
-        if isinstance(error, ProcessExpired) and not can_hand_over(self._pool, patience=PATIENCE):
-            self._pool.stop()  # type: ignore[no-untyped-call]  # the next `collect` restarts it
+        if isinstance(error, ProcessExpired) and not passes_results(self._pool, patience=PATIENCE):
+            self._pool.stop()  # type: ignore[no-untyped-call]  # as in `_end`; `collect` starts it
         return Failed(self._death(error), seconds)
 
     def _too_much(self, task: _Task, held: int, seconds: float) -> Outcome | None:

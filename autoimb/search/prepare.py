@@ -20,7 +20,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, plan_folds
 from autoimb.data.profile import Profile, profile
-from autoimb.data.sample import Sample, standing
+from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
@@ -159,7 +159,7 @@ def prepare(
             )
         whole = (table.frame, label_array(table.y), table.weight)
         test, kept = hold_out(whole, kept, request.holdout, random_state=request.random_state)
-        table = replace(table, test=standing(Sample(*test, table.class_counts)))
+        table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
     notices: tuple[str, ...] = ()
@@ -354,7 +354,10 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
-    """Look for what may be wrong with the rows and the folds before any trial."""
+    """Look for what may be wrong with the rows and the folds before any trial.
+
+    Sees: all rows of the study, scored ones too. What is found reaches no trial.
+    """
     prepared = planned.prepared
     evidence = TableEvidence.of(
         prepared.dataset,

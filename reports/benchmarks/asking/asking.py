@@ -25,8 +25,9 @@ from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("shown", "seed", "history"))
+WINDOW = project.DEFAULT_POLICY.sampler_best, project.DEFAULT_POLICY.sampler_newest
 # the best and the newest strategies that the sampler sees
-SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": (25, 475)}
+SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": WINDOW}
 SHORT = (25, 75)  # in a history
 HISTORY, NEXT = 1_500, 100  # strategies
 LONG, ASKS = 5_000, 5  # strategies before asks that are timed
