@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget
 from autoimb.errors import BudgetError, DeadlineExceeded
+from autoimb.policy import DEFAULT_POLICY
 
 
 def test_no_deadline_never_expires():
@@ -63,7 +65,7 @@ def test_the_search_ends_early_enough_to_finish(total):
 
 @pytest.mark.parametrize(("cells", "reserve"), [(0, 7.2), (10**6, 7.2), (5 * 10**6, 20.0)])
 def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
-    budget = Budget(60.0, 0.0, cells=cells)
+    budget = Budget(60.0, 0.0, replace(DEFAULT_POLICY, cell_reserve=4e-6), cells=cells)
     assert budget.reserve == pytest.approx(reserve)
     assert Budget(60.0, 0.0, cells=10**9).reserve == 30.0  # and no more than that
 
