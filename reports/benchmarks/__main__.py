@@ -34,6 +34,8 @@ QUESTIONS = {
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
     "coverage": "how much of the package the tests run: statements and branches",
     "chaos": "what a search loses by kills, full disks and damage at any moment",
+    "mutants": "whether the tests see a change in what scores and in what is searched",
+    "versions": "whether the oldest and the newest releases of what is needed will do",
 }
 ONE_THREAD = {
     "ablation",
@@ -50,6 +52,8 @@ ONE_THREAD = {
     "serving",
     "damage",
     "coverage",
+    "mutants",
+    "versions",
 }  # a process, as in a worker
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 

@@ -1,0 +1,1 @@
+"""Whether the oldest and the newest releases of what the package needs will do."""
