@@ -137,14 +137,16 @@ def is_duration(series: pd.Series) -> bool:
 def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
     """Give codes of shape (n,), -1 for missing, and the different values as they appear."""
     try:
-        codes, levels = pd.factorize(series)
+        # an array of objects stays one: pandas 2 would make floats or dates of its levels
+        values = series.to_numpy() if types.is_object_dtype(series.dtype) else series
+        codes, levels = pd.factorize(values)
     except TypeError:  # what Python can't tell apart
         row, cell = next(each for each in enumerate(series) if not _is_value(each[1]))
         raise _no_value(cell, name, row) from None
     return codes, _checked(levels, codes, name)
 
 
-def _checked(levels: pd.Index, codes: NDArray[np.intp], name: str) -> Objects:
+def _checked(levels: pd.Index | Objects, codes: NDArray[np.intp], name: str) -> Objects:
     objects = np.asarray(levels, dtype=object)
     if levels.dtype == object:
         for code, level in enumerate(objects):

@@ -20,7 +20,7 @@ TARGET = "cancelled"
 SCHEDULE = ["date", "hour", "minute", "carrier", "origin", "dest", "distance"]
 WEATHER = [
     "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib",
-]  # fmt: skip
+]  # fmt: skip  # names are short: several a line
 
 
 def read(name: str) -> pd.DataFrame:
