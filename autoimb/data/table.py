@@ -94,10 +94,13 @@ def _texts(labels: pd.Index) -> pd.Index:
     """Write labels of columns as text; columns that are only numbered are those of an array."""
     if _are_numbered(labels):
         return pd.Index([f"x{label}" for label in labels])
+    names = [str(label) for label in labels]
     try:
-        return pd.Index([str(label) for label in labels])
+        for name in names:
+            name.encode()
     except UnicodeEncodeError as error:
         raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
+    return pd.Index(names)
 
 
 def _frame_of_records(records: NDArray[Any]) -> pd.DataFrame:
