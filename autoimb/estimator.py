@@ -79,6 +79,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     holdout : float or None, default=None
         Share of each class's rows that is held out for a `test` of `fit` before anything looks at
         the table. Rows are drawn, no groups: where they come in groups, give `test`.
+    max_predict_seconds, max_artifact_mb : float or None, default=None
+        What the result may take, as it is counted: seconds for a thousand rows on one thread, and
+        megabytes of its file.
     n_jobs : int or None, default=None
         Worker processes; None is 1, -1 all cores. On Linux each has an equal share of the memory
         that is free when the search begins; a trial that takes more fails, and says so.
@@ -94,10 +97,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Attributes
     ----------
-    best_strategy_ : Strategy
-        The best single strategy.
-    best_params_ : dict
-        The same as plain JSON.
+    best_strategy_, best_params_ : Strategy, dict
+        The best single strategy, and the same as plain JSON.
     best_score_ : float
         Out-of-fold score of what `pipeline_` holds, the blend where there is one, and so perhaps
         not that of `best_strategy_`, without the optimism of having been chosen; in scikit-learn's
@@ -121,10 +122,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         What may be wrong, with code, severity, evidence, advice (``autoimb checks`` lists all).
     classes_ : ndarray of shape (C,)
         The sorted labels.
-    n_features_in_ : int
-        Number of columns.
-    feature_names_in_ : ndarray of str
-        Their names, where `X` had names.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        Number of columns; their names, where `X` had names.
 
     Notes
     -----
@@ -151,6 +150,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         pos_label: object = None,
         kinds: Mapping[str, str] | None = None,
         holdout: float | None = None,
+        max_predict_seconds: float | None = None,
+        max_artifact_mb: float | None = None,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -171,6 +172,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.pos_label = pos_label
         self.kinds = kinds
         self.holdout = holdout
+        self.max_predict_seconds = max_predict_seconds
+        self.max_artifact_mb = max_artifact_mb
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.callbacks = callbacks
@@ -283,12 +286,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : DataFrame or array-like of shape (n, p)
-            The columns of `fit`.
-        y : array-like of shape (n,)
-            Labels out of ``classes_``.
-        sample_weight : array-like of shape (n,) or None
-            Importance of each row.
+        X, y, sample_weight
+            As in `fit`; labels out of ``classes_``.
 
         Returns
         -------

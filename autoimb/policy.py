@@ -141,6 +141,9 @@ class SearchPolicy:
         Of a process that searches, before it holds rows; told by a dry run, and decides nothing.
     operations_a_second : float
         Floating-point operations that the plan counts on.
+    predicted_products_a_second, predicted_values_a_second, predicted_lookups_a_second : float
+        Of prediction on one thread: a network's multiplications, the numbers that it makes one by
+        one, and the columns that each tree looks up.
     trials_a_worker : int
         Strategies that the plan would like each worker to complete in a budget.
     search_share : float
@@ -297,6 +300,9 @@ class SearchPolicy:
     pruning_slack: float = _set(0.1, "decisions/0008-forgiving-pruning.md")
     process_bytes: int = _set(300_000_000, "decisions/0051-long-searches.md")
     operations_a_second: float = _set(40e9, "decisions/0007-rows-by-arithmetic.md")
+    predicted_products_a_second: float = _set(40e9, "decisions/0056-limits.md")
+    predicted_values_a_second: float = _set(200e6, "decisions/0056-limits.md")
+    predicted_lookups_a_second: float = _set(600e6, "decisions/0056-limits.md")
     trials_a_worker: int = _set(20, "decisions/0007-rows-by-arithmetic.md")
     search_share: float = _set(0.8, UNMEASURED)
     unlimited_seconds: float = _set(300.0, UNMEASURED)

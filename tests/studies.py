@@ -29,6 +29,7 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.basis import Basis, plan_duels
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.trial import Outcome, Scored, Trace
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
@@ -145,13 +146,14 @@ def study(
     space: Space | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
     duels: bool = False,
+    limits: Limits | None = None,
     **settings: Any,
 ) -> StudyResult:
     """Run a study on the small table; in this process unless `n_jobs` or a deadline say more."""
     given = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        Basis(given.dataset, given.plan, given.judge),
+        Basis(given.dataset, given.plan, given.judge, limits or Limits()),
         space or Space.restricted(),
         profile=given.profile,
         settings=StudySettings(**settings),

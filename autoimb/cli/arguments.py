@@ -14,7 +14,9 @@ __all__ = [
     "AsJson",
     "Data",
     "HashLevels",
+    "MaxArtifactMb",
     "MaxMemory",
+    "MaxPredictSeconds",
     "Out",
     "Pipeline",
     "Run",
@@ -58,6 +60,21 @@ MaxMemory = Annotated[
         help="Memory that everything should fit, as 4GB [default: half of the machine's]. Of a "
         "table that would take more than a sixteenth, rows are drawn: all of the rarer classes as "
         "far as possible, the others standing for several.",
+    ),
+]
+
+MaxPredictSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S",
+        help="Seconds, as they are counted, that the result may need for a thousand rows on one "
+        "thread.",
+    ),
+]
+MaxArtifactMb = Annotated[
+    float | None,
+    typer.Option(
+        "--max-artifact-mb", metavar="MB", help="Megabytes that the file of the result may have."
     ),
 ]
 

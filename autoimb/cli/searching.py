@@ -13,7 +13,9 @@ import typer
 from autoimb.cli.arguments import (
     AsJson,
     Data,
+    MaxArtifactMb,
     MaxMemory,
+    MaxPredictSeconds,
     Target,
     Weight,
     column_kinds,
@@ -170,6 +172,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         float | None,
         typer.Option(metavar="SHARE", help="Share of DATA's rows to hold out for such a test."),
     ] = None,
+    max_predict_seconds: MaxPredictSeconds = None,
+    max_artifact_mb: MaxArtifactMb = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -235,6 +239,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "data": harmless(data.name),
         "weight": weight,
         "holdout": holdout,
+        "max_predict_seconds": max_predict_seconds,
+        "max_artifact_mb": max_artifact_mb,
     }
     request = read_request(given, encode_target(rows.y).classes)
     table = Table(
@@ -302,6 +308,7 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
             facts.verdict,
             *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+            *([facts.deployed_sentence] if result.planned.limits.deployment else []),
             *([facts.test_sentence] if facts.test else []),
         ]
     )

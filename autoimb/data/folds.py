@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from autoimb.data.stratified import stratified
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Fold", "FoldPlan", "Rows", "duel_folds", "plan_folds"]
+__all__ = ["Fold", "FoldPlan", "Rows", "duel_folds", "kept_splits", "plan_folds"]
 
 Rows = NDArray[np.int64]
 
@@ -369,3 +369,32 @@ def _check_split(train: Rows, test: Rows, *, name: str) -> None:
     both = np.intersect1d(train, test)
     if len(both):
         raise OptionError(f"{name}: {len(both)} rows train and score, the first is row {both[0]}.")
+
+
+def kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
+    """Renumber the rows of given splits, (train, test) of the user's table, after the dropping.
+
+    Parameters
+    ----------
+    cv : object
+        What is no iterable of splits is returned as it is.
+    kept : bool array of shape (n,)
+        Which rows are left.
+
+    Raises
+    ------
+    OptionError
+        Where a split names a row outside the table.
+    """
+    if kept.all() or not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
+        return cv
+    place = np.cumsum(kept) - 1
+
+    def renumbered(rows: ArrayLike) -> Rows:
+        numbers = np.asarray(rows)
+        numbers = np.flatnonzero(numbers) if numbers.dtype == bool else numbers
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept):
+            raise OptionError(f"cv names rows outside the table, which has {len(kept)} rows.")
+        return np.asarray(place[numbers[kept[numbers]]], dtype=np.int64)
+
+    return [(renumbered(train), renumbered(test)) for train, test in cv]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import duel_folds
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import fewer_rows, make_plan
 from autoimb.randomness import Purpose, seed_for
 from autoimb.training.plan import Plan
@@ -26,11 +27,14 @@ class Basis:
     plan : Plan
     judge : Judge
         Of the rows that the plan scores.
+    limits : Limits
+        Of what is deployed; trials that only compare have none.
     """
 
     dataset: Dataset
     plan: Plan
     judge: Judge
+    limits: Limits = field(default_factory=Limits)
 
 
 def plan_duels(study: Basis) -> Basis | None:

@@ -21,29 +21,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.calibration import row_log_loss
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
 from autoimb.errors import BudgetError
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.trial import Scored, ranked
+from autoimb.evaluation.weighing import FLAT, ScoredRows, Weighing, draw_bags
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.randomness import Purpose, stream
 
 __all__ = ["Blend", "blend"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-
-ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
-FLAT = 1e-9  # a gain that small is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,46 +93,6 @@ def _mixed_view(results: Mapping[int, Scored], weights: Mapping[int, float], par
     return np.asarray(np.sum(views, axis=0), dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows with the probabilities of all candidates (K, n, C)."""
-
-    judge: Judge
-    proba: Floats
-
-    def take(self, mask: Mask) -> _Rows:
-        """Take rows, sorted by group: then a group is a slice, which costs no copy."""
-        rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
-        return _Rows(self.judge.take(rows), self.proba[:, rows])
-
-    def mix(self, weights: Floats) -> Floats:
-        return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
-
-    @cached_property
-    def _parts(self) -> list[slice]:
-        """Each group of sorted rows, where each has enough of every class.
-
-        Folds' probabilities are not on one scale: see `autoimb.assessment.judge`.
-        """
-        y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
-        starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
-        parts = [slice(*ends) for ends in pairwise(starts.tolist())]
-        least = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
-        return parts if least >= ENOUGH_ROWS else [slice(None)]
-
-    def merit(self, proba: Floats) -> float:
-        """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
-        metric, y, weight = self.judge.metric, self.judge.y, self.judge.weight
-        likelihood = -float(np.average(row_log_loss(y, proba), weights=weight))
-        if metric.kind == "label":
-            return likelihood
-        values = []
-        for part in self._parts:
-            own = None if weight is None else weight[part]
-            values.append(metric(y[part], proba[part], weight=own))
-        return likelihood + float(np.mean([metric.utility(value) for value in values]))
-
-
 def blend(
     judge: Judge,
     results: Mapping[int, Scored],
@@ -146,6 +101,7 @@ def blend(
     random_state: int = 0,
     deadline: Deadline | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
+    limits: Limits | None = None,
 ) -> Blend:
     """Choose the result.
 
@@ -165,6 +121,8 @@ def blend(
         Past it the bags made so far must do. Without one no clock is read.
     policy : SearchPolicy, optional
         How large a blend may be, and how much work to weigh it.
+    limits : Limits, optional
+        What its strategies may take together; each alone keeps them.
 
     Returns
     -------
@@ -176,20 +134,23 @@ def blend(
     BudgetError
         Where no network can join: no trial was completed.
     """
-    deadline = deadline or Deadline()
+    deadline, limits = deadline or Deadline(), limits or Limits()
     own = {number: one for number, one in results.items() if number not in partners}
     others = sorted(n for n in partners if n in results and results[n].fitted is not None)
-    if not others:
-        return _of_networks(judge, own, random_state=random_state, deadline=deadline, policy=policy)
-    alone = _of_networks(
-        judge, own, random_state=random_state, deadline=deadline.fraction(0.5), policy=policy
+    of_networks = partial(
+        _of_networks, judge, own, random_state=random_state, policy=policy, limits=limits
     )
+    if not others:
+        return of_networks(deadline=deadline)
+    alone = of_networks(deadline=deadline.fraction(0.5))
     if len(np.unique(judge.group)) < 2 or deadline.expired:
         return alone
     n_rows = len(judge.y) * len(judge.metric.classes)
     numbers = sorted([*_candidates(own, n_rows=n_rows, policy=policy), *others])
-    bags = _bags(len(numbers), n_rows, random_state, policy)
-    weigh = _Weighing(bags, deadline, policy, np.isin(numbers, others))
+    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    weigh = Weighing(
+        bags, deadline, policy, np.isin(numbers, others), _shares(results, numbers, limits)
+    )
     mixed = _Mixed.of(judge, results, numbers, weigh)
     crossed, weights = mixed.crossed, mixed.weights
     gain = mixed.gain_over(judge, alone.proba)
@@ -212,16 +173,18 @@ def _of_networks(
     random_state: int,
     deadline: Deadline,
     policy: SearchPolicy,
+    limits: Limits,
 ) -> Blend:
     n_rows = len(judge.y) * len(judge.metric.classes)
     numbers = _candidates(results, n_rows=n_rows, policy=policy)
     best = ranked({number: results[number] for number in numbers})[0]
-    rows = _Rows(judge, _stacked(results, numbers))
+    rows = ScoredRows(judge, _stacked(results, numbers))
     single = partial(_single, judge, results[best], best)
     if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
         return single()
-    bags = _bags(len(numbers), n_rows, random_state, policy)
-    weigh = _Weighing(bags, deadline, policy, np.zeros(len(numbers), dtype=bool))
+    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    none = np.zeros(len(numbers), dtype=bool)
+    weigh = Weighing(bags, deadline, policy, none, _shares(results, numbers, limits))
     mixed = _Mixed.of(judge, results, numbers, weigh)
     gain = mixed.gain
     if gain <= FLAT or np.count_nonzero(mixed.weights) < 2:
@@ -259,12 +222,12 @@ class _Mixed:
 
     @classmethod
     def of(
-        cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: _Weighing
+        cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: Weighing
     ) -> _Mixed:
-        rows = _Rows(judge, _stacked(results, numbers))
+        rows = ScoredRows(judge, _stacked(results, numbers))
         gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
         for part, (learn, use) in enumerate(judge.parts):
-            seen = _Rows(judge, _stacked(results, numbers, part=part))
+            seen = ScoredRows(judge, _stacked(results, numbers, part=part))
             chosen, used = seen.take(learn), seen.take(use)
             weights, alone = weigh.fit(chosen)
             mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
@@ -279,7 +242,7 @@ class _Mixed:
 
     def gain_over(self, judge: Judge, proba: Floats) -> float:
         """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
-        both = _Rows(judge, np.stack([self.crossed, proba]))
+        both = ScoredRows(judge, np.stack([self.crossed, proba]))
         parts = [both.take(use) for _, use in judge.parts]
         return float(np.mean([p.merit(p.proba[0]) - p.merit(p.proba[1]) for p in parts]))
 
@@ -325,6 +288,12 @@ def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPol
     return sorted(ranked(fitted)[:number])
 
 
+def _shares(results: Mapping[int, Scored], numbers: Sequence[int], limits: Limits) -> Floats:
+    """Return what each candidate takes of what the limits leave to all, (K, 2)."""
+    fitted = (results[number].fitted for number in numbers)
+    return np.array([limits.shares(own) for own in fitted if own is not None])
+
+
 def _stacked(
     results: Mapping[int, Scored], numbers: Sequence[int], *, part: int | None = None
 ) -> Floats:
@@ -339,60 +308,3 @@ def _single(judge: Judge, result: Scored, number: int) -> Blend:
     labels = judge.labels(result.view) if result.labels is None else result.labels
     proba = np.asarray(result.oof, dtype=np.float64)
     return Blend((number,), (1.0,), proba, labels, result.score, kept=False)
-
-
-def _bags(n_candidates: int, n_rows: int, random_state: int, policy: SearchPolicy) -> list[Ints]:
-    """Draw the candidates that each bag may choose from: about half of them."""
-    size = max(min(n_candidates, 5), -(-n_candidates // 2))
-    affordable = policy.blend_work // (n_rows * size * policy.blend_steps)
-    number = int(np.clip(affordable, 1, policy.blend_bags))
-    random = stream(Purpose.BLEND_BAGS, random_state)
-    return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
-
-
-@dataclass(frozen=True)
-class _Weighing:
-    """Bagged greedy selection; `partner` says which candidates are no networks, (K,)."""
-
-    bags: Sequence[Ints]
-    deadline: Deadline
-    policy: SearchPolicy
-    partner: Mask
-
-    def fit(self, rows: _Rows) -> tuple[Floats, Floats]:
-        """Weights (K,) by these rows, and those of the best network alone."""
-        alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
-        merits = np.array([rows.merit(proba) for proba in rows.proba])
-        alone[np.argmax(np.where(self.partner, -np.inf, merits))] = 1.0
-        for members in self.bags:
-            total += self._greedy(rows, members)
-            if self.deadline.expired:
-                break
-        total[np.argsort(-total, kind="stable")[self.policy.blended_strategies :]] = 0.0
-        weights = total / total.sum()
-        return self._floored(weights, alone) if self.partner.any() else weights, alone
-
-    def _floored(self, weights: Floats, alone: Floats) -> Floats:
-        """Give networks their least share: in their own proportions, or all to the best one."""
-        own, least = np.where(self.partner, 0.0, weights), self.policy.networks_share
-        share = own.sum()
-        if share >= least:
-            return weights
-        own = own / share if share > 0 else alone
-        others = np.where(self.partner, weights, 0.0)
-        floored: Floats = least * own + (1 - least) * others / others.sum()
-        return floored
-
-    def _greedy(self, rows: _Rows, members: Ints) -> Floats:
-        """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
-        counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
-        for size in range(1, self.policy.blend_steps + 1):
-            values = [rows.merit((total + rows.proba[member]) / size) for member in members]
-            at = int(np.argmax(values))
-            if values[at] <= best + FLAT:
-                break
-            best, total = values[at], total + rows.proba[members[at]]
-            counts[members[at]] += 1
-            if self.deadline.expired:
-                break
-        return np.asarray(counts / counts.sum())

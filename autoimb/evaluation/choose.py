@@ -15,6 +15,7 @@ from autoimb.assessment.uncertainty import Reported, errors_needed
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
 from autoimb.evaluation.calibrated import Calibrated, calibrated
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.replay import Candidates, replay
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -81,6 +82,7 @@ def choose(
     random_state: int,
     deadline: Deadline,
     policy: SearchPolicy = DEFAULT_POLICY,
+    limits: Limits | None = None,
 ) -> Winner:
     """Choose the result.
 
@@ -102,6 +104,8 @@ def choose(
     deadline : Deadline
         For the blend, the labels, and the replays of the choice.
     policy : SearchPolicy, optional
+    limits : Limits, optional
+        Of a blend; each strategy alone keeps them.
 
     Returns
     -------
@@ -116,6 +120,7 @@ def choose(
         random_state=random_state,
         deadline=deadline.fraction(policy.blending_share),
         policy=policy,
+        limits=limits,
     )
     order = [number for number in ranked(results) if not strategies[number].is_partner]
     control = next((n for n in order if strategies[n].is_control), None)

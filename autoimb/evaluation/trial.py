@@ -21,6 +21,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import DeadlineExceeded, InfeasibleError
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import tree_iterations
 from autoimb.partners.fit import Growth, grow
 from autoimb.partners.trees import FittedTrees
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate",
     "ranked",
     "reason_of",
+    "within",
 ]
 
 
@@ -171,6 +173,14 @@ def reason_of(error: BaseException) -> str:
     """Write an exception as one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def within(outcome: Outcome, limits: Limits) -> Outcome:
+    """Return an outcome, or that it is infeasible where what was fitted breaks a limit."""
+    best = outcome.best if isinstance(outcome, Cut) else outcome
+    fitted = best.fitted if isinstance(best, Scored) else None
+    reason = None if fitted is None else limits.broken_by_fitted(fitted)
+    return outcome if reason is None else Infeasible(reason, outcome.seconds)
 
 
 def evaluate(job: Job, judge: Judge) -> Outcome:

@@ -81,6 +81,12 @@ class NetworkSpec:
         """Columns that embeddings put before the dense ones."""
         return self.embedding_dim * len(self.cardinalities) + Periodic.DIM * self.periodic
 
+    @property
+    def values(self) -> int:
+        """Count the numbers that a row's forward pass makes one by one, from inputs to outputs."""
+        waves = self.periodic * Periodic.FREQUENCIES
+        return self.n_inputs + self.embedded + waves + self.k * self.widest * self.depth
+
     def products(self, n_inputs: int) -> int:
         """Count the multiplications of a row's forward pass from so many dense columns."""
         first = self.width * (n_inputs + self.embedded)

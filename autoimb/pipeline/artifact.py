@@ -20,8 +20,8 @@ To change the format:
 
 1. Say what is new, or what has left, in the tables of `autoimb.pipeline.contents`.
 2. Raise `FORMAT` where a format was released since it was last raised.
-3. Let `_of_today` give files of older formats what is new; where members are added to the zip, say
-   from which format on in `autoimb.pipeline.container`.
+3. Let `autoimb.pipeline.older` give files of older formats what is new; where members are added to
+   the zip, say from which format on in `autoimb.pipeline.container`.
 4. Keep a file of the old format under ``tests/`` with a test that reads it, and write a paragraph
    above.
 """
@@ -31,7 +31,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -43,18 +42,15 @@ from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.data.encoding.levels import levels_to_arrays
-from autoimb.data.encoding.screening import Screen
 from autoimb.data.schema import Columns, Schema
 from autoimb.errors import ArtifactError
 from autoimb.fields import check_arrays
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
-from autoimb.pipeline.container import FORMAT, Arrays, opened, write
+from autoimb.pipeline.container import FORMAT, Arrays, below, opened, packed, under, write
 from autoimb.pipeline.contents import (
     ENCODER_ARRAYS,
     MANIFEST,
-    OLD_ROWS,
     PACK_ARRAYS,
     STRATEGY,
     THRESHOLD_ARRAYS,
@@ -63,9 +59,19 @@ from autoimb.pipeline.contents import (
     check_sections,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+from autoimb.pipeline.older import arrays_of_today, manifest_of_today
 from autoimb.pipeline.summary import plain_labels, stamp, summarise
 
-__all__ = ["FORMAT", "ArtifactError", "inspect", "load", "pack_strategy", "save", "unpack_strategy"]
+__all__ = [
+    "FORMAT",
+    "ArtifactError",
+    "artifact_bytes",
+    "inspect",
+    "load",
+    "pack_strategy",
+    "save",
+    "unpack_strategy",
+]
 
 # dtypes of class labels: flags, numbers, texts of a length, objects, dates
 _LABEL_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|U(?P<most>\d{1,5})|O|M8\[\d{0,9}\w{1,2}\])")
@@ -82,8 +88,12 @@ def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
     path : path-like
         By custom ``*.autoimb``; an existing file is replaced, missing folders are made.
     """
-    manifest, arrays = _to_parts(replace(pipeline, info=stamp() | pipeline.info))
-    write(Path(path), manifest, arrays)
+    write(Path(path), *_to_parts(pipeline))
+
+
+def artifact_bytes(pipeline: FittedPipeline) -> int:
+    """Return how many bytes `save` writes."""
+    return len(packed(*_to_parts(pipeline)))
 
 
 def load(path: str | PathLike[str]) -> FittedPipeline:
@@ -106,9 +116,9 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
         less memory than 300 MB and twice the file to find out.
     """
     with opened(path) as container:
-        manifest = _of_today(container.manifest)
+        manifest = manifest_of_today(container.manifest)
         MANIFEST(manifest, "manifest")
-        arrays = _arrays_of_today(container.manifest, container.arrays())
+        arrays = arrays_of_today(container.manifest, container.arrays())
         check_sections(manifest, arrays)
         pipeline = _from_parts(manifest, arrays)
         check_fit(pipeline)
@@ -138,7 +148,7 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
         As in `load`.
     """
     with opened(path) as container:
-        manifest = _of_today(container.manifest)
+        manifest = manifest_of_today(container.manifest)
         MANIFEST(manifest, "manifest")
         summary = summarise(
             format=manifest["format"],
@@ -175,9 +185,9 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
     for number, pack in enumerate(fitted.packs):
         packs.append({"spec": pack.spec.to_json(), "focal_gamma": pack.focal_gamma})
         own = {"fold": pack.fold, "weight": pack.weight, "log_prior": pack.log_prior}
-        arrays |= _under(f"packs.{number}", own | _under("state", pack.state))
+        arrays |= under(f"packs.{number}", own | under("state", pack.state))
     for number, fold in enumerate(fitted.trees):
-        arrays |= _under(f"trees.{number}", fold.to_arrays())
+        arrays |= under(f"trees.{number}", fold.to_arrays())
     values = {
         "strategy": fitted.strategy,
         "description": fitted.description,
@@ -217,7 +227,7 @@ def unpack_strategy(
     for number, pack in enumerate(values["packs"]):
         own = of_packs[str(number)]
         check_arrays(PACK_ARRAYS, own, f"packs.{number}")
-        spec, state = NetworkSpec.from_json(pack["spec"]), _below("state", own)
+        spec, state = NetworkSpec.from_json(pack["spec"]), below("state", own)
         fitted = FittedMemberPack(
             spec=spec,
             fold=own["fold"],
@@ -250,17 +260,17 @@ def unpack_strategy(
 
 def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     thresholds = {"cuts": pipeline.thresholds.cuts, "counts": pipeline.thresholds.counts}
-    arrays = _under("thresholds", thresholds)
+    arrays = under("thresholds", thresholds)
     strategies = []
     for number, strategy in enumerate(pipeline.strategies):
         values, own = pack_strategy(strategy)
         strategies.append(values)
-        arrays |= _under(f"strategies.{number}", own)
+        arrays |= under(f"strategies.{number}", own)
     for number, encoder in enumerate(pipeline.encoders):
-        arrays |= _under(f"encoders.{number}", encoder.to_arrays())
+        arrays |= under(f"encoders.{number}", encoder.to_arrays())
     manifest = {
         "format": FORMAT,
-        "info": pipeline.info,
+        "info": stamp() | pipeline.info,
         "schema": pipeline.schema.to_json(),
         "classes": {"dtype": pipeline.classes.dtype.str, "labels": plain_labels(pipeline.classes)},
         "positive": int(pipeline.positive),
@@ -273,49 +283,6 @@ def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
-def _of_today(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Give the plain values of an older format the form of today."""
-    if manifest["format"] >= FORMAT:
-        return manifest
-    none = {"statistics": [], "integers": [], "repeated": False, "n_classes": 0}
-    encoders = [dict(each) | none for each in manifest["encoders"]]
-    for each in encoders:
-        del each["levels"]  # arrays today
-    # the first files of format 1 did not say whether they were confirmed
-    strategies = [{"trees": [], "confirmed": False} | each for each in manifest["strategies"]]
-    identity = Calibrator.identity(len(manifest["classes"]["labels"]))
-    today = {"encoders": encoders, "strategies": strategies, "calibrator": identity.to_json()}
-    return manifest | today
-
-
-def _arrays_of_today(manifest: Mapping[str, Any], arrays: Arrays) -> Arrays:
-    """Give the arrays of an older format, whose plain values are given, the form of today."""
-    if manifest["format"] >= FORMAT:
-        return arrays
-    added: Arrays = {
-        "value_column": np.empty(0, dtype=np.int64),
-        "value": np.empty(0, dtype=np.float64),
-        "repeated": np.empty(0, dtype=np.uint64),
-        "statistics": np.empty((0, 1), dtype=np.float32),
-    }
-    if manifest["format"] < 2:
-        added["spike_column"] = np.empty(0, dtype=np.int64)
-        added["spike_value"] = np.empty(0, dtype=np.float32)
-    for number, encoder in enumerate(manifest["encoders"]):
-        prefix, levels = f"encoders.{number}", levels_to_arrays(encoder["levels"])
-        every = Screen.every(len(arrays[f"{prefix}.center"]), len(encoder["levels"]))
-        arrays = arrays | _under(prefix, added | levels | every.to_arrays())
-    rows = _below("oof", arrays)
-    check_arrays(OLD_ROWS, rows, "oof")
-    y, proba, n_classes = rows["y"], rows["proba"], len(manifest["classes"]["labels"])
-    fits = proba.shape == (len(y), n_classes) and rows["weight"].shape == y.shape
-    if not fits or y.max(initial=0) >= n_classes:
-        raise ArtifactError("The out-of-fold rows don't fit the classes.")
-    counts = ThresholdCounts.of(y, proba, manifest["positive"], weight=rows["weight"])
-    others = {name: own for name, own in arrays.items() if not name.startswith("oof.")}
-    return others | _under("thresholds", {"cuts": counts.cuts, "counts": counts.counts})
-
-
 def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedPipeline:
     encoders, of_encoders = [], _numbered("encoders", arrays)
     for number, values in enumerate(manifest["encoders"]):
@@ -323,7 +290,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         check_arrays(ENCODER_ARRAYS, own, f"encoders.{number}")
         encoders.append(Encoder.from_parts(values, own))
     of_strategies = _numbered("strategies", arrays)
-    thresholds = _below("thresholds", arrays)
+    thresholds = below("thresholds", arrays)
     check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
     return FittedPipeline(
         schema=Schema.from_json(manifest["schema"]),
@@ -374,15 +341,6 @@ def _classes(values: Mapping[str, Any]) -> NDArray[Any]:
     if len(set(labels)) < len(labels):
         raise ArtifactError("Classes must differ.")
     return classes
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    return {f"{prefix}.{name}": values for name, values in arrays.items()}
-
-
-def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    start = prefix + "."
-    return {name[len(start) :]: own for name, own in arrays.items() if name.startswith(start)}
 
 
 def _numbered(kind: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:

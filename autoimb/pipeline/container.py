@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from autoimb.errors import ArtifactError
 from autoimb.files import write_file
 
-__all__ = ["FORMAT", "Arrays", "Container", "opened", "write"]
+__all__ = ["FORMAT", "Arrays", "Container", "below", "opened", "packed", "under", "write"]
 
 FORMAT = 3
 
@@ -42,6 +42,17 @@ _MOST_ARRAYS = 100_000  # each takes about 1 kB beside its numbers
 _DEFLATE = 1032  # bytes that one byte can become, at most
 _END = b"PK\x05\x06"  # begins the last 22 bytes of a zip without a comment
 _END_BYTES, _LARGE_END_BYTES, _LIST_BYTES = 22, 20, 2**10
+
+
+def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Give arrays the names that they have in a part of a container."""
+    return {f"{prefix}.{name}": values for name, values in arrays.items()}
+
+
+def below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Take the arrays of a part of a container, with their names there."""
+    start = prefix + "."
+    return {name[len(start) :]: own for name, own in arrays.items() if name.startswith(start)}
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -64,6 +75,17 @@ def write(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[
     ArtifactError
         Where they are more than a container can hold.
     """
+    write_file(path, packed(manifest, arrays))
+
+
+def packed(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return what `write` writes.
+
+    Raises
+    ------
+    ArtifactError
+        As in `write`.
+    """
     try:
         text = json.dumps(manifest, ensure_ascii=False, indent=1, default=_plain).encode()
     except UnicodeEncodeError as error:  # half a character
@@ -74,7 +96,7 @@ def write(path: Path, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[
     for name, content in members.items():
         _bounded(name, content)
     members[_SUMS] = _sums(members)
-    write_file(path, _zipped(members))
+    return _zipped(members)
 
 
 def _sums(members: Mapping[str, bytes]) -> bytes:

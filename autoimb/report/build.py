@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.checks import Finding
-from autoimb.report.formats import FILTERS, test_in_words
+from autoimb.report.formats import FILTERS, deployed_in_words, test_in_words
 from autoimb.report.rows import (
     ConfusionFacts,
     CurveFacts,
@@ -116,6 +116,9 @@ class Facts:
         The winner's score without the optimism of the choice, as
         `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
         several networks has to do with it. Empty in a run of an older version.
+    deployed : dict of str to float or None
+        What the winner takes and may take, as `autoimb.evaluation.limits.Limits.deployed` writes
+        it, and ``bytes``, of its file. Empty in a run of an older version.
     """
 
     request: dict[str, Any]
@@ -138,6 +141,7 @@ class Facts:
     checks: list[dict[str, Any]] = field(default_factory=list)
     test: TestFacts | None = None
     reported: dict[str, Any] = field(default_factory=dict)
+    deployed: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -148,6 +152,11 @@ class Facts:
     def test_sentence(self) -> str:
         """What the test rows gave; nothing where there are none."""
         return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""
+
+    @property
+    def deployed_sentence(self) -> str:
+        """What the winner takes where it is deployed; nothing where that is not known."""
+        return deployed_in_words(self.deployed) if self.deployed else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""

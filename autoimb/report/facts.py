@@ -16,6 +16,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend
+from autoimb.evaluation.limits import limits_beyond
 from autoimb.evaluation.trial import Scored, ranked
 from autoimb.report import curves
 from autoimb.report.against import (
@@ -128,6 +129,7 @@ def _facts(
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**winner.reported.to_json(), "averaging": _averaging(result)},
+        deployed=dict(result.deployed),
     )
 
 
@@ -359,6 +361,12 @@ def _notices(result: SearchResult) -> list[str]:
     notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
     if result.planned.plan.class_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
+    beyond = limits_beyond(result.deployed)
+    if beyond is not None:
+        notices.append(
+            f"Measured on this machine the result takes {beyond}. Limits are kept as they are "
+            "counted: ask for less where this machine is the one that predicts."
+        )
     if result.interrupted:
         notices.append("The search was interrupted; the report is of what was finished by then.")
     return notices

@@ -16,6 +16,7 @@ __all__ = [
     "allowed",
     "count",
     "decimals",
+    "deployed_in_words",
     "duration",
     "fraction",
     "percent",
@@ -78,6 +79,22 @@ def test_in_words(test: TestFacts, positive: str) -> str:
         f"Test: {asked['metric'].replace('_', ' ')} {score} ± {decimals(asked['error'])} "
         f"(95 %: {interval}) on {rows} rows{some} that nothing else saw, "
         f"{count(test['counts'][positive])} of class {positive}."
+    )
+
+
+def deployed_in_words(deployed: Mapping[str, float | None]) -> str:
+    """Say what the result takes where it is deployed, beside what it may take."""
+
+    def said(name: str, unit: float) -> str:
+        most, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
+        if most is None or counted is None:
+            return ""
+        return f" (counted {counted / unit:.3g}, at most {most / unit:.3g})"
+
+    size, seconds = (deployed["bytes"] or 0.0) / 1e6, deployed["seconds"] or 0.0
+    return (
+        f"The file has {size:.3g} MB{said('bytes', 1e6)}; {deployed['rows']:,} rows take "
+        f"{seconds:.3g} s on one thread of this machine{said('seconds', 1.0)}."
     )
 
 

@@ -15,6 +15,7 @@ from autoimb.data.profile import Profile
 from autoimb.evaluation.workload import input_bytes
 from autoimb.report.formats import count, percent
 from autoimb.search.given import prepare_given
+from autoimb.search.limiting import options_beyond
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.space.components import COMPONENTS
 from autoimb.training.plan import Plan
@@ -154,6 +155,8 @@ def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
             reason = COMPONENTS[component][name].feasible(profile)
             if reason is not None:
                 yield f"{component} {name}", reason
+    if planned.limits.deployment is not None:
+        yield from options_beyond(planned.prepared.space, planned.limits)
 
 
 def _expected_trials(planned: Planned) -> int:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import ceil
 from typing import Any
 
 from autoimb.budget import Deadline
+from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.limits import Limits
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import Stage, TrialRecord, standing
 from autoimb.search.duels import duels_due, next_duel
+from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
-from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
-from autoimb.training.plan import Plan
+from autoimb.space.portfolio import first_methods, matched_control_of
 
 __all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
 
@@ -38,6 +41,8 @@ class Agenda:
     duels : bool
         Whether there are rows and folds for matched duels.
     policy : SearchPolicy
+    limits : Limits
+        What the result may take.
     """
 
     space: Space
@@ -46,14 +51,29 @@ class Agenda:
     most: float = math.inf
     duels: bool = False
     policy: SearchPolicy = DEFAULT_POLICY
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
-    def of(cls, plan: Plan, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
-        """Make the agenda of a plan."""
+    def of(cls, study: Basis, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
+        """Make the agenda of a study."""
+        plan = study.plan
         policy, further = plan.policy, plan.folds.further
         work = plan.folds.confirming_work if further else 0.0
         most = plan.most_strategies if deadline.finite else math.inf
-        return cls(space, deadline.left(), work=work, most=most, duels=duels, policy=policy)
+        return cls(
+            space,
+            deadline.left(),
+            work=work,
+            most=most,
+            duels=duels,
+            policy=policy,
+            limits=study.limits,
+        )
+
+    @cached_property
+    def _networks(self) -> list[tuple[str, dict[str, Any]]]:
+        """The first networks, each with the name of its plan."""
+        return networks_within(self.space, self.limits, self.policy)
 
     def plan_ahead(
         self,
@@ -189,11 +209,7 @@ class Agenda:
     ) -> tuple[Stage, str, dict[str, Any]]:
         """Choose between the next network, the next imbalance method, and one that is drawn."""
         policy, plans = self.policy, journal.plans
-        networks = [
-            (f"network.{i}", params)
-            for i, params in enumerate(first_networks(self.space, policy))
-            if f"network.{i}" not in plans
-        ]
+        networks = [(name, params) for name, params in self._networks if name not in plans]
         control = next((record for record in ranked if record.strategy.is_control), None)
         methods = []
         if control is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from autoimb.assessment.checks import CHECKS, Finding
 from autoimb.assessment.costs import Costs, GivenCosts
@@ -18,7 +19,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan, Rows, plan_folds
+from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
@@ -26,9 +27,11 @@ from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.search.limiting import limits_of
 from autoimb.search.notices import about_jobs, about_metric, about_sample
 from autoimb.search.request import Request
 from autoimb.search.untouched import GivenTest, Untouched, hold_out
@@ -182,7 +185,7 @@ def prepare(
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
         target.codes,
-        cv=_kept_splits(request.cv, kept),
+        cv=kept_splits(request.cv, kept),
         random_state=request.random_state,
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
         policy=policy,
@@ -228,23 +231,6 @@ def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
         weight = np.asarray(table.weight, dtype=np.float64)[kept]
         weight = weight / weight.mean()
     return replace(table, frame=table.frame.loc[kept], y=label_array(table.y)[kept], weight=weight)
-
-
-def _kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
-    """Renumber the rows of given splits, (train, test) of the user's table, after the dropping."""
-    if kept.all() or not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
-        return cv
-    place = np.cumsum(kept) - 1
-
-    def renumbered(rows: ArrayLike) -> NDArray[np.int64]:
-        numbers = np.asarray(rows)
-        if numbers.dtype == bool:
-            numbers = np.flatnonzero(numbers)
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept):
-            raise OptionError(f"cv names rows outside the table, which has {len(kept)} rows.")
-        return np.asarray(place[numbers[kept[numbers]]], dtype=np.int64)
-
-    return [(renumbered(train), renumbered(test)) for train, test in cv]
 
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
@@ -297,10 +283,15 @@ class Planned:
     judge: Judge
     unseen: Unseen | None = None
 
+    @cached_property
+    def limits(self) -> Limits:
+        """Of the result."""
+        return limits_of(self.prepared.request, self.prepared.dataset, self.plan)
+
     @property
     def basis(self) -> Basis:
         """What the trials of the search are evaluated on."""
-        return Basis(self.prepared.dataset, self.plan, self.judge)
+        return Basis(self.prepared.dataset, self.plan, self.judge, self.limits)
 
     @property
     def trial_profile(self) -> Profile:

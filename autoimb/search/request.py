@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ __all__ = [
     "resolve_jobs",
     "restricted_components",
 ]
+
+LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -75,6 +78,10 @@ class Request:
         ``autoimb.space.partner.PARTNER``; none beside a given strategy.
     holdout : float or None
         Share of the rows that are held out for a test.
+    max_predict_seconds : float or None
+        Most seconds that the result needs for a thousand rows, on one thread.
+    max_artifact_mb : float or None
+        Most megabytes (of 1,000,000 bytes) of its file.
 
     Raises
     ------
@@ -98,6 +105,8 @@ class Request:
     weight: str | None = None
     partners: tuple[str, ...] = ()
     holdout: float | None = None
+    max_predict_seconds: float | None = None
+    max_artifact_mb: float | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -107,6 +116,8 @@ class Request:
             raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
+        for limit in LIMITS:
+            _check_limit(limit, getattr(self, limit))
         if self.n_jobs < 1:
             raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
 
@@ -171,7 +182,8 @@ class Request:
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]
-        for newer in ("strategy", "weight", "partners", "holdout"):  # no older version hashed them
+        # no older version hashed them
+        for newer in ("strategy", "weight", "partners", "holdout", *LIMITS):
             if not asked[newer]:
                 del asked[newer]
         names = [columns.number_names, columns.category_names, columns.vocabularies]
@@ -312,6 +324,15 @@ def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> 
             "'balanced' or a dict, cost_matrix=), and only there; "
             f"{given} and its class weight is {strategy.class_weight.name!r}."
         )
+
+
+def _check_limit(name: str, value: object) -> None:
+    """Refuse a limit that is no positive number."""
+    if value is None:
+        return
+    number = isinstance(value, (int, float, np.integer, np.floating)) and value is not True
+    if not number or not 0 < float(value) < math.inf:  # type: ignore[arg-type]  # it is a number
+        raise OptionError(f"{name} must be a number above 0, or None; got {shown(value)}.")
 
 
 def _is_names(value: object) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,11 @@ from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
+from autoimb.evaluation.limits import timed
 from autoimb.evaluation.rates import at_counted_rates
 from autoimb.evaluation.trial import evaluate
 from autoimb.fields import nothing_or, number
+from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
@@ -28,6 +30,7 @@ from autoimb.runs.seal import understood
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
+from autoimb.search.limiting import check_limits
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
 from autoimb.version import __version__
@@ -66,6 +69,8 @@ class SearchResult:
         Seconds by stage.
     findings : tuple of Finding
         What the checks saw before the first trial.
+    deployed : dict of str to float or None
+        What `pipeline` takes and may take; see `Limits.deployed`, and ``bytes``, of its file.
     tested : Tested or None
         What `pipeline` says of the rows that nothing else saw.
     error : Exception or None
@@ -78,6 +83,7 @@ class SearchResult:
     winner: Winner
     verdict: Verdict
     timing: dict[str, float]
+    deployed: Mapping[str, float | None] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     tested: Tested | None = None
     error: Exception | None = None
@@ -145,6 +151,7 @@ def search(
     """
     request = prepared.request
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
+    check_limits(prepared.space, planned.limits)
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
     budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
@@ -301,6 +308,7 @@ def conclude(
         random_state=plan.seed,
         deadline=budget.deadline.fraction(plan.policy.choosing_share),
         policy=plan.policy,
+        limits=planned.limits,
     )
     best = winner.blend
     chosen = (study.results[number].fitted for number in best.numbers)
@@ -318,6 +326,10 @@ def conclude(
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
+    seconds = timed(pipeline, prepared.dataset.columns)
+    deployed = planned.limits.deployed(pipeline, seconds)
+    if planned.limits.deployment is not None:  # else the same search writes the same bytes
+        info["deployed"] = deployed
     pipeline = replace(pipeline, info=info)
     light = {number: replace(one, fitted=None) for number, one in study.results.items()}
     return SearchResult(
@@ -327,6 +339,7 @@ def conclude(
         winner=winner,
         verdict=_verdict(prepared, study, duels),
         timing=timing | {"finishing": time.monotonic() - started},
+        deployed=deployed | {"bytes": artifact_bytes(pipeline)},
     )
 
 

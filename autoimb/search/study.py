@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from autoimb.budget import Deadline
-from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of
+from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of, within
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
@@ -150,7 +150,7 @@ def run_study(
             random_state=settings.random_state,
             policy=study.plan.policy,
         )
-        agenda = Agenda.of(study.plan, space, settings.deadline, duels=duels is not None)
+        agenda = Agenda.of(study, space, settings.deadline, duels=duels is not None)
         running = _Study(journal, agenda, profile, settings)
         try:
             with interrupt.listening():
@@ -219,6 +219,7 @@ class _Study:
     ) -> None:
         self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
+        self._limits = agenda.limits
         self.known = Known(agenda.policy)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, _Running] = {}
@@ -333,6 +334,8 @@ class _Study:
                 self._numbers.setdefault(strategy, trial.number)
             self._running[trial.number] = trial
             reason = infeasible(strategy, self._profile)
+            if reason is None and trial.stage != "duel":
+                reason = self._limits.broken_by(strategy)
             if reason is None:
                 return trial
             self.say(self.finish(trial.number, Infeasible(reason)))
@@ -370,6 +373,8 @@ class _Study:
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
         """Write a trial down; its networks only while it is among the best."""
         trial = self._running[number]
+        if trial.stage == "partner":  # what its trees take is known only now
+            outcome = within(outcome, self._limits)
         record = TrialRecord.of(
             number,
             outcome,

@@ -19,7 +19,15 @@ from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice, Float, Range, Value
 from autoimb.space.strategy import Strategy
 
-__all__ = ["duels_of", "first_methods", "first_networks", "matched_control_of", "methods_of"]
+__all__ = [
+    "duels_of",
+    "first_methods",
+    "first_networks",
+    "listed_networks",
+    "matched_control_of",
+    "methods_of",
+    "only_network",
+]
 
 
 def first_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[dict[str, Any]]:
@@ -27,12 +35,21 @@ def first_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[
 
     A component from which the user took the control's option is left open: the study draws it.
     """
-    control = _control(space)
+    return [only_network(space, network) for network in listed_networks(space, policy)]
+
+
+def listed_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[Choice]:
+    """Return the networks of `first_networks`."""
     return [
-        control | _flat("network", name, params)
+        Choice(name, tuple((key, params[key]) for key in COMPONENTS["network"][name].ranges))
         for name, params in policy.first_networks
         if name in space.names("network")
     ]
+
+
+def only_network(space: Space, network: Choice) -> dict[str, Any]:
+    """Return parameters to enqueue for a network without any imbalance method."""
+    return _control(space) | _flat("network", network.name, network.values)
 
 
 def first_methods(

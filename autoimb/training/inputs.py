@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoimb.data.encoding.encoder import Encoder
 from autoimb.nn.network import NetworkSpec
 from autoimb.space.network.component import Hyperparameters
 from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Outline
 
-__all__ = ["Evaluation", "Inputs"]
+__all__ = ["Evaluation", "Inputs", "network_spec"]
 
 _MULTIPLE = 8  # that sizes are padded to, so that a level more or less rarely changes a shape
 
@@ -101,21 +102,12 @@ class Inputs:
         """
         encoders = [data.encoder(fold) for fold in range(len(training))]
         widths = tuple(e.width(ple=hyper.ple) for e in encoders)
-        levels = np.array([outline.levels, *(e.embedded_cardinalities for e in encoders)])
-        spec = NetworkSpec(
+        spec = network_spec(
+            hyper,
             kind=kind,
-            width=hyper.width,
-            depth=hyper.depth,
-            k=hyper.k,
-            activation=hyper.activation,
-            dropout=hyper.dropout,
-            embedding_dim=8,
-            ple=hyper.ple,
-            n_inputs=_padded(max(outline.inputs[hyper.ple], *widths)),
-            cardinalities=tuple(_padded(int(n)) for n in levels.max(0)),
+            encoders=encoders,
+            outline=outline,
             n_classes=data.dataset.n_classes,
-            body=hyper.body,
-            periodic=len(encoders[0].bins) if hyper.periodic else 0,
         )
         starts = np.cumsum([0, *(len(part.y) for part in training)])
         x, codes = _training_rows(data, training, spec, starts)
@@ -130,6 +122,46 @@ class Inputs:
             y=torch.from_numpy(y).to(device),
             evaluation=_evaluation(data, spec, device),
         )
+
+
+def network_spec(
+    hyper: Hyperparameters,
+    *,
+    kind: str,
+    encoders: Sequence[Encoder],
+    outline: Outline,
+    n_classes: int,
+) -> NetworkSpec:
+    """Say what the networks of a pack are, from the widest of what their encoders give.
+
+    Parameters
+    ----------
+    hyper : Hyperparameters
+    kind : str
+        The network option's name.
+    encoders : sequence of Encoder
+        At least one.
+    outline : Outline
+        What shapes are planned on.
+    n_classes : int
+    """
+    widths = (e.width(ple=hyper.ple) for e in encoders)
+    levels = np.array([outline.levels, *(e.embedded_cardinalities for e in encoders)])
+    return NetworkSpec(
+        kind=kind,
+        width=hyper.width,
+        depth=hyper.depth,
+        k=hyper.k,
+        activation=hyper.activation,
+        dropout=hyper.dropout,
+        embedding_dim=8,
+        ple=hyper.ple,
+        n_inputs=_padded(max(outline.inputs[hyper.ple], *widths)),
+        cardinalities=tuple(_padded(int(n)) for n in levels.max(0)),
+        n_classes=n_classes,
+        body=hyper.body,
+        periodic=len(encoders[0].bins) if hyper.periodic else 0,
+    )
 
 
 def _padded(size: int) -> int:

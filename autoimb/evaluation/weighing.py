@@ -1,0 +1,158 @@
+"""What weighs a blend: bagged greedy selection on out-of-fold probabilities.
+
+Of Caruana et al., "Ensemble selection from libraries of models", 2004: with replacement, from bags
+of the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.assessment.calibration import row_log_loss
+from autoimb.assessment.judge import Judge
+from autoimb.budget import Deadline
+from autoimb.policy import SearchPolicy
+from autoimb.randomness import Purpose, stream
+
+__all__ = ["FLAT", "ScoredRows", "Weighing", "draw_bags"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
+FLAT = 1e-9  # a gain that small is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRows:
+    """Rows with the probabilities of all candidates (K, n, C)."""
+
+    judge: Judge
+    proba: Floats
+
+    def take(self, mask: Mask) -> ScoredRows:
+        """Take rows, sorted by group: then a group is a slice, which costs no copy."""
+        rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
+        return ScoredRows(self.judge.take(rows), self.proba[:, rows])
+
+    def mix(self, weights: Floats) -> Floats:
+        """Return the weighted mean of the candidates, (n, C)."""
+        return np.tensordot(weights, self.proba, axes=1)  # (K,), (K, n, C) -> (n, C)
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        """Each group of sorted rows, where each has enough of every class.
+
+        Folds' probabilities are not on one scale: see `autoimb.assessment.judge`.
+        """
+        y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
+        starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
+        parts = [slice(*ends) for ends in pairwise(starts.tolist())]
+        least = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
+        return parts if least >= ENOUGH_ROWS else [slice(None)]
+
+    def merit(self, proba: Floats) -> float:
+        """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
+        metric, y, weight = self.judge.metric, self.judge.y, self.judge.weight
+        likelihood = -float(np.average(row_log_loss(y, proba), weights=weight))
+        if metric.kind == "label":
+            return likelihood
+        values = []
+        for part in self._parts:
+            own = None if weight is None else weight[part]
+            values.append(metric(y[part], proba[part], weight=own))
+        return likelihood + float(np.mean([metric.utility(value) for value in values]))
+
+
+def draw_bags(
+    n_candidates: int, n_rows: int, random_state: int, policy: SearchPolicy
+) -> list[Ints]:
+    """Draw the candidates that each bag may choose from: about half of them."""
+    size = max(min(n_candidates, 5), -(-n_candidates // 2))
+    affordable = policy.blend_work // (n_rows * size * policy.blend_steps)
+    number = int(np.clip(affordable, 1, policy.blend_bags))
+    random = stream(Purpose.BLEND_BAGS, random_state)
+    return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """Bagged greedy selection.
+
+    Attributes
+    ----------
+    bags : sequence of int64 arrays
+        The candidates that each may choose from.
+    deadline : Deadline
+        Past it the bags made so far must do.
+    policy : SearchPolicy
+    partner : bool array of shape (K,)
+        Which candidates are no networks.
+    shares : float64 array of shape (K, R)
+        What each takes of what there is for all, of R resources; see `Limits.shares`.
+    """
+
+    bags: Sequence[Ints]
+    deadline: Deadline
+    policy: SearchPolicy
+    partner: Mask
+    shares: Floats
+
+    def fit(self, rows: ScoredRows) -> tuple[Floats, Floats]:
+        """Weights (K,) by these rows, and those of the best network alone."""
+        alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
+        merits = np.array([rows.merit(proba) for proba in rows.proba])
+        alone[np.argmax(np.where(self.partner, -np.inf, merits))] = 1.0
+        for members in self.bags:
+            total += self._greedy(rows, members)
+            if self.deadline.expired:
+                break
+        total[~self._kept(total, alone)] = 0.0
+        if not total.any():  # partners alone were chosen, and leave no room for themselves
+            return alone, alone
+        weights = total / total.sum()
+        return self._floored(weights, alone) if self.partner.any() else weights, alone
+
+    def _kept(self, weights: Floats, alone: Floats) -> Mask:
+        """Choose the heaviest that keep the limits together, a network among them: (K,)."""
+        own = np.where(self.partner, 0.0, weights)
+        first = int(np.argmax(own if own.any() else alone))
+        kept, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
+        kept[first] = True
+        for k in np.argsort(-weights, kind="stable"):
+            fits = bool((taken + self.shares[k] <= 1).all())
+            if fits and not kept[k] and kept.sum() < self.policy.blended_strategies:
+                kept[k], taken = True, taken + self.shares[k]
+        return kept
+
+    def _floored(self, weights: Floats, alone: Floats) -> Floats:
+        """Give networks their least share: in their own proportions, or all to the best one."""
+        own, least = np.where(self.partner, 0.0, weights), self.policy.networks_share
+        share = own.sum()
+        if share >= least:
+            return weights
+        own = own / share if share > 0 else alone
+        others = np.where(self.partner, weights, 0.0)
+        floored: Floats = least * own + (1 - least) * others / others.sum()
+        return floored
+
+    def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:
+        """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
+        counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
+        for size in range(1, self.policy.blend_steps + 1):
+            values = [rows.merit((total + rows.proba[member]) / size) for member in members]
+            at = int(np.argmax(values))
+            if values[at] <= best + FLAT:
+                break
+            best, total = values[at], total + rows.proba[members[at]]
+            counts[members[at]] += 1
+            if self.deadline.expired:
+                break
+        return np.asarray(counts / counts.sum())
