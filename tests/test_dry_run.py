@@ -63,6 +63,15 @@ def test_it_says_what_the_report_of_the_search_says() -> None:
     assert json.loads(json.dumps(told.to_json()))["checks"][0]["code"] == "AIMB001"
 
 
+@pytest.mark.usefixtures("untrained")
+def test_numbers_of_numpy_become_those_of_json() -> None:
+    frame, y = rows()
+    params = {"n_trials": np.int64(2), "time_budget": np.float32(30), "holdout": np.float32(0.25)}
+    told = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL | params), frame, y).to_json()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["request"]["n_trials"] == 2
+
+
 def test_a_search_then_has_the_same_table_plan_and_checks() -> None:
     frame, y = rows()
     model = AutoImbClassifier(**ONE_TRIAL | {"cv": 3})

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.checks import Finding
-from autoimb.report.formats import FILTERS, deployed_in_words, test_in_words
+from autoimb.report.formats import FILTERS, deployed_in_words, plain, test_in_words
 from autoimb.report.rows import (
     ConfusionFacts,
     CurveFacts,
@@ -160,7 +159,7 @@ class Facts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
@@ -236,18 +235,6 @@ def _template() -> jinja2.Template:
     environment.filters |= FILTERS
     source = files("autoimb.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # numpy arrays and numbers
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
 # -- facts as the template wants them ---------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoimb.assessment.decision.rule import DecisionRule
@@ -20,6 +20,7 @@ __all__ = [
     "duration",
     "fraction",
     "percent",
+    "plain",
     "rule_in_words",
     "signed",
     "test_in_words",
@@ -96,6 +97,19 @@ def deployed_in_words(deployed: Mapping[str, float | None]) -> str:
         f"The file has {size:.3g} MB{said('bytes', 1e6)}; {deployed['rows']:,} rows take "
         f"{seconds:.3g} s on one thread of this machine{said('seconds', 1.0)}."
     )
+
+
+def plain(value: Any) -> Any:
+    """Return a value as strict JSON has it: numpy numbers unpacked, what is not finite as None."""
+    if hasattr(value, "tolist"):  # numpy arrays and numbers
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
 def words(value: object) -> str:

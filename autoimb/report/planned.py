@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from autoimb.assessment.checks import Finding
 from autoimb.data.profile import Profile
 from autoimb.evaluation.workload import input_bytes
-from autoimb.report.formats import count, percent
+from autoimb.report.formats import count, percent, plain
 from autoimb.search.given import prepare_given
 from autoimb.search.limiting import options_beyond
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
@@ -76,10 +76,10 @@ class DryRun:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; the findings are ``"checks"``, as in a report."""
-        values = {own.name: getattr(self, own.name) for own in fields(self)}
+        """Return strict JSON values; the findings are ``"checks"``, as in a report."""
+        values = {own.name: plain(getattr(self, own.name)) for own in fields(self)}
         del values["findings"]
-        return values | {"checks": [asdict(finding) for finding in self.findings]}
+        return values | {"checks": [plain(asdict(finding)) for finding in self.findings]}
 
     def __str__(self) -> str:
         """Write it in lines."""
