@@ -64,6 +64,13 @@ def test_it_says_what_the_report_of_the_search_says() -> None:
 
 
 @pytest.mark.usefixtures("untrained")
+def test_what_a_search_cannot_call_is_refused_without_one() -> None:
+    frame, y = rows()
+    with pytest.raises(OptionError, match="callbacks must be a list of functions"):
+        autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL, callbacks=3), frame, y)
+
+
+@pytest.mark.usefixtures("untrained")
 def test_numbers_of_numpy_become_those_of_json() -> None:
     frame, y = rows()
     params = {"n_trials": np.int64(2), "time_budget": np.float32(30), "holdout": np.float32(0.25)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoimb.data.given import further_rows, named_frame
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
-from autoimb.search.parameters import read_request
+from autoimb.search.parameters import read_callbacks, read_request
 from autoimb.search.prepare import Prepared, Table, prepare
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def prepare_given(
     check_lengths(frame, labels)
     given = estimator.get_params(deep=False)
     request = read_request(given, encode_target(labels).classes)
+    read_callbacks(given["callbacks"])
     weight = row_weights(sample_weight, len(frame))
     chosen_by, untouched = further_rows(estimator, eval_set), further_rows(estimator, test)
     table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched, class_counts)
