@@ -73,7 +73,7 @@ def test_what_a_search_cannot_call_is_refused_without_one() -> None:
 @pytest.mark.usefixtures("untrained")
 def test_numbers_of_numpy_become_those_of_json() -> None:
     frame, y = rows()
-    params = {"n_trials": np.int64(2), "time_budget": np.float32(30), "holdout": np.float32(0.25)}
+    params = {"n_trials": np.int64(2), "time_budget": np.int64(30), "holdout": np.float32(0.25)}
     told = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL | params), frame, y).to_json()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["request"]["n_trials"] == 2
