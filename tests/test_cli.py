@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import autoimb
 from autoimb import load
 from autoimb.cli import main
 from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
+from autoimb.runs.folder import RunFolder
 
 # the checkout's own package, wherever the tests run
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(autoimb.__file__).parents[1])}
@@ -263,6 +265,20 @@ def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Pat
     assert new.weights == old.weights
     assert new.info["rows"] == 150
     assert new.classes_.tolist() == old.classes_.tolist()
+
+
+def test_a_refit_of_a_search_that_a_budget_resumed(run: Path, data: Path, tmp_path: Path) -> None:
+    """Planned for a number of trials alone; the last session had a budget alone."""
+    resumed, out = tmp_path / "run", tmp_path / "newer.autoimb"
+    shutil.copytree(run, resumed)
+    folder = RunFolder(resumed)
+    session = {"n_trials": None, "time_budget": 60.0}
+    folder.update_run({"request": folder.read_run()["request"] | session})
+    assert main(["refit", str(resumed), str(data), "-o", str(out)]) == 0
+    old, new = load(run / "pipeline.autoimb"), load(out)
+    np.testing.assert_array_equal(
+        new.predict_proba(pd.read_csv(data)), old.predict_proba(pd.read_csv(data))
+    )
 
 
 def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def refit(
     Where the search had a column of row weights, DATA has it as well.
     """
     from autoimb.evaluation.refit import refit as train_again
+    from autoimb.fields import nothing_or, number
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.hashing import with_hashed_levels
     from autoimb.pipeline.summary import stamp
@@ -43,7 +44,8 @@ def refit(
     given = section(folder, "request")
     plan = section(folder, "plan")  # the one that the strategies were found with
     with understood(folder.path / "run.json", "request"):
-        request = replace(Request.from_json(given), time_budget=plan["time_budget"])
+        request, time_budget = Request.from_json(given), plan["time_budget"]
+        nothing_or(number(0))(time_budget, "time_budget")
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     rows = read_sample(
@@ -55,7 +57,7 @@ def refit(
         seed=request.random_state,
     )
     old = load(folder.pipeline)
-    planned = prepare_refit(old, request, rows)
+    planned = prepare_refit(old, request, rows, time_budget=time_budget)
     pipeline = train_again(old, planned.basis, unseen=planned.unseen)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)

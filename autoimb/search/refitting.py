@@ -16,7 +16,9 @@ from autoimb.search.request import Request
 __all__ = ["prepare_refit"]
 
 
-def prepare_refit(pipeline: FittedPipeline, request: Request, rows: Sample) -> Planned:
+def prepare_refit(
+    pipeline: FittedPipeline, request: Request, rows: Sample, *, time_budget: float | None
+) -> Planned:
     """Plan the training of a pipeline's strategies on newer rows.
 
     Parameters
@@ -27,6 +29,8 @@ def prepare_refit(pipeline: FittedPipeline, request: Request, rows: Sample) -> P
         Of the search that found it.
     rows : Sample
         The newer rows, all of them or a sample.
+    time_budget : float or None
+        Seconds that the search was planned for: those of its first session.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def prepare_refit(pipeline: FittedPipeline, request: Request, rows: Sample) -> P
             f"The pipeline knows the classes {_listed(pipeline.classes)}; the table has "
             f"{_listed(prepared.target.classes)}."
         )
-    return plan_study(prepared, time_budget=request.time_budget)
+    return plan_study(prepared, time_budget=time_budget)
 
 
 def _listed(labels: NDArray[Any]) -> str:
