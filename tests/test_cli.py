@@ -24,6 +24,7 @@ import autoimb
 from autoimb import load
 from autoimb.cli import main
 from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
+from autoimb.pipeline.hashing import _is_guessed
 from autoimb.runs.folder import RunFolder
 
 # the checkout's own package, wherever the tests run
@@ -254,6 +255,33 @@ def test_export(run: Path, data: Path, tmp_path: Path) -> None:
     assert main(words) == 0
     pickled = joblib.load(tmp_path / "a.joblib")
     np.testing.assert_array_equal(pickled.predict_proba(frame), expected)
+
+
+def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path) -> None:
+    frame = table().assign(size=np.arange(120) % 3 * 1.25 + 1)  # 1, 2.25 and 3.5
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["search", str(tmp_path / "train.csv"), "--target", "fraud", "--trials", "1"]
+    run = tmp_path / "run"
+    assert main([*words, "--out", str(run), *FAST, "--kind", "size=categorical"]) == 0
+    pipeline, rows = load(run / "pipeline.autoimb"), frame.drop(columns="fraud")
+    expected = pipeline.predict_proba(rows)
+    for size in (frame["size"].map("{:.2f}".format), frame["size"].map("{:g}".format)):
+        rows.assign(size=size).to_csv(tmp_path / "new.csv", index=False)
+        pieces = list(read_chunks(tmp_path / "new.csv", pipeline, cells=30))
+        assert len(pieces) > 10
+        proba = np.concatenate([pipeline.predict_proba(piece) for piece in pieces])
+        np.testing.assert_allclose(proba, expected)
+
+
+@pytest.mark.parametrize(
+    ("level", "guessed"),
+    [
+        *((level, True) for level in ("1", "-3", "3.5", "1e-07", "True", "9007199254740993")),
+        *((level, False) for level in ("1.0", "0815", "3.10", "nan", "inf", "1_000", "A1", "")),
+    ],
+)
+def test_levels_that_pandas_reads_as_they_are_written(level: str, guessed: bool) -> None:
+    assert _is_guessed(level) == guessed
 
 
 def test_refit_trains_the_same_strategies_on_newer_rows(run: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from autoimb.data.schema import Column
-from autoimb.data.values import TEXT, digest_of
+from autoimb.data.values import TEXT, digest_of, text_of
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
 __all__ = ["text_columns", "with_hashed_levels"]
@@ -91,7 +93,14 @@ def _category_names(pipeline: FittedPipeline) -> list[str]:
 
 
 def _is_guessed(level: str) -> bool:
+    """Whether pandas reads the level as a bool or a number, and that has the same text."""
+    if level in ("True", "False"):
+        return True
     try:
-        return level in ("True", "False") or str(int(level)) == level
+        number = float(level)
     except ValueError:
         return False
+    if not math.isfinite(number):
+        return False
+    # whole numbers beyond the floats are read as they are
+    return text_of(number) == level or str(int(Decimal(level))) == level
