@@ -20,6 +20,7 @@ from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Budget, Deadline
+from autoimb.data.dataset import Dataset
 from autoimb.data.sample import Sample
 from autoimb.data.target import match_labels
 from autoimb.errors import BudgetError, RunError
@@ -28,6 +29,7 @@ from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.report.facts import build_facts
 from autoimb.runtime.worker import Evaluate
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
@@ -125,6 +127,18 @@ def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) 
     frame, y = table()
     assert fingerprint(QUICK, prepare(Table(frame, y), QUICK)) == own
     assert fingerprint(QUICK, prepare(Table(frame, [f"{label}" for label in y]), QUICK)) != own
+
+
+def test_a_program_that_plans_otherwise_has_another_fingerprint(prepared: Prepared) -> None:
+    def fingerprint(dataset: Dataset, policy: SearchPolicy = DEFAULT_POLICY) -> str:
+        return QUICK.fingerprint(dataset, ["a", "b"], policy=policy)
+
+    dataset = prepared.dataset
+    own = fingerprint(dataset)
+    assert fingerprint(dataset, replace(DEFAULT_POLICY, least_columns=255)) != own
+    narrower = replace(dataset, layout=replace(dataset.layout, screened=1))
+    assert fingerprint(narrower) != own
+    assert fingerprint(replace(dataset), replace(DEFAULT_POLICY)) == own
 
 
 def test_class_weight_is_a_name_or_costs() -> None:

@@ -381,7 +381,7 @@ class RunFolder:
         elif held != fingerprint:
             raise RunError(
                 f"{self.path} holds another search: its table, target, metric, folds, options, "
-                "costs, test or random_state are not the ones given. Give another folder."
+                "costs, limits, test, random_state or planning are not these. Give another folder."
             )
 
     def _mend(self) -> None:

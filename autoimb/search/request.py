@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -15,7 +15,7 @@ import numpy as np
 from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
 from autoimb.space.strategy import Strategy
@@ -155,10 +155,19 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    def fingerprint(self, dataset: Dataset, classes: Iterable[object], *, test: str = "") -> str:
+    def fingerprint(
+        self,
+        dataset: Dataset,
+        classes: Iterable[object],
+        *,
+        test: str = "",
+        policy: SearchPolicy = DEFAULT_POLICY,
+    ) -> str:
         """Return the hash of all that makes two searches the same.
 
-        The limits (budget, trials, jobs) stay out: a search may be resumed with more of them.
+        The budget, the trials and the jobs stay out: a search may be resumed with more of them.
+        What a plan is made by is in it, so that a program that plans otherwise, also one of the
+        same version, does not go on with the search.
 
         Parameters
         ----------
@@ -168,6 +177,7 @@ class Request:
             The labels, by class code.
         test : str, optional
             Digest of the test rows.
+        policy : SearchPolicy, optional
 
         Returns
         -------
@@ -188,6 +198,7 @@ class Request:
                 del asked[newer]
         names = [columns.number_names, columns.category_names, columns.vocabularies]
         words = [asked, *names, [repr(label) for label in classes]]
+        words += [asdict(policy), asdict(dataset.layout)]
         words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
