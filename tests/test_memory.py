@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pipelines import table
 
+from autoimb.cli import main
 from autoimb.data.memory import machine_bytes
+from autoimb.errors import RunError
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.memory import (
     free_memory,
@@ -18,6 +21,8 @@ from autoimb.runtime.memory import (
     memory_a_worker,
     private_memory,
 )
+from autoimb.search import search as searching
+from autoimb.search.study import StudySettings
 
 GB = 2**30
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -90,6 +95,30 @@ def test_each_worker_has_an_equal_share_and_enough_to_begin(tmp_path: Path) -> N
     policy = replace(DEFAULT_POLICY, workers_memory=0.8, least_worker_bytes=GB)
     shares = [memory_a_worker(n_jobs, policy, root=root) for n_jobs in (1, 4, 100)]
     assert shares == [8 * GB, 2 * GB, GB]
+
+
+def test_workers_share_what_the_user_gives_where_that_is_less(tmp_path: Path) -> None:
+    root = machine(tmp_path, "0::/\n", available=10 * GB)
+    policy = replace(DEFAULT_POLICY, workers_memory=0.8, least_worker_bytes=GB // 2)
+    shares = [memory_a_worker(2, policy, most=n * GB, root=root) for n in (5, 20, 1)]
+    assert shares == [2 * GB, 4 * GB, GB // 2]
+
+
+def test_the_command_line_says_what_workers_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int | None] = []
+
+    def refuse(*_: object, settings: StudySettings, **__: object) -> None:
+        given.append(settings.memory)
+        raise RunError("enough")
+
+    monkeypatch.setattr(searching, "run_study", refuse)
+    table(60).assign(y=[0, 1, 1] * 20).to_csv(tmp_path / "rows.csv", index=False)
+    words = ["search", str(tmp_path / "rows.csv"), "--target", "y", "--trials", "1", "--jobs", "1"]
+    for own in ([], ["--max-memory", "2GB"]):
+        assert main([*words, *own, "--out", str(tmp_path / f"run{len(own)}")]) == 2
+    assert given == [None, 2 * 10**9]
 
 
 def test_where_the_system_does_not_say_there_is_no_limit(tmp_path: Path) -> None:

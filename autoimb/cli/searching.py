@@ -196,6 +196,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if not dry_run and (not limited or time_budget is not None or n_jobs != 1):
         warm_up()  # the workers' server imports while this process does
     from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.data.memory import read_bytes
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
@@ -241,6 +242,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "holdout": holdout,
         "max_predict_seconds": max_predict_seconds,
         "max_artifact_mb": max_artifact_mb,
+        "max_memory": None if max_memory is None else read_bytes(max_memory),
     }
     request = read_request(given, encode_target(rows.y).classes)
     table = Table(

@@ -26,7 +26,9 @@ __all__ = [
 KILLED_FIRST = 300  # thousandths of the memory: about what browsers give the process of a page
 
 
-def memory_a_worker(n_jobs: int, policy: SearchPolicy, *, root: Path = ROOT) -> int | None:
+def memory_a_worker(
+    n_jobs: int, policy: SearchPolicy, *, most: int | None = None, root: Path = ROOT
+) -> int | None:
     """Return the bytes that each worker may hold for itself: its share of what is free now.
 
     Parameters
@@ -34,17 +36,20 @@ def memory_a_worker(n_jobs: int, policy: SearchPolicy, *, root: Path = ROOT) -> 
     n_jobs : int
         How many workers.
     policy : SearchPolicy
+    most : int or None
+        Bytes that everything may take, where the user says so.
     root : Path
         Where ``proc`` and ``sys`` are.
 
     Returns
     -------
     int or None
-        None where the system doesn't say what is free.
+        None where the system doesn't say what is free, and so not what a process holds.
     """
     free = free_memory(root)
     if free is None:
         return None
+    free = free if most is None else min(free, most)
     return max(int(free * policy.workers_memory / n_jobs), policy.least_worker_bytes)
 
 

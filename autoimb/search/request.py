@@ -82,6 +82,8 @@ class Request:
         Most seconds that the result needs for a thousand rows, on one thread.
     max_artifact_mb : float or None
         Most megabytes (of 1,000,000 bytes) of its file.
+    max_memory : int or None
+        Bytes that the search may take.
 
     Raises
     ------
@@ -107,6 +109,7 @@ class Request:
     holdout: float | None = None
     max_predict_seconds: float | None = None
     max_artifact_mb: float | None = None
+    max_memory: int | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -190,7 +193,7 @@ class Request:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         asked = self.to_json()
-        for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
+        for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data", "max_memory"):
             del asked[limit]
         # no older version hashed them
         for newer in ("strategy", "weight", "partners", "holdout", *LIMITS):

@@ -173,6 +173,7 @@ def search(
                 random_state=request.random_state,
                 partners=request.partners,
                 trial_limit=_trial_limit(prepared, budget),
+                memory=request.max_memory,
                 storage=storage,
                 evaluate=evaluate,
                 on_event=partial(listeners.tell, progress),

@@ -56,6 +56,8 @@ class StudySettings:
         Which are tried as well, in this order.
     trial_limit : float or None
         Most seconds for one trial.
+    memory : int or None
+        Bytes that everything may take; None for what is free.
     storage : str or None
         An Optuna storage URL; None is the RUN folder's journal, or memory without a folder.
     evaluate : callable
@@ -70,6 +72,7 @@ class StudySettings:
     random_state: int = 0
     partners: tuple[str, ...] = ()
     trial_limit: float | None = None
+    memory: int | None = None
     storage: str | None = None
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
@@ -158,7 +161,7 @@ def run_study(
                     work,
                     n_jobs=settings.n_jobs,
                     killable=settings.deadline.finite,
-                    memory=memory_a_worker(settings.n_jobs, agenda.policy),
+                    memory=memory_a_worker(settings.n_jobs, agenda.policy, most=settings.memory),
                     folder=None if folder is None else folder.cache,
                 )
             running.restore()
@@ -219,7 +222,6 @@ class _Study:
     ) -> None:
         self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
-        self._limits = agenda.limits
         self.known = Known(agenda.policy)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, _Running] = {}
@@ -258,9 +260,7 @@ class _Study:
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
         while runner.idle:
-            trial = self._next_partner()
-            if trial is None:
-                trial = self._next() if self._wants_more() else None
+            trial = self._next_partner() or (self._next() if self._wants_more() else None)
             if trial is None:
                 return
             runner.submit(trial.number, self._assignment(trial))
@@ -335,7 +335,7 @@ class _Study:
             self._running[trial.number] = trial
             reason = infeasible(strategy, self._profile)
             if reason is None and trial.stage != "duel":
-                reason = self._limits.broken_by(strategy)
+                reason = self._agenda.limits.broken_by(strategy)
             if reason is None:
                 return trial
             self.say(self.finish(trial.number, Infeasible(reason)))
@@ -374,7 +374,7 @@ class _Study:
         """Write a trial down; its networks only while it is among the best."""
         trial = self._running[number]
         if trial.stage == "partner":  # what its trees take is known only now
-            outcome = within(outcome, self._limits)
+            outcome = within(outcome, self._agenda.limits)
         record = TrialRecord.of(
             number,
             outcome,
