@@ -260,6 +260,14 @@ def test_a_search_without_limits_measures_and_writes_nothing_of_it(tmp_path: Pat
     assert "deployed" not in model.pipeline_.info
 
 
+def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoimb.search.search.timed", lambda *_: 99.0)
+    model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())
+    notice = "takes 99 s for 1,000 rows, where max_predict_seconds is 30"
+    assert any(notice in own for own in model.facts_.notices)
+    assert model.pipeline_.inspect()["info"]["deployed"]["seconds"] == 99
+
+
 @pytest.mark.parametrize(
     "params", [{"max_artifact_mb": 1e-3}, {"max_predict_seconds": 1e-9}], ids=str
 )
