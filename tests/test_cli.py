@@ -265,12 +265,17 @@ def test_the_same_number_is_the_same_level_however_it_is_written(tmp_path: Path)
     assert main([*words, "--out", str(run), *FAST, "--kind", "size=categorical"]) == 0
     pipeline, rows = load(run / "pipeline.autoimb"), frame.drop(columns="fraud")
     expected = pipeline.predict_proba(rows)
-    for size in (frame["size"].map("{:.2f}".format), frame["size"].map("{:g}".format)):
+    for size in (frame["size"].map("{:g}".format), frame["size"].map("{:.2f}".format)):
         rows.assign(size=size).to_csv(tmp_path / "new.csv", index=False)
         pieces = list(read_chunks(tmp_path / "new.csv", pipeline, cells=30))
         assert len(pieces) > 10
         proba = np.concatenate([pipeline.predict_proba(piece) for piece in pieces])
         np.testing.assert_allclose(proba, expected)
+    size[5] = "none of these"  # which makes text of all numbers of its piece
+    rows.assign(size=size).to_csv(tmp_path / "new.csv", index=False)
+    (piece,) = read_chunks(tmp_path / "new.csv", pipeline, cells=10_000)
+    proba = np.delete(pipeline.predict_proba(piece), 5, axis=0)
+    np.testing.assert_allclose(proba, np.delete(expected, 5, axis=0))
 
 
 @pytest.mark.parametrize(

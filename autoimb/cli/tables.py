@@ -8,7 +8,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,9 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
+from pandas.api import types
 
 from autoimb.data.source import Source
 from autoimb.data.table import frame_of
+from autoimb.data.values import text_of
 from autoimb.errors import TableError
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
@@ -55,10 +57,31 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     TableError
         Where a file is no table, or the parts have other columns.
     """
-    source = Source.of(path)
-    with closing(source.pieces(cells=cells, texts=text_columns(pipeline))) as pieces:
+    source, texts = Source.of(path), text_columns(pipeline)
+    categories = (column.name for column in pipeline.schema.kept if column.kind == "categorical")
+    numbers = set(categories) - set(texts)
+    with closing(source.pieces(cells=cells, texts=texts)) as pieces:
         for piece in pieces:
-            yield frame_of(piece.frame)
+            yield _with_levels(frame_of(piece.frame), numbers)
+
+
+def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
+    """Write numbers as their levels are where one word in the piece made text of all of them."""
+    mixed = [name for name in frame.columns if name in numbers and not _guessed(frame[name])]
+    levels = {name: frame[name].map(_level, na_action="ignore") for name in mixed}
+    return frame.assign(**levels)
+
+
+def _guessed(column: pd.Series) -> bool:
+    return types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)
+
+
+def _level(cell: object) -> object:
+    """Write text that is a number as the level of the number."""
+    for read in (int, float):  # whole numbers may be beyond the floats
+        with suppress(ValueError, OverflowError):
+            return text_of(read(cell)) if isinstance(cell, str) else cell
+    return cell
 
 
 def cells_of_piece(threads: int) -> int:
