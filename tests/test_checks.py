@@ -19,7 +19,7 @@ from autoimb import AutoImbClassifier
 from autoimb.assessment.checks import CHECKS, SEVERITIES, Finding
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.evidence import ResultEvidence, TableEvidence, label_changes
+from autoimb.assessment.evidence import Repeats, ResultEvidence, TableEvidence, label_changes
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
@@ -114,13 +114,14 @@ def leaked(y: np.ndarray, how: str) -> object:
         "number": y + random.uniform(0, 0.5, len(y)),
         "falling number": -y - random.uniform(0, 0.5, len(y)),
         "code": np.array([3, 1, 2])[y],
+        "code out of order": np.where(y > 0, y, random.choice([0, 7], len(y))),
         "text": text,
         "missing unless": np.where(y == y.max(), random.normal(size=len(y)), np.nan),
     }[how]
 
 
 @classes
-@pytest.mark.parametrize("how", ["number", "falling number", "code", "text"])
+@pytest.mark.parametrize("how", ["number", "falling number", "code", "code out of order", "text"])
 def test_a_perfect_column(n_classes: int, how: str) -> None:
     frame, y = clean(n_classes)
     finding = seen(frame.assign(leak=leaked(y, how)), y)["AIMB002"]
@@ -163,6 +164,23 @@ def test_grouped_rows_are_not_in_several_folds() -> None:
     assert "AIMB003" not in seen(twice, labels, folds=folds)
 
 
+def test_equal_rows_are_counted_by_fold_and_class() -> None:
+    """Rows 0 to 3 are one row, 4 and 5 another, all others alone; each fold scores every other."""
+    same = np.array([0, 0, 0, 0, 1, 1, *range(2, 12)], dtype=np.float64)
+    y = np.array([0, 0, 1, 1, 0, 0, 0, *np.ones(9)], dtype=np.int64)
+    even = np.arange(0, 16, 2)
+    folds = plan_folds(y, cv=[(even + 1, even), (even, even + 1)], random_state=0)
+    assert Repeats.of(dataset_of(pd.DataFrame({"a": same}), y), folds) == Repeats(
+        scored=16,
+        copied=6,
+        rarer=5,
+        given_away=2,  # rows 4 and 5; of rows 0 and 1 half of the equal training rows differ
+        contradicted=2,  # rows 0 and 1
+        largest=4,
+        most_in_a_fold=8,
+    )
+
+
 @classes
 def test_common_rows_that_are_repeated_give_nothing_away(n_classes: int) -> None:
     """Few values repeat by themselves: where labels differ among equal rows none is looked up."""
@@ -202,6 +220,14 @@ def with_reference(name: str, difference: float, error: float) -> ResultEvidence
 
 def test_a_good_result_is_seen_as_one() -> None:
     assert codes(GOOD) == []
+
+
+def test_no_check_fires_at_its_limit() -> None:
+    limit = DEFAULT_POLICY
+    at = limit.reference_errors * 0.02
+    assert codes(with_reference("trees", at, 0.02)) == []
+    assert codes(with_reference("prior", -at, 0.02)) == ["AIMB005"]  # not more than that
+    assert codes(replace(GOOD, label_changes=limit.changed_labels)) == []
 
 
 @pytest.mark.parametrize("gap", [(-0.01, 0.02), (0.0, 0.0), (0.1, 0.02), (-0.1, np.nan)])
