@@ -106,6 +106,21 @@ def test_too_few_rare_rows(n_classes: int, metric: str) -> None:
         assert ("AIMB001" in seen(frame.iloc[rows], y[rows], metric=metric)) == fires
 
 
+def test_the_words_of_too_few_rare_rows() -> None:
+    """The error of a share is 1 / (2 √n); of a mean over two classes 1 / 4 √(1/n + 1/m)."""
+    frame, y = clean(2)
+    rows = np.concatenate([np.flatnonzero(y == 0)[:400], np.flatnonzero(y == 1)[:25]])
+    few, labels = frame.iloc[rows].reset_index(drop=True), y[rows]
+    assert seen(few, labels)["AIMB001"].evidence == (
+        "average precision rests on 25 scored rows of class b: such a share has a standard error "
+        "of up to 0.100; 100 rows of class b bring that to 0.05."
+    )
+    assert seen(few, labels, metric="balanced_accuracy")["AIMB001"].evidence == (
+        "balanced accuracy rests on 25 scored rows of class b: such a share has a standard error "
+        "of up to 0.052; 50 rows of each class bring that to 0.05."
+    )
+
+
 def leaked(y: np.ndarray, how: str) -> object:
     """A column that gives the class away."""
     random = np.random.default_rng(1)
@@ -133,6 +148,13 @@ def test_a_perfect_column(n_classes: int, how: str) -> None:
 def test_a_column_that_is_filled_in_for_one_class_only() -> None:
     frame, y = clean(2)
     assert "'leak'" in seen(frame.assign(leak=leaked(y, "missing unless")), y)["AIMB002"].evidence
+
+
+def test_a_column_that_parts_two_classes_of_three_is_not_a_perfect_one() -> None:
+    frame, y = clean(3)
+    for code in range(3):
+        parts = np.where(y == code, 9.0, np.random.default_rng(1).normal(size=len(y)))
+        assert "AIMB002" not in seen(frame.assign(parts=parts), y)
 
 
 @classes
