@@ -298,7 +298,7 @@ def test_focal_posterior_keeps_order_and_is_finite(seed, n_classes, gamma):
 def test_rows_of_several_networks_are_each_taken_by_itself(n_classes):
     """Also where a probability is so near to 1 that one minus it is rounded to nothing."""
     logits = np.random.default_rng(0).normal(0.0, 30.0, (4, 5, n_classes))
-    proba = softmax(logits, axis=-1)
+    proba = np.stack([softmax(own) for own in logits])
     many = focal_posterior(proba, 2.0)
     for own, every in zip(proba, many):
         np.testing.assert_array_equal(focal_posterior(own, 2.0), every)

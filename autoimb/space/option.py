@@ -275,4 +275,4 @@ def work_at_most(operations: Callable[[Profile], float], because: str) -> Rule:
             f"({because}; {profile.n_rows:,} rows)."
         )
 
-    return rule
+    return None
