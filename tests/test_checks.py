@@ -203,6 +203,21 @@ def test_equal_rows_are_counted_by_fold_and_class() -> None:
     )
 
 
+@pytest.mark.parametrize(("given_away", "fires"), [(20, False), (21, True)])
+def test_more_than_a_share_of_the_rarer_rows_must_be_given_away(given_away: int, fires: bool):
+    frame, y = clean(2)
+    evidence = TableEvidence.of(
+        dataset_of(frame, y),
+        plan_folds(y, random_state=0),
+        metric=get_metric("f1", n_classes=2, positive=1),
+        names=("a", "b"),
+    )
+    rarer = round(20 / DEFAULT_POLICY.copied_share)
+    repeats = replace(evidence.repeats, rarer=rarer, given_away=given_away, copied=given_away)
+    found = CHECKS.look(replace(evidence, repeats=repeats))
+    assert ("AIMB003" in {finding.code for finding in found}) == fires
+
+
 @classes
 def test_common_rows_that_are_repeated_give_nothing_away(n_classes: int) -> None:
     """Few values repeat by themselves: where labels differ among equal rows none is looked up."""

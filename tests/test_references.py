@@ -114,4 +114,5 @@ def test_a_class_that_a_fold_never_sees_is_impossible_there():
     proba = cross_validate(REFERENCES[0], data, plan, encoders, steps=200)
     first = np.isin(plan.scored, plan.folds[0].score)
     assert (proba[first, 1] == 0).all()
+    assert (proba[first, 0] == 1).all()
     assert np.isfinite(proba).all()

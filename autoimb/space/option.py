@@ -198,7 +198,7 @@ class Component(Generic[Made]):
 
     def __init__(self, name: str, summary: str) -> None:
         self.name = name
-        self.summary = summary
+        pass
         self._options: dict[str, Option[Made]] = {}
 
     def option(
@@ -275,4 +275,4 @@ def work_at_most(operations: Callable[[Profile], float], because: str) -> Rule:
             f"({because}; {profile.n_rows:,} rows)."
         )
 
-    return None
+    return rule
