@@ -73,6 +73,12 @@ def test_how_much_memory_a_table_takes_is_told_from_its_files(tmp_path, kind):
     assert 0.5 < source.n_bytes / (8 * frame.size) < 6
 
 
+def test_floats_of_half_the_width_take_half_the_memory(tmp_path):
+    frame = pd.DataFrame(np.zeros((5_000, 10))).rename(columns=str).assign(n=range(5_000))
+    frame.astype(dict.fromkeys(frame.columns[:-1], np.float32)).to_parquet(tmp_path / "t.parquet")
+    assert Source.of(tmp_path / "t.parquet").n_bytes == 5_000 * (10 * 4 + 8)
+
+
 OTHERS = {
     "lacks": (FRAME[["a"]], r"'.*part-01.parquet' lacks 'b', unlike '.*part-00.parquet'"),
     "more": (FRAME.assign(c=1, d=2), r"has 'c' besides \(and 1 more\), unlike"),

@@ -60,14 +60,15 @@ def test_subsampling_keeps_rare_classes_whole_and_every_class_its_mass(sizes, mo
 def test_a_table_that_fits_is_left_alone():
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
-    *same, seen = subsampled(dataset, folds, random_state=0, operations=trial_operations(60.0))
+    *same, seen = subsampled(dataset, folds, random_state=0, time_budget=60.0)
     assert same == [dataset, folds]
     np.testing.assert_array_equal(seen, np.arange(len(dataset.y)))
 
 
 def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
-    policy = replace(SearchPolicy(), least_training_rows=1_000, most_scored_rows=500)
-    given = {"random_state": 0, "operations": trial_operations(0.1), "policy": policy}
+    limits = {"least_training_rows": 1_000, "most_scored_rows": 500, "cell_reserve": 1e-9}
+    policy = replace(SearchPolicy(), **limits)
+    given = {"random_state": 0, "time_budget": 0.1, "policy": policy}
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
     few, plan, seen = subsampled(dataset, folds, **given)
@@ -98,7 +99,7 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
     folds = plan_folds(dataset.y, random_state=0)
     kept = []
     for seconds in (1.0, 3.0, 60.0):
-        few, *_ = subsampled(dataset, folds, random_state=0, operations=trial_operations(seconds))
+        few, *_ = subsampled(dataset, folds, random_state=0, time_budget=seconds)
         assert len(few.y) == 1_000
         kept.append(few.layout.screened)
     assert kept[0] == SearchPolicy().least_columns
@@ -107,8 +108,20 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
     encoder = Encoder.fit(few.columns, folds.folds[0].train, layout=few.layout, y=few.y)
     assert encoder.width(ple=True) == 2_400
     plain = SearchPolicy(most_input_bytes=4 * 5 * 1_000 * 800)  # memory counts as well
-    few, *_ = subsampled(dataset, folds, random_state=0, operations=1e15, policy=plain)
+    few, *_ = subsampled(dataset, folds, random_state=0, time_budget=1e6, policy=plain)
     assert few.layout.screened == 400 - 1
+
+
+@pytest.mark.parametrize(("seconds", "scored"), [(None, 1_000), (60.0, 600), (10.0, 100)])
+def test_no_more_rows_of_many_classes_are_scored_than_there_is_time_for_what_follows(
+    seconds, scored
+):
+    policy = SearchPolicy(cell_reserve=3e-4, most_scored_cells=40_000)
+    dataset = dataset_of(simulated(1_000)[0], np.arange(1_000) % 40)
+    folds = plan_folds(dataset.y, random_state=0)
+    _, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=seconds, policy=policy)
+    assert len(plan.scored) == scored
+    assert set(dataset.y[plan.scored]) == set(range(40))
 
 
 def test_no_clock_is_read(monkeypatch):
@@ -116,16 +129,14 @@ def test_no_clock_is_read(monkeypatch):
     folds = plan_folds(dataset.y, random_state=0)
     monkeypatch.setattr("time.monotonic", lambda: pytest.fail("a clock was read"))
     make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
-    subsampled(dataset, folds, random_state=0, operations=trial_operations(0.1))
+    subsampled(dataset, folds, random_state=0, time_budget=0.1)
 
 
 def small_study(n_rows: int = 6_000):
-    policy = replace(SearchPolicy(), least_training_rows=2_500)
+    policy = replace(SearchPolicy(), least_training_rows=2_500, cell_reserve=1e-9)
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    few, plan, _ = subsampled(
-        dataset, folds, random_state=0, operations=trial_operations(0.1), policy=policy
-    )
+    few, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=0.1, policy=policy)
     return dataset, folds, (few, plan)
 
 

@@ -107,16 +107,17 @@ def read_header(path: Path) -> Header:
         with pa.OSFile(str(path)) as file:
             schema, _ = BATCHES[kind](file, CELL)
             check_names(schema.names)
-        return Header(tuple(schema.names), tuple(map(_holds, schema.types)), _n_bytes(path, kind))
+        n_bytes = _n_bytes(path, kind, schema.types)
+        return Header(tuple(schema.names), tuple(map(_holds, schema.types)), n_bytes)
 
 
-def _n_bytes(path: Path, kind: str) -> int:
+def _n_bytes(path: Path, kind: str, types: Sequence[pa.DataType]) -> int:
     if kind != ".parquet":
         return UNPACKED[kind] * path.stat().st_size
     about = pq.read_metadata(path)
     groups = (about.row_group(number) for number in range(about.num_row_groups))
-    cells = about.num_rows * about.num_columns
-    return int(max(CELL * cells, sum(group.total_byte_size for group in groups)))
+    row = sum(own.bit_width // 8 if pa.types.is_floating(own) else CELL for own in types)
+    return int(max(row * about.num_rows, sum(group.total_byte_size for group in groups)))
 
 
 def _holds(kind: pa.DataType) -> str:

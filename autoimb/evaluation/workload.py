@@ -98,14 +98,15 @@ def subsampled(
     folds: FoldPlan,
     *,
     random_state: int,
-    operations: float,
+    time_budget: float | None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> tuple[Dataset, FoldPlan, Rows]:
     """Take as many rows and columns as a trial has time and memory for; no clock is read.
 
     The rarer classes stay whole as far as possible, and the rows that are kept of the others
     weigh more. Beyond 40,000 rows, and fewer of many classes, in the same way only some are scored:
-    more would sharpen the scores of the common classes alone. Where the fewest rows of all columns
+    more would sharpen the scores of the common classes alone, and what follows the search would
+    not end in its share of the time. Where the fewest rows of all columns
     are still too much, each fold keeps as many columns as are affordable; see `Screen`.
 
     Parameters
@@ -113,8 +114,8 @@ def subsampled(
     dataset : Dataset
     folds : FoldPlan
     random_state : int
-    operations : float
-        Of a trial.
+    time_budget : float or None
+        Seconds; None plans as for 300, and scores as many rows as a policy allows at most.
     policy : SearchPolicy, optional
 
     Returns
@@ -122,6 +123,7 @@ def subsampled(
     tuple of Dataset, FoldPlan and ndarray of int64
         The same folds of fewer rows, and which they are; what was given where all rows fit.
     """
+    operations = trial_operations(time_budget, policy)
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
     # of an input, and of a row that has as many as the network is wide
     an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
@@ -138,12 +140,20 @@ def subsampled(
         dataset, seen = fewer_rows(dataset, seen, most=most, random_state=random_state)
         folds = folds.take(seen)
     scored = folds.scored
-    most = min(policy.most_scored_rows, policy.most_scored_cells // dataset.n_classes)
+    most = min(policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes)
     if len(scored) > most:
         random = stream(Purpose.SCORED_ROWS, random_state)
         rows, scale = subsample(dataset.y, scored, most, random)
         folds = folds.scoring(rows, scale)
     return dataset, folds, seen
+
+
+def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
+    """Return how many rows times classes may be scored."""
+    if time_budget is None:
+        return policy.most_scored_cells
+    in_time = policy.reserve_share * time_budget / policy.cell_reserve
+    return min(policy.most_scored_cells, int(in_time))
 
 
 def fewer_rows(

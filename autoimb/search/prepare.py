@@ -313,9 +313,9 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
     Planned
     """
     policy, seed = prepared.policy, prepared.request.random_state
-    operations, before = trial_operations(time_budget, policy), len(prepared.dataset.y)
+    before = len(prepared.dataset.y)
     dataset, folds, rows = subsampled(
-        prepared.dataset, prepared.folds, random_state=seed, operations=operations, policy=policy
+        prepared.dataset, prepared.folds, random_state=seed, time_budget=time_budget, policy=policy
     )
     notices = prepared.notices
     if len(dataset.y) < before:
@@ -329,7 +329,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         folds,
         random_state=seed,
         # where only ensembles are allowed, their networks train longer, and trials are fewer
-        operations=operations * sqrt(prepared.space.least_networks),
+        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
         class_costs=None if costs is None else costs.class_costs,
         policy=policy,
     )

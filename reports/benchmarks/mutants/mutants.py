@@ -20,8 +20,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from coverage import CoverageData
 
@@ -39,12 +41,14 @@ MUTATED = ("autoimb/assessment", "autoimb/space")
 COPIED = ("autoimb", "tests", "examples", "reports", "README.md", "pyproject.toml")
 SLACK, SLOWER = 30.0, 5.0  # seconds beside a multiple of those that the tests took
 KILLED = ("failed", "time", "died")
+IMPORTING = ""  # the context of what runs before any test
 
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the options of a run."""
     cases.add_again(parser)
     parser.add_argument("--mutants", type=int, default=300)
+    parser.add_argument("--jobs", type=int, default=cases.JOBS, help="how many at once")
     parser.add_argument("--survivors", action="store_true", help="those that survived once more")
     parser.add_argument("--most", type=float, default=60.0, help="seconds of tests for a mutant")
     parser.add_argument("--seed", type=int, default=cases.SEED)
@@ -60,12 +64,26 @@ def run(options: Namespace) -> None:
     if not missing:
         return
     seen = Seen(options.most)
-    with tempfile.TemporaryDirectory() as place, closing(Copy(Path(place))) as copy:
-        for number, (module, mutant) in missing:
-            row = tried(copy, seen, module, mutant, number=number)
-            ROWS.append([{"seed": options.seed, "number": number} | row])
-            print(number, row["became"], module, row["line"], row["seconds"], flush=True)
-        ROWS.append([{"seed": options.seed, "number": None} | control(copy, seen, options.seed)])
+    with ExitStack() as stack, ThreadPoolExecutor(options.jobs) as threads:
+        places = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(options.jobs)]
+        free = SimpleQueue[Copy]()
+        for place in places:
+            free.put(stack.enter_context(closing(Copy(Path(place)))))
+        trying = [threads.submit(lent, free, seen, number, *one) for number, one in missing]
+        for ended in as_completed(trying):
+            row = ended.result()
+            ROWS.append([{"seed": options.seed} | row])
+            print(row["number"], row["became"], row["module"], row["line"], flush=True)
+        ROWS.append([{"seed": options.seed} | control(free.get(), seen, options.seed)])
+
+
+def lent(free: SimpleQueue[Copy], seen: Seen, number: int, module: str, mutant: Mutant) -> Row:
+    """Try a mutant in a copy that no other uses."""
+    copy = free.get()
+    try:
+        return tried(copy, seen, module, mutant, number=number)
+    finally:
+        free.put(copy)
 
 
 def draw(count: int, seed: int) -> list[tuple[str, Mutant]]:
@@ -99,13 +117,10 @@ class Seen:
 
     def tests(self, module: str, mutant: Mutant) -> list[str]:
         """Return the tests that may see a mutant, the fastest first."""
-        lines = range(mutant.first, mutant.last + 1)
-        names = {
-            name
-            for line, contexts in self._data.contexts_by_lineno(module).items()
-            if mutant.imported or line in lines
-            for name in contexts
-        }
+        ran = self._data.contexts_by_lineno(module)
+        names = {name for at in range(mutant.first, mutant.last + 1) for name in ran.get(at, ())}
+        if mutant.imported or names == {IMPORTING}:
+            names = {name for contexts in ran.values() for name in contexts}
         chosen, total = [], 0.0
         for name in sorted(names & self.seconds.keys(), key=lambda one: (self.seconds[one], one)):
             total += self.seconds[name]
@@ -190,6 +205,7 @@ def tried(copy: Copy, seen: Seen, module: str, mutant: Mutant, *, number: int) -
                 became = ended
                 break
     return {
+        "number": number,
         "module": module,
         "line": mutant.line,
         "text": mutant.text,
@@ -208,7 +224,7 @@ def control(copy: Copy, seen: Seen, seed: int) -> Row:
     saw = {row["by"] for row in ROWS.read() if row["seed"] == seed and row["became"] == "failed"}
     tests = sorted(saw & seen.seconds.keys())
     became, failed = copy.run(tests, seen.limit(tests))
-    return {"tests": len(tests), "became": became, "by": failed}
+    return {"number": None, "tests": len(tests), "became": became, "by": failed}
 
 
 def render(rows: list[Row]) -> str:
