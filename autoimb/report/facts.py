@@ -360,5 +360,8 @@ def _notices(result: SearchResult) -> list[str]:
     if result.planned.plan.class_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
     if result.interrupted:
-        notices.append("The search was interrupted; the report is of what was finished by then.")
+        notices.append(
+            f"The search was interrupted by {result.interrupted}; the report is of what was "
+            "finished by then."
+        )
     return notices

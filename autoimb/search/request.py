@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 
 from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY
+from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
 from autoimb.space.strategy import Strategy
@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
+
+SCHEDULES = ("asynchronous", "synchronous")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Request:
         ``autoimb.space.partner.PARTNER``; none beside a given strategy.
     holdout : float or None
         Share of the rows that are held out for a test.
+    schedule : {"asynchronous", "synchronous"}
+        Whether a worker that is free begins the next trial, or waits until all are.
+    backend : str
+        Name of the one that trials run on.
 
     Raises
     ------
@@ -98,6 +104,8 @@ class Request:
     weight: str | None = None
     partners: tuple[str, ...] = ()
     holdout: float | None = None
+    schedule: str = SCHEDULES[0]
+    backend: str = LOCAL.name
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -109,6 +117,19 @@ class Request:
             raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
         if self.n_jobs < 1:
             raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+        if self.schedule not in SCHEDULES:
+            raise OptionError(choices("schedule", self.schedule, SCHEDULES))
+        if self.synchronous and (self.most_trials is None or self.time_budget is not None):
+            raise OptionError(
+                "schedule='synchronous' promises the same answer once more, which no clock may "
+                "decide: give n_trials and time_budget=None; got "
+                f"n_trials={self.n_trials} and time_budget={shown(self.time_budget)}."
+            )
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether trials begin together and are awaited together."""
+        return self.schedule == "synchronous"
 
     @property
     def most_trials(self) -> int | None:
@@ -147,7 +168,8 @@ class Request:
     def fingerprint(self, dataset: Dataset, classes: Iterable[object], *, test: str = "") -> str:
         """Return the hash of all that makes two searches the same.
 
-        The limits (budget, trials, jobs) stay out: a search may be resumed with more of them.
+        The limits (budget, trials, jobs) and the schedule stay out: a search may be resumed with
+        others.
 
         Parameters
         ----------
@@ -169,7 +191,15 @@ class Request:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         asked = self.to_json()
-        for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
+        for limit in (
+            "time_budget",
+            "n_trials",
+            "n_jobs",
+            "schedule",
+            "backend",
+            "verbose",
+            "data",
+        ):
             del asked[limit]
         for newer in ("strategy", "weight", "partners", "holdout"):  # no older version hashed them
             if not asked[newer]:
@@ -181,11 +211,11 @@ class Request:
         return digest.hexdigest()[:16]
 
 
-def resolve_jobs(n_jobs: int | None) -> int:
-    """Turn scikit-learn's ``n_jobs`` (None is 1, -1 all cores) into a number of workers."""
+def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
+    """Turn scikit-learn's ``n_jobs`` into a number of workers of a backend."""
     if n_jobs == 0:
         raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
-    return int(joblib.effective_n_jobs(n_jobs))
+    return backend.workers(n_jobs)
 
 
 def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Components:
