@@ -63,8 +63,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     cost_matrix : array-like of shape (C, C) or None, default=None
         Costs by true class × predicted class, in the order of the sorted classes; no weights then.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
-        Evaluate this one strategy, in one trial: ``best_strategy_``, its JSON, or one row of
-        `leaderboard` or ``leaderboard.csv``. No component is restricted and no partner joins it.
+        Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
+        one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
         Boosted trees that may share the blend: ``"medium_trees"``, ``"small_trees"``,
         ``"large_trees"``. ``"auto"`` is all of them, as far as time goes; None none.
@@ -111,8 +111,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     records_ : tuple of TrialRecord
         All strategies and partners, each by the trial of its highest rung.
     methods_ : DataFrame
-        A row for each imbalance method: what matched duels say of it (``"helps"``, ...), gain and
-        95 % interval in `metric` and log-loss (above 0 is better), p value after Holm, a sentence.
+        A row for each imbalance method: what matched duels say of it on this table (``"helps"``,
+        ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and a sentence.
     facts_ : Facts
         What the report says, as JSON values.
     test_score_ : float or None
@@ -128,8 +128,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Notes
     -----
-    Rows of weight 0 are dropped. Columns are predicted from in the order of `fit`; ``pipeline_``
-    takes any order and ignores extra ones. A category that training never saw is "other".
+    Rows of weight 0 are dropped before anything else. Prediction follows scikit-learn: columns
+    must be those of `fit`, in the same order; ``pipeline_`` takes any order and ignores extra ones.
+    A category that training never saw is treated as "other".
     """
 
     def __init__(  # noqa: PLR0913 - a scikit-learn constructor lists its parameters
@@ -201,7 +202,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             Importance of each row, or what an error on it costs: it weighs the loss, calibration,
             decision rule and score, so that labels follow it as well.
         eval_set : (X, y) or None
-            Rows to choose and to score on, instead of cross-validation: no test of the result.
+            Rows to choose and to score on, instead of cross-validation. They are never trained on,
+            but they choose the strategy and its blend: they are no test.
         test : (X, y) or None
             Rows that nothing sees but the last line of the report.
         class_counts : mapping of label to int or None
@@ -259,7 +261,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n, C)
             Calibrated to the training distribution; rows sum to 1.
         """
-        return self._pipeline().predict_proba(self._frame(X))
+        return self._pipeline().predict_proba(named_frame(self, X, reset=False))
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
         """Return the label that the decision rule of the metric gives each row.
@@ -274,7 +276,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n,)
             Labels out of ``classes_``.
         """
-        return self._pipeline().predict(self._frame(X))
+        return self._pipeline().predict(named_frame(self, X, reset=False))
 
     def score(
         self,
@@ -298,7 +300,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         float
             The metric, or minus it where less is better (``log_loss``, ``brier``).
         """
-        return self._pipeline().score(self._frame(X), y, sample_weight, metric=self.metric)
+        frame = named_frame(self, X, reset=False)
+        return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
 
     def with_threshold(self, threshold: str | float) -> Self:
         """Return the same classifier with another decision rule.
@@ -387,10 +390,6 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self, "pipeline_")
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
-
-    def _frame(self, X: Any) -> pd.DataFrame:
-        check_is_fitted(self, "n_features_in_")
-        return named_frame(self, X, reset=False)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
