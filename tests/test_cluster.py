@@ -12,7 +12,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import clusters
 import dask
 import joblib
 import pytest
@@ -34,13 +33,14 @@ from autoimb.runtime.cluster import Dask, backend_for
 from autoimb.runtime.pool import GRACE, LOCAL
 from autoimb.runtime.remote import Host
 from autoimb.runtime.worker import Assignment
+from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
 
 FOREVER = Deadline()
 
 
 @pytest.fixture(scope="module")
 def address():
-    with clusters.cluster(2) as (found, _):
+    with cluster(2) as (found, _):
         yield found
 
 
@@ -168,7 +168,7 @@ def test_what_asks_for_the_cluster(client):
             assert backend is LOCAL
         with backend_for(None) as backend:
             assert isinstance(backend, Dask)
-            assert joblib.effective_n_jobs() == 1  # nothing but trials goes there
+            assert joblib.effective_n_jobs(None) == 1  # nothing but trials goes there
 
 
 def test_n_jobs_counts_the_threads_of_the_cluster(client):
@@ -198,11 +198,11 @@ def readme_command(address: str, data: Path) -> list[str]:
 def test_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
     frame, y = tables.mixed_table("binary", 240)
     frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
-    with clusters.cluster(1) as (address, scheduler):
+    with cluster(1) as (address, scheduler):
         words = [*readme_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
         command = [sys.executable, "-m", "autoimb", *words]
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=clusters.ENVIRONMENT, stderr=subprocess.PIPE, text=True
+            command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
         for line in process.stderr:
@@ -260,4 +260,4 @@ from autoimb import AutoImbClassifier
 AutoImbClassifier(**tables.ONE_TRIAL, cv=2).fit(*tables.mixed_table("binary", 60))
 sys.exit("distributed" in sys.modules)
 """
-    assert subprocess.run([sys.executable, "-c", code], env=clusters.ENVIRONMENT).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT).returncode == 0

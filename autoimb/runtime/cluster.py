@@ -24,7 +24,7 @@ from autoimb.errors import ClusterLostError, OptionError, RunError, choices
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
 from autoimb.foreign import cluster_of_joblib
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Runner
-from autoimb.runtime.remote import prepare, run_trial
+from autoimb.runtime.remote import Ended, prepare, run_trial
 from autoimb.runtime.shared import Shared
 from autoimb.training.states import waiting_key
 from autoimb.version import __version__
@@ -175,6 +175,7 @@ class _Placed:
             Where the scheduler is gone, and did not come back while the client looked for it.
         """
         self._follow()
+        self._place()
         self._changed.wait(seconds)
         self._changed.clear()
         ended = []
@@ -222,7 +223,6 @@ class _Placed:
             with contextlib.suppress(OSError, CancelledError):  # it has left; the next look says so
                 content = self._sent(self._shared.file.read_bytes(), address)
                 self._hosts[address] = self._submit(address, prepare, content, __version__)
-        self._place()
 
     def _there(self) -> dict[str, int]:
         """Return the threads of each worker."""
@@ -283,16 +283,23 @@ class _Placed:
         if task.future is not None and task.future.status == "error":
             return Failed(reason_of(task.future.exception()), seconds)
         if task.future is not None and task.future.status == "finished":
-            with contextlib.suppress(OSError, CancelledError):  # its worker has left with it
-                ended = task.future.result(timeout=TRANSFER)
-                if ended.waiting is not None:
-                    self._parts.states.write(waiting_key(task.assignment.strategy), ended.waiting)
-                self._encoded.hold(ended.encoders)
-                outcome: Outcome = ended.outcome
-                return outcome
+            return self._result(task.future, task.assignment, seconds)
         if task.assignment.deadline.left() < -(GRACE + PATIENCE):
             return Cut("no answer from its Dask worker at its deadline", seconds=seconds)
         return None
+
+    def _result(self, future: Future, assignment: Assignment, seconds: float) -> Outcome | None:
+        """Fetch what a trial gave; None where its worker has left with it."""
+        try:
+            ended: Ended = future.result(timeout=TRANSFER)
+        except (OSError, CancelledError):
+            return None
+        except Exception as error:  # it can't be read here
+            return Failed(reason_of(error), seconds)
+        if ended.waiting is not None:
+            self._parts.states.write(waiting_key(assignment.strategy), ended.waiting)
+        self._encoded.hold(ended.encoders)
+        return ended.outcome
 
 
 @contextlib.contextmanager
