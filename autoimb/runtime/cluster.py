@@ -182,8 +182,7 @@ class _Placed:
         for number, task in tuple(self._tasks.items()):
             outcome = self._outcome(task)
             if outcome is not None:
-                if task.future is not None:
-                    task.future.cancel()
+                self._give_up(task)
                 del self._tasks[number]
                 ended.append((number, outcome))
         return ended
@@ -194,12 +193,10 @@ class _Placed:
 
     def close(self) -> None:
         """Let the workers forget the study, whatever runs."""
-        tasks = [task.future for task in self._tasks.values() if task.future is not None]
-        if self._client.status == "running":
-            with contextlib.suppress(OSError, CancelledError):
-                self._client.cancel([*tasks, *self._hosts.values()], force=True)
+        for task in self._tasks.values():
+            self._give_up(task)
         self._tasks.clear()
-        self._hosts.clear()
+        self._hosts.clear()  # Dask forgets what nobody wants
         self._shared.remove()
 
     # --- workers ------------------------------------------------------------------------------
@@ -217,8 +214,8 @@ class _Placed:
             if task.future is None:
                 continue
             if task.worker not in self._hosts or task.future.status in LOST:
-                task.future.cancel()
-                task.future, task.lost = None, task.lost + 1
+                self._give_up(task)
+                task.lost += 1
         for address in self._threads.keys() - self._hosts.keys():
             with contextlib.suppress(OSError, CancelledError):  # it has left; the next look says so
                 content = self._sent(self._shared.file.read_bytes(), address)
@@ -274,6 +271,12 @@ class _Placed:
         host = self._hosts[address]
         task.future = self._submit(address, run_trial, host, own, seconds, waiting)
         task.worker = address
+
+    def _give_up(self, task: _Task) -> None:
+        """Let Dask forget what became of a trial, and kill it if it runs."""
+        if task.future is not None and self._client.status == "running":
+            task.future.cancel()
+        task.future = None
 
     def _outcome(self, task: _Task) -> Outcome | None:
         """Return how a trial ended; None while it goes on."""

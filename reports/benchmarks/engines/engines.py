@@ -96,6 +96,6 @@ def render(rows: list[Row]) -> str:
             "loopback, with one thread a worker.",
             "",
             *(written.table(head, lines) if lines else ["Not measured yet."]),
-            *foot("engines", rows),
+            *(foot("engines", rows) if rows else [""]),
         ]
     )
