@@ -54,6 +54,7 @@ def client(address):
 @pytest.fixture
 def runner(client):
     found = Dask(client).runner(work(by_network), n_jobs=2, killable=True)
+    studies.wait_until(lambda: found.collect(0.1) == [] and found.idle == 2)  # both are ready
     yield found
     found.close()
 
@@ -113,6 +114,7 @@ def test_a_trial_beyond_its_limit_is_killed_and_the_worker_goes_on(client, runne
     assert found[1].reason == f"killed {GRACE:g} seconds after its deadline"
     for number in (2, 3, 4):  # one more than threads
         runner.submit(number, Assignment(good, FOREVER))
+    assert runner.idle == 0
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
     assert pids(client) == before
 

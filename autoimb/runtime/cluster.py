@@ -159,7 +159,7 @@ class _Placed:
     def idle(self) -> int:
         """How many more trials it can take now; one may wait for a first worker."""
         threads = sum(self._ready().values())
-        return max(min(self._n_jobs, threads), 1) - len(self._tasks)
+        return max(max(min(self._n_jobs, threads), 1) - len(self._tasks), 0)
 
     def submit(self, number: int, assignment: Assignment) -> None:
         """Take a trial, for the worker with the most free threads or the next one to have one."""
