@@ -104,6 +104,9 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
 def test_a_trial_beyond_its_limit_is_killed_and_the_worker_goes_on(client, runner):
     before = pids(client)
     dying, good, hanging = strategies(3)
+    for number in (0, 1):
+        runner.submit(number, Assignment(good, FOREVER))
+    gather(runner, 2, within=120.0)  # the processes in the workers are up
     runner.submit(0, Assignment(dying, FOREVER))
     runner.submit(1, Assignment(hanging, Deadline.after(3.0)))
     assert (sorted(runner.running), runner.idle) == ([0, 1], 0)
