@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
 from dataclasses import replace
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 import studies
 import tables
+from test_docs import command_lines
 
+from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
 from autoimb.evaluation.trial import Failed, Outcome
@@ -114,6 +117,17 @@ def test_leaderboard_and_artifact_are_the_same_to_the_byte(
     frame, y = tables.mixed_table("binary", 240)
     found = [searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(3)]
     assert found[1:] == found[:1] * 2
+
+
+def test_the_command_of_the_readme(tmp_path: Path) -> None:
+    (words,) = (words for words in command_lines() if "--schedule" in words)
+    frame, y = tables.mixed_table("binary", 60)
+    frame.assign(churned=y).to_csv(tmp_path / "churn.csv", index=False)
+    words[2] = str(tmp_path / "churn.csv")
+    small = ["--n-trials", "1", "--n-jobs", "1", "--network", "mlp", "--partners", "none"]
+    assert main([*words[1:], *small, "--cv", "2", "--out", str(tmp_path / "run")]) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["request"]["schedule"] == "synchronous"
 
 
 @pytest.mark.parametrize("limits", [{}, {"time_budget": 60.0}, {"n_trials": 3, "time_budget": 60}])
