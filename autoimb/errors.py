@@ -12,6 +12,7 @@
     │   └── BudgetError              a budget that no search can keep
     ├── ArtifactError (ValueError)   a pipeline file that can't be read
     ├── RunError                     the RUN folder: unwritable, in use, holding another search
+    │   └── ClusterLostError         what trials ran on is gone: the search ends with what it had
     ├── InfeasibleError              an option that can't run on this table (recorded, never fatal)
     └── DeadlineExceeded             the budget ended inside a station (recorded, never fatal)
 """
@@ -28,6 +29,7 @@ __all__ = [
     "AutoImbError",
     "BudgetError",
     "CellError",
+    "ClusterLostError",
     "DeadlineExceeded",
     "InfeasibleError",
     "InputError",
@@ -81,6 +83,10 @@ class ArtifactError(AutoImbError, ValueError):
 
 class RunError(AutoImbError):
     """The RUN folder can't be used."""
+
+
+class ClusterLostError(RunError):
+    """What trials ran on can't be reached any more."""
 
 
 class InfeasibleError(AutoImbError):

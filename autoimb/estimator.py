@@ -23,6 +23,7 @@ from autoimb.pipeline.hashing import with_hashed_levels
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
+from autoimb.runtime.cluster import backend_for
 from autoimb.search.given import prepare_given
 from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
@@ -41,35 +42,32 @@ Names = str | Sequence[str] | None
 class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
     """Find the best strategy for an imbalanced table and fit it.
 
-    A strategy is a resampling method, a class-weight scheme, a loss, an ensemble and a neural
-    network with its hyperparameters: one search space, searched by out-of-fold score.
+    A strategy is a resampling method, class weights, a loss, an ensemble and a neural network: one
+    search space, searched by out-of-fold score.
 
     Parameters
     ----------
     metric : str or callable, default="average_precision"
-        What to optimize: a name of autoimb, the name of a scikit-learn scorer (of two classes it
-        judges the positive one), a scorer object, or ``callable(y_true, probabilities)``. The last
-        two get the labels of `y` as they are, ``make_scorer(f1_score, pos_label="sick")``, and the
-        columns of the probabilities stand in the order of ``classes_``.
+        What to optimize: a name of autoimb or of a scikit-learn scorer (of two classes it judges
+        the positive one), a scorer, or ``callable(y_true, probabilities)``. The last two get the
+        labels of `y` as they are, and probabilities with columns in the order of ``classes_``.
     time_budget : float or None, default=300
         Wall-clock seconds for everything that `fit` does.
     n_trials : int or None, default=None
-        How many strategies to try. With ``time_budget=None`` and one job the answer depends on
-        `random_state` alone.
+        How many strategies to try. With ``time_budget=None`` and one job the same seed is enough.
     resampling, loss, ensemble, network : str, list of str or None, default=None
-        Restrict a component of the search space to some of its options (``autoimb options``).
+        Restrict a component to some of its options (``autoimb options``).
     class_weight : str, list of str, dict or "balanced", default=None
-        Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs: they
-        reach loss and decision, and the probabilities follow them.
+        Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs, which
+        loss, decision and probabilities follow.
     cost_matrix : array-like of shape (C, C) or None, default=None
         Costs by true class × predicted class, in the order of the sorted classes; no weights then.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
-        Evaluate this one strategy and search no other: ``best_strategy_``, its JSON, or one row of
-        `leaderboard` or of a ``leaderboard.csv``. It is one trial, with the work of one. No
-        component can be restricted beside it, and no partner joins it.
+        Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
+        one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
         Boosted trees that may share the blend: ``"medium_trees"``, ``"small_trees"``,
-        ``"large_trees"``. ``"auto"`` is all of them, as far as time goes; None is networks alone.
+        ``"large_trees"``. ``"auto"`` is all of them, as far as time goes; None none.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
@@ -77,21 +75,26 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     kinds : dict of str to str or None, default=None
         Overrules the kind of a column: ``{"zip": "categorical"}``.
     holdout : float or None, default=None
-        Share of each class's rows that is held out for a `test` of `fit` before anything looks at
-        the table. Rows are drawn, no groups: where they come in groups, give `test`.
+        Share of each class's rows to hold out as the `test` of `fit`, before anything looks at the
+        table. Where rows come in groups, give `test` instead.
     max_predict_seconds, max_artifact_mb : float or None, default=None
         What the result may take, as it is counted: seconds for a thousand rows on one thread, and
         megabytes of its file.
     n_jobs : int or None, default=None
-        Worker processes; None is 1, -1 all cores. On Linux each has an equal share of the memory
-        that is free when the search begins; a trial that takes more fails, and says so.
+        Workers; None is 1 (on a cluster all threads), -1 all cores. On Linux each has an equal
+        share of the memory that is free when the search begins; a trial that takes more fails.
+    schedule : {"asynchronous", "synchronous"}, default="asynchronous"
+        ``"synchronous"`` begins `n_jobs` trials together, and none before all have ended: with
+        ``time_budget=None`` the answer then depends on `random_state` and `n_jobs` alone.
+    backend : {"local", "dask"} or None, default=None
+        Where trials run: ``"dask"`` is the cluster of the ``distributed.Client`` that is there,
+        None that of ``joblib.parallel_config("dask")`` where it is active, else this machine.
     random_state : int, RandomState or None, default=None
         The one seed.
     callbacks : list of callable or None, default=None
-        Each is called with an `Event` whenever a trial has ended: ``finished`` and ``best``, the
-        records of that trial and of the best one so far, and counts. One that raises
-        ``KeyboardInterrupt`` ends the search early; whatever else it raises does so too, and comes
-        out of `fit`, which by then has fitted what had finished.
+        Each is called with an `Event` when a trial has ended: its record, that of the best one,
+        and counts. ``KeyboardInterrupt`` in it ends the search early; so does any other error,
+        which comes out of `fit` when what had finished is fitted.
     verbose : int, default=0
         0 is silent; 1 shows the progress on stderr.
 
@@ -100,9 +103,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     best_strategy_, best_params_ : Strategy, dict
         The best single strategy, and the same as plain JSON.
     best_score_ : float
-        Out-of-fold score of what `pipeline_` holds, the blend where there is one, and so perhaps
-        not that of `best_strategy_`, without the optimism of having been chosen; in scikit-learn's
-        sign: higher is better.
+        Out-of-fold score of what `pipeline_` holds, perhaps a blend, without the optimism of having
+        been chosen; in scikit-learn's sign: higher is better.
     score_interval_ : tuple of two floats
         Its 95 % interval, the lower end first, in the same sign.
     pipeline_ : FittedPipeline
@@ -110,10 +112,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     records_ : tuple of TrialRecord
         All strategies and partners, each by the trial of its highest rung.
     methods_ : DataFrame
-        What matched duels say of each imbalance method on this table, one row a method: component,
-        method, the word (``"helps"``, ``"hurts"``, ``"makes no difference"``, ``"not tested
-        enough"``, ``"not tested"``, ``"infeasible"``), gain and 95 % interval in `metric` and in
-        log-loss (above 0 is better), p value after Holm, and a sentence.
+        A row for each imbalance method: what matched duels say of it on this table (``"helps"``,
+        ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and a sentence.
     facts_ : Facts
         What the report says, as JSON values.
     test_score_ : float or None
@@ -128,8 +128,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Notes
     -----
     Rows of weight 0 are dropped before anything else. Prediction follows scikit-learn: columns
-    must be those of `fit`, in the same order; ``pipeline_`` takes any order and ignores extra
-    columns. A category that training never saw is treated as "other".
+    must be those of `fit`, in the same order; ``pipeline_`` takes any order and ignores extra ones.
+    A category that training never saw is treated as "other".
     """
 
     def __init__(  # noqa: PLR0913 - a scikit-learn constructor lists its parameters
@@ -153,6 +153,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         max_predict_seconds: float | None = None,
         max_artifact_mb: float | None = None,
         n_jobs: int | None = None,
+        schedule: str = "asynchronous",
+        backend: str | None = None,
         random_state: int | np.random.RandomState | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
@@ -175,6 +177,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.max_predict_seconds = max_predict_seconds
         self.max_artifact_mb = max_artifact_mb
         self.n_jobs = n_jobs
+        self.schedule = schedule
+        self.backend = backend
         self.random_state = random_state
         self.callbacks = callbacks
         self.verbose = verbose
@@ -198,21 +202,20 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         y : array-like of shape (n,)
             The labels: text, booleans, whole numbers or categories. `predict` gives them back.
         sample_weight : array-like of shape (n,) or None
-            Importance of each row, or what an error on it costs: it weighs the loss, the
-            calibration, the decision rule and the score, so that labels follow it as well.
+            Importance of each row, or what an error on it costs: it weighs the loss, calibration,
+            decision rule and score, so that labels follow it as well.
         eval_set : (X, y) or None
-            Rows to choose and to score on, instead of cross-validation. They are never
-            trained on, but they choose the strategy and its blend: they are no test.
+            Rows to choose and to score on, instead of cross-validation. They are never trained on,
+            but they choose the strategy and its blend: they are no test.
         test : (X, y) or None
             Rows that nothing sees but the last line of the report.
         class_counts : mapping of label to int or None
-            Of rows that were drawn class by class (`autoimb.read`): those of each class in the
-            whole table, of which probabilities and scores are then.
+            Of rows drawn class by class (`autoimb.read`): the whole table's, which count.
 
         Returns
         -------
         AutoImbClassifier
-            Itself. After an interruption it is fitted with what had finished, and warns.
+            Itself; after an interruption with what had finished, and a warning.
 
         Raises
         ------
@@ -221,18 +224,20 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         RunError
             When no trial could be completed; the message lists the reasons.
         Exception
-            What a callback raised.
+            Of a callback.
         """
         started = time.monotonic()
-        prepared = prepare_given(
-            self, X, y, sample_weight, eval_set=eval_set, test=test, class_counts=class_counts
-        )
-        budget = Budget.start(prepared.request.time_budget, started=started)
-        result = search(prepared, budget=budget, callbacks=read_callbacks(self.callbacks))
+        rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
+        with backend_for(self.backend) as backend:
+            prepared = prepare_given(self, X, y, sample_weight, backend=backend, **rows)
+            budget = Budget.start(prepared.request.time_budget, started=started)
+            callbacks = read_callbacks(self.callbacks)
+            result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)
         self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
         if result.interrupted and result.error is None:
-            warnings.warn("interrupted: fitted with the trials that had finished", stacklevel=2)
+            words = f"interrupted by {result.interrupted}: fitted with what had finished"
+            warnings.warn(words, stacklevel=2)
         self.records_ = result.records
         self.methods_ = pd.DataFrame(self.facts_.methods, columns=list(MethodRow.__annotations__))
         self.pipeline_ = result.pipeline
@@ -259,7 +264,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n, C)
             Calibrated to the training distribution; rows sum to 1.
         """
-        return self._pipeline().predict_proba(self._frame(X))
+        return self._pipeline().predict_proba(named_frame(self, X, reset=False))
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
         """Return the label that the decision rule of the metric gives each row.
@@ -274,7 +279,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n,)
             Labels out of ``classes_``.
         """
-        return self._pipeline().predict(self._frame(X))
+        return self._pipeline().predict(named_frame(self, X, reset=False))
 
     def score(
         self,
@@ -294,7 +299,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         float
             The metric, or minus it where less is better (``log_loss``, ``brier``).
         """
-        return self._pipeline().score(self._frame(X), y, sample_weight, metric=self.metric)
+        frame = named_frame(self, X, reset=False)
+        return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
 
     def with_threshold(self, threshold: str | float) -> Self:
         """Return the same classifier with another decision rule.
@@ -302,8 +308,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Parameters
         ----------
         threshold : str or float
-            ``"recall>=0.8"`` or ``"precision>=0.5"``, met out of fold; or the probability of the
-            positive class from which a row is positive.
+            ``"recall>=0.8"`` or ``"precision>=0.5"``, met out of fold; or the probability from
+            which a row is positive.
 
         Returns
         -------
@@ -325,8 +331,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         dict
-            What ``autoimb inspect`` prints for the file that `export` writes: metric and score,
-            versions, classes, columns, strategies, decision rule.
+            What ``autoimb inspect`` prints: metric and score, versions, classes, columns, ...
         """
         return self._pipeline().inspect()
 
@@ -337,8 +342,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         -------
         DataFrame
             One row a strategy: status, score and its error, reported (of the result: without the
-            optimism of the choice), seconds, rung (how many times the planned work it was given),
-            strategy, reason. The columns of the components are exact: `strategy` takes a row.
+            optimism of the choice), seconds, rung (times the planned work), strategy, reason. The
+            columns of the components are exact: `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)
@@ -368,9 +373,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         path : path-like
             The file to write, by custom ``*.autoimb``; missing folders are made.
         hash_levels : bool
-            Whether the file holds salted SHA-256 digests in place of the levels of categories. It
-            predicts the same. Who has a list of candidates can still try them, see
-            `autoimb.pipeline.hashing.with_hashed_levels`.
+            Whether the file holds salted SHA-256 digests in place of the levels of categories; it
+            predicts the same. See `autoimb.pipeline.hashing.with_hashed_levels`.
 
         Returns
         -------
@@ -385,10 +389,6 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         check_is_fitted(self, "pipeline_")
         pipeline: FittedPipeline = self.pipeline_
         return pipeline
-
-    def _frame(self, X: Any) -> pd.DataFrame:
-        check_is_fitted(self, "n_features_in_")
-        return named_frame(self, X, reset=False)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -14,10 +14,9 @@ from autoimb import AutoImbClassifier
 from autoimb.errors import OptionError
 from autoimb.evaluation.trial import Outcome
 from autoimb.runs.folder import RunFolder
-from autoimb.runtime.pool import InProcess
+from autoimb.runtime.pool import InProcess, Local
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Work
-from autoimb.search import study as studying
 from autoimb.training.parts import Parts
 
 TWO_TRIALS = ONE_TRIAL | {"cv": 2, "n_trials": 2}
@@ -98,7 +97,7 @@ def test_trials_that_ended_together_are_all_written_down_first(
         if event.finished is not None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(studying, "runner_for", lambda work, **_: _InPairs(work))
+    monkeypatch.setattr(Local, "runner", lambda _, work, **__: _InPairs(work))
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         result = study(folder, on_event=fail, evaluate=evaluate)
         assert result.interrupted

@@ -21,7 +21,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.errors import OptionError
 from autoimb.evaluation.workload import input_bytes
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.search import study
+from autoimb.runtime.pool import Local
 
 FACTOR = 4.0  # within which the work of a small search is that of the strategies expected
 
@@ -37,7 +37,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a study began")
 
-    monkeypatch.setattr(study, "runner_for", refuse)
+    monkeypatch.setattr(Local, "runner", refuse)
 
 
 @pytest.fixture

@@ -304,7 +304,7 @@ def test_interruption_and_costs_are_said():
         plan=replace(planned.plan, class_costs=(1.0, 1.0)),
         judge=replace(planned.judge, costs=((0.0, 1.0), (5.0, 0.0))),
     )
-    facts = build_facts(_found(planned, replace(study, interrupted=True)))
+    facts = build_facts(_found(planned, replace(study, interrupted="the user")))
     assert any("weighted" in notice for notice in facts.notices)
     assert any("interrupted" in notice for notice in facts.notices)
 

@@ -9,7 +9,6 @@ import textwrap
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from multiprocessing import spawn
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Scored
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
-from autoimb.runtime.pool import InProcess, WorkerPool, runner_for
+from autoimb.runtime.pool import LOCAL, InProcess, WorkerPool
+from autoimb.runtime.shared import Shared
 from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
@@ -65,8 +65,8 @@ def pooled():
     """Make pools, and close them."""
     pools = []
 
-    def make(evaluate, n_jobs=2, **given):
-        pools.append(WorkerPool(work(evaluate), n_jobs, **given))
+    def make(evaluate, n_jobs=2, folder=None, **given):
+        pools.append(WorkerPool(Shared.of(work(evaluate), folder), n_jobs, **given))
         return pools[-1]
 
     yield make
@@ -269,9 +269,9 @@ def test_reasons(pooled, evaluate, reason):
         assert outcome.reason == reason
 
 
-@pytest.mark.parametrize("kind", [InProcess, partial(WorkerPool, n_jobs=1)])
-def test_a_deadline_inside_a_trial(kind):
-    runner = kind(work(obey))
+@pytest.mark.parametrize("killable", [False, True])
+def test_a_deadline_inside_a_trial(killable):
+    runner = LOCAL.runner(work(obey), n_jobs=1, killable=killable)
     runner.submit(0, Assignment(*strategies(1), Deadline.after(0.3)))
     outcome = gather(runner, 1)[0]
     runner.close()
@@ -280,7 +280,7 @@ def test_a_deadline_inside_a_trial(kind):
 
 
 def test_a_worker_is_as_it_should_be(pooled, tmp_path):
-    runner = WorkerPool(work(look), 1, folder=tmp_path / "c")
+    runner = pooled(look, 1, tmp_path / "c")
     runner.submit(0, Assignment(*strategies(1), FOREVER))
     base, threads, ignores, rows, pid = gather(runner, 1)[0].reason.split()
     assert base in ("mmap", "memmap")
@@ -305,7 +305,8 @@ def test_a_table_without_numbers_or_categories(pooled):
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
-        runner = WorkerPool(Work(studies.evaluate, Basis(dataset, given.plan, given.judge)), 1)
+        own = Work(studies.evaluate, Basis(dataset, given.plan, given.judge))
+        runner = WorkerPool(Shared.of(own), 1)
         runner.submit(0, Assignment(*strategies(1), FOREVER))
         outcome = gather(runner, 1)[0]
         runner.close()
@@ -374,7 +375,7 @@ def test_no_orphans(tmp_path):
 
 def test_in_this_process_where_nothing_must_be_killed():
     before = torch.get_num_threads()
-    runner = runner_for(work(look), n_jobs=1, killable=False)
+    runner = LOCAL.runner(work(look), n_jobs=1, killable=False)
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
     runner.submit(7, Assignment(*strategies(1), FOREVER))

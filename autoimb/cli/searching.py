@@ -82,6 +82,25 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
             "not take a machine that others use; a command is alone.",
         ),
     ] = ALL_CORES,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            metavar="S",
+            help="synchronous lets J trials begin together, and none before all have ended: the "
+            "same seed, --n-trials and J then give the same answer.",
+        ),
+    ] = "asynchronous",
+    backend: Annotated[
+        str, typer.Option(metavar="B", help="Where trials run: local, or dask for a cluster.")
+    ] = "local",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of the cluster's Dask scheduler, as tcp://HOST:8786. J is at most so many of its "
+            "threads, -1 as many as there are.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -193,7 +212,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.runtime.process import warm_up
 
     limited = n_trials is not None or strategy is not None
-    if not dry_run and (not limited or time_budget is not None or n_jobs != 1):
+    if (
+        backend == "local"
+        and not dry_run
+        and (not limited or time_budget is not None or n_jobs != 1)
+    ):
         warm_up()  # the workers' server imports while this process does
     from autoimb.budget import DEFAULT_BUDGET, Budget
     from autoimb.data.memory import read_bytes
@@ -201,6 +224,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
+    from autoimb.runtime.cluster import backend_for
     from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
     from autoimb.search.search import search as run_search
@@ -225,6 +249,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "time_budget": limit,
         "n_trials": n_trials,
         "n_jobs": n_jobs,
+        "schedule": schedule,
         "cv": cv,
         "random_state": random_state,
         "pos_label": pos_label,
@@ -244,7 +269,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "max_artifact_mb": max_artifact_mb,
         "max_memory": None if max_memory is None else read_bytes(max_memory),
     }
-    request = read_request(given, encode_target(rows.y).classes)
+    place = context.with_resource(backend_for(backend, scheduler))
+    request = read_request(given, encode_target(rows.y).classes, backend=place)
     table = Table(
         rows.frame,
         rows.y,
@@ -258,22 +284,23 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
     digest = "" if prepared.test is None else prepared.test.digest
-    labels = prepared.target.classes.tolist()
-    fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
+    fingerprint = request.fingerprint(
+        prepared.dataset, prepared.target.classes.tolist(), test=digest
+    )
     with (
         stoppable(),
         way_on(path),
         RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         nothing_left(folder),
     ):
-        result = run_search(prepared, budget=budget, folder=folder, storage=storage)
+        result = run_search(prepared, budget=budget, folder=folder, storage=storage, backend=place)
         facts = build_facts(result, deadline=budget.deadline)
         write_results(folder, result.pipeline, facts)
     if not quiet:
         say(_summary(result, facts, path))
     if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(_status(facts.findings, grave))
+        say(f"autoimb: interrupted by {result.interrupted}", err=True)
+    raise typer.Exit(INTERRUPTED if result.interrupted else _status(facts.findings, grave))
 
 
 def _tell_plan(prepared: Prepared, *, as_json: bool) -> tuple[Finding, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -94,10 +95,16 @@ def in_words(summary: Mapping[str, Any]) -> str:
 
 
 def stamp() -> dict[str, Any]:
-    """Return when and by which versions something is made."""
+    """Return when and by which versions something is made.
+
+    ``SOURCE_DATE_EPOCH`` of the environment, seconds since 1970, takes the place of the clock where
+    files are to be the same to the byte (reproducible-builds.org).
+    """
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+    created = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now(UTC)
     versions = {"autoimb": __version__, "numpy": np.__version__, "torch": torch.__version__}
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created.isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},
     }
 

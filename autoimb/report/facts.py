@@ -368,5 +368,8 @@ def _notices(result: SearchResult) -> list[str]:
             "counted: ask for less where this machine is the one that predicts."
         )
     if result.interrupted:
-        notices.append("The search was interrupted; the report is of what was finished by then.")
+        notices.append(
+            f"The search was interrupted by {result.interrupted}; the report is of what was "
+            "finished by then."
+        )
     return notices

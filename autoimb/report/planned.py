@@ -14,6 +14,7 @@ from autoimb.assessment.checks import Finding
 from autoimb.data.profile import Profile
 from autoimb.evaluation.workload import input_bytes
 from autoimb.report.formats import count, percent, plain
+from autoimb.runtime.pool import LOCAL
 from autoimb.search.given import prepare_given
 from autoimb.search.limiting import options_beyond
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
@@ -172,7 +173,9 @@ def _expected_memory(planned: Planned) -> int:
     """Count the bytes of the table, of the processes, and of what each worker may hold."""
     prepared, policy = planned.prepared, planned.plan.policy
     request, columns = prepared.request, prepared.dataset.columns
-    workers = 0 if request.n_jobs == 1 and request.time_budget is None else request.n_jobs
+    elsewhere = request.backend != LOCAL.name
+    alone = elsewhere or (request.n_jobs == 1 and request.time_budget is None)
+    workers = 0 if alone else request.n_jobs
     inputs = max(workers, 1) * input_bytes(prepared.dataset, prepared.folds)
     table = columns.numbers.nbytes + columns.codes.nbytes
     return policy.process_bytes * (1 + workers) + inputs + table

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import joblib
 from pebble import ProcessExpired, ProcessPool
 
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
 from autoimb.foreign import WorkerContext, passes_results, workers_of
-from autoimb.runtime.memory import kills_for_memory, private_memory
+from autoimb.runtime.memory import kills_for_memory, memory_a_worker, private_memory
 from autoimb.runtime.process import warm_up
-from autoimb.runtime.scratch import Scratch
+from autoimb.runtime.shared import Shared
 from autoimb.runtime.worker import (
     Assignment,
     Jobs,
@@ -34,7 +35,7 @@ from autoimb.runtime.worker import (
 )
 from autoimb.training.parts import Parts
 
-__all__ = ["GRACE", "InProcess", "Runner", "WorkerPool", "runner_for"]
+__all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Runner", "WorkerPool"]
 
 GRACE = 2.0  # seconds that a trial may outlive its deadline before its worker is killed
 LOOK = 0.2  # seconds between two looks at the workers' memory
@@ -69,6 +70,47 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Stop, whatever runs."""
+        ...
+
+
+class Backend(Protocol):
+    """Where trials run.
+
+    Attributes
+    ----------
+    name : str
+        As the user calls it.
+    """
+
+    name: str
+
+    def workers(self, n_jobs: int | None) -> int:
+        """Return how many workers `n_jobs` is here."""
+        ...
+
+    def runner(
+        self,
+        work: Work,
+        *,
+        n_jobs: int,
+        killable: bool,
+        memory: int | None = None,
+        folder: Path | None = None,
+    ) -> Runner:
+        """Return what runs the trials of a study.
+
+        Parameters
+        ----------
+        work : Work
+        n_jobs : int
+            How many at a time.
+        killable : bool
+            Whether a trial must be stopped that doesn't stop by itself.
+        memory : int or None
+            Bytes that the trials on a machine may hold together; None for what is free there.
+        folder : Path or None
+            Where this machine's copy of the arrays is put.
+        """
         ...
 
 
@@ -114,7 +156,7 @@ class InProcess:
 
     def encoded(self) -> Parts:
         """Return the folds of the search with the encoders that its trials fitted."""
-        return self._jobs.encoded()
+        return self._jobs.parts.in_memory()
 
     def close(self) -> None:
         """Forget the trial that waits."""
@@ -141,29 +183,23 @@ class WorkerPool:
 
     Parameters
     ----------
-    work : Work
+    shared : Shared
+        What they work on; it goes with the pool.
     n_jobs : int
         How many workers.
     memory : int or None
         Bytes that a worker may hold for itself; None is no limit.
-    folder : Path or None
-        Where the workers' copy of the arrays is put; None is the system's place for such.
     """
 
-    def __init__(
-        self, work: Work, n_jobs: int, *, memory: int | None = None, folder: Path | None = None
-    ) -> None:
-        self._work, self._n_jobs, self._memory = work, n_jobs, memory
+    def __init__(self, shared: Shared, n_jobs: int, *, memory: int | None = None) -> None:
+        self._shared, self._n_jobs, self._memory = shared, n_jobs, memory
         self._looked, self._killed = 0.0, kills_for_memory()
         self._tasks: dict[int, _Task] = {}
-        own = warm_up()
-        self._scratch = Scratch.make(own if folder is None else folder)
+        warm_up()
         try:
-            self._shared = self._scratch.path / "work.joblib"
-            work.dump(self._shared)
             self._pool = self._new_pool()
         except BaseException:
-            self._scratch.remove()
+            shared.remove()
             raise
 
     @property
@@ -203,13 +239,19 @@ class WorkerPool:
 
     def encoded(self) -> Parts:
         """Return the folds of the search with the encoders that its trials fitted."""
-        return Jobs(self._work, self._shared.parent).encoded()
+        return self._shared.parts().in_memory()
+
+    def cancel(self) -> None:
+        """Kill what runs, and nothing else; it never ended."""
+        for task in self._tasks.values():
+            task.future.cancel()
+        self._tasks.clear()
 
     def close(self) -> None:
         """Kill the workers and remove their copy of the arrays."""
         self._tasks.clear()
         _end(self._pool)
-        self._scratch.remove()
+        self._shared.remove()
 
     def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:
         future: Future[Outcome]
@@ -223,7 +265,7 @@ class WorkerPool:
         return ProcessPool(
             max_workers=self._n_jobs,
             initializer=prepare_worker,
-            initargs=(self._shared,),
+            initargs=(self._shared.file,),
             context=WorkerContext(),
         )
 
@@ -303,34 +345,33 @@ def _end(pool: ProcessPool) -> None:
     pool.join()
 
 
-def runner_for(
-    work: Work,
-    *,
-    n_jobs: int,
-    killable: bool,
-    memory: int | None = None,
-    folder: Path | None = None,
-) -> Runner:
-    """Return what runs the trials of a study.
+class Local:
+    """The machine that searches."""
 
-    Parameters
-    ----------
-    work : Work
-    n_jobs : int
-        How many at a time.
-    killable : bool
-        Whether a trial must be stopped that doesn't stop by itself.
-    memory : int or None
-        Bytes that a worker may hold for itself; None is no limit.
-    folder : Path or None
-        Where the workers' copy of the arrays is put.
+    name = "local"
 
-    Returns
-    -------
-    Runner
-        In this process for one job that needn't be killable, and where this process is itself
-        a daemonic worker, which may have no children.
-    """
-    if (n_jobs == 1 and not killable) or multiprocessing.current_process().daemon:
-        return InProcess(work)
-    return WorkerPool(work, n_jobs, memory=memory, folder=folder)
+    def workers(self, n_jobs: int | None) -> int:
+        """Return how many workers `n_jobs` is, as joblib counts: None is 1, -1 all cores."""
+        return int(joblib.effective_n_jobs(n_jobs))
+
+    def runner(
+        self,
+        work: Work,
+        *,
+        n_jobs: int,
+        killable: bool,
+        memory: int | None = None,
+        folder: Path | None = None,
+    ) -> Runner:
+        """Return what runs trials in worker processes.
+
+        In this process for one job that needn't be killable, and where this process is itself a
+        daemonic worker, which may have no children.
+        """
+        if (n_jobs == 1 and not killable) or multiprocessing.current_process().daemon:
+            return InProcess(work)
+        each = memory_a_worker(n_jobs, work.study.plan.policy, most=memory)
+        return WorkerPool(Shared.of(work, folder), n_jobs, memory=each)
+
+
+LOCAL = Local()

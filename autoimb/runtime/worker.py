@@ -130,9 +130,10 @@ class Jobs:
             own = None if folder is None else folder / "duels"
             self._duels = work.duels, _parts(work.duels, own)
 
-    def encoded(self) -> Parts:
-        """Return the parts of the search in this process alone, as far as trials encoded them."""
-        return self._study[1].in_memory()
+    @property
+    def parts(self) -> Parts:
+        """The folds of the search."""
+        return self._study[1]
 
     def of(self, assignment: Assignment) -> tuple[Job, Judge]:
         """Return what is evaluated, and by whom it is judged."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import joblib
 
 from autoimb.data.target import Target
+from autoimb.runtime.pool import LOCAL
 
 __all__ = ["about_jobs", "about_metric", "about_sample"]
 
@@ -21,10 +22,10 @@ def about_metric(metric: object, n_classes: int) -> Iterator[str]:
         )
 
 
-def about_jobs(n_jobs: int) -> Iterator[str]:
-    """Say so where workers have to share processors."""
+def about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
+    """Say so where workers have to share the processors of this machine."""
     cores = joblib.cpu_count()
-    if n_jobs > cores:
+    if backend == LOCAL.name and n_jobs > cores:
         yield (
             f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
             "slow each other down, and each has its own memory; -1 is as many as there are."

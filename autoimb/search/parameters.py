@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from autoimb.errors import OptionError
+from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.search.request import (
     Request,
     chosen_partners,
@@ -26,7 +27,9 @@ __all__ = ["read_callbacks", "read_request"]
 SEEDS = 2**64
 
 
-def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request:
+def read_request(
+    given: Mapping[str, Any], classes: Iterable[object], *, backend: Backend = LOCAL
+) -> Request:
     """Check what the user asked for.
 
     Parameters
@@ -36,6 +39,8 @@ def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request
         out has its default there.
     classes : iterable of object
         The sorted classes, by which costs are read.
+    backend : Backend
+        Whose workers `n_jobs` counts.
 
     Returns
     -------
@@ -52,7 +57,8 @@ def read_request(given: Mapping[str, Any], classes: Iterable[object]) -> Request
         asked["class_weight"] = None
     strategy = given.get("strategy")
     read: dict[str, Any] = {
-        "n_jobs": resolve_jobs(given.get("n_jobs")),
+        "n_jobs": resolve_jobs(given.get("n_jobs"), backend),
+        "backend": backend.name,
         "random_state": _seed(given.get("random_state")),
         "components": restricted_components(asked),
         "costs": costs,

@@ -209,7 +209,7 @@ def prepare(
             *target.notices,
             *about_sample(target),
             *about_metric(request.metric, dataset.n_classes),
-            *about_jobs(request.n_jobs),
+            *about_jobs(request.n_jobs, request.backend),
         ),
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 
 from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
 from autoimb.space.strategy import Strategy
@@ -35,6 +35,8 @@ __all__ = [
 LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
+
+SCHEDULES = ("asynchronous", "synchronous")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ class Request:
         Most megabytes (of 1,000,000 bytes) of its file.
     max_memory : int or None
         Bytes that the search may take.
+    schedule : {"asynchronous", "synchronous"}
+        Whether a worker that is free begins the next trial, or waits until all are.
+    backend : str
+        Name of the one that trials run on.
 
     Raises
     ------
@@ -110,6 +116,8 @@ class Request:
     max_predict_seconds: float | None = None
     max_artifact_mb: float | None = None
     max_memory: int | None = None
+    schedule: str = SCHEDULES[0]
+    backend: str = LOCAL.name
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
@@ -123,6 +131,19 @@ class Request:
             _check_limit(limit, getattr(self, limit))
         if self.n_jobs < 1:
             raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+        if self.schedule not in SCHEDULES:
+            raise OptionError(choices("schedule", self.schedule, SCHEDULES))
+        if self.synchronous and (self.most_trials is None or self.time_budget is not None):
+            raise OptionError(
+                "schedule='synchronous' promises the same answer once more, which no clock may "
+                "decide: give n_trials and time_budget=None; got "
+                f"n_trials={self.n_trials} and time_budget={shown(self.time_budget)}."
+            )
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether trials begin together and are awaited together."""
+        return self.schedule == "synchronous"
 
     @property
     def most_trials(self) -> int | None:
@@ -168,9 +189,9 @@ class Request:
     ) -> str:
         """Return the hash of all that makes two searches the same.
 
-        The budget, the trials and the jobs stay out: a search may be resumed with more of them.
-        What a plan is made by is in it, so that a program that plans otherwise, also one of the
-        same version, does not go on with the search.
+        The limits of the search (budget, trials, jobs) and its schedule stay out: it may be resumed
+        with others. What a plan is made by is in it, so that a program that plans otherwise, also
+        one of the same version, does not go on with the search.
 
         Parameters
         ----------
@@ -193,7 +214,16 @@ class Request:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         asked = self.to_json()
-        for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data", "max_memory"):
+        for limit in (
+            "time_budget",
+            "n_trials",
+            "n_jobs",
+            "schedule",
+            "backend",
+            "verbose",
+            "data",
+            "max_memory",
+        ):
             del asked[limit]
         # no older version hashed them
         for newer in ("strategy", "weight", "partners", "holdout", *LIMITS):
@@ -207,11 +237,11 @@ class Request:
         return digest.hexdigest()[:16]
 
 
-def resolve_jobs(n_jobs: int | None) -> int:
-    """Turn scikit-learn's ``n_jobs`` (None is 1, -1 all cores) into a number of workers."""
+def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
+    """Turn scikit-learn's ``n_jobs`` into a number of workers of a backend."""
     if n_jobs == 0:
         raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
-    return int(joblib.effective_n_jobs(n_jobs))
+    return backend.workers(n_jobs)
 
 
 def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Components:

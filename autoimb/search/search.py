@@ -27,6 +27,8 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.seal import understood
+from autoimb.runtime.batches import Synchronous
+from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
@@ -105,8 +107,8 @@ class SearchResult:
         return self.winner.reported
 
     @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the search."""
+    def interrupted(self) -> str:
+        """What ended the search early; empty where nothing did."""
         return self.study.interrupted
 
 
@@ -117,6 +119,7 @@ def search(
     folder: RunFolder | None = None,
     storage: str | None = None,
     callbacks: Sequence[Callback] = (),
+    backend: Backend = LOCAL,
     evaluate: Evaluate = evaluate,
 ) -> SearchResult:
     """Search the best strategy for a table.
@@ -134,6 +137,8 @@ def search(
     callbacks : sequence of callable
         Each called with an `Event` when a trial has ended and is written down. What one raises
         ends the search as Ctrl-C does.
+    backend : Backend
+        Where trials run.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
 
@@ -175,6 +180,7 @@ def search(
                 partners=request.partners,
                 trial_limit=_trial_limit(prepared, budget),
                 memory=request.max_memory,
+                backend=Synchronous(backend) if request.synchronous else backend,
                 storage=storage,
                 evaluate=evaluate,
                 on_event=partial(listeners.tell, progress),

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from autoimb.budget import Deadline
+from autoimb.errors import ClusterLostError
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of, within
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
-from autoimb.runtime.memory import memory_a_worker
-from autoimb.runtime.pool import Runner, runner_for
+from autoimb.runtime.pool import LOCAL, Backend, Runner
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
@@ -50,7 +50,7 @@ class StudySettings:
     deadline : Deadline
         Of the search, the reserve for finishing already taken off.
     n_jobs : int
-        Worker processes. 1 without a deadline runs in this process.
+        Worker processes. On this machine, 1 without a deadline runs in this process.
     random_state : int
     partners : tuple of str
         Which are tried as well, in this order.
@@ -58,6 +58,7 @@ class StudySettings:
         Most seconds for one trial.
     memory : int or None
         Bytes that everything may take; None for what is free.
+    backend : Backend
     storage : str or None
         An Optuna storage URL; None is the RUN folder's journal, or memory without a folder.
     evaluate : callable
@@ -73,6 +74,7 @@ class StudySettings:
     partners: tuple[str, ...] = ()
     trial_limit: float | None = None
     memory: int | None = None
+    backend: Backend = LOCAL
     storage: str | None = None
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
@@ -91,8 +93,8 @@ class StudyResult:
         and of the best ones, among those confirmed and among the others, and of the best without a
         method, the fitted networks. Where no trial is complete with its networks: what their
         deadline left of the others. Then the partners, where there are networks.
-    interrupted : bool
-        Whether Ctrl-C ended it.
+    interrupted : str
+        What ended it early, ``"the user"`` or a loss; empty where nothing did.
     parts : Parts
         The folds, with the encoders that were fitted.
     duels : mapping of int to (TrialRecord, Scored or None)
@@ -101,7 +103,7 @@ class StudyResult:
 
     records: tuple[TrialRecord, ...]
     results: Mapping[int, Scored]
-    interrupted: bool
+    interrupted: str
     parts: Parts
     duels: Mapping[int, tuple[TrialRecord, Scored | None]] = field(default_factory=dict)
 
@@ -134,7 +136,7 @@ def run_study(
     Returns
     -------
     StudyResult
-        Also after Ctrl-C, with all that had finished.
+        Also after Ctrl-C or a loss, with all that had finished.
 
     Raises
     ------
@@ -142,7 +144,7 @@ def run_study(
         Where the study of a folder isn't where it was.
     """
     work = Work(settings.evaluate, study, duels)
-    interrupted = False
+    interrupted = ""
     runner: Runner | None = None
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
@@ -157,11 +159,11 @@ def run_study(
         running = _Study(journal, agenda, profile, settings)
         try:
             with interrupt.listening():
-                runner = runner_for(
+                runner = settings.backend.runner(
                     work,
                     n_jobs=settings.n_jobs,
                     killable=settings.deadline.finite,
-                    memory=memory_a_worker(settings.n_jobs, agenda.policy, most=settings.memory),
+                    memory=settings.memory,
                     folder=None if folder is None else folder.cache,
                 )
             running.restore()
@@ -175,7 +177,9 @@ def run_study(
                     running.say(record)
                 running.start(runner)
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted = "the user"
+        except ClusterLostError as lost:
+            interrupted = str(lost)
         finally:
             if runner is not None:
                 with suppress(OSError):  # what can't be read is fitted again

@@ -25,7 +25,7 @@ from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Plan
 from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule, most_rows, plan_schedule
-from autoimb.training.states import Waiting
+from autoimb.training.states import Waiting, waiting_key
 from autoimb.training.trainer import Pack, TrainingState, train
 
 __all__ = ["Job", "Trained", "fit_members"]
@@ -249,7 +249,7 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
         schedule,
         torch.device(plan.device),
         goes_on=schedule.kind == "constant" and ensemble.rounds == 1 and not limited,
-        key=(strategy, data.repeat_number),
+        key=waiting_key(strategy, data.repeat_number),
     )
 
 

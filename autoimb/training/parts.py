@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
@@ -106,14 +106,28 @@ class Parts:
     def in_memory(self) -> Parts:
         """Return the same parts in this process alone, with the encoders that are made already."""
         own = Parts(self.dataset, self.folds, seed=self.seed)
+        own.hold(self.made())
+        return own
+
+    def made(self, *, but: Container[tuple[int, int]] = ()) -> dict[tuple[int, int], Encoder]:
+        """Return the encoders that are made already, by repeat and fold, all but some."""
+        encoders = {}
         for repeat in range(1 + len(self.folds.further)):
-            here, there = own.repeat(repeat), self.repeat(repeat)
-            for fold in range(len(here.folds.folds)):
+            there = self.repeat(repeat)
+            for fold in range(len(there.folds.folds)):
+                if (repeat, fold) in but:
+                    continue
                 with suppress(Exception):  # what can't be read is fitted again
                     found = there._store.find(there._encoder_key(fold))
                     if isinstance(found, Encoder):
-                        here._store.put(here._encoder_key(fold), found, size=found.edges.nbytes)
-        return own
+                        encoders[repeat, fold] = found
+        return encoders
+
+    def hold(self, encoders: Mapping[tuple[int, int], Encoder]) -> None:
+        """Keep encoders that were made elsewhere, by repeat and fold."""
+        for (repeat, fold), encoder in encoders.items():
+            key = self.repeat(repeat)._encoder_key(fold)
+            self._store.put(key, encoder, size=encoder.edges.nbytes)
 
     def _encoder_key(self, fold: int) -> tuple[str, int, int]:
         return ("encoder", self.repeat_number, fold)

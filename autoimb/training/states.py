@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,10 +10,16 @@ import torch
 from torch import Tensor
 
 from autoimb.nn.network import Network
+from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Checkpoints
 from autoimb.training.trainer import TrainingState
 
-__all__ = ["Waiting"]
+__all__ = ["Waiting", "waiting_key"]
+
+
+def waiting_key(strategy: Strategy, repeat: int = 0) -> Hashable:
+    """Return what the training of a strategy waits under, on the folds of a repeat."""
+    return strategy, repeat
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,21 @@ class Store:
         if self._folder is None:
             self._hold(key, value, size)
         else:
-            _write(self._folder / _name(key), value)
+            _write(self._folder / _name(key), lambda path: joblib.dump(value, path))
+
+    def read(self, key: Hashable) -> bytes | None:
+        """Return the file of a key's value, which `write` takes elsewhere; None where none is."""
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / _name(key)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: Hashable, content: bytes) -> None:
+        """Keep a file that `read` gave on another machine; where the disk has no room nothing."""
+        if self._folder is not None:
+            _write(self._folder / _name(key), lambda path: path.write_bytes(content))
 
     def _hold(self, key: Hashable, value: Any, size: int) -> None:
         self._held.pop(key, None)
@@ -111,17 +125,17 @@ def _shared(path: Path, make: Callable[[], T]) -> T:
             os.utime(path)
         else:
             own = make()
-            if not _write(path, own):
+            if not _write(path, lambda part: joblib.dump(own, part)):
                 return own
         value: T = joblib.load(path, mmap_mode="c")
     return value
 
 
-def _write(path: Path, value: Any) -> bool:
-    """Write a value for all processes; False, and nothing is there, where the disk has no room."""
+def _write(path: Path, write: Callable[[Path], object]) -> bool:
+    """Write a file for all processes; False, and nothing is there, where the disk has no room."""
     part = path.with_suffix(".part")
     try:
-        joblib.dump(value, part)
+        write(part)
         part.replace(path)
     except OSError:
         for left in (part, path):

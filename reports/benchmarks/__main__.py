@@ -17,6 +17,7 @@ QUESTIONS = {
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "reported": "whether the score that a search reports is what its result gives on new rows",
     "asking": "what the next strategy of a long search costs, and what a shorter history loses",
+    "engines": "how many trials a minute a Dask cluster runs, against the local pool",
     "confirming": "what longer training is worth, and training on more and fresh folds",
     "calibration": "whether the probabilities of what is deployed can be taken at their word",
     "categories": "what statistics of levels and of repeated rows are worth: encoded in other ways",
@@ -40,6 +41,7 @@ QUESTIONS = {
 ONE_THREAD = {
     "ablation",
     "asking",
+    "engines",
     "calibration",
     "confirming",
     "reported",

@@ -1,0 +1,53 @@
+"""A Dask scheduler and its workers on loopback, as processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["ENVIRONMENT", "cluster"]
+
+LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
+ENVIRONMENT = os.environ | {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",  # a lost scheduler is looked for so long
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+}
+
+
+@contextlib.contextmanager
+def cluster(n_workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a scheduler on a free port, and so many workers of one thread, each with its nanny.
+
+    Yields the scheduler's address and its process; workers join a few seconds later.
+    """
+    one = ("--nworkers", str(n_workers), "--nthreads", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scheduler.json"
+        with _dask("scheduler", "--port", "0", "--scheduler-file", str(file)) as process:
+            while not (file.exists() and file.read_text().endswith("}")):
+                if process.poll() is not None:
+                    raise RuntimeError("The scheduler ended.")
+                time.sleep(0.05)
+            address = json.loads(file.read_text())["address"]
+            with _dask("worker", address, *one, "--local-directory", folder):
+                yield address, process
+
+
+@contextlib.contextmanager
+def _dask(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``dask WORDS`` while inside."""
+    command = [sys.executable, "-m", "dask", *words, *LOOPBACK]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

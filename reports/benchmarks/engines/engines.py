@@ -1,0 +1,101 @@
+"""How many trials a minute a Dask cluster runs, against the local pool of as many workers.
+
+``run`` searches one simulated table with each number of workers, on this machine's pool and on a
+Dask cluster on loopback in turn, with the same seed. Trials are counted from when the first of each
+worker has ended, so that the start of workers is left out, to the last one.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+from distributed import Client
+
+from autoimb import AutoImbClassifier
+from reports.benchmarks import cases
+from reports.benchmarks import render as written
+from reports.benchmarks.engines.clusters import cluster
+from reports.benchmarks.rows import Row, Rows, by, foot
+
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("workers", "repeat", "backend"))
+BACKENDS = ("local", "dask")
+WORKERS = (2, 8)
+TABLE = 5_000  # rows
+WAIT = 120  # seconds for workers to join
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Add the options of a run."""
+    cases.add_again(parser)
+    parser.add_argument("--workers", type=int, nargs="*", default=WORKERS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=32, help="strategies of a search")
+
+
+def run(options: Namespace) -> None:
+    """Search what is missing, on both backends in turn."""
+    known = ROWS.known(again=options.again)
+    with tempfile.TemporaryDirectory() as folder:
+        table = cases.simulated(TABLE, Path(folder), rate=0.05)
+        for workers in options.workers:
+            for repeat in range(options.repeats):
+                for backend in BACKENDS:
+                    if (workers, repeat, backend) not in known:
+                        row = {"workers": workers, "repeat": repeat, "backend": backend}
+                        row |= measured(table, row, options.trials)
+                        ROWS.append([row])
+                        print(row, file=sys.stderr, flush=True)
+
+
+def measured(table: Path, row: Row, n_trials: int) -> Row:
+    """Search once; return the trials a minute."""
+    if row["backend"] == "local":
+        return _searched(table, row, n_trials)
+    with cluster(row["workers"]) as (address, _), Client(address) as client:
+        client.wait_for_workers(row["workers"], timeout=WAIT)
+        return _searched(table, row, n_trials)
+
+
+def _searched(table: Path, row: Row, n_trials: int) -> Row:
+    frame, y = cases.with_target(table)
+    ends: list[float] = []
+    AutoImbClassifier(
+        time_budget=None,
+        n_trials=n_trials,
+        n_jobs=row["workers"],
+        backend=row["backend"],
+        random_state=row["repeat"],
+        callbacks=[lambda _: ends.append(time.monotonic())],
+    ).fit(frame, y)
+    first = row["workers"] - 1
+    minutes = (ends[-1] - ends[first]) / 60
+    return {"trials": len(ends), "a_minute": round((len(ends) - 1 - first) / minutes, 2)}
+
+
+def render(rows: list[Row]) -> str:
+    """Write the trials a minute, and the ratio of the medians."""
+    lines = []
+    for workers in dict.fromkeys(row["workers"] for row in rows):
+        own = [row for row in rows if row["workers"] == workers]
+        found = {b: [row["a_minute"] for row in own if row["backend"] == b] for b in BACKENDS}
+        if all(found.values()):
+            local, dask = (float(np.median(found[backend])) for backend in BACKENDS)
+            repeats = min(map(len, found.values()))
+            lines.append([workers, repeats, f"{local:.1f}", f"{dask:.1f}", f"{dask / local:.0%}"])
+    head = ["workers", "searches each", "local pool", "Dask", "ratio"]
+    return "\n".join(
+        [
+            "# Trials a minute on a Dask cluster",
+            "",
+            "Medians of searches of one simulated table, on both in turn; the cluster is on "
+            "loopback, with one thread a worker.",
+            "",
+            *(written.table(head, lines) if lines else ["Not measured yet."]),
+            *(foot("engines", rows) if rows else [""]),
+        ]
+    )
