@@ -24,7 +24,7 @@ from autoimb.randomness import Purpose, stream
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 
-__all__ = ["Assembled", "Decided", "assemble"]
+__all__ = ["Assembled", "Decided", "assemble", "gain_is_known"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ def assemble(
         decided.calibrator, views, pipeline.blended(columns), weight=weight
     )
     gain = None
-    if _gain_is_known(judge, strategies, views, plan.policy):
+    if gain_is_known(judge, strategies, views, plan.policy):
         gain = gain_of_mean(
             replace(few, weight=weight),
             decided.proba[rows],
@@ -137,7 +137,7 @@ def assemble(
     return Assembled(replace(pipeline, calibrator=calibrator), gain)
 
 
-def _gain_is_known(
+def gain_is_known(
     judge: Judge,
     strategies: Sequence[FittedStrategy],
     views: NDArray[np.float64],
