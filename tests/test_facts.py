@@ -364,3 +364,11 @@ def test_what_the_mean_of_several_networks_gains_is_said():
     results = dict(study.results) | {3: replace(study.results[3], score=score)}
     facts = build_facts(_found(planned, replace(study, results=results)))
     assert "gains +0.0125 over one" in facts.reported["averaging"]
+    assert "is not known and not in it" in facts.reported["averaging"]
+
+
+def test_what_the_mean_of_all_networks_gains_is_said_where_it_is_in_the_score():
+    found = _found(*_study())
+    reported = replace(found.winner.reported, gain_of_mean=0.0071)
+    facts = build_facts(replace(found, winner=replace(found.winner, reported=reported)))
+    assert "is estimated at +0.0071 and in it" in facts.reported["averaging"]

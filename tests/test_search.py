@@ -320,6 +320,9 @@ def test_the_result_holds_together(result: SearchResult) -> None:
     assert result.best_score.value > y.mean()
     assert list(result.pipeline.classes_) == [0, 1]
     assert result.pipeline.info["score"] == result.best_score.value
+    gain = result.best_score.gain_of_mean
+    assert gain is not None
+    assert abs(gain) < 0.1
     assert [column.kind for column in result.pipeline.schema.columns][2] == "constant"
     counts = result.pipeline.thresholds.counts.sum(axis=0)
     np.testing.assert_array_equal(counts, np.bincount(y))

@@ -73,6 +73,9 @@ class Reported:
     replays : int
         Bootstrap samples on which the choice was made again.
     greater_is_better : bool
+    gain_of_mean : float or None
+        What is in the value of what the mean of all networks, which predicts new rows, gains over
+        what predicts these, in the metric's own sign; None where it is not known and not in it.
     """
 
     value: float
@@ -83,6 +86,7 @@ class Reported:
     optimism: float
     replays: int
     greater_is_better: bool
+    gain_of_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.averaging import gain_of_mean
 from autoimb.assessment.calibration import Calibrator, for_all_networks
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
@@ -18,11 +19,12 @@ from autoimb.data.schema import Schema
 from autoimb.data.subsample import subsample
 from autoimb.evaluation.views import single_views
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.policy import SearchPolicy
 from autoimb.randomness import Purpose, stream
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 
-__all__ = ["Decided", "assemble"]
+__all__ = ["Assembled", "Decided", "assemble", "gain_is_known"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Decided:
     ----------
     proba : ndarray of float64, shape (n, C)
         They, by `calibrator`.
+    crossed : ndarray of float64, shape (n, C)
+        They, each part by a calibrator that the other parts fitted.
     score : Score
         Of them, calibrated across parts.
     calibrator : Calibrator
@@ -42,9 +46,25 @@ class Decided:
     """
 
     proba: NDArray[np.float64]
+    crossed: NDArray[np.float64]
     score: Score
     calibrator: Calibrator
     rule: DecisionRule
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A pipeline, and what the mean of its networks gains.
+
+    Attributes
+    ----------
+    pipeline : FittedPipeline
+    gain_of_mean : float or None
+        Over what predicts an out-of-fold row, in the metric's own sign; None where it is not known.
+    """
+
+    pipeline: FittedPipeline
+    gain_of_mean: float | None
 
 
 def assemble(
@@ -57,7 +77,7 @@ def assemble(
     strategies: Sequence[FittedStrategy],
     weights: Sequence[float],
     decided: Decided,
-) -> FittedPipeline:
+) -> Assembled:
     """Put a pipeline together, and calibrate the mean of all its networks.
 
     Parameters
@@ -75,7 +95,7 @@ def assemble(
 
     Returns
     -------
-    FittedPipeline
+    Assembled
     """
     dataset = parts.dataset
     read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
@@ -97,14 +117,38 @@ def assemble(
             "error": decided.score.error,
         },
     )
-    weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
+    views = single_views(pipeline, plan.folds, columns)
+    few = judge.take(rows)
+    weight = scale if few.weight is None else few.weight * scale
     calibrator = for_all_networks(
-        decided.calibrator,
-        single_views(pipeline, plan.folds, columns),
-        pipeline.blended(columns),
-        weight=weight[rows] * scale,
+        decided.calibrator, views, pipeline.blended(columns), weight=weight
     )
-    return replace(pipeline, calibrator=calibrator)
+    gain = None
+    if gain_is_known(judge, strategies, views, plan.policy):
+        gain = gain_of_mean(
+            replace(few, weight=weight),
+            decided.proba[rows],
+            decided.crossed[rows],
+            decided.calibrator.apply(views),
+        )
+    return Assembled(replace(pipeline, calibrator=calibrator), gain)
+
+
+def gain_is_known(
+    judge: Judge,
+    strategies: Sequence[FittedStrategy],
+    views: NDArray[np.float64],
+    policy: SearchPolicy,
+) -> bool:
+    """Say whether the gain of the mean can be estimated: of a ranking, in so much work.
+
+    Each row counts as every class, and is ranked by each. Probabilities that carry the user's costs
+    do not say how often a row is of a class.
+    """
+    metric = judge.metric
+    work = 4 * views.size * len(metric.classes)  # two amounts of noise, of either sign
+    ranks = metric.kind == "ranking" and not metric.foreign
+    return ranks and strategies[0].class_costs is None and work <= policy.replay_work

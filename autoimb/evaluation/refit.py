@@ -69,8 +69,8 @@ def refit(
         classes=pipeline.classes,
         strategies=[one.fitted for one in results if one.fitted is not None],
         weights=pipeline.weights,
-        decided=Decided(found.deployed, found.score, found.calibrator, rule),
-    )
+        decided=Decided(found.deployed, found.proba, found.score, found.calibrator, rule),
+    ).pipeline
     if unseen is None:
         return fitted
     return at_counted_rates(fitted, unseen, judge, found.deployed)

@@ -28,7 +28,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric
@@ -44,7 +43,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LEAST_ROWS = 20  # of a class, in the mean
-_TIE = 1e-9  # what a probability counts beside a place
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +141,7 @@ def replay(
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
     if pooled and judge.metric.kind == "ranking":
-        placed = [(_placed(judge, proba), labels) for proba, labels in predictions]
+        placed = [(judge.placed(proba), labels) for proba, labels in predictions]
         ways.append(_Way(placed, pooled))
     elif pooled != judge.pooled:
         ways.append(_Way(predictions, pooled))
@@ -177,21 +175,6 @@ def replay(
         replays=moves.shape[2],
         greater_is_better=judge.metric.greater_is_better,
     )
-
-
-def _placed(judge: Judge, proba: Floats) -> Floats:
-    """Replace probabilities (n, C) by each row's place in its group, from 0 to 1: for rankings.
-
-    Groups are predicted by networks of their own, which differ in level and spread; and the prior
-    of a training part is the lower the more rare rows its fold holds, which turns a ranking around
-    where there is little signal (Parker, Günter & Bedo, "Stratification bias in low signal
-    microarray studies", 2007). The groups themselves are alike, being drawn class by class.
-    """
-    places = np.empty_like(proba, dtype=np.float64)
-    for group in np.unique(judge.group):
-        own = judge.group == group
-        places[own] = (rankdata(proba[own], axis=0) - 0.5) / own.sum()
-    return places + _TIE * proba
 
 
 def _subsampled(

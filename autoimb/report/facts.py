@@ -135,16 +135,18 @@ def _facts(
 
 def _averaging(result: SearchResult) -> str:
     """Say what the mean of several networks has to do with the reported score."""
+    more = result.winner.reported.gain_of_mean
+    said = "not known and not in it" if more is None else f"estimated at {more:+.4f} and in it"
     gain = result.study.results[result.winner.single].score.gain_of_mean
     if gain is None:
         return (
-            "It is of one network a row: what the mean of all folds' networks, which predicts new "
-            "rows, gains over one is not known and not in it."
+            "Out of fold it is of one network a row: what the mean of all folds' networks, which "
+            f"predicts new rows, gains over one is {said}."
         )
     number = len(result.planned.plan.folds.confirming)
     return (
-        f"It is of the mean of {number} networks a row, which in the best strategy gains "
-        f"{gain:+.4f} over one; what the mean of all of them gains more is not in it."
+        f"Out of fold it is of the mean of {number} networks a row, which in the best strategy "
+        f"gains {gain:+.4f} over one; what the mean of all of them gains more is {said}."
     )
 
 

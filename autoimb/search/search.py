@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.averaging import of_the_mean
 from autoimb.assessment.checks import Finding
 from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
@@ -320,7 +321,7 @@ def conclude(
     )
     best = winner.blend
     chosen = (study.results[number].fitted for number in best.numbers)
-    pipeline = assemble(
+    made = assemble(
         study.parts,
         plan,
         judge,
@@ -328,8 +329,11 @@ def conclude(
         classes=prepared.target.classes,
         strategies=[fitted for fitted in chosen if fitted is not None],
         weights=best.weights,
-        decided=Decided(winner.deployed, best.score, winner.calibrator, winner.rule),
+        decided=Decided(winner.deployed, best.proba, best.score, winner.calibrator, winner.rule),
     )
+    pipeline, gain = made.pipeline, made.gain_of_mean
+    if gain is not None:
+        winner = replace(winner, reported=of_the_mean(winner.reported, gain, judge.metric))
     if planned.unseen is not None:
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported

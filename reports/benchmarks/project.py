@@ -312,7 +312,7 @@ class Planned:
             strategies=[outcome.fitted],
             weights=[1.0],
             decided=self._as_it_is(outcome),
-        )
+        ).pipeline
 
     def trial(
         self,
@@ -341,14 +341,14 @@ class Planned:
             strategies=fitted[:1],
             weights=[1.0],
             decided=decided,
-        )
+        ).pipeline
         pipeline = replace(pipeline, calibrator=decided.calibrator)
         return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
 
     def _as_it_is(self, outcome: Scored) -> Decided:
         """Learn nothing from a trial's out-of-fold probabilities."""
         identity = Calibrator.identity(self.dataset.n_classes)
-        return Decided(outcome.oof, outcome.score, identity, DecisionRule())
+        return Decided(outcome.oof, outcome.oof, outcome.score, identity, DecisionRule())
 
     def labels(self, metric: str, outcome: Scored) -> np.ndarray:
         """Label the scored rows by the rule that the other folds fit for a metric."""

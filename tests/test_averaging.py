@@ -1,0 +1,116 @@
+"""What the mean of several networks gains over one of them, estimated without further labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from autoimb.assessment.averaging import gain_of_mean, of_the_mean
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.uncertainty import Reported
+from autoimb.evaluation.assemble import gain_is_known
+from autoimb.policy import DEFAULT_POLICY
+
+NETWORKS, NOISE = 5, 0.8
+
+
+def _two(positive):
+    return np.stack([1 - positive, positive], axis=-1)
+
+
+def _searched(seed, *, noise=NOISE, n=1_000, rate=0.08, metric="average_precision"):
+    """Draw rows, what each network says of them, and what the calibrated answer of one is."""
+    random = np.random.default_rng(seed)
+    known = np.log(rate / (1 - rate)) + 1.5 * random.normal(size=n)
+    y = (random.random(n) < expit(known)).astype(np.int64)
+    networks = known + noise * random.normal(size=(NETWORKS, n))
+    group = np.arange(n) % NETWORKS
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, group)
+    one = networks[group, np.arange(n)]
+    slope = 1.5**2 / (1.5**2 + noise**2)  # of the known on what one network says
+    calibrated = slope * (networks - known.mean()) + known.mean()
+    single = slope * (one - known.mean()) + known.mean()
+    return judge, _two(expit(single)), _two(expit(calibrated)), networks
+
+
+def _estimated(judge, single, views):
+    return gain_of_mean(judge, single, single, views)
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "roc_auc"])
+def test_the_gain_is_near_the_true_one_and_not_above_it(metric):
+    judge, _, _, networks = _searched(100, n=100_000, metric=metric)
+    one = np.mean([judge.metric(judge.y, _two(expit(own))) for own in networks])
+    true = judge.metric(judge.y, _two(expit(networks.mean(axis=0)))) - one
+    found = [_estimated(*_searched(seed, metric=metric)[:3]) for seed in range(10)]
+    assert true > 0.01
+    assert 0.75 * true < np.mean(found) < 1.05 * true
+    assert np.std(found) < 0.3 * true  # no draw of rare rows is in it
+
+
+def test_no_label_is_read():
+    judge, single, views, _ = _searched(0)
+    other = replace(judge, y=1 - judge.y)
+    assert _estimated(judge, single, views) == _estimated(other, single, views)
+
+
+def test_networks_that_agree_gain_nothing():
+    judge, single, views, _ = _searched(0, noise=0.0)
+    assert _estimated(judge, single, views) == pytest.approx(0.0, abs=1e-9)
+    assert _estimated(judge, single, views[:1]) == 0.0
+
+
+def test_a_row_counts_as_it_weighs():
+    judge, single, views, _ = _searched(0, n=300)
+    times = 1 + np.arange(300) % 2
+    rows = np.repeat(np.arange(300), times)
+    once = Judge(judge.metric, judge.y, np.zeros(300, dtype=np.int64), times.astype(float))
+    again = Judge(judge.metric, judge.y[rows], np.zeros(len(rows), dtype=np.int64))
+    found = _estimated(once, single, views)
+    repeated = _estimated(again, single[rows], views[:, rows])
+    assert found == pytest.approx(repeated, rel=0.1)  # places are of rows as they are
+
+
+def test_of_several_classes_it_is_the_mean_over_them():
+    random = np.random.default_rng(0)
+    known = 1.5 * random.normal(size=(600, 3)) + np.array([0.0, -2.0, -1.0])
+    views = softmax(known + 0.8 * random.normal(size=(3, 600, 3)), axis=-1)
+    y = np.array([random.choice(3, p=row) for row in softmax(known, axis=1)])
+    judge = Judge(get_metric("average_precision", n_classes=3, positive=1), y, np.arange(600) % 3)
+    single = views[judge.group, np.arange(600)]
+    assert 0.0 < gain_of_mean(judge, single, single, views) < 0.1
+
+
+def test_what_is_reported_has_the_gain_and_stays_a_metric():
+    metric = get_metric("average_precision", n_classes=2, positive=1)
+    reported = Reported(0.3, 0.05, 0.21, 0.41, 0.35, 0.02, 200, True)
+    found = of_the_mean(reported, 0.02, metric)
+    assert (found.value, found.gain_of_mean) == (pytest.approx(0.32), 0.02)
+    assert 0.21 < found.low < found.value < found.high
+    assert (found.error, found.raw, found.optimism) == (0.05, 0.35, 0.02)
+    high = of_the_mean(replace(reported, value=0.999), 0.02, metric)
+    assert high.value == 1.0 >= high.high
+
+
+@pytest.mark.parametrize(
+    ("metric", "costs", "n_views", "known"),
+    [
+        ("average_precision", None, 5, True),
+        ("roc_auc", None, 5, True),
+        ("balanced_accuracy", None, 5, False),
+        ("log_loss", None, 5, False),
+        ("roc_auc_ovr", None, 5, False),  # scikit-learn's
+        ("average_precision", (1.0, 9.0), 5, False),  # such probabilities say no rates
+        ("average_precision", None, 10_000, False),  # more work than it is worth
+    ],
+)
+def test_the_gain_is_of_rankings_by_probabilities_in_time(metric, costs, n_views, known):
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), np.arange(4) % 2, np.zeros(4))
+    views = np.broadcast_to(0.5, (n_views, 1_000, 2))
+    strategies = [SimpleNamespace(class_costs=costs)]
+    assert gain_is_known(judge, strategies, views, DEFAULT_POLICY) == known
