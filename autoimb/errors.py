@@ -12,6 +12,7 @@
     │   └── BudgetError              a budget that no search can keep
     ├── ArtifactError (ValueError)   a pipeline file that can't be read
     ├── RunError                     the RUN folder: unwritable, in use, holding another search
+    │   └── StorageLostError         the database of a shared study went away, and stays away
     ├── InfeasibleError              an option that can't run on this table (recorded, never fatal)
     └── DeadlineExceeded             the budget ended inside a station (recorded, never fatal)
 """
@@ -34,6 +35,7 @@ __all__ = [
     "OptionError",
     "RunError",
     "SchemaError",
+    "StorageLostError",
     "TableError",
     "TargetError",
     "choices",
@@ -81,6 +83,10 @@ class ArtifactError(AutoImbError, ValueError):
 
 class RunError(AutoImbError):
     """The RUN folder can't be used."""
+
+
+class StorageLostError(RunError):
+    """The database of a shared study went away, and stays away."""
 
 
 class InfeasibleError(AutoImbError):

@@ -30,6 +30,7 @@ from autoimb.cli.folders import (
     write_results,
 )
 from autoimb.cli.refitting import read_sample
+from autoimb.cli.sharing import check_storage, joined, opened
 from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
@@ -90,6 +91,20 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
+    ] = None,
+    shared: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Join the study in --storage, or begin it: a folder or object store (s3://...) "
+            "where all its drivers keep what their trials gave.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the study to join [default: follows from table and options]."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in RUN.")] = False,
     random_state: Annotated[
@@ -195,7 +210,6 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
     from autoimb.report.facts import build_facts
-    from autoimb.runs.folder import RunFolder
     from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
     from autoimb.search.search import search as run_search
@@ -203,6 +217,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     grave = _severity(fail_on)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
+    check_storage(storage, shared, study)
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
     read = partial(
@@ -252,13 +267,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     digest = "" if prepared.test is None else prepared.test.digest
     labels = prepared.target.classes.tolist()
     fingerprint = request.fingerprint(prepared.dataset, labels, test=digest)
+    name = study or f"autoimb-{fingerprint}"
     with (
         stoppable(),
         way_on(path),
-        RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
+        joined(prepared, storage, shared, name=name, deadline=budget.deadline) as place,
+        opened(path, place, fingerprint=fingerprint, resume=resume) as folder,
         nothing_left(folder),
     ):
-        result = run_search(prepared, budget=budget, folder=folder, storage=storage)
+        result = run_search(prepared, budget=budget, folder=folder, storage=place)
         facts = build_facts(result, deadline=budget.deadline)
         write_results(folder, result.pipeline, facts)
     if not quiet:

@@ -144,6 +144,15 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
+    @staticmethod
+    def digest(dataset: Dataset) -> hashlib._Hash:
+        """Hash the values of a table, its labels as codes."""
+        columns, digest = dataset.columns, hashlib.sha256()
+        for array in (columns.numbers, columns.codes, dataset.y, dataset.weight):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest
+
     def fingerprint(self, dataset: Dataset, classes: Iterable[object], *, test: str = "") -> str:
         """Return the hash of all that makes two searches the same.
 
@@ -163,11 +172,7 @@ class Request:
         str
             16 hexadecimal digits.
         """
-        columns = dataset.columns
-        digest = hashlib.sha256()
-        for array in (columns.numbers, columns.codes, dataset.y, dataset.weight):
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+        columns, digest = dataset.columns, self.digest(dataset)
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -25,11 +25,13 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.seal import understood
+from autoimb.runs.sharing import SharedStudy
 from autoimb.runtime.progress import Event, Progress
 from autoimb.runtime.worker import one_thread
 from autoimb.search.duels import fought
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.search.terms import first_plan
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def search(
     *,
     budget: Budget,
     folder: RunFolder | None = None,
-    storage: str | None = None,
+    storage: SharedStudy | str | None = None,
     callbacks: Sequence[Callback] = (),
     evaluate: Evaluate = evaluate,
 ) -> SearchResult:
@@ -123,8 +125,9 @@ def search(
         Running since the start of all.
     folder : RunFolder or None
         An open folder that keeps the trials.
-    storage : str or None
-        An Optuna storage URL instead of the folder's journal.
+    storage : SharedStudy, str or None
+        A study that other drivers search as well, whose plan is obeyed, or an Optuna storage URL
+        instead of the folder's journal.
     callbacks : sequence of callable
         Each called with an `Event` when a trial has ended and is written down. What one raises
         ends the search as Ctrl-C does.
@@ -144,7 +147,8 @@ def search(
         What a callback raised, where nothing had finished by then.
     """
     request = prepared.request
-    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
+    first = storage.terms["plan"] if isinstance(storage, SharedStudy) else first_plan(prepared)
+    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder, first))
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
     budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
@@ -232,7 +236,9 @@ def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     return prepared.policy.trial_share * budget.total
 
 
-def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
+def _planned_budget(
+    prepared: Prepared, budget: Budget, folder: RunFolder | None, plan: Mapping[str, Any]
+) -> float | None:
     """Return the seconds to plan for; a resumed study goes on as it was planned.
 
     What is asked for and planned, and when this began, is written down.
@@ -240,12 +246,8 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
     request = prepared.request
     if folder is None:
         return request.time_budget
-    plan: dict[str, Any] = {
-        "time_budget": request.time_budget,
-        "folds": len(prepared.folds.folds),
-    }
     with understood(folder.path / "run.json", "plan"):
-        plan = folder.read_run().get("plan", plan)
+        plan = folder.read_run().get("plan", dict(plan))
         seconds: float | None = plan["time_budget"]
         nothing_or(number(0))(seconds, "time_budget")
     folder.update_run(

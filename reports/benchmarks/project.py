@@ -617,7 +617,7 @@ class Run:
     def records(self) -> list[TrialRecord]:
         """Read the trials that left a file."""
         there = (self.path / "run.json").is_file()
-        return list(RunFolder.view(self.path).records()) if there else []
+        return list(RunFolder.view(self.path).files.records()) if there else []
 
     def file(self, number: int) -> Path:
         """Return the file of a trial."""

@@ -1,0 +1,92 @@
+"""What commands need around a study that several drivers search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoimb.cli.terminal import say
+from autoimb.errors import OptionError
+
+if TYPE_CHECKING:
+    from autoimb.budget import Deadline
+    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.sharing import SharedStudy
+    from autoimb.search.prepare import Prepared
+
+__all__ = ["check_storage", "joined", "opened", "warn_of_password"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what can be a folder everywhere
+
+
+def check_storage(storage: str | None, shared: str | None, study: str | None) -> None:
+    """Refuse what does not go together, and warn of a password."""
+    if shared is not None and not (storage and shared):
+        raise OptionError(
+            "--shared needs a --storage that all drivers reach, and must name a folder or a URL; "
+            f"got {shared!r}."
+        )
+    if study is not None and shared is None:
+        raise OptionError("--study is the name of a shared study: give --storage and --shared.")
+    if study is not None and not NAME.fullmatch(study):
+        raise OptionError(
+            f"--study must be up to 100 letters, digits, dots, dashes and underscores: {study!r}."
+        )
+    if storage is not None:
+        warn_of_password(storage)
+
+
+def warn_of_password(storage: str) -> None:
+    """Say once that others can read a password on the command line."""
+    from autoimb.runs.database import holds_password
+
+    if holds_password(storage):
+        say(
+            "autoimb: warning: the URL of the storage holds a password, which whoever lists the "
+            "processes of this machine can read; PGPASSFILE (or ~/.pgpass) and PGPASSWORD serve.",
+            err=True,
+        )
+
+
+@contextmanager
+def joined(
+    prepared: Prepared,
+    storage: str | None,
+    shared: str | None,
+    *,
+    name: str,
+    deadline: Deadline,
+) -> Iterator[SharedStudy | str | None]:
+    """Be a driver of a study while inside; a storage that nobody shares is passed through."""
+    if storage is None or shared is None:
+        yield storage
+        return
+    from autoimb.runs.sharing import SharedStudy
+    from autoimb.search.terms import terms_of
+
+    workers, policy = prepared.request.n_jobs, prepared.policy
+    with SharedStudy.join(
+        storage, shared, name=name, terms=terms_of(prepared), workers=workers, policy=policy
+    ) as study:
+        study.database.deadline = deadline
+        yield study
+
+
+def opened(
+    path: Path, storage: SharedStudy | str | None, *, fingerprint: str, resume: bool
+) -> RunFolder:
+    """Open the RUN folder of a search, of a shared study as well."""
+    from autoimb.runs.folder import RunFolder
+    from autoimb.runs.sharing import SharedStudy
+
+    shared = storage if isinstance(storage, SharedStudy) else None
+    return RunFolder.open(
+        path,
+        fingerprint=fingerprint,
+        resume=resume,
+        study=None if shared is None else shared.name,
+        place=None if shared is None else shared.place,
+    )

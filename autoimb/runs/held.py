@@ -1,0 +1,116 @@
+"""The trials of a study in its Optuna storage, as one of its drivers sees and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
+
+from autoimb.runs.sharing import Sharing
+
+__all__ = ["HeldTrials"]
+
+T = TypeVar("T")
+
+
+class HeldTrials:
+    """The trials of a study.
+
+    Parameters
+    ----------
+    sharing : Sharing
+        The storage and the name of the study, and who else works on it.
+    """
+
+    def __init__(self, sharing: Sharing) -> None:
+        self.sharing, self._storage = sharing, sharing.storage
+        optuna.create_study(
+            storage=sharing.storage,
+            study_name=sharing.name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
+        )
+        self._study = sharing.storage.get_study_id_from_name(sharing.name)
+        self._read: list[FrozenTrial] | None = None  # until one of them changes
+        self._asked: set[int] = set()
+
+    def exclusively(self, step: Callable[[], T]) -> T:
+        """Do something while no other driver does; it may be begun anew."""
+
+        def fresh() -> T:
+            self._read = None
+            try:
+                return step()
+            finally:
+                self._read = None
+
+        return self.sharing.exclusively(fresh)
+
+    def every(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return all trials by number, or those of some states."""
+        if self._read is None:
+            self._read = self._storage.get_all_trials(self._study, deepcopy=False)
+        return [t for t in self._read if t.state in states] if states else self._read
+
+    def is_mine(self, trial: FrozenTrial) -> bool:
+        """Say whether a trial is this driver's."""
+        return bool(trial.user_attrs.get("driver") == self.sharing.driver)
+
+    def is_left_to_me(self, trial: FrozenTrial) -> bool:
+        """Say whether a trial was begun in this driver's name, which has not heard so."""
+        unheard = trial.state == TrialState.RUNNING and trial.number not in self._asked
+        return unheard and self.is_mine(trial)
+
+    def create(
+        self,
+        attributes: Mapping[str, Any],
+        *,
+        like: BaseTrial | None = None,
+        state: TrialState = TrialState.WAITING,
+    ) -> int:
+        """Add a trial with all its values at once, and return its number."""
+        template = create_trial(
+            state=state,
+            params=None if like is None else like.params,
+            distributions=None if like is None else like.distributions,
+            user_attrs={**attributes, "driver": self.sharing.driver},
+        )
+        return self.add(template)
+
+    def add(self, trial: FrozenTrial) -> int:
+        """Add a trial as it is, and return its number."""
+        trial_id = self._storage.create_new_trial(self._study, trial)
+        self._read = None
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def begin(self, trial: FrozenTrial) -> None:
+        """Take a trial that waits."""
+        trial_id = self._trial_id(trial.number)
+        if not self.is_mine(trial):
+            self._storage.set_trial_user_attr(trial_id, "driver", self.sharing.driver)
+        if trial.state == TrialState.WAITING:
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        self._asked.add(trial.number)
+        self._read = None
+
+    def close(self, number: int, state: TrialState, value: float | None, **said: Any) -> None:
+        """End a trial, with attributes that say more, unless that was done before."""
+        if self.status(number) is not None:
+            return
+        trial_id = self._trial_id(number)
+        for key, own in said.items():
+            self._storage.set_trial_user_attr(trial_id, key, own)
+        self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+        self._read = None
+
+    def status(self, number: int) -> str | None:
+        """Return what a trial was closed with; None of one that has not ended."""
+        trial = self._storage.get_trial(self._trial_id(number))
+        return str(trial.user_attrs.get("status")) if trial.state.is_finished() else None
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
