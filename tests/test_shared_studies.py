@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import drivers
-import optuna
+import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy
 import studies
-from drivers import POLICY, join, prepared
+from drivers import prepared
 from optuna.trial import FrozenTrial
 from postgres import Server
 
-from autoimb.errors import RunError, StorageLostError
-from autoimb.runs.database import Database, reach
+from autoimb.cli import main
+from autoimb.runs.database import reach
 from autoimb.runs.drivers import drivers_of
 from autoimb.runs.folder import RunFolder
+
+
+def database(server: Server, name: str) -> str:
+    """Make a database, and return its URL."""
+    engine = sqlalchemy.create_engine(psycopg(server.url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.url.removesuffix("postgres") + name
 
 
 @pytest.fixture
 def url(postgres: Server, request: pytest.FixtureRequest) -> str:
     """A database of the test's own."""
-    name = f"own_{abs(hash(request.node.nodeid)):x}"
-    engine = sqlalchemy.create_engine(psycopg(postgres.url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return postgres.url.removesuffix("postgres") + name
+    return database(postgres, f"own_{abs(hash(request.node.nodeid)):x}")
 
 
 def psycopg(url: str) -> str:
@@ -56,27 +59,107 @@ def start(url: str, place: Path, run: Path, *, n_jobs: int) -> subprocess.Popen[
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+def run_by(url: str, *, workers: int) -> list[int]:
+    """The trials that run for the driver of so many workers."""
+    storage = reach(url)
+    try:
+        names = {d.name for d in drivers_of(storage.engine, drivers.NAME) if d.workers == workers}
+        running = [t for t in trials(url) if t.state.name == "RUNNING"] if names else []
+    finally:
+        storage.engine.dispose()
+    return [trial.number for trial in running if trial.user_attrs["driver"] in names]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sessions are of POSIX")
 def test_drivers_come_and_go_and_each_that_stays_exports_the_same(
     postgres: Server, url: str, tmp_path: Path
 ) -> None:
     place, runs = tmp_path / "shared", [tmp_path / f"run{i}" for i in range(3)]
-    others = [start(url, place, run, n_jobs=1) for run in runs[1:]]
     killed = start(url, place, runs[0], n_jobs=2)
-
-    def has_begun(process_run: Path) -> Callable[[], bool]:
-        return lambda: (process_run / "run.json").exists() and bool(
-            [t for t in trials(url) if t.state.name == "RUNNING" and t.user_attrs["driver"] in own]
-        )
-
-    def own_of(run: Path) -> set[str]:
-        return {str(RunFolder.view(run).read_run().get("driver"))}
-
-    studies.wait_until(lambda: (runs[0] / "run.json").exists() and "driver" in str(own_of(runs[0])))
-    own: set[str] = own_of(runs[0])
-    studies.wait_until(has_begun(runs[0]))
+    others = [start(url, place, run, n_jobs=1) for run in runs[1:]]
+    studies.wait_until(lambda: bool(run_by(url, workers=2)))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    lost = run_by(url, workers=2)
     postgres.stop()
     postgres.start()
     assert [process.wait(60) for process in others] == [0, 0]
+
+    found = trials(url)
+    assert lost
+    assert [trial.number for trial in found] == list(range(len(found)))
+    assert {trial.user_attrs.get("status") for trial in found} <= {"complete", "partial", "killed"}
+    retried = {t.user_attrs["again"] for t in found if "again" in t.user_attrs}
+    assert retried == {t.number for t in found if t.user_attrs["status"] == "killed"} == set(lost)
+    ran = [t for t in found if t.user_attrs["stage"] != "duel" and "follows" not in t.user_attrs]
+    assert len([t for t in ran if t.user_attrs["status"] != "killed"]) == drivers.N_TRIALS
+    first, second = (RunFolder.view(run) for run in runs[1:])
+    assert first.read_run()["best"] == second.read_run()["best"]
+    assert first.pipeline.read_bytes() == second.pipeline.read_bytes()
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shared") / "frauds.csv"
+    given = prepared()
+    frame = pd.DataFrame(given.dataset.columns.numbers, columns=["amount", "age"])
+    frame.assign(fraud=np.where(given.dataset.y == 1, "yes", "no")).to_csv(path, index=False)
+    return path
+
+
+def words(data: Path, url: str, run: Path, *more: str) -> list[str]:
+    small = ["--cv", "2", "--network", "mlp", "--ensemble", "single", "--partners", "none"]
+    asked = ["--trials", "2", "--jobs", "1", "--quiet", "--out", str(run)]
+    shared = ["--storage", url, "--shared", str(data.parent / "place")]
+    return ["search", str(data), "--target", "fraud", *small, *asked, *shared, *more]
+
+
+def test_the_same_command_elsewhere_joins_and_has_all_that_was_found(
+    url: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(data, url, tmp_path / "first")) == 0
+    assert main(words(data, url, tmp_path / "second")) == 0
+    boards = [(tmp_path / run / "leaderboard.csv").read_bytes() for run in ("first", "second")]
+    assert boards[0] == boards[1]
+    assert main(["status", url, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["study"].startswith("autoimb-")
+    assert (told["drivers"], told["workers"], told["running"]) == (0, 0, False)
+    assert sum(told["strategies"].values()) == 2
+    assert "mlp" in told["best"]["description"]
+    assert main(["status", url]) == 0
+    assert "best: trial" in capsys.readouterr().out
+    assert main(["status", str(tmp_path / "first")]) == 2
+    assert "ask for the status of its --storage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["--metric", "roc_auc"], "its metric is average_precision, and here it is roc_auc"),
+        (["--loss", "focal"], "its space is components="),
+        (["--seed", "7"], "its seed is 0, and here it is 7"),
+        (["--pos-label", "no"], "its positive class is None, and here it is no"),
+        (["--drop", "age"], "its data is "),
+        (["--holdout", "0.2"], "its data is "),
+        (["--cv", "3"], "its split into folds is "),
+    ],
+)
+def test_a_driver_of_another_search_is_refused_with_the_difference(
+    named: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed, said
+) -> None:
+    run = tmp_path / "run"
+    assert main(words(data, named, run, "--study", "named", *changed)) == 2
+    assert f"The study 'named' is of another search: {said}" in capsys.readouterr().err
+    assert not run.exists()
+
+
+@pytest.fixture(scope="module")
+def named(postgres: Server, data: Path) -> str:
+    """The URL of a database with a study that has a name."""
+    url = database(postgres, "named")
+    assert main(words(data, url, data.parent / "named", "--study", "named")) == 0
+    return url

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoimb.cli.terminal import say
+from autoimb.cli.terminal import counted, say, tried
 from autoimb.errors import OptionError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from autoimb.runs.sharing import SharedStudy
     from autoimb.search.prepare import Prepared
 
-__all__ = ["check_storage", "joined", "opened", "warn_of_password"]
+__all__ = ["check_storage", "joined", "opened", "tell_studies"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what can be a folder everywhere
 
@@ -36,10 +37,10 @@ def check_storage(storage: str | None, shared: str | None, study: str | None) ->
             f"--study must be up to 100 letters, digits, dots, dashes and underscores: {study!r}."
         )
     if storage is not None:
-        warn_of_password(storage)
+        _warn_of_password(storage)
 
 
-def warn_of_password(storage: str) -> None:
+def _warn_of_password(storage: str) -> None:
     """Say once that others can read a password on the command line."""
     from autoimb.runs.database import holds_password
 
@@ -90,3 +91,23 @@ def opened(
         study=None if shared is None else shared.name,
         place=None if shared is None else shared.place,
     )
+
+
+def tell_studies(url: str, *, as_json: bool) -> None:
+    """Print how far all shared studies in a database are."""
+    from autoimb.runs.shared_status import studies_at
+
+    _warn_of_password(url)
+    found = studies_at(url)
+    if as_json:
+        say(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
+        return
+    if not found:
+        say("No study is shared there.")
+    for one in found:
+        rate = f"{one.trials_a_minute:.1f} trials a minute"
+        say(f"{one.name}: {tried(one.strategies, one.apart)}")
+        say(f"{counted(one.drivers, 'driver')}, {counted(one.workers, 'worker')}, {rate}")
+        if one.best is not None:
+            score = "{score:.4f} ± {error:.4f}".format_map(one.best)
+            say(f"best: trial {one.best['trial']}, {score}: {one.best['description']}")

@@ -116,6 +116,10 @@ class Database:
         self.deadline = Deadline()
         self._patience = patience
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
     def patiently(self, step: Callable[[], T]) -> T:
         """Do what may be done twice, again from its start where the database goes away meanwhile.
 

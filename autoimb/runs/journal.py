@@ -301,8 +301,9 @@ class Journal:
 
     def _tell(self, record: TrialRecord) -> None:
         said: dict[str, Any] = {"status": record.status}
-        if record.score is not None:
-            said["score"] = [record.score.value, record.score.error]
+        if (score := record.score) is not None:
+            told = record.strategy.describe()
+            said["result"] = {"score": score.value, "error": score.error, "description": told}
         self._held.close(record.number, _state(record), _value(record), **said)
 
     def _close(

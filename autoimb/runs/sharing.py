@@ -160,22 +160,20 @@ class SharedStudy:
             Where database or place can't be reached, or the study is of other terms.
         """
         database = Database(reach(url), patience=policy.storage_patience)
-        if (kind := database.engine.dialect.name) not in ("postgresql", "sqlite"):
-            raise RunError(
-                f"A study is shared through PostgreSQL, or on one machine SQLite: {kind}."
-            )
-        with quiet_optuna(), database.lock(name):
-            held = _terms(database.storage, name, terms)
-        if (difference := differing(held, terms)) is not None:
-            raise RunError(f"The study {name!r} is of another search: {difference}.")
-        place = open_place(where, name)
-        study = cls(database, name, place=place, terms=held, workers=workers, policy=policy)
-        study._pulse.start()
+        try:
+            held = _agreed(database, name, terms)
+            place = open_place(where, name)
+            study = cls(database, name, place=place, terms=held, workers=workers, policy=policy)
+            study._pulse.start()
+        except BaseException:
+            database.close()
+            raise
         return study
 
     def leave(self) -> None:
         """Leave; the others need not wait to find out."""
         self._pulse.stop()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +206,17 @@ class SharedStudy:
     def patiently(self, step: Callable[[], T]) -> T:
         """Do what may be done twice, again from its start where it is cut short."""
         return self.database.patiently(step)
+
+
+def _agreed(database: Database, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the terms of a study, to which one's own must agree."""
+    if (kind := database.engine.dialect.name) not in ("postgresql", "sqlite"):
+        raise RunError(f"A study is shared through PostgreSQL, or on one machine SQLite: {kind}.")
+    with quiet_optuna(), database.lock(name):
+        held = _terms(database.storage, name, own)
+    if (difference := differing(held, own)) is not None:
+        raise RunError(f"The study {name!r} is of another search: {difference}.")
+    return held
 
 
 def _terms(storage: BaseStorage, name: str, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def terms_of(prepared: Prepared) -> dict[str, Any]:
         "space": _told(space),
         "test": None if test is None else test.digest[:12],
         "seed": request.random_state,
-        "folds": _digest_of_folds(prepared.folds),
+        "split into folds": _digest_of_folds(prepared.folds),
         "policy": _policy(prepared.policy),
         "plan": first_plan(prepared),
     }
