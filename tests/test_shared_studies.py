@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import drivers
@@ -16,11 +18,14 @@ import pytest
 import sqlalchemy
 import studies
 from drivers import prepared
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from postgres import Server
 
+from autoimb.budget import Deadline
 from autoimb.cli import main
-from autoimb.runs.database import reach
+from autoimb.errors import RunError, StorageLostError
+from autoimb.runs.database import Database, reach
 from autoimb.runs.drivers import drivers_of
 from autoimb.runs.folder import RunFolder
 
@@ -163,3 +168,104 @@ def named(postgres: Server, data: Path) -> str:
     url = database(postgres, "named")
     assert main(words(data, url, data.parent / "named", "--study", "named")) == 0
     return url
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--shared", "place"], "--shared needs a --storage"),
+        (["--storage", "sqlite://", "--shared", ""], "must name a folder or a URL"),
+        (["--study", "mine"], "give --storage and --shared"),
+        (["--storage", "sqlite://", "--shared", "x", "--study", "a/b"], "--study must be up to"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    data: Path, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    assert main(["search", str(data), "--target", "fraud", *given]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["postgresql://postgres:{}@{}/{}", "postgresql://postgres@{1}/{2}?password={0}"],
+)
+def test_a_password_is_warned_of_and_stands_nowhere(
+    url: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Not where it serves, nor where there is no such database."""
+    secret, (server, _, name) = "open%2Fsesame", url.rpartition("@")[2].partition("/")
+    run = tmp_path / "run"
+    assert main(words(data, form.format(secret, server, name), run)) == 0
+    refused = form.format(secret, server, "nowhere")
+    assert main(words(data, refused, tmp_path / "other")) == 2
+    assert main(["status", refused]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("PGPASSFILE") == 3
+    written = "".join(path.read_text("latin-1") for path in run.rglob("*") if path.is_file())
+    for text in (said.out, said.err, written):
+        assert "sesame" not in text
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(url: str) -> Iterator[Database]:
+    found = Database(reach(url), patience=30.0)
+    yield found
+    found.close()
+
+
+def test_a_lock_is_for_one_and_ends_with_its_holder(held: Database, url: str) -> None:
+    other, order = Database(reach(url), patience=1.0), list[str]()
+
+    def second() -> None:
+        with other.lock("it"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with held.lock("it"):
+        thread.start()
+        with held.lock("another"):
+            order.append("first")
+    thread.join(10)
+    other.close()
+    assert order == ["first", "second"]
+
+
+def test_a_database_that_restarts_is_waited_for(held: Database, postgres: Server) -> None:
+    study = held.storage.create_new_study([StudyDirection.MAXIMIZE], "it")
+    postgres.stop()
+    thread = threading.Thread(target=postgres.start)
+    thread.start()
+    assert held.patiently(lambda: held.storage.get_study_id_from_name("it")) == study
+    thread.join()
+
+
+def test_one_that_stays_away_is_given_up(postgres: Server, url: str) -> None:
+    gone = Database(reach(url), patience=0.3)
+    postgres.stop()
+    try:
+        with pytest.raises(StorageLostError, match="was away for"):
+            gone.patiently(lambda: gone.storage.get_all_studies())
+        gone.deadline = Deadline.after(0.0)
+        with pytest.raises(StorageLostError, match="for 0 seconds"):
+            gone.patiently(lambda: gone.storage.get_all_studies())
+        with pytest.raises(RunError, match="'postgresql' storage can't be opened"):
+            reach(url)
+    finally:
+        gone.close()
+        postgres.start()
+
+
+def test_what_is_no_lost_connection_is_not_tried_again(held: Database) -> None:
+    tries = []
+
+    def wrong() -> None:
+        tries.append(1)
+        raise KeyError("no such trial")
+
+    with pytest.raises(KeyError):
+        held.patiently(wrong)
+    assert len(tries) == 1
