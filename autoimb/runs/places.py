@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +29,8 @@ class Place(Protocol):
         """Write a file, or replace it."""
         ...
 
-    def local(self, name: str) -> Path:
-        """Return a path on this machine where a file can be read.
+    def reading(self, name: str) -> AbstractContextManager[Path]:
+        """Give a path on this machine where a file can be read while inside.
 
         Raises
         ------
@@ -65,12 +67,13 @@ class FolderPlace:
         """Write a file: synced, and whole or not at all."""
         write_file(self.path / name, content, make_folders=False)
 
-    def local(self, name: str) -> Path:
-        """Return the path of a file."""
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """Give the path of a file."""
         path = self.path / name
         if not path.is_file():
             raise FileNotFoundError(path)
-        return path
+        yield path
 
     def remove(self, name: str) -> None:
         """Delete a file, where there is one."""
@@ -84,7 +87,7 @@ class FolderPlace:
 
 
 class ObjectPlace:
-    """A folder of an object store, as `fsspec` reaches it; what is read is copied here first.
+    """A folder of an object store, as `fsspec` reaches it; what is read is copied here meanwhile.
 
     Parameters
     ----------
@@ -98,7 +101,6 @@ class ObjectPlace:
         self._store: Any
         self._store, root = url_to_fs(url)
         self._root = root.rstrip("/")
-        self._copies = tempfile.TemporaryDirectory(prefix="autoimb-shared-")
         self._store.makedirs(self._root, exist_ok=True)
 
     def names(self) -> list[str]:
@@ -111,11 +113,13 @@ class ObjectPlace:
         """Put an object, which a store shows whole or not at all."""
         self._store.pipe_file(f"{self._root}/{name}", content)
 
-    def local(self, name: str) -> Path:
-        """Copy an object here, and return the path of the copy."""
-        copy = Path(self._copies.name) / name
-        copy.write_bytes(self._store.cat_file(f"{self._root}/{name}"))
-        return copy
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """Copy an object here, and give the path of the copy."""
+        with tempfile.TemporaryDirectory(prefix="autoimb-") as folder:
+            copy = Path(folder) / name
+            copy.write_bytes(self._store.cat_file(f"{self._root}/{name}"))
+            yield copy
 
     def remove(self, name: str) -> None:
         """Delete an object, where there is one."""

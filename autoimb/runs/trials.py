@@ -89,15 +89,17 @@ class TrialFiles:
         """
         found, run = [], self._run if self._sealed else None
         for number in self.numbers():
-            with contextlib.suppress(Exception):
-                path = self._place.local(_trial(number))
+            with contextlib.suppress(Exception), self._place.reading(_trial(number)) as path:
                 found.append(read_header(path, run=run, number=number))
         return tuple(found)
 
     def moments(self) -> dict[int, float]:
         """Return when each file was written, in seconds since the epoch, by the trial's number."""
-        paths = {number: self._place.local(_trial(number)) for number in self.numbers()}
-        return {number: path.stat().st_mtime for number, path in paths.items()}
+        found = {}
+        for number in self.numbers():
+            with self._place.reading(_trial(number)) as path:
+                found[number] = path.stat().st_mtime
+        return found
 
     def load(
         self, numbers: Iterable[int] | None = None, *, networks: bool = True
@@ -134,7 +136,8 @@ class TrialFiles:
     def _read(self, name: str, read: Callable[[Path], Found]) -> Found | None:
         """Read a file, or set it aside; None where there is none."""
         try:
-            return read(self._place.local(name))
+            with self._place.reading(name) as path:
+                return read(path)
         except FileNotFoundError:
             return None
         except Exception as error:  # what is damaged can fail in any way
