@@ -51,7 +51,7 @@ def reach(url: str) -> RDBStorage:
     if scheme in POSTGRESQL:
         url = f"postgresql+psycopg:{rest}"
         kept = KEPT_ALIVE | {"options": OF_SERVER, "connect_timeout": 10}
-        options = {"pool_pre_ping": True, "connect_args": kept}
+        options = {"connect_args": kept}
     try:
         return RDBStorage(url, engine_kwargs=options)
     except ImportError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
 
@@ -71,21 +72,21 @@ class HeldTrials:
         *,
         like: BaseTrial | None = None,
         state: TrialState = TrialState.WAITING,
-    ) -> int:
-        """Add a trial with all its values at once, and return its number."""
+    ) -> None:
+        """Add a trial with all its values at once."""
         template = create_trial(
             state=state,
             params=None if like is None else like.params,
             distributions=None if like is None else like.distributions,
             user_attrs={**attributes, "driver": self.sharing.driver},
         )
-        return self.add(template)
-
-    def add(self, trial: FrozenTrial) -> int:
-        """Add a trial as it is, and return its number."""
-        trial_id = self._storage.create_new_trial(self._study, trial)
+        self.sharing.add(self._study, template)
         self._read = None
-        return self._storage.get_trial_number_from_id(trial_id)
+
+    def adopt(self, trial: FrozenTrial) -> None:
+        """Add a trial that has ended."""
+        self._storage.create_new_trial(self._study, trial)
+        self._read = None
 
     def begin(self, trial: FrozenTrial) -> None:
         """Take a trial that waits."""
@@ -97,15 +98,18 @@ class HeldTrials:
         self._asked.add(trial.number)
         self._read = None
 
-    def close(self, number: int, state: TrialState, value: float | None, **said: Any) -> None:
-        """End a trial, with attributes that say more, unless that was done before."""
-        if self.status(number) is not None:
-            return
+    def close(self, number: int, state: TrialState, value: float | None, **said: Any) -> bool:
+        """End a trial, with attributes that say more; False where it had ended before."""
         trial_id = self._trial_id(number)
-        for key, own in said.items():
-            self._storage.set_trial_user_attr(trial_id, key, own)
-        self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
         self._read = None
+        try:
+            for key, own in said.items():
+                self._storage.set_trial_user_attr(trial_id, key, own)
+            values = None if value is None else [value]
+            self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
+        return True
 
     def status(self, number: int) -> str | None:
         """Return what a trial was closed with; None of one that has not ended."""

@@ -142,11 +142,11 @@ class Journal:
 
         def finished() -> bool:
             status = self._held.status(record.number)
-            if status is None:
-                if self._files is not None:
-                    self._files.save(record, result, params)
-                self._tell(record)
-            return status in (None, record.status)
+            if status is not None:  # it was told, and the connection broke before that was said
+                return status == record.status
+            if self._files is not None:
+                self._files.save(record, result, params)
+            return self._tell(record)
 
         ended = self._held.sharing.patiently(finished)
         if ended:
@@ -227,6 +227,8 @@ class Journal:
         for number in numbers:
             trials = self._held.every()
             trial = trials[number]
+            if trial.state.is_finished():  # another driver took this one for dead
+                continue
             if "partner" in trial.user_attrs:
                 strategy = partner(str(trial.user_attrs["partner"]), costs=self._space.costs)
                 records.append(self._killed(trial, "partner", strategy))
@@ -297,14 +299,14 @@ class Journal:
             user_attrs=_attributes(record),
         )
         for trial in (*lost, own):
-            self._held.add(trial)
+            self._held.adopt(trial)
 
-    def _tell(self, record: TrialRecord) -> None:
+    def _tell(self, record: TrialRecord) -> bool:
         said: dict[str, Any] = {"status": record.status}
         if (score := record.score) is not None:
             told = record.strategy.describe()
             said["result"] = {"score": score.value, "error": score.error, "description": told}
-        self._held.close(record.number, _state(record), _value(record), **said)
+        return self._held.close(record.number, _state(record), _value(record), **said)
 
     def _close(
         self, number: int, status: str, state: TrialState, value: float | None = None

@@ -101,17 +101,20 @@ class Queue:
         Optuna holds it without a parameter, and in the end as failed, so no sampler sees it. One
         that was cut off gets a second chance, as a strategy does that may have ended the program.
         """
-        known = [t for t in self._held.every() if t.user_attrs.get("partner") == name]
+        known = self._partners(name)
         trial = next(filter(self._held.is_left_to_me, known), None)
         if trial is None:
             states = [t.user_attrs.get("status") for t in known]
             if len(states) > 1 or any(status != "killed" for status in states):
                 return None
             attributes = {"stage": "partner", "partner": name}
-            number = self._held.create(attributes, state=TrialState.RUNNING)
-            trial = self._held.every()[number]
+            self._held.create(attributes, state=TrialState.RUNNING)
+            trial = next(filter(self._held.is_left_to_me, self._partners(name)))
         self._held.begin(trial)
         return trial.number
+
+    def _partners(self, name: str) -> list[FrozenTrial]:
+        return [t for t in self._held.every() if t.user_attrs.get("partner") == name]
 
     def ask(self) -> FrozenTrial | None:
         """Return the next of the trials that were enqueued; None where none waits.
@@ -120,8 +123,9 @@ class Queue:
         is closed.
         """
         while (trial := self._first_in_line()) is not None:
+            repeated = self._is_planned_before(trial)
             self._held.begin(trial)
-            if not self._is_planned_before(trial):
+            if not repeated:
                 return trial
             self._held.close(trial.number, TrialState.FAIL, None, status="repeated")
         return None

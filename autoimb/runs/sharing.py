@@ -16,6 +16,7 @@ from autoimb.runs.places import Place, open_place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 __all__ = ["TERMS", "Alone", "SharedStudy", "Sharing", "differing"]
 
@@ -62,6 +63,10 @@ class Sharing(Protocol):
         """Do what may be done twice, again from its start where it is cut short."""
         ...
 
+    def add(self, study: int, trial: FrozenTrial) -> None:
+        """Add a trial that has not ended to a study, by Optuna's number of it."""
+        ...
+
 
 class Alone:
     """A study of one driver.
@@ -88,6 +93,10 @@ class Alone:
     def patiently(self, step: Callable[[], T]) -> T:
         """Do something."""
         return step()
+
+    def add(self, study: int, trial: FrozenTrial) -> None:
+        """Add a trial."""
+        self.storage.create_new_trial(study, trial)
 
 
 class SharedStudy:
@@ -120,7 +129,9 @@ class SharedStudy:
         self.storage, self.driver = database.storage, secrets.token_hex(6)
         self.database, self._grace, self._inside = database, policy.silent_seconds, False
         from autoimb.runs.drivers import Pulse  # a study of one driver needs no sqlalchemy
+        from autoimb.runs.rows import TrialRows
 
+        self._rows = TrialRows(database.engine)
         self._pulse = Pulse(
             database.engine, name, self.driver, workers=workers, every=policy.beat_seconds
         )
@@ -206,6 +217,10 @@ class SharedStudy:
     def patiently(self, step: Callable[[], T]) -> T:
         """Do what may be done twice, again from its start where it is cut short."""
         return self.database.patiently(step)
+
+    def add(self, study: int, trial: FrozenTrial) -> None:
+        """Add a trial, as others are waiting."""
+        self._rows.add(study, trial)
 
 
 def _agreed(database: Database, name: str, own: Mapping[str, Any]) -> dict[str, Any]:

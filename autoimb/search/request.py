@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "class_costs",
     "resolve_jobs",
     "restricted_components",
+    "table_bytes",
 ]
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
@@ -144,15 +145,6 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    @staticmethod
-    def digest(dataset: Dataset) -> hashlib._Hash:
-        """Hash the values of a table, its labels as codes."""
-        columns, digest = dataset.columns, hashlib.sha256()
-        for array in (columns.numbers, columns.codes, dataset.y, dataset.weight):
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest
-
     def fingerprint(self, dataset: Dataset, classes: Iterable[object], *, test: str = "") -> str:
         """Return the hash of all that makes two searches the same.
 
@@ -172,7 +164,9 @@ class Request:
         str
             16 hexadecimal digits.
         """
-        columns, digest = dataset.columns, self.digest(dataset)
+        columns, digest = dataset.columns, hashlib.sha256()
+        for part in table_bytes(dataset):
+            digest.update(part)
         asked = self.to_json()
         for limit in ("time_budget", "n_trials", "n_jobs", "verbose", "data"):
             del asked[limit]
@@ -184,6 +178,13 @@ class Request:
         words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
+
+
+def table_bytes(dataset: Dataset) -> Iterator[bytes]:
+    """Yield what a hash of a table is of: its values, the labels as codes, with their shapes."""
+    for array in (dataset.columns.numbers, dataset.columns.codes, dataset.y, dataset.weight):
+        yield repr((array.shape, array.dtype.str)).encode()
+        yield np.ascontiguousarray(array).tobytes()
 
 
 def resolve_jobs(n_jobs: int | None) -> int:

@@ -11,6 +11,7 @@ from autoimb.data.folds import FoldPlan
 from autoimb.policy import SearchPolicy
 from autoimb.runs.seal import hash_of
 from autoimb.search.prepare import Prepared
+from autoimb.search.request import table_bytes
 from autoimb.version import __version__
 
 __all__ = ["first_plan", "terms_of"]
@@ -54,7 +55,9 @@ def first_plan(prepared: Prepared) -> dict[str, Any]:
 
 def _digest(prepared: Prepared) -> str:
     """Hash the values of the table, and what its columns and levels are called."""
-    digest, columns = prepared.request.digest(prepared.dataset), prepared.dataset.columns
+    digest, columns = hashlib.sha256(), prepared.dataset.columns
+    for part in table_bytes(prepared.dataset):
+        digest.update(part)
     names = [columns.number_names, columns.category_names, columns.vocabularies]
     digest.update(json.dumps(names, default=str).encode())
     return digest.hexdigest()[:12]
