@@ -269,3 +269,33 @@ def test_what_is_no_lost_connection_is_not_tried_again(held: Database) -> None:
     with pytest.raises(KeyError):
         held.patiently(wrong)
     assert len(tries) == 1
+
+
+# --- README ---------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_readme_lead_from_a_laptop_to_a_cluster(
+    url: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    section = readme.split("### From a laptop to a cluster")[1].split("\n### ")[0]
+    frame = pd.read_csv(data).rename(columns={"fraud": "churned"})
+    frame.to_csv(tmp_path / "churn.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    here = {"postgresql://search@db/studies": url, "/mnt/team/studies": str(tmp_path / "shared")}
+    quick = ["--cv", "2", "--network", "mlp", "--partners", "none", "--trials", "1", "--jobs", "1"]
+    commands = [line.split() for line in section.splitlines() if line.startswith("autoimb ")]
+    assert [command[1] for command in commands] == ["search", "search", "status"]
+    for _, *given in commands:
+        if "--time-budget" in given:  # a minute or an hour is too long for a test
+            at = given.index("--time-budget")
+            given[at : at + 2] = quick
+        assert main([here.get(word, word) for word in given]) == 0
+    out = capsys.readouterr().out
+    assert "runs/churn: pipeline.autoimb" in out
+    assert "runs/churn-shared: pipeline.autoimb" in out
+    assert "1 strategy (1 complete)" in out

@@ -38,6 +38,7 @@ class HeldTrials:
         self._study = sharing.storage.get_study_id_from_name(sharing.name)
         self._read: list[FrozenTrial] | None = None  # until one of them changes
         self._asked: set[int] = set()
+        self._ended = 0  # all trials below have ended
 
     def exclusively(self, step: Callable[[], T]) -> T:
         """Do something while no other driver does; it may be begun anew."""
@@ -56,6 +57,13 @@ class HeldTrials:
         if self._read is None:
             self._read = self._storage.get_all_trials(self._study, deepcopy=False)
         return [t for t in self._read if t.state in states] if states else self._read
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Return the trials that wait or run, by number."""
+        trials = self.every()
+        while self._ended < len(trials) and trials[self._ended].state.is_finished():
+            self._ended += 1
+        return [trial for trial in trials[self._ended :] if not trial.state.is_finished()]
 
     def is_mine(self, trial: FrozenTrial) -> bool:
         """Say whether a trial is this driver's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.storages import InMemoryStorage, get_storage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
@@ -19,7 +19,7 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.database import reach
 from autoimb.runs.held import HeldTrials
 from autoimb.runs.queue import Queue
-from autoimb.runs.record import Stage, Status, StoredTrial, TrialRecord
+from autoimb.runs.record import Stage, StoredTrial, TrialRecord
 from autoimb.runs.sharing import Alone, SharedStudy, Sharing
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
@@ -68,6 +68,7 @@ class Journal:
         self._held = HeldTrials(sharing)
         self.queue = Queue(self._held, space=space, random_state=random_state, policy=policy)
         self._heard: set[int] = set()  # the trials whose end this driver knows
+        self._heard_below = 0  # all of them below
 
     @classmethod
     def open(
@@ -128,7 +129,7 @@ class Journal:
 
     def elsewhere(self) -> list[FrozenTrial]:
         """Return the trials that other drivers run."""
-        running = self._held.every(TrialState.RUNNING)
+        running = (t for t in self._held.unfinished() if t.state == TrialState.RUNNING)
         return [trial for trial in running if not self._held.is_mine(trial)]
 
     def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> bool:
@@ -184,9 +185,12 @@ class Journal:
         """
         if self._files is None:
             return {}
-        unheard = [trial for trial in self._held.every() if trial.number not in self._heard]
-        ended = [t.number for t in unheard if t.user_attrs.get("status") in get_args(Status)]
-        left = self._left_behind(unheard)
+        trials = self._held.every()
+        while self._heard_below in self._heard:
+            self._heard_below += 1
+        unheard = [t for t in trials[self._heard_below :] if t.number not in self._heard]
+        ended = [trial.number for trial in unheard if trial.state.is_finished()]
+        left = self._left_behind()
         stored = self._files.load([*ended, *left], networks=False)
         for number in set(left) & set(stored):
             self._tell(stored[number].record)
@@ -195,10 +199,9 @@ class Journal:
         self._heard.update(ended, stored)
         return dict(sorted(stored.items()))
 
-    def _left_behind(self, trials: Iterable[FrozenTrial]) -> list[int]:
-        """Return those of trials that run for a driver which is gone."""
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        others = [trial for trial in running if not self._held.is_mine(trial)]
+    def _left_behind(self) -> list[int]:
+        """Return the trials that run for a driver which is gone."""
+        others = self.elsewhere()
         living = self._held.sharing.living() if others else set()
         return [trial.number for trial in others if trial.user_attrs.get("driver") not in living]
 

@@ -85,10 +85,8 @@ class Queue:
     @property
     def raised(self) -> set[int]:
         """The trials of which a higher rung was enqueued."""
-        steps = map(_step, self._held.every())
-        return {
-            own for key, own in filter(None, steps) if key == "follows" and isinstance(own, int)
-        }
+        said = (trial.user_attrs for trial in self._held.every())
+        return {int(own["follows"]) for own in said if "follows" in own}
 
     def enqueue_higher(self, number: int, *, stage: Stage, rung: float) -> None:
         """Let the strategy of a trial come next at a higher rung."""
@@ -132,23 +130,16 @@ class Queue:
 
     def _first_in_line(self) -> FrozenTrial | None:
         """Return the next trial to ask for: one whose start was not confirmed comes first."""
-        trials, left = self._held.every(), self._held.is_left_to_me
+        trials, left = self._held.unfinished(), self._held.is_left_to_me
         begun = (t for t in trials if left(t) and "partner" not in t.user_attrs)
         waiting = (t for t in trials if t.state == TrialState.WAITING)
         return next(begun, None) or next(waiting, None)
 
     def _is_planned_before(self, trial: FrozenTrial) -> bool:
         """Say whether an earlier trial is of the same step of the plan, and was not cut off."""
-        own = _step(trial)
-        return own is not None and any(
-            _step(other) == own and other.user_attrs.get("status") != "killed"
-            for other in self._held.every()[: trial.number]
-        )
-
-
-def _step(trial: FrozenTrial) -> tuple[str, object] | None:
-    """Return what step of the plan a trial is; None where it is drawn freely."""
-    for key in ("plan", "follows"):
-        if key in trial.user_attrs:
-            return key, trial.user_attrs[key]
-    return None
+        key = next((key for key in ("plan", "follows") if key in trial.user_attrs), None)
+        if key is None:
+            return False
+        step, earlier = trial.user_attrs[key], self._held.every()[: trial.number]
+        same = (other.user_attrs for other in earlier if other.user_attrs.get(key) == step)
+        return any(said.get("status") != "killed" for said in same)
