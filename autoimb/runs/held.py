@@ -36,6 +36,7 @@ class HeldTrials:
             sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
         )
         self._study = sharing.storage.get_study_id_from_name(sharing.name)
+        self._rows = sharing.rows(self._study)
         self._read: list[FrozenTrial] | None = None  # until one of them changes
         self._asked: set[int] = set()
         self._ended = 0  # all trials below have ended
@@ -88,8 +89,14 @@ class HeldTrials:
             distributions=None if like is None else like.distributions,
             user_attrs={**attributes, "driver": self.sharing.driver},
         )
-        self.sharing.add(self._study, template)
-        self._read = None
+        before = self.every()
+        if self._rows is None:
+            self._storage.create_new_trial(self._study, template)
+            self._read = None
+        else:
+            template.number = self._rows.add(template)
+            in_order = template.number == len(before)
+            self._read = [*before, template] if in_order else None
 
     def adopt(self, trial: FrozenTrial) -> None:
         """Add a trial that has ended."""
@@ -108,8 +115,10 @@ class HeldTrials:
 
     def close(self, number: int, state: TrialState, value: float | None, **said: Any) -> bool:
         """End a trial, with attributes that say more; False where it had ended before."""
-        trial_id = self._trial_id(number)
         self._read = None
+        if self._rows is not None:
+            return self._rows.end(number, state, value, said)
+        trial_id = self._trial_id(number)
         try:
             for key, own in said.items():
                 self._storage.set_trial_user_attr(trial_id, key, own)
@@ -121,6 +130,8 @@ class HeldTrials:
 
     def status(self, number: int) -> str | None:
         """Return what a trial was closed with; None of one that has not ended."""
+        if self._rows is not None:
+            return self._rows.status(number)
         trial = self._storage.get_trial(self._trial_id(number))
         return str(trial.user_attrs.get("status")) if trial.state.is_finished() else None
 

@@ -16,7 +16,8 @@ from autoimb.runs.places import Place, open_place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
+
+    from autoimb.runs.rows import TrialRows
 
 __all__ = ["TERMS", "Alone", "SharedStudy", "Sharing", "differing"]
 
@@ -63,8 +64,8 @@ class Sharing(Protocol):
         """Do what may be done twice, again from its start where it is cut short."""
         ...
 
-    def add(self, study: int, trial: FrozenTrial) -> None:
-        """Add a trial that has not ended to a study, by Optuna's number of it."""
+    def rows(self, study: int) -> TrialRows | None:
+        """Return a short way to the trials of a study (Optuna's number of it), if there is one."""
         ...
 
 
@@ -94,9 +95,9 @@ class Alone:
         """Do something."""
         return step()
 
-    def add(self, study: int, trial: FrozenTrial) -> None:
-        """Add a trial."""
-        self.storage.create_new_trial(study, trial)
+    def rows(self, study: int) -> TrialRows | None:  # noqa: ARG002 - a Sharing
+        """Return None: Optuna's own way serves."""
+        return None
 
 
 class SharedStudy:
@@ -129,9 +130,7 @@ class SharedStudy:
         self.storage, self.driver = database.storage, secrets.token_hex(6)
         self.database, self._grace, self._inside = database, policy.silent_seconds, False
         from autoimb.runs.drivers import Pulse  # a study of one driver needs no sqlalchemy
-        from autoimb.runs.rows import TrialRows
 
-        self._rows = TrialRows(database.engine)
         self._pulse = Pulse(
             database.engine, name, self.driver, workers=workers, every=policy.beat_seconds
         )
@@ -218,9 +217,11 @@ class SharedStudy:
         """Do what may be done twice, again from its start where it is cut short."""
         return self.database.patiently(step)
 
-    def add(self, study: int, trial: FrozenTrial) -> None:
-        """Add a trial, as others are waiting."""
-        self._rows.add(study, trial)
+    def rows(self, study: int) -> TrialRows:
+        """Return a short way to the trials of a study, as others are waiting."""
+        from autoimb.runs.rows import TrialRows
+
+        return TrialRows(self.database.engine, study)
 
 
 def _agreed(database: Database, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
