@@ -93,11 +93,16 @@ def test_drivers_come_and_go_and_each_that_stays_exports_the_same(
     found = trials(url)
     assert lost
     assert [trial.number for trial in found] == list(range(len(found)))
-    assert {trial.user_attrs.get("status") for trial in found} <= {"complete", "partial", "killed"}
-    retried = {t.user_attrs["again"] for t in found if "again" in t.user_attrs}
+    said = [trial.user_attrs for trial in found]
+    assert {own.get("status") for own in said} <= {"complete", "partial", "killed", "repeated"}
+    retried = {own["again"] for own in said if "again" in own}
     assert retried == {t.number for t in found if t.user_attrs["status"] == "killed"} == set(lost)
-    ran = [t for t in found if t.user_attrs["stage"] != "duel" and "follows" not in t.user_attrs]
-    assert len([t for t in ran if t.user_attrs["status"] != "killed"]) == drivers.N_TRIALS
+    ran = [own for own in said if own["status"] in ("complete", "partial")]
+    for key in ("plan", "follows"):  # no step of the plan was done twice
+        steps = [own[key] for own in ran if key in own]
+        assert len(steps) == len(set(steps))
+    new = [own for own in ran if own["stage"] != "duel" and "follows" not in own]
+    assert len(new) == drivers.N_TRIALS
     first, second = (RunFolder.view(run) for run in runs[1:])
     assert first.read_run()["best"] == second.read_run()["best"]
     assert first.pipeline.read_bytes() == second.pipeline.read_bytes()
