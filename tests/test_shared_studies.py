@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import drivers
@@ -262,6 +263,14 @@ def test_one_that_stays_away_is_given_up(postgres: Server, url: str) -> None:
     finally:
         gone.close()
         postgres.start()
+
+
+def test_many_may_open_a_new_database_at_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(reach, [url] * 4))
+    assert len({storage.get_head_version() for storage in opened}) == 1
+    for storage in opened:
+        storage.engine.dispose()
 
 
 def test_what_is_no_lost_connection_is_not_tried_again(held: Database) -> None:

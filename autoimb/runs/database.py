@@ -53,7 +53,7 @@ def reach(url: str) -> RDBStorage:
         kept = KEPT_ALIVE | {"options": OF_SERVER, "connect_timeout": 10}
         options = {"connect_args": kept}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return _opened(url, options)
     except ImportError as error:
         more = ": pip install 'autoimb[postgresql]'" if scheme in POSTGRESQL else ""
         raise RunError(f"The {scheme!r} storage needs a package that is missing{more}.") from error
@@ -63,6 +63,20 @@ def reach(url: str) -> RDBStorage:
             words = words.replace(secret, "...")
         # its own words, which hold the URL, are no cause of ours
         raise RunError(f"The {scheme!r} storage can't be opened: {words}") from None
+
+
+def _opened(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Open a storage, which makes its tables: in PostgreSQL one process after the other."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(url, **options)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                _wait_for_lock(connection, _key("tables"))
+            return RDBStorage(url, engine_kwargs=options)
+    finally:
+        engine.dispose()
 
 
 @contextmanager

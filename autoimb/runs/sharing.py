@@ -174,7 +174,8 @@ class SharedStudy:
             held = _agreed(database, name, terms)
             place = open_place(where, name)
             study = cls(database, name, place=place, terms=held, workers=workers, policy=policy)
-            study._pulse.start()
+            with database.lock(name):  # as it may make a table
+                study._pulse.start()
         except BaseException:
             database.close()
             raise
