@@ -18,3 +18,14 @@ def _compiled() -> None:
     from autoimb.nn.compiled.run import compile_all
 
     compile_all()
+
+
+@pytest.fixture(scope="session")
+def postgres():  # type: ignore[no-untyped-def]  # a generator of a server
+    """Lend all tests one PostgreSQL server."""
+    from postgres import running
+
+    server = running()
+    yield server
+    server.stop()
+    server.remove()

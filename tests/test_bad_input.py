@@ -29,7 +29,7 @@ from autoimb.errors import (
     TargetError,
 )
 from autoimb.estimator import AutoImbClassifier
-from autoimb.runs.folder import RunFolder
+from autoimb.runs.trials import TrialFiles
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 
@@ -377,11 +377,12 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(folder: RunFolder, *_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.trials / "0000"))
-
-    monkeypatch.setattr(RunFolder, "save_trial", full)
     data, run = run_folder.parent / "train.csv", tmp_path / "run"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "trials" / "0000"))
+
+    monkeypatch.setattr(TrialFiles, "save", full)
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
     said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(run)], capsys)
     assert f"{run / 'trials' / '0000'} can't be written: No space left" in said

@@ -33,7 +33,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 def files(folder: Path) -> dict[int, bytes]:
     """The finished trials; a killed one is not finished, and its file says so."""
-    records = RunFolder.view(folder).records()
+    records = RunFolder.view(folder).files.records()
     path = folder / "trials"
     finished = [r.number for r in records if r.status != "killed"]
     return {number: (path / f"{number:04d}.safetensors").read_bytes() for number in finished}
@@ -64,7 +64,7 @@ def test_killed_and_resumed_until_it_ends(tmp_path):
     assert {n: now[n] for n in known} == known
     assert len(now) == N_TRIALS
     folder = RunFolder.view(tmp_path)
-    records = {r.number: r for r in folder.records()}
+    records = {r.number: r for r in folder.files.records()}
     assert folder.read_run()["finished"] == list(records)
     trials = optuna.load_study(study_name=folder.study_name, storage=folder.storage()).trials
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}

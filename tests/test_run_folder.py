@@ -49,9 +49,9 @@ def test_trials_come_back_as_they_were(run):
     given = strategy()
     result = complete(given, material().dataset)
     record = TrialRecord.of(3, result, stage="method", strategy=given)
-    run.save_trial(record, result, {"network": "tabm", "x": 0.5})
-    assert run.records() == (record,)
-    stored = run.load_trials()[3]
+    run.files.save(record, result, {"network": "tabm", "x": 0.5})
+    assert run.files.records() == (record,)
+    stored = run.files.load()[3]
     assert stored.record == record
     assert stored.params == {"network": "tabm", "x": 0.5}
     np.testing.assert_array_equal(stored.result.oof, result.oof)
@@ -61,9 +61,9 @@ def test_trials_come_back_as_they_were(run):
     state = stored.result.fitted.packs[0].state
     for name, array in result.fitted.packs[0].state.items():
         np.testing.assert_array_equal(state[name], array)
-    run.drop_weights(3)
-    run.drop_weights(3)
-    assert run.load_trials()[3].result.fitted is None
+    run.files.drop_weights(3)
+    run.files.drop_weights(3)
+    assert run.files.load()[3].result.fitted is None
 
 
 def test_whether_a_search_holds_it_is_told(run):
@@ -82,8 +82,8 @@ def test_how_a_trial_was_finished_comes_back(run):
     for class_costs in (None, (1.0, 2.0)):
         finished = replace(result, finishing=replace(finishing, class_costs=class_costs))
         record = TrialRecord.of(3, finished, stage="method", strategy=given)
-        run.save_trial(record, finished, {})
-        stored = run.load_trials()[3].result
+        run.files.save(record, finished, {})
+        stored = run.files.load()[3].result
         for part in (0, 1):
             np.testing.assert_array_equal(stored.view(part), finished.view(part))
 
@@ -91,8 +91,8 @@ def test_how_a_trial_was_finished_comes_back(run):
 def test_a_trial_without_a_score_comes_back(run):
     record = TrialRecord.of(0, Failed("why"), stage="search", strategy=strategy())
     assert (record.status, record.reason, record.score) == ("failed", "why", None)
-    run.save_trial(record, None, {})
-    stored = run.load_trials()[0]
+    run.files.save(record, None, {})
+    stored = run.files.load()[0]
     assert stored.record == record
     assert stored.result is None
 
@@ -104,8 +104,8 @@ def test_a_broken_file_is_put_aside(finished):
     torn = path / "trials" / "0005.weights.safetensors"
     torn.write_bytes(b"no weights")
     with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
-        assert 4 not in [record.number for record in folder.records()]
-        trials = folder.load_trials()
+        assert 4 not in [record.number for record in folder.files.records()]
+        trials = folder.files.load()
         assert sorted(trials) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
         assert trials[5].result.fitted is None
         assert trials[6].result.fitted is not None
@@ -163,7 +163,7 @@ def test_what_another_made_or_holds_a_trial_is_not_discarded(run, finished):
         folder.discard()
     run._made = run._held = True
     run.discard()
-    assert len(RunFolder.view(path).records()) == 10
+    assert len(RunFolder.view(path).files.records()) == 10
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links are of POSIX")
@@ -294,7 +294,7 @@ def test_one_bit_of_a_trial_is_found(finished, share):
     trial = path / "trials" / "0004.safetensors"
     flip(trial, int(share * (trial.stat().st_size - 1)))
     with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
-        assert sorted(folder.load_trials()) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        assert sorted(folder.files.load()) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
         assert list(folder.damaged) == ["0004.safetensors"]
 
 
@@ -307,7 +307,7 @@ def test_a_trial_of_another_run_or_number_is_set_aside(finished, tmp_path):
     shutil.copy(trials / "0002.safetensors", trials / "0003.safetensors")
     shutil.copy(trials / "0005.weights.safetensors", trials / "0006.weights.safetensors")
     with RunFolder.open(path, fingerprint=FINGERPRINT, resume=True) as folder:
-        found = folder.load_trials()
+        found = folder.files.load()
         assert sorted(found) == [0, 2, 4, 5, 6, 7, 8, 9]
         assert found[5].result.fitted is not None
         assert found[6].result.fitted is None
@@ -320,8 +320,8 @@ def middle(lines):
 
 
 def value(lines):
-    at = next(i for i, line in enumerate(lines) if b'"param_value_internal"' in line)
-    changed = lines[at].replace(b'"param_value_internal":', b'"param_value_internal":1')
+    at = next(i for i, line in enumerate(lines) if b'"rung":' in line)
+    changed = lines[at].replace(b'"rung":', b'"rung":1')
     return [*lines[:at], changed, *lines[at + 1 :]]
 
 

@@ -44,7 +44,7 @@ def test_a_running_search_tells_workers_pace_and_end(
     assert not found.finished
     assert found.pace is not None
     assert found.pace.workers == 2
-    assert found.pace.trials_a_minute == pytest.approx(len(folder.moments()) / 2, rel=0.05)
+    assert found.pace.trials_a_minute == pytest.approx(len(folder.files.moments()) / 2, rel=0.05)
     assert found.pace.ends == pytest.approx(180.0, abs=10.0)
     assert main(["status", str(folder.path)]) == 0
     first, pace, best = capsys.readouterr().out.splitlines()
@@ -81,7 +81,7 @@ def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path)
 
 def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: Path) -> None:
     with searched(tmp_path / "run", n_trials=6) as folder:
-        records = folder.records()
+        records = folder.files.records()
     ended = {record.number: 1.0 for record in records}
 
     def ends(**request: object) -> float | None:

@@ -24,6 +24,7 @@ from autoimb.evaluation.trial import Cut, Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess
+from autoimb.search import begun
 from autoimb.search import study as study_module
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
@@ -160,7 +161,7 @@ def test_n_trials_counts_those_that_ran():
 def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     with opened(tmp_path) as folder:
         result = study(folder, n_trials=PLANNED + 2)
-        on_disk = folder.load_trials()
+        on_disk = folder.files.load()
     utilities = [one.score.utility for one in result.results.values()]
     assert utilities == sorted(utilities, reverse=True)
     assert len(utilities) == PLANNED + 2
@@ -229,7 +230,7 @@ def test_a_strategy_is_evaluated_once(tmp_path):
 
 def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
     only = study(space=NARROW, n_trials=1).records[0].strategy
-    monkeypatch.setattr(study_module, "draw", lambda trial, space: only)
+    monkeypatch.setattr(begun, "draw", lambda trial, space: only)
     assert len(study(space=NARROW, n_trials=9).records) == 1
 
 

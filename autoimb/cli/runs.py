@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoimb.cli.arguments import AsJson, HashLevels, Out, Run
-from autoimb.cli.terminal import say
-from autoimb.errors import OptionError, choices
+from autoimb.cli.sharing import tell_studies
+from autoimb.cli.terminal import counted, say, tried
+from autoimb.errors import OptionError, RunError, choices
 from autoimb.files import write_file
 from autoimb.text import clock
 
@@ -22,20 +23,37 @@ if TYPE_CHECKING:
 __all__ = ["checks", "export", "options", "report", "status"]
 
 
-def status(run: Run, as_json: AsJson = False) -> None:
+def status(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The folder of a search, or the --storage URL of shared studies."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
     """Say how far the search in RUN is, also while it runs.
 
-    Of a running search: workers, trials a minute, and when it is expected to end.
+    Of a running search: workers, trials a minute, and when it is expected to end. Of each shared
+    study in a database: drivers, workers, trials a minute and the best so far.
     """
+    if "://" in run:
+        tell_studies(run, as_json=as_json)
+        return
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
     from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
+    if folder.read_run().get("shared"):
+        raise RunError(
+            f"{folder.path} has a part in the shared study {folder.study_name!r}: ask for the "
+            "status of its --storage."
+        )
     found = RunStatus.of(folder)
     with understood(folder.trials, "best record"):
         told = json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else None
-        lines = list(_lines(run, found))
+        lines = list(_lines(folder.path, found))
     for line in lines if told is None else [told]:
         say(line)
 
@@ -43,15 +61,10 @@ def status(run: Run, as_json: AsJson = False) -> None:
 def _lines(run: Path, found: RunStatus) -> Iterator[str]:
     state = "running" if found.running else "not running"
     finished = "finished" if found.finished else "not finished"
-    number = sum(found.strategies.values())
-    tried = "1 strategy" if number == 1 else f"{number} strategies"
-    shown = ", ".join(f"{count} {name}" for name, count in found.strategies.items())
-    beside = "".join(f", {count} {stage}s" for stage, count in found.apart.items())
-    inside = f" ({shown})" if shown else ""
-    yield f"{run}: {state}, {finished}; {tried}{inside}{beside}"
+    yield f"{run}: {state}, {finished}; {tried(found.strategies, found.apart)}"
     pace, best = found.pace, found.best
     if pace is not None:
-        workers = "1 worker" if pace.workers == 1 else f"{pace.workers} workers"
+        workers = counted(pace.workers, "worker")
         end = "" if pace.ends is None else f", expected to end within {clock(pace.ends)}"
         rate = f"{pace.trials_a_minute:.1f} trials a minute"
         yield f"{workers}, {rate}; {clock(pace.seconds)} so far{end}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,13 +33,17 @@ from autoimb.cli.folders import (
     write_results,
 )
 from autoimb.cli.refitting import read_sample
+from autoimb.cli.sharing import check_storage, joined, opened
 from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
     from autoimb.assessment.checks import Finding, Severity
+    from autoimb.budget import Budget
     from autoimb.report.build import Facts
+    from autoimb.runs.sharing import SharedStudy
+    from autoimb.runtime.pool import Backend
     from autoimb.search.prepare import Prepared
     from autoimb.search.search import SearchResult
 
@@ -111,6 +116,20 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
+    ] = None,
+    shared: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Join the study in --storage, or begin it: a folder or object store (s3://...) "
+            "where all its drivers keep what their trials gave.",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the study to join [default: follows from table and options]."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in RUN.")] = False,
     random_state: Annotated[
@@ -222,16 +241,14 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.data.memory import read_bytes
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
-    from autoimb.report.facts import build_facts
-    from autoimb.runs.folder import RunFolder
     from autoimb.runtime.cluster import backend_for
     from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
-    from autoimb.search.search import search as run_search
 
     grave = _severity(fail_on)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
+    check_storage(storage, shared, study)
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
     read = partial(
@@ -269,8 +286,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "max_artifact_mb": max_artifact_mb,
         "max_memory": None if max_memory is None else read_bytes(max_memory),
     }
-    place = context.with_resource(backend_for(backend, scheduler))
-    request = read_request(given, encode_target(rows.y).classes, backend=place)
+    engine = context.with_resource(backend_for(backend, scheduler))
+    request = read_request(given, encode_target(rows.y).classes, backend=engine)
     table = Table(
         rows.frame,
         rows.y,
@@ -283,24 +300,44 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
-    digest = "" if prepared.test is None else prepared.test.digest
-    fingerprint = request.fingerprint(
-        prepared.dataset, prepared.target.classes.tolist(), test=digest
-    )
-    with (
-        stoppable(),
-        way_on(path),
-        RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
-        nothing_left(folder),
-    ):
-        result = run_search(prepared, budget=budget, folder=folder, storage=storage, backend=place)
-        facts = build_facts(result, deadline=budget.deadline)
-        write_results(folder, result.pipeline, facts)
+    share = partial(joined, prepared, storage, shared, study=study, deadline=budget.deadline)
+    result, facts = _searched(prepared, share, path, budget=budget, backend=engine, resume=resume)
     if not quiet:
         say(_summary(result, facts, path))
     if result.interrupted:
         say(f"autoimb: interrupted by {result.interrupted}", err=True)
     raise typer.Exit(INTERRUPTED if result.interrupted else _status(facts.findings, grave))
+
+
+def _searched(
+    prepared: Prepared,
+    share: Callable[..., AbstractContextManager[SharedStudy | str | None]],
+    path: Path,
+    *,
+    budget: Budget,
+    backend: Backend,
+    resume: bool,
+) -> tuple[SearchResult, Facts]:
+    """Search in a RUN folder, and write there what was found."""
+    from autoimb.report.facts import build_facts
+    from autoimb.search.search import search as run_search
+
+    digest = "" if prepared.test is None else prepared.test.digest
+    labels = prepared.target.classes.tolist()
+    fingerprint = prepared.request.fingerprint(prepared.dataset, labels, test=digest)
+    with (
+        stoppable(),
+        way_on(path),
+        share(fingerprint) as storage,
+        opened(path, storage, fingerprint=fingerprint, resume=resume) as folder,
+        nothing_left(folder),
+    ):
+        result = run_search(
+            prepared, budget=budget, folder=folder, storage=storage, backend=backend
+        )
+        facts = build_facts(result, deadline=budget.deadline)
+        write_results(folder, result.pipeline, facts)
+    return result, facts
 
 
 def _tell_plan(prepared: Prepared, *, as_json: bool) -> tuple[Finding, ...]:

@@ -11,6 +11,7 @@
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
+The trials of a shared study lie where all of its drivers keep them, and ``trials/`` stays empty.
 Every file but the journal appears whole or not at all. All but report and leaderboard have
 checksums, and a damaged trial or journal is set aside under another ending: a trial's file is done
 without, a journal is made anew from the trials. Reading gives what was written or a `RunError`.
@@ -24,37 +25,24 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
 from autoimb.errors import RunError
 from autoimb.fields import each, fields, flag, number, plain, text
 from autoimb.files import FULL, sweep_drafts, write_file
-from autoimb.runs.record import (
-    StoredTrial,
-    TrialRecord,
-    read_header,
-    read_trial,
-    read_weights,
-    trial_bytes,
-    weights_bytes,
-)
+from autoimb.runs.places import FolderPlace, Place
 from autoimb.runs.seal import hash_of, reason_of, run_text
+from autoimb.runs.trials import TrialFiles
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from autoimb.evaluation.trial import Scored
-
 __all__ = ["RunFolder"]
-
-Found = TypeVar("Found")
 
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
@@ -62,6 +50,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _OWN = {name: text(100) for name in ("fingerprint", "study", "version")}
 _KINDS = _OWN | {
     "external_storage": flag,
+    "shared": flag,
     "sha256": text(100),
     "set_aside": each(text(), most=10**6),
     "session": fields({"started": number(0)}),
@@ -88,12 +77,19 @@ class RunFolder:
         self.leaderboard = self.path / "leaderboard.csv"
         self._run = self.path / "run.json"
         self._pid = self.path / ".pid"
+        self._place: Place = FolderPlace(self.trials)
         self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
         self._held = self._made = False
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, fingerprint: str, resume: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        fingerprint: str,
+        resume: bool = False,
+        study: str | None = None,
+        place: Place | None = None,
     ) -> RunFolder:
         """Take a folder for a search, make it if need be, and mend what a kill left half done.
 
@@ -104,6 +100,10 @@ class RunFolder:
             Of the request and the table; a folder holds one search.
         resume : bool
             Go on with the search in the folder; where there is none yet, start it.
+        study : str or None
+            The name of a shared study; None is one of its own.
+        place : Place or None
+            Where the trials of a shared study lie.
 
         Returns
         -------
@@ -121,12 +121,13 @@ class RunFolder:
         folder = cls(path)
         try:
             folder._take()
-            folder._claim(fingerprint, resume=resume)
+            folder._claim(fingerprint, resume=resume, study=study)
             folder._mend()
         except BaseException:
             folder.discard()
             folder.close()
             raise
+        folder._place = folder._place if place is None else place
         return folder
 
     @classmethod
@@ -168,7 +169,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the folder, where this search made it and holds it, and no trial has finished."""
-        if not (self._made and self._held) or self._trial_files():
+        if not (self._made and self._held) or self.files.numbers():
             return
         lock = Path(self._lock.lock_file)
         with contextlib.suppress(OSError):
@@ -228,97 +229,27 @@ class RunFolder:
 
         return journal_storage(self.journal)
 
-    def save_trial(
-        self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]
-    ) -> None:
-        """Write a finished trial; its networks first, so that no trial lacks what it should have.
-
-        Parameters
-        ----------
-        record : TrialRecord
-        result : Scored or None
-            Its networks are written where it has them.
-        params : mapping of str to value
-            What the study drew, by Optuna's names.
-        """
-        if result is not None and result.fitted is not None:
-            weights = weights_bytes(result.fitted, run=self.study_name, number=record.number)
-            write_file(self._weights(record.number), weights, make_folders=False)
-        trial = trial_bytes(record, result, params, run=self.study_name)
-        write_file(self._trial(record.number), trial, make_folders=False)
-
-    def drop_weights(self, number: int) -> None:
-        """Delete the networks of a trial that is no longer among the best."""
-        self._weights(number).unlink(missing_ok=True)
-
-    def records(self) -> tuple[TrialRecord, ...]:
-        """Read the records of all finished trials, by number; no predictions, no networks.
-
-        Files that can't be read are passed over.
-        """
+    @property
+    def files(self) -> TrialFiles:
+        """The files of its trials."""
         run = self.read_run()
         # before version 0.3 nothing was sealed
         study = run["study"] if run.get("version") == __version__ else None
-        found = []
-        for path in self._trial_files():
-            with contextlib.suppress(Exception):
-                found.append(read_header(path, run=study, number=int(path.stem)))
-        return tuple(found)
+        return TrialFiles(self._place, study, on_damage=self._tell_damage)
 
-    def moments(self) -> dict[int, float]:
-        """Return when each finished trial was written, in seconds since the epoch, by number."""
-        return {int(path.stem): path.stat().st_mtime for path in self._trial_files()}
+    def set_journal_aside(self, error: str | Exception) -> None:
+        """Give a damaged journal another ending, and write down why."""
+        self.journal.replace(self.journal.with_suffix(".broken"))
+        self._tell_damage(self.journal.name, error)
 
-    def load_trials(self) -> dict[int, StoredTrial]:
-        """Read all finished trials by number; a file that is damaged is set aside.
-
-        Returns
-        -------
-        dict of int to StoredTrial
-            In the order of the numbers.
-        """
-        found: dict[int, StoredTrial] = {}
-        study = self.study_name
-        for path in self._trial_files():
-            number = int(path.stem)
-            stored = self._read(path, partial(read_trial, run=study, number=number))
-            if stored is None:
-                continue
-            if stored.result is not None and (weights := self._weights(number)).exists():
-                fitted = self._read(weights, partial(read_weights, run=study, number=number))
-                stored = replace(stored, result=replace(stored.result, fitted=fitted))
-            found[number] = stored
-        return found
-
-    def _read(self, path: Path, read: Callable[[Path], Found]) -> Found | None:
-        """Read a file, or set it aside."""
-        try:
-            return read(path)
-        except Exception as error:  # what is damaged can fail in any way
-            self.set_aside(path, reason_of(error))
-            return None
-
-    def set_aside(self, path: Path, reason: str) -> None:
-        """Give a damaged file another ending, and write down why."""
-        path.replace(path.with_suffix(".broken"))
-        self.update_run({"set_aside": self.damaged | {path.name: reason}})
+    def _tell_damage(self, name: str, error: str | Exception) -> None:
+        reason = error if isinstance(error, str) else reason_of(error)
+        self.update_run({"set_aside": self.damaged | {name: reason}})
 
     @property
     def damaged(self) -> dict[str, str]:
         """The files that were set aside, each with what was wrong with it."""
         return dict(self.read_run().get("set_aside", {}))
-
-    def _trial(self, number: int) -> Path:
-        return self.trials / f"{number:04d}.safetensors"
-
-    def _weights(self, number: int) -> Path:
-        return self.trials / f"{number:04d}.weights.safetensors"
-
-    def _trial_files(self) -> list[Path]:
-        """Return the files of trials, by number; those of networks have one more dot."""
-        files = self.trials.glob("*.safetensors")
-        own = [path for path in files if path.stem.isdecimal() and path.is_file()]
-        return sorted(own, key=lambda path: int(path.stem))
 
     def _take(self) -> None:
         """Make the folder if need be and lock it for this process, or say who holds it."""
@@ -361,13 +292,13 @@ class RunFolder:
         except (OSError, ValueError):
             return "another process"
 
-    def _claim(self, fingerprint: str, *, resume: bool) -> None:
+    def _claim(self, fingerprint: str, *, resume: bool, study: str | None) -> None:
         run = self.read_run()
         held = run.get("fingerprint")
         if held is None:
-            study = f"autoimb-{uuid.uuid4().hex[:12]}"
-            own = {"fingerprint": fingerprint, "study": study, "version": __version__}
-            self.update_run(own)
+            name = f"autoimb-{uuid.uuid4().hex[:12]}" if study is None else study
+            own = {"fingerprint": fingerprint, "study": name, "version": __version__}
+            self.update_run(own | {"shared": study is not None})
         elif not resume:
             raise RunError(
                 f"{self.path} already holds a search: resume it, or give another folder."
@@ -383,13 +314,18 @@ class RunFolder:
                 f"{self.path} holds another search: its table, target, metric, folds, options, "
                 "costs, limits, test, random_state or planning are not these. Give another folder."
             )
+        elif run.get("shared", False) != (study is not None) or study not in (None, run["study"]):
+            raise RunError(
+                f"{self.path} had a part in the study {run['study']!r}: give the same --storage, "
+                "--shared and --study, or another folder."
+            )
 
     def _mend(self) -> None:
         """Cut the torn end off the journal, or set it aside; sweep away drafts and caches."""
         from autoimb.runs.storage import damage_of  # what only looks needs no optuna
 
         if self.journal.is_file() and (damage := damage_of(self.journal)):
-            self.set_aside(self.journal, damage)
+            self.set_journal_aside(damage)
         for folder in (self.path, self.trials):
             sweep_drafts(folder)
         shutil.rmtree(self.cache, ignore_errors=True)

@@ -6,47 +6,43 @@ running has either a file, and is told from it, or none, and is asked for once m
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage, get_storage
-from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from autoimb.errors import OptionError, RunError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.randomness import Purpose, seed_for
+from autoimb.runs.database import reach
+from autoimb.runs.held import HeldTrials
+from autoimb.runs.queue import Queue
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord
-from autoimb.runs.seal import reason_of
-from autoimb.runs.strategies import Shown, as_strategies
+from autoimb.runs.sharing import Alone, SharedStudy, Sharing
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
     from autoimb.evaluation.trial import Scored
+    from autoimb.pipeline.fitted import FittedStrategy
     from autoimb.runs.folder import RunFolder
 
 __all__ = ["Journal"]
+
+T = TypeVar("T")
 
 KILLED = "the program ended while this trial ran"
 
 
 class Journal:
-    """Asks Optuna, and writes down what became of each trial.
+    """Writes down what became of each trial, and keeps storage and folder in step.
 
     Parameters
     ----------
-    storage : BaseStorage
-    name : str
-        Of the study.
+    sharing : Sharing
+        The storage and the name of the study, and who else works on it.
     space : Space
     folder : RunFolder or None
     random_state : int
@@ -55,32 +51,24 @@ class Journal:
 
     Attributes
     ----------
-    plans : set of str
-        The planned trials that were enqueued, in this process or before.
+    queue : Queue
+        What is enqueued and asked for.
     """
 
     def __init__(
         self,
-        storage: BaseStorage,
-        name: str,
+        sharing: Sharing,
         *,
         space: Space,
         folder: RunFolder | None,
         random_state: int,
         policy: SearchPolicy = DEFAULT_POLICY,
     ) -> None:
-        self._storage, self._space = storage, space
-        self._folder = folder
-        self._random_state, self._policy = random_state, policy
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
-        )
-        self._id = storage.get_study_id_from_name(name)
-        self.plans = {str(t.user_attrs["plan"]) for t in self._trials() if "plan" in t.user_attrs}
+        self._space, self._files = space, None if folder is None else folder.files
+        self._held = HeldTrials(sharing)
+        self.queue = Queue(self._held, space=space, random_state=random_state, policy=policy)
+        self._heard: set[int] = set()  # the trials whose end this driver knows
+        self._heard_below = 0  # all of them below
 
     @classmethod
     def open(
@@ -88,7 +76,7 @@ class Journal:
         folder: RunFolder | None,
         *,
         space: Space,
-        storage: str | None,
+        storage: SharedStudy | str | None,
         random_state: int,
         policy: SearchPolicy = DEFAULT_POLICY,
     ) -> Journal:
@@ -99,8 +87,9 @@ class Journal:
         folder : RunFolder or None
         space : Space
             Of the strategies that it is asked for.
-        storage : str or None
-            An Optuna storage URL; None is the folder's journal, or memory without a folder.
+        storage : SharedStudy, str or None
+            A study with other drivers, or an Optuna storage URL; None is the folder's journal, or
+            memory without a folder.
         random_state : int
         policy : SearchPolicy, optional
 
@@ -110,9 +99,11 @@ class Journal:
             Where the folder's study is kept elsewhere than `storage` says, or `storage` is none.
         """
         made = partial(cls, space=space, folder=folder, random_state=random_state, policy=policy)
+        if isinstance(storage, SharedStudy):
+            return made(storage)
         if folder is None:
-            place = InMemoryStorage() if storage is None else _reach(storage)
-            return made(place, f"autoimb-{uuid.uuid4().hex[:12]}")
+            place = InMemoryStorage() if storage is None else get_storage(reach(storage))
+            return made(Alone(place, f"autoimb-{uuid.uuid4().hex[:12]}"))
         if folder.journal.is_file() and storage is not None:
             raise RunError(f"The search in {folder.path} keeps its own journal: give no storage.")
         if storage is None and folder.read_run().get("external_storage"):
@@ -120,144 +111,151 @@ class Journal:
         folder.update_run({"external_storage": storage is not None})
         name = folder.study_name
         if storage is not None:
-            return made(_reach(storage), name)
+            return made(Alone(get_storage(reach(storage)), name))
         try:
-            return made(folder.storage(), name)
+            return made(Alone(folder.storage(), name))
         except Exception as error:  # whole lines that are no study: it is made anew from trials
-            folder.set_aside(folder.journal, reason_of(error))
-            return made(folder.storage(), name)
+            folder.set_journal_aside(error)
+            return made(Alone(folder.storage(), name))
 
     @property
-    def waiting(self) -> bool:
-        """Whether an enqueued trial waits to be asked for."""
-        return bool(self._trials(TrialState.WAITING))
+    def shared(self) -> bool:
+        """Whether other drivers may work on the study."""
+        return self._held.sharing.shared
 
-    def enqueue(
-        self, params: Mapping[str, Any], *, stage: Stage, rung: float, plan: str = ""
-    ) -> None:
-        """Let a strategy with these values come next, at a rung; what is left out is drawn.
+    def exclusively(self, step: Callable[[], T]) -> T:
+        """Do something while no other driver does; it may be begun anew."""
+        return self._held.exclusively(step)
 
-        The sampler sees each strategy once, which a study with a trial for each rung does not
-        show: so it is asked in a study of strategies, made for this one draw. Its random numbers
-        are keyed by the seed and the count of trials, not by what this process did before: a
-        resumed study draws like one that was never killed.
+    def elsewhere(self) -> list[FrozenTrial]:
+        """Return the trials that other drivers run."""
+        running = (t for t in self._held.unfinished() if t.state == TrialState.RUNNING)
+        return [trial for trial in running if not self._held.is_mine(trial)]
+
+    def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> bool:
+        """Write a finished trial down, then tell Optuna.
+
+        Returns
+        -------
+        bool
+            False where it had been given up meanwhile, as its driver was not heard of.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, which its docs advise
-            sampler = TPESampler(
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=seed_for(Purpose.SAMPLER, self._random_state, index=len(self._trials())),
-            )
-        shown = Shown(as_strategies(self._trials(), self._policy))
-        seen = optuna.create_study(storage=shown, direction="maximize", sampler=sampler)
-        seen.enqueue_trial(dict(params))
-        drawn = seen.ask()
-        with contextlib.suppress(Exception):  # whoever asks for the trial meets it again
-            draw(drawn, self._space)
-        attributes = {"stage": stage, "rung": rung} | ({"plan": plan} if plan else {})
-        self._study.enqueue_trial(dict(params) | drawn.params, user_attrs=attributes)
-        if plan:
-            self.plans.add(plan)
 
-    @property
-    def raised(self) -> set[int]:
-        """The trials of which a higher rung was enqueued."""
-        return {int(t.user_attrs["follows"]) for t in self._trials() if "follows" in t.user_attrs}
+        def finished() -> bool:
+            status = self._held.status(record.number)
+            if status is not None:  # it was told, and the connection broke before that was said
+                return status == record.status
+            if self._files is not None:
+                self._files.save(record, result, params)
+            return self._tell(record)
 
-    def enqueue_higher(self, number: int, *, stage: Stage, rung: float) -> None:
-        """Let the strategy of a trial come next at a higher rung."""
-        attributes = {"stage": stage, "rung": rung, "follows": number}
-        self._study.enqueue_trial(self._trials()[number].params, user_attrs=attributes)
-
-    def begin_partner(self, name: str) -> int | None:
-        """Begin the trial of a partner; its number, or None where it has begun before.
-
-        Optuna holds it without a parameter, and in the end as failed, so no sampler sees it. One
-        that was cut off gets a second chance, as a strategy does that may have ended the program.
-        """
-        known = [t.user_attrs for t in self._trials() if t.user_attrs.get("partner") == name]
-        if len(known) > 1 or any(own.get("status") != "killed" for own in known):
-            return None
-        trial_id = self._storage.create_new_trial(self._id)
-        for key, value in {"stage": "partner", "partner": name}.items():
-            self._storage.set_trial_user_attr(trial_id, key, value)
-        return self._storage.get_trial_number_from_id(trial_id)
-
-    def ask(self) -> Trial:
-        """Return the next of the trials that were enqueued."""
-        return self._study.ask()
-
-    def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> None:
-        """Write a finished trial down, then tell Optuna."""
-        if self._folder is not None:
-            self._folder.save_trial(record, result, params)
-        self._tell(record)
+        ended = self._held.sharing.patiently(finished)
+        if ended:
+            self._heard.add(record.number)
+        return ended
 
     def drop_weights(self, number: int) -> None:
         """Delete the networks of a trial that is no longer among the best."""
-        if self._folder is not None:
-            self._folder.drop_weights(number)
+        if self._files is not None:
+            self._files.drop_weights(number)
+
+    def networks(self, number: int) -> FittedStrategy | None:
+        """Read the networks of a trial, whoever has trained them."""
+        return None if self._files is None else self._files.networks(number)
 
     def close_duplicate(self, number: int, known: TrialRecord | None) -> None:
         """Close a trial whose strategy is known: with its value, or unheard while that runs."""
-        if known is None:
-            self._close(number, "repeated", TrialState.FAIL)
-        else:
-            self._close(number, "repeated", _state(known), _value(known))
+        state, value = (TrialState.FAIL, None) if known is None else (_state(known), _value(known))
+        self._close(number, "repeated", state, value)
 
     def drop(self, number: int, reason: str) -> None:
         """Close a trial from which no strategy could be drawn."""
         self._close(number, reason, TrialState.FAIL)
 
-    def requeue(self, numbers: tuple[int, ...], *, suspected: bool) -> list[TrialRecord]:
-        """Close trials that were cut off, and put their strategies into the queue again.
+    def news(self) -> dict[int, StoredTrial]:
+        """Return what has ended since this was asked last, and was not `finish`-ed here.
 
-        Parameters
-        ----------
-        numbers : tuple of int
-        suspected : bool
-            Whether a trial may be what ended the program: then it gets only one more chance.
+        What drivers left that are gone is told from its file where it has one, else closed and
+        asked for once more.
+
+        Returns
+        -------
+        dict of int to StoredTrial
+            By number, without networks; a trial that was cut off has the status "killed".
+        """
+        if self._files is None:
+            return {}
+        trials = self._held.every()
+        while self._heard_below in self._heard:
+            self._heard_below += 1
+        unheard = [t for t in trials[self._heard_below :] if t.number not in self._heard]
+        ended = [trial.number for trial in unheard if trial.state.is_finished()]
+        left = self._left_behind()
+        stored = self._files.load([*ended, *left], networks=False)
+        for number in set(left) & set(stored):
+            self._tell(stored[number].record)
+        killed = self._requeue([n for n in left if n not in stored], suspected=True)
+        stored |= {record.number: StoredTrial(record, None, {}) for record in killed}
+        self._heard.update(ended, stored)
+        return dict(sorted(stored.items()))
+
+    def _left_behind(self) -> list[int]:
+        """Return the trials that run for a driver which is gone."""
+        others = self.elsewhere()
+        living = self._held.sharing.living() if others else set()
+        return [trial.number for trial in others if trial.user_attrs.get("driver") not in living]
+
+    def requeue(self, numbers: tuple[int, ...]) -> list[TrialRecord]:
+        """Close trials of this driver, and put their strategies into the queue again.
 
         Returns
         -------
         list of TrialRecord
             Of those that were far enough to have a strategy.
         """
-        trials = self._trials()
-        repeated = {t.user_attrs.get("again") for t in trials}
+        if not numbers:
+            return []
+        return self.exclusively(lambda: self._requeue(numbers, suspected=False))
+
+    def _requeue(self, numbers: Iterable[int], *, suspected: bool) -> list[TrialRecord]:
+        """Close trials that were cut off, and put their strategies into the queue again.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+        suspected : bool
+            Whether a trial may be what ended the program: then it gets only one more chance.
+        """
         records = []
         for number in numbers:
+            trials = self._held.every()
             trial = trials[number]
+            if trial.state.is_finished():  # another driver took this one for dead
+                continue
             if "partner" in trial.user_attrs:
                 strategy = partner(str(trial.user_attrs["partner"]), costs=self._space.costs)
-                records.append(self._killed(trial, "partner", strategy, {}))
+                records.append(self._killed(trial, "partner", strategy))
                 continue
-            params = trial.system_attrs.get("fixed_params", {}) | trial.params
             stage: Stage = trial.user_attrs.get("stage", "search")
             second = suspected and "again" in trial.user_attrs
-            if not second and number not in repeated:
+            if not second and number not in {t.user_attrs.get("again") for t in trials}:
                 held = ("rung", "follows")
                 kept = {name: trial.user_attrs[name] for name in held if name in trial.user_attrs}
-                attributes = {"stage": stage, "again": number} | kept
-                self._study.enqueue_trial(params, user_attrs=attributes)
-            fixed = _replayed(params, self._space)
+                self._held.create({"stage": stage, "again": number} | kept, like=trial)
+            fixed = _replayed(trial.params, self._space)
             if fixed is None:
                 self._close(number, "killed", TrialState.FAIL)
                 continue
-            records.append(self._killed(trial, stage, draw(fixed, self._space), params))
+            records.append(self._killed(trial, stage, draw(fixed, self._space)))
         return records
 
-    def _killed(
-        self, trial: FrozenTrial, stage: Stage, strategy: Strategy, params: Mapping[str, Any]
-    ) -> TrialRecord:
+    def _killed(self, trial: FrozenTrial, stage: Stage, strategy: Strategy) -> TrialRecord:
         rung, follows = trial.user_attrs.get("rung", 1.0), trial.user_attrs.get("follows")
         record = TrialRecord(
             trial.number, stage, strategy, "killed", KILLED, None, 0.0, rung=rung, follows=follows
         )
-        if self._folder is not None:
-            self._folder.save_trial(record, None, params)
+        if self._files is not None:
+            self._files.save(record, None, trial.params)
         self._tell(record)
         return record
 
@@ -270,52 +268,54 @@ class Journal:
         Returns
         -------
         dict of int to StoredTrial
-            By number; a trial that was cut off has the status "killed".
+            By number; a trial that was cut off has the status "killed". With the networks where
+            no other driver can drop them.
         """
-        if self._folder is None:
+        if self._files is None:
             return {}
-        stored = self._folder.load_trials()
+        stored = self._files.load(networks=not self.shared)  # before others have to wait
+        self.exclusively(lambda: self._restore(stored))
+        return dict(sorted(stored.items()))
+
+    def _restore(self, stored: dict[int, StoredTrial]) -> None:
+        """Bring the study in step with trials that have files, to which others are added."""
         for number, trial in stored.items():
-            held = self._trials()
+            held = self._held.every()
             if number >= len(held):
                 self._adopt(trial, gap=number - len(held))
-            elif not held[number].state.is_finished():
+            elif held[number].state == TrialState.WAITING:  # its start was lost
                 self._tell(trial.record)
-        cut_off = tuple(t.number for t in self._trials(TrialState.RUNNING))
-        if not cut_off:
-            return stored
-        self.requeue(cut_off, suspected=True)
-        return self._folder.load_trials()
+        trials = self._held.every()
+        self._heard.update(number for number in stored if trials[number].state.is_finished())
+        stored |= self.news()
 
     def _adopt(self, stored: StoredTrial, *, gap: int) -> None:
         """Add a trial that only the folder holds, under its number."""
-        for _ in range(gap):
-            self._study.add_trial(create_trial(state=TrialState.FAIL))
         record = stored.record
         fixed = None if record.stage == "partner" else _replayed(stored.params, self._space)
-        trial = create_trial(
+        lost = [create_trial(state=TrialState.FAIL) for _ in range(gap)]
+        own = create_trial(
             state=_state(record),
             value=_value(record),
             params={} if fixed is None else fixed.params,
             distributions={} if fixed is None else fixed.distributions,
             user_attrs=_attributes(record),
         )
-        self._study.add_trial(trial)
+        for trial in (*lost, own):
+            self._held.adopt(trial)
 
-    def _tell(self, record: TrialRecord) -> None:
-        self._close(record.number, record.status, _state(record), _value(record))
+    def _tell(self, record: TrialRecord) -> bool:
+        said: dict[str, Any] = {"status": record.status}
+        if (score := record.score) is not None:
+            told = record.strategy.describe()
+            said["result"] = {"score": score.value, "error": score.error, "description": told}
+        return self._held.close(record.number, _state(record), _value(record), **said)
 
     def _close(
         self, number: int, status: str, state: TrialState, value: float | None = None
     ) -> None:
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
-        self._storage.set_trial_user_attr(trial_id, "status", status)
-        if self._trials()[number].state == TrialState.WAITING:  # its start was lost
-            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        self._study.tell(number, value, state)
-
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states or None)
+        """End a trial that has no record."""
+        self._held.sharing.patiently(lambda: self._held.close(number, state, value, status=status))
 
 
 def _attributes(record: TrialRecord) -> dict[str, Any]:
@@ -355,15 +355,3 @@ def _replayed(params: Mapping[str, Any], space: Space) -> FixedTrial | None:
     except (ValueError, KeyError, OptionError):
         return None
     return fixed
-
-
-def _reach(url: str) -> BaseStorage:
-    """Open a user's storage; its own errors name no culprit, and its URL may hold a password."""
-    if not url.strip():
-        raise RunError(f"A storage must be a URL, such as sqlite:///study.db; got {url!r}.")
-    try:
-        return get_storage(url)
-    except Exception as error:
-        scheme = url.split(":", 1)[0]
-        words = " ".join(str(error).split()).replace(url, f"{scheme}:...")
-        raise RunError(f"The {scheme!r} storage can't be opened: {words}") from error

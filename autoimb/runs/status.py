@@ -119,7 +119,7 @@ class RunStatus:
         RunError
             Where its ``run.json`` is damaged.
         """
-        run, running, every = folder.read_run(), folder.in_use, folder.records()
+        run, running, every = folder.read_run(), folder.in_use, folder.files.records()
         records = standing(every)
         tried = [record for record in records if not record.apart]
         complete = [record for record in tried if record.status == "complete"]
@@ -127,7 +127,7 @@ class RunStatus:
         if running and "session" in run:
             now = time.time()
             with understood(folder.path / "run.json", "request"):
-                ended = {number: now - moment for number, moment in folder.moments().items()}
+                ended = {number: now - moment for number, moment in folder.files.moments().items()}
                 seconds = max(now - run["session"]["started"], 1e-3)
                 pace = Pace.of(run["request"], every, ended, seconds=seconds)
         return cls(

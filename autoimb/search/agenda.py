@@ -14,7 +14,7 @@ from autoimb.budget import Deadline
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.limits import Limits
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.journal import Journal
+from autoimb.runs.queue import Queue
 from autoimb.runs.record import Stage, TrialRecord, standing
 from autoimb.search.duels import duels_due, next_duel
 from autoimb.search.limiting import networks_within
@@ -77,7 +77,7 @@ class Agenda:
 
     def plan_ahead(
         self,
-        journal: Journal,
+        queue: Queue,
         records: Sequence[TrialRecord],
         duels: Sequence[TrialRecord] = (),
         *,
@@ -93,7 +93,7 @@ class Agenda:
 
         Parameters
         ----------
-        journal : Journal
+        queue : Queue
         records : sequence of TrialRecord
             Of all trials of strategies, those of passed rungs among them.
         duels : sequence of TrialRecord
@@ -107,35 +107,35 @@ class Agenda:
         bool
             Whether one waits to be asked for.
         """
-        if journal.waiting:
+        if queue.waiting:
             return True
         if self.space.only is not None:
-            return self._plan_only(journal)
-        if self._plan_duel(journal, records, duels, left=left):
+            return self._plan_only(queue)
+        if self._plan_duel(queue, records, duels, left=left):
             return True
         scored = (record for record in standing(records) if record.score is not None)
         ranked = sorted(scored, key=lambda record: record.rank)
-        if self._plan_matched_control(journal, ranked):
+        if self._plan_matched_control(queue, ranked):
             return True
         policy, enough = self.policy, len(ranked) >= self.most
         if enough or left < policy.confirming_share * self.seconds:
             survivor = next_to_confirm(
                 ranked,
-                journal.raised,
+                queue.raised,
                 seconds=left,
                 work=self.work,
                 policy=policy,
                 every=enough,
             )
             if survivor is not None:
-                journal.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
+                queue.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
                 return True
         least = 0 if new else policy.least_complete  # that are to be complete in any case
         if enough:
             least = len(ranked)
         higher = next_to_raise(
             records,
-            journal.raised,
+            queue.raised,
             seconds=left,
             policy=policy,
             least=least,
@@ -143,14 +143,14 @@ class Agenda:
         )
         if higher is not None:
             record, rung = higher
-            journal.enqueue_higher(record.number, stage=record.stage, rung=rung)
+            queue.enqueue_higher(record.number, stage=record.stage, rung=rung)
             return True
         if enough or not new:
             return False
-        stage, plan, params = self._next_new(journal, ranked)
+        stage, plan, params = self._next_new(queue, ranked)
         first, first_of_methods = self.policy.first_rungs
         rung = first_of_methods if stage == "method" else first
-        journal.enqueue(params, stage=stage, rung=rung, plan=plan)
+        queue.enqueue(params, stage=stage, rung=rung, plan=plan)
         return True
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
@@ -164,32 +164,32 @@ class Agenda:
         return partners[: sum(tried >= n for n in self.policy.strategies_before_partners)]
 
     @staticmethod
-    def _plan_only(journal: Journal) -> bool:
+    def _plan_only(queue: Queue) -> bool:
         """Enqueue the one strategy of the space, once."""
-        if "only" in journal.plans:
+        if "only" in queue.plans:
             return False
-        journal.enqueue({}, stage="search", rung=1.0, plan="only")
+        queue.enqueue({}, stage="search", rung=1.0, plan="only")
         return True
 
     def _plan_duel(
         self,
-        journal: Journal,
+        queue: Queue,
         records: Sequence[TrialRecord],
         duels: Sequence[TrialRecord],
         *,
         left: float,
     ) -> bool:
-        plans, policy = journal.plans, self.policy
+        plans, policy = queue.plans, self.policy
         if not self.duels or not duels_due(plans, records, duels, left=left, policy=policy):
             return False
         found = next_duel(self.space, plans, records, duels, policy=policy)
         if found is None:
             return False
         plan, params = found
-        journal.enqueue(params, stage="duel", rung=policy.duel_rung, plan=plan)
+        queue.enqueue(params, stage="duel", rung=policy.duel_rung, plan=plan)
         return True
 
-    def _plan_matched_control(self, journal: Journal, ranked: Sequence[TrialRecord]) -> bool:
+    def _plan_matched_control(self, queue: Queue, ranked: Sequence[TrialRecord]) -> bool:
         found = (
             (record, matched_control_of(self.space, record.strategy))
             for record in ranked
@@ -199,16 +199,16 @@ class Agenda:
         if record is None or control is None:
             return False
         plan = f"matched_control.{record.number}"
-        if plan in journal.plans:
+        if plan in queue.plans:
             return False
-        journal.enqueue(control, stage="method", rung=min(record.rung, 1.0), plan=plan)
+        queue.enqueue(control, stage="method", rung=min(record.rung, 1.0), plan=plan)
         return True
 
     def _next_new(
-        self, journal: Journal, ranked: Sequence[TrialRecord]
+        self, queue: Queue, ranked: Sequence[TrialRecord]
     ) -> tuple[Stage, str, dict[str, Any]]:
         """Choose between the next network, the next imbalance method, and one that is drawn."""
-        policy, plans = self.policy, journal.plans
+        policy, plans = self.policy, queue.plans
         networks = [(name, params) for name, params in self._networks if name not in plans]
         control = next((record for record in ranked if record.strategy.is_control), None)
         methods = []
@@ -218,19 +218,19 @@ class Agenda:
                 for i, params in enumerate(first_methods(self.space, control.strategy, policy))
                 if f"method.{i}" not in plans
             ]
-        if methods and (not networks or self._turn_of_methods(journal, ranked)):
+        if methods and (not networks or self._turn_of_methods(queue, ranked)):
             return ("method", *methods[0])
         return ("network", *networks[0]) if networks else ("search", "", {})
 
-    def _turn_of_methods(self, journal: Journal, ranked: Sequence[TrialRecord]) -> bool:
+    def _turn_of_methods(self, queue: Queue, ranked: Sequence[TrialRecord]) -> bool:
         """Say whether a method comes before the next network.
 
         They take turns after the first networks; until a method leads, methods take no more than
         their share of the time.
         """
         policy = self.policy
-        networks = sum(plan.startswith("network.") for plan in journal.plans)
-        methods = sum(plan.startswith("method.") for plan in journal.plans)
+        networks = sum(plan.startswith("network.") for plan in queue.plans)
+        methods = sum(plan.startswith("method.") for plan in queue.plans)
         if methods > networks - policy.networks_before_methods:
             return False
         leads = not ranked[0].strategy.is_control

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from autoimb.evaluation.trial import Scored
+from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
+from autoimb.training.pruning import Bar
 
 __all__ = ["Known"]
 
@@ -50,7 +53,7 @@ class Known:
     @property
     def _partners(self) -> tuple[int, ...]:
         """The numbers of the partners that gave something, also where time ended their growth."""
-        return tuple(n for n in self.results if self.records[n].stage == "partner")
+        return tuple(n for n in sorted(self.results) if self.records[n].stage == "partner")
 
     @property
     def ranked(self) -> list[TrialRecord]:
@@ -61,6 +64,16 @@ class Known:
         held = [self.records[number] for number in self.results]
         known = [record for record in held if not record.apart]
         return sorted(known, key=lambda record: record.rank)
+
+    @property
+    def bar(self) -> Bar | None:
+        """What a trial must reach to go on; None while nothing is complete."""
+        held = (self.records[number] for number in self.results)
+        planned = [record for record in held if not (record.confirmed or record.apart)]
+        best = min(planned, key=lambda record: record.rank, default=None)
+        if best is None or best.status != "complete":
+            return None
+        return Bar.of(best.curve, best.floor, best.planned, self._policy)
 
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
@@ -77,6 +90,18 @@ class Known:
             return None
         self.results[record.number] = result
         return result if record.number in self._kept() else replace(result, fitted=None)
+
+    def forget(self, number: int) -> None:
+        """Forget a trial."""
+        self.records.pop(number, None)
+        self.results.pop(number, None)
+
+    def read_networks(self, read: Callable[[int], FittedStrategy | None]) -> None:
+        """Read the networks that are kept, and forget others: the same ones in all drivers."""
+        kept = self._kept()
+        for number, result in self.results.items():
+            fitted = read(number) if number in kept else None
+            self.results[number] = replace(result, fitted=fitted)
 
     def drop(self) -> list[int]:
         """Forget the networks that are not kept, and all of the rungs that were passed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "class_costs",
     "resolve_jobs",
     "restricted_components",
+    "table_bytes",
 ]
 
 LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
@@ -37,6 +38,8 @@ LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
+# when a search is resumed
+CHANGEABLE = "time_budget n_trials n_jobs schedule backend verbose data max_memory".split()
 
 
 @dataclass(frozen=True)
@@ -208,22 +211,11 @@ class Request:
         str
             16 hexadecimal digits.
         """
-        columns = dataset.columns
-        digest = hashlib.sha256()
-        for array in (columns.numbers, columns.codes, dataset.y, dataset.weight):
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+        columns, digest = dataset.columns, hashlib.sha256()
+        for part in table_bytes(dataset):
+            digest.update(part)
         asked = self.to_json()
-        for limit in (
-            "time_budget",
-            "n_trials",
-            "n_jobs",
-            "schedule",
-            "backend",
-            "verbose",
-            "data",
-            "max_memory",
-        ):
+        for limit in CHANGEABLE:
             del asked[limit]
         # no older version hashed them
         for newer in ("strategy", "weight", "partners", "holdout", *LIMITS):
@@ -235,6 +227,13 @@ class Request:
         words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
+
+
+def table_bytes(dataset: Dataset) -> Iterator[bytes]:
+    """Yield what a hash of a table is of: its values, the labels as codes, with their shapes."""
+    for array in (dataset.columns.numbers, dataset.columns.codes, dataset.y, dataset.weight):
+        yield repr((array.shape, array.dtype.str)).encode()
+        yield np.ascontiguousarray(array).tobytes()
 
 
 def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:

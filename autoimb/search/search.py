@@ -28,6 +28,7 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.seal import understood
+from autoimb.runs.sharing import SharedStudy
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
@@ -36,6 +37,7 @@ from autoimb.search.duels import fought
 from autoimb.search.limiting import check_limits
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
+from autoimb.search.terms import first_plan
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def search(
     *,
     budget: Budget,
     folder: RunFolder | None = None,
-    storage: str | None = None,
+    storage: SharedStudy | str | None = None,
     callbacks: Sequence[Callback] = (),
     backend: Backend = LOCAL,
     evaluate: Evaluate = evaluate,
@@ -133,8 +135,9 @@ def search(
         Running since the start of all.
     folder : RunFolder or None
         An open folder that keeps the trials.
-    storage : str or None
-        An Optuna storage URL instead of the folder's journal.
+    storage : SharedStudy, str or None
+        A study that other drivers search as well, whose plan is obeyed, or an Optuna storage URL
+        instead of the folder's journal.
     callbacks : sequence of callable
         Each called with an `Event` when a trial has ended and is written down. What one raises
         ends the search as Ctrl-C does.
@@ -156,7 +159,8 @@ def search(
         What a callback raised, where nothing had finished by then.
     """
     request = prepared.request
-    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
+    first = storage.terms["plan"] if isinstance(storage, SharedStudy) else first_plan(prepared)
+    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder, first))
     check_limits(prepared.space, planned.limits)
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
@@ -248,7 +252,9 @@ def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     return prepared.policy.trial_share * budget.total
 
 
-def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
+def _planned_budget(
+    prepared: Prepared, budget: Budget, folder: RunFolder | None, plan: Mapping[str, Any]
+) -> float | None:
     """Return the seconds to plan for; a resumed study goes on as it was planned.
 
     What is asked for and planned, and when this began, is written down.
@@ -256,12 +262,8 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
     request = prepared.request
     if folder is None:
         return request.time_budget
-    plan: dict[str, Any] = {
-        "time_budget": request.time_budget,
-        "folds": len(prepared.folds.folds),
-    }
     with understood(folder.path / "run.json", "plan"):
-        plan = folder.read_run().get("plan", plan)
+        plan = folder.read_run().get("plan", dict(plan))
         seconds: float | None = plan["time_budget"]
         nothing_or(number(0))(seconds, "time_budget")
     folder.update_run(

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import optuna
+from typing import TYPE_CHECKING
 
 from autoimb.budget import Deadline
-from autoimb.errors import ClusterLostError
+from autoimb.errors import ClusterLostError, StorageLostError
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of, within
+from autoimb.runs.database import quiet_optuna
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
+from autoimb.runs.record import APART, RAN, StoredTrial, TrialRecord, usable
+from autoimb.runs.sharing import SharedStudy
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Runner
 from autoimb.runtime.progress import Event
-from autoimb.runtime.worker import Assignment, Evaluate, Work
+from autoimb.runtime.worker import Evaluate, Work
 from autoimb.search.agenda import Agenda
+from autoimb.search.begun import Begun
 from autoimb.search.known import Known
-from autoimb.space.draw import Space, draw, infeasible
+from autoimb.space.draw import Space, infeasible
 from autoimb.space.strategy import partner
 from autoimb.training.parts import Parts
-from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
     from autoimb.data.profile import Profile
@@ -59,8 +61,9 @@ class StudySettings:
     memory : int or None
         Bytes that everything may take; None for what is free.
     backend : Backend
-    storage : str or None
-        An Optuna storage URL; None is the RUN folder's journal, or memory without a folder.
+    storage : SharedStudy, str or None
+        A study that others search as well, or an Optuna storage URL; None is the RUN folder's
+        journal, or memory without a folder.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
     on_event : callable or None
@@ -75,7 +78,7 @@ class StudySettings:
     trial_limit: float | None = None
     memory: int | None = None
     backend: Backend = LOCAL
-    storage: str | None = None
+    storage: SharedStudy | str | None = None
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
 
@@ -147,7 +150,7 @@ def run_study(
     interrupted = ""
     runner: Runner | None = None
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
-    with _quiet_optuna(), Interrupt() as interrupt:
+    with quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
             folder,
             space=space,
@@ -168,25 +171,28 @@ def run_study(
                 )
             running.restore()
             running.start(runner)
-            while runner.running:
+            while runner.running or running.waits:
                 running.say()
                 with interrupt.listening():
                     ended = runner.collect(PULSE)
+                    if not runner.running and not ended:
+                        time.sleep(PULSE)
                 finished = [running.finish(number, outcome) for number, outcome in ended]
                 for record in finished:  # all are written down before anyone is told of one
                     running.say(record)
                 running.start(runner)
         except KeyboardInterrupt:
             interrupted = "the user"
-        except ClusterLostError as lost:
+        except (ClusterLostError, StorageLostError) as lost:
             interrupted = str(lost)
         finally:
             if runner is not None:
                 with suppress(OSError):  # what can't be read is fitted again
                     parts = runner.encoded()
                 runner.close()
-            running.requeue()
-    known = running.known
+            with suppress(StorageLostError):  # those who still reach it find them
+                running.requeue()
+    known = running.concluded()
     return StudyResult(
         records=tuple(record for record in known.standing if record.stage != "duel"),
         results=known.usable(),
@@ -194,28 +200,6 @@ def run_study(
         parts=parts,
         duels={r.number: (r, known.results.get(r.number)) for r in known.duels},
     )
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A trial that was asked for and isn't finished."""
-
-    number: int
-    stage: Stage
-    strategy: Strategy
-    params: dict[str, Any]
-    rung: float = 1.0
-    follows: int | None = None
 
 
 class _Study:
@@ -228,19 +212,27 @@ class _Study:
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
         self.known = Known(agenda.policy)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
-        self._running: dict[int, _Running] = {}
-        self._begun: set[str] = set()  # partners
+        self._running: dict[int, Begun] = {}
+        self._elsewhere: dict[int, Begun] = {}  # what other drivers run
+        self._looks = -math.inf  # when an idle driver looks at the others again
         self._exhausted = False
 
     # --- what is known ------------------------------------------------------------------------
 
     def restore(self) -> None:
         """Take over what the journal holds."""
-        for number, stored in self._journal.restore().items():
-            self.known.add(stored.record, stored.result)
+        self._take(self._journal.restore())
+
+    def _take(self, ended: Mapping[int, StoredTrial]) -> None:
+        """Take over trials that ended elsewhere, or before."""
+        for number, stored in ended.items():
             record = stored.record
-            if record.status != "killed" and record.follows is None and record.stage != "duel":
-                self._numbers[stored.record.strategy] = number
+            self.known.add(record, stored.result)
+            if record.status == "killed":  # its strategy may be tried once more
+                if self._numbers.get(record.strategy) == number:
+                    del self._numbers[record.strategy]
+            elif record.follows is None and record.stage != "duel":
+                self._numbers[record.strategy] = number
         self._drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
@@ -263,13 +255,32 @@ class _Study:
 
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
-        while runner.idle:
-            trial = self._next_partner() or (self._next() if self._wants_more() else None)
+        while runner.idle and time.monotonic() >= self._looks:
+            trial = self._journal.exclusively(self._next)
             if trial is None:
+                if self._journal.shared:
+                    self._looks = time.monotonic() + self._policy.look_seconds
                 return
-            runner.submit(trial.number, self._assignment(trial))
+            deadline, bar = self._settings.deadline, self.known.bar
+            runner.submit(
+                trial.number, trial.assignment(deadline, limit=self._trial_limit(), bar=bar)
+            )
 
-    def _next_partner(self) -> _Running | None:
+    @property
+    def waits(self) -> bool:
+        """Whether there may be more to do once what other drivers run has ended."""
+        return bool(self._elsewhere) and self._wants_more()
+
+    def _next(self) -> Begun | None:
+        """Begin the next trial, with all in mind that is known anywhere."""
+        self._take(self._journal.news())
+        known, running = self._elsewhere, self._journal.elsewhere()
+        self._elsewhere = {
+            t.number: known.get(t.number) or Begun.of(t, self._space) for t in running
+        }
+        return self._next_partner() or (self._next_strategy() if self._wants_more() else None)
+
+    def _next_partner(self) -> Begun | None:
         """Begin the next partner, where its turn has come."""
         stages = [r.stage for r in self.known.records.values()]
         stages += [trial.stage for trial in self._running.values()]
@@ -280,11 +291,10 @@ class _Study:
             tried=sum(stage not in APART for stage in stages),
             workers=self._settings.n_jobs,
         ):
-            number = None if name in self._begun else self._journal.begin_partner(name)
-            self._begun.add(name)
+            number = self._journal.queue.begin_partner(name)
             if number is not None:
                 strategy = partner(name, costs=self._space.costs)
-                self._running[number] = trial = _Running(number, "partner", strategy, {})
+                self._running[number] = trial = Begun(number, "partner", strategy, {})
                 return trial
         return None
 
@@ -299,8 +309,9 @@ class _Study:
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
         ran = [record for record in self.known.strategies if record.status in RAN]
-        running = (trial for trial in self._running.values() if trial.stage not in APART)
-        tried = {one.strategy for one in ran} | {one.strategy for one in running}
+        begun = (*self._running.values(), *self._elsewhere.values())
+        tried = {one.strategy for one in ran}
+        tried |= {one.strategy for one in begun if one.stage not in APART}
         n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
         if self._exhausted or (n_trials is not None and len(tried) >= n_trials):
             return False
@@ -308,69 +319,47 @@ class _Study:
         typical = max(least, statistics.median(seconds)) if seconds else least
         return self._settings.deadline.left() > typical
 
-    def _next(self) -> _Running | None:
+    def _next_strategy(self) -> Begun | None:
         """Ask until a strategy needs an evaluation; None where the space has no more to give."""
         for _ in range(self._policy.known_in_a_row):
             records, left = self.known.strategies, self._settings.deadline.left()
             new = self._may_try_new()
-            duels = self.known.duels
-            if not self._agenda.plan_ahead(self._journal, records, duels, left=left, new=new):
+            duels, queue = self.known.duels, self._journal.queue
+            if not self._agenda.plan_ahead(queue, records, duels, left=left, new=new):
                 return None
-            asked = self._journal.ask()
+            asked = queue.ask()
+            if asked is None:
+                continue
             try:
-                strategy = draw(asked, self._space)
+                trial = Begun.of(asked, self._space)
             except Exception as error:  # law 7: one bad trial never ends a search
                 self._journal.drop(asked.number, reason_of(error))
                 continue
-            trial = _Running(
-                asked.number,
-                asked.user_attrs["stage"],
-                strategy,
-                dict(asked.params),
-                rung=asked.user_attrs["rung"],
-                follows=asked.user_attrs.get("follows"),
-            )
             if trial.stage != "duel":
-                if trial.follows is None and strategy in self._numbers:
-                    known = self.known.records.get(self._numbers[strategy])
-                    self._journal.close_duplicate(trial.number, known)
+                tried = self._tried(trial.strategy)
+                if trial.follows is None and tried is not None:
+                    self._journal.close_duplicate(trial.number, self.known.records.get(tried))
                     continue
-                self._numbers.setdefault(strategy, trial.number)
+                self._numbers.setdefault(trial.strategy, trial.number)
             self._running[trial.number] = trial
-            reason = infeasible(strategy, self._profile)
+            reason = infeasible(trial.strategy, self._profile)
             if reason is None and trial.stage != "duel":
-                reason = self._agenda.limits.broken_by(strategy)
+                reason = self._agenda.limits.broken_by(trial.strategy)
             if reason is None:
                 return trial
             self.say(self.finish(trial.number, Infeasible(reason)))
         self._exhausted = True
         return None
 
-    def _assignment(self, trial: _Running) -> Assignment:
-        confirms = trial.stage == "confirm"
-        return Assignment(
-            trial.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit()),
-            # planned trials and duels are never given up: choice, verdict and report compare them
-            bar=self._bar() if trial.stage == "search" else None,
-            rung=trial.rung,
-            confirm=confirms,
-            duel=trial.stage == "duel",
-        )
+    def _tried(self, strategy: Strategy) -> int | None:
+        """Return the first trial of a strategy, here or elsewhere; None where it is new."""
+        first = [n for n, one in self._elsewhere.items() if one.strategy == strategy]
+        return self._numbers.get(strategy, first[0] if first else None)
 
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
         return limit if limit is None or self.known.ranked else 2.0 * limit
-
-    def _bar(self) -> Bar | None:
-        """Return what a trial must reach to go on; None while nothing is complete."""
-        held = (self.known.records[number] for number in self.known.results)
-        planned = [record for record in held if not (record.confirmed or record.apart)]
-        best = min(planned, key=lambda record: record.rank, default=None)
-        if best is None or best.status != "complete":
-            return None
-        return Bar.of(best.curve, best.floor, best.planned, self._policy)
 
     # --- what has ended -----------------------------------------------------------------------
 
@@ -388,16 +377,22 @@ class _Study:
             before=None if trial.follows is None else self.known.records[trial.follows],
         )
         result = self.known.add(record, usable(outcome))
-        self._journal.finish(record, result, trial.params)
+        self._drop_weights()  # before others hear of the trial, and may take what is there
+        if not self._journal.finish(record, result, trial.params):
+            self.known.forget(number)
         del self._running[number]
-        self._drop_weights()
         return record
 
     def requeue(self) -> None:
-        """Close the trials that were cut off, so that a resumed search asks for them once more."""
-        cut_off = tuple(self._running)
-        for record in self._journal.requeue(cut_off, suspected=False):
+        """Close the trials that were cut off, so that another search asks for them once more."""
+        for record in self._journal.requeue(tuple(self._running)):
             self.known.add(record, None)
+
+    def concluded(self) -> Known:
+        """Return what is known, with the networks that all drivers find."""
+        if self._journal.shared:
+            self.known.read_networks(self._journal.networks)
+        return self.known
 
     def _drop_weights(self) -> None:
         for number in self.known.drop():

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
+from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial, Trial
 
@@ -46,6 +47,7 @@ from autoimb.runs.folder import RunFolder
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import TrialRecord
 from autoimb.runs.seal import run_text
+from autoimb.runs.sharing import Alone
 from autoimb.search import search as searching
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request, restricted_components
@@ -548,8 +550,7 @@ class Asking:
         self.storage = InMemoryStorage() if storage is None else storage
         self._space = Space.restricted()
         self._journal = Journal(
-            self.storage,
-            "asking",
+            Alone(self.storage, "asking"),
             space=self._space,
             folder=None,
             random_state=seed,
@@ -558,13 +559,16 @@ class Asking:
 
     def ask(self) -> tuple[int, Strategy]:
         """Return the next trial's number and strategy."""
-        self._journal.enqueue({}, stage="search", rung=1.0)
-        trial = self._journal.ask()
+        self._journal.queue.enqueue({}, stage="search", rung=1.0)
+        trial = self._journal.queue.ask()
         return trial.number, draw(trial, self._space)
 
     def draw(self) -> tuple[int, Strategy]:
         """Return a trial's number and strategy, drawn without a look at the others."""
-        trial = self._journal.ask()
+        study = optuna.load_study(
+            study_name="asking", storage=self.storage, sampler=RandomSampler()
+        )
+        trial = study.ask()
         return trial.number, draw(trial, self._space)
 
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
@@ -617,7 +621,7 @@ class Run:
     def records(self) -> list[TrialRecord]:
         """Read the trials that left a file."""
         there = (self.path / "run.json").is_file()
-        return list(RunFolder.view(self.path).records()) if there else []
+        return list(RunFolder.view(self.path).files.records()) if there else []
 
     def file(self, number: int) -> Path:
         """Return the file of a trial."""
