@@ -38,8 +38,9 @@ LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
-# when a search is resumed
-CHANGEABLE = "time_budget n_trials n_jobs schedule backend verbose data max_memory".split()
+CHANGEABLE = (  # when a search is resumed
+    *("time_budget", "n_trials", "n_jobs", "schedule", "backend", "verbose", "data", "max_memory"),
+)
 
 
 @dataclass(frozen=True)
