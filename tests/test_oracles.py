@@ -254,6 +254,16 @@ def test_rows_are_drawn_by_twenty_bins_of_hardness():
     np.testing.assert_allclose(counts / 4_000, chance / chance.sum(), atol=0.015)
 
 
+def test_a_row_alone_in_its_bin_has_all_of_its_chance():
+    """Ten rows of hardness .1 share a chance of 10, at first; the one of hardness .9 has 1 / .9."""
+    rows, hardness = np.arange(11), np.array([*[0.1] * 10, 0.9])
+    drawn = [
+        self_paced_rows(rows, 1, hardness, 0.0, np.random.default_rng(seed))[0]
+        for seed in range(4_000)
+    ]
+    assert np.mean(np.equal(drawn, 10)) == pytest.approx(1 / 0.9 / (10 + 1 / 0.9), abs=0.015)
+
+
 def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
     """At first each bin of hardness contributes as much hardness, at last as many rows."""
     rows = np.arange(1_000, 2_000)
