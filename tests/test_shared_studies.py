@@ -157,6 +157,10 @@ def test_the_same_command_elsewhere_joins_and_has_all_that_was_found(
         (["--drop", "age"], "its data is "),
         (["--holdout", "0.2"], "its data is "),
         (["--cv", "3"], "its split into folds is "),
+        (
+            ["--max-artifact-mb", "5"],
+            "its limit of the result is None, and here it is max_artifact_mb 5",
+        ),
     ],
 )
 def test_a_driver_of_another_search_is_refused_with_the_difference(

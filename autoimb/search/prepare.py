@@ -365,7 +365,7 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
 
     Only a sample has rates that were counted on more rows; costs move probabilities off them.
     """
-    policy, time_budget = prepared.policy, prepared.request.time_budget  # of this session
+    policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
     most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))

@@ -30,7 +30,7 @@ def prepare_refit(
     rows : Sample
         The newer rows, all of them or a sample.
     time_budget : float or None
-        Seconds that the search was planned for: those of its first session.
+        Seconds that the search was planned for: those that it began with.
 
     Returns
     -------

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoimb.data.dataset import Dataset
 
 __all__ = [
+    "LIMITS",
     "Request",
     "chosen_partners",
     "class_costs",
@@ -38,9 +39,9 @@ LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
-CHANGEABLE = (  # when a search is resumed
-    *("time_budget", "n_trials", "n_jobs", "schedule", "backend", "verbose", "data", "max_memory"),
-)
+# when a search is resumed
+CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
+CHANGEABLE += ("backend", "verbose", "data", "max_memory")
 
 
 @dataclass(frozen=True)
@@ -216,12 +217,8 @@ class Request:
         for part in table_bytes(dataset):
             digest.update(part)
         asked = self.to_json()
-        for limit in CHANGEABLE:
-            del asked[limit]
-        # no older version hashed them
-        for newer in ("strategy", "weight", "partners", "holdout", *LIMITS):
-            if not asked[newer]:
-                del asked[newer]
+        for name in CHANGEABLE:
+            del asked[name]
         names = [columns.number_names, columns.category_names, columns.vocabularies]
         words = [asked, *names, [repr(label) for label in classes]]
         words += [asdict(policy), asdict(dataset.layout)]

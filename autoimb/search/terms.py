@@ -11,7 +11,7 @@ from autoimb.data.folds import FoldPlan
 from autoimb.policy import SearchPolicy
 from autoimb.runs.seal import hash_of
 from autoimb.search.prepare import Prepared
-from autoimb.search.request import table_bytes
+from autoimb.search.request import LIMITS, table_bytes
 from autoimb.version import __version__
 
 __all__ = ["first_plan", "terms_of"]
@@ -40,6 +40,10 @@ def terms_of(prepared: Prepared) -> dict[str, Any]:
         "positive class": asked["pos_label"],
         "metric": request.metric_name,
         "space": _told(space),
+        "limit of the result": ", ".join(
+            f"{name} {asked[name]:g}" for name in LIMITS if asked[name]
+        )
+        or None,
         "test": None if test is None else test.digest[:12],
         "seed": request.random_state,
         "split into folds": _digest_of_folds(prepared.folds),
