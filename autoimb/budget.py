@@ -6,13 +6,22 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from autoimb.errors import BudgetError, DeadlineExceeded
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.text import shown
 
-__all__ = ["DEFAULT_BUDGET", "FOREVER", "LEAST_BUDGET", "Budget", "Deadline", "check_budget"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "FOREVER",
+    "LEAST_BUDGET",
+    "Budget",
+    "Deadline",
+    "check_budget",
+    "processor_turns",
+]
 
 DEFAULT_BUDGET = 300.0  # seconds
 LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
@@ -93,12 +102,18 @@ class Budget:
         How much of it is kept.
     cells : int
         Scored rows times classes, once they are known.
+    pace : float
+        How many times as long as alone the program takes, where others compute too; once known.
+    turns : tuple of two int
+        What `processor_turns` gave at the start.
     """
 
     total: float | None
     started: float
     policy: SearchPolicy = DEFAULT_POLICY
     cells: int = 0
+    pace: float = 1.0
+    turns: tuple[int, int] = (0, 0)
 
     @classmethod
     def start(
@@ -129,7 +144,17 @@ class Budget:
             Where `total` is not a number of at least `LEAST_BUDGET` seconds.
         """
         check_budget(total, None if total is not None else 1)
-        return cls(total, time.monotonic() if started is None else started, policy)
+        now = time.monotonic() if started is None else started
+        return cls(total, now, policy, turns=processor_turns())
+
+    def at_its_pace(self) -> Budget:
+        """Return the budget with what it keeps for a machine that is as busy as since the start.
+
+        To be asked while this thread alone computes for the search.
+        """
+        ran, waited = (now - then for now, then in zip(processor_turns(), self.turns))
+        pace = (ran + waited) / ran if ran > 0 else 1.0
+        return replace(self, pace=min(pace, self.policy.most_pace))
 
     @property
     def elapsed(self) -> float:
@@ -143,8 +168,9 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        most = self.policy.most_cell_reserve * self.total
-        return max(usual, min(self.policy.cell_reserve * self.cells, most))
+        alone = max(usual, self.policy.cell_reserve * self.cells)
+        most = max(usual, self.policy.most_cell_reserve * self.total)
+        return min(self.pace * alone, most)
 
     @property
     def deadline(self) -> Deadline:
@@ -155,6 +181,21 @@ class Budget:
     def search_deadline(self) -> Deadline:
         """The end of the search: what is left then is the reserve."""
         return self.deadline.sooner(self.reserve)
+
+
+def processor_turns() -> tuple[int, int]:
+    """Return how long this thread ran, and how long it waited for a processor to run on.
+
+    Returns
+    -------
+    tuple of int
+        In nanoseconds, by Linux; zeros where nothing counts them.
+    """
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except OSError:
+        return 0, 0
+    return int(ran), int(waited)
 
 
 def check_budget(time_budget: float | None, n_trials: int | None) -> None:

@@ -211,7 +211,9 @@ class SearchPolicy:
         Share of the budget for what follows the search, in seconds at least and at most.
     cell_reserve, most_cell_reserve : float
         Seconds of it for each scored row and class, where that is more; the share of the budget
-        that these may take.
+        that these may take, also on a busy machine.
+    most_pace : float
+        How many times as much is kept at most where others compute too.
     workers_memory : float
         Of the memory that is free when a search begins, what its workers may hold, in equal parts.
     least_worker_bytes : int
@@ -367,8 +369,9 @@ class SearchPolicy:
     rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
-    cell_reserve: float = _set(6e-6, "decisions/0053-wide-tables.md")
+    cell_reserve: float = _set(1.3e-5, "decisions/0053-wide-tables.md")
     most_cell_reserve: float = _set(0.5, "decisions/0053-wide-tables.md")
+    most_pace: float = _set(3.0, "decisions/0053-wide-tables.md")
 
 
 DEFAULT_POLICY = SearchPolicy()

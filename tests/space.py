@@ -53,6 +53,8 @@ def lines() -> Iterator[str]:
         for option in component:
             yield f"  {option.name}: {option.summary}"
             yield f"    {flags(option)}"
+            if component is PARTNER:
+                yield f"    {option.code()}"
             for key, bounds in option.ranges.items():
                 yield f"    {key}: {range_of(bounds)}"
             for table, rule in product(tables(), option.rules):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import sys
 import time
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget
+from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget, processor_turns
 from autoimb.errors import BudgetError, DeadlineExceeded
 from autoimb.policy import DEFAULT_POLICY
 
@@ -68,6 +69,30 @@ def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
     budget = Budget(60.0, 0.0, replace(DEFAULT_POLICY, cell_reserve=4e-6), cells=cells)
     assert budget.reserve == pytest.approx(reserve)
     assert Budget(60.0, 0.0, cells=10**9).reserve == 30.0  # and no more than that
+
+
+@pytest.mark.parametrize(
+    ("turns", "pace", "reserve"),
+    [((3, 0), 1.0, 7.2), ((2, 1), 1.5, 10.8), ((1, 9), 3.0, 21.6), ((0, 0), 1.0, 7.2)],
+)
+def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypatch):
+    monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50, 60))
+    begun = Budget.start(60.0)
+    monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50 + turns[0], 60 + turns[1]))
+    budget = begun.at_its_pace()
+    assert budget.pace == pytest.approx(pace)
+    assert budget.reserve == pytest.approx(reserve)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing counts them")
+def test_the_turns_of_a_thread_are_counted():
+    ran, waited = processor_turns()
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    again, later = processor_turns()
+    assert again - ran >= 4e7
+    assert later >= waited
 
 
 def test_budget_without_end():

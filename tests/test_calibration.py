@@ -294,6 +294,16 @@ def test_focal_posterior_keeps_order_and_is_finite(seed, n_classes, gamma):
     assert (posterior.argmax(axis=1) == proba.argmax(axis=1)).all()
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rows_of_several_networks_are_each_taken_by_itself(n_classes):
+    """Also where a probability is so near to 1 that one minus it is rounded to nothing."""
+    logits = np.random.default_rng(0).normal(0.0, 30.0, (4, 5, n_classes))
+    proba = np.stack([softmax(own) for own in logits])
+    many = focal_posterior(proba, 2.0)
+    for own, every in zip(proba, many):
+        np.testing.assert_array_equal(focal_posterior(own, 2.0), every)
+
+
 def test_prior_correction_undoes_over_sampling():
     rng = np.random.default_rng(0)
     real = rng.dirichlet([1, 1, 1], 10)

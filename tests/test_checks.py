@@ -19,7 +19,7 @@ from autoimb import AutoImbClassifier
 from autoimb.assessment.checks import CHECKS, SEVERITIES, Finding
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.evidence import ResultEvidence, TableEvidence, label_changes
+from autoimb.assessment.evidence import Repeats, ResultEvidence, TableEvidence, label_changes
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
@@ -106,6 +106,21 @@ def test_too_few_rare_rows(n_classes: int, metric: str) -> None:
         assert ("AIMB001" in seen(frame.iloc[rows], y[rows], metric=metric)) == fires
 
 
+def test_the_words_of_too_few_rare_rows() -> None:
+    """The error of a share is 1 / (2 √n); of a mean over two classes 1 / 4 √(1/n + 1/m)."""
+    frame, y = clean(2)
+    rows = np.concatenate([np.flatnonzero(y == 0)[:400], np.flatnonzero(y == 1)[:25]])
+    few, labels = frame.iloc[rows].reset_index(drop=True), y[rows]
+    assert seen(few, labels)["AIMB001"].evidence == (
+        "average precision rests on 25 scored rows of class b: such a share has a standard error "
+        "of up to 0.100; 100 rows of class b bring that to 0.05."
+    )
+    assert seen(few, labels, metric="balanced_accuracy")["AIMB001"].evidence == (
+        "balanced accuracy rests on 25 scored rows of class b: such a share has a standard error "
+        "of up to 0.052; 50 rows of each class bring that to 0.05."
+    )
+
+
 def leaked(y: np.ndarray, how: str) -> object:
     """A column that gives the class away."""
     random = np.random.default_rng(1)
@@ -114,13 +129,14 @@ def leaked(y: np.ndarray, how: str) -> object:
         "number": y + random.uniform(0, 0.5, len(y)),
         "falling number": -y - random.uniform(0, 0.5, len(y)),
         "code": np.array([3, 1, 2])[y],
+        "code out of order": np.where(y > 0, y, random.choice([0, 7], len(y))),
         "text": text,
         "missing unless": np.where(y == y.max(), random.normal(size=len(y)), np.nan),
     }[how]
 
 
 @classes
-@pytest.mark.parametrize("how", ["number", "falling number", "code", "text"])
+@pytest.mark.parametrize("how", ["number", "falling number", "code", "code out of order", "text"])
 def test_a_perfect_column(n_classes: int, how: str) -> None:
     frame, y = clean(n_classes)
     finding = seen(frame.assign(leak=leaked(y, how)), y)["AIMB002"]
@@ -132,6 +148,13 @@ def test_a_perfect_column(n_classes: int, how: str) -> None:
 def test_a_column_that_is_filled_in_for_one_class_only() -> None:
     frame, y = clean(2)
     assert "'leak'" in seen(frame.assign(leak=leaked(y, "missing unless")), y)["AIMB002"].evidence
+
+
+def test_a_column_that_parts_two_classes_of_three_is_not_a_perfect_one() -> None:
+    frame, y = clean(3)
+    for code in range(3):
+        parts = np.where(y == code, 9.0, np.random.default_rng(1).normal(size=len(y)))
+        assert "AIMB002" not in seen(frame.assign(parts=parts), y)
 
 
 @classes
@@ -161,6 +184,38 @@ def test_grouped_rows_are_not_in_several_folds() -> None:
     splits = [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(5)]
     folds = plan_folds(labels, cv=splits, random_state=0)
     assert "AIMB003" not in seen(twice, labels, folds=folds)
+
+
+def test_equal_rows_are_counted_by_fold_and_class() -> None:
+    """Rows 0 to 3 are one row, 4 and 5 another, all others alone; each fold scores every other."""
+    same = np.array([0, 0, 0, 0, 1, 1, *range(2, 12)], dtype=np.float64)
+    y = np.array([0, 0, 1, 1, 0, 0, 0, *np.ones(9)], dtype=np.int64)
+    even = np.arange(0, 16, 2)
+    folds = plan_folds(y, cv=[(even + 1, even), (even, even + 1)], random_state=0)
+    assert Repeats.of(dataset_of(pd.DataFrame({"a": same}), y), folds) == Repeats(
+        scored=16,
+        copied=6,
+        rarer=5,
+        given_away=2,  # rows 4 and 5; of rows 0 and 1 half of the equal training rows differ
+        contradicted=2,  # rows 0 and 1
+        largest=4,
+        most_in_a_fold=8,
+    )
+
+
+@pytest.mark.parametrize(("given_away", "fires"), [(20, False), (21, True)])
+def test_more_than_a_share_of_the_rarer_rows_must_be_given_away(given_away: int, fires: bool):
+    frame, y = clean(2)
+    evidence = TableEvidence.of(
+        dataset_of(frame, y),
+        plan_folds(y, random_state=0),
+        metric=get_metric("f1", n_classes=2, positive=1),
+        names=("a", "b"),
+    )
+    rarer = round(20 / DEFAULT_POLICY.copied_share)
+    repeats = replace(evidence.repeats, rarer=rarer, given_away=given_away, copied=given_away)
+    found = CHECKS.look(replace(evidence, repeats=repeats))
+    assert ("AIMB003" in {finding.code for finding in found}) == fires
 
 
 @classes
@@ -202,6 +257,14 @@ def with_reference(name: str, difference: float, error: float) -> ResultEvidence
 
 def test_a_good_result_is_seen_as_one() -> None:
     assert codes(GOOD) == []
+
+
+def test_no_check_fires_at_its_limit() -> None:
+    limit = DEFAULT_POLICY
+    at = limit.reference_errors * 0.02
+    assert codes(with_reference("trees", at, 0.02)) == []
+    assert codes(with_reference("prior", -at, 0.02)) == ["AIMB005"]  # not more than that
+    assert codes(replace(GOOD, label_changes=limit.changed_labels)) == []
 
 
 @pytest.mark.parametrize("gap", [(-0.01, 0.02), (0.0, 0.0), (0.1, 0.02), (-0.1, np.nan)])

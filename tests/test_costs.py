@@ -75,6 +75,11 @@ def test_a_matrix_is_checked(bad):
         read_matrix(bad, ["no", "yes"])
 
 
+def test_one_class_may_have_a_weight_above_zero():
+    assert read_weights({"no": 0, "yes": 0.5}, ["no", "yes"]) == (0.0, 0.5)
+    assert read_weights({"yes": 0}, ["no", "yes"]) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("bad", [{"maybe": 1}, {"yes": -1}, {"yes": "x"}, {"yes": 0, "no": 0}])
 def test_weights_are_checked(bad):
     with pytest.raises(OptionError, match="class_weight"):

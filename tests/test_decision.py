@@ -1,6 +1,7 @@
 """Decision rules, and the thresholds that users name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,24 @@ def test_a_probability_at_the_threshold_reaches_it():
         turned = proba[:, ::-1] if positive == 0 else proba
         rule = named(0.3, np.array([0, 1]), turned, positive)
         assert (rule.apply(turned) == positive).tolist() == [True, False]
+
+
+def test_costs_of_right_labels_move_the_threshold():
+    rule = DecisionRule("costs", costs=((1.0, 3.0), (9.0, 2.0)))
+    assert rule.threshold(1) == pytest.approx(2 / 9)  # 2 more for a false alarm, 7 for a miss
+    assert rule.threshold(0) == pytest.approx(7 / 9)
+    assert DecisionRule("costs", costs=((0.0, 0.0), (0.0, 0.0))).threshold(1) is None
+
+
+def test_several_classes_have_no_threshold():
+    assert DecisionRule("offsets", (0.0, 0.5, 0.1)).threshold(1) is None
+    assert DecisionRule("argmax", (0.0, 0.5, 0.1)).threshold(1) is None
+    assert DecisionRule("costs", costs=((0.0, 1.0, 1.0),) * 3).threshold(1) is None
+
+
+def test_offsets_as_far_as_floats_go_are_a_threshold():
+    assert DecisionRule("offsets", (0.0, 1e4)).threshold(1) == pytest.approx(0.0)
+    assert DecisionRule("offsets", (0.0, -1e4)).threshold(1) == pytest.approx(1.0)
 
 
 def test_costs_choose_the_least_expected():
@@ -133,6 +152,35 @@ def test_the_threshold_lies_in_the_middle_of_what_is_as_good():
     rows = Evidence.of(np.array([0, 0, 1, 1]), proba, None)
     threshold = DecisionRule("offsets", best_offsets(metric, rows, (0.0, 0.0))).threshold(1)
     assert 0.35 < threshold < 0.45
+
+
+@pytest.mark.parametrize(("n_classes", "most"), [(2, 51), (3, 3 * 3 * (17 + 1))])
+def test_a_metric_of_others_is_called_a_few_times(n_classes, most):
+    y, proba = calibrated_rows(400, (1 / n_classes,) * n_classes)
+    calls = 0
+
+    def function(y_true, proba):
+        nonlocal calls
+        calls += 1
+        return -float(calls)  # where it stands is worse than what was tried: all passes are made
+
+    metric = replace(get_metric(function, n_classes=n_classes, positive=1), kind="label")
+    offsets = best_offsets(metric, Evidence.of(y, proba, None), (0.0,) * n_classes)
+    assert offsets[0] == 0.0
+    assert 0.9 * most < calls <= most
+
+
+def test_of_several_classes_a_few_cuts_of_each_are_tried():
+    y, proba = calibrated_rows(400, (0.5, 0.3, 0.2))
+    metric, cuts = get_metric("f1", n_classes=3, positive=1), []
+
+    def counted(counts):
+        cuts.append(len(counts.hits))
+        return metric.counts(counts)
+
+    best_offsets(replace(metric, counts=counted), Evidence.of(y, proba, None), (0.0, 0.0, 0.0))
+    assert 40 < max(cuts) <= 51
+    assert set(cuts) >= {1, max(cuts)}  # where it stands, and the others
 
 
 # --- thresholds that users name -------------------------------------------------------------------

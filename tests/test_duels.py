@@ -162,9 +162,10 @@ def test_the_first_sentence_answers_for_the_table():
     assert all(math.isnan(finding.p_value) for finding in helps.findings[2:])
     no = said_of(duel(0.0, 0.002), duel(-0.05, 0.01))
     assert "does not help on this table" in no.sentence
-    assert "1 no different, 1 worse" in no.sentence
+    assert no.sentence.endswith("none is better; 1 no different, 1 worse.")
     unsure = said_of(duel(0.0, 0.002), duel(0.01, 0.05))
     assert "is not shown to help" in unsure.sentence
+    assert unsure.sentence.endswith("; 1 no different, 1 not tested enough to tell.")
     assert "times as many rows" in unsure.findings[1].sentence
     assert "too few rows" not in unsure.sentence
     assert "was not tested on this table: the time ended" in said_of(NOT, NEVER).sentence

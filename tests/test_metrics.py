@@ -305,5 +305,21 @@ def test_an_interval_stays_in_the_range_of_the_metric(name, least, most):
     assert all(map(math.isnan, metric.interval(math.nan, math.nan)))
 
 
+def test_failure_is_worth_the_end_of_the_range_or_far_less_than_anything():
+    def own(name):
+        return get_metric(name, n_classes=2, positive=1).utility(np.nan)
+
+    assert own("roc_auc") == 0.0
+    assert own("mcc") == own("brier") == -1.0
+    assert own("log_loss") == pytest.approx(np.log(np.finfo(np.float64).eps))
+    assert own("neg_brier_score") == own(lambda y_true, proba: 1.0) == -1e6
+
+
+def test_a_precision_of_one_may_be_asked_for():
+    metric = get_metric("recall@precision:1", n_classes=2, positive=1)
+    proba = np.array([[0.1, 0.9], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    assert metric(np.array([1, 0, 1, 0]), proba) == 0.5
+
+
 def test_average_precision_is_the_default():
     assert metric_names()[0] == "average_precision"

@@ -243,6 +243,17 @@ def test_boosting_votes_and_reweights_as_samme_says(kind):
             weights /= weights.sum()
 
 
+def test_rows_are_drawn_by_twenty_bins_of_hardness():
+    """Each row has a bin of its own, so that its chance follows its own hardness."""
+    rows, hardness = np.arange(20), (np.arange(20) + 0.5) / 20
+    counts = np.zeros(20)
+    for seed in range(4_000):
+        drawn = self_paced_rows(rows, 1, hardness, 0.5, np.random.default_rng(seed))
+        counts += np.bincount(drawn, minlength=20)
+    chance = 1 / (hardness + 1)  # α is tan(π / 4)
+    np.testing.assert_allclose(counts / 4_000, chance / chance.sum(), atol=0.015)
+
+
 def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
     """At first each bin of hardness contributes as much hardness, at last as many rows."""
     rows = np.arange(1_000, 2_000)

@@ -66,7 +66,8 @@ def test_a_table_that_fits_is_left_alone():
 
 
 def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
-    policy = replace(SearchPolicy(), least_training_rows=1_000, most_scored_rows=500)
+    limits = {"least_training_rows": 1_000, "most_scored_rows": 500, "cell_reserve": 1e-9}
+    policy = replace(SearchPolicy(), **limits)
     given = {"random_state": 0, "time_budget": 0.1, "policy": policy}
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)

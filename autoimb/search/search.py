@@ -147,7 +147,8 @@ def search(
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
-    budget = replace(budget, cells=len(planned.judge.y) * len(planned.judge.metric.classes))
+    cells = len(planned.judge.y) * len(planned.judge.metric.classes)
+    budget = replace(budget, cells=cells).at_its_pace()
     if planned.unseen is not None and budget.total is not None:
         seconds += len(planned.unseen.y) * prepared.policy.test_row_seconds
     findings = check_table(planned)

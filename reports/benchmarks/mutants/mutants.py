@@ -41,6 +41,7 @@ MUTATED = ("autoimb/assessment", "autoimb/space")
 COPIED = ("autoimb", "tests", "examples", "reports", "README.md", "pyproject.toml")
 SLACK, SLOWER = 30.0, 5.0  # seconds beside a multiple of those that the tests took
 KILLED = ("failed", "time", "died")
+IMPORTING = ""  # the context of what runs before any test
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -116,13 +117,10 @@ class Seen:
 
     def tests(self, module: str, mutant: Mutant) -> list[str]:
         """Return the tests that may see a mutant, the fastest first."""
-        lines = range(mutant.first, mutant.last + 1)
-        names = {
-            name
-            for line, contexts in self._data.contexts_by_lineno(module).items()
-            if mutant.imported or line in lines
-            for name in contexts
-        }
+        ran = self._data.contexts_by_lineno(module)
+        names = {name for at in range(mutant.first, mutant.last + 1) for name in ran.get(at, ())}
+        if mutant.imported or names == {IMPORTING}:
+            names = {name for contexts in ran.values() for name in contexts}
         chosen, total = [], 0.0
         for name in sorted(names & self.seconds.keys(), key=lambda one: (self.seconds[one], one)):
             total += self.seconds[name]

@@ -1,0 +1,78 @@
+"""Which checkpoint a fold keeps, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from autoimb.assessment.stopping import Stopping
+
+NAN = np.nan
+
+
+def steps(
+    *folds: Sequence[float], chooses: Sequence[int] = (0, 0), patience: int = 9, turn: int = 0
+) -> Iterator[Stopping]:
+    """What is known after each checkpoint; `folds` are the measures of each fold's rows."""
+    known = Stopping.before(len(folds))
+    for values in zip(*folds):
+        known = known.after(values, chooses=chooses, patience=patience, turn=turn)
+        yield known
+
+
+def test_a_fold_keeps_the_best_mean_of_three_checkpoints_of_the_others():
+    known = list(steps([0, 0, 0, 0, 0, 0], [1, 2, 3, 2, 1, 0]))
+    assert [one.chosen.tolist() for one in known] == [
+        [0, 0],  # too few for a mean: the last one stands
+        [1, 1],
+        [2, 2],
+        [3, 2],  # of the second fold's rows (2 + 3 + 2) / 3 is more than (1 + 2 + 3) / 3
+        [3, 2],
+        [3, 2],
+    ]
+    assert [one.newest for one in known] == [(0, 1), (0, 1), (0, 1), (0,), (), ()]
+    np.testing.assert_allclose(known[-1].best, [7 / 3, 0])
+    np.testing.assert_allclose(known[-1].curve, [0.5, 0.75, 1, 7 / 6, 1, 0.5])
+    assert known[-1].floor == (0.0,) * 6
+    assert known[-1].values == tuple((0, value) for value in (1, 2, 3, 2, 1, 0))
+
+
+def test_choosing_rows_of_its_own_choose_for_a_fold():
+    *_, known = steps([0, 0, 0, 9, 0, 0], [3, 3, 3, 0, 0, 0], chooses=(5, 0))
+    assert known.chosen.tolist() == [3, 3]  # by its own rows; by the other's, which are the same
+    *_, known = steps([3, 3, 3, 0, 0, 0], [0, 0, 0, 9, 0, 0], chooses=(5, 0))
+    assert known.chosen.tolist() == [2, 2]
+    *_, known = steps([3, 3, 3, 0, 0, 0], [0, 0, 0, 9, 0, 0])
+    assert known.chosen.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(("better_at", "kept"), [(4, 4), (5, 5), (6, 2)])
+def test_a_better_one_counts_as_long_as_patience_lasts(better_at, kept):
+    values = [0.0] * 8
+    values[better_at] = 1.0
+    *_, known = steps([0.0] * 8, values, patience=3)
+    assert known.chosen.tolist() == [kept, 2]
+
+
+def test_all_have_ended_when_the_last_has():
+    flat, rising = [0.0] * 9, [0.0, 0.0, 0.0, 1.0, *[0.0] * 5]
+    assert [one.ended for one in steps(flat, rising, patience=3)] == [False] * 6 + [True] * 3
+    assert [one.ended for one in steps(flat, flat, patience=3)] == [False] * 5 + [True] * 4
+
+
+@pytest.mark.parametrize(("turn", "ended"), [(0, 5), (2, 5), (4, 7)])
+def test_patience_counts_from_the_turn_on(turn, ended):
+    known = list(steps([0.0] * 9, [0.0] * 9, patience=3, turn=turn))
+    assert [one.ended for one in known].index(True) == ended
+    values = [0.0] * 9
+    values[turn + 3] = 1.0
+    *_, known = steps([0.0] * 9, values, patience=3, turn=turn)
+    assert known.chosen[0] == max(turn + 3, 2)
+
+
+def test_what_is_not_defined_is_left_out_of_a_mean():
+    *_, known = steps([NAN, 1.0, NAN, NAN], [2.0, NAN, NAN, NAN])
+    np.testing.assert_allclose(known.curve, [2.0, 1.5, 1.5, 1.0])
+    assert known.chosen.tolist() == [2, 2]
