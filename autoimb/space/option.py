@@ -198,7 +198,7 @@ class Component(Generic[Made]):
 
     def __init__(self, name: str, summary: str) -> None:
         self.name = name
-        pass
+        self.summary = summary
         self._options: dict[str, Option[Made]] = {}
 
     def option(
