@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import space
 from tables import (
     OPTION_IDS,
     OPTIONS,
@@ -246,12 +245,6 @@ def test_an_option_is_feasible_on_a_common_table_or_says_why_not(
     sentence = option.feasible(rare)
     assert sentence is None or (sentence.startswith(option.name) and sentence.endswith("."))
     assert (sentence is None) == (not option.rules)
-
-
-def test_the_space_is_what_is_written_down():
-    """Any change of a range, a flag or a rule shows in `tests/space.txt`; see `tests/space.py`."""
-    written = Path(__file__).with_name("space.txt").read_text(encoding="utf-8")
-    assert list(space.lines()) == written.splitlines()
 
 
 def test_the_options_of_a_control_stand_first_and_need_nothing():

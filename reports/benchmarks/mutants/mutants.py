@@ -42,6 +42,7 @@ COPIED = ("autoimb", "tests", "examples", "reports", "README.md", "pyproject.tom
 SLACK, SLOWER = 30.0, 5.0  # seconds beside a multiple of those that the tests took
 KILLED = ("failed", "time", "died")
 IMPORTING = ""  # the context of what runs before any test
+MADE = "tests/test_space.py::"  # reads what importing makes, and runs none of its lines
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -121,6 +122,7 @@ class Seen:
         names = {name for at in range(mutant.first, mutant.last + 1) for name in ran.get(at, ())}
         if mutant.imported or names == {IMPORTING}:
             names = {name for contexts in ran.values() for name in contexts}
+            names |= {name for name in self.seconds if name.startswith(MADE)}
         chosen, total = [], 0.0
         for name in sorted(names & self.seconds.keys(), key=lambda one: (self.seconds[one], one)):
             total += self.seconds[name]

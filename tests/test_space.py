@@ -1,6 +1,6 @@
 """The search space in words: every option with its ranges, and which tables it can't run on.
 
-``python tests/space.py > tests/space.txt`` writes it anew, after a change that is meant.
+``python tests/test_space.py > tests/space.txt`` writes it anew, after a change that is meant.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import OneOf, Option, Range
@@ -73,6 +74,12 @@ def range_of(bounds: Range) -> str:
     if isinstance(bounds, OneOf):
         return f"one of {bounds.values}"
     return f"{bounds.low!r} to {bounds.high!r}{', logarithmic' if bounds.log else ''}"
+
+
+def test_the_space_is_what_is_written_down() -> None:
+    """Any change of a range, a flag, a rule or a sentence shows."""
+    written = Path(__file__).with_name("space.txt").read_text(encoding="utf-8")
+    assert list(lines()) == written.splitlines()
 
 
 if __name__ == "__main__":
