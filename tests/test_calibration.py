@@ -294,6 +294,12 @@ def test_focal_posterior_keeps_order_and_is_finite(seed, n_classes, gamma):
     assert (posterior.argmax(axis=1) == proba.argmax(axis=1)).all()
 
 
+def test_a_probability_near_one_is_not_rounded():
+    """h(v) = v / ((1 - v)^2 - 2 (1 - v) v log v) is 1e12² / 3 at v = 1 - 1e-12, and v near 0."""
+    posterior = focal_posterior(np.tile([1e-12, 1 - 1e-12], (5, 1)), 2.0)
+    np.testing.assert_allclose(posterior[:, 0], 3e-36, rtol=5e-5)  # of 1 - v, as it is rounded
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_rows_of_several_networks_are_each_taken_by_itself(n_classes):
     """Also where a probability is so near to 1 that one minus it is rounded to nothing."""

@@ -18,6 +18,7 @@ from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw, suggest
 from autoimb.space.option import Float, Int, OneOf
 from autoimb.space.portfolio import first_methods, first_networks
+from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Strategy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -249,6 +250,25 @@ def test_a_strategy_refuses_unknown_options_and_parameters():
         Strategy.from_json({**good, "loss": {"name": "hinge", "params": {}}})
     with pytest.raises(OptionError, match=r"'focal' takes the parameters \['gamma'\]"):
         Strategy.from_json({**good, "loss": {"name": "focal", "params": {"tau": 1.0}}})
+
+
+def test_strengths_that_sum_to_one_are_allowed():
+    """Those of resampling and class weights: 0.7 and 0.3, or so much that it is more than one."""
+    row = dict.fromkeys(("resampling", "class_weight"), "none") | {
+        "loss": "cross_entropy",
+        "ensemble": "single",
+        "network": str(chosen(COMPONENTS["network"]["mlp"], 0.0)),
+    }
+    for tau, allowed in ((0.3, True), (0.30001, False)):
+        both = row | {
+            "resampling": "random_over(strength=0.7)",
+            "class_weight": f"power(tau={tau})",
+        }
+        if allowed:
+            assert strengths(read_strategy(both)) == [0.7, tau]
+        else:
+            with pytest.raises(OptionError, match="sum to at most 1"):
+                read_strategy(both)
 
 
 def test_a_description_names_what_does_not_go_without_saying():

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from autoimb.space.components import COMPONENTS
+from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import OneOf, Option, Range
 from autoimb.space.partner import PARTNER
 
@@ -56,6 +57,12 @@ def lines() -> Iterator[str]:
             yield f"    {flags(option)}"
             if component is PARTNER:
                 yield f"    {option.code()}"
+            if component is ENSEMBLE:
+                shape = option.code(**option.lowest)
+                yield (
+                    f"    at least {shape.members} members, {shape.rounds} rounds; "
+                    f"continues: {shape.continues}; weighs: {shape.weighs}"
+                )
             for key, bounds in option.ranges.items():
                 yield f"    {key}: {range_of(bounds)}"
             for table, rule in product(tables(), option.rules):
