@@ -148,7 +148,7 @@ class Budget:
         return cls(total, now, policy, turns=processor_turns())
 
     def at_its_pace(self) -> Budget:
-        """Return the budget with what it keeps for a machine that is as busy as since the start.
+        """Return the budget with what its cells take on a machine as busy as since the start.
 
         To be asked while this thread alone computes for the search.
         """
@@ -168,9 +168,8 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        alone = max(usual, self.policy.cell_reserve * self.cells)
-        most = max(usual, self.policy.most_cell_reserve * self.total)
-        return min(self.pace * alone, most)
+        most = self.policy.most_cell_reserve * self.total
+        return max(usual, min(self.pace * self.policy.cell_reserve * self.cells, most))
 
     @property
     def deadline(self) -> Deadline:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget, processor_turns
 from autoimb.errors import BudgetError, DeadlineExceeded
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
 
 def test_no_deadline_never_expires():
@@ -73,15 +73,16 @@ def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
 
 @pytest.mark.parametrize(
     ("turns", "pace", "reserve"),
-    [((3, 0), 1.0, 7.2), ((2, 1), 1.5, 10.8), ((1, 9), 3.0, 21.6), ((0, 0), 1.0, 7.2)],
+    [((3, 0), 1.0, 8.0), ((2, 1), 1.5, 12.0), ((1, 9), 3.0, 24.0), ((0, 0), 1.0, 8.0)],
 )
 def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypatch):
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50, 60))
-    begun = Budget.start(60.0)
+    begun = replace(Budget.start(60.0, policy=SearchPolicy(cell_reserve=1e-5)), cells=800_000)
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50 + turns[0], 60 + turns[1]))
     budget = begun.at_its_pace()
     assert budget.pace == pytest.approx(pace)
     assert budget.reserve == pytest.approx(reserve)
+    assert replace(budget, cells=80_000).reserve == pytest.approx(7.2)  # what it has anyway
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing counts them")
