@@ -242,7 +242,14 @@ def test_a_trial_of_a_living_driver_is_left_alone(tmp_path: Path) -> None:
         trial = begin(running)
         assert other.restore() == {}
         assert [one.number for one in other.elsewhere()] == [trial.number]
-        assert finish(running, trial)
+        seen = list[int]()
+
+        def before_told() -> None:
+            seen.extend(first.files.numbers())
+            seen.extend(one.number for one in other.exclusively(other.elsewhere))
+
+        assert finish(running, trial, before_told=before_told)
+        assert seen == [trial.number, trial.number]
         assert list(other.exclusively(other.news)) == [trial.number]
         assert other.exclusively(other.elsewhere) == []
 
