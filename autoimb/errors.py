@@ -13,7 +13,7 @@
     ├── ArtifactError (ValueError)   a pipeline file that can't be read
     ├── RunError                     the RUN folder: unwritable, in use, holding another search
     │   ├── ClusterLostError         what trials ran on is gone: the search ends with what it had
-    │   └── StorageLostError         the database of a shared study went away, and stays away
+    │   └── StorageLostError         what drivers of a study share went away, and stays away
     ├── InfeasibleError              an option that can't run on this table (recorded, never fatal)
     └── DeadlineExceeded             the budget ended inside a station (recorded, never fatal)
 """
@@ -92,7 +92,7 @@ class ClusterLostError(RunError):
 
 
 class StorageLostError(RunError):
-    """The database of a shared study went away, and stays away."""
+    """The database or the place of a shared study went away, and stays away."""
 
 
 class InfeasibleError(AutoImbError):

@@ -263,7 +263,7 @@ class SearchPolicy:
     look_seconds : float
         Between two looks of an idle driver at what the others have finished.
     storage_patience : float
-        Seconds that the database of a shared study may be away.
+        Seconds that the database or the place of a shared study may be away.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,10 +32,11 @@ from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.report.facts import build_facts
 from autoimb.runtime.worker import Evaluate
-from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.prepare import Planned, Prepared, Table, plan_study, prepare
 from autoimb.search.refitting import prepare_refit
 from autoimb.search.request import Request, class_costs, restricted_components
-from autoimb.search.search import SearchResult, search, versions
+from autoimb.search.search import SearchResult, conclude, search, versions
+from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
@@ -306,6 +307,12 @@ def test_without_a_result_the_reasons_are_told(
 ) -> None:
     with pytest.raises(RunError, match=rf"No trial was completed \({reason}\)\."):
         searched(ended)
+
+
+def test_without_a_result_a_loss_is_told() -> None:
+    lost = StudyResult((), {}, "the loss of it", parts=cast(Parts, None))
+    with pytest.raises(RunError, match=r"completed\. The search was interrupted by the loss of it"):
+        conclude(cast(Planned, None), lost, None, budget=Budget.start(10.0), timing={})
 
 
 # --- the whole ------------------------------------------------------------------------------------

@@ -255,17 +255,18 @@ def test_a_database_that_restarts_is_waited_for(held: Database, postgres: Server
 
 def test_one_that_stays_away_is_given_up(postgres: Server, url: str) -> None:
     gone = Database(reach(url), patience=0.3)
+    late = Database(reach(url), patience=30.0, deadline=Deadline.after(0.0))
     postgres.stop()
     try:
-        with pytest.raises(StorageLostError, match="was away for"):
+        with pytest.raises(StorageLostError, match="the loss of the study's database, away for"):
             gone.patiently(lambda: gone.storage.get_all_studies())
-        gone.deadline = Deadline.after(0.0)
         with pytest.raises(StorageLostError, match="for 0 seconds"):
-            gone.patiently(lambda: gone.storage.get_all_studies())
+            late.patiently(lambda: late.storage.get_all_studies())
         with pytest.raises(RunError, match="'postgresql' storage can't be opened"):
             reach(url)
     finally:
         gone.close()
+        late.close()
         postgres.start()
 
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import studies
 from fsspec.implementations.memory import MemoryFileSystem
 from optuna.trial import TrialState
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from studies import complete, material, study
+from tables import strategy_with
 
-from autoimb.errors import RunError
+from autoimb.cli.sharing import check_storage
+from autoimb.errors import RunError, StorageLostError
 from autoimb.policy import SearchPolicy
+from autoimb.runs.database import _passwords, holds_password, reach
+from autoimb.runs.drivers import Pulse
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.journal import Journal
+from autoimb.runs.patience import Patience
 from autoimb.runs.places import FolderPlace, ObjectPlace, Place, open_place
 from autoimb.runs.record import TrialRecord
 from autoimb.runs.shared_status import studies_at
 from autoimb.runs.sharing import SharedStudy
 from autoimb.search.begun import Begun
+from autoimb.search.known import Known
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
 
@@ -68,10 +76,10 @@ def begin(own: Journal) -> Begun:
     return Begun.of(asked, SPACE)
 
 
-def finish(own: Journal, trial: Begun) -> bool:
+def finish(own: Journal, trial: Begun, **more: Any) -> bool:
     result = complete(trial.strategy, material().dataset)
     record = TrialRecord.of(trial.number, result, stage="search", strategy=trial.strategy)
-    return own.finish(record, result, trial.params)
+    return own.finish(record, result, trial.params, **more)
 
 
 def test_who_joins_later_knows_all_and_repeats_nothing(tmp_path: Path) -> None:
@@ -94,6 +102,65 @@ def test_an_object_store_serves_as_a_folder_does(tmp_path: Path) -> None:
     assert second.records == first.records
     assert all(result.fitted is not None for result in second.results.values())
     assert MemoryFileSystem().exists("/bucket/shared/it/0000.safetensors")
+
+
+def test_a_place_that_is_away_is_waited_for_and_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, tries = f"memory://{tmp_path.name}", list[object]()
+    first = search(tmp_path, "first", 3, place=place)
+
+    def away(*asked: object) -> None:
+        tries.append(asked)
+        raise ConnectionError("503")
+
+    with driver(tmp_path, "second", place=place, storage_patience=0.3) as (shared, folder):
+        monkeypatch.setattr(MemoryFileSystem, "cat_file", away)
+        with pytest.raises(StorageLostError, match=r"the loss of what the study's drivers share"):
+            folder.files.load()
+        assert len(tries) > 1
+        assert journal(shared, folder).networks(0) is None
+        monkeypatch.undo()
+        assert not folder.damaged
+    assert search(tmp_path, "third", 3, place=place).records == first.records
+
+
+def test_a_file_that_cannot_be_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driver(tmp_path) as (shared, folder):
+        study(folder, storage=shared, n_trials=1)
+
+        def broken(*_: object, **__: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr("autoimb.runs.trials.read_trial", broken)
+        with pytest.raises(StorageLostError, match="which can't be read"):
+            folder.files.load()
+        assert not folder.damaged
+
+
+def test_what_is_given_up_is_not_waited_for_again() -> None:
+    def away() -> None:
+        tries.append(1)
+        raise ConnectionError
+
+    tries, patience = list[int](), Patience("it", 0.0, is_away=lambda _: True)
+    for _ in range(2):
+        with pytest.raises(StorageLostError, match="the loss of it, away for 0 seconds"):
+            patience.wait(away)
+    assert len(tries) == 1
+
+
+def test_own_networks_stay_where_the_place_has_none() -> None:
+    known, number, strategy = Known(SearchPolicy()), 3, strategy_with()
+    result = complete(strategy, material().dataset)
+    known.add(TrialRecord.of(number, result, stage="search", strategy=strategy), result)
+    known.read_networks(lambda _: None)
+    assert known.results[number].fitted is result.fitted
+    other = complete(strategy, material().dataset)
+    known.read_networks(lambda _: other.fitted)
+    assert known.results[number].fitted is other.fitted
 
 
 @pytest.fixture(params=["folder", "objects"])
@@ -162,8 +229,8 @@ def test_a_trial_of_a_silent_driver_is_asked_for_once_more(tmp_path: Path) -> No
         assert again is not None
         assert again.user_attrs["again"] == first.number
         assert Begun.of(again, SPACE).strategy == first.strategy
-        # it was only slow, and comes too late
-        assert not finish(silent, first)
+        # it was only slow, and comes too late: no networks make room for it
+        assert not finish(silent, first, before_told=lambda: pytest.fail("told"))
         late = silent.exclusively(silent.news)
         assert late[first.number].record.status == "killed"
         assert own.exclusively(own.news) == {}
@@ -175,7 +242,14 @@ def test_a_trial_of_a_living_driver_is_left_alone(tmp_path: Path) -> None:
         trial = begin(running)
         assert other.restore() == {}
         assert [one.number for one in other.elsewhere()] == [trial.number]
-        assert finish(running, trial)
+        seen = list[int]()
+
+        def before_told() -> None:
+            seen.extend(first.files.numbers())
+            seen.extend(one.number for one in other.exclusively(other.elsewhere))
+
+        assert finish(running, trial, before_told=before_told)
+        assert seen == [trial.number, trial.number]
         assert list(other.exclusively(other.news)) == [trial.number]
         assert other.exclusively(other.elsewhere) == []
 
@@ -236,12 +310,83 @@ def test_a_run_stays_with_its_study(tmp_path: Path) -> None:
 
 
 def test_a_study_of_another_program_is_not_joined(tmp_path: Path) -> None:
-    import optuna
-
     url = f"sqlite:///{tmp_path}/study.db"
     optuna.create_study(study_name="it", storage=url).ask()
     with pytest.raises(RunError, match="is none of autoimb"), driver(tmp_path):
         pass
+
+
+def test_joining_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [OperationalError("SELECT", {}, Exception("no connection")) for _ in range(3)]
+    create, beat = optuna.create_study, Pulse._beat
+
+    def flaky(do: Any) -> Any:
+        pending = [errors.pop()]
+
+        def step(*given: Any, **more: Any) -> Any:
+            if pending:
+                raise pending.pop()
+            return do(*given, **more)
+
+        return step
+
+    monkeypatch.setattr(optuna, "create_study", flaky(create))
+    monkeypatch.setattr(Pulse, "_beat", flaky(beat))
+    with driver(tmp_path) as (shared, folder):
+        monkeypatch.setattr(optuna, "create_study", flaky(create))
+        assert journal(shared, folder).restore() == {}
+    assert not errors
+
+
+def test_what_a_database_refuses_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise ProgrammingError("SELECT", {}, Exception("permission denied\nLINE 1"))
+
+    monkeypatch.setattr(optuna, "create_study", refused)
+    with (
+        pytest.raises(RunError, match=r"refuses something: .*permission denied$"),
+        driver(tmp_path),
+    ):
+        pass
+
+
+def test_a_storage_without_a_scheme_is_told_the_rule() -> None:
+    with pytest.raises(RunError, match=r"must be a URL, such as sqlite:///study\.db; got 'study"):
+        reach("study.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("postgresql://u:a#b@h/d", "a#b"),
+        ("postgresql://u:p/x@h/d", "p/x"),
+        ("postgresql://u@h/d?sslpassword=sesame", "sesame"),
+        ("postgresql://u:open%2Fsesame@h/d", "open/sesame"),
+        ("s3://key:sesame@bucket/path", "sesame"),
+    ],
+)
+def test_passwords_are_seen_as_the_database_reads_them(url: str, secret: str) -> None:
+    assert secret in _passwords(url)
+    assert not holds_password("postgresql://u@h/d?sslmode=require")
+
+
+def test_a_password_of_the_place_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    check_storage("sqlite:///study.db", "s3://key:sesame@bucket/path", None)
+    said = capsys.readouterr().err
+    assert "the URL of --shared holds a password" in said
+    assert "sesame" not in said
+
+
+def test_a_new_run_of_a_shared_study_is_discarded_whatever_others_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(tmp_path, "first", 2)
+    with driver(tmp_path, "second") as (_, folder):
+        monkeypatch.setattr(FolderPlace, "names", lambda _: pytest.fail("asked the place"))
+        folder.discard()
+        assert not folder.path.exists()
 
 
 def test_a_lost_database_ends_a_search_with_what_it_has(
@@ -261,5 +406,5 @@ def test_a_lost_database_ends_a_search_with_what_it_has(
 
     with driver(tmp_path, storage_patience=0.0) as (shared, folder):
         found = study(folder, storage=shared, n_trials=9, evaluate=evaluate)
-    assert found.interrupted
+    assert found.interrupted == "the loss of the study's database, away for 0 seconds"
     assert len(found.results) == 3

@@ -300,7 +300,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
-    share = partial(joined, prepared, storage, shared, study=study, deadline=budget.deadline)
+    share = partial(joined, prepared, storage, shared, study=study, deadline=budget.search_deadline)
     result, facts = _searched(prepared, share, path, budget=budget, backend=engine, resume=resume)
     if not quiet:
         say(_summary(result, facts, path))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_storage", "joined", "opened", "tell_studies"]
 
+OF_STORAGE = "PGPASSFILE (or ~/.pgpass) and PGPASSWORD serve"
+OF_SHARED = "the store's own environment or configuration files serve"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what can be a folder everywhere
 
 
@@ -37,17 +39,19 @@ def check_storage(storage: str | None, shared: str | None, study: str | None) ->
             f"--study must be up to 100 letters, digits, dots, dashes and underscores: {study!r}."
         )
     if storage is not None:
-        _warn_of_password(storage)
+        _warn_of_password(storage, "the storage", OF_STORAGE)
+    if shared is not None:
+        _warn_of_password(shared, "--shared", OF_SHARED)
 
 
-def _warn_of_password(storage: str) -> None:
-    """Say once that others can read a password on the command line."""
+def _warn_of_password(url: str, what: str, instead: str) -> None:
+    """Say once that others can read a password on the command line, and what serves instead."""
     from autoimb.runs.database import holds_password
 
-    if holds_password(storage):
+    if holds_password(url):
         say(
-            "autoimb: warning: the URL of the storage holds a password, which whoever lists the "
-            "processes of this machine can read; PGPASSFILE (or ~/.pgpass) and PGPASSWORD serve.",
+            f"autoimb: warning: the URL of {what} holds a password, which whoever lists the "
+            f"processes of this machine can read; {instead}.",
             err=True,
         )
 
@@ -81,8 +85,8 @@ def joined(
         terms=terms_of(prepared),
         workers=prepared.request.n_jobs,
         policy=prepared.policy,
+        deadline=deadline,
     ) as place:
-        place.database.deadline = deadline
         yield place
 
 
@@ -107,7 +111,7 @@ def tell_studies(url: str, *, as_json: bool) -> None:
     """Print how far all shared studies in a database are."""
     from autoimb.runs.shared_status import studies_at
 
-    _warn_of_password(url)
+    _warn_of_password(url, "the storage", OF_STORAGE)
     found = studies_at(url)
     if as_json:
         say(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))

@@ -1,9 +1,8 @@
-"""The database of a study: its URL, a lock that all drivers obey, and patience where it is away."""
+"""The database of a study: its URL, a lock that all drivers obey, and what its errors mean."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,8 +11,10 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage, get_storage
 
-from autoimb.budget import Deadline
-from autoimb.errors import RunError, StorageLostError
+from autoimb.budget import FOREVER, Deadline
+from autoimb.errors import RunError
+from autoimb.runs.patience import Patience
+from autoimb.runs.seal import reason_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -24,7 +25,6 @@ __all__ = ["Database", "holds_password", "quiet_optuna", "reach"]
 T = TypeVar("T")
 
 POSTGRESQL = ("postgresql", "postgres")
-FIRST_PAUSE, MOST_PAUSE = 0.1, 2.0  # seconds between two tries
 # a server notices within a minute that a machine with an open connection is no more
 KEPT_ALIVE = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
 OF_SERVER = " ".join(f"-c tcp_{name}={value}" for name, value in KEPT_ALIVE.items())
@@ -44,9 +44,9 @@ def reach(url: str) -> RDBStorage:
     RunError
         Without the URL, of which only the scheme is told.
     """
-    if not url.strip():
-        raise RunError(f"A storage must be a URL, such as sqlite:///study.db; got {url!r}.")
     scheme, _, rest = url.partition(":")
+    if not rest:
+        raise RunError(f"A storage must be a URL, such as sqlite:///study.db; got {url!r}.")
     options: dict[str, Any] = {}
     if scheme in POSTGRESQL:
         url = f"postgresql+psycopg:{rest}"
@@ -97,13 +97,22 @@ def holds_password(url: str) -> bool:
 
 def _passwords(url: str) -> list[str]:
     """Return the passwords in a URL, as they are written and as they are meant."""
-    from urllib.parse import parse_qs, unquote, urlsplit
+    from urllib.parse import parse_qsl, unquote, urlsplit
 
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    found, queries = list[str | None](), list[tuple[str, str]]()
     with suppress(ValueError):
         parts = urlsplit(url)
-        found = [parts.password or "", *parse_qs(parts.query).get("password", [])]
-        return [one for own in found if own for one in {own, unquote(own)}]
-    return []
+        found.append(parts.password)
+        queries += parse_qsl(parts.query)
+    with suppress(ValueError, ArgumentError):  # a "#" or "/" in a password ends no host for it
+        own = make_url(url)
+        found.append(own.password)
+        queries += [(key, one) for key, values in own.normalized_query.items() for one in values]
+    found += [value for key, value in queries if key.lower().endswith("password")]
+    return sorted({one for own in found if own for one in (own, unquote(own))}, key=len)[::-1]
 
 
 class Database:
@@ -114,21 +123,24 @@ class Database:
     storage : RDBStorage
     patience : float
         Seconds that it may be away.
+    deadline : Deadline, optional
+        After which it is not waited for.
 
     Attributes
     ----------
     storage : BaseStorage
         Of Optuna, which reads again only trials that had not finished.
     engine : Engine
-    deadline : Deadline
-        After which nothing is waited for.
     """
 
-    def __init__(self, storage: RDBStorage, *, patience: float) -> None:
+    def __init__(
+        self, storage: RDBStorage, *, patience: float, deadline: Deadline = FOREVER
+    ) -> None:
         self.storage: BaseStorage = get_storage(storage)
         self.engine: Engine = storage.engine
-        self.deadline = Deadline()
-        self._patience = patience
+        self._patience = Patience(
+            "the study's database", patience, is_away=_is_away, deadline=deadline
+        )
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,22 +153,17 @@ class Database:
         ------
         StorageLostError
             Where it stays away.
+        RunError
+            Where it refuses something; without the URL, which may hold a password.
         """
-        first, pause = None, FIRST_PAUSE
-        while True:
-            try:
-                return step()
-            except Exception as error:
-                if not _is_away(error):
-                    raise
-                now = time.monotonic()
-                first = now if first is None else first
-                if now + pause > first + self._patience or self.deadline.expired:
-                    raise StorageLostError(
-                        f"The study's database was away for {now - first:.0f} seconds."
-                    ) from None  # as it may show a URL
-            time.sleep(pause)
-            pause = min(2 * pause, MOST_PAUSE)
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return self._patience.wait(step)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            own = _cause(error)
+            told = reason_of(getattr(own, "orig", None) or own)
+            raise RunError(f"The study's database refuses something: {told}") from None
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -192,9 +199,14 @@ def _key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
 
 
-def _is_away(error: BaseException) -> bool:
+def _is_away(error: Exception) -> bool:
     """Say whether an error is of a connection that broke or can't be made."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    own = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return isinstance(own, (InterfaceError, OperationalError))
+    return isinstance(_cause(error), (InterfaceError, OperationalError))
+
+
+def _cause(error: Exception) -> Exception:
+    """Return the error of the database that Optuna has hidden in one of its own."""
+    hidden = error.__cause__ if isinstance(error, StorageInternalError) else None
+    return hidden if isinstance(hidden, Exception) else error

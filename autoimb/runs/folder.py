@@ -168,8 +168,11 @@ class RunFolder:
             self._held = False
 
     def discard(self) -> None:
-        """Remove the folder, where this search made it and holds it, and no trial has finished."""
-        if not (self._made and self._held) or self.files.numbers():
+        """Remove the folder, where this search made it and holds it, and no trial is in it.
+
+        Those of a shared study are elsewhere: the same command joins it once more.
+        """
+        if not (self._made and self._held) or any(self.trials.glob("[0-9]*.safetensors")):
             return
         lock = Path(self._lock.lock_file)
         with contextlib.suppress(OSError):

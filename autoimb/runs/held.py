@@ -28,18 +28,22 @@ class HeldTrials:
 
     def __init__(self, sharing: Sharing) -> None:
         self.sharing, self._storage = sharing, sharing.storage
+        self._study = sharing.patiently(self._opened)
+        self._rows = sharing.patiently(lambda: sharing.rows(self._study))
+        self._read: list[FrozenTrial] | None = None  # until one of them changes
+        self._asked: set[int] = set()
+        self._ended = 0  # all trials below have ended
+
+    def _opened(self) -> int:
+        """Open the study, or begin it; return Optuna's number of it."""
         optuna.create_study(
-            storage=sharing.storage,
-            study_name=sharing.name,
+            storage=self._storage,
+            study_name=self.sharing.name,
             direction="maximize",
             load_if_exists=True,
             sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
         )
-        self._study = sharing.storage.get_study_id_from_name(sharing.name)
-        self._rows = sharing.rows(self._study)
-        self._read: list[FrozenTrial] | None = None  # until one of them changes
-        self._asked: set[int] = set()
-        self._ended = 0  # all trials below have ended
+        return self._storage.get_study_id_from_name(self.sharing.name)
 
     def exclusively(self, step: Callable[[], T]) -> T:
         """Do something while no other driver does; it may be begun anew."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from optuna.storages import InMemoryStorage, get_storage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from autoimb.errors import OptionError, RunError
+from autoimb.errors import OptionError, RunError, StorageLostError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.database import reach
 from autoimb.runs.held import HeldTrials
@@ -132,8 +132,24 @@ class Journal:
         running = (t for t in self._held.unfinished() if t.state == TrialState.RUNNING)
         return [trial for trial in running if not self._held.is_mine(trial)]
 
-    def finish(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> bool:
+    def finish(
+        self,
+        record: TrialRecord,
+        result: Scored | None,
+        params: Mapping[str, Any],
+        *,
+        before_told: Callable[[], None] = lambda: None,
+    ) -> bool:
         """Write a finished trial down, then tell Optuna.
+
+        Parameters
+        ----------
+        record : TrialRecord
+        result : Scored or None
+        params : mapping of str to value
+            What the study drew, by Optuna's names.
+        before_told : callable, optional
+            Done once the trial is written, and before others hear of it; not for one given up.
 
         Returns
         -------
@@ -147,6 +163,7 @@ class Journal:
                 return status == record.status
             if self._files is not None:
                 self._files.save(record, result, params)
+            before_told()
             return self._tell(record)
 
         ended = self._held.sharing.patiently(finished)
@@ -160,8 +177,11 @@ class Journal:
             self._files.drop_weights(number)
 
     def networks(self, number: int) -> FittedStrategy | None:
-        """Read the networks of a trial, whoever has trained them."""
-        return None if self._files is None else self._files.networks(number)
+        """Read the networks of a trial, whoever has trained them; None where none can be read."""
+        try:
+            return None if self._files is None else self._files.networks(number)
+        except StorageLostError:
+            return None
 
     def close_duplicate(self, number: int, known: TrialRecord | None) -> None:
         """Close a trial whose strategy is known: with its value, or unheard while that runs."""

@@ -9,13 +9,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoimb.errors import RunError
-from autoimb.files import write_file
+from autoimb.budget import FOREVER, Deadline
+from autoimb.errors import RunError, StorageLostError
+from autoimb.files import FULL, write_file
+from autoimb.runs.patience import Patience
 from autoimb.runs.seal import reason_of
 
-__all__ = ["FolderPlace", "ObjectPlace", "Place", "open_place"]
+__all__ = ["FolderPlace", "ObjectPlace", "PatientPlace", "Place", "open_place"]
 
 BROKEN = ".broken"  # the ending of what is set aside
+SHARED = "what the study's drivers share"  # in the words of an error
 
 
 class Place(Protocol):
@@ -36,6 +39,8 @@ class Place(Protocol):
         ------
         FileNotFoundError
             Where there is no such file.
+        Exception
+            Of any kind, where the place can't be reached.
         """
         ...
 
@@ -131,6 +136,57 @@ class ObjectPlace:
         path = f"{self._root}/{name}"
         with contextlib.suppress(FileNotFoundError):
             self._store.mv(path, f"{path.rpartition('.')[0]}{BROKEN}")
+
+
+class PatientPlace:
+    """A place that is waited for where it can't be reached.
+
+    Parameters
+    ----------
+    place : Place
+    patience : float
+        Seconds that it may be away; then each method raises `StorageLostError`.
+    deadline : Deadline, optional
+        After which it is not waited for.
+    """
+
+    def __init__(self, place: Place, *, patience: float, deadline: Deadline = FOREVER) -> None:
+        self._place = place
+        self._patience = Patience(SHARED, patience, is_away=_is_away, deadline=deadline)
+
+    def names(self) -> list[str]:
+        """Return the names of the files."""
+        return self._patience.wait(self._place.names)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, or replace it."""
+        self._patience.wait(lambda: self._place.write(name, content))
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """Give a path where a file can be read; where reading fails inside, the place is lost."""
+        with contextlib.ExitStack() as stack:
+            path = self._patience.wait(lambda: stack.enter_context(self._place.reading(name)))
+            try:
+                yield path
+            except OSError as error:
+                if not _is_away(error):
+                    raise
+                raise StorageLostError(f"the loss of {SHARED}, which can't be read") from error
+
+    def remove(self, name: str) -> None:
+        """Delete a file, where there is one."""
+        self._patience.wait(lambda: self._place.remove(name))
+
+    def set_aside(self, name: str) -> None:
+        """Give a damaged file another ending."""
+        self._patience.wait(lambda: self._place.set_aside(name))
+
+
+def _is_away(error: Exception) -> bool:
+    """Say whether an error of a place is none of a file that is not there, or of a full disk."""
+    missing = isinstance(error, FileNotFoundError)
+    return not (missing or (isinstance(error, OSError) and error.errno in FULL))
 
 
 def open_place(where: str, study: str) -> Place:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.database import quiet_optuna, reach
+from autoimb.runs.database import Database, quiet_optuna, reach
 from autoimb.runs.drivers import Driver, drivers_of
 from autoimb.runs.record import APART, Status
 from autoimb.runs.sharing import TERMS
@@ -94,18 +93,19 @@ def studies_at(url: str, *, policy: SearchPolicy = DEFAULT_POLICY) -> list[Study
         Where it can't be reached; without the URL, which may hold a password.
     """
     with quiet_optuna():
-        storage = reach(url)
+        database = Database(reach(url), patience=policy.storage_patience)
     try:
-        return list(_studies(storage, policy))
+        return database.patiently(lambda: list(_studies(database, policy)))
     finally:
-        storage.engine.dispose()
+        database.close()
 
 
-def _studies(storage: RDBStorage, policy: SearchPolicy) -> Iterator[StudyStatus]:
+def _studies(database: Database, policy: SearchPolicy) -> Iterator[StudyStatus]:
+    storage = database.storage
     for study in storage.get_all_studies():
         if TERMS not in study.user_attrs:
             continue
-        every = drivers_of(storage.engine, study.study_name)
+        every = drivers_of(database.engine, study.study_name)
         living = [driver for driver in every if driver.silent <= policy.silent_seconds]
         # a FrozenStudy keeps its number to itself
         number = storage.get_study_id_from_name(study.study_name)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import optuna
 from optuna.samplers import RandomSampler
 
+from autoimb.budget import FOREVER, Deadline
 from autoimb.errors import RunError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.database import Database, quiet_optuna, reach
-from autoimb.runs.places import Place, open_place
+from autoimb.runs.places import PatientPlace, Place, open_place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -145,6 +146,7 @@ class SharedStudy:
         terms: Mapping[str, Any],
         workers: int,
         policy: SearchPolicy = DEFAULT_POLICY,
+        deadline: Deadline = FOREVER,
     ) -> Self:
         """Join a study, or begin it.
 
@@ -162,20 +164,22 @@ class SharedStudy:
         workers : int
             Of this driver.
         policy : SearchPolicy, optional
-            How often it gives a sign of life, and how long it waits for the database.
+            How often it gives a sign of life, and how long it waits for database and place.
+        deadline : Deadline, optional
+            After which it waits for neither.
 
         Raises
         ------
         RunError
             Where database or place can't be reached, or the study is of other terms.
         """
-        database = Database(reach(url), patience=policy.storage_patience)
+        patience = policy.storage_patience
+        database = Database(reach(url), patience=patience, deadline=deadline)
         try:
             held = _agreed(database, name, terms)
-            place = open_place(where, name)
+            place = PatientPlace(open_place(where, name), patience=patience, deadline=deadline)
             study = cls(database, name, place=place, terms=held, workers=workers, policy=policy)
-            with database.lock(name):  # as it may make a table
-                study._pulse.start()
+            study.exclusively(study._pulse.start)  # as it may make a table
         except BaseException:
             database.close()
             raise
@@ -229,8 +233,13 @@ def _agreed(database: Database, name: str, own: Mapping[str, Any]) -> dict[str, 
     """Return the terms of a study, to which one's own must agree."""
     if (kind := database.engine.dialect.name) not in ("postgresql", "sqlite"):
         raise RunError(f"A study is shared through PostgreSQL, or on one machine SQLite: {kind}.")
-    with quiet_optuna(), database.lock(name):
-        held = _terms(database.storage, name, own)
+
+    def locked() -> dict[str, Any]:
+        with database.lock(name):
+            return _terms(database.storage, name, own)
+
+    with quiet_optuna():
+        held = database.patiently(locked)
     if (difference := differing(held, own)) is not None:
         raise RunError(f"The study {name!r} is of another search: {difference}.")
     return held

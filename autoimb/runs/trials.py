@@ -134,16 +134,19 @@ class TrialFiles:
         return self._read(_weights(number), partial(read_weights, run=self._run, number=number))
 
     def _read(self, name: str, read: Callable[[Path], Found]) -> Found | None:
-        """Read a file, or set it aside; None where there is none."""
-        try:
-            with self._place.reading(name) as path:
+        """Read a file, or set it aside; None where there is none.
+
+        A place that can't be reached says nothing of its files: its errors are raised.
+        """
+        with contextlib.suppress(FileNotFoundError), self._place.reading(name) as path:
+            try:
                 return read(path)
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # what is damaged can fail in any way
-            self._place.set_aside(name)
-            self._on_damage(name, error)
-            return None
+            except OSError:
+                raise
+            except Exception as error:  # what is damaged can fail in any way
+                self._place.set_aside(name)
+                self._on_damage(name, error)
+        return None
 
 
 def _trial(number: int) -> str:

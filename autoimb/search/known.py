@@ -97,10 +97,13 @@ class Known:
         self.results.pop(number, None)
 
     def read_networks(self, read: Callable[[int], FittedStrategy | None]) -> None:
-        """Read the networks that are kept, and forget others: the same ones in all drivers."""
+        """Read the networks that are kept, and forget others: the same ones in all drivers.
+
+        Own ones stay where they can't be read any more.
+        """
         kept = self._kept()
         for number, result in self.results.items():
-            fitted = read(number) if number in kept else None
+            fitted = (read(number) or result.fitted) if number in kept else None
             self.results[number] = replace(result, fitted=fitted)
 
     def drop(self) -> list[int]:

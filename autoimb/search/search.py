@@ -310,7 +310,7 @@ def conclude(
     """
     started = time.monotonic()
     if not study.results:
-        raise RunError(_why_nothing(study.records))
+        raise RunError(_why_nothing(study))
     prepared, plan, judge = planned.prepared, planned.plan, planned.judge
     winner = choose(
         judge,
@@ -368,13 +368,13 @@ def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Ver
     )
 
 
-def _why_nothing(records: Sequence[TrialRecord]) -> str:
+def _why_nothing(study: StudyResult) -> str:
+    records, way_on = study.records, "Give the search more time, fewer rows or fewer options."
+    if study.interrupted:
+        way_on = f"The search was interrupted by {study.interrupted}."
     reasons = Counter(f"{r.status}: {r.reason}" if r.reason else r.status for r in records)
     shown = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(MOST_REASONS))
-    return (
-        f"No trial was completed{f' ({shown})' if shown else ''}. "
-        "Give the search more time, fewer rows or fewer options."
-    )
+    return f"No trial was completed{f' ({shown})' if shown else ''}. {way_on}"
 
 
 def versions() -> dict[str, str]:

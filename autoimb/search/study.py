@@ -377,8 +377,8 @@ class _Study:
             before=None if trial.follows is None else self.known.records[trial.follows],
         )
         result = self.known.add(record, usable(outcome))
-        self._drop_weights()  # before others hear of the trial, and may take what is there
-        if not self._journal.finish(record, result, trial.params):
+        drop = self._drop_weights  # before others hear of the trial, and may take what is there
+        if not self._journal.finish(record, result, trial.params, before_told=drop):
             self.known.forget(number)
         del self._running[number]
         return record
