@@ -24,6 +24,7 @@ from autoimb.evaluation.trial import Cut, Failed, Infeasible, Scored, evaluate, 
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import networks_within
+from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
@@ -265,7 +266,7 @@ def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())
     notice = "takes 99 s for 1,000 rows, where max_predict_seconds is 30"
     assert any(notice in own for own in model.facts_.notices)
-    assert model.pipeline_.inspect()["info"]["deployed"]["seconds"] == 99
+    assert "seconds" not in model.pipeline_.inspect()["info"]["deployed"]  # no clock in its bytes
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,18 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
+
+
+def test_a_driver_counts_by_the_budget_that_was_planned() -> None:
+    """What is feasible is the same for a driver and a resumed search with a time of their own."""
+    frame, y = rows()
+    given = [
+        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
+        for own in (None, 60.0)
+    ]
+    for planned, repeats in ((None, 1), (60.0, 4)):
+        found = [plan_study(own, time_budget=planned).limits.deployment for own in given]
+        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
 
 
 def test_other_limits_are_another_search() -> None:

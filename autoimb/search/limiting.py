@@ -23,7 +23,9 @@ from autoimb.training.plan import Plan
 __all__ = ["check_limits", "limits_of", "networks_within", "options_beyond"]
 
 
-def limits_of(request: Request, dataset: Dataset, plan: Plan) -> Limits:
+def limits_of(
+    request: Request, dataset: Dataset, plan: Plan, *, time_budget: float | None
+) -> Limits:
     """Count by what the limits of a request are kept, where it has any.
 
     Parameters
@@ -31,12 +33,14 @@ def limits_of(request: Request, dataset: Dataset, plan: Plan) -> Limits:
     request : Request
     dataset : Dataset
     plan : Plan
+    time_budget : float or None
+        Seconds that the study was planned for: those of its first driver.
     """
     seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
     if seconds is None and megabytes is None:
         return Limits()
     # a number of trials alone confirms none, nor does one strategy alone
-    confirmed = request.time_budget is not None and request.strategy is None
+    confirmed = time_budget is not None and request.strategy is None
     return Limits(
         most=Footprint(
             math.inf if megabytes is None else MEGABYTE * megabytes,

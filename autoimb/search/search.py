@@ -75,7 +75,8 @@ class SearchResult:
     findings : tuple of Finding
         What the checks saw before the first trial.
     deployed : dict of str to float or None
-        What `pipeline` takes and may take; see `Limits.deployed`, and ``bytes``, of its file.
+        What `pipeline` takes and may take; see `Limits.deployed`, and as measured: ``seconds``,
+        and ``bytes`` of its file.
     tested : Tested or None
         What `pipeline` says of the rows that nothing else saw.
     error : Exception or None
@@ -340,10 +341,10 @@ def conclude(
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
-    seconds = timed(pipeline, prepared.dataset.columns)
-    deployed = planned.limits.deployed(pipeline, seconds)
-    if planned.limits.deployment is not None:  # else the same search writes the same bytes
+    deployed = planned.limits.deployed(pipeline)
+    if planned.limits.deployment is not None:
         info["deployed"] = deployed
+    seconds = timed(pipeline, prepared.dataset.columns)  # not in the file, whose bytes they change
     pipeline = replace(pipeline, info=info)
     light = {number: replace(one, fitted=None) for number, one in study.results.items()}
     return SearchResult(
@@ -353,7 +354,7 @@ def conclude(
         winner=winner,
         verdict=_verdict(prepared, study, duels),
         timing=timing | {"finishing": time.monotonic() - started},
-        deployed=deployed | {"bytes": artifact_bytes(pipeline)},
+        deployed=deployed | {"seconds": seconds, "bytes": artifact_bytes(pipeline)},
     )
 
 
