@@ -55,18 +55,15 @@ def networks_within(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return the first networks to enqueue, each with the name of its plan.
 
-    Those that keep the limits come first; where none does, the smallest of the space.
+    Those that keep the limits; where none does, the smallest of the space.
     """
-    listed = listed_networks(space, policy)
-    named = [(f"network.{i}", only_network(space, own)) for i, own in enumerate(listed)]
-    if limits.deployment is None:
-        return named
     ensemble = _smallest_ensemble(space)
-    beyond = [limits.broken(network, ensemble) is not None for network in listed]
-    ordered = [named[i] for i in np.argsort(beyond, kind="stable")]
-    if not all(beyond):
-        return ordered
-    return [("network.smallest", only_network(space, _smallest_network(space, limits))), *ordered]
+    listed = [
+        (f"network.{i}", only_network(space, own))
+        for i, own in enumerate(listed_networks(space, policy))
+        if limits.broken(own, ensemble) is None
+    ]
+    return listed or [("network.smallest", only_network(space, _smallest_network(space, limits)))]
 
 
 def options_beyond(space: Space, limits: Limits) -> Iterator[tuple[str, str]]:
