@@ -176,6 +176,14 @@ class Budget:
         """The end of everything."""
         return Deadline() if self.total is None else Deadline(self.started + self.total)
 
+    def check(self, before: str) -> None:
+        """Raise BudgetError where it ended before something began."""
+        if self.deadline.expired:
+            raise BudgetError(
+                f"The {self.total:g} seconds ended before {before}: give more time, fewer rows or "
+                "fewer columns."
+            )
+
     @property
     def search_deadline(self) -> Deadline:
         """The end of the search: what is left then is the reserve."""

@@ -233,7 +233,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             budget = Budget.start(prepared.request.time_budget, started=started)
             callbacks = read_callbacks(self.callbacks)
             result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)
-        self.facts_ = build_facts(result, deadline=budget.deadline)
+            # its references are fitted here and not on a cluster, which may be lost
+            self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
         if result.interrupted and result.error is None:
             words = f"interrupted by {result.interrupted}: fitted with what had finished"

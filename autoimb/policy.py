@@ -130,7 +130,8 @@ class SearchPolicy:
     least_trial_seconds : float
         With less left no trial is started.
     known_in_a_row : int
-        Strategies drawn in a row that need no evaluation: then the space has no more to give.
+        Strategies drawn in a row that need no evaluation: then the space has no more to give, but
+        for methods where the first control still runs.
     hopeless_trials : int
         Trials failed or infeasible, and no other: then the search ends.
     pruning_begins : float

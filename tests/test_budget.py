@@ -96,6 +96,13 @@ def test_the_turns_of_a_thread_are_counted():
     assert later >= waited
 
 
+def test_a_budget_that_has_ended_says_before_what():
+    Budget.start(60.0).check("the study was planned")
+    Budget.start(None).check("the study was planned")
+    with pytest.raises(BudgetError, match=r"The 20 seconds ended before the study was planned: "):
+        Budget.start(20.0, started=time.monotonic() - 21.0).check("the study was planned")
+
+
 def test_budget_without_end():
     budget = Budget.start(None)
     assert budget.reserve == 0.0

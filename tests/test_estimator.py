@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
+from autoimb.report import facts
+from autoimb.report.build import Facts
+from autoimb.runtime.pool import LOCAL, Backend
 
 QUICK = ONE_TRIAL | {"cv": 3}
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"
@@ -31,6 +36,25 @@ MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall in
 )
 def test_scikit_learn_protocol(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+def test_what_is_fitted_for_the_report_is_fitted_while_the_backend_is_held(monkeypatch) -> None:
+    held = [False]
+
+    @contextlib.contextmanager
+    def backend_for(name: str | None) -> Iterator[Backend]:
+        held.append(True)
+        yield LOCAL
+        held.append(False)
+
+    def build_facts(*args: Any, **how: Any) -> Facts:
+        assert held[-1]
+        return facts.build_facts(*args, **how)
+
+    monkeypatch.setattr("autoimb.estimator.backend_for", backend_for)
+    monkeypatch.setattr("autoimb.estimator.build_facts", build_facts)
+    AutoImbClassifier(**QUICK).fit(*table())
+    assert held == [False, True, False]
 
 
 def table(n_rows: int = 240) -> tuple[pd.DataFrame, pd.Series]:

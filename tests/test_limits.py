@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,10 @@ from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
 from autoimb.evaluation.trial import Cut, Failed, Infeasible, Scored, evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.search.limiting import networks_within
+from autoimb.runtime.batches import Synchronous
+from autoimb.runtime.pool import LOCAL
+from autoimb.search.limiting import check_limits, networks_within
+from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
@@ -149,32 +155,48 @@ def test_trees_that_break_a_limit_are_infeasible() -> None:
 # --- what a search does ---------------------------------------------------------------------------
 
 
-def test_networks_that_keep_the_limits_come_first() -> None:
+def tight() -> Limits:
+    """Limits that no listed network keeps, and the smallest one does."""
+    space = Space.restricted()
+    for megabytes in np.linspace(0.01, 0.2, 200):
+        limits, listed = limits_of(megabytes=megabytes), listed_networks(space)
+        with contextlib.suppress(OptionError):
+            check_limits(space, limits)
+            assert all(limits.broken(own, ENSEMBLES[0]) is not None for own in listed)
+            return limits
+    raise AssertionError("no limit is as tight")
+
+
+def test_the_first_networks_are_those_that_keep_the_limits() -> None:
     space = Space.restricted()
     plans = [(f"network.{i}", own) for i, own in enumerate(first_networks(space))]
     assert networks_within(space, Limits(), DEFAULT_POLICY) == plans
-    limits = limits_of(megabytes=0.15)
-    ordered = networks_within(space, limits, DEFAULT_POLICY)
-    assert sorted(map(repr, ordered)) == sorted(map(repr, plans))
-    listed = listed_networks(space)
-    places = [int(name.removeprefix("network.")) for name, _ in ordered]
-    beyond = [limits.broken(listed[i], ENSEMBLES[0]) is not None for i in places]
-    assert 0 < sum(beyond) < len(beyond)
-    assert beyond == sorted(beyond)
+    limits, listed = limits_of(megabytes=0.15), listed_networks(space)
+    kept = networks_within(space, limits, DEFAULT_POLICY)
+    assert 0 < len(kept) < len(plans)
+    assert kept == [
+        plan
+        for plan, own in zip(plans, listed, strict=True)
+        if limits.broken(own, ENSEMBLES[0]) is None
+    ]
 
 
-def test_the_smallest_network_comes_first_where_no_other_keeps_the_limits() -> None:
-    space = Space.restricted()
-    tight = next(
-        limits
-        for limits in (limits_of(megabytes=mb) for mb in np.linspace(0.01, 0.2, 200))
-        if limits.broken(listed_networks(space)[0], ENSEMBLES[0]) is None
-        or networks_within(space, limits, DEFAULT_POLICY)[0][0] == "network.smallest"
-    )
-    (name, params), *others = networks_within(space, tight, DEFAULT_POLICY)
+def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
+    ((name, params),) = networks_within(Space.restricted(), tight(), DEFAULT_POLICY)
     assert name == "network.smallest"
     assert params["network.mlp.width"] == 32
-    assert len(others) == len(first_networks(space))
+
+
+def test_methods_come_however_few_networks_keep_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn while the only network runs breaks the limits, and ends nothing."""
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
+    limits, policy = tight(), replace(DEFAULT_POLICY, known_in_a_row=10)
+    given = {"limits": limits, "policy": policy, "n_trials": 9, "n_jobs": 2}
+    found = study(**given, backend=Synchronous(LOCAL))
+    complete = [r.stage for r in found.records if r.status == "complete"]
+    assert complete[:9] == ["network", *["method"] * 8]
+    first = found.records[1:11]
+    assert {(r.stage, r.status) for r in first} == {("search", "infeasible")}
 
 
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
@@ -265,7 +287,7 @@ def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())
     notice = "takes 99 s for 1,000 rows, where max_predict_seconds is 30"
     assert any(notice in own for own in model.facts_.notices)
-    assert model.pipeline_.inspect()["info"]["deployed"]["seconds"] == 99
+    assert "seconds" not in model.pipeline_.inspect()["info"]["deployed"]  # no clock in its bytes
 
 
 @pytest.mark.parametrize(
@@ -312,6 +334,18 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
+
+
+def test_a_driver_counts_by_the_budget_that_was_planned() -> None:
+    """What is feasible is the same for a driver and a resumed search with a time of their own."""
+    frame, y = rows()
+    given = [
+        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
+        for own in (None, 60.0)
+    ]
+    for planned, repeats in ((None, 1), (60.0, 4)):
+        found = [plan_study(own, time_budget=planned).limits.deployment for own in given]
+        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
 
 
 def test_other_limits_are_another_search() -> None:

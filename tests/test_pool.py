@@ -12,10 +12,12 @@ from dataclasses import replace
 from multiprocessing import spawn
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import studies
 import torch
+from joblib.parallel import ThreadingBackend
 from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
@@ -386,6 +388,21 @@ def test_in_this_process_where_nothing_must_be_killed():
     assert outcome.reason.split()[4] == str(os.getpid())
     assert torch.get_num_threads() == before
     runner.close()
+
+
+class Elsewhere(ThreadingBackend):
+    """A backend of joblib that counts the threads of many machines."""
+
+    def effective_n_jobs(self, n_jobs):
+        return 4_000
+
+
+def test_n_jobs_counts_this_machine_alone():
+    own = {n: LOCAL.workers(n) for n in (1, 2, -1)}
+    with joblib.parallel_config(Elsewhere()):
+        assert {n: LOCAL.workers(n) for n in own} == own
+    with joblib.parallel_config(n_jobs=3):
+        assert LOCAL.workers(None) == 3
 
 
 SCRIPT = """

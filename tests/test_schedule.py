@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import random
 import time
 from dataclasses import replace
@@ -95,6 +96,13 @@ def test_the_pace_of_workers_decides_nothing():
     assert others == [first, first]
 
 
+def test_a_process_without_children_runs_batches_one_trial_after_the_other(monkeypatch):
+    given = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "backend": Synchronous(LOCAL)}
+    found = told(studies.study(**given))
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
+    assert told(studies.study(**given)) == found
+
+
 def searched(frame: pd.DataFrame, y: object, path: Path, **params: object) -> tuple[str, str]:
     """Search with real networks; return the leaderboard, and the digest of the artifact."""
     model = AutoImbClassifier(
@@ -104,6 +112,7 @@ def searched(frame: pd.DataFrame, y: object, path: Path, **params: object) -> tu
         schedule="synchronous",
         random_state=0,
         partners="small_trees",
+        max_artifact_mb=5,
         **params,
     ).fit(frame, y)
     board = model.leaderboard().drop(columns="seconds").to_csv()

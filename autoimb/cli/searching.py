@@ -296,6 +296,8 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         test=None if test is None else reweighted(read(test)),
         class_counts=rows.class_counts,
     )
+    if not resume:
+        budget.check("the table's columns were looked at")
     prepared = prepare(table, request)
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))

@@ -193,19 +193,17 @@ class Limits:
         whole = self.deployment.fixed + self.deployment.before(network, ensemble)
         return max(whole.bytes / self.most.bytes, whole.seconds / self.most.seconds)
 
-    def deployed(self, pipeline: FittedPipeline, seconds: float) -> dict[str, float | None]:
-        """Return what a pipeline needs and may need, as plain values.
+    def deployed(self, pipeline: FittedPipeline) -> dict[str, float | None]:
+        """Return what a pipeline is counted to need and may need, as plain values.
 
         Parameters
         ----------
         pipeline : FittedPipeline
-        seconds : float
-            As they were measured.
 
         Returns
         -------
         dict of str to float or None
-            ``rows``, and the ``seconds`` for them; ``max_seconds``, ``max_bytes``: the limits, and
+            ``rows`` that seconds are for; ``max_seconds``, ``max_bytes``: the limits, and
             ``counted_seconds``, ``counted_bytes``: by what they are kept; None where nothing is
             limited.
         """
@@ -214,7 +212,7 @@ class Limits:
             parts = (self.deployment.after(fitted) for fitted in pipeline.strategies)
             whole = sum(parts, self.deployment.fixed)
             counted = (whole.seconds, whole.bytes)
-        own = {"seconds": seconds, "counted_seconds": counted[0], "counted_bytes": counted[1]}
+        own = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
         return {"rows": ROWS} | own | self._asked
 
     @property
@@ -236,7 +234,8 @@ def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:
     Parameters
     ----------
     deployed : mapping of str to float or None
-        ``bytes``, ``seconds``, and the limits as `Limits.deployed` gives them.
+        ``bytes``, ``seconds``, as they were measured, and the limits as `Limits.deployed` gives
+        them.
     """
     said = []
     size, most = deployed.get("bytes"), deployed.get("max_bytes")

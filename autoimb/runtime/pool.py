@@ -124,34 +124,34 @@ class InProcess:
 
     def __init__(self, work: Work) -> None:
         self._evaluate, self._jobs = work.evaluate, Jobs(work)
-        self._task: tuple[int, Assignment] | None = None
+        self._tasks: dict[int, Assignment] = {}
 
     @property
     def running(self) -> tuple[int, ...]:
-        """The number of the trial that waits to be run, if one does."""
-        return () if self._task is None else (self._task[0],)
+        """The numbers of the trials that wait to be run."""
+        return tuple(self._tasks)
 
     @property
     def idle(self) -> int:
         """1, or 0 while a trial waits to be run."""
-        return int(self._task is None)
+        return int(not self._tasks)
 
     def submit(self, number: int, assignment: Assignment) -> None:
-        """Take a trial; `collect` runs it."""
-        self._task = (number, assignment)
+        """Take a trial; `collect` runs it, after those of its batch that were taken before."""
+        self._tasks[number] = assignment
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
-        """Run the trial to its end and return it."""
-        if self._task is None:
+        """Run the first trial that waits to its end, and return it."""
+        if not self._tasks:
             return []
-        number, assignment = self._task
+        number, assignment = next(iter(self._tasks.items()))
         (job, judge), started = self._jobs.of(assignment), time.monotonic()
         with one_thread():
             try:
                 outcome = self._evaluate(job, judge)
             except Exception as error:  # of a stand-in
                 outcome = broken(error, started)
-        self._task = None
+        del self._tasks[number]
         return [(number, outcome)]
 
     def encoded(self) -> Parts:
@@ -159,8 +159,8 @@ class InProcess:
         return self._jobs.parts.in_memory()
 
     def close(self) -> None:
-        """Forget the trial that waits."""
-        self._task = None
+        """Forget the trials that wait."""
+        self._tasks.clear()
 
 
 @dataclass(frozen=True)
@@ -352,7 +352,8 @@ class Local:
 
     def workers(self, n_jobs: int | None) -> int:
         """Return how many workers `n_jobs` is, as joblib counts: None is 1, -1 all cores."""
-        return int(joblib.effective_n_jobs(n_jobs))
+        with joblib.parallel_config("loky"):  # another backend may count other machines
+            return int(joblib.effective_n_jobs(n_jobs))
 
     def runner(
         self,

@@ -66,6 +66,11 @@ class Known:
         return sorted(known, key=lambda record: record.rank)
 
     @property
+    def has_control(self) -> bool:
+        """Whether a strategy without a method is usable, so that methods can be put into it."""
+        return any(record.strategy.is_control for record in self.ranked)
+
+    @property
     def bar(self) -> Bar | None:
         """What a trial must reach to go on; None while nothing is complete."""
         held = (self.records[number] for number in self.results)

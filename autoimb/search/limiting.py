@@ -23,7 +23,9 @@ from autoimb.training.plan import Plan
 __all__ = ["check_limits", "limits_of", "networks_within", "options_beyond"]
 
 
-def limits_of(request: Request, dataset: Dataset, plan: Plan) -> Limits:
+def limits_of(
+    request: Request, dataset: Dataset, plan: Plan, *, time_budget: float | None
+) -> Limits:
     """Count by what the limits of a request are kept, where it has any.
 
     Parameters
@@ -31,12 +33,14 @@ def limits_of(request: Request, dataset: Dataset, plan: Plan) -> Limits:
     request : Request
     dataset : Dataset
     plan : Plan
+    time_budget : float or None
+        Seconds that the study was planned for: those of its first driver.
     """
     seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
     if seconds is None and megabytes is None:
         return Limits()
     # a number of trials alone confirms none, nor does one strategy alone
-    confirmed = request.time_budget is not None and request.strategy is None
+    confirmed = time_budget is not None and request.strategy is None
     return Limits(
         most=Footprint(
             math.inf if megabytes is None else MEGABYTE * megabytes,
@@ -51,18 +55,15 @@ def networks_within(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return the first networks to enqueue, each with the name of its plan.
 
-    Those that keep the limits come first; where none does, the smallest of the space.
+    Those that keep the limits; where none does, the smallest of the space.
     """
-    listed = listed_networks(space, policy)
-    named = [(f"network.{i}", only_network(space, own)) for i, own in enumerate(listed)]
-    if limits.deployment is None:
-        return named
     ensemble = _smallest_ensemble(space)
-    beyond = [limits.broken(network, ensemble) is not None for network in listed]
-    ordered = [named[i] for i in np.argsort(beyond, kind="stable")]
-    if not all(beyond):
-        return ordered
-    return [("network.smallest", only_network(space, _smallest_network(space, limits))), *ordered]
+    listed = [
+        (f"network.{i}", only_network(space, own))
+        for i, own in enumerate(listed_networks(space, policy))
+        if limits.broken(own, ensemble) is None
+    ]
+    return listed or [("network.smallest", only_network(space, _smallest_network(space, limits)))]
 
 
 def options_beyond(space: Space, limits: Limits) -> Iterator[tuple[str, str]]:

@@ -276,17 +276,21 @@ class Planned:
         Of the rows that the plan scores.
     unseen : Unseen or None
         Of a sample, rows that no trial sees; None where there are none to draw.
+    time_budget : float or None
+        Seconds that it is planned for.
     """
 
     prepared: Prepared
     plan: Plan
     judge: Judge
     unseen: Unseen | None = None
+    time_budget: float | None = None
 
     @cached_property
     def limits(self) -> Limits:
         """Of the result."""
-        return limits_of(self.prepared.request, self.prepared.dataset, self.plan)
+        own = self.prepared
+        return limits_of(own.request, own.dataset, self.plan, time_budget=self.time_budget)
 
     @property
     def basis(self) -> Basis:
@@ -341,7 +345,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
-    return Planned(own, plan, judge, _unseen(prepared, rows))
+    return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:

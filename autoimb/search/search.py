@@ -75,7 +75,8 @@ class SearchResult:
     findings : tuple of Finding
         What the checks saw before the first trial.
     deployed : dict of str to float or None
-        What `pipeline` takes and may take; see `Limits.deployed`, and ``bytes``, of its file.
+        What `pipeline` takes and may take; see `Limits.deployed`, and as measured: ``seconds``,
+        and ``bytes`` of its file.
     tested : Tested or None
         What `pipeline` says of the rows that nothing else saw.
     error : Exception or None
@@ -155,13 +156,18 @@ def search(
     ------
     RunError
         Where no trial was completed; the message counts the reasons.
+    BudgetError
+        Where the budget ended before a first trial.
     Exception
         What a callback raised, where nothing had finished by then.
     """
     request = prepared.request
+    in_time = partial(_in_time, budget, folder)
+    in_time("the study was planned")
     first = storage.terms["plan"] if isinstance(storage, SharedStudy) else first_plan(prepared)
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder, first))
     check_limits(prepared.space, planned.limits)
+    in_time("its duels were planned")
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
     test, seconds = _planned_test(prepared, budget)
     cells = len(planned.judge.y) * len(planned.judge.metric.classes)
@@ -169,6 +175,7 @@ def search(
     if planned.unseen is not None and budget.total is not None:
         seconds += len(planned.unseen.y) * prepared.policy.test_row_seconds
     findings = check_table(planned)
+    in_time("the first trial")
     ready = budget.elapsed
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
@@ -199,6 +206,12 @@ def search(
         result = conclude(planned, study, duels, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, planned.judge)
     return replace(result, findings=findings, tested=tested, error=listeners.error)
+
+
+def _in_time(budget: Budget, folder: RunFolder | None, before: str) -> None:
+    """Raise BudgetError where no trial can begin any more, and none was there before."""
+    if folder is None or not folder.files.numbers():
+        budget.check(before)
 
 
 class _Listeners:
@@ -340,10 +353,10 @@ def conclude(
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
-    seconds = timed(pipeline, prepared.dataset.columns)
-    deployed = planned.limits.deployed(pipeline, seconds)
-    if planned.limits.deployment is not None:  # else the same search writes the same bytes
+    deployed = planned.limits.deployed(pipeline)
+    if planned.limits.deployment is not None:
         info["deployed"] = deployed
+    seconds = timed(pipeline, prepared.dataset.columns)  # not in the file, whose bytes they change
     pipeline = replace(pipeline, info=info)
     light = {number: replace(one, fitted=None) for number, one in study.results.items()}
     return SearchResult(
@@ -353,7 +366,7 @@ def conclude(
         winner=winner,
         verdict=_verdict(prepared, study, duels),
         timing=timing | {"finishing": time.monotonic() - started},
-        deployed=deployed | {"bytes": artifact_bytes(pipeline)},
+        deployed=deployed | {"seconds": seconds, "bytes": artifact_bytes(pipeline)},
     )
 
 

@@ -215,7 +215,7 @@ class _Study:
         self._running: dict[int, Begun] = {}
         self._elsewhere: dict[int, Begun] = {}  # what other drivers run
         self._looks = -math.inf  # when an idle driver looks at the others again
-        self._exhausted = False
+        self._exhausted = set[bool]()  # before a control is known, whose methods then come; after
 
     # --- what is known ------------------------------------------------------------------------
 
@@ -312,15 +312,15 @@ class _Study:
         begun = (*self._running.values(), *self._elsewhere.values())
         tried = {one.strategy for one in ran}
         tried |= {one.strategy for one in begun if one.stage not in APART}
-        n_trials, least = self._settings.n_trials, self._policy.least_trial_seconds
-        if self._exhausted or (n_trials is not None and len(tried) >= n_trials):
+        most, least = self._settings.n_trials, self._policy.least_trial_seconds
+        if self.known.has_control in self._exhausted or (most is not None and len(tried) >= most):
             return False
         seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
         typical = max(least, statistics.median(seconds)) if seconds else least
         return self._settings.deadline.left() > typical
 
     def _next_strategy(self) -> Begun | None:
-        """Ask until a strategy needs an evaluation; None where the space has no more to give."""
+        """Ask until a strategy needs an evaluation; None where the space has none to give now."""
         for _ in range(self._policy.known_in_a_row):
             records, left = self.known.strategies, self._settings.deadline.left()
             new = self._may_try_new()
@@ -348,7 +348,7 @@ class _Study:
             if reason is None:
                 return trial
             self.say(self.finish(trial.number, Infeasible(reason)))
-        self._exhausted = True
+        self._exhausted.add(self.known.has_control)
         return None
 
     def _tried(self, strategy: Strategy) -> int | None:
