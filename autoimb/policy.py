@@ -383,7 +383,7 @@ class SearchPolicy:
     rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)
     most_reserve: float = _set(60.0, UNMEASURED)
-    cell_reserve: float = _set(1.3e-5, "decisions/0053-wide-tables.md")
+    cell_reserve: float = _set(2e-5, "decisions/0053-wide-tables.md")
     most_cell_reserve: float = _set(0.5, "decisions/0053-wide-tables.md")
     most_pace: float = _set(3.0, "decisions/0053-wide-tables.md")
     beat_seconds: float = _set(5.0, UNMEASURED)
