@@ -148,7 +148,7 @@ class Budget:
         return cls(total, now, policy, turns=processor_turns())
 
     def at_its_pace(self) -> Budget:
-        """Return the budget with what its cells take on a machine as busy as since the start.
+        """Return the budget with what its end takes on a machine as busy as since the start.
 
         To be asked while this thread alone computes for the search.
         """
@@ -168,8 +168,10 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        most = self.policy.most_cell_reserve * self.total
-        return max(usual, min(self.pace * self.policy.cell_reserve * self.cells, most))
+        least = self.pace * self.policy.least_reserve
+        cells = self.pace * self.policy.cell_reserve * self.cells
+        most, of_cells = self.policy.most_paced_reserve, self.policy.most_cell_reserve
+        return max(usual, min(least, most * self.total), min(cells, of_cells * self.total))
 
     @property
     def deadline(self) -> Deadline:

@@ -216,8 +216,9 @@ class SearchPolicy:
     cell_reserve, most_cell_reserve : float
         Seconds of it for each scored row and class, where that is more; the share of the budget
         that these may take, also on a busy machine.
-    most_pace : float
-        How many times as much is kept at most where others compute too.
+    most_pace, most_paced_reserve : float
+        How many times as much is kept at most where others compute too; the share of the budget
+        that `least_reserve` may take then.
     workers_memory : float
         Of the memory that is free when a search begins, what its workers may hold, in equal parts.
     least_worker_bytes : int
@@ -385,7 +386,8 @@ class SearchPolicy:
     most_reserve: float = _set(60.0, UNMEASURED)
     cell_reserve: float = _set(2e-5, "decisions/0053-wide-tables.md")
     most_cell_reserve: float = _set(0.5, "decisions/0053-wide-tables.md")
-    most_pace: float = _set(3.0, "decisions/0053-wide-tables.md")
+    most_pace: float = _set(5.0, "decisions/0053-wide-tables.md")
+    most_paced_reserve: float = _set(0.25, "decisions/0053-wide-tables.md")
     beat_seconds: float = _set(5.0, UNMEASURED)
     silent_seconds: float = _set(90.0, "decisions/0054-one-study-many-drivers.md")
     look_seconds: float = _set(1.0, UNMEASURED)

@@ -73,7 +73,7 @@ def test_many_scored_rows_and_classes_are_kept_time_for(cells, reserve):
 
 @pytest.mark.parametrize(
     ("turns", "pace", "reserve"),
-    [((3, 0), 1.0, 8.0), ((2, 1), 1.5, 12.0), ((1, 9), 3.0, 24.0), ((0, 0), 1.0, 8.0)],
+    [((3, 0), 1.0, 8.0), ((2, 1), 1.5, 12.0), ((1, 9), 5.0, 30.0), ((0, 0), 1.0, 8.0)],
 )
 def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypatch):
     monkeypatch.setattr("autoimb.budget.processor_turns", lambda: (50, 60))
@@ -82,7 +82,9 @@ def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypat
     budget = begun.at_its_pace()
     assert budget.pace == pytest.approx(pace)
     assert budget.reserve == pytest.approx(reserve)
-    assert replace(budget, cells=80_000).reserve == pytest.approx(7.2)  # what it has anyway
+    few = replace(budget, cells=80_000)
+    assert few.reserve == pytest.approx(max(7.2, 3.0 * pace))
+    assert replace(few, total=10.0).reserve == pytest.approx(3.0)  # a quarter is less
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing counts them")
