@@ -82,7 +82,7 @@ def test_beside_other_programs_more_time_is_kept(turns, pace, reserve, monkeypat
     budget = begun.at_its_pace()
     assert budget.pace == pytest.approx(pace)
     assert budget.reserve == pytest.approx(reserve)
-    few = replace(budget, cells=80_000)
+    few = replace(budget, cells=8_000)
     assert few.reserve == pytest.approx(max(7.2, 3.0 * pace))
     assert replace(few, total=10.0).reserve == pytest.approx(3.0)  # a quarter is less
 
