@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from autoimb.errors import (
 )
 from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.trials import TrialFiles
+from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 
@@ -188,6 +190,14 @@ def test_more_workers_than_processors_are_said(monkeypatch: pytest.MonkeyPatch) 
     told = [" ".join(prepare(rows, Request(n_jobs=n_jobs)).notices) for n_jobs in (2, 3)]
     assert "n_jobs" not in told[0]
     assert "n_jobs=3 is more than the 2 processors" in told[1]
+
+
+def test_numbers_of_numpy_are_those_of_python() -> None:
+    given = {"time_budget": 30, "n_trials": 2, "n_jobs": 1, "holdout": 0.25, "random_state": 3}
+    kinds = (np.float32, np.uint8, np.int8, np.float16, np.uint64)
+    typed = {name: kind(value) for (name, value), kind in zip(given.items(), kinds, strict=True)}
+    asked, plain = read_request(typed, [0, 1]), read_request(given, [0, 1])
+    assert json.dumps(asked.to_json()) == json.dumps(plain.to_json() | {"time_budget": 30.0})
 
 
 def test_a_metric_that_one_label_maximises_is_said() -> None:

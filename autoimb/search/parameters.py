@@ -66,7 +66,8 @@ def read_request(
         "partners": chosen_partners(given.get("partners", "auto")) if strategy is None else (),
     }
     names = {field.name for field in fields(Request)}
-    return Request(**{name: own for name, own in given.items() if name in names} | read)
+    values = {name: own for name, own in given.items() if name in names} | read
+    return Request(**{name: _as_python(own) for name, own in values.items()})
 
 
 def read_callbacks(callbacks: object) -> tuple[Callable[..., object], ...]:
@@ -85,6 +86,11 @@ def read_callbacks(callbacks: object) -> tuple[Callable[..., object], ...]:
             f"got {shown(callbacks)}."
         )
     return tuple(callbacks)
+
+
+def _as_python(value: object) -> Any:
+    """Turn a number of numpy's into Python's: it has its own precision, and is no JSON."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:
