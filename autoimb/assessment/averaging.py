@@ -1,4 +1,4 @@
-"""What the mean of several networks gains over one of them, in a ranking, without further labels.
+"""What the mean of several networks gains over one of them, without further labels.
 
 Out of fold a row has the answer of one network, a new row the mean of V. So what is measured lacks
 the gain of the mean: it removes the share 1 - 1/V of the variance that training gives the
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from autoimb.assessment.calibration import log_proba
+from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Reported
@@ -31,21 +32,25 @@ __all__ = ["gain_of_mean", "of_the_mean"]
 Floats = NDArray[np.float64]
 
 
-def gain_of_mean(judge: Judge, proba: Floats, expected: Floats, views: Floats) -> float:
-    """Estimate what ranking by the mean of all networks gains over ranking by one.
+def gain_of_mean(
+    judge: Judge, proba: Floats, expected: Floats, views: Floats, *, rule: DecisionRule
+) -> float:
+    """Estimate what the mean of all networks gains over one.
 
-    Sees: no label. Rows are ranked by their places in their groups.
+    Sees: no label. For a ranking rows have their places in their groups.
 
     Parameters
     ----------
     judge : Judge
-        Of n rows, by a metric of rankings, which takes weights.
+        Of n rows, by a metric of rankings, which takes weights, or of counts.
     proba : ndarray of float64, shape (n, C)
         Out-of-fold probabilities, all by the calibrator of `views`.
     expected : ndarray of float64, shape (n, C)
         They, each part calibrated by the others: how often such a row is of each class.
     views : ndarray of float64, shape (V, n, C)
         Calibrated probabilities of the rows by one network each, of whatever training parts.
+    rule : DecisionRule
+        That labels rows by such probabilities.
 
     Returns
     -------
@@ -55,11 +60,15 @@ def gain_of_mean(judge: Judge, proba: Floats, expected: Floats, views: Floats) -
     n_rows, n_classes = proba.shape
     y = np.repeat(np.arange(n_classes), n_rows)
     rows = np.ones(n_rows) if judge.weight is None else judge.weight
-    weight = (rows[:, None] * expected).T.ravel()  # (n, C) -> (C * n,)
+    weight = rows[:, None] * expected
 
     def value(logs: Floats) -> float:
-        placed = judge.placed(softmax(logs, axis=1))
-        return judge.metric(y, np.tile(placed, (n_classes, 1)), weight=weight)
+        noisy = softmax(logs, axis=1)
+        if judge.metric.counts is not None:
+            labelled = np.eye(n_classes)[rule.apply(noisy)]
+            return float(judge.metric.of_confusion(weight.T @ labelled))
+        placed = np.tile(judge.placed(noisy), (n_classes, 1))  # (C * n, C)
+        return judge.metric(y, placed, weight=weight.T.ravel())
 
     logs, each = log_proba(proba), log_proba(views)
     around = each - each.mean(axis=0)  # its variance is 1 - 1/V of one network's

@@ -133,6 +133,7 @@ def assemble(
             decided.proba[rows],
             decided.crossed[rows],
             decided.calibrator.apply(views),
+            rule=decided.rule,
         )
     return Assembled(replace(pipeline, calibrator=calibrator), gain)
 
@@ -143,12 +144,13 @@ def gain_is_known(
     views: NDArray[np.float64],
     policy: SearchPolicy,
 ) -> bool:
-    """Say whether the gain of the mean can be estimated: of a ranking, in so much work.
+    """Say whether the gain of the mean can be estimated, in so much work.
 
-    Each row counts as every class, and is ranked by each. Probabilities that carry the user's costs
-    do not say how often a row is of a class.
+    It can of a ranking, and of a metric of confusion counts. Each row counts as every class, and is
+    ranked by each. Probabilities that carry the user's costs do not say how often a row is of a
+    class.
     """
     metric = judge.metric
     work = 4 * views.size * len(metric.classes)  # two amounts of noise, of either sign
-    ranks = metric.kind == "ranking" and not metric.foreign
-    return ranks and strategies[0].class_costs is None and work <= policy.replay_work
+    known = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
+    return known and strategies[0].class_costs is None and work <= policy.replay_work
