@@ -61,7 +61,10 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
 
 def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process = start(tmp_path, FIT, "time")
-    studies.wait_until(lambda: bool(list(tmp_path.iterdir())))
+    studies.wait_until(
+        lambda: len(studies.alive(process.pid)) >= 3
+    )  # multiprocessing's two as well
+    assert list(tmp_path.iterdir())
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM
