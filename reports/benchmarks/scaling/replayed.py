@@ -29,7 +29,7 @@ from autoimb.runs.folder import RunFolder
 from autoimb.runs.rows import TrialRows
 from autoimb.runs.sharing import SharedStudy
 from autoimb.search.study import StudySettings, run_study
-from reports.benchmarks.machine import processor_seconds
+from reports.benchmarks.machine import busy_seconds, processor_seconds
 from reports.benchmarks.postgres import Server, server
 from reports.benchmarks.rows import Row
 from reports.benchmarks.scaling.searches import planned
@@ -212,7 +212,7 @@ class _Watch:
         self._engine = create_engine(url, isolation_level="AUTOCOMMIT")
 
     def look(self) -> dict[str, float]:
-        """Return its processor time and that of the drivers, its transactions and connections."""
+        """Return the processor time of server, drivers and all programs, and what it counts."""
         with self._engine.connect() as connection:
             query = (
                 "SELECT xact_commit + xact_rollback, numbackends "
@@ -222,6 +222,7 @@ class _Watch:
         return {
             "server": processor_seconds(self._server.process),
             "drivers_own": sum(map(processor_seconds, self._drivers)),
+            "machine": busy_seconds(),
             "transactions": transactions,
             "connections": connections,
         }
@@ -243,8 +244,9 @@ def replayed(*, drivers: int, seconds: float, lasts: float) -> Row:
     dict
         Of the workers' seconds the share that trials took (`busy`), and those a second that ended;
         of steps under the lock and of tells the median and the 95 % quantile, in milliseconds, and
-        of the seconds how long the lock was held; what a trial took of the processors of server and
-        drivers, in seconds, and transactions; connections.
+        of the seconds how long the lock was held, and its holders had a processor; what a trial
+        took of the processors of server and drivers, in seconds, and transactions; connections; the
+        processors that other programs had.
     """
     kinds = [f"{rung:g}" for rung in DEFAULT_POLICY.rungs] + ["confirm", "duel"]
     places = np.linspace(0.5, 1.5, 101)
@@ -273,6 +275,7 @@ def replayed(*, drivers: int, seconds: float, lasts: float) -> Row:
         [one for one in each if begins <= one.at < window[1]] for each in (steps, tells)
     )
     ended = sum(begins <= trial.began + trial.seconds < window[1] for trial in spent)
+    spans = {name: after[name] - before[name] for name in before}
     return {
         "drivers": drivers,
         "seconds": seconds,
@@ -280,14 +283,13 @@ def replayed(*, drivers: int, seconds: float, lasts: float) -> Row:
         "busy": sum(trial.within(*window) for trial in spent) / (drivers * lasts),
         "ended": ended / lasts,
         "held": sum(step.took for step in steps) / lasts,
+        "held_own": sum(step.own for step in steps) / lasts,
         "steps": len(steps) / lasts,
         **{f"step_{what}": _spread(getattr(s, what) for s in steps) for what in Step._fields[1:]},
         "tell_took": _spread(tell.took for tell in tells),
         "connections": after["connections"],
-        **{
-            name: (after[name] - before[name]) / max(ended, 1)
-            for name in ("server", "drivers_own", "transactions")
-        },
+        "others": (spans["machine"] - spans["server"] - spans["drivers_own"]) / lasts,
+        **{name: spans[name] / max(ended, 1) for name in ("server", "drivers_own", "transactions")},
     }
 
 

@@ -45,35 +45,37 @@ def _conclusion(found: pd.DataFrame, replays: list[Row]) -> list[str]:
     free = found[~found["synchronous"]]
     longest = free[free["scale"] == max(free["scale"])].groupby("workers")
     batches = found[found["synchronous"] & (found["workers"] == most)]
-    means = longest[["busy", "cut", "driver"]].mean()
+    means = longest[["cut", "early"]].mean()
     early = longest["went_on_early"].sum() / longest["went_on"].sum()
     behind = _behind(free[free["scale"] == max(free["scale"])], most)
     many = max(replays, key=lambda row: (row["drivers"], -row["seconds"]))
-    rate = many["steps"] / many["held"]
+    young = many["steps"] / many["held_own"]
     trial, draw = found["costs"].iloc[0]
-    slowest = 1 / (trial + draw)
+    old = 1 / (trial + draw)
     return [
         f"- **Efficient to.** {_well_used(free)} The longer a trial, the more workers one study "
-        "keeps busy; a search plans trials that are so much longer as its budget is.",
-        f"- **Thrown away.** Of the time of {most} workers {means.loc[most, 'cut']:.0%} goes to "
-        f"trials that a deadline cuts (of one worker's {means.loc[1, 'cut']:.1%}): each worker "
-        "loses its last one, and a trial may take a quarter of the search's seconds, which are "
-        f"{most} times fewer. Of the trials that went on to a next rung {early[most]:.0%} were not "
-        f"among the best of their rung in the end ({early[1]:.0%} with one worker). Batches keep "
-        f"{most} workers busy for {batches['busy'].mean():.0%} of their time: all wait for the "
+        "keeps busy; with a longer budget a search plans longer trials. Batches keep "
+        f"{most} workers busy for {batches['busy'].mean():.0%} of their time, as all wait for the "
         "slowest.",
+        f"- **Thrown away.** Of the time of {most} workers {means.loc[most, 'cut']:.0%} goes to "
+        f"trials that a deadline cuts ({means.loc[1, 'cut']:.1%} of one worker's): each worker "
+        "loses its last one, and a trial may take a quarter of the search's seconds, which are "
+        f"{most} times fewer. And {means.loc[most, 'early']:.0%} goes to rungs to which a strategy "
+        f"went on that was not among the best in the end ({means.loc[1, 'early']:.0%} of one "
+        f"worker's): {early[most]:.0%} of those that went on, against {early[1]:.0%}.",
         f"- **Found.** With {most} workers and as much time in all, what would be exported is "
         f"worth {behind} against one worker, in units of which a score's standard error is .01.",
         f"- **The bottleneck is the exclusive step,** in which a driver takes over what is new, "
         f"plans and draws while all others wait. With {many['drivers']} drivers and trials of "
-        f"{many['seconds']:g} s the lock was held for {many['held']:.0%} of the time; it passes "
-        f"{60 * rate:.0f} steps a minute at most in a young study on this machine, and "
-        f"{60 * slowest:.0f} once the sampler learns from 500 strategies and a draw takes "
-        f"{1e3 * draw:.0f} ms. A study is full where workers end more trials than that: with "
-        f"{most} workers, where trials take less than {most / rate:.0f} to {most / slowest:.0f} s. "
-        f"The database is no limit: it takes {1e3 * many['server']:.0f} ms of a processor a trial. "
-        f"But it has {many['connections']:.0f} connections of {many['drivers']} drivers, and "
-        "PostgreSQL admits 100 unless told otherwise (`max_connections`).",
+        f"{many['seconds']:g} s the lock was held for {many['held']:.0%} of the time, while who "
+        f"held it had a processor for {many['held_own']:.0%}. By processor time it passes "
+        f"{60 * young:,.0f} steps a minute at most in a young study, and {60 * old:,.0f} once the "
+        f"sampler learns from 500 strategies and a draw takes {1e3 * draw:.0f} ms. A study is full "
+        f"where workers end more trials than that: with {most} workers, where trials take less "
+        f"than {most / young:.0f} to {most / old:.0f} s. The database is no limit: it takes "
+        f"{1e3 * many['server']:.0f} ms of a processor a trial. But it has "
+        f"{many['connections']:.0f} connections of {many['drivers']} drivers, and PostgreSQL "
+        "admits 100 unless told otherwise (`max_connections`).",
         "- **Beyond.** Give the search a longer budget, or fewer workers to a study: two studies "
         "of half the workers wait for two locks. What would move the limit is a draw outside the "
         "lock, several trials in one step for a driver of several workers, and fewer connections.",
@@ -85,11 +87,10 @@ def _well_used(free: pd.DataFrame) -> str:
     parts = []
     for _, own in free.groupby("scale"):
         busy = own.groupby("workers")["busy"].mean()
-        enough = [workers for workers, share in busy.items() if share >= ENOUGH]
-        last = f"{max(enough)} (busy {busy[max(enough)]:.0%})" if enough else "none"
-        parts.append(f"{own['mean'].iloc[0]:.1f} s: {last}")
-    told = "; ".join(parts)
-    return f"Most workers of which trials take {ENOUGH:.0%} of the time, with trials of {told}."
+        enough = busy.index[busy >= ENOUGH]
+        if len(enough):
+            parts.append(f"{max(enough)} with trials of {own['mean'].iloc[0]:.1f} s")
+    return f"Trials take {ENOUGH:.0%} of the time or more of up to {'; '.join(parts)}."
 
 
 def _behind(own: pd.DataFrame, workers: int) -> str:
@@ -155,11 +156,12 @@ def _replayed(replays: list[Row]) -> list[str]:
             f"{row['busy']:.0%}",
             _spread(row["step_waited"]),
             f"{_spread(row['step_took'])}, own {row['step_own'][0]:.0f}",
-            f"{row['held']:.0%}",
+            f"{row['held']:.0%}, own {row['held_own']:.0%}",
             _spread(row["tell_took"]),
             f"{1e3 * row['server']:.0f} and {1e3 * row['drivers_own']:.0f}",
             f"{row['transactions']:.0f}",
             row["connections"],
+            f"{row['others']:.1f}",
         ]
         for row in replays
     ]
@@ -169,14 +171,15 @@ def _replayed(replays: list[Row]) -> list[str]:
     return [
         "Drivers of one worker each, and one PostgreSQL server, all on this machine: each asks, "
         "beats, saves a file of a thousand predictions for each trial where all find it, tells, "
-        "and reads what the others have ended, by the package's own code. In place of training it "
-        f"waits, from half to one and a half times as long as stated; {looked:g} s of each are "
-        "looked at. Medians and 95 % quantiles by the wall clock; `own` is the processor time of "
-        "the driver that has the lock, which a machine of its own would not be much below; at last "
-        "the processor time of server and drivers, and transactions, for each trial.",
+        "and reads what the others have ended, by the package's own code; there are no networks. "
+        "In place of training it waits, from half to one and a half times as long as stated; "
+        f"{looked:g} s of each are looked at. Medians and 95 % quantiles by the wall clock; `own` "
+        "is the processor time of who has the lock, and the share of the time in which it had a "
+        "processor; then the processor time of server and drivers, and transactions, a trial; at "
+        "last the processors that other programs had, of which a machine for drivers has none.",
         "",
         *written.table(
-            [*head, "processor ms: server, drivers", "transactions", "connections"], lines
+            [*head, "processor ms: server, drivers", "transactions", "connections", "others"], lines
         ),
     ]
 
