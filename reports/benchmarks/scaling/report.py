@@ -45,11 +45,11 @@ def _conclusion(found: pd.DataFrame, replays: list[Row]) -> list[str]:
     free = found[~found["synchronous"]]
     longest = free[free["scale"] == max(free["scale"])].groupby("workers")
     batches = found[found["synchronous"] & (found["workers"] == most)]
-    means = longest[["cut", "early"]].mean()
+    means = longest[["cut", "early", "trials"]].mean()
     early = longest["went_on_early"].sum() / longest["went_on"].sum()
     behind = _behind(free[free["scale"] == max(free["scale"])], most)
     many = max(replays, key=lambda row: (row["drivers"], -row["seconds"]))
-    young = many["steps"] / many["held_own"]
+    wall, young = many["steps"] / many["held"], many["steps"] / many["held_own"]
     trial, draw = found["costs"].iloc[0]
     old = 1 / (trial + draw)
     return [
@@ -58,19 +58,21 @@ def _conclusion(found: pd.DataFrame, replays: list[Row]) -> list[str]:
         f"{most} workers busy for {batches['busy'].mean():.0%} of their time, as all wait for the "
         "slowest.",
         f"- **Thrown away.** Of the time of {most} workers {means.loc[most, 'cut']:.0%} goes to "
-        f"trials that a deadline cuts ({means.loc[1, 'cut']:.1%} of one worker's): each worker "
-        "loses its last one, and a trial may take a quarter of the search's seconds, which are "
-        f"{most} times fewer. And {means.loc[most, 'early']:.0%} goes to rungs to which a strategy "
-        f"went on that was not among the best in the end ({means.loc[1, 'early']:.0%} of one "
+        f"trials that a deadline cuts ({means.loc[1, 'cut']:.1%} of one worker's): each worker has "
+        f"time for {means.loc[most, 'trials'] / most:.0f} and loses its last one, and none may "
+        f"take more than a quarter of that time. And {means.loc[most, 'early']:.0%} goes to rungs "
+        "to which a strategy went on that was not among the best of the rung below in the end "
+        f"({means.loc[1, 'early']:.0%} of one "
         f"worker's): {early[most]:.0%} of those that went on, against {early[1]:.0%}.",
         f"- **Found.** With {most} workers and as much time in all, what would be exported is "
         f"worth {behind} against one worker, in units of which a score's standard error is .01.",
         f"- **The bottleneck is the exclusive step,** in which a driver takes over what is new, "
         f"plans and draws while all others wait. With {many['drivers']} drivers and trials of "
         f"{many['seconds']:g} s the lock was held for {many['held']:.0%} of the time, while who "
-        f"held it had a processor for {many['held_own']:.0%}. By processor time it passes "
-        f"{60 * young:,.0f} steps a minute at most in a young study, and {60 * old:,.0f} once the "
-        f"sampler learns from 500 strategies and a draw takes {1e3 * draw:.0f} ms. A study is full "
+        f"held it had a processor for {many['held_own']:.0%}: {60 * wall:,.0f} steps a minute at "
+        f"most beside all that this machine did, and {60 * young:,.0f} where nothing else keeps "
+        f"the driver waiting. They are {60 * old:,.0f} once the sampler learns from 500 strategies "
+        f"and a draw takes {1e3 * draw:.0f} ms. A study is full "
         f"where workers end more trials than that: with {most} workers, where trials take less "
         f"than {most / young:.0f} to {most / old:.0f} s. The database is no limit: it takes "
         f"{1e3 * many['server']:.0f} ms of a processor a trial. But it has "
@@ -89,8 +91,12 @@ def _well_used(free: pd.DataFrame) -> str:
         busy = own.groupby("workers")["busy"].mean()
         enough = busy.index[busy >= ENOUGH]
         if len(enough):
-            parts.append(f"{max(enough)} with trials of {own['mean'].iloc[0]:.1f} s")
-    return f"Trials take {ENOUGH:.0%} of the time or more of up to {'; '.join(parts)}."
+            parts.append(f"{max(enough)} where a trial takes {own['mean'].iloc[0]:.1f} s")
+    tried = ", ".join(map(str, sorted(free["workers"].unique())))
+    told = "; ".join(parts)
+    return (
+        f"Of {tried} workers the most that trials keep busy for {ENOUGH:.0%} of the time: {told}."
+    )
 
 
 def _behind(own: pd.DataFrame, workers: int) -> str:
