@@ -246,11 +246,15 @@ def test_of_very_many_strategies_the_sampler_sees_the_best_and_the_newest():
 def test_the_sampler_is_shown_trials_as_if_they_had_been_added():
     trials = [trial_at(i, 1.0, float(i % 7), status="complete") for i in range(30)]
 
+    def checked(trial):
+        kept = ("state", "value", "params", "distributions", "intermediate_values")
+        return create_trial(**{name: getattr(trial, name) for name in kept})
+
     def drawn(**storage):
         sampler = optuna.samplers.TPESampler(seed=0)
         seen = optuna.create_study(direction="maximize", sampler=sampler, **storage)
         if not storage:
-            seen.add_trials(as_strategies(trials))
+            seen.add_trials(checked(trial) for trial in as_strategies(trials))
         return seen.ask().suggest_float("x", 0.0, 1e3)
 
     assert drawn(storage=Shown(as_strategies(trials))) == drawn()

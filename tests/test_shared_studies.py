@@ -21,7 +21,6 @@ import studies
 from drivers import prepared
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from postgres import Server
 
 from autoimb.budget import Deadline
 from autoimb.cli import main
@@ -29,6 +28,7 @@ from autoimb.errors import RunError, StorageLostError
 from autoimb.runs.database import Database, reach
 from autoimb.runs.drivers import drivers_of
 from autoimb.runs.folder import RunFolder
+from reports.benchmarks.postgres import Server
 
 
 def database(server: Server, name: str) -> str:

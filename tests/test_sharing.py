@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pytest
 import studies
 from fsspec.implementations.memory import MemoryFileSystem
 from optuna.trial import TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from studies import complete, material, study
 from tables import strategy_with
 
+from autoimb.assessment.judge import Judge
 from autoimb.cli.sharing import check_storage
 from autoimb.errors import RunError, StorageLostError
+from autoimb.evaluation.trial import Outcome
 from autoimb.policy import SearchPolicy
 from autoimb.runs.database import _passwords, holds_password, reach
 from autoimb.runs.drivers import Pulse
@@ -26,13 +29,16 @@ from autoimb.runs.folder import RunFolder
 from autoimb.runs.journal import Journal
 from autoimb.runs.patience import Patience
 from autoimb.runs.places import FolderPlace, ObjectPlace, Place, open_place
-from autoimb.runs.record import TrialRecord
+from autoimb.runs.record import StoredTrial, TrialRecord
+from autoimb.runs.rows import TrialRows
 from autoimb.runs.shared_status import studies_at
 from autoimb.runs.sharing import SharedStudy
+from autoimb.runs.trials import TrialFiles
 from autoimb.search.begun import Begun
 from autoimb.search.known import Known
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
+from autoimb.training.fit import Job
 
 TERMS = {"version": "1", "metric": "f1", "plan": {"time_budget": 60.0}}
 SPACE = Space.restricted()
@@ -94,6 +100,78 @@ def test_who_joins_later_knows_all_and_repeats_nothing(tmp_path: Path) -> None:
     assert kept == [n for n, result in again.results.items() if result.fitted is not None]
     assert len(kept) == len(second.results)
     assert not list((tmp_path / "first" / "trials").iterdir())
+
+
+def reads(shared: SharedStudy, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, list[int]]]:
+    """Note which trials' files are read, and whether others have to wait meanwhile."""
+    found, loaded = list[tuple[bool, list[int]]](), TrialFiles.load
+
+    def load(
+        files: TrialFiles, numbers: Iterable[int] | None = None, **more: bool
+    ) -> dict[int, StoredTrial]:
+        own = files.numbers() if numbers is None else list(numbers)
+        if own:
+            found.append((shared._inside, own))
+        return loaded(files, own, **more)
+
+    monkeypatch.setattr(TrialFiles, "load", load)
+    return found
+
+
+def test_what_others_have_ended_is_read_before_they_have_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driver(tmp_path, "one") as (shared, folder), driver(tmp_path, "two") as two:
+        mine, other, read = journal(shared, folder), journal(*two), reads(shared, monkeypatch)
+        asked = [begin(other) for _ in range(3)]
+        assert mine.heard() == {}
+        for trial in asked[:2]:
+            finish(other, trial)
+        heard = mine.heard()
+        assert [own.record.strategy for own in heard.values()] == [t.strategy for t in asked[:2]]
+        finish(other, asked[2])
+        assert list(mine.exclusively(mine.news)) == [asked[2].number]
+        assert read == [(False, [0, 1]), (True, [2])]
+
+
+def test_a_search_keeps_no_driver_waiting_while_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driver(tmp_path, "one") as (shared, folder), driver(tmp_path, "two") as two:
+        other, read = journal(*two), reads(shared, monkeypatch)
+
+        def meanwhile(job: Job, judge: Judge) -> Outcome:
+            finish(other, other.exclusively(lambda: begin(other)))
+            return studies.evaluate(job, judge)
+
+        study(folder, storage=shared, n_trials=4, evaluate=meanwhile)
+    assert read
+    assert not any(inside for inside, _ in read)
+
+
+def test_trials_are_read_again_where_their_state_has_changed(tmp_path: Path) -> None:
+    with driver(tmp_path, "one") as (shared, folder), driver(tmp_path, "two") as two:
+        mine, other = journal(shared, folder), journal(*two)
+        number = shared.storage.get_study_id_from_name("it")
+        rows = shared.rows(number)
+        asked = [begin(other) for _ in range(3)]
+        other.queue.enqueue({}, stage="search", rung=0.25)
+        finish(other, asked[0])
+        other.drop(asked[1].number, "dropped")
+        assert rows.every() == shared.storage.get_all_trials(number)
+        assert [t.state.name for t in rows.every()] == ["COMPLETE", "FAIL", "RUNNING", "WAITING"]
+        queries = list[str]()
+
+        def count(_: object, __: object, statement: str, *___: object) -> None:
+            queries.append(statement)
+
+        event.listen(shared.database.engine, "before_cursor_execute", count)
+        before = rows.every()
+        assert len(queries) == 1
+        finish(mine, begin(mine))  # it takes what waits
+        after = rows.every()
+        assert after == shared.storage.get_all_trials(number)
+        assert [now is then for now, then in zip(after, before)] == [True, True, True, False]
 
 
 def test_an_object_store_serves_as_a_folder_does(tmp_path: Path) -> None:
@@ -397,8 +475,7 @@ def test_a_lost_database_ends_a_search_with_what_it_has(
     def evaluate(job: Any, judge: Any) -> Any:
         tries.pop()
         if not tries:
-            monkeypatch.setattr(shared.storage, "get_trial", lost)
-            monkeypatch.setattr(shared.storage, "get_all_trials", lost)
+            monkeypatch.setattr(TrialRows, "every", lost)
         return studies.evaluate(job, judge)
 
     def lost(*_: object, **__: object) -> None:

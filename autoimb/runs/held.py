@@ -47,20 +47,27 @@ class HeldTrials:
 
     def exclusively(self, step: Callable[[], T]) -> T:
         """Do something while no other driver does; it may be begun anew."""
+        return self.sharing.exclusively(lambda: self._freshly(step))
 
-        def fresh() -> T:
+    def patiently(self, step: Callable[[], T]) -> T:
+        """Do what may be done twice, while others go on."""
+        return self.sharing.patiently(lambda: self._freshly(step))
+
+    def _freshly(self, step: Callable[[], T]) -> T:
+        """Do something that reads the trials anew."""
+        self._read = None
+        try:
+            return step()
+        finally:
             self._read = None
-            try:
-                return step()
-            finally:
-                self._read = None
-
-        return self.sharing.exclusively(fresh)
 
     def every(self, *states: TrialState) -> list[FrozenTrial]:
         """Return all trials by number, or those of some states."""
         if self._read is None:
-            self._read = self._storage.get_all_trials(self._study, deepcopy=False)
+            if self._rows is None:
+                self._read = self._storage.get_all_trials(self._study, deepcopy=False)
+            else:
+                self._read = self._rows.every()
         return [t for t in self._read if t.state in states] if states else self._read
 
     def unfinished(self) -> list[FrozenTrial]:

@@ -192,6 +192,21 @@ class Journal:
         """Close a trial from which no strategy could be drawn."""
         self._close(number, reason, TrialState.FAIL)
 
+    def heard(self) -> dict[int, StoredTrial]:
+        """Return what others have ended since this was asked last, while nobody has to wait.
+
+        Returns
+        -------
+        dict of int to StoredTrial
+            By number, without networks; `news` has what is left.
+        """
+        if self._files is None or not self.shared:
+            return {}
+        files, ended = self._files, self._held.patiently(self._unheard)
+        stored = files.load(ended, networks=False)
+        self._heard.update(ended)
+        return stored
+
     def news(self) -> dict[int, StoredTrial]:
         """Return what has ended since this was asked last, and was not `finish`-ed here.
 
@@ -205,12 +220,7 @@ class Journal:
         """
         if self._files is None:
             return {}
-        trials = self._held.every()
-        while self._heard_below in self._heard:
-            self._heard_below += 1
-        unheard = [t for t in trials[self._heard_below :] if t.number not in self._heard]
-        ended = [trial.number for trial in unheard if trial.state.is_finished()]
-        left = self._left_behind()
+        ended, left = self._unheard(), self._left_behind()
         stored = self._files.load([*ended, *left], networks=False)
         for number in set(left) & set(stored):
             self._tell(stored[number].record)
@@ -218,6 +228,14 @@ class Journal:
         stored |= {record.number: StoredTrial(record, None, {}) for record in killed}
         self._heard.update(ended, stored)
         return dict(sorted(stored.items()))
+
+    def _unheard(self) -> list[int]:
+        """Return the trials whose end this driver does not know."""
+        trials = self._held.every()
+        while self._heard_below in self._heard:
+            self._heard_below += 1
+        later = (trial for trial in trials[self._heard_below :] if trial.state.is_finished())
+        return [trial.number for trial in later if trial.number not in self._heard]
 
     def _left_behind(self) -> list[int]:
         """Return the trials that run for a driver which is gone."""

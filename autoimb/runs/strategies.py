@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
@@ -131,12 +131,18 @@ class _View:
         return self.state != TrialState.COMPLETE, -step, -value
 
     def as_trial(self) -> FrozenTrial:
-        """Return what Optuna's study can hold."""
-        return create_trial(
+        """Return what a sampler can read; all of it was checked where it was drawn."""
+        return FrozenTrial(
+            number=-1,  # until it is shown
+            trial_id=-1,
             state=self.state,
             value=self.value,
+            datetime_start=None,
+            datetime_complete=None,
             params=self.first.params,
             distributions=self.first.distributions,
+            user_attrs={},
+            system_attrs={},
             intermediate_values=self.between,
         )
 

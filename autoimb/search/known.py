@@ -94,7 +94,9 @@ class Known:
         if result is None:
             return None
         self.results[record.number] = result
-        return result if record.number in self._kept() else replace(result, fitted=None)
+        if result.fitted is None or record.number in self._kept():
+            return result
+        return replace(result, fitted=None)
 
     def forget(self, number: int) -> None:
         """Forget a trial."""

@@ -256,6 +256,7 @@ class _Study:
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
         while runner.idle and time.monotonic() >= self._looks:
+            self._take(self._journal.heard())  # before others have to wait
             trial = self._journal.exclusively(self._next)
             if trial is None:
                 if self._journal.shared:

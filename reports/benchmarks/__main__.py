@@ -31,6 +31,7 @@ QUESTIONS = {
     "large": "what a folder that memory does not hold takes and gives, against rows in memory",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
     "storage": "what a long study costs in PostgreSQL and in a journal: a trial, an ask, joining",
+    "scaling": "what a hundred workers are worth, and where a study of a hundred drivers is slow",
     "kill_resume": "what a search that was killed and resumed has lost",
     "flat": "whether memory, threads, files and processes stay flat: many fits, searches at once",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
@@ -54,11 +55,13 @@ ONE_THREAD = {
     "speed",
     "serving",
     "storage",
+    "scaling",
     "damage",
     "coverage",
     "mutants",
     "versions",
 }  # a process, as in a worker
+AT_THE_TOP = {"scaling"}  # whose report stands beside this folder
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 
 
@@ -71,7 +74,8 @@ def module(question: str) -> ModuleType:
 
 def report(question: str) -> Path:
     """Return the file of a question's report."""
-    return Path(__file__).parent / question / f"{question}.md"
+    own = Path(__file__).parent
+    return (own.parent if question in AT_THE_TOP else own / question) / f"{question}.md"
 
 
 def main(words: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ import pandas as pd
 from reports.benchmarks import cases, project
 from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
+from reports.benchmarks.worth import NOISE, worth_on
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("shown", "seed", "history"))
 WINDOW = project.DEFAULT_POLICY.sampler_best, project.DEFAULT_POLICY.sampler_newest
@@ -31,7 +31,6 @@ SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": WINDOW}
 SHORT = (25, 75)  # in a history
 HISTORY, NEXT = 1_500, 100  # strategies
 LONG, ASKS = 5_000, 5  # strategies before asks that are timed
-NOISE = 0.01  # standard error of a simulated score
 TOLD = {
     "next": f"mean worth of the next {NEXT}",
     "best": "worth of the strategy with the best score",
@@ -58,7 +57,7 @@ def run(options: Namespace) -> None:
 
 def searches(seed: int) -> list[Row]:
     """Go on with one history, with all of it shown to the sampler and with the window."""
-    worth, rows = simulated(seed), []
+    worth, rows = worth_on(seed), []
     before = project.Asking(seed, SHORT)
     tried = list(_asked(before, worth, HISTORY, seed))
     for shown, window in SHOWN.items():
@@ -104,33 +103,6 @@ def asks(seed: int) -> list[Row]:
             asking.forget(trial)
         rows.append({"shown": shown, "seed": seed, "history": LONG, "milliseconds": spent})
     return rows
-
-
-def simulated(seed: int) -> Callable[[project.Strategy], float]:
-    """Return what a strategy is worth on a simulated table."""
-
-    def normal(*words: object) -> float:
-        """Return the same number for the same words."""
-        key = crc32("|".join(map(str, words)).encode())
-        return float(np.random.default_rng([seed, key]).normal())
-
-    def worth(strategy: project.Strategy) -> float:
-        """Add up the worth of options, of parameters, and of options together."""
-        places = project.places_of(strategy)
-        names = {component: name for component, (name, _) in places.items()}
-        total = 0.0
-        for component, (name, own) in places.items():
-            total += 0.02 * normal(component, name)
-            total += 0.01 * normal(component, name, names["network"], names["ensemble"])
-            for parameter, place in own.items():
-                if isinstance(place, float):
-                    best = (1 + np.tanh(normal(component, name, parameter))) / 2
-                    total -= 0.06 * (place - best) ** 2
-                else:
-                    total += 0.01 * normal(component, name, parameter, place)
-        return total
-
-    return worth
 
 
 def render(rows: list[Row]) -> str:
