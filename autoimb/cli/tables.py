@@ -28,7 +28,7 @@ from autoimb.pipeline.hashing import text_columns
 
 __all__ = ["cells_of_piece", "in_order", "read_chunks", "writer"]
 
-CELLS = 24_000_000  # in memory at a time, however many threads: 6,000,000 a piece on two cores
+CELLS = 8_000_000  # in memory at a time, however many threads: 2,000,000 a piece on two cores
 Tables = Iterator[pa.Table]
 
 

@@ -43,7 +43,7 @@ __all__ = [
     "member_posterior",
 ]
 
-CHUNK_ROWS = 8192  # rows encoded at once: memory stays flat however long the table is
+CHUNK_ROWS = 2048  # rows encoded at once: memory stays flat however long the table is
 _PAD_ROWS = 16  # see `FittedMemberPack._logits`
 
 Floats = NDArray[np.float64]
