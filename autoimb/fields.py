@@ -191,12 +191,15 @@ class Array:
         Number of axes; None for any.
     low, high : float
         What every number lies between, both included; so none is NaN.
+    undefined : bool
+        Whether NaN and infinity may stand there as well.
     """
 
     dtype: str
     ndim: int | None = 1
     low: float = -_LARGEST
     high: float = _LARGEST
+    undefined: bool = False
 
     def __call__(self, values: NDArray[Any], name: str) -> None:
         """Check an array."""
@@ -204,6 +207,8 @@ class Array:
             raise FieldError(name, f"of {self.dtype}", values.dtype.name)
         if self.ndim is not None and values.ndim != self.ndim:
             raise FieldError(name, f"of {self.ndim} axes", values.shape)
+        if self.undefined:
+            values = values[np.isfinite(values)]
         if not values.size:
             return
         least, most = float(values.min()), float(values.max())

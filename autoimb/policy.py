@@ -266,6 +266,8 @@ class SearchPolicy:
         Between two looks of an idle driver at what the others have finished.
     storage_patience : float
         Seconds that the database or the place of a shared study may be away.
+    states_kept : int
+        Of a shared study: best trials of each rung whose trainings another driver may go on with.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(
@@ -392,6 +394,7 @@ class SearchPolicy:
     silent_seconds: float = _set(90.0, "decisions/0054-one-study-many-drivers.md")
     look_seconds: float = _set(1.0, UNMEASURED)
     storage_patience: float = _set(60.0, "decisions/0054-one-study-many-drivers.md")
+    states_kept: int = _set(32, UNMEASURED)
 
 
 DEFAULT_POLICY = SearchPolicy()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autoimb.evaluation.trial import Scored
     from autoimb.pipeline.fitted import FittedStrategy
     from autoimb.runs.folder import RunFolder
+    from autoimb.runs.trials import TrialFiles
 
 __all__ = ["Journal"]
 
@@ -123,6 +124,11 @@ class Journal:
         """Whether other drivers may work on the study."""
         return self._held.sharing.shared
 
+    @property
+    def shared_files(self) -> TrialFiles | None:
+        """The files of a study's trials where other drivers may read them; None elsewhere."""
+        return self._files if self.shared else None
+
     def exclusively(self, step: Callable[[], T]) -> T:
         """Do something while no other driver does; it may be begun anew."""
         return self._held.exclusively(step)
@@ -200,9 +206,9 @@ class Journal:
         dict of int to StoredTrial
             By number, without networks; `news` has what is left.
         """
-        if self._files is None or not self.shared:
+        if (files := self.shared_files) is None:
             return {}
-        files, ended = self._files, self._held.patiently(self._unheard)
+        ended = self._held.patiently(self._unheard)
         stored = files.load(ended, networks=False)
         self._heard.update(ended)
         return stored
@@ -277,8 +283,7 @@ class Journal:
             stage: Stage = trial.user_attrs.get("stage", "search")
             second = suspected and "again" in trial.user_attrs
             if not second and number not in {t.user_attrs.get("again") for t in trials}:
-                held = ("rung", "follows")
-                kept = {name: trial.user_attrs[name] for name in held if name in trial.user_attrs}
+                kept = {n: own for n, own in trial.user_attrs.items() if n in ("rung", "follows")}
                 self._held.create({"stage": stage, "again": number} | kept, like=trial)
             fixed = _replayed(trial.params, self._space)
             if fixed is None:

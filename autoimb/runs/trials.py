@@ -4,6 +4,7 @@
 
     NNNN.safetensors            the record and the out-of-fold predictions of trial NNNN
     NNNN.weights.safetensors    its fitted networks, of the best ones
+    NNNN.state.safetensors      where its training waits, of the best ones of a shared study
 
 They are sealed: one that is damaged, or of another study or trial, is set aside.
 """
@@ -26,17 +27,20 @@ from autoimb.runs.record import (
     trial_bytes,
     weights_bytes,
 )
+from autoimb.runs.states import read_state, state_bytes
 
 if TYPE_CHECKING:
     from autoimb.evaluation.trial import Scored
     from autoimb.pipeline.fitted import FittedStrategy
     from autoimb.runs.places import Place
+    from autoimb.training.states import Waiting
 
 __all__ = ["TrialFiles"]
 
 Found = TypeVar("Found")
 
 ENDING = ".safetensors"
+STATE = f".state{ENDING}"
 
 
 class TrialFiles:
@@ -58,8 +62,12 @@ class TrialFiles:
         self._sealed = study is not None
 
     def numbers(self) -> list[int]:
-        """Return the trials that have a file; those of networks have one more dot."""
-        stems = (Path(name).stem for name in self._place.names() if name.endswith(ENDING))
+        """Return the trials that have a file."""
+        return self._numbers(ENDING)
+
+    def _numbers(self, ending: str) -> list[int]:
+        """Return the trials that have a file of this ending; those of others have more dots."""
+        stems = (n.removesuffix(ending) for n in self._place.names() if n.endswith(ending))
         return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def save(self, record: TrialRecord, result: Scored | None, params: Mapping[str, Any]) -> None:
@@ -81,6 +89,22 @@ class TrialFiles:
     def drop_weights(self, number: int) -> None:
         """Delete the networks of a trial that is no longer among the best."""
         self._place.remove(_weights(number))
+
+    def states(self) -> list[int]:
+        """Return the trials that have left the state of their training."""
+        return self._numbers(STATE)
+
+    def save_state(self, number: int, waiting: Waiting) -> None:
+        """Write the state in which the training of a trial waits."""
+        self._place.write(_state(number), state_bytes(waiting, run=self._run, number=number))
+
+    def state(self, number: int) -> Waiting | None:
+        """Read the state in which a training waits; None where there is none, or a damaged one."""
+        return self._read(_state(number), partial(read_state, run=self._run, number=number))
+
+    def drop_state(self, number: int) -> None:
+        """Delete the state of a training that nobody will go on with."""
+        self._place.remove(_state(number))
 
     def records(self) -> tuple[TrialRecord, ...]:
         """Read the records of all finished trials, by number; no predictions, no networks.
@@ -155,3 +179,7 @@ def _trial(number: int) -> str:
 
 def _weights(number: int) -> str:
     return f"{number:04d}.weights{ENDING}"
+
+
+def _state(number: int) -> str:
+    return f"{number:04d}{STATE}"

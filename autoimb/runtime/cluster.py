@@ -136,6 +136,7 @@ class _Placed:
         self._shared, self._n_jobs, self._client = shared, n_jobs, client
         self._memory = memory
         self._parts = shared.parts()
+        self.states = self._parts.states
         self._encoded = self._parts.in_memory()
         self._threads: dict[str, int] = {}  # by worker
         self._hosts: dict[str, Future] = {}
@@ -274,7 +275,7 @@ class _Placed:
 
     def _start(self, task: _Task, address: str) -> None:
         own, seconds = task.assignment, task.assignment.deadline.left()
-        content = self._parts.states.read(waiting_key(own.strategy))
+        content = self.states.read(waiting_key(own.strategy))
         waiting = None if content is None else self._sent(content, address)
         host = self._hosts[address]
         task.future = self._submit(address, run_trial, host, own, seconds, waiting)
@@ -308,7 +309,7 @@ class _Placed:
         except Exception as error:  # it can't be read here
             return Failed(reason_of(error), seconds)
         if ended.waiting is not None:
-            self._parts.states.write(waiting_key(assignment.strategy), ended.waiting)
+            self.states.write(waiting_key(assignment.strategy), ended.waiting)
         self._encoded.hold(ended.encoders)
         return ended.outcome
 

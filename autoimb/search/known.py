@@ -20,7 +20,7 @@ class Known:
     Parameters
     ----------
     policy : SearchPolicy
-        How many networks are kept.
+        How many networks, and states of trainings, are kept.
 
     Attributes
     ----------
@@ -79,6 +79,17 @@ class Known:
         if best is None or best.status != "complete":
             return None
         return Bar.of(best.curve, best.floor, best.planned, self._policy)
+
+    @property
+    def waiting(self) -> set[int]:
+        """The trials whose training may go on soon: of each rung the best, as many as are kept."""
+        passed = {r.follows for r in self.records.values() if r.status != "killed"}
+        found = [r for r in self.strategies if r.goes_on and r.number not in passed]
+        rungs = {record.rung for record in found}
+        best = (
+            sorted((r for r in found if r.rung == rung), key=lambda r: r.merit) for rung in rungs
+        )
+        return {r.number for here in best for r in here[: self._policy.states_kept]}
 
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autoimb.budget import Deadline
@@ -24,6 +25,7 @@ from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Evaluate, Work
 from autoimb.search.agenda import Agenda
 from autoimb.search.begun import Begun
+from autoimb.search.kept import Kept
 from autoimb.search.known import Known
 from autoimb.space.draw import Space, infeasible
 from autoimb.space.strategy import partner
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from autoimb.evaluation.basis import Basis
     from autoimb.runs.folder import RunFolder
     from autoimb.space.strategy import Strategy
+    from autoimb.training.store import Store
 
 __all__ = ["StudyResult", "StudySettings", "run_study"]
 
@@ -177,7 +180,7 @@ def run_study(
                     ended = runner.collect(PULSE)
                     if not runner.running and not ended:
                         time.sleep(PULSE)
-                finished = [running.finish(number, outcome) for number, outcome in ended]
+                finished = [running.finish(n, outcome, runner.states) for n, outcome in ended]
                 for record in finished:  # all are written down before anyone is told of one
                     running.say(record)
                 running.start(runner)
@@ -211,6 +214,7 @@ class _Study:
         self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
         self.known = Known(agenda.policy)
+        self._kept = Kept(journal, self.known)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
         self._running: dict[int, Begun] = {}
         self._elsewhere: dict[int, Begun] = {}  # what other drivers run
@@ -233,7 +237,7 @@ class _Study:
                     del self._numbers[record.strategy]
             elif record.follows is None and record.stage != "duel":
                 self._numbers[record.strategy] = number
-        self._drop_weights()
+        self._kept.drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
         """Tell of a trial that ended, or of the time."""
@@ -262,10 +266,10 @@ class _Study:
                 if self._journal.shared:
                     self._looks = time.monotonic() + self._policy.look_seconds
                 return
-            deadline, bar = self._settings.deadline, self.known.bar
-            runner.submit(
-                trial.number, trial.assignment(deadline, limit=self._trial_limit(), bar=bar)
-            )
+            self._kept.fetch(trial, runner.states)
+            limit, bar = self._trial_limit(), self.known.bar
+            asked = trial.assignment(self._settings.deadline, limit=limit, bar=bar)
+            runner.submit(trial.number, asked)
 
     @property
     def waits(self) -> bool:
@@ -364,8 +368,8 @@ class _Study:
 
     # --- what has ended -----------------------------------------------------------------------
 
-    def finish(self, number: int, outcome: Outcome) -> TrialRecord:
-        """Write a trial down; its networks only while it is among the best."""
+    def finish(self, number: int, outcome: Outcome, states: Store | None = None) -> TrialRecord:
+        """Write down a trial, and of its networks and `states` what is kept, if it ran."""
         trial = self._running[number]
         if trial.stage == "partner":  # what its trees take is known only now
             outcome = within(outcome, self._agenda.limits)
@@ -378,8 +382,8 @@ class _Study:
             before=None if trial.follows is None else self.known.records[trial.follows],
         )
         result = self.known.add(record, usable(outcome))
-        drop = self._drop_weights  # before others hear of the trial, and may take what is there
-        if not self._journal.finish(record, result, trial.params, before_told=drop):
+        settle = partial(self._kept.settle, record, states)  # others may take what is there then
+        if not self._journal.finish(record, result, trial.params, before_told=settle):
             self.known.forget(number)
         del self._running[number]
         return record
@@ -394,7 +398,3 @@ class _Study:
         if self._journal.shared:
             self.known.read_networks(self._journal.networks)
         return self.known
-
-    def _drop_weights(self) -> None:
-        for number in self.known.drop():
-            self._journal.drop_weights(number)

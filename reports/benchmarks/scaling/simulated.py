@@ -23,6 +23,7 @@ from autoimb.evaluation.trial import Cut, Outcome, Scored, Trace
 from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
+from autoimb.training.store import Store
 from reports.benchmarks.worth import NOISE, worth_on
 
 __all__ = [
@@ -245,6 +246,7 @@ class Simulated:
         self._size = 0
         self._ends: dict[int, tuple[float, Outcome]] = {}
         self._seen: set[Strategy] = set()
+        self.states = Store()  # where nothing is trained nothing waits
         self.spent: list[Spent] = []
         self.driver = 0.0
 
