@@ -184,7 +184,7 @@ def test_the_states_of_the_best_of_each_rung_lie_there_until_they_are_passed(
         counts = waiting.counts | {"checkpoint": checkpoint}
         states.put(waiting_key(record.strategy), replace(waiting, counts=counts), size=1)
         known.add(record, None)
-        own.settle(record, states)
+        own.keep(record, states)
         lying.append(files.states())
 
     first, second, third = record_of(0, 8, 0.5), record_of(1, 16, 0.7), record_of(2, 32, 0.6)
@@ -204,7 +204,7 @@ def test_what_another_driver_left_goes_when_nobody_waits_for_it(
         known.add(record, None)
     last = record_of(2, 32, 0.4)
     known.add(last, None)
-    kept_by(files, known).settle(last, Store())
+    kept_by(files, known).keep(last, Store())
     assert files.states() == [1, 5]  # of the fifth trial this driver has not heard
 
 

@@ -55,7 +55,7 @@ class Kept:
         if waiting is not None:
             states.put(key, waiting, size=waiting.size)
 
-    def settle(self, record: TrialRecord, states: Store | None) -> None:
+    def keep(self, record: TrialRecord, states: Store | None) -> None:
         """Write down where the training of a trial waits, and delete what is not kept any more.
 
         Parameters

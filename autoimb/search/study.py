@@ -382,8 +382,8 @@ class _Study:
             before=None if trial.follows is None else self.known.records[trial.follows],
         )
         result = self.known.add(record, usable(outcome))
-        settle = partial(self._kept.settle, record, states)  # others may take what is there then
-        if not self._journal.finish(record, result, trial.params, before_told=settle):
+        keep = partial(self._kept.keep, record, states)  # others may take what is there then
+        if not self._journal.finish(record, result, trial.params, before_told=keep):
             self.known.forget(number)
         del self._running[number]
         return record
