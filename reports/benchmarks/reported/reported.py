@@ -166,7 +166,7 @@ def render(rows: list[Row]) -> str:
         f"Where predictions are drawn, the mean of {drawn.FOLDS} networks gives {gain.mean():+.4f} "
         "more than one of them. It is not in what is reported there, as nothing was trained whose "
         "networks could differ: out of fold one predicts each row. In the searches the estimate of "
-        "it is in, of a ranking.",
+        "it is in.",
     ]
     return "\n".join([*lines, *foot("reported", rows)])
 
