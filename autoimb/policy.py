@@ -198,14 +198,14 @@ class SearchPolicy:
         At most in a blend; at most and at least weighed; bags of them; drawn in a bag.
     blend_work : int
         Rows scored in one fit, about a second; counted, so that no clock decides.
-    replays, replayed_at_a_time : int
-        Bootstrap samples on which the choice is made again, and how many between two looks at the
-        clock.
+    replays, replayed_at_a_time, replayed_trials : int
+        Bootstrap samples on which the choice is made again, how many between two looks at the
+        clock, and from how many of the best trials.
     replay_work : int
         Rows times candidates times samples between two looks, and times two where another value is
         reported than chose; counted, so that no clock decides how many rows a sample has.
-    replayed_trials : int
-        Best trials that the replayed choice is made from.
+    trained_variance : float
+        Variance that training gives a reported score, as a share of what the scored rows give it.
     foreign_work : int
         Times the work of a metric of ours that another's is: so many times fewer rows in a sample,
         and samples between two looks.
@@ -249,10 +249,9 @@ class SearchPolicy:
         ROC AUC of one column alone, from which on it is suspicious.
     least_separated_rows : int
         Of a class, for that.
-    copied_share : float
-        Of the rows outside the most frequent class, that equal training rows give away.
-    contradicted_share : float
-        Of the rows outside the most frequent class, whose equal rows are of others.
+    copied_share, contradicted_share : float
+        Of the rows outside the most frequent class, that equal training rows give away; whose
+        equal rows are of others.
     reference_errors : float
         Standard errors of a difference, beyond which a reference or the result is better.
     changed_labels : float
@@ -355,6 +354,7 @@ class SearchPolicy:
     replay_work: int = _set(20_000_000, UNMEASURED)
     replayed_at_a_time: int = _set(100, "decisions/0040-the-reported-score.md")
     replayed_trials: int = _set(25, UNMEASURED)
+    trained_variance: float = _set(0.25, "decisions/0040-the-reported-score.md")
     foreign_work: int = _set(20, UNMEASURED)
     rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
     workers_memory: float = _set(0.8, UNMEASURED)

@@ -43,7 +43,9 @@ def _drawn(random, n, rate, number, signal):
     return y, np.log(rate / (1 - rate)) + shared + 0.7 * noise
 
 
-def _searched(seed, *, n=400, rate=0.05, number=12, signal=1.0, metric="average_precision"):
+def _searched(
+    seed, *, n=400, rate=0.05, number=12, signal=1.0, metric="average_precision", policy=POLICY
+):
     """Return what is reported of the best of equal strategies, what chose it, and the truth."""
     random = np.random.default_rng(seed)
     y, logits = _drawn(random, n, rate, number, signal)
@@ -52,7 +54,7 @@ def _searched(seed, *, n=400, rate=0.05, number=12, signal=1.0, metric="average_
     scores = [judge.score(*single) for single in singles]
     chosen = int(np.argmax([score.utility for score in scores]))
     candidates = Candidates(singles, np.ones(number, dtype=bool), chosen)
-    reported = replay(judge, candidates, scores[chosen].value, random_state=0, policy=POLICY)
+    reported = replay(judge, candidates, scores[chosen].value, random_state=0, policy=policy)
     other, far = _drawn(random, 20_000, rate, 1, signal)
     truth = judge.metric(other, _proba(far[0]), (far[0] > np.log(rate)).astype(np.int64))
     return reported, truth
@@ -70,6 +72,15 @@ def test_what_is_reported_is_nearer_to_the_truth_than_the_best_of_many(metric, s
     assert all(one.optimism > 0 for one, _ in found[:1])
     inside = np.mean([one.low <= truth <= one.high for one, truth in found])
     assert inside >= 0.8
+
+
+def test_the_interval_is_wider_by_what_other_networks_would_give():
+    policies = [replace(POLICY, trained_variance=share) for share in (0.0, 0.25)]
+    rows, both = (_searched(0, policy=policy)[0] for policy in policies)
+    assert both.value == rows.value
+    assert both.error == pytest.approx(rows.error * 1.25**0.5)
+    assert both.low < rows.low < rows.high < both.high
+    assert policies[1] == POLICY  # as it is by default
 
 
 def test_many_classes_have_an_interval():

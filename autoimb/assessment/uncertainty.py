@@ -63,7 +63,8 @@ class Reported:
     value : float
         In the metric's own sign, without the optimism of a choice.
     error : float
-        Its standard error over other rows; NaN where there are too few for one.
+        Its standard error over other rows and other networks; NaN where there are too few rows for
+        one.
     low, high : float
         The 95 % interval.
     raw : float
