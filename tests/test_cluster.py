@@ -149,6 +149,34 @@ def test_the_table_is_sent_once_a_worker(client, monkeypatch):
     assert sorted(sent) == sorted(pids(client))
 
 
+def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(client):
+    runner = Dask(client).runner(work(studies.evaluate_shared), n_jobs=2, killable=True)
+    studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
+    for number, strategy in enumerate(strategies(2)):
+        runner.submit(number, Assignment(strategy, FOREVER))
+    told = [outcome.reason.split() for outcome in gather(runner, 2, within=120.0).values()]
+    (place, maker, first), (same, again, second) = told
+    assert (place, maker) == (same, again)
+    assert first != second
+    os.kill(min(pids(client).values()), signal.SIGKILL)
+    client.wait_for_workers(2, timeout=60)
+    studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
+    assert Path(place).is_dir()
+    runner.close()
+    studies.wait_until(lambda: not Path(place).parent.exists())
+
+
+def test_encoders_that_the_driver_has_are_not_sent_again(client):
+    runner, sent = Dask(client).runner(work(studies.evaluate_shared), n_jobs=1, killable=True), []
+    hold = runner._encoded.hold
+    runner._encoded.hold = lambda encoders: hold(encoders) or sent.append(list(encoders))
+    for number, strategy in enumerate(strategies(2)):
+        runner.submit(number, Assignment(strategy, FOREVER))
+        gather(runner, 1, within=120.0)
+    runner.close()
+    assert sent == [[(0, 0)], []]
+
+
 def test_a_trial_that_loses_two_workers_has_failed(client, runner):
     *_, hanging = strategies(3)
     runner.submit(7, Assignment(hanging, FOREVER))
@@ -184,7 +212,7 @@ def test_n_jobs_counts_the_threads_of_the_cluster(client):
 def test_what_a_worker_holds_does_not_travel():
     moved = pickle.loads(pickle.dumps(Host()))
     with pytest.raises(RunError, match="can't be moved"):
-        moved.run(Assignment(*strategies(1), FOREVER), None)
+        moved.run(Assignment(*strategies(1), FOREVER))
 
 
 # --- the scheduler --------------------------------------------------------------------------------

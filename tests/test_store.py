@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -162,3 +163,31 @@ def test_without_room_on_the_disk_each_process_has_its_own(tmp_path, monkeypatch
     full.put("state", 2, size=8)
     assert full.find("state") is None  # and not what it was before
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_two_that_write_a_value_at_once_leave_a_whole_one(tmp_path, monkeypatch):
+    """One writes slowly, and the other begins meanwhile."""
+    store, content = Store(tmp_path), [bytes([number]) * 1000 for number in (1, 2)]
+    begun = Event()
+
+    def write(path, given, original=Path.write_bytes):
+        original(path, given[:500])
+        begun.set()
+        time.sleep(0.1)
+        return original(path, given)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.write, "state", content[0])
+        begun.wait(10)
+        second = pool.submit(store.write, "state", content[1])
+        first.result()
+        assert store.read("state") == content[0]
+        second.result()
+    assert store.read("state") == content[1]
+
+
+def test_a_file_that_another_drops_meanwhile_is_no_error(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "elsewhere")
+    Store(tmp_path).put("state", 1, size=8)
+    assert Store(tmp_path).find("state") == 1

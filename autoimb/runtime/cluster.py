@@ -8,6 +8,7 @@ the trials of one that leaves are begun anew elsewhere.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 import uuid
@@ -134,7 +135,7 @@ class _Placed:
         self, shared: Shared, n_jobs: int, client: Client, *, memory: int | None = None
     ) -> None:
         self._shared, self._n_jobs, self._client = shared, n_jobs, client
-        self._memory = memory
+        self._memory, self._name = memory, secrets.token_hex(16)
         self._parts = shared.parts()
         self.states = self._parts.states
         self._encoded = self._parts.in_memory()
@@ -227,7 +228,12 @@ class _Placed:
             with contextlib.suppress(OSError, CancelledError):  # it has left; the next look says so
                 content = self._sent(self._shared.file.read_bytes(), address)
                 self._hosts[address] = self._submit(
-                    address, prepare, content, __version__, self._memory
+                    address,
+                    prepare,
+                    content,
+                    self._name,
+                    wanted=__version__,
+                    most=self._memory,
                 )
 
     def _there(self) -> dict[str, int]:
@@ -250,9 +256,10 @@ class _Placed:
         """Send bytes to a worker, by the scheduler, which does not keep them."""
         return self._client.scatter(content, workers=[address], hash=False, timeout=TRANSFER)
 
-    def _submit(self, address: str, function: Any, *args: Any) -> Future:
+    def _submit(self, address: str, function: Any, *args: Any, **named: Any) -> Future:
         key = f"autoimb-{function.__name__}-{uuid.uuid4().hex}"
-        future = self._client.submit(function, *args, workers=[address], key=key, pure=False)
+        where = {"workers": [address], "key": key, "pure": False}
+        future = self._client.submit(function, *args, **where, **named)
         future.add_done_callback(lambda _: self._changed.set())
         return future
 
@@ -274,11 +281,17 @@ class _Placed:
                     free[address] -= 1
 
     def _start(self, task: _Task, address: str) -> None:
-        own, seconds = task.assignment, task.assignment.deadline.left()
+        own = task.assignment
         content = self.states.read(waiting_key(own.strategy))
-        waiting = None if content is None else self._sent(content, address)
-        host = self._hosts[address]
-        task.future = self._submit(address, run_trial, host, own, seconds, waiting)
+        task.future = self._submit(
+            address,
+            run_trial,
+            self._hosts[address],
+            own,
+            waiting=None if content is None else self._sent(content, address),
+            held=frozenset(self._encoded.made()),
+            seconds=own.deadline.left(),
+        )
         task.worker = address
 
     def _give_up(self, task: _Task) -> None:

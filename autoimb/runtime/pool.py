@@ -255,10 +255,14 @@ class WorkerPool:
             task.future.cancel()
         self._tasks.clear()
 
-    def close(self) -> None:
-        """Kill the workers and remove their copy of the arrays."""
+    def stop(self) -> None:
+        """Kill the workers."""
         self._tasks.clear()
         _end(self._pool)
+
+    def close(self) -> None:
+        """Kill the workers and remove their copy of the arrays."""
+        self.stop()
         self._shared.remove()
 
     def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import threading
 from functools import cache
 from multiprocessing import connection, util
 from pathlib import Path
 
 from autoimb.foreign import start_server
-from autoimb.runtime.scratch import Scratch
+from autoimb.runtime.scratch import Scratch, remove_if_left
 
 __all__ = ["end_with_parent", "warm_up"]
 
@@ -24,6 +23,7 @@ PRELOADED = [
     "autoimb.evaluation.trial",
     "autoimb.runtime.compiled",
 ]
+PATIENCE = 1.0  # seconds that the system may take to give back the locks of a dead process
 
 
 def end_with_parent(folder: Path) -> None:
@@ -32,7 +32,7 @@ def end_with_parent(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        What that process would have removed, had it not been killed.
+        What that process would have removed, had it not been killed; it stays if others hold it.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -40,7 +40,7 @@ def end_with_parent(folder: Path) -> None:
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_if_left(folder, patience=PATIENCE)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
@@ -58,7 +58,8 @@ def warm_up() -> Path:
         signal: the server, which ends after it, removes what it could not.
     """
     folder = _folder_of(os.getpid()).path
-    first = f"from autoimb.runtime.scratch import remove_at_exit; remove_at_exit({str(folder)!r})"
+    place = str(folder.parent)
+    first = f"from autoimb.runtime.scratch import sweep_at_exit; sweep_at_exit({place!r})"
     start_server(PRELOADED, first=first, folder=str(folder))
     return folder
 

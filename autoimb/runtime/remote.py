@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +44,7 @@ class Ended:
     waiting : bytes or None
         The state of a training that may go on, as a file of `Parts.states`.
     encoders : dict
-        By repeat and fold; those that this worker had not sent before.
+        By repeat and fold; those that the driver did not have when the trial began.
     """
 
     outcome: Outcome
@@ -65,7 +67,6 @@ class Host:
     def __init__(self, shared: Shared | None = None, memory: int | None = None) -> None:
         self._shared, self._memory = shared, memory
         self._lock = threading.Lock()
-        self._sent: set[tuple[int, int]] = set()
         self._free: list[WorkerPool] = []  # of one process each
         pools: list[WorkerPool] = []
         self._pools = pools
@@ -77,7 +78,13 @@ class Host:
         """Leave all behind: processes and files don't travel."""
         return Host, ()
 
-    def run(self, assignment: Assignment, waiting: bytes | None) -> Ended:
+    def run(
+        self,
+        assignment: Assignment,
+        *,
+        waiting: bytes | None = None,
+        held: Container[tuple[int, int]] = (),
+    ) -> Ended:
         """Run a trial in a process of ours, unless it is given up meanwhile."""
         pool = self._pool()
         if waiting is not None:
@@ -90,7 +97,7 @@ class Host:
         with self._lock:
             self._free.append(pool)
         outcome = ended[0][1] if ended else Failed("given up")
-        return Ended(outcome, self._waiting(assignment, outcome), self._encoders())
+        return Ended(outcome, self._waiting(assignment, outcome), self._parts.made(but=held))
 
     def _pool(self) -> WorkerPool:
         with self._lock:
@@ -109,21 +116,16 @@ class Host:
             return None
         return self._parts.states.read(waiting_key(assignment.strategy))
 
-    def _encoders(self) -> dict[tuple[int, int], Encoder]:
-        """Return the encoders that were not sent yet."""
-        with self._lock:
-            new = self._parts.made(but=self._sent)
-            self._sent |= new.keys()
-        return new
 
-
-def prepare(content: bytes, wanted: str, most: int | None) -> Host:
+def prepare(content: bytes, name: str, *, wanted: str, most: int | None) -> Host:
     """Put a study's work on a Dask worker.
 
     Parameters
     ----------
     content : bytes
         The file of a `Shared` elsewhere.
+    name : str
+        What the workers of a machine share it by.
     wanted : str
         The version of autoimb there.
     most : int or None
@@ -143,11 +145,19 @@ def prepare(content: bytes, wanted: str, most: int | None) -> Host:
             f"{wanted}: install the same on both."
         )
     allow_children()
-    shared = Shared.received(content)
+    with ThreadPoolExecutor(1) as aside:  # an import may keep its frames, and those the host
+        shared = aside.submit(Shared.received, content, name).result()
     return Host(shared, _memory(worker, shared.work.study.plan.policy, most))
 
 
-def run_trial(host: Host, assignment: Assignment, seconds: float, waiting: bytes | None) -> Ended:
+def run_trial(
+    host: Host,
+    assignment: Assignment,
+    *,
+    seconds: float,
+    waiting: bytes | None,
+    held: Container[tuple[int, int]],
+) -> Ended:
     """Run a trial on the Dask worker that holds `host`.
 
     Parameters
@@ -158,8 +168,11 @@ def run_trial(host: Host, assignment: Assignment, seconds: float, waiting: bytes
         Until its deadline, which means nothing on another machine.
     waiting : bytes or None
         The state of its training at the rung below, as a file of `Parts.states`.
+    held : container of (int, int)
+        The repeats and folds whose encoders the driver has.
     """
-    return host.run(replace(assignment, deadline=Deadline.after(seconds)), waiting)
+    own = replace(assignment, deadline=Deadline.after(seconds))
+    return host.run(own, waiting=waiting, held=held)
 
 
 def _memory(worker: Any, policy: SearchPolicy, most: int | None) -> int | None:
@@ -174,5 +187,5 @@ def _memory(worker: Any, policy: SearchPolicy, most: int | None) -> int | None:
 
 def _end(shared: Shared, pools: list[WorkerPool]) -> None:
     for pool in pools:
-        pool.close()
+        pool.stop()
     shared.remove()

@@ -1,7 +1,7 @@
 """A folder for the workers' copy of the table, which no kill leaves behind for ever.
 
-It is locked by the process that made it. Whoever makes the next one removes those that nobody holds
-any more.
+It is locked by the process that made it, or by all that have it together. Whoever makes the next
+one removes those that nobody holds any more.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ import atexit
 import os
 import shutil
 import stat
+import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from os.path import samestat
 from pathlib import Path
 from typing import Self
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Scratch", "remove_at_exit"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["Scratch", "remove_if_left", "sweep_at_exit"]
 
 PREFIX = "autoimb-"
 LOCK = ".lock"
+POLL = 0.01  # seconds between two tries to take a lock
 NO_LOCKS = (OSError, NotImplementedError)  # what filelock raises where the file system has none
 
 
@@ -33,8 +38,8 @@ class Scratch:
     path : Path
     """
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
-        self.path, self._lock = path, lock
+    def __init__(self, path: Path, end: ExitStack) -> None:
+        self.path, self._end = path, end
 
     @classmethod
     def make(cls, place: Path | None = None) -> Self:
@@ -47,8 +52,7 @@ class Scratch:
         """
         place = Path(tempfile.gettempdir()) if place is None else place
         place.mkdir(parents=True, exist_ok=True)
-        for path in place.glob(f"{PREFIX}*"):
-            _remove_if_left(path)
+        _sweep(place)
         while True:
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
             made = path.stat()
@@ -61,24 +65,102 @@ class Scratch:
                 pass
             with suppress(OSError):
                 if samestat(made, path.stat()):  # no other has swept it before it was locked
-                    return cls(path, lock)
+                    end = ExitStack()
+                    end.callback(lock.release)
+                    end.callback(_remove, path)
+                    return cls(path, end)
+
+    @classmethod
+    def join(cls, name: str) -> Self:
+        """Enter a folder that processes of this user have together; who comes first makes it.
+
+        It is there until the last of them has left it or died. Where the system has no locks for
+        several, and where something of another user is in its place, the folder is one of its own.
+
+        Parameters
+        ----------
+        name : str
+            What all of them, and nobody else, call it.
+        """
+        path = Path(tempfile.gettempdir()) / f"{PREFIX}{name}"
+        _sweep(path.parent)
+        while True:
+            try:
+                return cls(path, _entered(path))
+            except FileNotFoundError:  # removed meanwhile by the last of others
+                continue
+            except NO_LOCKS:
+                return cls.make()
 
     def remove(self) -> None:
-        """Remove it with all that it holds."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.release()
+        """Leave it, and remove it with all that it holds if nobody else is there."""
+        self._end.close()
 
 
-def remove_at_exit(path: str) -> None:
-    """Let this process, when it ends, remove the folder of another that has ended before."""
-    atexit.register(_remove_if_left, Path(path))
+def sweep_at_exit(place: str) -> None:
+    """Let this process, when it ends, remove the folders in a place that dead ones have left."""
+    atexit.register(_sweep, Path(place))
 
 
-def _remove_if_left(path: Path) -> None:
-    """Remove a folder of this user that its process has left behind; no link is followed."""
+def remove_if_left(path: Path, *, patience: float = 0) -> None:
+    """Remove a folder of this user that no process holds; no link is followed.
+
+    Parameters
+    ----------
+    path : Path
+    patience : float
+        Seconds to wait for one that holds it.
+    """
     with suppress(*NO_LOCKS, Timeout):
-        folder, lock = path.lstat(), (path / LOCK).lstat()
-        own = not hasattr(os, "getuid") or folder.st_uid == os.getuid()
-        if own and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(lock.st_mode):
-            with FileLock(path / LOCK, timeout=0):
-                shutil.rmtree(path, ignore_errors=True)
+        while _is_own(path) and stat.S_ISREG((found := (path / LOCK).lstat()).st_mode):
+            with FileLock(path / LOCK).acquire(timeout=patience, poll_interval=POLL):
+                if samestat(found, (path / LOCK).lstat()):  # else it is another's, made meanwhile
+                    _remove(path)
+                    return
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, its lock last: what is cut off in the middle is left for a sweep."""
+    with suppress(OSError):
+        for one in (one for one in path.iterdir() if one.name != LOCK):
+            shutil.rmtree(one, ignore_errors=True)
+            one.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    for path in place.glob(f"{PREFIX}*"):
+        remove_if_left(path)
+
+
+def _entered(path: Path) -> ExitStack:
+    """Make a folder or take the one that is there, and hold it with others until the stack ends.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where another process removes it meanwhile.
+    OSError, NotImplementedError
+        Where it can't be had together.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError("Locks are for one process alone.")
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    if not _is_own(path):
+        raise PermissionError(f"{path} is another's.")
+    with ExitStack() as end:
+        end.callback(remove_if_left, path)
+        lock = end.enter_context((path / LOCK).open("ab+"))
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        end.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # also for forks of this process
+        if not samestat(os.fstat(lock.fileno()), (path / LOCK).lstat()):
+            raise FileNotFoundError
+        return end.pop_all()
+
+
+def _is_own(path: Path) -> bool:
+    """Whether it is a folder of this user, and no link to one."""
+    found = path.lstat()
+    own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return own and stat.S_ISDIR(found.st_mode)

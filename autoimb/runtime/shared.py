@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from filelock import FileLock
+
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import Jobs, Work
@@ -33,7 +35,7 @@ class Shared:
     @classmethod
     def of(cls, work: Work, place: Path | None = None) -> Self:
         """Write a work down; `place` is where, None the system's place for such."""
-        scratch = _folder(place)
+        scratch = Scratch.make(warm_up() if place is None else place)
         try:
             work.dump(scratch.path / FILE)
         except BaseException:
@@ -42,12 +44,26 @@ class Shared:
         return cls(work, scratch)
 
     @classmethod
-    def received(cls, content: bytes) -> Self:
-        """Write down what another machine has sent, the bytes of `file` there."""
-        scratch = _folder(None)
+    def received(cls, content: bytes, name: str) -> Self:
+        """Write down what another process has sent, once for all of this machine that get it.
+
+        Parameters
+        ----------
+        content : bytes
+            Of `file` there.
+        name : str
+            Of the study; whoever knows it has the folder in common.
+        """
+        warm_up()
+        scratch = Scratch.join(name)
+        file = scratch.path / FILE
+        part = file.with_suffix(".part")
         try:
-            (scratch.path / FILE).write_bytes(content)
-            return cls(Work.load(scratch.path / FILE), scratch)
+            with FileLock(file.with_suffix(".lock")):
+                if not file.exists():
+                    part.write_bytes(content)
+                    part.replace(file)
+            return cls(Work.load(file), scratch)
         except BaseException:
             scratch.remove()
             raise
@@ -62,9 +78,5 @@ class Shared:
         return Jobs(self.work, self.scratch.path).parts
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, or leave it to others that have it."""
         self.scratch.remove()
-
-
-def _folder(place: Path | None) -> Scratch:
-    return Scratch.make(warm_up() if place is None else place)

@@ -71,14 +71,14 @@ class Store:
             return None
 
     def put(self, key: Hashable, value: Any, *, size: int) -> None:
-        """Keep a value for `find`, instead of what was there; by one process at a time.
+        """Keep a value for `find`, instead of what was there.
 
         Where the disk has no room nothing is kept.
         """
         if self._folder is None:
             self._hold(key, value, size)
         else:
-            _write(self._folder / _name(key), lambda path: joblib.dump(value, path))
+            self._replace(key, lambda path: joblib.dump(value, path))
 
     def read(self, key: Hashable) -> bytes | None:
         """Return the file of a key's value, which `write` takes elsewhere; None where none is."""
@@ -90,9 +90,15 @@ class Store:
             return None
 
     def write(self, key: Hashable, content: bytes) -> None:
-        """Keep a file that `read` gave on another machine; where the disk has no room nothing."""
+        """Keep a file that `read` gave elsewhere; where the disk has no room nothing."""
+        self._replace(key, lambda path: path.write_bytes(content))
+
+    def _replace(self, key: Hashable, write: Callable[[Path], object]) -> None:
+        """Write the file of a key, by one process at a time, where processes share any."""
         if self._folder is not None:
-            _write(self._folder / _name(key), lambda path: path.write_bytes(content))
+            path = self._folder / _name(key)
+            with FileLock(path.with_suffix(".lock")):
+                _write(path, write)
 
     def _hold(self, key: Hashable, value: Any, size: int) -> None:
         self._held.pop(key, None)
@@ -147,12 +153,17 @@ def _write(path: Path, write: Callable[[Path], object]) -> bool:
 
 def _drop_oldest(folder: Path) -> None:
     """Remove files until the rest is small enough; who has mapped one keeps it."""
-    files = sorted((p for p in folder.iterdir() if not p.suffix), key=lambda p: p.stat().st_mtime)
-    total = sum(p.stat().st_size for p in files)
-    for path in files[:-1]:
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process has dropped it
+            if not path.suffix:
+                there = path.stat()
+                found.append((there.st_mtime, there.st_size, path))
+    found.sort()
+    total = sum(size for _, size, _ in found)
+    for _, size, path in found[:-1]:
         if total <= MOST_BYTES:
             break
         with contextlib.suppress(OSError):  # where a file in use can't be removed
-            size = path.stat().st_size
-            path.unlink()
+            path.unlink(missing_ok=True)
             total -= size
