@@ -30,7 +30,7 @@ from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.trial import Failed, Outcome, Scored, Trace
+from autoimb.evaluation.trial import Outcome, Scored, Trace
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
@@ -131,13 +131,6 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
 def evaluate_slowly(job: Job, judge: Judge, *, seconds: float) -> Outcome:
     time.sleep(seconds * (0.5 + chance(job.strategy)))
     return complete(job.strategy, job.data.dataset)
-
-
-def evaluate_shared(job: Job, judge: Judge) -> Outcome:
-    """Say where values are kept, who made one of them, and who is asked."""
-    made = job.data._once(0)(("maker",), lambda: np.array([os.getpid()]))
-    job.data.encoder(0)
-    return Failed(f"{job.data._store._folder} {int(made[0])} {os.getpid()}")
 
 
 def counted(job: Job, judge: Judge, *, tally: str, then: Evaluate) -> Outcome:

@@ -15,6 +15,7 @@ from pathlib import Path
 import dask
 import joblib
 import pytest
+import shared_values
 import studies
 import tables
 from distributed import Client
@@ -150,7 +151,7 @@ def test_the_table_is_sent_once_a_worker(client, monkeypatch):
 
 
 def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(client):
-    runner = Dask(client).runner(work(studies.evaluate_shared), n_jobs=2, killable=True)
+    runner = Dask(client).runner(work(shared_values.evaluate), n_jobs=2, killable=True)
     studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
     for number, strategy in enumerate(strategies(2)):
         runner.submit(number, Assignment(strategy, FOREVER))
@@ -167,7 +168,7 @@ def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(clien
 
 
 def test_encoders_that_the_driver_has_are_not_sent_again(client):
-    runner, sent = Dask(client).runner(work(studies.evaluate_shared), n_jobs=1, killable=True), []
+    runner, sent = Dask(client).runner(work(shared_values.evaluate), n_jobs=1, killable=True), []
     hold = runner._encoded.hold
     runner._encoded.hold = lambda encoders: hold(encoders) or sent.append(list(encoders))
     for number, strategy in enumerate(strategies(2)):

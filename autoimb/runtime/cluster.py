@@ -228,12 +228,7 @@ class _Placed:
             with contextlib.suppress(OSError, CancelledError):  # it has left; the next look says so
                 content = self._sent(self._shared.file.read_bytes(), address)
                 self._hosts[address] = self._submit(
-                    address,
-                    prepare,
-                    content,
-                    self._name,
-                    wanted=__version__,
-                    most=self._memory,
+                    address, prepare, content, self._name, wanted=__version__, most=self._memory
                 )
 
     def _there(self) -> dict[str, int]:
