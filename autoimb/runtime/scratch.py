@@ -31,7 +31,7 @@ NO_LOCKS = (OSError, NotImplementedError)  # what filelock raises where the file
 
 
 class Scratch:
-    """A folder of its own, readable by this user alone.
+    """A folder that is readable by this user alone.
 
     Attributes
     ----------
