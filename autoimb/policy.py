@@ -302,7 +302,7 @@ class SearchPolicy:
     columns_on_few_rare_rows: int = _set(50, "decisions/0036-few-rare-rows.md")
     least_columns: int = _set(256, "decisions/0053-wide-tables.md")
     sampler_best: int = _set(25, "decisions/0051-long-searches.md")
-    sampler_newest: int = _set(475, "decisions/0051-long-searches.md")
+    sampler_newest: int = _set(975, "decisions/0051-long-searches.md")
     trial_share: float = _set(0.25, UNMEASURED)
     networks_kept: int = _set(12, UNMEASURED)
     least_trial_seconds: float = _set(0.5, UNMEASURED)

@@ -29,7 +29,7 @@ WINDOW = project.DEFAULT_POLICY.sampler_best, project.DEFAULT_POLICY.sampler_new
 # the best and the newest strategies that the sampler sees
 SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": WINDOW}
 SHORT = (25, 75)  # in a history
-HISTORY, NEXT = 1_500, 100  # strategies
+HISTORY, NEXT = 3_000, 100  # strategies
 LONG, ASKS = 5_000, 5  # strategies before asks that are timed
 TOLD = {
     "next": f"mean worth of the next {NEXT}",
