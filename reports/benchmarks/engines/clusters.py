@@ -17,18 +17,19 @@ __all__ = ["ENVIRONMENT", "cluster"]
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
 ENVIRONMENT = os.environ | {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",  # a lost scheduler is looked for so long
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # it looks at each thread all the time
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
 }
 
 
 @contextlib.contextmanager
-def cluster(n_workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a scheduler on a free port, and so many workers of one thread, each with its nanny.
+def cluster(n_workers: int, *words: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a scheduler on a free port, and so many workers of one thread, with further words.
 
     Yields the scheduler's address and its process; workers join a few seconds later.
     """
-    one = ("--nworkers", str(n_workers), "--nthreads", "1")
+    words = ("--nworkers", str(n_workers), "--nthreads", "1", *words)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
         with _dask("scheduler", "--port", "0", "--scheduler-file", str(file)) as process:
@@ -37,7 +38,7 @@ def cluster(n_workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
                     raise RuntimeError("The scheduler ended.")
                 time.sleep(0.05)
             address = json.loads(file.read_text())["address"]
-            with _dask("worker", address, *one, "--local-directory", folder):
+            with _dask("worker", address, *words, "--local-directory", folder):
                 yield address, process
 
 

@@ -2,9 +2,8 @@
 
 ``run`` searches one simulated table with each number of workers, on this machine's pool and on a
 Dask cluster on loopback in turn, with the same seed. The second half of the trials is counted, by
-when they end: each Dask worker starts a process of ours and encodes the folds for itself, where the
-local pool does both once, and a longer search does it no more often. The seconds of all are told
-too.
+when they end: each Dask worker imports our packages and starts a server for its process, where the
+local pool does so once, and a longer search does it no more often. The seconds of all are told too.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def measured(table: Path, row: Row, n_trials: int) -> Row:
     """Search once; return the trials a minute."""
     if row["backend"] == "local":
         return _searched(table, row, n_trials)
-    with cluster(row["workers"]) as (address, _), Client(address) as client:
+    with cluster(row["workers"], "--no-nanny") as (address, _), Client(address) as client:
         client.wait_for_workers(row["workers"], timeout=WAIT)
         return _searched(table, row, n_trials)
 
@@ -104,8 +103,8 @@ def render(rows: list[Row]) -> str:
             "# Trials a minute on a Dask cluster",
             "",
             "Medians of searches of one simulated table, on both in turn, over the second half of "
-            "their trials; the cluster is on loopback, with one thread a worker. The whole search "
-            "has the start of each worker's processes in it.",
+            "their trials; the cluster is on loopback, with one thread a worker, and without nannies "
+            "and Dask's profiler. The whole search has the start of each worker's processes in it.",
             "",
             *(written.table(head, lines) if lines else ["Not measured yet."]),
             *(foot("engines", rows) if rows else [""]),
