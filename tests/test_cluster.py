@@ -31,7 +31,7 @@ from autoimb.evaluation.trial import Cut, Failed, Scored
 from autoimb.runtime import cluster as cluster_module
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.cluster import Dask, backend_for
-from autoimb.runtime.pool import GRACE, LOCAL
+from autoimb.runtime.pool import GRACE, LOCAL, Resources
 from autoimb.runtime.remote import Host
 from autoimb.runtime.worker import Assignment
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
@@ -54,7 +54,7 @@ def client(address):
 
 @pytest.fixture
 def runner(client):
-    found = Dask(client).runner(work(by_network), n_jobs=2, killable=True)
+    found = Dask(client).runner(work(by_network), Resources(n_jobs=2, killable=True))
     studies.wait_until(lambda: found.collect(0.1) == [] and found.idle == 2)  # both are ready
     yield found
     found.close()
@@ -124,7 +124,7 @@ def test_a_trial_beyond_its_limit_is_killed_and_the_worker_goes_on(client, runne
 
 
 def test_a_search_that_ends_leaves_nothing_behind(client):
-    runner = Dask(client).runner(work(by_network), n_jobs=2, killable=False)
+    runner = Dask(client).runner(work(by_network), Resources(n_jobs=2, killable=False))
     *_, hanging = strategies(3)
     runner.submit(0, Assignment(hanging, FOREVER))
     runner.collect(1.0)
@@ -151,7 +151,7 @@ def test_the_table_is_sent_once_a_worker(client, monkeypatch):
 
 
 def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(client):
-    runner = Dask(client).runner(work(shared_values.evaluate), n_jobs=2, killable=True)
+    runner = Dask(client).runner(work(shared_values.evaluate), Resources(n_jobs=2, killable=True))
     studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
     for number, strategy in enumerate(strategies(2)):
         runner.submit(number, Assignment(strategy, FOREVER))
@@ -168,7 +168,10 @@ def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(clien
 
 
 def test_encoders_that_the_driver_has_are_not_sent_again(client):
-    runner, sent = Dask(client).runner(work(shared_values.evaluate), n_jobs=1, killable=True), []
+    runner, sent = (
+        Dask(client).runner(work(shared_values.evaluate), Resources(n_jobs=1, killable=True)),
+        [],
+    )
     hold = runner._encoded.hold
     runner._encoded.hold = lambda encoders: hold(encoders) or sent.append(list(encoders))
     for number, strategy in enumerate(strategies(2)):

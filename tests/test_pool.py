@@ -25,7 +25,7 @@ from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Scored
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
-from autoimb.runtime.pool import LOCAL, InProcess, WorkerPool
+from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool
 from autoimb.runtime.shared import Shared
 from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.draw import Space, draw
@@ -273,7 +273,7 @@ def test_reasons(pooled, evaluate, reason):
 
 @pytest.mark.parametrize("killable", [False, True])
 def test_a_deadline_inside_a_trial(killable):
-    runner = LOCAL.runner(work(obey), n_jobs=1, killable=killable)
+    runner = LOCAL.runner(work(obey), Resources(n_jobs=1, killable=killable))
     runner.submit(0, Assignment(*strategies(1), Deadline.after(0.3)))
     outcome = gather(runner, 1)[0]
     runner.close()
@@ -377,7 +377,7 @@ def test_no_orphans(tmp_path):
 
 def test_in_this_process_where_nothing_must_be_killed():
     before = torch.get_num_threads()
-    runner = LOCAL.runner(work(look), n_jobs=1, killable=False)
+    runner = LOCAL.runner(work(look), Resources(n_jobs=1, killable=False))
     assert isinstance(runner, InProcess)
     assert runner.collect(1.0) == []
     runner.submit(7, Assignment(*strategies(1), FOREVER))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from autoimb.evaluation.trial import Outcome
-    from autoimb.runtime.pool import Backend, Runner
+    from autoimb.runtime.pool import Backend, Resources, Runner
     from autoimb.runtime.worker import Assignment, Work
     from autoimb.training.parts import Parts
     from autoimb.training.store import Store
@@ -32,20 +30,9 @@ class Synchronous:
         """Return how many workers `n_jobs` is there."""
         return self._backend.workers(n_jobs)
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,
-        killable: bool,
-        memory: int | None = None,
-        folder: Path | None = None,
-    ) -> Runner:
+    def runner(self, work: Work, resources: Resources) -> Runner:
         """Return what runs the trials of a study, in batches of `n_jobs`."""
-        runner = self._backend.runner(
-            work, n_jobs=n_jobs, killable=killable, memory=memory, folder=folder
-        )
-        return Batches(runner, n_jobs)
+        return Batches(self._backend.runner(work, resources), resources.n_jobs)
 
 
 class Batches:

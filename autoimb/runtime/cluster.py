@@ -24,7 +24,7 @@ import joblib
 from autoimb.errors import ClusterLostError, OptionError, RunError, choices
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
 from autoimb.foreign import cluster_of_joblib
-from autoimb.runtime.pool import GRACE, LOCAL, Backend, Runner
+from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
 from autoimb.runtime.remote import Ended, prepare, run_trial
 from autoimb.runtime.shared import Shared
 from autoimb.training.states import waiting_key
@@ -80,24 +80,18 @@ class Dask:
             raise RunError(f"No worker is there at {_named(self._client)}.") from error
         return sum(self._client.nthreads().values())
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,
-        killable: bool,  # noqa: ARG002 - whatever runs here can be killed
-        memory: int | None = None,
-        folder: Path | None = None,
-    ) -> Runner:
+    def runner(self, work: Work, resources: Resources) -> Runner:
         """Return what runs the trials of a study, once a worker is ready for them.
+
+        Whatever runs here can be killed.
 
         Raises
         ------
         RunError
             Where no worker can run any.
         """
-        shared = Shared.of(work, Path(gettempdir()) if folder is None else folder)
-        runner = _Placed(shared, n_jobs, self._client, memory=memory)
+        shared = Shared.of(work, resources.folder or Path(gettempdir()))
+        runner = _Placed(shared, resources.n_jobs, self._client, memory=resources.memory)
         try:
             runner.begin()
         except BaseException:

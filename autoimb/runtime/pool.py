@@ -36,7 +36,7 @@ from autoimb.runtime.worker import (
 from autoimb.training.parts import Parts
 from autoimb.training.store import Store
 
-__all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Runner", "WorkerPool"]
+__all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
 
 GRACE = 2.0  # seconds that a trial may outlive its deadline before its worker is killed
 LOOK = 0.2  # seconds between two looks at the workers' memory
@@ -79,6 +79,28 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the trials of a study may take.
+
+    Attributes
+    ----------
+    n_jobs : int
+        How many at a time.
+    killable : bool
+        Whether a trial must be stopped that doesn't stop by itself.
+    memory : int or None
+        Bytes that the trials on a machine may hold together; None for what is free there.
+    folder : Path or None
+        Where this machine's copy of the arrays is put.
+    """
+
+    n_jobs: int
+    killable: bool
+    memory: int | None = None
+    folder: Path | None = None
+
+
 class Backend(Protocol):
     """Where trials run.
 
@@ -94,29 +116,8 @@ class Backend(Protocol):
         """Return how many workers `n_jobs` is here."""
         ...
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,
-        killable: bool,
-        memory: int | None = None,
-        folder: Path | None = None,
-    ) -> Runner:
-        """Return what runs the trials of a study.
-
-        Parameters
-        ----------
-        work : Work
-        n_jobs : int
-            How many at a time.
-        killable : bool
-            Whether a trial must be stopped that doesn't stop by itself.
-        memory : int or None
-            Bytes that the trials on a machine may hold together; None for what is free there.
-        folder : Path or None
-            Where this machine's copy of the arrays is put.
-        """
+    def runner(self, work: Work, resources: Resources) -> Runner:
+        """Return what runs the trials of a study."""
         ...
 
 
@@ -367,24 +368,17 @@ class Local:
         with joblib.parallel_config("loky"):  # another backend may count other machines
             return int(joblib.effective_n_jobs(n_jobs))
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,
-        killable: bool,
-        memory: int | None = None,
-        folder: Path | None = None,
-    ) -> Runner:
+    def runner(self, work: Work, resources: Resources) -> Runner:
         """Return what runs trials in worker processes.
 
         In this process for one job that needn't be killable, and where this process is itself a
         daemonic worker, which may have no children.
         """
-        if (n_jobs == 1 and not killable) or multiprocessing.current_process().daemon:
+        n_jobs, one = resources.n_jobs, resources.n_jobs == 1
+        if (one and not resources.killable) or multiprocessing.current_process().daemon:
             return InProcess(work)
-        each = memory_a_worker(n_jobs, work.study.plan.policy, most=memory)
-        return WorkerPool(Shared.of(work, folder), n_jobs, memory=each)
+        each = memory_a_worker(n_jobs, work.study.plan.policy, most=resources.memory)
+        return WorkerPool(Shared.of(work, resources.folder), n_jobs, memory=each)
 
 
 LOCAL = Local()

@@ -20,7 +20,7 @@ from autoimb.runs.journal import Journal
 from autoimb.runs.record import APART, RAN, StoredTrial, TrialRecord, usable
 from autoimb.runs.sharing import SharedStudy
 from autoimb.runtime.interrupt import Interrupt
-from autoimb.runtime.pool import LOCAL, Backend, Runner
+from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Evaluate, Work
 from autoimb.search.agenda import Agenda
@@ -165,13 +165,13 @@ def run_study(
         running = _Study(journal, agenda, profile, settings)
         try:
             with interrupt.listening():
-                runner = settings.backend.runner(
-                    work,
+                resources = Resources(
                     n_jobs=settings.n_jobs,
                     killable=settings.deadline.finite,
                     memory=settings.memory,
                     folder=None if folder is None else folder.cache,
                 )
+                runner = settings.backend.runner(work, resources)
             running.restore()
             running.start(runner)
             while runner.running or running.waits:

@@ -24,22 +24,31 @@ ENVIRONMENT = os.environ | {
 
 
 @contextlib.contextmanager
-def cluster(n_workers: int, *words: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a scheduler on a free port, and so many workers of one thread, with further words.
+def cluster(
+    n_workers: int, *, nannies: bool = True
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start a scheduler on a free port, and so many workers of one thread.
 
-    Yields the scheduler's address and its process; workers join a few seconds later.
+    A nanny starts its worker again when that is lost. Yields the scheduler's address and its
+    process; workers join a few seconds later.
     """
-    words = ("--nworkers", str(n_workers), "--nthreads", "1", *words)
-    with tempfile.TemporaryDirectory() as folder:
+    together, alone = ("--nworkers", str(n_workers)), ("--no-nanny",)
+    commands = [together] if nannies else [alone] * n_workers
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         file = Path(folder) / "scheduler.json"
-        with _dask("scheduler", "--port", "0", "--scheduler-file", str(file)) as process:
-            while not (file.exists() and file.read_text().endswith("}")):
-                if process.poll() is not None:
-                    raise RuntimeError("The scheduler ended.")
-                time.sleep(0.05)
-            address = json.loads(file.read_text())["address"]
-            with _dask("worker", address, *words, "--local-directory", folder):
-                yield address, process
+        scheduler = _dask("scheduler", "--port", "0", "--scheduler-file", str(file))
+        process = stack.enter_context(scheduler)
+        while not (file.exists() and file.read_text().endswith("}")):
+            if process.poll() is not None:
+                raise RuntimeError("The scheduler ended.")
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        for words in commands:
+            stack.enter_context(
+                _dask("worker", address, "--nthreads", "1", *words, "--local-directory", folder)
+            )
+        yield address, process
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def measured(table: Path, row: Row, n_trials: int) -> Row:
     """Search once; return the trials a minute."""
     if row["backend"] == "local":
         return _searched(table, row, n_trials)
-    with cluster(row["workers"], "--no-nanny") as (address, _), Client(address) as client:
+    with cluster(row["workers"], nannies=False) as (address, _), Client(address) as client:
         client.wait_for_workers(row["workers"], timeout=WAIT)
         return _searched(table, row, n_trials)
 

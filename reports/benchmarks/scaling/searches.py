@@ -15,7 +15,7 @@ from autoimb.evaluation.trial import Outcome, evaluate
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runs.record import TrialRecord, standing
 from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.pool import InProcess
+from autoimb.runtime.pool import InProcess, Resources
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Work
 from autoimb.search.prepare import Planned, Table, plan_study, prepare
@@ -49,15 +49,7 @@ class _Here:
         """Return how many workers `n_jobs` is."""
         return n_jobs or 1
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,  # noqa: ARG002 - a Backend
-        killable: bool,  # noqa: ARG002 - a Backend
-        memory: int | None = None,  # noqa: ARG002 - a Backend
-        folder: Path | None = None,  # noqa: ARG002 - a Backend
-    ) -> InProcess:
+    def runner(self, work: Work, resources: Resources) -> InProcess:  # noqa: ARG002 - a Backend
         """Return what runs one at a time."""
         return InProcess(work)
 

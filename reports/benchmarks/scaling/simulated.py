@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 from zlib import crc32
 
@@ -20,6 +19,7 @@ import numpy as np
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
 from autoimb.evaluation.trial import Cut, Outcome, Scored, Trace
+from autoimb.runtime.pool import Resources
 from autoimb.runtime.worker import Assignment, Work
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
@@ -254,17 +254,9 @@ class Simulated:
         """Return how many workers `n_jobs` is."""
         return n_jobs or 1
 
-    def runner(
-        self,
-        work: Work,
-        *,
-        n_jobs: int,
-        killable: bool,  # noqa: ARG002 - a Backend
-        memory: int | None = None,  # noqa: ARG002 - a Backend
-        folder: Path | None = None,  # noqa: ARG002 - a Backend
-    ) -> Self:
+    def runner(self, work: Work, resources: Resources) -> Self:
         """Return itself, with so many workers."""
-        self._work, self._size = work, n_jobs
+        self._work, self._size = work, resources.n_jobs
         return self
 
     @property
