@@ -103,9 +103,9 @@ def render(rows: list[Row]) -> str:
             "# Trials a minute on a Dask cluster",
             "",
             "Medians of searches of one simulated table, on both in turn, over the second half of "
-            "their trials; the cluster is on loopback, with one thread a worker, and without "
-            "nannies and Dask's profiler. The whole search has the start of each worker's "
-            "processes in it.",
+            "their trials; the cluster is on loopback, with one thread a worker, without "
+            "nannies, and looks less often at itself than by default. The whole search has the "
+            "start of each worker's processes in it.",
             "",
             *(written.table(head, lines) if lines else ["Not measured yet."]),
             *(foot("engines", rows) if rows else [""]),
