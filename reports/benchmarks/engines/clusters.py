@@ -12,19 +12,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["ENVIRONMENT", "cluster"]
+__all__ = ["ENVIRONMENT", "SPARING", "cluster"]
 
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
-ENVIRONMENT = os.environ | {
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",  # a lost scheduler is looked for so long
-    # workers look at themselves less often than by default, as README recommends
+SPARING = {  # workers look at themselves less often than by default
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
     "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "5s",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+OURS = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",  # a lost scheduler is looked for so long
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
 }
+ENVIRONMENT = os.environ | SPARING | OURS
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from distributed import Client
 from autoimb import AutoImbClassifier
 from reports.benchmarks import cases
 from reports.benchmarks import render as written
-from reports.benchmarks.engines.clusters import cluster
+from reports.benchmarks.engines.clusters import SPARING, cluster
 from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("workers", "repeat", "backend"))
@@ -104,8 +104,10 @@ def render(rows: list[Row]) -> str:
             "",
             "Medians of searches of one simulated table, on both in turn, over the second half of "
             "their trials; the cluster is on loopback, with one thread a worker, without "
-            "nannies, and looks less often at itself than by default. The whole search has the "
+            "nannies, and looks at itself less often than by default. The whole search has the "
             "start of each worker's processes in it.",
+            "",
+            *(f"- `{name}={value}`" for name, value in SPARING.items()),
             "",
             *(written.table(head, lines) if lines else ["Not measured yet."]),
             *(foot("engines", rows) if rows else [""]),
