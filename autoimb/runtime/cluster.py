@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "Dask", "backend_for"]
 
 BACKENDS = ("local", "dask")
-LOOK = 0.25  # seconds between two looks at who is there
+LOOK = 1.0  # seconds between two looks at who is there
 PATIENCE = 5.0  # seconds that the scheduler may take to say so
 TRANSFER = 60.0  # seconds that a table or a result may take on its way
 FIRST_WORKER = 60.0  # seconds to wait for one, which an adaptive cluster may have to start

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ended", "Host", "prepare", "run_trial"]
 
-LOOK = 0.25  # seconds between two looks whether a trial is still wanted
+LOOK = 1.0  # seconds between two looks whether a trial is still wanted
 
 
 @dataclass(frozen=True, eq=False)
