@@ -193,8 +193,9 @@ def render(rows: list[Row]) -> str:
     )
     head = ["asked for", "scored by", "runs", "mean rank of autoimb, next", "autoimb wins"]
     minute = frame[frame["time"] == cases.MINUTE]
+    beside = minute.groupby(["metric", "seed"])["system"].transform("nunique") > 1
     lines = ["# Quality", "", f"## All seeds together, {cases.MINUTE:g} s", ""]
-    lines += [*written.table(head, together(minute)), ""]
+    lines += [*written.table(head, together(minute[beside])), ""]
     ranked = frame[(frame["system"] == "autoimb") & (frame["metric"] == "average_precision")]
     lines += longer(ranked) if ranked["time"].nunique() > 1 else []
     for (metric, seconds, seed), own in frame.groupby(["metric", "time", "seed"], sort=False):
