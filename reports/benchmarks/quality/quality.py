@@ -4,7 +4,8 @@
 other 30 %, as processes of their own. autoimb starts with networks that were learned without the
 family of the table. Rows of peers that stand in ``BENCH/results`` are taken over to
 ``peers.jsonl``. The report has all seeds together, what more seconds give, and a section for each
-metric and seed that was run beside peers.
+metric and seed that was run beside peers. What searches reported stands beside what their test
+rows gave (``judged.py``).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 
 from reports.benchmarks import cases
 from reports.benchmarks import render as written
+from reports.benchmarks.quality.judged import judged
 from reports.benchmarks.rows import Row, Rows, by, foot, sources
 
 KEY = by("data", "system", "metric", "seed", "time")
@@ -198,6 +200,7 @@ def render(rows: list[Row]) -> str:
     lines += [*written.table(head, together(minute[beside])), ""]
     ranked = frame[(frame["system"] == "autoimb") & (frame["metric"] == "average_precision")]
     lines += longer(ranked) if ranked["time"].nunique() > 1 else []
+    lines += judged(ranked[ranked["time"] == cases.MINUTE])
     for (metric, seconds, seed), own in frame.groupby(["metric", "time", "seed"], sort=False):
         if "autoimb" in set(own["system"]) and own["system"].nunique() > 1:
             for score in SCORES[metric]:
