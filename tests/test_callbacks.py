@@ -98,7 +98,7 @@ def test_trials_that_ended_together_are_all_written_down_first(
         if event.finished is not None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Local, "runner", lambda _, work, **__: _InPairs(work))
+    monkeypatch.setattr(Local, "runner", lambda _, work, resources: _InPairs(work))
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
         result = study(folder, on_event=fail, evaluate=evaluate)
         assert result.interrupted

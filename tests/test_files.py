@@ -347,6 +347,7 @@ ELSEWHERE = {
     "runs/places.py": "copies an object of a store into a folder of its own",
     "runs/storage.py": "appends to the journal",
     "runtime/memory.py": "tells the system whom to end first",
+    "runtime/scratch.py": "opens the lock of a folder",
     "runtime/shared.py": "into a folder of the workers of another machine",
     "runtime/worker.py": "into the workers' own folder",
     "training/store.py": "into the workers' own folder",
