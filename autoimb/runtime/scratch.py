@@ -7,6 +7,7 @@ one removes those that nobody holds any more.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import stat
@@ -89,7 +90,7 @@ class Scratch:
                 return cls(path, _entered(path))
             except FileNotFoundError:  # removed meanwhile by the last of others
                 continue
-            except NO_LOCKS:
+            except OSError:
                 return cls.make()
 
     def remove(self) -> None:
@@ -140,11 +141,11 @@ def _entered(path: Path) -> ExitStack:
     ------
     FileNotFoundError
         Where another process removes it meanwhile.
-    OSError, NotImplementedError
+    OSError
         Where it can't be had together.
     """
     if sys.platform == "win32":
-        raise NotImplementedError("Locks are for one process alone.")
+        raise OSError(errno.ENOTSUP, "locks are for one process alone")
     with suppress(FileExistsError):
         path.mkdir(mode=0o700, parents=True)
     if not _is_own(path):
