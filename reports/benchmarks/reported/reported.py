@@ -28,7 +28,8 @@ ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("kind", "data", "metric"))
 TABLES, DRAWN = 40, 300
 STRATEGIES = 12  # of a search
 TEST_ROWS, MOST_ROWS, WIDTH = 100_000, 20_000, 8
-BANDS = ((20, 70), (70, 250), (250, 900))  # rare rows
+BANDS = ((20, 70), (70, 250), (250, 900))  # rare rows, of the tables before the first of MANY
+MANY, MANY_FROM = (900, 2_001), 200
 RATES = (0.01, 0.1)
 SIGNALS = (0.0, 0.6, 1.0, 1.6)
 METRICS = ("average_precision", "balanced_accuracy", "average_precision", "balanced_accuracy", "f1")
@@ -56,7 +57,7 @@ class Case(NamedTuple):
     def of(cls, number: int) -> Case:
         """Draw what a table is like; every eleventh has three classes."""
         random = np.random.default_rng([cases.SEED, number])
-        low, high = BANDS[number % len(BANDS)]
+        low, high = BANDS[number % len(BANDS)] if number < MANY_FROM else MANY
         rare = int(np.exp(random.uniform(np.log(low), np.log(high))))
         rate = max(float(np.exp(random.uniform(*np.log(RATES)))), rare / MOST_ROWS)
         signal = SIGNALS[number // len(BANDS) % len(SIGNALS)]
@@ -173,7 +174,7 @@ def render(rows: list[Row]) -> str:
 
 def _table(found: pd.DataFrame) -> list[str]:
     parts = {"all": found} | dict(list(found.groupby("metric")))
-    for low, high in BANDS:
+    for low, high in (*BANDS, MANY):
         own = found[found["rare"].between(low, high - 1)]
         parts[f"{low} to {high - 1} rare rows"] = own
         parts |= {f"{name}, {low} to {high - 1}": each for name, each in own.groupby("metric")}
