@@ -24,7 +24,7 @@ from reports.benchmarks.reported import drawn
 from reports.benchmarks.reported.searched import concluded
 from reports.benchmarks.rows import Row, Rows, by, foot
 
-ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("kind", "data", "metric"))
+ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("kind", "data", "metric", "by"))
 TABLES, DRAWN = 40, 300
 STRATEGIES = 12  # of a search
 TEST_ROWS, MOST_ROWS, WIDTH = 100_000, 20_000, 8
@@ -37,9 +37,9 @@ F1_FROM = 3  # of five: tables that F1 is measured on too, 69 of 200
 ERRORS = 1.96
 KINDS = {
     "drawn": f"searches whose predictions are drawn, {drawn.STRATEGIES} strategies each",
-    "searched": f"tables searched by the metric: {STRATEGIES} strategies, a tenth of a minute's "
+    "searched": f"tables searched by {{by}}: {STRATEGIES} strategies, a tenth of a minute's "
     f"work; the truth is of {TEST_ROWS:,} further rows",
-    "concluded": "tables searched by another metric, from whose trials this one chose",
+    "concluded": "results that other metrics chose from the trials of searches by {by}",
 }
 
 
@@ -88,15 +88,15 @@ def run(options: Namespace) -> None:
     known = ROWS.known(again=options.again)
     for number in range(options.first, options.first + options.drawn):
         case = Case.of(number)
-        if ("drawn", number, case.metric) not in known:
+        if ("drawn", number, case.metric, None) not in known:
             _keep("drawn", case, _drawn(case))
     for number in range(options.first, options.first + options.tables):
         own, *others = Case.of(number).searched(options.by)
         kinds = ["searched", *["concluded"] * len(others)]
-        named = [(kind, number, case.metric) for kind, case in zip(kinds, [own, *others])]
+        named = [(kind, number, c.metric, own.metric) for kind, c in zip(kinds, [own, *others])]
         if not known.issuperset(named):
             for kind, case, row in zip(kinds, [own, *others], searched([own, *others])):
-                _keep(kind, case, row)
+                _keep(kind, case, {"by": own.metric} | row)
 
 
 def _keep(kind: str, case: Case, row: Row) -> None:
@@ -158,9 +158,9 @@ def render(rows: list[Row]) -> str:
         "its errors.",
     ]
     for kind, told in KINDS.items():
-        own = found[found["kind"] == kind]
-        if len(own):
-            lines += ["", f"## {len(own)} {told}", "", *_table(own)]
+        for searched_by, own in found[found["kind"] == kind].groupby("by", dropna=False):
+            title = told if pd.isna(searched_by) else told.format(by=searched_by)
+            lines += ["", f"## {len(own)} {title}", "", *_table(own)]
     gain = (found["true"] - found["one"]).dropna()
     lines += [
         "",
