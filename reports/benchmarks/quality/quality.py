@@ -200,7 +200,7 @@ def render(rows: list[Row]) -> str:
     lines += [*written.table(head, together(minute[beside])), ""]
     ranked = frame[(frame["system"] == "autoimb") & (frame["metric"] == "average_precision")]
     lines += longer(ranked) if ranked["time"].nunique() > 1 else []
-    lines += judged(ranked[ranked["time"] == cases.MINUTE])
+    lines += judged(minute[minute["system"] == "autoimb"])
     for (metric, seconds, seed), own in frame.groupby(["metric", "time", "seed"], sort=False):
         if "autoimb" in set(own["system"]) and own["system"].nunique() > 1:
             for score in SCORES[metric]:
