@@ -80,6 +80,17 @@ def test_networks_that_agree_gain_nothing():
     assert _estimated(judge, single, views[:1]) == 0.0
 
 
+@pytest.mark.parametrize("metric", ["average_precision", "f1"])
+def test_no_gain_is_below_nothing(metric):
+    """Where classes are far apart noise does no harm until it is twice as much."""
+    y = (np.arange(1_000) % 20 == 0).astype(np.int64)
+    known = np.where(y == 1, 4.0, -4.0)
+    noise = np.where(np.arange(1_000) // 20 % 2 == 0, 3.0, -3.0)
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, np.zeros(1_000, dtype=np.int64))
+    views = _two(expit(np.stack([known + noise, known - noise])))
+    assert _estimated(judge, _two(expit(known)), views) == 0.0
+
+
 def test_a_row_counts_as_it_weighs():
     judge, single, views, _ = _searched(0, n=300)
     times = 1 + np.arange(300) % 2

@@ -7,6 +7,9 @@ follows from what adding it loses, once and twice, by the parabola through the v
 (simulation-extrapolation: Cook & Stefanski, "Simulation-extrapolation estimation in parametric
 measurement error models", 1994).
 
+Where classes are far apart noise may do no harm until it is twice as much, and the parabola turns
+down: less noise loses nothing, so no gain is below 0.
+
 The loss is an expected one: each row counts as every class, with the weight of its probability. So
 the few rare rows that happened to be drawn are not in it, and no label is read. It is too small
 rather than too large, as most networks were trained on the rows
@@ -55,7 +58,7 @@ def gain_of_mean(
     Returns
     -------
     float
-        In the metric's own sign; 0 of a single view.
+        In the metric's own sign, and never a loss; 0 of a single view.
     """
     n_rows, n_classes = proba.shape
     y = np.repeat(np.arange(n_classes), n_rows)
@@ -76,7 +79,8 @@ def gain_of_mean(
         value(logs) - np.mean([value(logs + scale * noise) for noise in around for scale in scales])
         for scales in ((1.0, -1.0), (np.sqrt(2), -np.sqrt(2)))
     )
-    return float(3 * once - twice)
+    gain = float(3 * once - twice)
+    return max(gain, 0.0) if judge.metric.greater_is_better else min(gain, 0.0)
 
 
 def of_the_mean(reported: Reported, gain: float, metric: Metric) -> Reported:
