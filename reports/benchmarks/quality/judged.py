@@ -26,16 +26,18 @@ SAMPLES = 100
 TEST = 0.3  # of a table's rows
 MOST_ROWS = 60_000  # of a table, that the bench takes
 GRID = np.linspace(-8.0, 20.0, 4_001)  # of scores
-SCORES = {"average_precision": "ap", "balanced_accuracy": "bacc", "f1": "f1"}
 NUMBER = re.compile(r'"reported": ([-+.e\d]+)')
 
 
-def judged(rows: pd.DataFrame) -> list[str]:
-    """Write the mean differences over tables of the searches that told, by what was asked for."""
+def judged(rows: pd.DataFrame, scores: Mapping[str, str]) -> list[str]:
+    """Write the mean differences over tables of the searches that told, by what was asked for.
+
+    `scores` are the names of test scores, by metric.
+    """
     told = rows[rows["info"].fillna("").str.contains('"reported": ')]
     reported = told["info"].str.extract(NUMBER)[0].astype(float)
     gaps = {}
-    for metric, score in SCORES.items():
+    for metric, score in scores.items():
         asked = told["metric"] == metric
         gaps[metric] = reported[asked] - told[score][asked]
     tables = told["data"][gaps["average_precision"].index]

@@ -200,7 +200,8 @@ def render(rows: list[Row]) -> str:
     lines += [*written.table(head, together(minute[beside])), ""]
     ranked = frame[(frame["system"] == "autoimb") & (frame["metric"] == "average_precision")]
     lines += longer(ranked) if ranked["time"].nunique() > 1 else []
-    lines += judged(minute[minute["system"] == "autoimb"])
+    first = {metric: scores[0] for metric, scores in SCORES.items()}
+    lines += judged(minute[minute["system"] == "autoimb"], first)
     for (metric, seconds, seed), own in frame.groupby(["metric", "time", "seed"], sort=False):
         if "autoimb" in set(own["system"]) and own["system"].nunique() > 1:
             for score in SCORES[metric]:
