@@ -173,6 +173,24 @@ def test_without_the_portfolio_one_network_is_tried_first() -> None:
     assert first_methods(space, project.first_networks()[0], policy) == []
 
 
+def test_a_part_of_the_encoding_is_of_use_where_the_table_has_what_it_is_for() -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(400) % 5 == 0
+    levels = pd.DataFrame({"x": random.normal(size=400), "code": random.integers(0, 40, 400)})
+    repeated = pd.DataFrame({"a": np.arange(4_000) % 7 / 3, "b": np.arange(4_000) % 3 / 7})
+    wide = pd.DataFrame(random.normal(size=(400, 60))).add_prefix("x")
+    rare = np.arange(400) % 10 == 0
+    tables = {
+        "statistics of levels": (levels.astype({"code": str}), y),
+        "statistics of rows": (repeated, np.arange(4_000) % 5 == 0),
+        "screening": (wide, rare),
+    }
+    for without in (None, "rungs", *tables):
+        for part, table in tables.items():
+            alike = project.encodes_alike(table, without=without)
+            assert alike == (without in tables and without != part), (without, part)
+
+
 def test_a_score_is_shrunk_the_more_the_noisier_it_is() -> None:
     def measured(first: float, error: float) -> pd.DataFrame:
         return pd.DataFrame({"merit": [first, -first], "error": [error, error]}, index=["a", "b"])
@@ -228,11 +246,11 @@ def test_a_step_is_timed_so_often_in_this_checkout_and_in_an_older_one() -> None
     today = Schedule(
         ends=(3, 9), unit=3, steps=7, batch_size=8, learning_rate=0.1, weight_decay=0.0
     )
-    timed = stepping.lasting(today, batch=64)
-    assert (timed.checkpoints, timed.steps) == (stepping.ROUNDS + 1, stepping.STEPS)
+    timed = stepping.lasting(today, batch=64, rounds=4)
+    assert (timed.checkpoints, timed.steps) == (5, stepping.STEPS)
     assert (timed.unit, timed.batch_size) == (timed.checkpoints, 64)
     older = make_dataclass("older", ["checkpoints", "steps", "batch_size"])(9, 7, 8)
-    assert stepping.lasting(older, batch=64).checkpoints == timed.checkpoints
+    assert stepping.lasting(older, batch=64, rounds=4).checkpoints == timed.checkpoints
 
 
 @pytest.mark.parametrize(

@@ -227,9 +227,17 @@ def test_inspect_is_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(run)]) == 0
-    line, best = capsys.readouterr().out.splitlines()
+    line, *result = capsys.readouterr().out.splitlines()
     assert "not running, finished; 2 strategies (2 complete)" in line
-    assert best.startswith("best: trial ")
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))["results"]
+    reported = facts["reported"]
+    assert result[0] == facts["winner"]["description"]
+    assert f" {reported['value']:.4f}, 95 % interval {reported['low']:.4f} to " in result[1]
+    assert result[2] == facts["verdict"]
+    assert main(["status", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["result"]
+    assert told["description"] == result[0]
+    assert (told["value"], told["verdict"]) == (reported["value"], facts["verdict"])
     assert main(["report", str(run), "-o", str(tmp_path / "again.html")]) == 0
     assert (tmp_path / "again.html").read_bytes() == (run / "report.html").read_bytes()
 

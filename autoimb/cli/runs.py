@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,8 @@ from autoimb.files import write_file
 from autoimb.text import clock
 
 if TYPE_CHECKING:
+    from autoimb.report.build import Facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.runs.status import RunStatus
     from autoimb.space.option import Range
 
@@ -34,8 +36,9 @@ def status(
 ) -> None:
     """Say how far the search in RUN is, also while it runs.
 
-    Of a running search: workers, trials a minute, and when it is expected to end. Of each shared
-    study in a database: drivers, workers, trials a minute and the best so far.
+    Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
+    one: its result, the score and the verdict. Of each shared study in a database: drivers,
+    workers, trials a minute and the best so far.
     """
     if "://" in run:
         tell_studies(run, as_json=as_json)
@@ -51,14 +54,33 @@ def status(
             "status of its --storage."
         )
     found = RunStatus.of(folder)
+    facts = _finished(folder) if found.finished else None
     with understood(folder.trials, "best record"):
-        told = json.dumps(found.to_json(), indent=2, ensure_ascii=False) if as_json else None
-        lines = list(_lines(folder.path, found))
-    for line in lines if told is None else [told]:
+        lines = [_as_json(found, facts)] if as_json else list(_lines(folder.path, found, facts))
+    for line in lines:
         say(line)
 
 
-def _lines(run: Path, found: RunStatus) -> Iterator[str]:
+def _finished(folder: RunFolder) -> Facts:
+    """Read what a finished search wrote down."""
+    from autoimb.cli.folders import section
+    from autoimb.report.build import Facts
+    from autoimb.runs.seal import understood
+
+    results = section(folder, "results")
+    with understood(folder.path / "run.json", "results"):
+        return Facts.from_json(results)
+
+
+def _as_json(found: RunStatus, facts: Facts | None) -> str:
+    result: dict[str, Any] | None = None
+    if facts is not None:
+        result = {"description": facts.winner["description"], "verdict": facts.verdict}
+        result |= {name: facts.reported.get(name) for name in ("value", "low", "high", "raw")}
+    return json.dumps(found.to_json() | {"result": result}, indent=2, ensure_ascii=False)
+
+
+def _lines(run: Path, found: RunStatus, facts: Facts | None) -> Iterator[str]:
     state = "running" if found.running else "not running"
     finished = "finished" if found.finished else "not finished"
     yield f"{run}: {state}, {finished}; {tried(found.strategies, found.apart)}"
@@ -68,7 +90,9 @@ def _lines(run: Path, found: RunStatus) -> Iterator[str]:
         end = "" if pace.ends is None else f", expected to end within {clock(pace.ends)}"
         rate = f"{pace.trials_a_minute:.1f} trials a minute"
         yield f"{workers}, {rate}; {clock(pace.seconds)} so far{end}"
-    if best is not None and best.score is not None:
+    if facts is not None:
+        yield from facts.result_lines
+    elif best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
         yield f"best: trial {best.number}, {score}: {best.strategy.describe()}"
     for name, reason in found.set_aside.items():
@@ -83,15 +107,14 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a finished search again."""
-    from autoimb.cli.folders import section
-    from autoimb.report.build import Facts, render
+    from autoimb.report.build import render
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
 
     folder = RunFolder.view(run)
-    results = section(folder, "results")
+    facts = _finished(folder)
     with understood(folder.path / "run.json", "results"):
-        page = render(Facts.from_json(results))
+        page = render(facts)
     path = out or folder.report
     write_file(path, page.encode())
     say(path)

@@ -367,13 +367,9 @@ def _status(findings: Sequence[Finding], fail_on: Severity | None) -> int:
 
 
 def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
-    score = result.best_score
     return "\n".join(
         [
-            f"{facts.winner['description']}",
-            f"{facts.request['metric']} {score.value:.4f}, 95 % interval {score.low:.4f} to "
-            f"{score.high:.4f}; on the rows that chose it {score.raw:.4f}",
-            facts.verdict,
+            *facts.result_lines,
             *map(str, facts.findings),
             f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
             *([facts.deployed_sentence] if result.planned.limits.deployment else []),

@@ -148,6 +148,18 @@ class Facts:
         return tuple(Finding(**row) for row in self.checks)
 
     @property
+    def result_lines(self) -> tuple[str, ...]:
+        """What the result is, what it gives on new rows, and the verdict: a line each."""
+        found, expected = self.reported, []
+        if found:
+            interval = f"95 % interval {found['low']:.4f} to {found['high']:.4f}"
+            expected = [
+                f"{self.request['metric']} {found['value']:.4f}, {interval}; on the rows that "
+                f"chose it {found['raw']:.4f}"
+            ]
+        return (self.winner["description"], *expected, self.verdict)
+
+    @property
     def test_sentence(self) -> str:
         """What the test rows gave; nothing where there are none."""
         return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""

@@ -391,6 +391,24 @@ def _no_embedding(job: Job, judge: Judge) -> Outcome:
     return evaluate(replace(job, strategy=strategy), judge)
 
 
+def _as_planned(dataset: Dataset) -> Layout:
+    return dataset.layout
+
+
+def _plain(dataset: Dataset) -> Layout:
+    """Embed all columns of many levels, and leave whole numbers as they are."""
+    own = dataset.layout
+    plain = plan_layout(dataset.columns, screened=own.screened)
+    return replace(plain, repeated=own.repeated, n_classes=own.n_classes)
+
+
+def _every_column(dataset: Dataset) -> Layout:
+    """Keep all columns where some would be left out."""
+    own = dataset.layout
+    most = max(dataset.columns.numbers.shape[1], len(own.onehot))
+    return own if own.screened is None or most <= own.screened else replace(own, screened=None)
+
+
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
     """Begin with the first network of the list, and nothing else."""
     return replace(policy, first_networks=policy.first_networks[:1], first_methods=())
@@ -403,6 +421,7 @@ class _Without:
     policy: Callable[[SearchPolicy], SearchPolicy] = lambda policy: policy
     components: Mapping[str, Sequence[str]] = field(default_factory=dict)
     evaluate: Callable[[Job, Judge], Outcome] = evaluate
+    layout: Callable[[Dataset], Layout] = _as_planned
 
 
 PARTS = {
@@ -417,7 +436,17 @@ PARTS = {
     "early methods": _Without(partial(replace, networks_before_methods=1000)),
     "partners": _Without(partial(replace, partners=())),
     "duels": _Without(partial(replace, duels_share=0.0)),
+    "statistics of levels": _Without(layout=_plain),
+    "statistics of rows": _Without(layout=lambda dataset: replace(dataset.layout, repeated=False)),
+    "screening": _Without(layout=_every_column),
 }
+
+
+def encodes_alike(table: tuple[pd.DataFrame, Any], *, without: str | None) -> bool:
+    """Tell whether a part is one of the encoding, and this table is encoded alike without it."""
+    part = PARTS[without] if without else _Without()
+    dataset = prepare(Table(*table), Request()).dataset
+    return part.layout is not _as_planned and part.layout(dataset) == dataset.layout
 
 
 def search(
@@ -460,6 +489,8 @@ def search(
         partners=policy.partners,
     )
     prepared = prepare(Table(*table), request, policy=policy)
+    dataset = replace(prepared.dataset, layout=part.layout(prepared.dataset))
+    prepared = replace(prepared, dataset=dataset)
     result = searching.search(prepared, budget=budget, evaluate=part.evaluate)
     build_facts(result, deadline=budget.deadline)
     return result

@@ -20,7 +20,7 @@ from reports.benchmarks.machine import environment
 from reports.benchmarks.rows import Row, Rows, by, commit_of, foot
 from reports.benchmarks.speed.strategies import STRATEGIES, Described, name_of, simulated
 
-__all__ = ["AGAINST", "Process", "asked", "checkout", "render", "run"]
+__all__ = ["AGAINST", "Process", "answer", "ask", "asked", "checkout", "render", "run"]
 
 SIDES = by("commit", "against", "rows", "strategy", "repeat")
 TRIAL = Path(__file__).with_name("trial.py")
@@ -39,17 +39,27 @@ def checkout(root: Path, script: Path = TRIAL) -> Iterator[Process]:
         yield process
 
 
-def asked(process: Process, **words: Any) -> dict[str, float]:
-    """Ask a checkout, and wait for its answer: what it measured, by name."""
+def ask(process: Process, **words: Any) -> None:
+    """Ask a checkout."""
     assert process.stdin is not None
-    assert process.stdout is not None
     process.stdin.write(json.dumps(words) + "\n")
     process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
+
+
+def answer(process: Process) -> dict[str, float]:
+    """Wait for an answer: what was measured, by name."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
         raise SystemExit(f"the other process ended with {process.wait()}")
-    found: dict[str, float] = json.loads(answer)
+    found: dict[str, float] = json.loads(line)
     return found
+
+
+def asked(process: Process, **words: Any) -> dict[str, float]:
+    """Ask a checkout, and wait for its answer."""
+    ask(process, **words)
+    return answer(process)
 
 
 def run(sizes: Sequence[int], other: Path, *, repeats: int) -> None:

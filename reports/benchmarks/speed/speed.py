@@ -5,7 +5,8 @@ thread, in one process: through autoimb as a search of a minute on two workers p
 practitioner writes it. Architecture, resampling, weights, rows and folds are the same; each ends by
 its own stopping rule. ``run --against PATH`` evaluates them in this checkout and in another one
 instead, in turn, and reports the ratios of that run (``against.jsonl``); with ``--steps`` it does
-so for the training steps of twelve frozen networks (``steps.jsonl``).
+so for the training steps of twelve frozen networks (``steps.jsonl``). ``run --two`` asks how much
+two of them slow each other (``two.jsonl``), beside nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from reports.benchmarks import cases
 from reports.benchmarks import render as written
 from reports.benchmarks.rows import Row, Rows, by, foot
-from reports.benchmarks.speed import against, steps
+from reports.benchmarks.speed import against, steps, two
 from reports.benchmarks.speed.strategies import RATE, STRATEGIES, Trials, name_of, simulated
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("rows", "strategy"))
@@ -36,13 +37,17 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=SIZES, help="of the tables")
     parser.add_argument("--against", type=Path, help="another checkout, instead of by hand")
     parser.add_argument("--steps", action="store_true", help="with --against: training steps")
-    parser.add_argument("--repeats", type=int, default=3, help="with --against")
+    parser.add_argument("--two", action="store_true", help="training steps side by side")
+    parser.add_argument("--repeats", type=int, default=3, help="with --against and --two")
 
 
 def run(options: Namespace) -> None:
     """Compare with another checkout, or with trials by hand on the sizes that are missing."""
     if options.steps and not options.against:
         raise SystemExit("--steps compares two checkouts: name the other one with --against")
+    if options.two:
+        two.run(options.rows, repeats=options.repeats)
+        return
     if options.against:
         compared = steps.run if options.steps else against.run
         compared(options.rows, options.against, repeats=options.repeats)
@@ -96,4 +101,4 @@ def render(rows: list[Row]) -> str:
         *written.table(head, cells(rows)),
         *foot("speed", rows)[:-1],
     ]
-    return "\n".join([*lines, *against.render(), *steps.render(), ""])
+    return "\n".join([*lines, *against.render(), *steps.render(), *two.render(), ""])

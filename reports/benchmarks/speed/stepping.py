@@ -23,6 +23,8 @@ from reports.benchmarks import cases, project
 
 NETWORKS = json.loads(Path(__file__).with_name("networks.json").read_text(encoding="utf-8"))
 STEPS, ROUNDS = 50, 6  # steps between two checkpoints that are timed together, and how often
+PRODUCTS = ("torch", "compiled")
+ENDLESS = 1_000_000  # rounds
 
 
 def best(work: Callable[[], object], rounds: int) -> float:
@@ -33,6 +35,17 @@ def best(work: Callable[[], object], rounds: int) -> float:
         work()
         times.append(time.process_time() - start)
     return min(times)
+
+
+def rate(work: Callable[[], object], start: float, seconds: float) -> float:
+    """Return how many steps a second of the clock work of `STEPS` makes from a moment on."""
+    work()
+    time.sleep(max(start - time.time(), 0.0))
+    began, rounds = time.perf_counter(), 0
+    while time.perf_counter() < began + seconds:
+        work()
+        rounds += 1
+    return rounds * STEPS / (time.perf_counter() - began)
 
 
 class Steps:
@@ -55,24 +68,34 @@ class Steps:
             setup = fit._setup(fit.Job(strategy, self._table.plan, parts), parts, training)
             rows = tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size))
             batch = int(self._batch * chosen["params"]["batch_factor"])
-            schedule = lasting(setup.schedule, batch)
-            self._packs[number] = (setup, fit._State(rows), schedule)
+            self._packs[number] = (setup, fit._State(rows), batch)
         return self._packs[number]
 
     def seconds(self, number: int) -> float:
         """Return the seconds of a training step."""
-        setup, state, schedule = self._pack(number)
+        return best(self.steps(number, ROUNDS), ROUNDS) / STEPS
+
+    def steps(self, number: int, rounds: int) -> Callable[[], object]:
+        """Return what makes `STEPS` training steps, so many times."""
+        setup, state, batch = self._pack(number)
         pack, loss, _ = fit._pack(setup, state, 0)
+        schedule = lasting(setup.schedule, batch=batch, rounds=rounds)
         trained = train(fit._started(setup, pack, state), pack, loss, schedule)
         next(trained)  # what is allocated once
-        return best(lambda: next(trained), ROUNDS) / STEPS
+        return lambda: next(trained)
 
     def bare(self, number: int, kernels: Any) -> float:
         """Return the seconds of the products of a step alone."""
-        setup, _, schedule = self._pack(number)
+        run = self.products(number, kernels)
+        run()
+        return best(run, ROUNDS) / STEPS
+
+    def products(self, number: int, kernels: Any) -> Callable[[], object]:
+        """Return what computes the products of `STEPS` steps."""
+        setup, _, batch = self._pack(number)
         calls = [
             call
-            for shape in shapes(setup.inputs.spec, setup.size, schedule.batch_size)
+            for shape in shapes(setup.inputs.spec, setup.size, batch)
             for call in products(kernels, *shape)
         ]
 
@@ -81,13 +104,12 @@ class Steps:
                 for call in calls:
                     call()
 
-        run()
-        return best(run, ROUNDS) / STEPS
+        return run
 
 
-def lasting(schedule: Any, batch: int) -> Any:
-    """Return a schedule of the rounds that are timed and one before, with so many rows a step."""
-    whole = ROUNDS + 1
+def lasting(schedule: Any, *, batch: int, rounds: int) -> Any:
+    """Return a schedule of so many rounds and one before, with so many rows a step."""
+    whole = rounds + 1
     # a schedule of an older checkout counts its checkpoints; today's says where its rungs end
     length: dict[str, Any] = (
         {"ends": (whole,), "unit": whole} if hasattr(schedule, "ends") else {"checkpoints": whole}
@@ -128,20 +150,30 @@ def products(
     return calls
 
 
+def kernels_of(name: str) -> Any:
+    """Return the products of torch, or the compiled ones."""
+    from autoimb.nn.compiled.run import CompiledKernels
+    from autoimb.nn.plain import PlainKernels
+
+    return PlainKernels() if name == "torch" else CompiledKernels(torch.float32)
+
+
 def measured(steps: Steps, number: int, *, bare: bool) -> dict[str, float]:
     """Time a network's steps, and its products alone by torch and by compiled code."""
     found = {"seconds": steps.seconds(number)}
     if bare:
-        from autoimb.nn.compiled.run import CompiledKernels
-        from autoimb.nn.plain import PlainKernels
-
-        for name, kernels in (
-            ("torch", PlainKernels()),
-            ("compiled", CompiledKernels(torch.float32)),
-        ):
+        for name in PRODUCTS:
             with torch.inference_mode():
-                found[name] = steps.bare(number, kernels)
+                found[name] = steps.bare(number, kernels_of(name))
     return found
+
+
+def rated(steps: Steps, number: int, work: str, *, start: float, seconds: float) -> float:
+    """Return the steps a second of a network, or of its products: ``work`` is one of `PRODUCTS`."""
+    if work not in PRODUCTS:
+        return rate(steps.steps(number, ENDLESS), start, seconds)
+    with torch.inference_mode():
+        return rate(steps.products(number, kernels_of(work)), start, seconds)
 
 
 def main() -> None:
@@ -153,7 +185,13 @@ def main() -> None:
         own = tables.get(asked["table"])
         own = own or Steps(Path(asked["table"]), asked["folds"], asked["batch"])
         tables = {asked["table"]: own}
-        print(json.dumps(measured(own, asked["network"], bare=asked["bare"])), flush=True)
+        number = asked["network"]
+        if "work" in asked:
+            wanted = {name: asked[name] for name in ("work", "start", "seconds")}
+            found = {"rate": rated(own, number, **wanted)}
+        else:
+            found = measured(own, number, bare=asked["bare"])
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
