@@ -66,8 +66,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
         one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
-        Boosted trees that may share the blend: ``"medium_trees"``, ``"small_trees"``,
-        ``"large_trees"``. ``"auto"`` is all of them, as far as time goes; None none.
+        Trees that may share the blend: ``"small_trees"``, ``"medium_trees"``, ``"large_trees"``,
+        ``"forest"``, ``"wide_forest"``. ``"auto"`` is all, as far as time goes; None none.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None

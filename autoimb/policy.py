@@ -112,8 +112,8 @@ class SearchPolicy:
     least_complete : int
         Strategies that go on to the planned work before a search of so many trials ends.
     few_rare_rows : int
-        With fewer rows of the rarest class the scores of many strategies and of many columns are
-        mostly luck.
+        With fewer rows of the rarest class the scores of many strategies, of many columns and of
+        weights are mostly luck: partners have half of a blend then.
     strategies_on_few_rare_rows : int
         How many are tried then; the rest of the time confirms them.
     columns_on_few_rare_rows : int
@@ -226,10 +226,9 @@ class SearchPolicy:
     partners : tuple of str
         Which are tried unless told otherwise, in this order.
     strategies_before_partners : tuple of int
-        How many strategies were tried before the first, the second, ... begins; one more where
-        there is one worker.
+        How many strategies were tried before each begins; one more where there is one worker.
     least_partner_seconds : float
-        Of a search, with less there are no partners.
+        Of a search; with less there are none.
     partner_work : float
         Times the work of a trial.
     least_iterations, most_iterations : int
@@ -360,9 +359,10 @@ class SearchPolicy:
     workers_memory: float = _set(0.8, UNMEASURED)
     least_worker_bytes: int = _set(2**29, "decisions/0046-memory-and-sudden-ends.md")
     partners: tuple[str, ...] = _set(
-        ("medium_trees", "small_trees", "large_trees"), "decisions/0031-trees-as-partners.md"
+        ("medium_trees", "forest", "small_trees", "wide_forest", "large_trees"),
+        "decisions/0036-few-rare-rows.md",
     )
-    strategies_before_partners: tuple[int, ...] = _set((0, 12, 24), UNMEASURED)
+    strategies_before_partners: tuple[int, ...] = _set((0, 8, 12, 20, 24), UNMEASURED)
     least_partner_seconds: float = _set(4.0, UNMEASURED)
     partner_work: float = _set(1.0, "decisions/0031-trees-as-partners.md")
     least_iterations: int = _set(100, UNMEASURED)

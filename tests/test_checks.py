@@ -280,7 +280,7 @@ def test_an_unstable_threshold() -> None:
 def test_a_reference_ahead() -> None:
     (finding,) = CHECKS.look(with_reference("trees", 0.05, 0.02))
     assert finding.code == "AIMB007"
-    assert "boosted trees (by 0.0500 ± 0.0200)" in finding.evidence
+    assert "the partners' trees (by 0.0500 ± 0.0200)" in finding.evidence
     assert codes(with_reference("trees", 0.05, np.nan)) == []
 
 

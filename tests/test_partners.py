@@ -1,10 +1,11 @@
-"""Boosted trees beside networks: scikit-learn's answers, no leak, no more than their share."""
+"""Trees beside networks: scikit-learn's answers, no leak, no more than their share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,22 +51,26 @@ from autoimb.evaluation import trial
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
 from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
-from autoimb.evaluation.workload import tree_iterations
+from autoimb.evaluation.workload import forest_trees, tree_iterations
+from autoimb.partners.bagging import model_of, plant
 from autoimb.partners.bins import binned, cuts_of
 from autoimb.partners.fit import Growth, _Growing, _looks, grow
 from autoimb.partners.forest import MOST_CUTS, Forest
 from autoimb.partners.reader import Reader
+from autoimb.partners.rows import FoldRows
+from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.artifact import pack_strategy, save, unpack_strategy
-from autoimb.policy import SearchPolicy
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
 from autoimb.search.request import chosen_partners
-from autoimb.space.partner import PARTNER, Trees
+from autoimb.space.partner import PARTNER, Bagged, Trees
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.fit import Job
 
 POLICY = SearchPolicy()
+MANY = Bagged(trees=1_000, leaves=64, features=None)
 FEW = Trees(learning_rate=0.2, leaves=8, least_rows=3, l2=1.0, features=0.5)
 
 
@@ -107,12 +112,69 @@ def test_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
     x = trees.reader.read(new_rows(dataset))
     assert np.isnan(x[:, : trees.reader.codes]).any()
     assert np.isnan(x[:, trees.reader.codes :]).any()
-    places = binned(x, own._cuts)
+    places = binned(x, own.cuts)
     scores = trees.forest.scores(x)
     wanted = own._model.decision_function(places)
     np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, wanted)
     proba = trees.posterior(scores)
     np.testing.assert_allclose(proba, own._model.predict_proba(places), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize("features", [None, 0.5])
+def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -> None:
+    frame, y = mixed_table(kind, 900)
+    frame = frame.astype({"colour": object, "paid": object})
+    frame.loc[::7, ["amount", "colour", "paid", "count"]] = None  # scikit-learn asks for some
+    dataset, rows, bagged = dataset_of(frame, y), np.arange(0, 900, 2), Bagged(7, 60, features)
+    fold, costs = Fold(rows, rows, rows[:0]), np.ones(dataset.n_classes)
+    given = FoldRows(dataset, fold, costs)
+    forest = plant(dataset, [fold], bagged, Deadline(), trees=7, seed=3).folds[0]
+    seed = int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31))
+    model = model_of(bagged, 7, seed).fit(given.x, given.y, sample_weight=given.weight)
+    columns = new_rows(dataset)
+    places = binned(given.reader.read(columns), given.cuts)
+    assert np.isnan(places).any()
+    proba = forest.predictor()(columns)
+    np.testing.assert_allclose(proba, model.predict_proba(places), rtol=0, atol=1e-11)
+    arrays = forest.forest
+    assert (arrays.category >= 0).any()
+    assert ((arrays.feature >= 0) & (arrays.category < 0)).any()
+    assert set(np.unique(arrays.missing_left)) == {0, 1}
+    again = FittedTrees.from_parts(forest.to_json(), forest.to_arrays())
+    np.testing.assert_array_equal(again.predictor()(columns), proba)
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
+def test_a_class_that_a_forest_lacks_gets_next_to_nothing(present: list[int]) -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    rows = np.flatnonzero(np.isin(dataset.y, present))
+    fold = Fold(rows, np.arange(300), rows[:0])
+    found = plant(dataset, [fold], Bagged(5, 8, None), Deadline(), trees=5, seed=0)
+    (proba,) = found.posteriors
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert set(np.flatnonzero(proba.max(axis=0) > 1e-9)) == set(present)
+
+
+def test_a_forest_takes_costs_back() -> None:
+    dataset = dataset_of(*mixed_table("binary", 400))
+    folds, stumps = plan_folds(dataset.y, cv=2, random_state=0).folds, Bagged(50, 2, None)
+    shares = [
+        np.concatenate(
+            plant(
+                dataset, folds, stumps, Deadline(), trees=50, seed=0, class_costs=costs
+            ).posteriors
+        )[:, 1].mean()
+        for costs in (None, (1.0, 9.0))
+    ]
+    assert shares[1] == pytest.approx(shares[0], abs=0.05)
+
+
+def test_a_forest_looks_at_the_deadline() -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    with pytest.raises(DeadlineExceeded):
+        plant(dataset, folds, Bagged(5, 8, None), Deadline.after(-1), trees=5, seed=0)
 
 
 def test_codes_and_numbers_split_trees() -> None:
@@ -127,7 +189,7 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
     own = growing(dataset, np.arange(300))
     x = own.fitted().reader.read(dataset.columns)
-    staged = list(own._model.staged_predict_proba(binned(x, own._cuts)))
+    staged = list(own._model.staged_predict_proba(binned(x, own.cuts)))
     for iterations in (1, 5, 17):
         some = own.fitted_with(own._forest.first(iterations * 3))
         np.testing.assert_allclose(
@@ -241,8 +303,16 @@ def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
         dataset = dataset_of(*mixed_table("binary", n_rows))
         plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
         plan = replace(plan, effort=replace(plan.effort, operations=20e9))
-        found.append(tree_iterations(dataset, plan, FEW))
-    assert POLICY.least_iterations <= found[1] < found[0] <= POLICY.most_iterations
+        found.append((tree_iterations(dataset, plan, FEW), forest_trees(dataset, plan, MANY)))
+    assert POLICY.least_iterations <= found[1][0] < found[0][0] <= POLICY.most_iterations
+    assert 20 <= found[1][1] < found[0][1] <= MANY.trees
+
+
+def test_of_more_classes_a_forest_has_fewer_trees() -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    plan = replace(plan, effort=replace(plan.effort, operations=1e15))
+    assert forest_trees(dataset, plan, MANY) == MANY.trees // 2
 
 
 # --- no leak --------------------------------------------------------------------------------------
@@ -268,6 +338,20 @@ def observed(dataset: Dataset) -> Stations:
 
 def test_a_scored_row_reaches_nothing_in_its_trees() -> None:
     assert_blind(observed, base_dataset(), all_changes(scored_rows()))
+
+
+def planted(dataset: Dataset) -> Stations:
+    """All that predicts the rows of one fold by a forest."""
+    found = plant(dataset, folds_of().folds, Bagged(9, 16, None), Deadline(), trees=9, seed=0)
+    own = found.folds[FOLD]
+    return {
+        "trees": (own.to_arrays(), own.to_json()),
+        "posterior": own.predictor()(base_dataset().columns),
+    }
+
+
+def test_a_scored_row_reaches_nothing_in_its_forest() -> None:
+    assert_blind(planted, base_dataset(), all_changes(scored_rows()))
 
 
 def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +419,7 @@ def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> 
     after = load(tmp_path / "a.autoimb")
     frame = table(60, random_state=3)
     np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
-    assert "boosted trees, small_trees" in after.describe()
+    assert "trees, small_trees" in after.describe()
     assert after.inspect()["strategies"][2]["weight"] == 0.6
     save(after, tmp_path / "b.autoimb")
     assert (tmp_path / "a.autoimb").read_bytes() == (tmp_path / "b.autoimb").read_bytes()
@@ -487,9 +571,11 @@ def _result(judge: Any, noise: float, seed: int, **changes: Any) -> Scored:
     return Scored(score=score, oof=proba, labels=labels, fitted=object(), **changes)  # type: ignore[arg-type]  # only counted
 
 
-def _case(partner_noise: float, metric: str = "average_precision") -> tuple[Any, dict[int, Scored]]:
+def _case(
+    partner_noise: float, metric: str = "average_precision", *, rows: int = 2_000
+) -> tuple[Any, dict[int, Scored]]:
     rng = np.random.default_rng(0)
-    y = (rng.random(2000) < 0.1).astype(np.int64)
+    y = (rng.random(rows) < 0.1).astype(np.int64)
     judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
     results = {n: _result(judge, 1.0, n) for n in range(4)}
     return judge, results | {9: _result(judge, partner_noise, 9)}
@@ -532,6 +618,43 @@ def test_trees_that_bring_nothing_are_left_out() -> None:
     assert found.partner_share == 0
 
 
+@pytest.mark.parametrize("metric", ["average_precision", "f1"])
+@pytest.mark.parametrize("noise", [0.1, 2.0, 20.0])
+def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: float) -> None:
+    judge, results = _case(noise, metric, rows=500)
+    results |= {8: _result(judge, noise, 8)}
+    alone = blend(judge, {n: one for n, one in results.items() if n < 8})
+    found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
+    assert np.bincount(judge.y).min() < DEFAULT_POLICY.few_rare_rows
+    assert found.kept
+    assert found.partner_share == 0.5
+    weights = dict(zip(found.numbers, found.weights))
+    assert (weights[8], weights[9]) == (0.25, 0.25)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert found.networks is not None
+    partners = (results[8].oof + results[9].oof) / 2
+    np.testing.assert_allclose(found.proba, (found.networks.proba + partners) / 2)
+    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    unhurried = blend(judge, results, partners=[8, 9])
+    assert unhurried.networks.weights == alone.weights
+    for part, (_, use) in enumerate(judge.parts):
+        np.testing.assert_allclose(unhurried.view(results, part)[use], unhurried.proba[use])
+
+
+def test_half_is_of_the_trees_that_keep_the_limits_with_the_networks() -> None:
+    judge, results = _case(1.0, rows=500)
+    results |= {8: _result(judge, 1.0, 8)}
+    limits = SimpleNamespace(shares=lambda fitted: np.array([share[id(fitted)]]))
+    share = {id(one.fitted): 0.01 for one in results.values()}
+    share[id(results[8].fitted)] = 2.0
+    found = blend(judge, results, partners=[8, 9], limits=limits)
+    assert dict(zip(found.numbers, found.weights))[9] == 0.5
+    share[id(results[9].fitted)] = 2.0
+    found = blend(judge, results, partners=[8, 9], limits=limits)
+    assert found.networks is None
+    assert not {8, 9}.intersection(found.numbers)
+
+
 def test_trees_alone_are_no_result() -> None:
     judge, results = _case(0.1)
     with pytest.raises(BudgetError):
@@ -546,7 +669,7 @@ def test_the_verdict_is_of_networks_alone() -> None:
     found = choose(judge, strategies, results, random_state=0, deadline=Deadline())
     assert found.single != 9
     assert found.is_control
-    assert "boosted trees have 80% of the weight" in found.sentence
+    assert "trees have 80% of the weight" in found.sentence
     assert f"the networks alone reach {found.blend.networks.score.value:.4f}" in found.sentence
 
 
@@ -567,9 +690,10 @@ SOON = replace(POLICY, strategies_before_partners=(0, 3, 6))
 
 def test_a_study_tries_them_beside_its_strategies() -> None:
     alone = study(n_trials=10, policy=SOON)
-    found = study(n_trials=10, partners=POLICY.partners, policy=SOON)
+    three = POLICY.partners[:3]
+    found = study(n_trials=10, partners=three, policy=SOON)
     beside = [record for record in found.records if record.stage == "partner"]
-    assert [record.strategy.network.name for record in beside] == list(POLICY.partners)
+    assert [record.strategy.network.name for record in beside] == list(three)
     assert [record.number for record in beside] == [1, 5, 9]  # one worker: a network comes first
     others = [record for record in found.records if record.stage != "partner"]
     assert len(others) == 10
@@ -615,7 +739,7 @@ def test_no_sampler_sees_them(tmp_path: Path) -> None:
 
 
 def test_a_resumed_study_has_them_and_begins_no_other(tmp_path: Path) -> None:
-    partners = POLICY.partners
+    partners = POLICY.partners[:3]
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
         before = study(run, n_trials=4, partners=partners, policy=SOON)
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
@@ -663,8 +787,10 @@ def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
     assert sorted(board["stage"]) == ["network", "network", "partner"]
     assert not clf.best_strategy_.is_partner
     page = render(clf.facts_)
-    assert "Boosted trees alone" in page
-    assert ("Networks alone" in page) == (clf.facts_.winner["description"].find("boosted") > 0)
+    assert "Trees alone" in page
+    assert ("Networks alone" in page) == (
+        clf.facts_.winner["description"].find("networks and trees") > 0
+    )
     clf.export(tmp_path / "a.autoimb")
     np.testing.assert_array_equal(
         load(tmp_path / "a.autoimb").predict_proba(frame), clf.predict_proba(frame)

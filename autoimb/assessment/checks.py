@@ -138,7 +138,7 @@ class Checks:
 
 CHECKS = Checks()
 
-_NAMES = {"trees": "boosted trees"}
+_NAMES = {"trees": "the partners' trees"}
 _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
 
 

@@ -180,7 +180,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         str,
         typer.Option(
             metavar="A,B",
-            help="Boosted trees that may share the blend: auto, none, or names of them.",
+            help="Trees that may share the blend: auto, none, or names of them.",
         ),
     ] = "auto",
     weight: Weight = None,

@@ -14,11 +14,14 @@ whose labels are worse by more than the error of the comparison is not kept
 
 Partners join what networks alone would give, and only where the exchange shows a gain over it. The
 networks keep a fifth of the weight at least: the greedy weights are moved there before anything is
-scored with them (`reports/decisions/0031-trees-as-partners.md`).
+scored with them (`reports/decisions/0031-trees-as-partners.md`). Few rare rows can't tell such a
+gain: there networks and partners have half of the weight each
+(`reports/decisions/0036-few-rare-rows.md`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,7 +65,8 @@ class Blend:
     gain : float
         Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
         and, unless the metric is one of labels, its utility. 0 where no blend was tried. With
-        partners it is the gain over the networks alone.
+        partners it is the gain over the networks alone; infinite where half of the weight is theirs
+        whatever the gain.
     networks : Blend or None
         What the networks reach alone, where partners have a share.
     partner_share : float
@@ -143,7 +147,11 @@ def blend(
     if not others:
         return of_networks(deadline=deadline)
     alone = of_networks(deadline=deadline.fraction(0.5))
-    if len(np.unique(judge.group)) < 2 or deadline.expired:
+    if len(np.unique(judge.group)) < 2:
+        return alone
+    if np.bincount(judge.y, minlength=judge.metric.n_classes).min() < policy.few_rare_rows:
+        return _halved(judge, results, alone, others, limits)
+    if deadline.expired:
         return alone
     n_rows = len(judge.y) * len(judge.metric.classes)
     numbers = sorted([*_candidates(own, n_rows=n_rows, policy=policy), *others])
@@ -196,6 +204,50 @@ def _of_networks(
         if gained < -error:
             return replace(single(), gain=gain)
     return mixed.blend(judge, labels, gain)
+
+
+def _halved(
+    judge: Judge,
+    results: Mapping[int, Scored],
+    alone: Blend,
+    partners: Sequence[int],
+    limits: Limits,
+) -> Blend:
+    """Give what the networks give half of the weight, and the partners together the other half."""
+    taken = _shares(results, alone.numbers, limits).sum(axis=0)
+    joining: list[int] = []
+    for number in partners:
+        own = _shares(results, [number], limits)[0]
+        if (taken + own <= 1).all():
+            joining.append(number)
+            taken = taken + own
+    if not joining:
+        return alone
+
+    def halved(weights: Mapping[int, float]) -> dict[int, float]:
+        half = {number: 0.5 * weight for number, weight in weights.items()}
+        return half | dict.fromkeys(joining, 0.5 / len(joining))
+
+    whole = halved(dict(zip(alone.numbers, alone.weights)))
+    own_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
+    by_part = tuple(map(halved, own_parts))
+    proba = np.empty_like(alone.proba)
+    for part, (_, use) in enumerate(judge.parts):
+        proba[use] = _mixed_view(results, by_part[part], part)[use]
+    labels = judge.labels(lambda part: _mixed_view(results, by_part[part], part))
+    numbers = sorted(whole, key=lambda number: -whole[number])
+    return Blend(
+        numbers=tuple(numbers),
+        weights=tuple(whole[number] for number in numbers),
+        proba=proba,
+        labels=labels,
+        score=judge.score(proba, labels),
+        kept=True,
+        gain=math.inf,
+        networks=alone,
+        partner_share=0.5,
+        by_part=by_part,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,7 @@ class Winner:
         networks = self.blend.networks
         if networks is not None:
             return (
-                "The result is a blend in which boosted trees have "
+                "The result is a blend in which trees have "
                 f"{self.blend.partner_share:.0%} of the weight; the networks alone reach "
                 f"{networks.score.value:.4f} ± {networks.score.error:.4f}, with the trees "
                 f"{self.blend.score.value:.4f} ± {self.blend.score.error:.4f}."

@@ -22,11 +22,12 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.workload import tree_iterations
-from autoimb.partners.fit import Growth, grow
+from autoimb.evaluation.workload import forest_trees, tree_iterations
+from autoimb.partners.bagging import Planted, plant
+from autoimb.partners.fit import Grown, Growth, grow
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
-from autoimb.space.partner import PARTNER
+from autoimb.space.partner import PARTNER, Bagged
 from autoimb.training.checkpoints import Measure, Until
 from autoimb.training.fit import Job, Trained, fit_members
 from autoimb.training.parts import Parts
@@ -266,23 +267,30 @@ def _gain_of_mean(
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Grow a partner's trees on the folds of the plan."""
+    """Fit a partner's trees on the folds of the plan."""
     plan, dataset = job.plan, job.data.dataset
-    trees = PARTNER.make(job.strategy.network)
-    growth = Growth(tree_iterations(dataset, plan, trees), measure, job.deadline)
-    grown = grow(
-        dataset, plan.folds.folds, trees, growth, seed=plan.seed, class_costs=plan.class_costs
-    )
+    made, given = PARTNER.make(job.strategy.network), (dataset, plan.folds.folds)
+    found: Grown | Planted
+    if isinstance(made, Bagged):
+        planted = partial(
+            plant, *given, made, job.deadline, trees=forest_trees(dataset, plan, made)
+        )
+        found, trace = planted(seed=plan.seed, class_costs=plan.class_costs), Trace()
+    else:
+        growth = Growth(tree_iterations(dataset, plan, made), measure, job.deadline)
+        found = grow(*given, made, growth, seed=plan.seed, class_costs=plan.class_costs)
+        trace = Trace(found.curve, found.floor, found.planned, checkpoints=found.iterations)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
-    for fold, posterior in zip(plan.folds.folds, grown.posteriors):
+    for fold, posterior in zip(plan.folds.folds, found.posteriors):
         raw[fold.score] = posterior
-    fitted = _fitted(job, trees=grown.folds)
-    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
+    fitted = _fitted(job, trees=found.folds)
     judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
-    return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
+    if isinstance(found, Grown) and found.cut:
+        return Cut("The deadline ended it; what had grown stands.", scored)
+    return scored
 
 
 def _fitted(

@@ -16,11 +16,12 @@ from autoimb.data.schema import Columns
 from autoimb.data.subsample import subsample
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
-from autoimb.space.partner import Trees
+from autoimb.space.partner import Bagged, Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
 __all__ = [
     "fewer_rows",
+    "forest_trees",
     "input_bytes",
     "make_plan",
     "seen",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _BYTES = 4  # of an input, in float32
+_LEAST_TREES = 20  # of a forest
 
 
 def make_plan(
@@ -226,6 +228,35 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
     affordable = planned / (1e-9 * nanoseconds * outputs)
     return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
+
+
+def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
+    """Return how many trees of a forest a fold has time for; counted, no clock is read.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    plan : Plan
+        A partner may be several times the work of a trial.
+    bagged : Bagged
+        Has the most of them. Of C classes a tree is C - 1 trees of the pipeline, so there are as
+        many fewer.
+
+    Returns
+    -------
+    int
+        At least twenty, however large the table.
+    """
+    policy, columns = plan.policy, dataset.columns
+    rows = sum(len(fold.train) for fold in plan.folds.folds)
+    width = columns.numbers.shape[1] + columns.codes.shape[1]
+    tried = np.sqrt(width) if bagged.features is None else bagged.features * width
+    # for each tree, and for each row and column that a split may choose
+    nanoseconds = len(plan.folds.folds) * 700_000 + 40.0 * rows * tried
+    planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
+    most = bagged.trees // (dataset.n_classes - 1)
+    affordable = int(min(planned / (1e-9 * nanoseconds), most))
+    return max(affordable, _LEAST_TREES)
 
 
 def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:

@@ -20,9 +20,9 @@ from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
 from autoimb.foreign import TreeNodes, tree_nodes
-from autoimb.partners.bins import binned, cuts_of, thresholds_of
+from autoimb.partners.bins import thresholds_of
 from autoimb.partners.forest import Forest
-from autoimb.partners.reader import Reader
+from autoimb.partners.rows import FoldRows
 from autoimb.partners.trees import FittedTrees
 from autoimb.randomness import Key, Purpose
 from autoimb.space.partner import Trees
@@ -164,7 +164,7 @@ def grow(
     )
 
 
-class _Growing:
+class _Growing(FoldRows):
     """The trees of one fold while they grow."""
 
     def __init__(
@@ -175,62 +175,40 @@ class _Growing:
         costs: Floats,
         key: Key,
     ) -> None:
-        columns, self._y = dataset.columns, dataset.y[fold.train]
-        weight = dataset.weight[fold.train]
-        self._reader, x = Reader.fit(
-            columns,
-            fold.train,
-            self._y,
-            weight=weight / weight.mean(),
-            n_classes=len(costs),
-        )
-        codes = self._reader.codes
-        self._cuts = [None] * codes + [cuts_of(values) for values in x[:, codes:].T]
-        self._x = binned(x, self._cuts)
-        # scikit-learn takes no column without a value; one with a single one is never split
-        self._x[:, np.isnan(self._x).all(axis=0)] = 0.0
-        self._costs = costs
-        weight = weight * costs[self._y]
-        self._weight = weight / weight.mean()
-        rows = np.concatenate([fold.choose, fold.score])
-        self._rows = self._reader.read(columns, rows)
-        self._truth = dataset.y[rows], dataset.weight[rows]
-        self.chooses = len(fold.choose)
-        self._classes = np.unique(self._y)
-        # of two classes the second has all scores; of one there is nothing to learn
-        self._outputs = self._classes[1:] if len(self._classes) < 3 else self._classes
+        super().__init__(dataset, fold, costs)
+        codes = self.reader.codes
         self._model = _model(trees, codes, int(key.stream(Purpose.TREES).integers(2**31)))
-        self._forest = Forest.without_trees(self._baseline(np.zeros(len(self._outputs))))
-        self._scores = self._forest.scores(self._rows)
+        self._forest = Forest.without_trees(self._baseline(np.zeros(len(self.outputs))))
+        self._scores = self._forest.scores(self.rows)
         self.kept, self._kept_scores = 0, self._scores
 
     def go_on(self, iterations: int) -> None:
         """Grow trees until there are so many iterations, and add what they say of the rows."""
-        if not len(self._outputs):
+        if not len(self.outputs):
             return
-        grown = len(self._forest.root) // len(self._outputs)
+        grown = len(self._forest.root) // len(self.outputs)
         self._model.set_params(max_iter=iterations)
         with threadpool_limits(1):  # of the library that only fitting loads
-            self._model.fit(self._x, self._y, sample_weight=self._weight)
+            self._model.fit(self.x, self.y, sample_weight=self.weight)
         found, baseline = tree_nodes(self._model, grown)
         if not grown:
             self._forest = Forest.without_trees(self._baseline(baseline))
-            self._scores = self._forest.scores(self._rows)
-        new = _forest(found, self._outputs, self._cuts, n_classes=len(self._costs))
+            self._scores = self._forest.scores(self.rows)
+        new = _forest(found, self.outputs, self.cuts, n_classes=len(self.costs))
         self._forest = self._forest.followed_by(new)
-        self._scores = self._scores + new.scores(self._rows)
+        self._scores = self._scores + new.scores(self.rows)
 
     def _baseline(self, scores: Floats) -> Floats:
         """Give all classes' scores (C,) from those of the outputs."""
-        baseline = np.full(len(self._costs), -np.inf)
-        baseline[self._classes] = 0.0
-        baseline[self._outputs] = scores
+        baseline = np.full(len(self.costs), -np.inf)
+        baseline[self.classes] = 0.0
+        baseline[self.outputs] = scores
         return baseline
 
     def value(self, measure: Measure) -> float:
         """Return what the fold's own rows say: its choosing rows if it has any, else all."""
         own = slice(self.chooses or None)
-        y, weight = self._truth
+        y, weight = self.truth
         return measure(y[own], self._posterior(self._scores)[own], weight[own])
 
     def keep(self) -> None:
@@ -240,7 +218,7 @@ class _Growing:
     @property
     def iterations(self) -> int:
         """How many iterations gave the trees that were kept."""
-        return self.kept // max(len(self._outputs), 1)
+        return self.kept // max(len(self.outputs), 1)
 
     def posterior(self) -> Floats:
         """Predict the scored rows by the trees that were kept, (n, C)."""
@@ -255,7 +233,7 @@ class _Growing:
 
     def fitted_with(self, forest: Forest) -> FittedTrees:
         """Return these trees as what predicts."""
-        return FittedTrees(self._reader, forest, -np.log(np.maximum(self._costs, 1e-12)))
+        return FittedTrees(self.reader, forest, self.log_prior)
 
 
 def _model(trees: Trees, codes: int, seed: int) -> Any:

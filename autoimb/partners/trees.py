@@ -19,6 +19,8 @@ __all__ = ["FittedTrees"]
 
 Floats = NDArray[np.float64]
 
+_LEAST = 1e-12  # probability that is told from none
+
 
 @dataclass(frozen=True, eq=False)
 class FittedTrees:
@@ -30,14 +32,22 @@ class FittedTrees:
     forest : Forest
     log_prior : float64 ndarray of shape (C,)
         What to add to log-probabilities: log of (real prior / prior in training).
+    bagged : bool
+        Whether the scores are probabilities, of which one class has what the others leave, and not
+        their logarithms.
     """
 
     reader: Reader
     forest: Forest
     log_prior: Floats
+    bagged: bool = False
 
     def posterior(self, scores: Floats) -> Floats:
         """Turn the trees' scores (n, C) into probabilities under the real prior, (n, C)."""
+        if self.bagged:
+            proba, rest = scores.copy(), int(np.argmax(self.forest.baseline))
+            proba[:, rest] = 1.0 + scores[:, rest] - scores.sum(axis=1)
+            scores = np.log(np.maximum(proba, _LEAST))
         return np.exp(correct_prior(scores, -self.log_prior))
 
     def predictor(self) -> Callable[[Columns], Floats]:
@@ -47,7 +57,7 @@ class FittedTrees:
 
     def to_json(self) -> dict[str, Any]:
         """Give what is no array as plain values."""
-        return self.reader.to_json()
+        return self.reader.to_json() | ({"bagged": True} if self.bagged else {})
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
@@ -71,4 +81,4 @@ class FittedTrees:
         forest = Forest.from_arrays(
             arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
         )
-        return cls(reader, forest, log_prior)
+        return cls(reader, forest, log_prior, bool(values.get("bagged", False)))

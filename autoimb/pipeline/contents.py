@@ -131,7 +131,7 @@ STRATEGY = fields(
         "tilt": nothing_or(list_of(number(0))),  # costs of the classes, as format 1 named them
         "work": number(0, 1e6),
         "confirmed": flag,
-        "trees": list_of(fields({"numbers": _COUNT})),
+        "trees": list_of(fields({"numbers": _COUNT}, optional={"bagged": flag})),
     }
 )
 

@@ -75,7 +75,7 @@ def compare_references(
         Of the scored rows.
     contenders : mapping of str to tuple of ndarray
         Probabilities and labels; the ``"winner"``, and of the others the references are compared.
-        Boosted trees are the best of the partners, which nothing fits once more.
+        Trees are the best of the partners, which nothing fits once more.
     left_out : mapping of str to str
         By reference, why it is not among the contenders.
 

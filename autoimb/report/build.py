@@ -44,7 +44,7 @@ _OLD_KEYS = {"rooms": "components"}  # in the request of a run of an older versi
 NAMES = {
     "winner": "Winner",
     "networks": "Networks alone",
-    "trees": "Boosted trees alone",
+    "trees": "Trees alone",
     "none": "No imbalance method",
     "prior": "Class rates alone",
     "logistic regression": "Logistic regression",

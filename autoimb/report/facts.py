@@ -348,7 +348,7 @@ def _winner(
         models = f"{len(strategies)} strategies"
         if blend.networks is not None:
             description = next(s["description"] for s in strategies if s["trial"] not in partners)
-            models = f"networks and boosted trees ({blend.partner_share:.0%} of the weight)"
+            models = f"networks and trees ({blend.partner_share:.0%} of the weight)"
         description = f"A blend of {models}, led by {description}"
     return {
         "description": description,

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from autoimb.space.option import Component
 
-__all__ = ["PARTNER", "Trees"]
+__all__ = ["PARTNER", "Bagged", "Trees"]
 
 
 @dataclass(frozen=True)
 class Trees:
-    """Boosted trees before they know the table.
+    """Boosted trees before they know the table: each mends what those before it leave.
 
     Attributes
     ----------
@@ -37,7 +37,26 @@ class Trees:
     features: float
 
 
-PARTNER: Component[Trees] = Component(
+@dataclass(frozen=True)
+class Bagged:
+    """A random forest before it knows the table: trees of rows drawn with replacement.
+
+    Attributes
+    ----------
+    trees : int
+        At most.
+    leaves : int
+        Of a tree, at most; up to 64.
+    features : float or None
+        Share of the columns that each split may choose from; None for the root of their number.
+    """
+
+    trees: int
+    leaves: int
+    features: float | None
+
+
+PARTNER: Component[Trees | Bagged] = Component(
     "partner", "A model that is no network and may share the blend."
 )
 
@@ -58,3 +77,15 @@ def small_trees() -> Trees:
 def large_trees() -> Trees:
     """Boosted trees of 32 leaves: many columns act together."""
     return Trees(learning_rate=0.05, leaves=32, least_rows=8, l2=3.0, features=0.3)
+
+
+@PARTNER.option()
+def forest() -> Bagged:
+    """Random forest (Breiman, 2001) of trees of up to 64 leaves."""
+    return Bagged(trees=100, leaves=64, features=None)
+
+
+@PARTNER.option()
+def wide_forest() -> Bagged:
+    """Random forest whose splits choose from three tenths of the columns."""
+    return Bagged(trees=100, leaves=64, features=0.3)

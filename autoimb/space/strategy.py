@@ -94,7 +94,7 @@ class Strategy:
         """Return one line in words: the imbalance methods, then the network and its size."""
         methods = [getattr(self, component).brief for component in self.methods]
         if self.is_partner:
-            return f"boosted trees, {self.network.brief}"
+            return f"trees, {self.network.brief}"
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
         how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")

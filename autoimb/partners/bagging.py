@@ -1,0 +1,184 @@
+"""Random forests on the folds of a study: trees of rows drawn with replacement, in the mean.
+
+Law 1: nothing is chosen by a row that is scored, as the number of trees is counted beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.budget import Deadline
+from autoimb.data.dataset import Dataset
+from autoimb.data.folds import Fold
+from autoimb.partners.bins import thresholds_of
+from autoimb.partners.forest import CODES, Forest
+from autoimb.partners.rows import FoldRows
+from autoimb.partners.trees import FittedTrees
+from autoimb.randomness import Key, Purpose
+from autoimb.space.partner import Bagged
+
+__all__ = ["Planted", "plant"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """Fitted forests.
+
+    Attributes
+    ----------
+    folds : tuple of FittedTrees
+    posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
+        Out of fold.
+    """
+
+    folds: tuple[FittedTrees, ...]
+    posteriors: tuple[Floats, ...]
+
+
+def plant(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    bagged: Bagged,
+    deadline: Deadline,
+    *,
+    trees: int,
+    seed: int,
+    class_costs: tuple[float, ...] | None = None,
+) -> Planted:
+    """Fit a forest on each fold.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : sequence of Fold
+        Sees: each fold's training rows; the rows that are scored are predicted.
+    bagged : Bagged
+    deadline : Deadline
+        Looked at before each fold.
+    trees : int
+        Of a fold; of more than two classes fewer, as each answers for every class but one.
+    seed : int
+        Of the study.
+    class_costs : tuple of C floats, or None
+        What the user says a class's rows cost: they weigh the rows, and the probabilities are taken
+        back.
+
+    Returns
+    -------
+    Planted
+
+    Raises
+    ------
+    DeadlineExceeded
+        Where time was up before the last fold.
+    """
+    costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
+    fitted, posteriors = [], []
+    for number, fold in enumerate(folds):
+        deadline.check()
+        rows = FoldRows(dataset, fold, costs)
+        forest = _forest(rows, bagged, trees, Key(seed, fold=number))
+        own = FittedTrees(rows.reader, forest, rows.log_prior, bagged=True)
+        fitted.append(own)
+        posteriors.append(own.posterior(forest.scores(rows.rows[rows.chooses :])))
+    return Planted(tuple(fitted), tuple(posteriors))
+
+
+def model_of(bagged: Bagged, trees: int, seed: int) -> Any:
+    """Make scikit-learn's model; imported here, as no pipeline needs it to predict."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(
+        trees,
+        max_leaf_nodes=bagged.leaves,
+        max_features="sqrt" if bagged.features is None else bagged.features,
+        random_state=seed,
+    )
+
+
+def _forest(rows: FoldRows, bagged: Bagged, trees: int, key: Key) -> Forest:
+    """Fit a forest, and write it as arrays: all classes have trees but the first."""
+    baseline = np.zeros(len(rows.costs))
+    baseline[rows.classes[0]] = 1.0
+    empty = Forest.without_trees(baseline)
+    if len(rows.classes) < 2:
+        return empty
+    model = model_of(bagged, trees, int(key.stream(Purpose.TREES).integers(2**31)))
+    model.fit(rows.x, rows.y, sample_weight=rows.weight)
+    made = [
+        _tree(each.tree_, rows, output, len(model.estimators_))
+        for each in model.estimators_
+        for output in range(1, len(rows.classes))
+    ]
+    return empty.followed_by(_joined(made, baseline))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tree:
+    """A tree in preorder, as `Forest` holds it; children and codes counted from its own first."""
+
+    feature: Ints
+    value: Floats
+    right: Ints
+    missing_left: NDArray[np.bool_]
+    by_code: NDArray[np.bool_]
+    lefts: NDArray[np.uint8]
+    output: int
+
+
+def _tree(tree: Any, rows: FoldRows, output: int, n_trees: int) -> _Tree:
+    """Read a tree of scikit-learn, which answers for the class at a place of those in training."""
+    order, waiting = [], [0]
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        if tree.children_left[node] >= 0:
+            waiting += [int(tree.children_right[node]), int(tree.children_left[node])]
+    at = np.array(order)
+    place = np.empty(len(at), dtype=np.int64)
+    place[at] = np.arange(len(at))
+    split = tree.children_left[at] >= 0
+    feature = np.where(split, tree.feature[at], -1)
+    by_code = split & (feature < rows.reader.codes)
+    by_number = split & ~by_code
+    proba = tree.value[at, 0, :]
+    value = np.where(split, 0.0, proba[:, output] / proba.sum(axis=1) / n_trees)
+    threshold = tree.threshold[at]
+    value[by_number] = thresholds_of(feature[by_number], threshold[by_number], rows.cuts)
+    goes_left = np.arange(CODES) <= threshold[by_code][:, None]
+    return _Tree(
+        feature=feature,
+        value=value,
+        right=np.where(split, place[tree.children_right[at]], 0),
+        missing_left=split & tree.missing_go_to_left[at].astype(bool),
+        by_code=by_code,
+        lefts=np.packbits(goes_left, axis=1, bitorder="little"),
+        output=int(rows.classes[output]),
+    )
+
+
+def _joined(trees: Sequence[_Tree], baseline: Floats) -> Forest:
+    sizes = np.array([len(tree.feature) for tree in trees], dtype=np.int64)
+    root = np.cumsum(sizes) - sizes
+    feature = np.concatenate([tree.feature for tree in trees])
+    by_code = np.concatenate([tree.by_code for tree in trees])
+    right = np.concatenate([tree.right for tree in trees]) + np.repeat(root, sizes)
+    return Forest(
+        feature=feature.astype(np.int32),
+        value=np.concatenate([tree.value for tree in trees]),
+        right=np.where(feature < 0, 0, right).astype(np.int32),
+        missing_left=np.concatenate([tree.missing_left for tree in trees]).astype(np.uint8),
+        category=np.where(by_code, np.cumsum(by_code) - 1, -1).astype(np.int32),
+        lefts=np.concatenate([tree.lefts for tree in trees]),
+        root=root,
+        output=np.array([tree.output for tree in trees], dtype=np.int64),
+        baseline=np.zeros_like(baseline),
+    )
