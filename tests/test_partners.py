@@ -52,7 +52,7 @@ from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
 from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.workload import forest_trees, tree_iterations
-from autoimb.partners.bagging import model_of, plant
+from autoimb.partners.bagging import _model, plant
 from autoimb.partners.bins import binned, cuts_of
 from autoimb.partners.fit import Growth, _Growing, _looks, grow
 from autoimb.partners.forest import MOST_CUTS, Forest
@@ -131,7 +131,7 @@ def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -
     given = FoldRows(dataset, fold, costs)
     forest = plant(dataset, [fold], bagged, Deadline(), trees=7, seed=3).folds[0]
     seed = int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31))
-    model = model_of(bagged, 7, seed).fit(given.x, given.y, sample_weight=given.weight)
+    model = _model(bagged, 7, seed).fit(given.x, given.y, sample_weight=given.weight)
     columns = new_rows(dataset)
     places = binned(given.reader.read(columns), given.cuts)
     assert np.isnan(places).any()

@@ -23,8 +23,8 @@ from autoimb.assessment.uncertainty import Score
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import forest_trees, tree_iterations
-from autoimb.partners.bagging import Planted, plant
-from autoimb.partners.fit import Grown, Growth, grow
+from autoimb.partners.bagging import plant
+from autoimb.partners.fit import Growth, grow
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
@@ -270,27 +270,23 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     """Fit a partner's trees on the folds of the plan."""
     plan, dataset = job.plan, job.data.dataset
     made, given = PARTNER.make(job.strategy.network), (dataset, plan.folds.folds)
-    found: Grown | Planted
+    seed, costs = plan.seed, plan.class_costs
     if isinstance(made, Bagged):
-        planted = partial(
-            plant, *given, made, job.deadline, trees=forest_trees(dataset, plan, made)
-        )
-        found, trace = planted(seed=plan.seed, class_costs=plan.class_costs), Trace()
+        trees = forest_trees(dataset, plan, made)
+        grown = plant(*given, made, job.deadline, trees=trees, seed=seed, class_costs=costs)
     else:
         growth = Growth(tree_iterations(dataset, plan, made), measure, job.deadline)
-        found = grow(*given, made, growth, seed=plan.seed, class_costs=plan.class_costs)
-        trace = Trace(found.curve, found.floor, found.planned, checkpoints=found.iterations)
+        grown = grow(*given, made, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
-    for fold, posterior in zip(plan.folds.folds, found.posteriors):
+    for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
-    fitted = _fitted(job, trees=found.folds)
+    fitted = _fitted(job, trees=grown.folds)
+    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
     judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
-    if isinstance(found, Grown) and found.cut:
-        return Cut("The deadline ended it; what had grown stands.", scored)
-    return scored
+    return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
 
 
 def _fitted(

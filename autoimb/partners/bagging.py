@@ -16,31 +16,17 @@ from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
 from autoimb.partners.bins import thresholds_of
+from autoimb.partners.fit import Grown
 from autoimb.partners.forest import CODES, Forest
 from autoimb.partners.rows import FoldRows
 from autoimb.partners.trees import FittedTrees
 from autoimb.randomness import Key, Purpose
 from autoimb.space.partner import Bagged
 
-__all__ = ["Planted", "plant"]
+__all__ = ["plant"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Planted:
-    """Fitted forests.
-
-    Attributes
-    ----------
-    folds : tuple of FittedTrees
-    posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
-        Out of fold.
-    """
-
-    folds: tuple[FittedTrees, ...]
-    posteriors: tuple[Floats, ...]
 
 
 def plant(
@@ -52,7 +38,7 @@ def plant(
     trees: int,
     seed: int,
     class_costs: tuple[float, ...] | None = None,
-) -> Planted:
+) -> Grown:
     """Fit a forest on each fold.
 
     Parameters
@@ -64,7 +50,7 @@ def plant(
     deadline : Deadline
         Looked at before each fold.
     trees : int
-        Of a fold; of more than two classes fewer, as each answers for every class but one.
+        Of a fold.
     seed : int
         Of the study.
     class_costs : tuple of C floats, or None
@@ -73,7 +59,7 @@ def plant(
 
     Returns
     -------
-    Planted
+    Grown
 
     Raises
     ------
@@ -89,10 +75,18 @@ def plant(
         own = FittedTrees(rows.reader, forest, rows.log_prior, bagged=True)
         fitted.append(own)
         posteriors.append(own.posterior(forest.scores(rows.rows[rows.chooses :])))
-    return Planted(tuple(fitted), tuple(posteriors))
+    return Grown(
+        folds=tuple(fitted),
+        posteriors=tuple(posteriors),
+        iterations=(trees,) * len(fitted),
+        curve=(),
+        floor=(),
+        planned=0,
+        cut=False,
+    )
 
 
-def model_of(bagged: Bagged, trees: int, seed: int) -> Any:
+def _model(bagged: Bagged, trees: int, seed: int) -> Any:
     """Make scikit-learn's model; imported here, as no pipeline needs it to predict."""
     from sklearn.ensemble import RandomForestClassifier
 
@@ -111,7 +105,7 @@ def _forest(rows: FoldRows, bagged: Bagged, trees: int, key: Key) -> Forest:
     empty = Forest.without_trees(baseline)
     if len(rows.classes) < 2:
         return empty
-    model = model_of(bagged, trees, int(key.stream(Purpose.TREES).integers(2**31)))
+    model = _model(bagged, trees, int(key.stream(Purpose.TREES).integers(2**31)))
     model.fit(rows.x, rows.y, sample_weight=rows.weight)
     made = [
         _tree(each.tree_, rows, output, len(model.estimators_))
