@@ -465,7 +465,7 @@ def test_a_weight_column_weighs_and_is_no_feature(
     weight[:10] = 0
     data, run = data_of(tmp_path / "a.csv", w=weight), tmp_path / "run"
     words = ["search", str(data), "--target", "state", "--weight", "w", "--out", str(run)]
-    assert main([*words, *FAST, "--network", "mlp"]) == 0
+    assert main([*words, *FAST, "--network", "mlp", "--partners", "none"]) == 0
     pipeline = load(run / "pipeline.autoimb")
     assert list(pipeline.feature_names_in_) == ["signal", "noise"]
     assert json.loads((run / "run.json").read_text())["request"]["weight"] == "w"
