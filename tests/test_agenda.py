@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import studies
@@ -334,3 +335,13 @@ def test_a_study_that_tries_balanced_ensembles_tries_the_matched_control_of_the_
     top = max(of_balanced, key=lambda r: (r.score.utility, -r.number))
     matched_control = draw(FixedTrial(matched_control_of(SPACE, top.strategy)), SPACE)
     assert tried[matched_control].status == "complete"
+
+
+def test_forests_of_a_large_table_are_tried_where_they_are_asked_for() -> None:
+    due = partial(Agenda.partners_due, tried=100, workers=2)
+    small, large = (Agenda(Space.restricted(), 60.0, forests=own) for own in (True, False))
+    assert due(small, POLICY.partners) == list(POLICY.partners)
+    assert due(large, POLICY.partners) == ["medium_trees", "small_trees", "large_trees"]
+    assert due(large, ("forest",)) == ["forest"]
+    began = partial(Agenda.partners_due, large, POLICY.partners, workers=2)
+    assert [len(began(tried=n)) for n in (0, 11, 12, 23, 24)] == [1, 1, 2, 2, 3]

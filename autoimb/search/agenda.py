@@ -19,6 +19,7 @@ from autoimb.runs.record import Stage, TrialRecord, standing
 from autoimb.search.duels import duels_due, next_duel
 from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
+from autoimb.space.partner import PARTNER, Bagged
 from autoimb.space.portfolio import first_methods, matched_control_of
 
 __all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
@@ -43,6 +44,9 @@ class Agenda:
     policy : SearchPolicy
     limits : Limits
         What the result may take.
+    forests : bool
+        Whether forests are among the partners that are tried unless told otherwise: they take time,
+        and on large tables they gain nothing.
     """
 
     space: Space
@@ -52,6 +56,7 @@ class Agenda:
     duels: bool = False
     policy: SearchPolicy = DEFAULT_POLICY
     limits: Limits = field(default_factory=Limits)
+    forests: bool = True
 
     @classmethod
     def of(cls, study: Basis, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
@@ -68,6 +73,7 @@ class Agenda:
             duels=duels,
             policy=policy,
             limits=study.limits,
+            forests=len(study.dataset.y) < policy.rows_for_three_folds,
         )
 
     @cached_property
@@ -161,7 +167,12 @@ class Agenda:
         if self.seconds < self.policy.least_partner_seconds:
             return ()
         tried -= workers == 1
-        return partners[: sum(tried >= n for n in self.policy.strategies_before_partners)]
+        due = [
+            name for name, n in zip(partners, self.policy.strategies_before_partners) if tried >= n
+        ]
+        if self.forests or tuple(partners) != self.policy.partners:
+            return due
+        return [name for name in due if not isinstance(PARTNER[name].code(), Bagged)]
 
     @staticmethod
     def _plan_only(queue: Queue) -> bool:
