@@ -67,7 +67,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
         Trees that may share the blend: ``"small_trees"``, ``"medium_trees"``, ``"large_trees"``,
-        ``"forest"``, ``"wide_forest"``. ``"auto"`` is all, as far as time goes; None none.
+        ``"forest"``, ``"wide_forest"``. ``"auto"``: all, forests below 15,000 rows; None none.
     cv : int, splitter, iterable of (train, test) or None, default=None
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
