@@ -46,7 +46,13 @@ from autoimb.cli import main
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.errors import ArtifactError, BudgetError, DeadlineExceeded, OptionError
+from autoimb.errors import (
+    ArtifactError,
+    BudgetError,
+    DeadlineExceeded,
+    InfeasibleError,
+    OptionError,
+)
 from autoimb.evaluation import trial
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
@@ -313,6 +319,8 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
     plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
     plan = replace(plan, effort=replace(plan.effort, operations=1e15))
     assert forest_trees(dataset, plan, MANY) == MANY.trees // 2
+    with pytest.raises(InfeasibleError, match="at most 20 classes, got 21"):
+        forest_trees(replace(dataset, n_classes=21), plan, MANY)
 
 
 # --- no leak --------------------------------------------------------------------------------------

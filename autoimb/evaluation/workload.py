@@ -14,6 +14,7 @@ from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
 from autoimb.data.schema import Columns
 from autoimb.data.subsample import subsample
+from autoimb.errors import InfeasibleError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 from autoimb.space.partner import Bagged, Trees
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 _BYTES = 4  # of an input, in float32
-_LEAST_TREES = 20  # of a forest
+_LEAST_TREES, _MOST_CLASSES = 20, 20  # of a forest
 
 
 def make_plan(
@@ -246,7 +247,17 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     -------
     int
         At least twenty, however large the table.
+
+    Raises
+    ------
+    InfeasibleError
+        Where so many classes would make of twenty trees too many.
     """
+    if dataset.n_classes > _MOST_CLASSES:
+        raise InfeasibleError(
+            f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
+            f"{dataset.n_classes}"
+        )
     policy, columns = plan.policy, dataset.columns
     rows = sum(len(fold.train) for fold in plan.folds.folds)
     width = columns.numbers.shape[1] + columns.codes.shape[1]
