@@ -6,7 +6,7 @@ Law 1: nothing is chosen by a row that is scored, as the number of trees is coun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,11 +107,7 @@ def _forest(rows: FoldRows, bagged: Bagged, trees: int, key: Key) -> Forest:
         return empty
     model = _model(bagged, trees, int(key.stream(Purpose.TREES).integers(2**31)))
     model.fit(rows.x, rows.y, sample_weight=rows.weight)
-    made = [
-        _tree(each.tree_, rows, output, len(model.estimators_))
-        for each in model.estimators_
-        for output in range(1, len(rows.classes))
-    ]
+    made = [tree for each in model.estimators_ for tree in _trees(each.tree_, rows, trees)]
     return empty.followed_by(_joined(made, baseline))
 
 
@@ -128,8 +124,8 @@ class _Tree:
     output: int
 
 
-def _tree(tree: Any, rows: FoldRows, output: int, n_trees: int) -> _Tree:
-    """Read a tree of scikit-learn, which answers for the class at a place of those in training."""
+def _trees(tree: Any, rows: FoldRows, n_trees: int) -> list[_Tree]:
+    """Read one of so many trees of scikit-learn: one for each class in training but the first."""
     order, waiting = [], [0]
     while waiting:
         node = waiting.pop()
@@ -144,19 +140,25 @@ def _tree(tree: Any, rows: FoldRows, output: int, n_trees: int) -> _Tree:
     by_code = split & (feature < rows.reader.codes)
     by_number = split & ~by_code
     proba = tree.value[at, 0, :]
-    value = np.where(split, 0.0, proba[:, output] / proba.sum(axis=1) / n_trees)
+    answers = proba / proba.sum(axis=1, keepdims=True) / n_trees
     threshold = tree.threshold[at]
-    value[by_number] = thresholds_of(feature[by_number], threshold[by_number], rows.cuts)
+    cut = np.zeros(len(at))
+    cut[by_number] = thresholds_of(feature[by_number], threshold[by_number], rows.cuts)
     goes_left = np.arange(CODES) <= threshold[by_code][:, None]
-    return _Tree(
+    first = _Tree(
         feature=feature,
-        value=value,
+        value=cut,
         right=np.where(split, place[tree.children_right[at]], 0),
         missing_left=split & tree.missing_go_to_left[at].astype(bool),
         by_code=by_code,
         lefts=np.packbits(goes_left, axis=1, bitorder="little"),
-        output=int(rows.classes[output]),
+        output=-1,
     )
+    return [
+        replace(first, value=np.where(split, cut, answers[:, number]), output=int(label))
+        for number, label in enumerate(rows.classes)
+        if number > 0
+    ]
 
 
 def _joined(trees: Sequence[_Tree], baseline: Floats) -> Forest:
