@@ -102,6 +102,24 @@ def test_a_search_of_a_folder_is_held_against_one_in_memory() -> None:
     assert "- Drawn." in text
 
 
+def test_an_ablation_says_what_a_part_costs_who_predicts() -> None:
+    def row(data: str, variant: str, size: int | None, predicting: float | None) -> Row:
+        found = {"data": data, "variant": variant, "seed": 0, "time": 20.0, "trials": 9}
+        return found | {"score": 0.5 + (size or 0) / 1e4, "bytes": size, "predicting": predicting}
+
+    text = module("ablation").render(
+        [
+            row("ecoli", "everything", 200, 0.4),
+            row("glass", "everything", 800, 0.4),
+            row("ecoli", "no partners", 100, 0.1),
+            row("glass", "no partners", 100, 0.4),
+            row("ecoli", "no screening", None, None) | {"score": None},
+        ]
+    )
+    assert "| no partners | 4.00 (8.00) | 2.00 (4.00) |" in text
+    assert "no screening" not in text
+
+
 def test_an_unknown_question_is_an_error() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["wealth", "run"])

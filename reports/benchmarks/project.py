@@ -39,6 +39,7 @@ from autoimb.evaluation.trial import Outcome, Scored, evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline import container
+from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
@@ -83,6 +84,7 @@ __all__ = [
     "Run",
     "Scored",
     "Strategy",
+    "artifact_bytes",
     "artifact_parts",
     "blend",
     "draw_control",

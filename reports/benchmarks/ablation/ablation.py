@@ -2,7 +2,8 @@
 
 ``run`` trains the whole and each variant on 70 % of every table, as processes of their own, and
 scores the other 30 % by average precision. Each starts with networks that were learned without the
-family of the table.
+family of the table. What a part costs whoever predicts is measured on the way: the size of the file
+and the processor time of so many rows.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reports.benchmarks import cases, project
@@ -25,6 +28,8 @@ from reports.benchmarks.rows import Row, Rows, by, foot
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("data", "variant", "seed", "time"))
 WHOLE = "everything"
+COSTS = {"bytes": "size of the file", "predicting": "time to predict"}
+PREDICTED = 2_000  # rows at least, of which the time is taken
 VARIANTS: dict[str, str | None] = {  # by the part that they are without
     WHOLE: None,
     "no portfolio": "portfolio",
@@ -90,14 +95,32 @@ def searched(variant: str, path: Path, *, seconds: float, seed: int) -> Row:
     train, test = cases.split(path, seed)
     table, without = (train.drop(columns="target"), train["target"]), VARIANTS[variant]
     if project.encodes_alike(table, without=without):
-        return {"score": None, "trials": None}
+        return {"score": None, "trials": None} | dict.fromkeys(COSTS)
     quick = project.network_of(project.first_networks()[0])
     scores = measured(NETWORKS.read()).drop(index=cases.family_of(path.stem), errors="ignore")
     networks = [json.loads(one) for one in learned(scores, quick=quick)]
     result = project.search(table, seconds=seconds, seed=seed, networks=networks, without=without)
-    proba = result.pipeline.predict_proba(test.drop(columns="target"))
+    rows = test.drop(columns="target")
+    proba = result.pipeline.predict_proba(rows)
     score = cases.average_precision(test["target"].to_numpy(), proba, result.pipeline.classes)
-    return {"score": score, "trials": len(result.records)}
+    return {
+        "score": score,
+        "trials": len(result.records),
+        "bytes": project.artifact_bytes(result.pipeline),
+        "predicting": predicting(result.pipeline, rows),
+    }
+
+
+def predicting(pipeline: project.FittedPipeline, rows: pd.DataFrame) -> float:
+    """Return the least processor time of three predictions, in seconds for a thousand rows."""
+    many = pd.concat([rows] * -(-PREDICTED // len(rows)), ignore_index=True)
+
+    def taken() -> float:
+        begin = time.process_time()
+        pipeline.predict_proba(many)
+        return time.process_time() - begin
+
+    return 1_000 * min(taken() for _ in range(3)) / len(many)
 
 
 def beside(scores: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
@@ -115,6 +138,25 @@ def beside(scores: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
 
     head = ["variant", "tables", "mean", "less than everything by", "95 %", "everything wins"]
     return written.table([*head, "trials"], cells())
+
+
+def costs(own: pd.DataFrame) -> list[str]:
+    """Write how many times a variant's file and time to predict the whole's are."""
+    index = ["data", "seed"]
+    frames = [own.pivot_table(index=index, columns="variant", values=cost) for cost in COSTS]
+
+    def cells() -> Iterator[list[str]]:
+        for name in frames[0].columns.drop(WHOLE):
+            ratios = [(frame[WHOLE] / frame[name]).dropna() for frame in frames]
+            yield [name, *(f"{np.exp(np.log(r).mean()):.2f} ({r.max():.2f})" for r in ratios)]
+
+    return [
+        "How many times the variant's the size of the file and the processor time to predict are "
+        "with everything: geometric mean, and most.",
+        "",
+        *written.table(["variant", *COSTS.values()], cells()),
+        "",
+    ]
 
 
 def render(rows: list[Row]) -> str:
@@ -139,4 +181,6 @@ def render(rows: list[Row]) -> str:
         if large.any():
             title = f"## The {large.sum()} tables of {cases.SMALL:,} rows or more"
             lines += [title, "", *beside(scores[large], trials[large]), ""]
+        if COSTS.keys() <= set(own.columns):
+            lines += costs(own.dropna(subset=list(COSTS)))
     return "\n".join([*lines[:-1], *foot("ablation", rows)])
