@@ -227,12 +227,10 @@ class SearchPolicy:
         Which are tried unless told otherwise, in this order.
     strategies_before_partners : tuple of int
         How many strategies were tried before each begins; one more where there is one worker.
-    least_partner_seconds : float
-        Of a search; with less there are none.
-    partner_work : float
-        Times the work of a trial.
-    least_iterations, most_iterations : int
-        Of a partner's boosting.
+    least_partner_seconds, partner_work : float
+        Of a search, with less there are none; and times the work of a trial.
+    least_iterations, fresh_iterations, most_iterations : int
+        Of a partner's boosting: in any case, on the folds that confirm, and at most.
     networks_share : float
         Of a blend's weight, at least; else partners have no share in it.
     compared_rows : int
@@ -366,6 +364,7 @@ class SearchPolicy:
     least_partner_seconds: float = _set(4.0, UNMEASURED)
     partner_work: float = _set(1.0, "decisions/0031-trees-as-partners.md")
     least_iterations: int = _set(100, UNMEASURED)
+    fresh_iterations: int = _set(150, "decisions/0031-trees-as-partners.md")
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
     compared_rows: int = _set(1_000, "decisions/0041-what-is-deployed-is-calibrated.md")

@@ -57,7 +57,7 @@ from autoimb.evaluation import trial
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
 from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
-from autoimb.evaluation.workload import forest_trees, tree_iterations
+from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
 from autoimb.partners.bagging import _model, plant
 from autoimb.partners.bins import binned, cuts_of
 from autoimb.partners.fit import Growth, _Growing, _looks, grow
@@ -321,6 +321,36 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
     assert forest_trees(dataset, plan, MANY) == MANY.trees // 2
     with pytest.raises(InfeasibleError, match="at most 20 classes, got 21"):
         forest_trees(replace(dataset, n_classes=21), plan, MANY)
+
+
+@pytest.mark.parametrize("made", [FEW, MANY], ids=["boosted", "bagged"])
+def test_with_time_for_it_trees_grow_on_the_folds_that_confirm(made: Trees | Bagged) -> None:
+    dataset = dataset_of(*mixed_table("binary", 3_200))
+    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
+    little = replace(plan, effort=replace(plan.effort, operations=1e9))
+    assert plan.folds.confirming == (1,)
+    assert partner_plan(dataset, plan, made).folds.folds == plan.folds.further[0]
+    assert partner_plan(dataset, little, made).folds is plan.folds
+    few = dataset_of(*mixed_table("binary", 200))  # whose folds join the own ones
+    plan = short_plan(few, plan_folds(few.y, random_state=0))
+    assert plan.folds.confirming == (0, 1, 2, 3)
+    assert partner_plan(few, plan, made).folds.folds == plan.folds.folds
+
+
+@pytest.mark.parametrize("name", ["small_trees", "forest"])
+def test_trees_on_the_folds_that_confirm_score_every_row_once(name: str) -> None:
+    dataset = dataset_of(*mixed_table("binary", 3_200))
+    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
+    job = Job(partner(name, costs=False), plan, parts_of(dataset, plan))
+    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    assert isinstance(outcome, Scored)
+    assert outcome.fitted is not None
+    assert len(outcome.fitted.trees) == len(plan.folds.further[0]) == 8
+    assert outcome.oof.min(axis=0).min() > 0  # no row was left out
+    raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
+    columns = dataset.columns
+    for own, fold in zip(outcome.fitted.trees, plan.folds.further[0]):
+        np.testing.assert_allclose(own.predictor()(columns.take(fold.score)), raw[fold.score])
 
 
 # --- no leak --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.workload import forest_trees, tree_iterations
+from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
 from autoimb.partners.bagging import plant
 from autoimb.partners.fit import Growth, grow
 from autoimb.partners.trees import FittedTrees
@@ -267,9 +267,10 @@ def _gain_of_mean(
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Fit a partner's trees on the folds of the plan."""
-    plan, dataset = job.plan, job.data.dataset
-    made, given = PARTNER.make(job.strategy.network), (dataset, plan.folds.folds)
+    """Fit a partner's trees, on the folds that confirm where there is time for them."""
+    dataset, made = job.data.dataset, PARTNER.make(job.strategy.network)
+    plan = partner_plan(dataset, job.plan, made)
+    given = (dataset, plan.folds.folds)
     seed, costs = plan.seed, plan.class_costs
     if isinstance(made, Bagged):
         trees = forest_trees(dataset, plan, made)

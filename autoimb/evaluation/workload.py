@@ -25,6 +25,7 @@ __all__ = [
     "forest_trees",
     "input_bytes",
     "make_plan",
+    "partner_plan",
     "seen",
     "subsampled",
     "tree_iterations",
@@ -204,6 +205,32 @@ def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
     )
 
 
+def partner_plan(dataset: Dataset, plan: Plan, made: Trees | Bagged) -> Plan:
+    """Return the plan of a partner: on the folds that confirm, where the same work is enough there.
+
+    No fold has chosen a partner, so all are fresh to it. But those that confirm are more and leave
+    each more rows, and the best networks, which it is weighed against, were trained on them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    plan : Plan
+    made : Trees or Bagged
+
+    Returns
+    -------
+    Plan
+        With the folds to grow on.
+    """
+    first = plan.folds.confirming[0]
+    fresh = replace(plan, folds=plan.folds.repeat(first))
+    if isinstance(made, Bagged):
+        enough = _affordable_trees(dataset, fresh, made) >= made.trees
+    else:
+        enough = _affordable_iterations(dataset, fresh, made) >= plan.policy.fresh_iterations
+    return fresh if enough else plan
+
+
 def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     """Return how many iterations boosted trees have time for; counted, no clock is read.
 
@@ -219,16 +246,17 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     int
         Between the policy's bounds.
     """
-    policy, columns = plan.policy, dataset.columns
-    rows = sum(len(fold.train) for fold in plan.folds.folds)
-    width = columns.numbers.shape[1] + columns.codes.shape[1]
+    affordable, policy = _affordable_iterations(dataset, plan, trees), plan.policy
+    return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
+
+
+def _affordable_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> float:
+    rows, width = _grown(dataset, plan)
     # for each row and column, for each leaf and column, for each leaf, and for each tree
     a_tree = trees.leaves * (800 * width + 45_000) + 400_000
     nanoseconds = 4.0 * rows * width + len(plan.folds.folds) * a_tree
     outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
-    planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
-    affordable = planned / (1e-9 * nanoseconds * outputs)
-    return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
+    return _partner_seconds(plan) / (1e-9 * nanoseconds * outputs)
 
 
 def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
@@ -258,16 +286,28 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
             f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
             f"{dataset.n_classes}"
         )
-    policy, columns = plan.policy, dataset.columns
-    rows = sum(len(fold.train) for fold in plan.folds.folds)
-    width = columns.numbers.shape[1] + columns.codes.shape[1]
+    most = bagged.trees // (dataset.n_classes - 1)
+    return max(int(min(_affordable_trees(dataset, plan, bagged), most)), _LEAST_TREES)
+
+
+def _affordable_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> float:
+    rows, width = _grown(dataset, plan)
     tried = np.sqrt(width) if bagged.features is None else bagged.features * width
     # for each tree, and for each row and column that a split may choose
     nanoseconds = len(plan.folds.folds) * 700_000 + 40.0 * rows * tried
-    planned = policy.partner_work * plan.effort.operations / policy.operations_a_second
-    most = bagged.trees // (dataset.n_classes - 1)
-    affordable = int(min(planned / (1e-9 * nanoseconds), most))
-    return max(affordable, _LEAST_TREES)
+    return float(_partner_seconds(plan) / (1e-9 * nanoseconds))
+
+
+def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:
+    """Count the training rows of all folds, and the columns."""
+    columns = dataset.columns
+    rows = sum(len(fold.train) for fold in plan.folds.folds)
+    return rows, columns.numbers.shape[1] + columns.codes.shape[1]
+
+
+def _partner_seconds(plan: Plan) -> float:
+    policy = plan.policy
+    return policy.partner_work * plan.effort.operations / policy.operations_a_second
 
 
 def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:
