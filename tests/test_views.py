@@ -1,6 +1,6 @@
 """What a pipeline's networks say one at a time."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pipelines import N_FOLDS, pipeline, table
@@ -48,3 +48,24 @@ def test_a_view_has_a_network_of_each_repeat():
     apart = FoldPlan((first,), FOLDS.group, further=((second,),))
     views = single_views(one, apart, rows())
     np.testing.assert_allclose(views, one.blended(rows())[None], rtol=1e-6)
+
+
+def test_trees_are_of_one_repeat_whichever_it_is():
+    one = alone(0)
+    trees = tuple(Const(share) for share in (0.1, 0.2, 0.4))
+    grown = replace(one.strategies[0], packs=(), trees=trees)
+    one = replace(one, strategies=(grown,))
+    first, second = FOLDS.folds
+    apart = FoldPlan((first, second), FOLDS.group, further=((first, second, first),))
+    views = single_views(one, apart, rows())
+    np.testing.assert_allclose(views[:, :, 1], np.repeat([[0.1], [0.2], [0.4]], 40, axis=1))
+
+
+@dataclass(frozen=True)
+class Const:
+    """Trees that say the same of every row."""
+
+    share: float
+
+    def predictor(self):
+        return lambda columns: np.tile([1 - self.share, self.share], (columns.n_rows, 1))

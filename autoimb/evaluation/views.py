@@ -48,11 +48,11 @@ def single_views(
 
 def _by_repeat(strategy: FittedStrategy, folds: FoldPlan) -> list[Rows]:
     """Return the folds that a strategy was trained on, repeat by repeat."""
+    if strategy.trees:  # of one repeat
+        return [np.arange(len(strategy.trees))]
     lengths = [len(own) for own in (folds.folds, *folds.further)]
     repeat = np.repeat(np.arange(len(lengths)), lengths)
-    trained = np.arange(len(strategy.trees))
-    if strategy.packs:
-        trained = np.unique(np.concatenate([pack.fold for pack in strategy.packs]))
+    trained = np.unique(np.concatenate([pack.fold for pack in strategy.packs]))
     return np.split(trained, np.flatnonzero(np.diff(repeat[trained])) + 1)
 
 
