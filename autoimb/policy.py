@@ -364,7 +364,7 @@ class SearchPolicy:
     least_partner_seconds: float = _set(4.0, UNMEASURED)
     partner_work: float = _set(1.0, "decisions/0031-trees-as-partners.md")
     least_iterations: int = _set(100, UNMEASURED)
-    fresh_iterations: int = _set(150, "decisions/0031-trees-as-partners.md")
+    fresh_iterations: int = _set(150, "decisions/0058-trees-on-the-folds-that-confirm.md")
     most_iterations: int = _set(800, "decisions/0031-trees-as-partners.md")
     networks_share: float = _set(0.2, UNMEASURED)
     compared_rows: int = _set(1_000, "decisions/0041-what-is-deployed-is-calibrated.md")
