@@ -3,7 +3,7 @@
 ``run --bench BENCH`` lets BENCH's ``run.py`` train systems on 70 % of every table and score the
 other 30 %, as processes of their own. autoimb starts with networks that were learned without the
 family of the table. Rows of peers that stand in ``BENCH/results`` are taken over to
-``peers.jsonl``. The report has all seeds together, what more seconds give, and a section for each
+``peers.jsonl``. The report has all seeds together, what other seconds give, and a section for each
 metric and seed that was run beside peers. What searches reported stands beside what their test
 rows gave (``judged.py``).
 """
@@ -169,21 +169,20 @@ def together(rows: pd.DataFrame) -> Iterator[list[str]]:
 
 
 def longer(rows: pd.DataFrame) -> list[str]:
-    """Write what more seconds give autoimb, on the sets that were run with all of them."""
-    scores = rows.pivot_table(index=["data", "seed"], columns="time", values="ap").dropna()
-    gains = scores.diff(axis=1)
+    """Write what other seconds than a minute give autoimb, on the sets that were run with both."""
+    scores = rows.pivot_table(index=["data", "seed"], columns="time", values="ap")
     cells = []
-    for seconds, own in scores.items():
-        gain = gains[seconds]
-        more = "" if gain.isna().all() else written.paired(gain)
-        cells.append([f"{seconds:g}", f"{own.mean():.4f}", more])
-    whole = scores.iloc[:, -1] - scores.iloc[:, 0]
+    for seconds in scores.columns.drop(cases.MINUTE):
+        both = scores[[seconds, cases.MINUTE]].dropna()
+        gain = both[seconds] - both[cases.MINUTE]
+        low, high = written.interval(gain)
+        own = [f"{seconds:g}", str(len(both)), *(f"{mean:.4f}" for mean in both.mean())]
+        cells.append([*own, written.paired(gain), f"{low:+.4f} to {high:+.4f}"])
+    head = ["seconds", "runs", "mean", f"with {cases.MINUTE:g} s", "gain over that", "95 %"]
     return [
-        "## Longer searches, average precision",
+        "## Shorter and longer searches, average precision",
         "",
-        *written.table(["seconds", "mean", "more than with the row before by"], cells),
-        "",
-        f"First to last: {written.paired(whole)}, {len(whole)} runs.",
+        *written.table(head, cells),
         "",
     ]
 
