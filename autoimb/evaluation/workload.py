@@ -225,7 +225,7 @@ def partner_plan(dataset: Dataset, plan: Plan, made: Trees | Bagged) -> Plan:
     first = plan.folds.confirming[0]
     fresh = replace(plan, folds=plan.folds.repeat(first))
     if isinstance(made, Bagged):
-        enough = _affordable_trees(dataset, fresh, made) >= made.trees
+        enough = _affordable_trees(dataset, fresh, made) >= _most_trees(dataset, made)
     else:
         enough = _affordable_iterations(dataset, fresh, made) >= plan.policy.fresh_iterations
     return fresh if enough else plan
@@ -286,8 +286,12 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
             f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
             f"{dataset.n_classes}"
         )
-    most = bagged.trees // (dataset.n_classes - 1)
-    return max(int(min(_affordable_trees(dataset, plan, bagged), most)), _LEAST_TREES)
+    affordable = int(_affordable_trees(dataset, plan, bagged))
+    return int(np.clip(affordable, _LEAST_TREES, _most_trees(dataset, bagged)))
+
+
+def _most_trees(dataset: Dataset, bagged: Bagged) -> int:
+    return max(bagged.trees // (dataset.n_classes - 1), _LEAST_TREES)
 
 
 def _affordable_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> float:

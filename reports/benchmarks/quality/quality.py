@@ -168,7 +168,7 @@ def together(rows: pd.DataFrame) -> Iterator[list[str]]:
             yield [str(metric), score, str(len(whole.dropna())), rank, ", ".join(won)]
 
 
-def longer(rows: pd.DataFrame) -> list[str]:
+def other_lengths(rows: pd.DataFrame) -> list[str]:
     """Write what other seconds than a minute give autoimb, on the sets that were run with both."""
     scores = rows.pivot_table(index=["data", "seed"], columns="time", values="ap")
     cells = []
@@ -198,7 +198,7 @@ def render(rows: list[Row]) -> str:
     lines = ["# Quality", "", f"## All seeds together, {cases.MINUTE:g} s", ""]
     lines += [*written.table(head, together(minute[beside])), ""]
     ranked = frame[(frame["system"] == "autoimb") & (frame["metric"] == "average_precision")]
-    lines += longer(ranked) if ranked["time"].nunique() > 1 else []
+    lines += other_lengths(ranked) if ranked["time"].nunique() > 1 else []
     first = {metric: scores[0] for metric, scores in SCORES.items()}
     lines += judged(minute[minute["system"] == "autoimb"], first)
     for (metric, seconds, seed), own in frame.groupby(["metric", "time", "seed"], sort=False):
