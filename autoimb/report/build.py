@@ -106,7 +106,7 @@ class Facts:
     methods : list of MethodRow
         What matched duels say of each imbalance method; empty in a run of an older version.
     references : list of ReferenceRow
-        Plain models on the same folds, each against the winner.
+        Plain models on the same rows, each against the winner.
     checks : list of dict
         What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
     test : TestFacts or None
