@@ -37,5 +37,5 @@ def interval(gap: pd.Series) -> tuple[float, float]:
 
 
 def paired(gap: pd.Series) -> str:
-    """Write a mean difference and its error over tables."""
-    return f"{gap.mean():+.4f} ± {gap.sem():.4f}"
+    """Write a mean difference and its error over tables, which one table has not."""
+    return f"{gap.mean():+.4f}" + (f" ± {gap.sem():.4f}" if len(gap) > 1 else "")
