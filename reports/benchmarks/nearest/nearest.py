@@ -48,7 +48,7 @@ VECTORS = 5_000
 NEAREST = (16, 64, 256)
 WEIGHTS = np.arange(0.05, 1.0, 0.05)
 FIXED = (64, 0.3)
-KINDS = ("network", "fixed", "chosen")
+KINDS = ("alone", "fixed", "chosen")
 CHUNK = 1_000
 Floats = NDArray[np.float64]
 
@@ -136,7 +136,7 @@ def mixed(planned: project.Planned, one: project.Strategy, test: pd.DataFrame) -
             best = max(best, (score, place, float(weight)))
     _, place, weight = best
     fixed = NEAREST.index(FIXED[0])
-    given = {"network": (0, 0.0), "fixed": (fixed, FIXED[1]), "chosen": (place, weight)}
+    given = {"alone": (0, 0.0), "fixed": (fixed, FIXED[1]), "chosen": (place, weight)}
     row: Row = {}
     for kind, (at, share) in given.items():
         proba = np.mean([_mixture(own, others[at], share) for own, others in found], axis=0)
@@ -249,7 +249,7 @@ def render(rows: list[Row]) -> str:
         "",
     ]
     for kind in ("chosen", "fixed"):
-        gap = scores[kind] - scores["network"]
+        gap = scores[kind] - scores["alone"]
         low, high = written.interval(gap)
-        lines.append(f"- {kind} − network: {gap.mean():+.4f} ({low:+.4f} to {high:+.4f})")
+        lines.append(f"- {kind} − alone: {gap.mean():+.4f} ({low:+.4f} to {high:+.4f})")
     return "\n".join([*lines, *foot("nearest", rows)])
