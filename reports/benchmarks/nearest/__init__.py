@@ -1,0 +1,1 @@
+"""What the nearest training rows add to a network."""

@@ -1,0 +1,1 @@
+"""What training scores, old and new."""

@@ -1,0 +1,1 @@
+"""What a cosine tail at a rung is worth."""
