@@ -1,1 +1,0 @@
-"""What the nearest training rows add to a network."""

@@ -1,1 +1,0 @@
-"""What a cosine tail at a rung is worth."""
