@@ -265,3 +265,31 @@ def test_what_was_compiled_is_kept_beside_the_code_or_with_the_user_or_not_at_al
     done = compiled_in(tmp_path, HOME=str(beside), XDG_CACHE_HOME=str(beside))
     assert done.returncode == 0, done.stderr
     assert beside.is_file()
+
+
+BY_TWO = """
+import multiprocessing, sys
+if sys.argv[1:]:
+    def refused(kind): raise OSError("no second process where all was kept")
+    multiprocessing.get_context = refused
+import autoimb.runtime.compiled
+from autoimb.nn.compiled import kernel
+print(sum(bool(each.of().stats.cache_hits) for each in kernel._KERNELS), len(kernel._KERNELS))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no server that compiles elsewhere")
+def test_after_an_installation_two_processes_compile_until_they_meet(tmp_path):
+    def read_and_all(*words: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", BY_TWO, *words],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [int(count) for count in done.stdout.split()]
+
+    read, kernels = read_and_all()
+    assert 0 < read < kernels  # what another process compiled meanwhile, and what this one did
+    assert read_and_all("alone") == [kernels, kernels]

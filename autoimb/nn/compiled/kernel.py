@@ -79,7 +79,19 @@ def kernel(*reals: str) -> Callable[[Callable[..., None]], Kernel]:
     return made
 
 
-def compile_all() -> None:
-    """Compile what trains in single precision, so that processes forked later have it."""
-    for each in _KERNELS:
-        each.of()
+def compile_all(*, backwards: bool = False, missed: Callable[[], None] | None = None) -> None:
+    """Compile what trains in single precision, so that processes forked later have it.
+
+    Parameters
+    ----------
+    backwards : bool
+        Begin with the last kernel, to meet a process that begins with the first: what one has
+        compiled and kept, the other reads.
+    missed : callable, optional
+        Called once, after the first kernel that no earlier process had kept and that is kept now.
+    """
+    for each in reversed(_KERNELS) if backwards else _KERNELS:
+        code: Any = each.of()
+        if missed is not None and code.stats.cache_misses and code.stats.cache_path:
+            missed()
+            missed = None
