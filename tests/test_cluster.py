@@ -238,7 +238,7 @@ def test_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
     with cluster(1) as (address, scheduler):
         words = [*readme_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
         command = [sys.executable, "-m", "autoimb", *words]
-        impatient = ENVIRONMENT | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
+        impatient = ENVIRONMENT | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
         process = subprocess.Popen(
             command, cwd=tmp_path, env=impatient, stderr=subprocess.PIPE, text=True
         )
