@@ -71,7 +71,7 @@ def test_rare_rows_have_a_bound_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("ends", "cells"),
-    [([], 20), ([], 100), ([1], 100), ([1_500, 1_500], 10**6), (list(range(100, 3_000, 100)), 300)],
+    [([], 1), ([], 100), ([1], 100), ([1_500, 1_500], 10**6), (list(range(100, 3_000, 100)), 300)],
 )
 def test_what_is_drawn_depends_on_neither_parts_nor_pieces(
     folder, tmp_path, monkeypatch, ends, cells
