@@ -1,0 +1,226 @@
+"""Reduce ten small searches to parameters, scores and predictions, and compare two checkouts.
+
+A commit that only moves or deletes code must leave all of them equal to the last bit. On one
+machine, from the root of the checkout before the change and then of the one after it:
+
+    python tests/support/guard.py write before.json
+    python tests/support/guard.py compare before.json
+
+Only the public interface is used, so that the file also runs beside an older checkout:
+``PYTHONPATH=OLDER python tests/support/guard.py write before.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autoimb import AutoImbClassifier, load
+
+__all__ = ["CASES", "differences", "reduced"]
+
+Case = dict[str, Any]
+
+ENSEMBLES = {
+    "single": {},
+    "bagging": {"members": 3},
+    "balanced_bagging": {"members": 4, "strength": 0.8},
+    "boosting": {"rounds": 3},
+    "rus_boost": {"rounds": 3, "strength": 0.8},
+    "easy_ensemble": {"members": 2, "rounds": 2, "strength": 0.8},
+    "self_paced": {"rounds": 4, "strength": 0.8},
+    "snapshot": {"rounds": 3},
+}
+MLP = {
+    "width": 32,
+    "depth": 1,
+    "dropout": 0.1,
+    "activation": "relu",
+    "embedding": "ple",
+    "learning_rate": 0.003,
+    "weight_decay": 0.01,
+    "batch_factor": 1.0,
+    "schedule": "constant",
+}
+
+
+def customers(n_rows: int = 600, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Generate rows of numbers, gaps, categories and dates, of which about a tenth are positive."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "amount": random.lognormal(3.0, 1.0, n_rows).round(2),
+            "age": random.integers(18, 80, n_rows),
+            "balance": random.normal(0.0, 1.0, n_rows),
+            "region": random.choice(["north", "south", "east", "west"], n_rows),
+            "branch": random.choice([f"b{i:02d}" for i in range(40)], n_rows),
+            "opened": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(random.integers(0, 900, n_rows), unit="D"),
+        }
+    )
+    frame.loc[random.random(n_rows) < 0.1, "balance"] = np.nan
+    signal = (
+        np.log(frame["amount"])
+        + 1.5 * (frame["region"] == "north")
+        - 0.8 * frame["balance"].fillna(1.0) * (frame["age"] > 40)
+        + random.normal(0.0, 0.7, n_rows)
+    )
+    return frame, np.where(signal > np.quantile(signal, 0.9), "yes", "no")
+
+
+def three_classes(n_rows: int = 600) -> tuple[pd.DataFrame, np.ndarray]:
+    """Generate the same rows with a third class, which is rarer still."""
+    frame, y = customers(n_rows, seed=1)
+    y = y.astype(object)
+    y[(frame["age"] > 70).to_numpy() & (frame["region"] == "west").to_numpy()] = "late"
+    return frame, y
+
+
+def fitted(
+    rows: tuple[pd.DataFrame, np.ndarray], *, fit: Case | None = None, **parameters: Any
+) -> Case:
+    """Search without a clock, and reduce the result."""
+    classifier = AutoImbClassifier(
+        **{"time_budget": None, "n_trials": 6, "random_state": 0} | parameters
+    )
+    classifier.fit(*rows, **(fit or {}))
+    unseen, _ = customers(200, seed=99)
+    board = classifier.leaderboard()
+    columns = ["trial", "status", "score", "resampling", "class_weight", "loss", "ensemble"]
+    return {
+        "parameters": classifier.best_params_,
+        "score": [classifier.best_score_, *classifier.score_interval_],
+        "leaderboard": json.loads(board[[c for c in columns if c in board]].to_json()),
+        "methods": json.loads(classifier.methods_.to_json(orient="records")),
+        "checks": [finding.code for finding in classifier.checks_],
+        "predictions": digest(classifier.predict_proba(unseen)),
+        "labels": digest(classifier.predict(unseen) == classifier.classes_[0]),
+    }
+
+
+def digest(values: np.ndarray) -> list[Any]:
+    """Return the first value, to be read, and the SHA-256 of all bytes, to be compared."""
+    return [float(values.flat[0]), hashlib.sha256(np.ascontiguousarray(values)).hexdigest()]
+
+
+def ensembles() -> Case:
+    """Evaluate one strategy for each kind of ensemble."""
+    rows = customers()
+    return {name: fitted(rows, n_trials=1, strategy=_with(name)) for name in ENSEMBLES}
+
+
+def _with(ensemble: str) -> Case:
+    plain: Case = {name: {"name": "none", "params": {}} for name in ("resampling", "class_weight")}
+    return plain | {
+        "loss": {"name": "cross_entropy", "params": {}},
+        "ensemble": {"name": ensemble, "params": ENSEMBLES[ensemble]},
+        "network": {"name": "mlp", "params": MLP},
+    }
+
+
+def groups_by_cv() -> Case:
+    """Hold whole groups out by folds of the user's."""
+    from sklearn.model_selection import GroupKFold
+
+    frame, y = customers()
+    groups = np.arange(len(frame)) // 4
+    return fitted((frame, y), cv=list(GroupKFold(4).split(frame, y, groups)))
+
+
+def resumed() -> Case:
+    """Search on the command line for five strategies, go on to nine, and read what was written."""
+    frame, y = customers()
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place, "customers.csv")
+        frame.assign(target=y).to_csv(table, index=False)
+        run = Path(place, "run")
+        words = ["search", str(table), "--target", "target", "--n-jobs", "1", "--out", str(run)]
+        for more in (["--n-trials", "5"], ["--n-trials", "9", "--resume"]):
+            subprocess.run([sys.executable, "-m", "autoimb", *words, *more, "--quiet"], check=True)
+        pipeline = load(run / "pipeline.autoimb")
+        board = pd.read_csv(run / "leaderboard.csv")
+        return {
+            "leaderboard": json.loads(board[["trial", "status", "score", "strategy"]].to_json()),
+            "predictions": digest(pipeline.predict_proba(customers(200, seed=99)[0])),
+        }
+
+
+def with_eval_set() -> Case:
+    """Choose and score on rows of the user's."""
+    frame, y = customers(800)
+    return fitted((frame[:600], y[:600]), fit={"eval_set": (frame[600:], y[600:])})
+
+
+def sample_with_counts() -> Case:
+    """Search a sample whose common class was drawn one row in five."""
+    return fitted(customers(), fit={"class_counts": {"yes": 60, "no": 2700}})
+
+
+def weighted() -> Case:
+    """Give rows weights."""
+    frame, y = customers()
+    return fitted((frame, y), fit={"sample_weight": 1.0 + (frame["age"] > 50).to_numpy()})
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "binary": lambda: fitted(customers(), n_trials=12),
+    "three classes": lambda: fitted(three_classes()),
+    "costs": lambda: fitted(customers(), cost_matrix=[[0, 1], [20, 0]]),
+    "ensembles": ensembles,
+    "weights": weighted,
+    "groups by cv": groups_by_cv,
+    "eval_set": with_eval_set,
+    "resume": resumed,
+    "class_counts": sample_with_counts,
+    "labels": lambda: fitted(customers(), metric="balanced_accuracy", network=["resnet", "tabm"]),
+}
+
+
+def reduced() -> dict[str, Case]:
+    """Run all cases."""
+    made = {}
+    for name, case in CASES.items():
+        made[name] = case()
+        print(name, json.dumps(made[name].get("predictions")), file=sys.stderr, flush=True)
+    return json.loads(json.dumps(made))  # as a file holds it
+
+
+def differences(before: Any, after: Any, at: str = "") -> Iterator[str]:
+    """Yield a line for each value that differs, with its place."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before.keys() | after.keys():
+            yield from differences(before.get(key), after.get(key), f"{at}/{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, pair in enumerate(zip(before, after)):
+            yield from differences(*pair, f"{at}/{i}")
+    elif before != after:
+        yield f"{at}: {before} -> {after}"
+
+
+def main() -> None:
+    """Write the reduced searches to a file, or compare them with one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["write", "compare"])
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args()
+    after = reduced()
+    if options.action == "write":
+        options.file.write_text(json.dumps(after, indent=1), encoding="utf-8")
+        return
+    found = sorted(differences(json.loads(options.file.read_text(encoding="utf-8")), after))
+    print(*found, f"{len(found)} differences", sep="\n")
+    raise SystemExit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
