@@ -23,7 +23,7 @@ from autoimb.pipeline.hashing import with_hashed_levels
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
-from autoimb.runtime.cluster import backend_for
+from autoimb.runtime.dask import backend_for
 from autoimb.search.given import prepare_given
 from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
@@ -86,9 +86,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     schedule : {"asynchronous", "synchronous"}, default="asynchronous"
         ``"synchronous"`` begins `n_jobs` trials together, and none before all have ended: with
         ``time_budget=None`` the answer then depends on `random_state` and `n_jobs` alone.
-    backend : {"local", "dask"} or None, default=None
-        Where trials run: ``"dask"`` is the cluster of the ``distributed.Client`` that is there,
-        None that of ``joblib.parallel_config("dask")`` where it is active, else this machine.
+    backend : {"local", "dask"}, default="local"
+        Where trials run: on this machine, or on the cluster of the current
+        ``distributed.Client``.
     random_state : int, RandomState or None, default=None
         The one seed.
     callbacks : list of callable or None, default=None
@@ -154,7 +154,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         max_artifact_mb: float | None = None,
         n_jobs: int | None = None,
         schedule: str = "asynchronous",
-        backend: str | None = None,
+        backend: str = "local",
         random_state: int | np.random.RandomState | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,

@@ -24,18 +24,14 @@ else:
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from distributed import Client
     from numpy.typing import NDArray
     from pebble import ProcessPool
 
 __all__ = [
     "TreeNodes",
     "WorkerContext",
-    "allow_children",
     "clean_start",
-    "cluster_of_joblib",
     "fused_adamw",
-    "given_up",
     "passes_results",
     "start_server",
     "tree_nodes",
@@ -224,40 +220,3 @@ def passes_results(pool: ProcessPool, *, patience: float) -> bool:
         return True
     with channel.lock(timeout=patience) as locked:
         return locked
-
-
-def allow_children() -> None:
-    """Let this process have children, also where it is daemonic, as Dask's workers mostly are.
-
-    multiprocessing forbids it because a daemonic process that is ended leaves its children behind;
-    ours end with it.
-    """
-    process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # private
-
-
-def given_up() -> bool:
-    """Whether the task that runs in this thread of a Dask worker is wanted no more."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    task = worker.state.tasks.get(worker.get_current_task())
-    return task is None or task.state == "cancelled"
-
-
-def cluster_of_joblib() -> Client | None:
-    """Return the client of joblib's active backend, where that is Dask; none inside its tasks.
-
-    A search that is itself a task would wait for the thread that it holds.
-    """
-    from joblib.parallel import get_active_backend
-
-    client: Client | None = getattr(get_active_backend()[0], "client", None)
-    if client is None:
-        return None
-    from distributed import get_worker
-
-    try:
-        get_worker()
-    except ValueError:
-        return client
-    return None

@@ -4,9 +4,9 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Event
 
+import joblib
 import numpy as np
 import pytest
 from tables import chosen, dataset_of, mixed_table
@@ -170,21 +170,21 @@ def test_two_that_write_a_value_at_once_leave_a_whole_one(tmp_path, monkeypatch)
     store, content = Store(tmp_path), [bytes([number]) * 1000 for number in (1, 2)]
     begun = Event()
 
-    def write(path, given, original=Path.write_bytes):
-        original(path, given[:500])
+    def dump(value, path, original=joblib.dump):
+        original(value[:500], path)
         begun.set()
         time.sleep(0.1)
-        return original(path, given)
+        return original(value, path)
 
-    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(joblib, "dump", dump)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(store.write, "state", content[0])
+        first = pool.submit(store.put, "state", content[0], size=1000)
         begun.wait(10)
-        second = pool.submit(store.write, "state", content[1])
+        second = pool.submit(store.put, "state", content[1], size=1000)
         first.result()
-        assert store.read("state") == content[0]
+        assert store.find("state") == content[0]
         second.result()
-    assert store.read("state") == content[1]
+    assert store.find("state") == content[1]
 
 
 def test_a_file_that_another_drops_meanwhile_is_no_error(tmp_path):

@@ -25,15 +25,6 @@ X = random.normal(size=(400, 5)) + y[:, None]
 limits = {"time_budget": None, "n_trials": 1000} if sys.argv[1] == "trials" else {}
 AutoImbClassifier(**limits, n_jobs=2, random_state=0, verbose=1, network="mlp").fit(X, y)
 """
-JOIN = """
-import os, signal
-from autoimb.runtime.process import warm_up
-from autoimb.runtime.scratch import Scratch
-
-warm_up()
-joined = Scratch.join("study")
-os.kill(os.getpid(), signal.SIGKILL)
-"""
 NEXT = "from autoimb.runtime.scratch import Scratch; Scratch.make().remove()"
 
 
@@ -92,10 +83,3 @@ def test_what_is_left_when_all_are_killed_is_swept_at_the_next_start(tmp_path: P
     following.communicate()
     assert following.returncode == 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_process_had_with_others_goes_with_its_server(tmp_path: Path) -> None:
-    process = start(tmp_path, JOIN)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    studies.wait_until(lambda: not list(tmp_path.iterdir()))

@@ -241,7 +241,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.data.memory import read_bytes
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
-    from autoimb.runtime.cluster import backend_for
+    from autoimb.runtime.dask import backend_for
     from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
 

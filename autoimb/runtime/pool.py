@@ -28,7 +28,7 @@ from autoimb.runtime.worker import (
     Assignment,
     Jobs,
     Work,
-    broken,
+    evaluated,
     one_thread,
     prepare_worker,
     run_trial,
@@ -153,12 +153,8 @@ class InProcess:
         if not self._tasks:
             return []
         number, assignment = next(iter(self._tasks.items()))
-        (job, judge), started = self._jobs.of(assignment), time.monotonic()
         with one_thread():
-            try:
-                outcome = self._evaluate(job, judge)
-            except Exception as error:  # of a stand-in
-                outcome = broken(error, started)
+            outcome = evaluated(self._evaluate, self._jobs, assignment)
         del self._tasks[number]
         return [(number, outcome)]
 
@@ -250,20 +246,10 @@ class WorkerPool:
         """Return the folds of the search with the encoders that its trials fitted."""
         return self._shared.parts().in_memory()
 
-    def cancel(self) -> None:
-        """Kill what runs, and nothing else; it never ended."""
-        for task in self._tasks.values():
-            task.future.cancel()
-        self._tasks.clear()
-
-    def stop(self) -> None:
-        """Kill the workers."""
-        self._tasks.clear()
-        _end(self._pool)
-
     def close(self) -> None:
         """Kill the workers and remove their copy of the arrays."""
-        self.stop()
+        self._tasks.clear()
+        _end(self._pool)
         self._shared.remove()
 
     def _start(self, number: int, assignment: Assignment, *, attempt: int) -> None:

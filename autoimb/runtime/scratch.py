@@ -1,27 +1,22 @@
 """A folder for the workers' copy of the table, which no kill leaves behind for ever.
 
-It is locked by the process that made it, or by all that have it together. Whoever makes the next
-one removes those that nobody holds any more.
+It is locked by the process that made it. Whoever makes the next one removes those that nobody holds
+any more.
 """
 
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import shutil
 import stat
-import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from os.path import samestat
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
-
-if sys.platform != "win32":
-    import fcntl
+from filelock import BaseFileLock, FileLock, Timeout
 
 __all__ = ["Scratch", "remove_if_left", "sweep_at_exit"]
 
@@ -39,8 +34,8 @@ class Scratch:
     path : Path
     """
 
-    def __init__(self, path: Path, end: ExitStack) -> None:
-        self.path, self._end = path, end
+    def __init__(self, path: Path, lock: BaseFileLock) -> None:
+        self.path, self._lock = path, lock
 
     @classmethod
     def make(cls, place: Path | None = None) -> Self:
@@ -66,36 +61,14 @@ class Scratch:
                 pass
             with suppress(OSError):
                 if samestat(made, path.stat()):  # no other has swept it before it was locked
-                    end = ExitStack()
-                    end.callback(lock.release)
-                    end.callback(_remove, path)
-                    return cls(path, end)
-
-    @classmethod
-    def join(cls, name: str) -> Self:
-        """Enter a folder that processes of this user have together; who comes first makes it.
-
-        It is there until the last of them has left it or died. Where the system has no locks for
-        several, and where something of another user is in its place, the folder is one of its own.
-
-        Parameters
-        ----------
-        name : str
-            What all of them, and nobody else, call it.
-        """
-        path = Path(tempfile.gettempdir()) / f"{PREFIX}{name}"
-        _sweep(path.parent)
-        while True:
-            try:
-                return cls(path, _entered(path))
-            except FileNotFoundError:  # removed meanwhile by the last of others
-                continue
-            except OSError:
-                return cls.make()
+                    return cls(path, lock)
 
     def remove(self) -> None:
-        """Leave it, and remove it with all that it holds if nobody else is there."""
-        self._end.close()
+        """Remove it with all that it holds."""
+        try:
+            _remove(self.path)
+        finally:
+            self._lock.release()
 
 
 def sweep_at_exit(place: str) -> None:
@@ -113,11 +86,9 @@ def remove_if_left(path: Path, *, patience: float = 0) -> None:
         Seconds to wait for one that holds it.
     """
     with suppress(*NO_LOCKS, Timeout):
-        while _is_own(path) and stat.S_ISREG((found := (path / LOCK).lstat()).st_mode):
+        if _is_own(path) and stat.S_ISREG((path / LOCK).lstat().st_mode):
             with FileLock(path / LOCK).acquire(timeout=patience, poll_interval=POLL):
-                if samestat(found, (path / LOCK).lstat()):  # else it is another's, made meanwhile
-                    _remove(path)
-                    return
+                _remove(path)
 
 
 def _remove(path: Path) -> None:
@@ -132,32 +103,6 @@ def _remove(path: Path) -> None:
 def _sweep(place: Path) -> None:
     for path in place.glob(f"{PREFIX}*"):
         remove_if_left(path)
-
-
-def _entered(path: Path) -> ExitStack:
-    """Make a folder or take the one that is there, and hold it with others until the stack ends.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where another process removes it meanwhile.
-    OSError
-        Where it can't be had together.
-    """
-    if sys.platform == "win32":
-        raise OSError(errno.ENOTSUP, "locks are for one process alone")
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700, parents=True)
-    if not _is_own(path):
-        raise PermissionError(f"{path} is another's.")
-    with ExitStack() as end:
-        end.callback(remove_if_left, path)
-        lock = end.enter_context((path / LOCK).open("ab+"))
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        end.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # also for forks of this process
-        if not samestat(os.fstat(lock.fileno()), (path / LOCK).lstat()):
-            raise FileNotFoundError
-        return end.pop_all()
 
 
 def _is_own(path: Path) -> bool:

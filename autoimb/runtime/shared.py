@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock
-
 from autoimb.runtime.process import warm_up
 from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import Jobs, Work
@@ -43,31 +41,6 @@ class Shared:
             raise
         return cls(work, scratch)
 
-    @classmethod
-    def received(cls, content: bytes, name: str) -> Self:
-        """Write down what another process has sent, once for all of this machine that get it.
-
-        Parameters
-        ----------
-        content : bytes
-            Of `file` there.
-        name : str
-            Of the study; whoever knows it has the folder in common.
-        """
-        warm_up()
-        scratch = Scratch.join(name)
-        file = scratch.path / FILE
-        part = file.with_suffix(".part")
-        try:
-            with FileLock(file.with_suffix(".lock")):
-                if not file.exists():
-                    part.write_bytes(content)
-                    part.replace(file)
-            return cls(Work.load(file), scratch)
-        except BaseException:
-            scratch.remove()
-            raise
-
     @property
     def file(self) -> Path:
         """What `Work.load` reads."""
@@ -78,5 +51,5 @@ class Shared:
         return Jobs(self.work, self.scratch.path).parts
 
     def remove(self) -> None:
-        """Remove the folder, or leave it to others that have it."""
+        """Remove the folder."""
         self.scratch.remove()

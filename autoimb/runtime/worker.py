@@ -34,7 +34,7 @@ __all__ = [
     "Evaluate",
     "Jobs",
     "Work",
-    "broken",
+    "evaluated",
     "one_thread",
     "prepare_worker",
     "run_trial",
@@ -69,7 +69,7 @@ class Assignment:
     duel: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Work:
     """What all trials of a study share.
 
@@ -166,12 +166,15 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def broken(error: Exception, started: float) -> Outcome:
-    """Return the outcome of a trial whose evaluation raised."""
-    seconds = time.monotonic() - started
-    if isinstance(error, DeadlineExceeded):
-        return Cut(str(error), seconds=seconds)
-    return Failed(reason_of(error), seconds)
+def evaluated(evaluate: Evaluate, jobs: Jobs, assignment: Assignment) -> Outcome:
+    """Evaluate a strategy; what a stand-in for `evaluate` raises becomes the outcome."""
+    started = time.monotonic()
+    try:
+        return evaluate(*jobs.of(assignment))
+    except DeadlineExceeded as error:
+        return Cut(str(error), seconds=time.monotonic() - started)
+    except Exception as error:
+        return Failed(reason_of(error), time.monotonic() - started)
 
 
 _worker: dict[str, Any] = {}
@@ -196,9 +199,4 @@ def run_trial(assignment: Assignment) -> Outcome:
     """Evaluate a strategy with what `prepare_worker` mapped."""
     if "error" in _worker:
         return Failed(f"the worker couldn't start: {reason_of(_worker['error'])}")
-    evaluate: Evaluate = _worker["evaluate"]
-    started = time.monotonic()
-    try:
-        return evaluate(*_worker["jobs"].of(assignment))
-    except Exception as error:  # of a stand-in
-        return broken(error, started)
+    return evaluated(_worker["evaluate"], _worker["jobs"], assignment)

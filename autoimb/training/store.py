@@ -78,27 +78,9 @@ class Store:
         if self._folder is None:
             self._hold(key, value, size)
         else:
-            self._replace(key, lambda path: joblib.dump(value, path))
-
-    def read(self, key: Hashable) -> bytes | None:
-        """Return the file of a key's value, which `write` takes elsewhere; None where none is."""
-        if self._folder is None:
-            return None
-        try:
-            return (self._folder / _name(key)).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def write(self, key: Hashable, content: bytes) -> None:
-        """Keep a file that `read` gave elsewhere; where the disk has no room nothing."""
-        self._replace(key, lambda path: path.write_bytes(content))
-
-    def _replace(self, key: Hashable, write: Callable[[Path], object]) -> None:
-        """Write the file of a key, by one process at a time, where processes share any."""
-        if self._folder is not None:
             path = self._folder / _name(key)
             with FileLock(path.with_suffix(".lock")):
-                _write(path, write)
+                _write(path, lambda part: joblib.dump(value, part))
 
     def _hold(self, key: Hashable, value: Any, size: int) -> None:
         self._held.pop(key, None)

@@ -22,7 +22,8 @@ SPARING = {  # workers look at themselves less often than by default
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
 OURS = {
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",  # a lost scheduler is looked for so long
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",  # a trial that kills two workers failed
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
 }
@@ -31,9 +32,9 @@ ENVIRONMENT = os.environ | SPARING | OURS
 
 @contextlib.contextmanager
 def cluster(
-    n_workers: int, *, nannies: bool = True
+    n_workers: int, *, threads: int = 1, nannies: bool = True
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Start a scheduler on a free port, and so many workers of one thread.
+    """Start a scheduler on a free port, and so many workers.
 
     A nanny starts its worker again when that is lost. Yields the scheduler's address and its
     process; workers join a few seconds later.
@@ -52,7 +53,15 @@ def cluster(
         address = json.loads(file.read_text())["address"]
         for words in commands:
             stack.enter_context(
-                _dask("worker", address, "--nthreads", "1", *words, "--local-directory", folder)
+                _dask(
+                    "worker",
+                    address,
+                    "--nthreads",
+                    str(threads),
+                    *words,
+                    "--local-directory",
+                    folder,
+                )
             )
         yield address, process
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import dask
-import joblib
 import pytest
-import shared_values
 import studies
 import tables
 from distributed import Client
 from test_docs import README
-from test_pool import by_network, gather, strategies, work
+from test_pool import WIDTHS, gather, strategies, work
 from test_schedule import searched, told
 
 from autoimb import load
@@ -28,12 +28,13 @@ from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.errors import OptionError, RunError
 from autoimb.evaluation.trial import Cut, Failed, Scored
-from autoimb.runtime import cluster as cluster_module
+from autoimb.evaluation.workload import trial_operations
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.cluster import Dask, backend_for
-from autoimb.runtime.pool import GRACE, LOCAL, Resources
-from autoimb.runtime.remote import Host
+from autoimb.runtime.dask import Dask, backend_for
+from autoimb.runtime.pool import LOCAL, Resources
 from autoimb.runtime.worker import Assignment
+from autoimb.space.resampling.component import NEIGHBOURS
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
 
 FOREVER = Deadline()
@@ -54,15 +55,45 @@ def client(address):
 
 @pytest.fixture
 def runner(client):
-    found = Dask(client).runner(work(by_network), Resources(n_jobs=2, killable=True))
-    studies.wait_until(lambda: found.collect(0.1) == [] and found.idle == 2)  # both are ready
-    yield found
-    found.close()
+    client.wait_for_workers(2, timeout=60)
+    started = started_runner(client, by_network)
+    studies.wait_until(lambda: started.idle == 2)
+    yield started
+    started.close()
+
+
+def started_runner(client, evaluate, n_jobs=2):
+    """Start a runner as a search does."""
+    found = Dask(client)
+    found.workers(n_jobs)
+    return found.runner(work(evaluate), Resources(n_jobs=n_jobs, killable=True))
 
 
 def pids(client):
     """The process of each worker, by address."""
     return client.run(os.getpid)
+
+
+def by_network(job, judge):
+    """Die, score the strategy, or work until the deadline, by the width of the network."""
+    deeds = dict(zip(WIDTHS, (die, studies.evaluate, work_on)))
+    return deeds[job.strategy.network.values["width"]](job, judge)
+
+
+def die(job, judge):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_on(job, judge):
+    while True:
+        job.deadline.check()
+        time.sleep(0.05)
+
+
+def busy(job, judge):
+    """Leave the encoder of the first fold, and say which process has it."""
+    job.data.encoder(0)
+    return Failed(str(os.getpid()))
 
 
 # --- what a search gives --------------------------------------------------------------------------
@@ -72,13 +103,36 @@ def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, mo
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     frame, y = tables.mixed_table("binary", 240)
     here = searched(frame, y, tmp_path / "here", n_jobs=2)
-    with joblib.parallel_config("dask", client=client):
-        assert searched(frame, y, tmp_path / "there", n_jobs=2) == here
+    with client.as_current():
+        assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask") == here
+
+
+def test_a_search_that_ends_leaves_nothing_behind(client):
+    client.run(import_module, __name__)  # an import while the work arrives may keep its frames
+    runner = started_runner(client, by_network)
+    *_, endless = strategies(3)
+    runner.submit(0, Assignment(endless, Deadline.after(3.0)))
+    runner.collect(1.0)
+    runner.close()
+    del runner
+    studies.wait_until(lambda: not any(client.has_what().values()))
+    free = [client.submit(os.getpid, workers=[one], pure=False) for one in pids(client)]
+    assert len([one.result(timeout=20) for one in free]) == 2
+    assert client.run(_studies_there) == dict.fromkeys(pids(client), 0)
+
+
+def _studies_there():
+    import gc
+
+    from autoimb.runtime.dask import _jobs
+
+    gc.collect()
+    return len(_jobs)
 
 
 def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
-    given = {"n_jobs": 2, "n_trials": 6}
-    undisturbed = studies.study(backend=Synchronous(LOCAL), **given)
+    options = {"n_jobs": 2, "n_trials": 6}
+    undisturbed = studies.study(backend=Synchronous(LOCAL), **options)
     killed = []
 
     def kill(event):
@@ -91,7 +145,7 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
         backend=Synchronous(Dask(client)),
         evaluate=partial(studies.evaluate_slowly, seconds=1.0),
         on_event=kill,
-        **given,
+        **options,
     )
     assert len(killed) == 1
     assert told(disturbed) == told(undisturbed)
@@ -102,121 +156,90 @@ def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
 # --- trials and workers ---------------------------------------------------------------------------
 
 
-def test_a_trial_beyond_its_limit_is_killed_and_the_worker_goes_on(client, runner):
+def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runner):
     before = pids(client)
-    dying, good, hanging = strategies(3)
-    for number in (0, 1):
-        runner.submit(number, Assignment(good, FOREVER))
-    gather(runner, 2, within=120.0)  # the processes in the workers are up
-    runner.submit(0, Assignment(dying, FOREVER))
-    runner.submit(1, Assignment(hanging, Deadline.after(3.0)))
+    _, good, endless = strategies(3)
+    runner.submit(0, Assignment(good, FOREVER))
+    runner.submit(1, Assignment(endless, Deadline.after(2.0)))
     assert (sorted(runner.running), runner.idle) == ([0, 1], 0)
-    found = gather(runner, 2)
-    assert isinstance(found[0], Failed)
-    assert "killed by SIGKILL" in found[0].reason
-    assert isinstance(found[1], Cut)
-    assert found[1].reason == f"killed {GRACE:g} seconds after its deadline"
-    for number in (2, 3, 4):  # one more than threads
+    outcomes = gather(runner, 2)
+    assert isinstance(outcomes[0], Scored)
+    assert isinstance(outcomes[1], Cut)
+    assert outcomes[1].reason.startswith("the deadline passed")
+    for number in (2, 3, 4):  # one more than workers
         runner.submit(number, Assignment(good, FOREVER))
     assert runner.idle == 0
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
     assert pids(client) == before
 
 
-def test_a_search_that_ends_leaves_nothing_behind(client):
-    runner = Dask(client).runner(work(by_network), Resources(n_jobs=2, killable=False))
-    *_, hanging = strategies(3)
-    runner.submit(0, Assignment(hanging, FOREVER))
-    runner.collect(1.0)
-    runner.close()
-    workers = list(pids(client))
-    free = [client.submit(os.getpid, workers=[one], pure=False) for one in workers]
-    assert len([one.result(timeout=20) for one in free]) == 2
-    del free
-    studies.wait_until(lambda: not any(client.has_what().values()))
+def test_a_trial_that_kills_its_workers_has_failed(client, runner):
+    dying, good, _ = strategies(3)
+    runner.submit(0, Assignment(dying, FOREVER))
+    assert isinstance(gather(runner, 1, within=120.0)[0], Failed)
+    client.wait_for_workers(1, timeout=60)
+    runner.submit(1, Assignment(good, FOREVER))
+    assert isinstance(gather(runner, 1)[1], Scored)
+    client.wait_for_workers(2, timeout=60)
 
 
-def test_the_table_is_sent_once_a_worker(client, monkeypatch):
-    sent = []
-    original = cluster_module._Placed._sent
+@pytest.mark.parametrize("seconds", [15.0, 60.0, 300.0, 3600.0])
+def test_a_step_without_a_look_at_the_clock_is_infeasible_beyond_the_trials_limit(seconds):
+    limit = DEFAULT_POLICY.trial_share * seconds
+    planned = replace(studies.material().profile, operations=trial_operations(seconds))
+    most = max(rows for rows in range(1_000, 10**6, 1_000) if _feasible(planned, rows))
+    pairs = 3.0 * most**2 * (20.0 + 0.6 * min(planned.n_numbers + 4 * planned.n_categories, 32))
+    assert 0.1 * limit < pairs / DEFAULT_POLICY.operations_a_second < limit
 
-    def count(self, content, address):
-        sent.append(address)
-        return original(self, content, address)
 
-    monkeypatch.setattr(cluster_module._Placed, "_sent", count)
+def _feasible(profile, rows):
+    return NEIGHBOURS(replace(profile, n_rows=rows)) is None
+
+
+def test_the_table_is_scattered_once(client, monkeypatch):
+    scattered = []
+    original = client.scatter
+    monkeypatch.setattr(
+        client, "scatter", lambda *a, **named: scattered.append(named) or original(*a, **named)
+    )
     result = studies.study(backend=Dask(client), n_jobs=2, n_trials=6)
     assert len(result.records) == 6
-    assert sorted(sent) == sorted(pids(client))
+    assert scattered == [{"broadcast": True, "hash": False}]
 
 
-def test_workers_of_a_machine_compute_a_value_once_and_the_last_removes_it(client):
-    runner = Dask(client).runner(work(shared_values.evaluate), Resources(n_jobs=2, killable=True))
-    studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
-    for number, strategy in enumerate(strategies(2)):
-        runner.submit(number, Assignment(strategy, FOREVER))
-    told = [outcome.reason.split() for outcome in gather(runner, 2, within=120.0).values()]
-    (place, maker, first), (same, again, second) = told
-    assert (place, maker) == (same, again)
-    assert first != second
-    os.kill(min(pids(client).values()), signal.SIGKILL)
-    client.wait_for_workers(2, timeout=60)
-    studies.wait_until(lambda: runner.collect(0.1) == [] and runner.idle == 2)
-    assert Path(place).is_dir()
-    runner.close()
-    studies.wait_until(lambda: not Path(place).parent.exists())
-
-
-def test_encoders_that_the_driver_has_are_not_sent_again(client):
-    runner, sent = (
-        Dask(client).runner(work(shared_values.evaluate), Resources(n_jobs=1, killable=True)),
-        [],
+def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
+    runner = started_runner(client, busy, n_jobs=1)
+    received, hold = [], runner._parts.hold
+    monkeypatch.setattr(
+        runner._parts, "hold", lambda encoders: hold(encoders) or received.append(list(encoders))
     )
-    hold = runner._encoded.hold
-    runner._encoded.hold = lambda encoders: hold(encoders) or sent.append(list(encoders))
     for number, strategy in enumerate(strategies(2)):
         runner.submit(number, Assignment(strategy, FOREVER))
         gather(runner, 1, within=120.0)
     runner.close()
-    assert sent == [[(0, 0)], []]
-
-
-def test_a_trial_that_loses_two_workers_has_failed(client, runner):
-    *_, hanging = strategies(3)
-    runner.submit(7, Assignment(hanging, FOREVER))
-    found = {}
-    for _ in range(2):
-        studies.wait_until(lambda: not runner.collect(0.1) and runner._tasks[7].worker)
-        os.kill(pids(client)[runner._tasks[7].worker], signal.SIGKILL)
-        lost = runner._tasks[7].lost
-        while not found and runner._tasks[7].lost == lost:
-            found = dict(runner.collect(0.2))
-    assert found[7].reason == "2 Dask workers were lost that ran it"
-    client.wait_for_workers(2, timeout=60)
+    assert received == [[(0, 0)], []]
 
 
 def test_what_asks_for_the_cluster(client):
-    with backend_for(None) as backend:
+    with backend_for("local") as backend:
         assert backend is LOCAL
     with client.as_current(), backend_for("dask") as backend:
         assert isinstance(backend, Dask)
-    with joblib.parallel_config("dask", client=client):
-        with backend_for("local") as backend:
-            assert backend is LOCAL
-        with backend_for(None) as backend:
-            assert isinstance(backend, Dask)
-            assert joblib.effective_n_jobs(None) == 1  # nothing but trials goes there
 
 
-def test_n_jobs_counts_the_threads_of_the_cluster(client):
+def test_n_jobs_counts_the_workers_of_the_cluster(client):
+    client.wait_for_workers(2, timeout=60)
     counted = {n: Dask(client).workers(n) for n in (None, -1, -2, -9, 5)}
     assert counted == {None: 2, -1: 2, -2: 1, -9: 1, 5: 5}
 
 
-def test_what_a_worker_holds_does_not_travel():
-    moved = pickle.loads(pickle.dumps(Host()))
-    with pytest.raises(RunError, match="can't be moved"):
-        moved.run(Assignment(*strategies(1), FOREVER))
+def test_workers_of_several_threads_are_refused():
+    with (
+        cluster(1, threads=2) as (address, _),
+        Client(address, set_as_default=False) as several,
+        pytest.raises(RunError, match=r"has 2 threads, .*threads_per_worker=1"),
+    ):
+        Dask(several).workers(None)
 
 
 # --- the scheduler --------------------------------------------------------------------------------
@@ -232,25 +255,31 @@ def readme_command(address: str, data: Path) -> list[str]:
     return words[1:]
 
 
-def test_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
+def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
     frame, y = tables.mixed_table("binary", 240)
     frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
-    with cluster(1) as (address, scheduler):
+    with cluster(2) as (address, scheduler):
         words = [*readme_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
         command = [sys.executable, "-m", "autoimb", *words]
-        impatient = ENVIRONMENT | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=impatient, stderr=subprocess.PIPE, text=True
+            command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
+        killed = False
         for line in process.stderr:
-            if re.search("[1-9] complete", line):
-                break
+            complete = re.search(r"(\d+) complete", line)
+            if complete and not killed:
+                with Client(address, set_as_default=False) as watching:
+                    os.kill(min(pids(watching).values()), signal.SIGKILL)
+                killed, before = True, int(complete[1])
+            elif killed and complete and int(complete[1]) > before:
+                break  # it goes on
         scheduler.kill()
-        told = process.stderr.read()
+        words_of_end = process.stderr.read()
         process.stderr.close()
-        assert process.wait(timeout=30) == 130, told
-    assert "interrupted by the loss of the Dask scheduler" in told
+        assert process.wait(timeout=60) == 130, words_of_end
+    assert killed
+    assert "interrupted by the loss of the Dask scheduler" in words_of_end
     assert (tmp_path / "run" / "report.html").is_file()
     assert len(load(tmp_path / "run" / "pipeline.autoimb").classes_) == 2
 
@@ -263,7 +292,6 @@ def test_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
     [
         ("dusk", None, "Did you mean 'dask'"),
         ("local", "tcp://127.0.0.1:1", "A scheduler goes with the backend 'dask'"),
-        (None, "tcp://127.0.0.1:1", "A scheduler goes with the backend 'dask'"),
         ("dask", None, "needs the address of a scheduler"),
     ],
 )
