@@ -12,8 +12,7 @@
     │   └── BudgetError              a budget that no search can keep
     ├── ArtifactError (ValueError)   a pipeline file that can't be read
     ├── RunError                     the RUN folder: unwritable, in use, holding another search
-    │   ├── ClusterLostError         what trials ran on is gone: the search ends with what it had
-    │   └── StorageLostError         what drivers of a study share went away, and stays away
+    │   └── ClusterLostError         what trials ran on is gone: the search ends with what it had
     ├── InfeasibleError              an option that can't run on this table (recorded, never fatal)
     └── DeadlineExceeded             the budget ended inside a station (recorded, never fatal)
 """
@@ -37,7 +36,6 @@ __all__ = [
     "OptionError",
     "RunError",
     "SchemaError",
-    "StorageLostError",
     "TableError",
     "TargetError",
     "choices",
@@ -89,10 +87,6 @@ class RunError(AutoImbError):
 
 class ClusterLostError(RunError):
     """What trials ran on can't be reached any more."""
-
-
-class StorageLostError(RunError):
-    """The database or the place of a shared study went away, and stays away."""
 
 
 class InfeasibleError(AutoImbError):

@@ -255,15 +255,6 @@ class SearchPolicy:
         For each label that is not the most frequent class, that another sample may change.
     rule_replicates : int
         Bootstrap samples that tell how many it changes.
-    beat_seconds, silent_seconds : float
-        Between two signs of life of a driver of a shared study, and without one, after which its
-        trials are asked for once more.
-    look_seconds : float
-        Between two looks of an idle driver at what the others have finished.
-    storage_patience : float
-        Seconds that the database or the place of a shared study may be away.
-    states_kept : int
-        Of a shared study: best trials of each rung whose trainings another driver may go on with.
     """
 
     first_networks: tuple[FirstNetwork, ...] = field(
@@ -389,11 +380,6 @@ class SearchPolicy:
     most_cell_reserve: float = _set(0.5, "decisions/0053-wide-tables.md")
     most_pace: float = _set(5.0, "decisions/0053-wide-tables.md")
     most_paced_reserve: float = _set(0.25, "decisions/0053-wide-tables.md")
-    beat_seconds: float = _set(5.0, UNMEASURED)
-    silent_seconds: float = _set(90.0, "decisions/0054-one-study-many-drivers.md")
-    look_seconds: float = _set(1.0, UNMEASURED)
-    storage_patience: float = _set(60.0, "decisions/0054-one-study-many-drivers.md")
-    states_kept: int = _set(32, UNMEASURED)
 
 
 DEFAULT_POLICY = SearchPolicy()

@@ -18,17 +18,3 @@ def _compiled() -> None:
     from autoimb.nn.compiled.run import compile_all
 
     compile_all()
-
-
-@pytest.fixture(scope="session")
-def postgres():  # type: ignore[no-untyped-def]  # a generator of a server
-    """Lend all tests one PostgreSQL server."""
-    from reports.benchmarks.postgres import is_installed, server
-
-    if not is_installed():
-        reason = "there is no PostgreSQL server here: initdb and pg_ctl are not found"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with server("max_connections=200", "fsync=off") as running:
-        yield running

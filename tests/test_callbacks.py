@@ -66,7 +66,6 @@ class _InPairs:
 
     def __init__(self, work: Work) -> None:
         self._one, self._ended = InProcess(work), dict[int, Outcome]()
-        self.states = self._one.states
 
     @property
     def running(self) -> tuple[int, ...]:

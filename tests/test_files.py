@@ -344,7 +344,6 @@ ELSEWHERE = {
     "cli/app.py": "the null device takes the place of an output that nobody reads",
     "cli/runs.py": "into memory",
     "cli/tables.py": "packs into a file that is open",
-    "runs/places.py": "copies an object of a store into a folder of its own",
     "runs/storage.py": "appends to the journal",
     "runtime/memory.py": "tells the system whom to end first",
     "runtime/scratch.py": "opens the lock of a folder",

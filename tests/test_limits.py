@@ -336,8 +336,8 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "would take" in capsys.readouterr().err
 
 
-def test_a_driver_counts_by_the_budget_that_was_planned() -> None:
-    """What is feasible is the same for a driver and a resumed search with a time of their own."""
+def test_a_search_counts_by_the_budget_that_was_planned() -> None:
+    """What is feasible is the same for a resumed search with a time budget of its own."""
     frame, y = rows()
     given = [
         prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))

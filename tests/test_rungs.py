@@ -11,11 +11,18 @@ from studies import complete, judge_of
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb.data.folds import plan_folds
+from autoimb.data.profile import profile
+from autoimb.data.schema import infer_schema
+from autoimb.data.target import encode_target
+from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.queue import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.runs.record import TrialRecord, standing
-from autoimb.runs.strategies import ENOUGH_STRATEGIES, Shown, as_strategies
+from autoimb.search.study import StudySettings, run_study
 from autoimb.space.components import COMPONENTS
+from autoimb.space.draw import Space
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
@@ -86,6 +93,39 @@ def test_another_process_goes_on_with_what_one_left(given, tmp_path, monkeypatch
     outcome = steps(strategy, given, [1.0], places[1])
     assert trained == list(range(8, 32))
     assert bytes_of(outcome) == bytes_of(steps(strategy, given, [1.0]))
+
+
+def test_a_search_trains_no_step_twice(given, tmp_path, monkeypatch):
+    frame, y = mixed_table("binary")
+    schema, _ = infer_schema(frame)
+    dataset, plan = given
+    trained, train = [], fitting.train
+
+    def counted(*args, **named):
+        for checkpoint in train(*args, **named):
+            trained.append(checkpoint)
+            yield checkpoint
+
+    def search(folder=None):
+        return run_study(
+            Basis(dataset, plan, judge_of(dataset, plan)),
+            Space.restricted(
+                {"network": ["mlp"], "ensemble": ["single"], "loss": ["cross_entropy"]}
+            ),
+            profile=profile(frame, schema, encode_target(y == 1)),
+            settings=StudySettings(n_trials=1),
+            folder=folder,
+        )
+
+    monkeypatch.setattr(fitting, "train", counted)
+    in_memory = search()
+    assert [(r.number, r.follows, r.rung) for r in in_memory.records] == [(1, 0, 1.0)]
+    assert trained == list(range(32))
+    with RunFolder.open(tmp_path, fingerprint="0" * 16) as folder:
+        in_folder = search(folder)
+    assert trained == 2 * list(range(32))
+    assert in_folder.records[0].score == in_memory.records[0].score
+    assert bytes_of(in_folder.results[1]) == bytes_of(in_memory.results[1])
 
 
 def test_a_patience_that_began_in_one_step_ends_in_the_next(given):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -18,13 +17,11 @@ from optuna.trial import FixedTrial
 from studies import FINGERPRINT, complete, study
 
 from autoimb.budget import Deadline
-from autoimb.errors import RunError
 from autoimb.evaluation import trial
 from autoimb.evaluation.trial import Cut, Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess
-from autoimb.search import begun
 from autoimb.search import study as study_module
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
@@ -230,7 +227,7 @@ def test_a_strategy_is_evaluated_once(tmp_path):
 
 def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
     only = study(space=NARROW, n_trials=1).records[0].strategy
-    monkeypatch.setattr(begun, "draw", lambda trial, space: only)
+    monkeypatch.setattr(study_module, "draw", lambda trial, space: only)
     assert len(study(space=NARROW, n_trials=9).records) == 1
 
 
@@ -357,23 +354,7 @@ def test_ctrl_c_waits_while_a_trial_is_written_down():
     assert sum(r.status == "complete" for r in result.records) == 4
 
 
-# --- storages and folders ----------------------------------------------------------------------
-
-
-def test_the_study_can_live_in_an_optuna_storage(tmp_path):
-    url = f"sqlite:///{tmp_path}/studies.db"
-    with opened(tmp_path / "run") as folder:
-        study(folder, n_trials=5, storage=url)
-        name = folder.study_name
-        assert not folder.journal.exists()
-        with pytest.raises(RunError, match="needs the storage that it began with"):
-            study(folder, n_trials=6)
-        assert "sqlite" not in json.dumps(folder.read_run())  # a URL may hold a password
-    with opened(tmp_path / "run") as folder:
-        assert len(study(folder, n_trials=7, storage=url).records) == 7
-    assert len(optuna.load_study(study_name=name, storage=url).trials) == 7
-    assert len(study(n_trials=2, storage=url).records) == 2
-    assert len(optuna.get_all_study_names(url)) == 2
+# --- folders -----------------------------------------------------------------------------------
 
 
 def test_a_strategy_is_drawn_once(tmp_path):
@@ -381,19 +362,6 @@ def test_a_strategy_is_drawn_once(tmp_path):
     with opened(tmp_path / "run") as folder:
         study(folder, n_trials=15)
         assert "relative_params" not in folder.journal.read_text()
-
-
-def test_a_journal_is_not_left_for_another_storage(tmp_path):
-    with opened(tmp_path / "run") as folder:
-        study(folder, n_trials=1)
-        with pytest.raises(RunError, match="keeps its own journal"):
-            study(folder, n_trials=2, storage=f"sqlite:///{tmp_path}/studies.db")
-
-
-def test_a_storage_that_cannot_be_reached():
-    with pytest.raises(RunError, match="'postgresql' storage can't be opened") as caught:
-        study(storage="postgresql://me:secret@nowhere.invalid/db")
-    assert "secret" not in str(caught.value)
 
 
 def cut(path, n):
@@ -416,6 +384,7 @@ def test_a_journal_behind_its_files_is_brought_up(tmp_path, n):
     assert resumed.records[:10] == before.records
     assert len(resumed.records) == 12
     assert len(tally.read_text().splitlines()) == 2
+    assert all(result.fitted is not None for result in resumed.results.values())
     trials = optuna_trials(tmp_path)
     assert {t.state.name for t in trials} == {"COMPLETE"}
     assert [t.value for t in trials[:10]] == [r.score.utility for r in before.records]

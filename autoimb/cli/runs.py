@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoimb.cli.arguments import AsJson, HashLevels, Out, Run
-from autoimb.cli.sharing import tell_studies
 from autoimb.cli.terminal import counted, say, tried
-from autoimb.errors import OptionError, RunError, choices
+from autoimb.errors import OptionError, choices
 from autoimb.files import write_file
 from autoimb.text import clock
 
@@ -25,34 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["checks", "export", "options", "report", "status"]
 
 
-def status(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="The folder of a search, or the --storage URL of shared studies."
-        ),
-    ],
-    as_json: AsJson = False,
-) -> None:
+def status(run: Run, as_json: AsJson = False) -> None:
     """Say how far the search in RUN is, also while it runs.
 
     Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
-    one: its result, the score and the verdict. Of each shared study in a database: drivers,
-    workers, trials a minute and the best so far.
+    one: its result, the score and the verdict.
     """
-    if "://" in run:
-        tell_studies(run, as_json=as_json)
-        return
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
     from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
-    if folder.read_run().get("shared"):
-        raise RunError(
-            f"{folder.path} has a part in the shared study {folder.study_name!r}: ask for the "
-            "status of its --storage."
-        )
     found = RunStatus.of(folder)
     facts = _finished(folder) if found.finished else None
     with understood(folder.trials, "best record"):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +32,6 @@ from autoimb.cli.folders import (
     write_results,
 )
 from autoimb.cli.refitting import read_sample
-from autoimb.cli.sharing import check_storage, joined, opened
 from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from autoimb.assessment.checks import Finding, Severity
     from autoimb.budget import Budget
     from autoimb.report.build import Facts
-    from autoimb.runs.sharing import SharedStudy
     from autoimb.runtime.pool import Backend
     from autoimb.search.prepare import Prepared
     from autoimb.search.search import SearchResult
@@ -112,23 +109,6 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
             metavar="RUN",
             parser=named_folder,
             help="The folder to write [default: runs/<name of DATA>].",
-        ),
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="An Optuna storage instead of RUN's journal.")
-    ] = None,
-    shared: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PLACE",
-            help="Join the study in --storage, or begin it: a folder or object store (s3://...) "
-            "where all its drivers keep what their trials gave.",
-        ),
-    ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Of the study to join [default: follows from table and options]."
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in RUN.")] = False,
@@ -248,7 +228,6 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     grave = _severity(fail_on)
     if as_json and not dry_run:
         raise OptionError("--json is a form of what --dry-run prints: give both, or none.")
-    check_storage(storage, shared, study)
     limit = DEFAULT_BUDGET if time_budget is None and not limited else time_budget
     budget = Budget.start(limit, started=context.obj)
     read = partial(
@@ -302,8 +281,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
-    share = partial(joined, prepared, storage, shared, study=study, deadline=budget.search_deadline)
-    result, facts = _searched(prepared, share, path, budget=budget, backend=engine, resume=resume)
+    result, facts = _searched(prepared, path, budget=budget, backend=engine, resume=resume)
     if not quiet:
         say(_summary(result, facts, path))
     if result.interrupted:
@@ -312,16 +290,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 
 
 def _searched(
-    prepared: Prepared,
-    share: Callable[..., AbstractContextManager[SharedStudy | str | None]],
-    path: Path,
-    *,
-    budget: Budget,
-    backend: Backend,
-    resume: bool,
+    prepared: Prepared, path: Path, *, budget: Budget, backend: Backend, resume: bool
 ) -> tuple[SearchResult, Facts]:
     """Search in a RUN folder, and write there what was found."""
     from autoimb.report.facts import build_facts
+    from autoimb.runs.folder import RunFolder
     from autoimb.search.search import search as run_search
 
     digest = "" if prepared.test is None else prepared.test.digest
@@ -330,13 +303,10 @@ def _searched(
     with (
         stoppable(),
         way_on(path),
-        share(fingerprint) as storage,
-        opened(path, storage, fingerprint=fingerprint, resume=resume) as folder,
+        RunFolder.open(path, fingerprint=fingerprint, resume=resume) as folder,
         nothing_left(folder),
     ):
-        result = run_search(
-            prepared, budget=budget, folder=folder, storage=storage, backend=backend
-        )
+        result = run_search(prepared, budget=budget, folder=folder, backend=backend)
         facts = build_facts(result, deadline=budget.deadline)
         write_results(folder, result.pipeline, facts)
     return result, facts

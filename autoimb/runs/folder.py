@@ -11,7 +11,6 @@
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
-The trials of a shared study lie where all of its drivers keep them, and ``trials/`` stays empty.
 Every file but the journal appears whole or not at all. All but report and leaderboard have
 checksums, and a damaged trial or journal is set aside under another ending: a trial's file is done
 without, a journal is made anew from the trials. Reading gives what was written or a `RunError`.
@@ -32,9 +31,8 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 
 from autoimb.errors import RunError
-from autoimb.fields import each, fields, flag, number, plain, text
+from autoimb.fields import each, fields, number, plain, text
 from autoimb.files import FULL, sweep_drafts, write_file
-from autoimb.runs.places import FolderPlace, Place
 from autoimb.runs.seal import hash_of, reason_of, run_text
 from autoimb.runs.trials import TrialFiles
 from autoimb.version import __version__
@@ -49,8 +47,6 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 _OWN = {name: text(100) for name in ("fingerprint", "study", "version")}
 _KINDS = _OWN | {
-    "external_storage": flag,
-    "shared": flag,
     "sha256": text(100),
     "set_aside": each(text(), most=10**6),
     "session": fields({"started": number(0)}),
@@ -77,7 +73,6 @@ class RunFolder:
         self.leaderboard = self.path / "leaderboard.csv"
         self._run = self.path / "run.json"
         self._pid = self.path / ".pid"
-        self._place: Place = FolderPlace(self.trials)
         self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
         self._held = self._made = False
 
@@ -88,8 +83,6 @@ class RunFolder:
         *,
         fingerprint: str,
         resume: bool = False,
-        study: str | None = None,
-        place: Place | None = None,
     ) -> RunFolder:
         """Take a folder for a search, make it if need be, and mend what a kill left half done.
 
@@ -100,10 +93,6 @@ class RunFolder:
             Of the request and the table; a folder holds one search.
         resume : bool
             Go on with the search in the folder; where there is none yet, start it.
-        study : str or None
-            The name of a shared study; None is one of its own.
-        place : Place or None
-            Where the trials of a shared study lie.
 
         Returns
         -------
@@ -121,13 +110,12 @@ class RunFolder:
         folder = cls(path)
         try:
             folder._take()
-            folder._claim(fingerprint, resume=resume, study=study)
+            folder._claim(fingerprint, resume=resume)
             folder._mend()
         except BaseException:
             folder.discard()
             folder.close()
             raise
-        folder._place = folder._place if place is None else place
         return folder
 
     @classmethod
@@ -168,10 +156,7 @@ class RunFolder:
             self._held = False
 
     def discard(self) -> None:
-        """Remove the folder, where this search made it and holds it, and no trial is in it.
-
-        Those of a shared study are elsewhere: the same command joins it once more.
-        """
+        """Remove the folder, where this search made it and holds it, and no trial is in it."""
         if not (self._made and self._held) or any(self.trials.glob("[0-9]*.safetensors")):
             return
         lock = Path(self._lock.lock_file)
@@ -238,7 +223,7 @@ class RunFolder:
         run = self.read_run()
         # before version 0.3 nothing was sealed
         study = run["study"] if run.get("version") == __version__ else None
-        return TrialFiles(self._place, study, on_damage=self._tell_damage)
+        return TrialFiles(self.trials, study, on_damage=self._tell_damage)
 
     def set_journal_aside(self, error: str | Exception) -> None:
         """Give a damaged journal another ending, and write down why."""
@@ -295,13 +280,12 @@ class RunFolder:
         except (OSError, ValueError):
             return "another process"
 
-    def _claim(self, fingerprint: str, *, resume: bool, study: str | None) -> None:
+    def _claim(self, fingerprint: str, *, resume: bool) -> None:
         run = self.read_run()
         held = run.get("fingerprint")
         if held is None:
-            name = f"autoimb-{uuid.uuid4().hex[:12]}" if study is None else study
-            own = {"fingerprint": fingerprint, "study": name, "version": __version__}
-            self.update_run(own | {"shared": study is not None})
+            study = f"autoimb-{uuid.uuid4().hex[:12]}"
+            self.update_run({"fingerprint": fingerprint, "study": study, "version": __version__})
         elif not resume:
             raise RunError(
                 f"{self.path} already holds a search: resume it, or give another folder."
@@ -316,11 +300,6 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds another search: its table, target, metric, folds, options, "
                 "costs, limits, test, random_state or planning are not these. Give another folder."
-            )
-        elif run.get("shared", False) != (study is not None) or study not in (None, run["study"]):
-            raise RunError(
-                f"{self.path} had a part in the study {run['study']!r}: give the same --storage, "
-                "--shared and --study, or another folder."
             )
 
     def _mend(self) -> None:

@@ -212,12 +212,6 @@ class TrialRecord:
         return self.stage in APART
 
     @property
-    def goes_on(self) -> bool:
-        """Whether its training may go on: more work could change something."""
-        scored = self.status in ("complete", "partial")
-        return scored and not (self.ended or self.confirmed or self.apart)
-
-    @property
     def merit(self) -> tuple[float, int]:
         """Sorts trials of one rung that have a score: the better first, then the earlier."""
         utility = -math.inf if self.score is None else self.score.utility

@@ -1,7 +1,8 @@
-"""Optuna's journal in a RUN folder, whose own lock is held while anything is written.
+"""The Optuna storage of a study: its trials, and the journal file that keeps them in a RUN folder.
 
-Every line ends in a checksum of it and of the line before, so a line that was changed, lost or put
-in is found, wherever it stands.
+The folder's own lock is held while anything is written. Every line of the journal ends in a
+checksum of it and of the line before, so a line that was changed, lost or put in is found, wherever
+it stands.
 """
 
 from __future__ import annotations
@@ -9,16 +10,90 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import JournalStorage
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
 
-__all__ = ["damage_of", "journal_storage"]
+__all__ = ["TrialStorage", "damage_of", "journal_storage"]
 
 _SUM = b',"sum":"'
 _SUM_BYTES = 16  # of 64 hexadecimal digits
+
+
+class TrialStorage:
+    """The trials of one study in an Optuna storage.
+
+    Parameters
+    ----------
+    storage : BaseStorage
+    study : str
+        The name of the study, which is created where the storage has none of this name.
+    """
+
+    def __init__(self, storage: BaseStorage, study: str) -> None:
+        optuna.create_study(
+            storage=storage,
+            study_name=study,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=RandomSampler(),  # never needed: all values are drawn where a trial is enqueued
+        )
+        self._storage = storage
+        self._study = storage.get_study_id_from_name(study)
+        self._trials: list[FrozenTrial] | None = None  # read once, until one of them changes
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        if self._trials is None:
+            self._trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        return self._trials
+
+    def create(
+        self,
+        attributes: Mapping[str, Any],
+        *,
+        like: BaseTrial | None = None,
+        state: TrialState = TrialState.WAITING,
+    ) -> int:
+        """Add a trial that has not ended, with the values of another one; return its number."""
+        trial = create_trial(
+            state=state,
+            params=None if like is None else like.params,
+            distributions=None if like is None else like.distributions,
+            user_attrs=dict(attributes),
+        )
+        return self.add(trial)
+
+    def add(self, trial: FrozenTrial) -> int:
+        """Add a trial as it is, and return its number."""
+        self._trials = None
+        trial_id = self._storage.create_new_trial(self._study, trial)
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def begin(self, number: int) -> None:
+        """Start a waiting trial."""
+        self._trials = None
+        self._storage.set_trial_state_values(self._id_of(number), TrialState.RUNNING)
+
+    def close(
+        self, number: int, state: TrialState, value: float | None = None, **attributes: Any
+    ) -> None:
+        """End a trial, with attributes that are written before its state."""
+        self._trials = None
+        trial_id = self._id_of(number)
+        for name, attribute in attributes.items():
+            self._storage.set_trial_user_attr(trial_id, name, attribute)
+        self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+
+    def _id_of(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
 
 class _FolderLock(JournalFileOpenLock):

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from autoimb.runtime.pool import Backend, Resources, Runner
     from autoimb.runtime.worker import Assignment, Work
     from autoimb.training.parts import Parts
-    from autoimb.training.store import Store
 
 __all__ = ["Batches", "Synchronous"]
 
@@ -65,11 +64,6 @@ class Batches:
     def idle(self) -> int:
         """How many trials the batch still takes: none once it runs."""
         return self._size - len(self._batch) if self._open else 0
-
-    @property
-    def states(self) -> Store:
-        """The trainings that its trials left at a rung, and those that its next go on from."""
-        return self._runner.states
 
     def submit(self, number: int, assignment: Assignment) -> None:
         """Take a trial into the batch."""

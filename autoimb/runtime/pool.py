@@ -34,7 +34,6 @@ from autoimb.runtime.worker import (
     run_trial,
 )
 from autoimb.training.parts import Parts
-from autoimb.training.store import Store
 
 __all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
 
@@ -55,11 +54,6 @@ class Runner(Protocol):
     @property
     def idle(self) -> int:
         """How many more trials it can take now."""
-        ...
-
-    @property
-    def states(self) -> Store:
-        """The trainings that its trials left at a rung, and those that its next go on from."""
         ...
 
     def submit(self, number: int, assignment: Assignment) -> None:
@@ -132,7 +126,6 @@ class InProcess:
     def __init__(self, work: Work) -> None:
         self._evaluate, self._jobs = work.evaluate, Jobs(work)
         self._tasks: dict[int, Assignment] = {}
-        self.states = self._jobs.parts.states
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -201,7 +194,6 @@ class WorkerPool:
         self._tasks: dict[int, _Task] = {}
         warm_up()
         try:
-            self.states = shared.parts().states
             self._pool = self._new_pool()
         except BaseException:
             shared.remove()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from autoimb.evaluation.trial import Scored
-from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
 from autoimb.training.pruning import Bar
@@ -20,7 +18,7 @@ class Known:
     Parameters
     ----------
     policy : SearchPolicy
-        How many networks, and states of trainings, are kept.
+        How many networks are kept.
 
     Attributes
     ----------
@@ -80,17 +78,6 @@ class Known:
             return None
         return Bar.of(best.curve, best.floor, best.planned, self._policy)
 
-    @property
-    def waiting(self) -> set[int]:
-        """The trials whose training may go on soon: of each rung the best, as many as are kept."""
-        passed = {r.follows for r in self.records.values() if r.status != "killed"}
-        found = [r for r in self.strategies if r.goes_on and r.number not in passed]
-        rungs = {record.rung for record in found}
-        best = (
-            sorted((r for r in found if r.rung == rung), key=lambda r: r.merit) for rung in rungs
-        )
-        return {r.number for here in best for r in here[: self._policy.states_kept]}
-
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
         usable = [record.number for record in self.ranked if record.status == "complete"]
@@ -108,21 +95,6 @@ class Known:
         if result.fitted is None or record.number in self._kept():
             return result
         return replace(result, fitted=None)
-
-    def forget(self, number: int) -> None:
-        """Forget a trial."""
-        self.records.pop(number, None)
-        self.results.pop(number, None)
-
-    def read_networks(self, read: Callable[[int], FittedStrategy | None]) -> None:
-        """Read the networks that are kept, and forget others: the same ones in all drivers.
-
-        Own ones stay where they can't be read any more.
-        """
-        kept = self._kept()
-        for number, result in self.results.items():
-            fitted = (read(number) or result.fitted) if number in kept else None
-            self.results[number] = replace(result, fitted=fitted)
 
     def drop(self) -> list[int]:
         """Forget the networks that are not kept, and all of the rungs that were passed.

@@ -34,7 +34,7 @@ def limits_of(
     dataset : Dataset
     plan : Plan
     time_budget : float or None
-        Seconds that the study was planned for: those of its first driver.
+        Seconds that the study was planned for.
     """
     seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
     if seconds is None and megabytes is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.runtime.pool import LOCAL
 from autoimb.search.limiting import limits_of
-from autoimb.search.notices import about_jobs, about_metric, about_sample
 from autoimb.search.request import Request
 from autoimb.search.untouched import GivenTest, Untouched, hold_out
 from autoimb.space.draw import Space
@@ -207,13 +208,44 @@ def prepare(
         notices=(
             *notices,
             *target.notices,
-            *about_sample(target),
-            *about_metric(request.metric, dataset.n_classes),
-            *about_jobs(request.n_jobs, request.backend),
+            *_about_sample(target),
+            *_about_metric(request.metric, dataset.n_classes),
+            *_about_jobs(request.n_jobs, request.backend),
         ),
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
+
+
+def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
+    """Say so where one label for all rows is the best answer."""
+    if metric == "recall" and n_classes == 2:
+        yield (
+            "The metric 'recall' is best when every row is called positive, so such labels are "
+            "what it chooses; 'recall@precision:0.5' (the recall at a precision) and "
+            "'average_precision' also count false alarms."
+        )
+
+
+def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
+    """Say so where workers have to share the processors of this machine."""
+    cores = joblib.cpu_count()
+    if backend == LOCAL.name and n_jobs > cores:
+        yield (
+            f"n_jobs={n_jobs} is more than the {cores} processors that may be used: the workers "
+            "slow each other down, and each has its own memory; -1 is as many as there are."
+        )
+
+
+def _about_sample(target: Target) -> Iterator[str]:
+    """Say so where the rows are a sample of a larger table."""
+    whole, here = target.counts.sum(), len(target.codes)
+    if here < whole:
+        yield (
+            f"{here:,} rows were drawn from the {whole:,} of the table, class by class, each "
+            "standing for as many as its weight says: more would not fit the memory. What columns "
+            "hold, and how much they miss, is what these rows show."
+        )
 
 
 def _most_columns(target: Target, policy: SearchPolicy) -> int | None:

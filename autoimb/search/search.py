@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoimb.assessment.averaging import of_the_mean
 from autoimb.assessment.checks import Finding
@@ -28,7 +28,6 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.seal import understood
-from autoimb.runs.sharing import SharedStudy
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
@@ -37,7 +36,6 @@ from autoimb.search.duels import fought
 from autoimb.search.limiting import check_limits
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.search.study import StudyResult, StudySettings, run_study
-from autoimb.search.terms import first_plan
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -121,7 +119,6 @@ def search(
     *,
     budget: Budget,
     folder: RunFolder | None = None,
-    storage: SharedStudy | str | None = None,
     callbacks: Sequence[Callback] = (),
     backend: Backend = LOCAL,
     evaluate: Evaluate = evaluate,
@@ -136,9 +133,6 @@ def search(
         Running since the start of all.
     folder : RunFolder or None
         An open folder that keeps the trials.
-    storage : SharedStudy, str or None
-        A study that other drivers search as well, whose plan is obeyed, or an Optuna storage URL
-        instead of the folder's journal.
     callbacks : sequence of callable
         Each called with an `Event` when a trial has ended and is written down. What one raises
         ends the search as Ctrl-C does.
@@ -164,8 +158,7 @@ def search(
     request = prepared.request
     in_time = partial(_in_time, budget, folder)
     in_time("the study was planned")
-    first = storage.terms["plan"] if isinstance(storage, SharedStudy) else first_plan(prepared)
-    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder, first))
+    planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
     check_limits(prepared.space, planned.limits)
     in_time("its duels were planned")
     duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
@@ -193,7 +186,6 @@ def search(
                 trial_limit=_trial_limit(prepared, budget),
                 memory=request.max_memory,
                 backend=Synchronous(backend) if request.synchronous else backend,
-                storage=storage,
                 evaluate=evaluate,
                 on_event=partial(listeners.tell, progress),
             ),
@@ -265,9 +257,7 @@ def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     return prepared.policy.trial_share * budget.total
 
 
-def _planned_budget(
-    prepared: Prepared, budget: Budget, folder: RunFolder | None, plan: Mapping[str, Any]
-) -> float | None:
+def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
     """Return the seconds to plan for; a resumed study goes on as it was planned.
 
     What is asked for and planned, and when this began, is written down.
@@ -275,8 +265,9 @@ def _planned_budget(
     request = prepared.request
     if folder is None:
         return request.time_budget
+    first = {"time_budget": request.time_budget, "folds": len(prepared.folds.folds)}
     with understood(folder.path / "run.json", "plan"):
-        plan = folder.read_run().get("plan", dict(plan))
+        plan = folder.read_run().get("plan", first)
         seconds: float | None = plan["time_budget"]
         nothing_or(number(0))(seconds, "time_budget")
     folder.update_run(

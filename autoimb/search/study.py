@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
+
+import optuna
 
 from autoimb.budget import Deadline
-from autoimb.errors import ClusterLostError, StorageLostError
+from autoimb.errors import ClusterLostError
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of, within
-from autoimb.runs.database import quiet_optuna
 from autoimb.runs.journal import Journal
-from autoimb.runs.record import APART, RAN, StoredTrial, TrialRecord, usable
-from autoimb.runs.sharing import SharedStudy
+from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
 from autoimb.runtime.progress import Event
-from autoimb.runtime.worker import Evaluate, Work
+from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
-from autoimb.search.begun import Begun
-from autoimb.search.kept import Kept
 from autoimb.search.known import Known
-from autoimb.space.draw import Space, infeasible
-from autoimb.space.strategy import partner
+from autoimb.space.draw import Space, draw, infeasible
+from autoimb.space.strategy import Strategy, partner
 from autoimb.training.parts import Parts
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from autoimb.data.profile import Profile
     from autoimb.evaluation.basis import Basis
     from autoimb.runs.folder import RunFolder
-    from autoimb.space.strategy import Strategy
-    from autoimb.training.store import Store
+    from autoimb.training.pruning import Bar
 
-__all__ = ["StudyResult", "StudySettings", "run_study"]
+__all__ = ["PendingTrial", "StudyResult", "StudySettings", "run_study"]
 
 PULSE = 0.25  # seconds between two looks at the clock
 
@@ -64,9 +60,6 @@ class StudySettings:
     memory : int or None
         Bytes that everything may take; None for what is free.
     backend : Backend
-    storage : SharedStudy, str or None
-        A study that others search as well, or an Optuna storage URL; None is the RUN folder's
-        journal, or memory without a folder.
     evaluate : callable
         `autoimb.evaluation.trial.evaluate`, or a stand-in for it.
     on_event : callable or None
@@ -81,7 +74,6 @@ class StudySettings:
     trial_limit: float | None = None
     memory: int | None = None
     backend: Backend = LOCAL
-    storage: SharedStudy | str | None = None
     evaluate: Evaluate = evaluate
     on_event: Callable[[Event], None] | None = None
 
@@ -143,21 +135,15 @@ def run_study(
     -------
     StudyResult
         Also after Ctrl-C or a loss, with all that had finished.
-
-    Raises
-    ------
-    RunError
-        Where the study of a folder isn't where it was.
     """
     work = Work(settings.evaluate, study, duels)
     interrupted = ""
     runner: Runner | None = None
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
-    with quiet_optuna(), Interrupt() as interrupt:
+    with _quiet_optuna(), Interrupt() as interrupt:
         journal = Journal.open(
             folder,
             space=space,
-            storage=settings.storage,
             random_state=settings.random_state,
             policy=study.plan.policy,
         )
@@ -174,28 +160,25 @@ def run_study(
                 runner = settings.backend.runner(work, resources)
             running.restore()
             running.start(runner)
-            while runner.running or running.waits:
+            while runner.running:
                 running.say()
                 with interrupt.listening():
                     ended = runner.collect(PULSE)
-                    if not runner.running and not ended:
-                        time.sleep(PULSE)
-                finished = [running.finish(n, outcome, runner.states) for n, outcome in ended]
+                finished = [running.finish(number, outcome) for number, outcome in ended]
                 for record in finished:  # all are written down before anyone is told of one
                     running.say(record)
                 running.start(runner)
         except KeyboardInterrupt:
             interrupted = "the user"
-        except (ClusterLostError, StorageLostError) as lost:
+        except ClusterLostError as lost:
             interrupted = str(lost)
         finally:
             if runner is not None:
                 with suppress(OSError):  # what can't be read is fitted again
                     parts = runner.encoded()
                 runner.close()
-            with suppress(StorageLostError):  # those who still reach it find them
-                running.requeue()
-    known = running.concluded()
+            running.requeue()
+    known = running.known
     return StudyResult(
         records=tuple(record for record in known.standing if record.stage != "duel"),
         results=known.usable(),
@@ -203,6 +186,77 @@ def run_study(
         parts=parts,
         duels={r.number: (r, known.results.get(r.number)) for r in known.duels},
     )
+
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Silence Optuna's log, which holds nothing for a user."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@dataclass(frozen=True)
+class PendingTrial:
+    """A trial between its start and its end.
+
+    Attributes
+    ----------
+    number : int
+    stage : Stage
+    strategy : Strategy
+    params : dict
+        What the study drew, by Optuna's names.
+    rung : float
+    follows : int or None
+        The trial of the same strategy at the rung below.
+    """
+
+    number: int
+    stage: Stage
+    strategy: Strategy
+    params: dict[str, Any] = field(default_factory=dict)
+    rung: float = 1.0
+    follows: int | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, space: Space) -> Self:
+        """Read a trial that Optuna holds; it raises where no strategy can be drawn from that."""
+        attributes = trial.user_attrs
+        return cls(
+            trial.number,
+            attributes["stage"],
+            draw(trial, space),
+            dict(trial.params),
+            rung=attributes["rung"],
+            follows=attributes.get("follows"),
+        )
+
+    def assignment(self, deadline: Deadline, *, limit: float | None, bar: Bar | None) -> Assignment:
+        """Return what a worker is asked to do.
+
+        Parameters
+        ----------
+        deadline : Deadline
+            Of the search.
+        limit : float or None
+            Most seconds for a trial.
+        bar : Bar or None
+            What a trial must reach to go on.
+        """
+        confirms = self.stage == "confirm"
+        return Assignment(
+            self.strategy,
+            deadline.within(None if confirms else limit),
+            # planned trials and duels are never given up: choice, verdict and report compare them
+            bar=bar if self.stage == "search" else None,
+            rung=self.rung,
+            confirm=confirms,
+            duel=self.stage == "duel",
+        )
 
 
 class _Study:
@@ -214,22 +268,15 @@ class _Study:
         self._journal, self._agenda, self._settings = journal, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
         self.known = Known(agenda.policy)
-        self._kept = Kept(journal, self.known)
         self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
-        self._running: dict[int, Begun] = {}
-        self._elsewhere: dict[int, Begun] = {}  # what other drivers run
-        self._looks = -math.inf  # when an idle driver looks at the others again
+        self._running: dict[int, PendingTrial] = {}
         self._exhausted = set[bool]()  # before a control is known, whose methods then come; after
 
     # --- what is known ------------------------------------------------------------------------
 
     def restore(self) -> None:
         """Take over what the journal holds."""
-        self._take(self._journal.restore())
-
-    def _take(self, ended: Mapping[int, StoredTrial]) -> None:
-        """Take over trials that ended elsewhere, or before."""
-        for number, stored in ended.items():
+        for number, stored in self._journal.restore().items():
             record = stored.record
             self.known.add(record, stored.result)
             if record.status == "killed":  # its strategy may be tried once more
@@ -237,7 +284,7 @@ class _Study:
                     del self._numbers[record.strategy]
             elif record.follows is None and record.stage != "duel":
                 self._numbers[record.strategy] = number
-        self._kept.drop_weights()
+        self._drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
         """Tell of a trial that ended, or of the time."""
@@ -259,33 +306,15 @@ class _Study:
 
     def start(self, runner: Runner) -> None:
         """Give an idle runner trials, while there should be more."""
-        while runner.idle and time.monotonic() >= self._looks:
-            self._take(self._journal.heard())  # before others have to wait
-            trial = self._journal.exclusively(self._next)
+        while runner.idle:
+            trial = self._next_partner() or (self._next_strategy() if self._wants_more() else None)
             if trial is None:
-                if self._journal.shared:
-                    self._looks = time.monotonic() + self._policy.look_seconds
                 return
-            self._kept.fetch(trial, runner.states)
             limit, bar = self._trial_limit(), self.known.bar
             asked = trial.assignment(self._settings.deadline, limit=limit, bar=bar)
             runner.submit(trial.number, asked)
 
-    @property
-    def waits(self) -> bool:
-        """Whether there may be more to do once what other drivers run has ended."""
-        return bool(self._elsewhere) and self._wants_more()
-
-    def _next(self) -> Begun | None:
-        """Begin the next trial, with all in mind that is known anywhere."""
-        self._take(self._journal.news())
-        known, running = self._elsewhere, self._journal.elsewhere()
-        self._elsewhere = {
-            t.number: known.get(t.number) or Begun.of(t, self._space) for t in running
-        }
-        return self._next_partner() or (self._next_strategy() if self._wants_more() else None)
-
-    def _next_partner(self) -> Begun | None:
+    def _next_partner(self) -> PendingTrial | None:
         """Begin the next partner, where its turn has come."""
         stages = [r.stage for r in self.known.records.values()]
         stages += [trial.stage for trial in self._running.values()]
@@ -299,7 +328,7 @@ class _Study:
             number = self._journal.queue.begin_partner(name)
             if number is not None:
                 strategy = partner(name, costs=self._space.costs)
-                self._running[number] = trial = Begun(number, "partner", strategy, {})
+                self._running[number] = trial = PendingTrial(number, "partner", strategy)
                 return trial
         return None
 
@@ -314,9 +343,8 @@ class _Study:
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
         ran = [record for record in self.known.strategies if record.status in RAN]
-        begun = (*self._running.values(), *self._elsewhere.values())
-        tried = {one.strategy for one in ran}
-        tried |= {one.strategy for one in begun if one.stage not in APART}
+        tried = {record.strategy for record in ran}
+        tried |= {t.strategy for t in self._running.values() if t.stage not in APART}
         most, least = self._settings.n_trials, self._policy.least_trial_seconds
         if self.known.has_control in self._exhausted or (most is not None and len(tried) >= most):
             return False
@@ -324,24 +352,23 @@ class _Study:
         typical = max(least, statistics.median(seconds)) if seconds else least
         return self._settings.deadline.left() > typical
 
-    def _next_strategy(self) -> Begun | None:
+    def _next_strategy(self) -> PendingTrial | None:
         """Ask until a strategy needs an evaluation; None where the space has none to give now."""
         for _ in range(self._policy.known_in_a_row):
             records, left = self.known.strategies, self._settings.deadline.left()
             new = self._may_try_new()
             duels, queue = self.known.duels, self._journal.queue
-            if not self._agenda.plan_ahead(queue, records, duels, left=left, new=new):
-                return None
-            asked = queue.ask()
+            ahead = self._agenda.plan_ahead(queue, records, duels, left=left, new=new)
+            asked = queue.ask() if ahead else None
             if asked is None:
-                continue
+                return None
             try:
-                trial = Begun.of(asked, self._space)
+                trial = PendingTrial.of(asked, self._space)
             except Exception as error:  # law 7: one bad trial never ends a search
                 self._journal.drop(asked.number, reason_of(error))
                 continue
             if trial.stage != "duel":
-                tried = self._tried(trial.strategy)
+                tried = self._numbers.get(trial.strategy)
                 if trial.follows is None and tried is not None:
                     self._journal.close_duplicate(trial.number, self.known.records.get(tried))
                     continue
@@ -356,11 +383,6 @@ class _Study:
         self._exhausted.add(self.known.has_control)
         return None
 
-    def _tried(self, strategy: Strategy) -> int | None:
-        """Return the first trial of a strategy, here or elsewhere; None where it is new."""
-        first = [n for n, one in self._elsewhere.items() if one.strategy == strategy]
-        return self._numbers.get(strategy, first[0] if first else None)
-
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
@@ -368,8 +390,8 @@ class _Study:
 
     # --- what has ended -----------------------------------------------------------------------
 
-    def finish(self, number: int, outcome: Outcome, states: Store | None = None) -> TrialRecord:
-        """Write down a trial, and of its networks and `states` what is kept, if it ran."""
+    def finish(self, number: int, outcome: Outcome) -> TrialRecord:
+        """Write down a trial, and delete the networks that are no longer among the best."""
         trial = self._running[number]
         if trial.stage == "partner":  # what its trees take is known only now
             outcome = within(outcome, self._agenda.limits)
@@ -382,19 +404,17 @@ class _Study:
             before=None if trial.follows is None else self.known.records[trial.follows],
         )
         result = self.known.add(record, usable(outcome))
-        keep = partial(self._kept.keep, record, states)  # others may take what is there then
-        if not self._journal.finish(record, result, trial.params, before_told=keep):
-            self.known.forget(number)
+        self._journal.finish(record, result, trial.params)
+        self._drop_weights()
         del self._running[number]
         return record
 
+    def _drop_weights(self) -> None:
+        """Delete the networks that are no longer among the best."""
+        for number in self.known.drop():
+            self._journal.drop_weights(number)
+
     def requeue(self) -> None:
         """Close the trials that were cut off, so that another search asks for them once more."""
-        for record in self._journal.requeue(tuple(self._running)):
+        for record in self._journal.requeue(self._running):
             self.known.add(record, None)
-
-    def concluded(self) -> Known:
-        """Return what is known, with the networks that all drivers find."""
-        if self._journal.shared:
-            self.known.read_networks(self._journal.networks)
-        return self.known

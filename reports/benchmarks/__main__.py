@@ -30,8 +30,6 @@ QUESTIONS = {
     "serving": "how fast a pipeline predicts: numbers, frames and CSV files",
     "large": "what a folder that memory does not hold takes and gives, against rows in memory",
     "flights": "one table with whole days held out, against tuned scikit-learn baselines",
-    "storage": "what a long study costs in PostgreSQL and in a journal: a trial, an ask, joining",
-    "scaling": "what a hundred workers are worth, and where a study of a hundred drivers is slow",
     "kill_resume": "what a search that was killed and resumed has lost",
     "flat": "whether memory, threads, files and processes stay flat: many fits, searches at once",
     "damage": "what damaged and forged files do: of pipelines, and of whole RUN folders",
@@ -54,14 +52,11 @@ ONE_THREAD = {
     "portfolio",
     "speed",
     "serving",
-    "storage",
-    "scaling",
     "damage",
     "coverage",
     "mutants",
     "versions",
 }  # a process, as in a worker
-AT_THE_TOP = {"scaling"}  # whose report stands beside this folder
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"
 
 
@@ -74,8 +69,7 @@ def module(question: str) -> ModuleType:
 
 def report(question: str) -> Path:
     """Return the file of a question's report."""
-    own = Path(__file__).parent
-    return (own.parent if question in AT_THE_TOP else own / question) / f"{question}.md"
+    return Path(__file__).parent / question / f"{question}.md"
 
 
 def main(words: Sequence[str]) -> None:

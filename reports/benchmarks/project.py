@@ -48,7 +48,6 @@ from autoimb.runs.folder import RunFolder
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import TrialRecord
 from autoimb.runs.seal import run_text
-from autoimb.runs.sharing import Alone
 from autoimb.search import search as searching
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request, restricted_components
@@ -583,7 +582,8 @@ class Asking:
         self.storage = InMemoryStorage() if storage is None else storage
         self._space = Space.restricted()
         self._journal = Journal(
-            Alone(self.storage, "asking"),
+            self.storage,
+            "asking",
             space=self._space,
             folder=None,
             random_state=seed,

@@ -1,1 +1,0 @@
-"""What a hundred workers are worth, and where a study of a hundred drivers is slow."""
