@@ -13,12 +13,12 @@ from pipelines import pipeline
 from tables import ONE_TRIAL, dataset_of, short_plan
 
 from autoimb import AutoImbClassifier, load
+from autoimb.cli.tables import text_columns
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import plan_folds
 from autoimb.partners.reader import Reader
-from autoimb.pipeline.hashing import text_columns
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.training.plan import Outline

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.arguments import AsJson, HashLevels, Out, Run
+from autoimb.cli.arguments import AsJson, Out, Run
 from autoimb.cli.sharing import tell_studies
 from autoimb.cli.terminal import counted, say, tried
 from autoimb.errors import OptionError, RunError, choices
@@ -158,19 +158,15 @@ def export(
     form: Annotated[
         str, typer.Option("--format", metavar="F", help="autoimb, or joblib (a pickle).")
     ] = "autoimb",
-    hash_levels: HashLevels = False,
 ) -> None:
     """Copy RUN's pipeline to a file of its own."""
     from autoimb.pipeline.artifact import load, save
-    from autoimb.pipeline.hashing import with_hashed_levels
     from autoimb.runs.folder import RunFolder
 
     formats = ("autoimb", "joblib")
     if form not in formats:
         raise OptionError(choices("format", form, formats))
     pipeline = load(RunFolder.view(run).pipeline)
-    if hash_levels:
-        pipeline = with_hashed_levels(pipeline)
     if form == "autoimb":
         save(pipeline, out)
     else:
