@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TypedDict
 
-from autoimb.nn.adapters import AdapterLinear
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Layer, Linear, Spread, SpreadLinear
+from autoimb.nn.layers import Layer, Linear, SpreadLinear
 from autoimb.nn.ntk import ScaledLinear
-from autoimb.nn.parameters import Parameter
 from autoimb.nn.plain import Activation
 from autoimb.nn.residual import ActiveNorm, Block
 from autoimb.nn.spec import Body, NetworkSpec
-from autoimb.nn.unshared import PackedFront, PackedLinear
 
-__all__ = ["hidden_layers", "published"]
+__all__ = ["hidden_layers"]
 
 
 class _Common(TypedDict):
@@ -39,11 +35,6 @@ def _common(spec: NetworkSpec) -> _Common:
 
 def _inputs(spec: NetworkSpec) -> int:
     return spec.embedded + spec.n_inputs
-
-
-def _spread(spec: NetworkSpec) -> Spread:
-    """Say how TabM's first scales start (Gorishniy et al., 2025)."""
-    return "normal" if spec.ple or spec.periodic else "signs"
 
 
 def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
@@ -70,33 +61,6 @@ def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
     ]
 
 
-def _adapted(spec: NetworkSpec, kept: float) -> list[Layer]:
-    return [
-        AdapterLinear(
-            f"hidden{i}",
-            spec.width if i else _inputs(spec),
-            spec.width,
-            k=spec.k,
-            **_common(spec),
-            incoming=kept if i else 1.0,
-            first=None if i else (spec.embedded, _spread(spec)),
-        )
-        for i in range(spec.depth)
-    ]
-
-
-def _packed(spec: NetworkSpec, kept: float) -> list[Layer]:
-    common = _common(spec)
-    later = [
-        PackedLinear(f"hidden{i}", spec.width, k=spec.k, incoming=kept, **common)
-        for i in range(1, spec.depth)
-    ]
-    first = PackedFront(
-        "hidden0", _inputs(spec), spec.width, embedded=spec.embedded, k=spec.k, **common
-    )
-    return [first, *later]
-
-
 def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
     width, common = spec.width, _common(spec)
     later = [
@@ -112,7 +76,8 @@ def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
             width,
             embedded=spec.embedded,
             k=spec.k,
-            spread=_spread(spec),
+            # as the paper starts them
+            spread="normal" if spec.ple or spec.periodic else "signs",
             **common,
         )
     return [first, *later]
@@ -120,19 +85,6 @@ def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
 
 _BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {
     "plain": _shared,
-    "published": _shared,
-    "adapters": _adapted,
-    "packed": _packed,
     "residual": _residual,
     "scaled": _scaled,
 }
-
-
-def published(p: Parameter, width: int) -> Parameter:
-    """Give a parameter of TabM its published start: by torch's `Linear`, and by feature.
-
-    Columns of one feature start with one scale, and a bias from ±1/sqrt(inputs).
-    """
-    if p.name.startswith(("hidden", "heads")) and p.name.endswith(".bias"):
-        return replace(p, init="uniform", fan=width)
-    return replace(p, alike="feature") if p.name == "hidden0.scale" else p

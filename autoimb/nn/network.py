@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from autoimb.data.encoding.levels import MISSING, OTHER
 from autoimb.errors import ArtifactError
 from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.hidden import hidden_layers, published
+from autoimb.nn.hidden import hidden_layers
 from autoimb.nn.kernels import training_kernels
 from autoimb.nn.layers import Embedding, Heads
 from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
 from autoimb.nn.plain import PlainKernels
-from autoimb.nn.spec import PUBLISHED, NetworkSpec
+from autoimb.nn.spec import NetworkSpec
 from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
@@ -68,8 +67,6 @@ class Network:
         before = [each for each in (self._embedding, self._periodic) if each is not None]
         layers = [*before, *self._hidden, self._heads]
         wanted = [p for layer in layers for p in layer.wanted()]
-        if spec.body in PUBLISHED:
-            wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         kernels = training_kernels(dtype, device) if training else PlainKernels()
         self._buffers = Buffers(kernels, dtype, device)
@@ -78,12 +75,7 @@ class Network:
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
-    def draw(
-        self,
-        keys: Sequence[Key],
-        n_inputs: Sequence[int],
-        features: Sequence[NDArray[np.int64]] | None = None,
-    ) -> None:
+    def draw(self, keys: Sequence[Key], n_inputs: Sequence[int]) -> None:
         """Draw every member's start; see `Parameters.draw`.
 
         Parameters
@@ -91,21 +83,11 @@ class Network:
         keys : sequence of Key, of length members
         n_inputs : sequence of int, of length members
             The dense columns that each member's own fold has; the padding starts at zero.
-        features : sequence of int64 arrays (n_inputs,), of length members, optional
-            The feature that each of them comes from, numbers first; by default its own.
         """
-        spec, columns = self.spec, len(self.spec.cardinalities)
-        # what is embedded stands before the dense columns, so the padding is at the end
-        before = np.concatenate(
-            [
-                np.repeat(-1 - np.arange(columns), spec.embedding_dim),
-                np.repeat(np.arange(spec.periodic), Periodic.DIM),
-            ]
-        )
-        dense = features or [np.arange(n) for n in n_inputs]
-        used = [np.concatenate([before, own]) for own in dense]
         names = [p.name for p in self.parameters.wanted if p.name.startswith("hidden0.")]
-        self.parameters.draw(keys, [dict.fromkeys(names, each) for each in used])
+        # what is embedded stands before the dense columns, so the padding is at the end
+        used = [self.spec.embedded + n for n in n_inputs]
+        self.parameters.draw(keys, [dict.fromkeys(names, n) for n in used])
         if self._embedding is not None:
             self._embedding.silence((OTHER, MISSING))
 
