@@ -76,7 +76,7 @@ def _as_json(found: RunStatus, facts: Facts | None) -> str:
     result: dict[str, Any] | None = None
     if facts is not None:
         result = {"description": facts.winner["description"], "verdict": facts.verdict}
-        result |= {name: facts.reported.get(name) for name in ("value", "low", "high", "raw")}
+        result |= {name: facts.reported[name] for name in ("value", "low", "high", "raw")}
     return json.dumps(found.to_json() | {"result": result}, indent=2, ensure_ascii=False)
 
 

@@ -49,17 +49,16 @@ class TrialFiles:
     Parameters
     ----------
     place : Place
-    study : str or None
-        Its name, to which all files are bound; None for those of a version that sealed nothing.
+    study : str
+        Its name, to which all files are bound.
     on_damage : callable
         Told the name of a file that was set aside, and what is wrong with it.
     """
 
     def __init__(
-        self, place: Place, study: str | None, *, on_damage: Callable[[str, Exception], None]
+        self, place: Place, study: str, *, on_damage: Callable[[str, Exception], None]
     ) -> None:
-        self._place, self._run, self._on_damage = place, str(study), on_damage
-        self._sealed = study is not None
+        self._place, self._run, self._on_damage = place, study, on_damage
 
     def numbers(self) -> list[int]:
         """Return the trials that have a file."""
@@ -111,10 +110,10 @@ class TrialFiles:
 
         Files that can't be read are passed over.
         """
-        found, run = [], self._run if self._sealed else None
+        found = []
         for number in self.numbers():
             with contextlib.suppress(Exception), self._place.reading(_trial(number)) as path:
-                found.append(read_header(path, run=run, number=number))
+                found.append(read_header(path, run=self._run, number=number))
         return tuple(found)
 
     def moments(self) -> dict[int, float]:
