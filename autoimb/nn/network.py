@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -10,16 +11,15 @@ from torch import Tensor
 
 from autoimb.data.encoding.levels import MISSING, OTHER
 from autoimb.errors import ArtifactError
-from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.hidden import hidden_layers
 from autoimb.nn.kernels import training_kernels
-from autoimb.nn.layers import Embedding, Heads
+from autoimb.nn.layers import Buffers, Embedding, Heads, Layer, Linear, SpreadLinear
 from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
-from autoimb.nn.plain import PlainKernels
-from autoimb.nn.spec import NetworkSpec
+from autoimb.nn.plain import Activation, PlainKernels
+from autoimb.nn.residual import ActiveNorm, Block
+from autoimb.nn.spec import Body, NetworkSpec
 from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
@@ -58,7 +58,7 @@ class Network:
         )
         rate = SLOW if spec.body == "scaled" else 1.0
         self._periodic = Periodic("periodic", spec.periodic, rate=rate) if spec.periodic else None
-        self._hidden, incoming = hidden_layers(spec)
+        self._hidden, incoming = _hidden_layers(spec)
         self._heads = (
             ScaledHeads("heads", spec.width, n_classes=spec.n_classes, incoming=incoming)
             if spec.body == "scaled"
@@ -241,3 +241,81 @@ def build(
 ) -> Network:
     """Build an untrained pack of networks; all parameters are zero until drawn or loaded."""
     return Network(spec, members, dtype=dtype, device=torch.device(device), training=training)
+
+
+# --- hidden layers -------------------------------------------------------------------------------
+
+
+class _Common(TypedDict):
+    """What most layers are given alike."""
+
+    activation: Activation
+    dropout: float
+
+
+def _hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
+    """Return a network's hidden layers, and 1/(1-p) of the last."""
+    kept = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
+    layers = _BODIES[spec.body](spec, kept)
+    return layers, 1.0 if spec.body == "residual" else kept
+
+
+def _common(spec: NetworkSpec) -> _Common:
+    return {"activation": spec.activation, "dropout": spec.dropout}
+
+
+def _inputs(spec: NetworkSpec) -> int:
+    return spec.embedded + spec.n_inputs
+
+
+def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, activation = spec.width, spec.activation
+    blocks = [
+        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, kept=kept)
+        for i in range(spec.depth)
+    ]
+    first = Linear("hidden0", _inputs(spec), width, activation=None, embedded=spec.embedded)
+    return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
+
+
+def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
+    return [
+        ScaledLinear(
+            f"hidden{i}",
+            spec.width if i else _inputs(spec),
+            spec.width,
+            **_common(spec),
+            incoming=kept if i else 1.0,
+            embedded=None if i else spec.embedded,
+        )
+        for i in range(spec.depth)
+    ]
+
+
+def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, common = spec.width, _common(spec)
+    later = [
+        Linear(f"hidden{i}", width, width, incoming=kept, **common) for i in range(1, spec.depth)
+    ]
+    first: Layer
+    if spec.k == 1:
+        first = Linear("hidden0", _inputs(spec), width, embedded=spec.embedded, **common)
+    else:
+        first = SpreadLinear(
+            "hidden0",
+            _inputs(spec),
+            width,
+            embedded=spec.embedded,
+            k=spec.k,
+            # as the paper starts them
+            spread="normal" if spec.ple or spec.periodic else "signs",
+            **common,
+        )
+    return [first, *later]
+
+
+_BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {
+    "plain": _shared,
+    "residual": _residual,
+    "scaled": _scaled,
+}
