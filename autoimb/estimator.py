@@ -19,7 +19,6 @@ from autoimb.budget import Budget
 from autoimb.data.given import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
-from autoimb.pipeline.hashing import with_hashed_levels
 from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
@@ -366,25 +365,21 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         write_file(Path(path), render(self.facts_).encode())
         return Path(path)
 
-    def export(self, path: str | PathLike[str], *, hash_levels: bool = False) -> Path:
+    def export(self, path: str | PathLike[str]) -> Path:
         """Write the fitted pipeline, one file of JSON and arrays (`autoimb.load` reads it).
 
         Parameters
         ----------
         path : path-like
             The file to write, by custom ``*.autoimb``; missing folders are made.
-        hash_levels : bool
-            Whether the file holds salted SHA-256 digests in place of the levels of categories; it
-            predicts the same. See `autoimb.pipeline.hashing.with_hashed_levels`.
 
         Returns
         -------
         Path
             The file.
         """
-        target, pipeline = Path(path), self._pipeline()
-        save(with_hashed_levels(pipeline) if hash_levels else pipeline, target)
-        return target
+        save(self._pipeline(), path)
+        return Path(path)
 
     def _pipeline(self) -> FittedPipeline:
         check_is_fitted(self, "pipeline_")

@@ -142,21 +142,19 @@ def each(own: Check, *, most: int) -> Check:
     return check
 
 
-def fields(needed: Mapping[str, Check], *, optional: Mapping[str, Check] | None = None) -> Check:
+def fields(table: Mapping[str, Check]) -> Check:
     """Make the check of an object with these keys and no others."""
-    optional = optional or {}
-    known = {**needed, **optional}
 
     def check(value: Any, name: str) -> None:
         if not isinstance(value, dict):
             raise FieldError(name, "an object", value)
-        missing, unknown = needed.keys() - value.keys(), value.keys() - known.keys()
+        missing, unknown = table.keys() - value.keys(), value.keys() - table.keys()
         if missing or unknown:
             what = "with" if missing else "without"
             keys = ", ".join(sorted(map(repr, missing or unknown)))
             raise FieldError(name, f"an object {what} {keys}", sorted(value))
         for key, one in value.items():
-            known[key](one, f"{name}.{key}")
+            table[key](one, f"{name}.{key}")
 
     return check
 

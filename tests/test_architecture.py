@@ -17,8 +17,10 @@ from types import FrameType
 import numpy as np
 import pandas as pd
 import pytest
+from pipelines import pipeline, table
 
 import autoimb
+from autoimb.pipeline.artifact import save
 from autoimb.policy import UNMEASURED, SearchPolicy
 
 PACKAGE = Path(autoimb.__file__).parent
@@ -417,8 +419,12 @@ def test_a_private_name_of_a_base_class_is_the_package_s_own() -> None:
 
 
 def test_evaluating_a_pipeline_imports_no_search(tmp_path: Path) -> None:
-    run = ROOT / "tests" / "run-0.1"
-    words = ["evaluate", str(run / "pipeline.autoimb"), str(run / "table.csv"), "--target", "sick"]
+    fitted = pipeline()
+    rows = table(60).assign(fraud=np.resize(fitted.classes, 60))
+    rows.to_parquet(tmp_path / "rows.parquet")
+    save(fitted, tmp_path / "pipeline.autoimb")
+    words = ["evaluate", str(tmp_path / "pipeline.autoimb"), str(tmp_path / "rows.parquet")]
+    words += ["--target", "fraud"]
     python(
         "import sys\n"
         "from autoimb.cli import main\n"

@@ -30,10 +30,12 @@ from autoimb.errors import (
     TargetError,
 )
 from autoimb.estimator import AutoImbClassifier
+from autoimb.runs.seal import run_text
 from autoimb.runs.trials import TrialFiles
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
+from autoimb.version import __version__
 
 
 def table(n_rows: int = 60) -> pd.DataFrame:
@@ -470,7 +472,8 @@ def test_an_unfinished_run_has_no_report(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
-    (tmp_path / "run" / "run.json").write_text('{"fingerprint": "0", "study": "none"}')
+    begun = {"fingerprint": "0", "study": "none", "version": __version__}
+    (tmp_path / "run" / "run.json").write_text(run_text(begun))
     assert "not finished" in complaint(["report", str(tmp_path / "run")], capsys)
 
 

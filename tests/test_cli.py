@@ -23,8 +23,7 @@ import pytest
 import autoimb
 from autoimb import load
 from autoimb.cli import main
-from autoimb.cli.tables import CELLS, cells_of_piece, in_order, read_chunks, writer
-from autoimb.pipeline.hashing import _is_guessed
+from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 
 # the checkout's own package, wherever the tests run

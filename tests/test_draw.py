@@ -274,9 +274,9 @@ def test_strengths_that_sum_to_one_are_allowed():
 def test_a_description_names_what_does_not_go_without_saying():
     short = chosen(COMPONENTS["network"]["tabm"], 0.0, embedding="none")
     assert strategy_with(network=short).describe() == "no imbalance method on tabm (4×32×1)"
-    full = chosen(COMPONENTS["network"]["tabm_published"], 0.0, embedding="pbld")
-    assert strategy_with(network=full).describe() == (
-        "no imbalance method on tabm_published (4×32×1, full, pbld)"
+    periodic = chosen(COMPONENTS["network"]["tabm"], 0.0, embedding="pbld")
+    assert strategy_with(network=periodic).describe() == (
+        "no imbalance method on tabm (4×32×1, pbld)"
     )
 
 

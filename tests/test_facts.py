@@ -109,6 +109,9 @@ def _study(metric_name="average_precision", n_classes=2):
     )
 
 
+UNLIMITED = dict.fromkeys(("counted_seconds", "counted_bytes", "max_seconds", "max_bytes"), None)
+
+
 def _found(planned, study, numbers=(3,)):
     """What a search of these trials that chose those numbers would give."""
     weights = tuple(1 / len(numbers) for _ in numbers)
@@ -143,6 +146,7 @@ def _found(planned, study, numbers=(3,)):
         ),
         verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
         timing={"searching": 2},
+        deployed={"rows": 1000, "seconds": 0.02, "bytes": 1e6} | UNLIMITED,
     )
 
 

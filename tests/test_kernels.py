@@ -119,8 +119,6 @@ SPECS = [
         [
             ("plain", 1),
             ("plain", 4),
-            ("adapters", 4),
-            ("packed", 4),
             ("residual", 1),
             ("scaled", 1),
         ],

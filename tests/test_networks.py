@@ -12,7 +12,7 @@ from torch.nn import functional
 from autoimb.data.folds import plan_folds
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.nn.network import Network, build
 from autoimb.randomness import Key
 from autoimb.space.components import COMPONENTS
 from autoimb.training.optimizer import Optimizer
@@ -26,10 +26,8 @@ SPECS = [
     spec(body, k=k, activation=activation, dropout=dropout, periodic=periodic, cardinalities=levels)
     for body, k, activation in [
         ("plain", 1, "selu"),
-        ("published", 4, "silu"),
-        ("adapters", 4, "relu"),
-        ("packed", 4, "silu"),
-        ("packed", 4, "relu"),
+        ("plain", 4, "silu"),
+        ("plain", 4, "relu"),
         ("residual", 1, "relu"),
         ("residual", 1, "silu"),
         ("scaled", 1, "selu"),
@@ -72,21 +70,11 @@ def scaled(spec, own, h, active, dropped):
     return h
 
 
-def packed(spec, own, h, active, dropped):
-    weight = own["hidden0.weight"].view(-1, spec.k, spec.width)
-    bias = own["hidden0.bias"].view(spec.k, spec.width)
-    h = dropped(active(torch.einsum("bki,iko->bko", h, weight) + bias))
-    for i in range(1, spec.depth):
-        z = torch.einsum("bki,kio->bko", h, own[f"hidden{i}.weight"])
-        h = dropped(active(z + own[f"hidden{i}.bias"][:, 0]))
-    return h
-
-
 def shared(spec, own, h, active, dropped):
     for i in range(spec.depth):
         if f"hidden{i}.scale" in own:
             h = h * own[f"hidden{i}.scale"].T
-        h = h @ own[f"hidden{i}.weight"] * own.get(f"hidden{i}.out", 1.0)
+        h = h @ own[f"hidden{i}.weight"]
         h = dropped(active(h + own[f"hidden{i}.bias"]))
     return h
 
@@ -110,7 +98,7 @@ def reference(network: Network, own: dict, x, codes, masks):
         vectors = [own["embedding.table"][codes[:, i] + s] for i, s in enumerate(starts[:-1])]
         parts.insert(0, torch.cat(vectors, 1))
     h = torch.cat(parts, 1)[:, None].expand(-1, spec.k, -1)  # (B, k, I)
-    body = {"residual": residual, "scaled": scaled, "packed": packed}.get(spec.body, shared)
+    body = {"residual": residual, "scaled": scaled}.get(spec.body, shared)
     h = body(spec, own, h, active, dropped)
     fan = 1 / np.sqrt(spec.width) if spec.body == "scaled" else 1.0
     return torch.einsum("bkh,kch->bkc", h, own["heads.weight"]) * fan + own["heads.bias"][:, 0]
@@ -211,34 +199,6 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
         assert ((z.amin(1) < 0) & (z.amax(1) > 0)).all()
     start = network.state()
     assert not np.array_equal(start["heads.weight"][0], start["heads.weight"][1])
-
-
-def test_the_published_start_of_tabm_is_one_scale_for_each_feature():
-    network_spec = spec("published", k=4, periodic=2, cardinalities=(4,), ple=True)
-    network = build(network_spec, 1)
-    network.draw([Key(1)], [5], [np.array([0, 1, 2, 2, 2])])
-    scale = network.state()["hidden0.scale"][0]
-    # an embedded column, two numbers' waves, the numbers themselves, then three of one feature
-    feature = [-1, -1, 0, 0, 0, 1, 1, 1, 0, 1, 2, 2, 2]
-    _, group = np.unique(feature, return_inverse=True)
-    assert len(np.unique(scale, axis=0)) == 4
-    for one in range(4):
-        assert len(np.unique(scale[group == one], axis=0)) == 1
-    bias = network.state()["hidden0.bias"]
-    assert 0 < np.abs(bias).max() <= 1 / np.sqrt(len(feature))
-    full = build(spec("adapters", k=4, ple=True), 1)
-    full.draw([Key(1)], [5])
-    state = full.state()
-    assert (state["hidden0.out"] == 1).all()
-    assert (state["hidden1.scale"] == 1).all()
-    assert len(np.unique(state["hidden1.bias"][0], axis=0)) == 1
-    assert len(np.unique(state["hidden0.scale"][0], axis=0)) == 5
-
-
-def test_a_spec_of_an_older_version_is_a_plain_network():
-    values = spec("plain").to_json()
-    old = {key: own for key, own in values.items() if key not in ("body", "periodic")}
-    assert NetworkSpec.from_json(old) == spec("plain")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -367,7 +368,7 @@ def test_a_damaged_journal_is_made_anew_from_the_trials(finished, damage):
         b"null",
         b'{"study": 1}',
         b"[" * 100_000,
-        b'{"version": "%s"}' % __version__.encode(),
+        b'{"version": "0.1.0"}',
         b'{"results": [], "sha256": "0"}',
     ],
 )
@@ -377,6 +378,14 @@ def test_a_damaged_run_is_an_error(finished, content):
     with pytest.raises(RunError, match=r"run\.json is damaged"):
         RunFolder.view(path).read_run()
     with pytest.raises(RunError, match=r"run\.json is damaged"):
+        RunFolder.open(path, fingerprint=FINGERPRINT, resume=True)
+
+
+def test_a_run_of_another_version_is_not_gone_on_with(finished):
+    path, _ = finished
+    RunFolder.view(path).update_run({"version": "0.1.0"})
+    refused = rf"search of autoimb 0\.1\.0, which {re.escape(__version__)} can't go on with"
+    with pytest.raises(RunError, match=refused):
         RunFolder.open(path, fingerprint=FINGERPRINT, resume=True)
 
 

@@ -355,13 +355,6 @@ def test_no_date_is_read_from_the_clock(word):
             parse(pd.DataFrame({"a": ["2020-01-01", word]}), schema)
 
 
-def test_dates_of_an_older_file_are_read_as_they_were():
-    columns = [{"name": "a", "kind": "date", "parts": ["month"]}]
-    schema = Schema.from_json({"target": None, "columns": columns})
-    texts = ["13/02/2020", "02/03/2020"]
-    np.testing.assert_array_equal(parse(pd.DataFrame({"a": texts}), schema).numbers, [[2], [2]])
-
-
 TIMES = [datetime.time(0, 0, 5), None, datetime.time(23)]
 
 

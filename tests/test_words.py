@@ -46,8 +46,6 @@ OLD = {
 OLD_NAMES = {"is_plain": "is_control", "PLAIN": "CONTROL"}  # "plain" alone is a good word
 
 # Names of files on disk that stay as they are, and so may stand where they are read or linked.
-# Old keys (`"tilt"` of a pipeline, `"rooms"` and `"room"` of an older run) are strings of the
-# program and no names, so that they need no exemption here.
 REPORTS = re.compile(r"reports/[\w./-]+")
 
 

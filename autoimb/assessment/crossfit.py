@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.data.stratified import stratified
+from autoimb.data.folds import stratified
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["leave_group_out", "stratified_groups"]

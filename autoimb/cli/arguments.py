@@ -13,7 +13,6 @@ from autoimb.errors import InputError, OptionError
 __all__ = [
     "AsJson",
     "Data",
-    "HashLevels",
     "MaxArtifactMb",
     "MaxMemory",
     "MaxPredictSeconds",
@@ -79,14 +78,6 @@ MaxArtifactMb = Annotated[
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
-HashLevels = Annotated[
-    bool,
-    typer.Option(
-        "--hash-levels",
-        help="Write salted digests in place of the levels of categories: who reads the file sees "
-        "none, who has candidates can try them.",
-    ),
-]
 
 
 def listed(value: str | None) -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoimb.cli.arguments import Data, HashLevels, MaxMemory, Out, Run, Weight, listed
+from autoimb.cli.arguments import Data, MaxMemory, Out, Run, Weight, listed
 from autoimb.cli.folders import section
 from autoimb.cli.terminal import say
 from autoimb.errors import RunError, SchemaError, choices
@@ -23,7 +23,6 @@ def refit(
     out: Out,
     weight: Weight = None,
     max_memory: MaxMemory = None,
-    hash_levels: HashLevels = False,
 ) -> None:
     """Train RUN's winner again on newer DATA.
 
@@ -33,7 +32,6 @@ def refit(
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.fields import nothing_or, number
     from autoimb.pipeline.artifact import load, save
-    from autoimb.pipeline.hashing import with_hashed_levels
     from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
@@ -61,7 +59,7 @@ def refit(
     pipeline = train_again(old, planned.basis, unseen=planned.unseen)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     pipeline = replace(pipeline, info=info)
-    save(with_hashed_levels(pipeline) if hash_levels else pipeline, out)
+    save(pipeline, out)
     say(f"{pipeline.describe()}\n-> {out}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.arguments import AsJson, HashLevels, Out, Run
+from autoimb.cli.arguments import AsJson, Out, Run
 from autoimb.cli.terminal import counted, say, tried
 from autoimb.errors import OptionError, choices
 from autoimb.files import write_file
@@ -58,7 +58,7 @@ def _as_json(found: RunStatus, facts: Facts | None) -> str:
     result: dict[str, Any] | None = None
     if facts is not None:
         result = {"description": facts.winner["description"], "verdict": facts.verdict}
-        result |= {name: facts.reported.get(name) for name in ("value", "low", "high", "raw")}
+        result |= {name: facts.reported[name] for name in ("value", "low", "high", "raw")}
     return json.dumps(found.to_json() | {"result": result}, indent=2, ensure_ascii=False)
 
 
@@ -140,19 +140,15 @@ def export(
     form: Annotated[
         str, typer.Option("--format", metavar="F", help="autoimb, or joblib (a pickle).")
     ] = "autoimb",
-    hash_levels: HashLevels = False,
 ) -> None:
     """Copy RUN's pipeline to a file of its own."""
     from autoimb.pipeline.artifact import load, save
-    from autoimb.pipeline.hashing import with_hashed_levels
     from autoimb.runs.folder import RunFolder
 
     formats = ("autoimb", "joblib")
     if form not in formats:
         raise OptionError(choices("format", form, formats))
     pipeline = load(RunFolder.view(run).pipeline)
-    if hash_levels:
-        pipeline = with_hashed_levels(pipeline)
     if form == "autoimb":
         save(pipeline, out)
     else:

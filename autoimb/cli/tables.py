@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,9 +26,8 @@ from autoimb.data.values import text_of
 from autoimb.errors import TableError
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
-from autoimb.pipeline.hashing import text_columns
 
-__all__ = ["cells_of_piece", "in_order", "read_chunks", "writer"]
+__all__ = ["cells_of_piece", "in_order", "read_chunks", "text_columns", "writer"]
 
 CELLS = 8_000_000  # in memory at a time, however many threads: 2,000,000 a piece on two cores
 Tables = Iterator[pa.Table]
@@ -63,6 +64,33 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     with closing(source.pieces(cells=cells, texts=texts)) as pieces:
         for piece in pieces:
             yield _with_levels(frame_of(piece.frame), numbers)
+
+
+def text_columns(pipeline: FittedPipeline) -> list[str]:
+    """Name the category columns with a level that pandas would not have read as number or bool."""
+    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
+    levels: dict[str, set[str]] = {name: set() for name in names}
+    for encoder in pipeline.encoders:
+        for j, known in zip(encoder.screen.categories, encoder.levels):
+            levels[names[j]].update(known)
+    for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
+        for name, known in zip(names, trees.reader.levels):
+            levels[name].update(known)
+    return [name for name in names if not all(map(_is_guessed, levels[name]))]
+
+
+def _is_guessed(level: str) -> bool:
+    """Whether pandas reads the level as a bool or a number, and that has the same text."""
+    if level in ("True", "False"):
+        return True
+    try:
+        number = float(level)
+    except ValueError:
+        return False
+    if not math.isfinite(number):
+        return False
+    # whole numbers beyond the floats are read as they are
+    return text_of(number) == level or str(int(Decimal(level))) == level
 
 
 def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:

@@ -9,12 +9,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from autoimb.data.stratified import stratified
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["Fold", "FoldPlan", "Rows", "duel_folds", "kept_splits", "plan_folds"]
+__all__ = ["Fold", "FoldPlan", "Rows", "duel_folds", "kept_splits", "plan_folds", "stratified"]
 
 Rows = NDArray[np.int64]
 
@@ -398,3 +397,27 @@ def kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
         return np.asarray(place[numbers[kept[numbers]]], dtype=np.int64)
 
     return [(renumbered(train), renumbered(test)) for train, test in cv]
+
+
+def stratified(y: Rows, n_parts: int, random: np.random.Generator) -> Rows:
+    """Split rows into parts, each class as evenly as it goes.
+
+    Parameters
+    ----------
+    y : ndarray of int64, shape (n,)
+        Class codes.
+    n_parts : int
+        Number of parts.
+    random : Generator
+        Of the order within a class.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Part of each row, from 0; the sizes of parts, and of their classes, differ by one at most.
+    """
+    shuffled = random.permutation(len(y))
+    by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
+    part = np.empty(len(y), dtype=np.int64)
+    part[by_class] = np.arange(len(y)) % n_parts  # classes follow each other: each is split evenly
+    return part

@@ -19,10 +19,8 @@ from autoimb.data.values import (
     DATE_PARTS,
     DURATION,
     ISO,
-    MIXED,
     date_formats,
     date_numbers,
-    digest_of,
     factorize,
     floats_of,
     is_duration,
@@ -59,9 +57,7 @@ class Column:
     parts : tuple of str
         Of a date, those that varied.
     form : str
-        How text holds a date or a duration: the format of all cells; else empty. "text" of a
-        category whose levels are hashed, where they are not all such as pandas takes for whole
-        numbers or booleans.
+        How text holds a date or a duration: the format of all cells; else empty.
     """
 
     name: str
@@ -86,14 +82,10 @@ class Schema:
     columns : tuple of Column
     target : str or None
         Name of the target column, where the table had one.
-    salt : str
-        Where it is not empty, levels of categories are digests under it, see
-        `autoimb.data.values.digest_of`.
     """
 
     columns: tuple[Column, ...]
     target: str | None = None
-    salt: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,21 +105,16 @@ class Schema:
     def to_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         columns = [asdict(column) for column in self.columns]
-        return {"target": self.target, "columns": columns, "salt": self.salt}
+        return {"target": self.target, "columns": columns}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Undo `to_json`."""
-        columns = (  # files of older versions have no formats
-            Column(
-                each["name"],
-                each["kind"],
-                tuple(each["parts"]),
-                each.get("form", MIXED if each["kind"] == "date" else ""),
-            )
+        columns = (
+            Column(each["name"], each["kind"], tuple(each["parts"]), each["form"])
             for each in data["columns"]
         )
-        return cls(tuple(columns), data["target"], data.get("salt", ""))
+        return cls(tuple(columns), data["target"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +128,7 @@ class Columns:
     codes : ndarray of shape (n, q), int32
         Positions in the vocabularies; -1 is missing.
     vocabularies : tuple of q tuples of str
-        The levels of each category column in the rows that were parsed, sorted as text; digests
-        in the order of their texts where the schema has a salt.
+        The levels of each category column in the rows that were parsed, sorted as text.
     number_names, category_names : tuple of str
         Names of the p and of the q columns.
     """
@@ -361,7 +347,7 @@ def parse(frame: pd.DataFrame | NDArray[Any], schema: Schema) -> Columns:
     vocabularies = []
     for position, column in enumerate(category_columns):
         codes[:, position], vocabulary = levels_of(frame[column.name], column.name)
-        vocabularies.append(_hashed(vocabulary, column.name, schema.salt))
+        vocabularies.append(vocabulary)
     category_names = tuple(column.name for column in category_columns)
     return Columns(numbers, codes, tuple(vocabularies), number_names, category_names)
 
@@ -378,12 +364,6 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         f"The table lacks {len(lacking)} of the {len(schema.kept)} columns that were learned "
         f"from: {_listed(lacking)}."
     )
-
-
-def _hashed(levels: tuple[str, ...], column: str, salt: str) -> tuple[str, ...]:
-    if not salt:
-        return levels
-    return tuple(digest_of(level, column=column, salt=salt) for level in levels)
 
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:

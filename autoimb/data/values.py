@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from datetime import time
 from decimal import Decimal
@@ -22,15 +19,11 @@ from autoimb.errors import CellError, SchemaError
 
 __all__ = [
     "DATE_PARTS",
-    "DIGEST",
     "DURATION",
     "FORMATS",
     "ISO",
-    "MIXED",
-    "TEXT",
     "date_formats",
     "date_numbers",
-    "digest_of",
     "factorize",
     "floats_of",
     "is_duration",
@@ -42,10 +35,7 @@ __all__ = [
 
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
 ISO = "ISO8601"
-MIXED = "mixed"  # each cell as it looks: of files that older versions wrote
 DURATION = "duration"
-TEXT = "text"
-DIGEST = re.compile(r"[0-9a-f]{64}")
 _DAYS = (
     *("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y"),
     *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y"),
@@ -228,8 +218,8 @@ def _read_dates(series: pd.Series, name: str, form: str) -> pd.Series:
         return cast(pd.Series, series.dt.tz_localize(None))
     codes, levels = _date_levels(series, name)
     parsed = parse_dates(levels, form)
-    wanted = "dates" if form == MIXED else f"dates of the format {form}"
-    _refuse(np.asarray(parsed.isna()), codes, levels, f"Column {name!r} must hold {wanted}")
+    rule = f"Column {name!r} must hold dates of the format {form}"
+    _refuse(np.asarray(parsed.isna()), codes, levels, rule)
     return pd.Series(parsed).reindex(codes)  # -1 is no position: NaT
 
 
@@ -310,22 +300,3 @@ def text_of(level: object) -> str:
     if isinstance(level, int) and level.bit_length() > 10_000:
         return hex(level)  # Python writes no decimal digits of so large a number
     return str(level).encode(errors="backslashreplace").decode()  # half a character has no bytes
-
-
-def digest_of(level: str, *, column: str, salt: str) -> str:
-    """Return the SHA-256 of a level, such that neither its column nor another salt shares it.
-
-    Parameters
-    ----------
-    level : str
-        As `levels_of` writes it.
-    column : str
-        Name of its column.
-    salt : str
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits: of the JSON list of salt, column and level, in ASCII.
-    """
-    return hashlib.sha256(json.dumps([salt, column, level]).encode()).hexdigest()

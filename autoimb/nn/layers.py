@@ -17,15 +17,42 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.node import Node
+from autoimb.nn.kernels import Kernels
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Activation, Entries
 
-__all__ = ["Embedding", "Heads", "Layer", "Linear", "Spread", "SpreadLinear"]
+__all__ = ["Buffers", "Embedding", "Heads", "Layer", "Linear", "Node", "Spread", "SpreadLinear"]
 
 Spread = Literal["signs", "normal"]
+
+_SHAPES_HELD = 3  # a training batch, a chunk of rows to predict, and the last, shorter chunk
+
+
+class Buffers:
+    """Arrays that are allocated once for each shape and used again at every step.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        What fills them.
+    dtype, device
+        Of all arrays.
+    """
+
+    def __init__(self, kernels: Kernels, dtype: torch.dtype, device: torch.device) -> None:
+        self.kernels = kernels
+        self._dtype, self._device = dtype, device
+        self._held: dict[str, dict[tuple[int, ...], Tensor]] = {}
+
+    def get(self, owner: str, *shape: int) -> Tensor:
+        """Return the array that belongs to this owner and shape; its content is undefined."""
+        own = self._held.setdefault(owner, {})
+        if shape not in own:
+            if len(own) == _SHAPES_HELD:
+                del own[next(iter(own))]
+            own[shape] = torch.empty(shape, dtype=self._dtype, device=self._device)
+        return own[shape]
 
 
 class Layer(Protocol):
@@ -45,6 +72,63 @@ class Layer(Protocol):
 
         A network's first layer returns that of its ``embedded`` columns alone.
         """
+
+
+class Node:
+    """Activation, which a slope may mix with the identity, then dropout.
+
+    Parameters
+    ----------
+    name : str
+        Of its buffer.
+    activation : {"relu", "silu", "selu"} or None
+        None leaves the values as they are.
+    dropout : float
+        Share of values set to zero in training.
+    """
+
+    def __init__(self, name: str, activation: Activation | None, dropout: float) -> None:
+        self._name = name
+        self.activation = activation
+        self.dropout = dropout
+
+    def bind(
+        self,
+        buffers: Buffers,
+        slope: Tensor | None = None,
+        slope_gradient: Tensor | None = None,
+    ) -> None:
+        """Take what it computes with and where to; a slope and its gradient are (M, 1, width)."""
+        self._buffers = buffers
+        self._slope, self._slope_gradient = slope, slope_gradient
+        # the derivative of a ReLU is read off its output
+        self._in_place = self.activation in (None, "relu") and slope is None
+
+    def mask(self, pool: MaskPool | None, rows: int, width: int) -> Tensor | None:
+        """Return the mask ``(M, rows, width)`` of a training step, if there is one."""
+        return None if pool is None or self.dropout == 0.0 else pool.mask(rows, width)
+
+    def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Return ``z + slope ∘ (activation(z) - z)`` times the mask; z may be overwritten."""
+        self._before, self._mask = z, mask
+        if self.activation is None and mask is None:
+            return z
+        out = z if self._in_place else self._buffers.get(self._name + ".active", *z.shape)
+        return self._buffers.kernels.activate(z, self.activation, self._slope, mask, out)
+
+    def backward(self, gradient: Tensor, into_bias: Tensor | None) -> Tensor:
+        """Overwrite the gradient of the output by that of z; write its sum over rows."""
+        # where a mask is 0, the output of a ReLU is 0 as well
+        mask = None if self.activation == "relu" and self._in_place else self._mask
+        return self._buffers.kernels.derive(
+            gradient,
+            self._before,
+            self.activation,
+            self._slope,
+            mask,
+            self._slope_gradient,
+            into_bias,
+        )
 
 
 class Linear:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from autoimb.data.encoding.levels import MISSING, OTHER
 from autoimb.errors import ArtifactError
-from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.hidden import hidden_layers, published
 from autoimb.nn.kernels import training_kernels
-from autoimb.nn.layers import Embedding, Heads
+from autoimb.nn.layers import Buffers, Embedding, Heads, Layer, Linear, SpreadLinear
 from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
-from autoimb.nn.plain import PlainKernels
-from autoimb.nn.spec import PUBLISHED, NetworkSpec
+from autoimb.nn.plain import Activation, PlainKernels
+from autoimb.nn.residual import ActiveNorm, Block
+from autoimb.nn.spec import Body, NetworkSpec
 from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
@@ -59,7 +58,7 @@ class Network:
         )
         rate = SLOW if spec.body == "scaled" else 1.0
         self._periodic = Periodic("periodic", spec.periodic, rate=rate) if spec.periodic else None
-        self._hidden, incoming = hidden_layers(spec)
+        self._hidden, incoming = _hidden_layers(spec)
         self._heads = (
             ScaledHeads("heads", spec.width, n_classes=spec.n_classes, incoming=incoming)
             if spec.body == "scaled"
@@ -68,8 +67,6 @@ class Network:
         before = [each for each in (self._embedding, self._periodic) if each is not None]
         layers = [*before, *self._hidden, self._heads]
         wanted = [p for layer in layers for p in layer.wanted()]
-        if spec.body in PUBLISHED:
-            wanted = [published(p, spec.width) for p in wanted]
         self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
         kernels = training_kernels(dtype, device) if training else PlainKernels()
         self._buffers = Buffers(kernels, dtype, device)
@@ -78,12 +75,7 @@ class Network:
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
-    def draw(
-        self,
-        keys: Sequence[Key],
-        n_inputs: Sequence[int],
-        features: Sequence[NDArray[np.int64]] | None = None,
-    ) -> None:
+    def draw(self, keys: Sequence[Key], n_inputs: Sequence[int]) -> None:
         """Draw every member's start; see `Parameters.draw`.
 
         Parameters
@@ -91,21 +83,11 @@ class Network:
         keys : sequence of Key, of length members
         n_inputs : sequence of int, of length members
             The dense columns that each member's own fold has; the padding starts at zero.
-        features : sequence of int64 arrays (n_inputs,), of length members, optional
-            The feature that each of them comes from, numbers first; by default its own.
         """
-        spec, columns = self.spec, len(self.spec.cardinalities)
-        # what is embedded stands before the dense columns, so the padding is at the end
-        before = np.concatenate(
-            [
-                np.repeat(-1 - np.arange(columns), spec.embedding_dim),
-                np.repeat(np.arange(spec.periodic), Periodic.DIM),
-            ]
-        )
-        dense = features or [np.arange(n) for n in n_inputs]
-        used = [np.concatenate([before, own]) for own in dense]
         names = [p.name for p in self.parameters.wanted if p.name.startswith("hidden0.")]
-        self.parameters.draw(keys, [dict.fromkeys(names, each) for each in used])
+        # what is embedded stands before the dense columns, so the padding is at the end
+        used = [self.spec.embedded + n for n in n_inputs]
+        self.parameters.draw(keys, [dict.fromkeys(names, n) for n in used])
         if self._embedding is not None:
             self._embedding.silence((OTHER, MISSING))
 
@@ -259,3 +241,81 @@ def build(
 ) -> Network:
     """Build an untrained pack of networks; all parameters are zero until drawn or loaded."""
     return Network(spec, members, dtype=dtype, device=torch.device(device), training=training)
+
+
+# --- hidden layers -------------------------------------------------------------------------------
+
+
+class _Common(TypedDict):
+    """What most layers are given alike."""
+
+    activation: Activation
+    dropout: float
+
+
+def _hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
+    """Return a network's hidden layers, and 1/(1-p) of the last."""
+    kept = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
+    layers = _BODIES[spec.body](spec, kept)
+    return layers, 1.0 if spec.body == "residual" else kept
+
+
+def _common(spec: NetworkSpec) -> _Common:
+    return {"activation": spec.activation, "dropout": spec.dropout}
+
+
+def _inputs(spec: NetworkSpec) -> int:
+    return spec.embedded + spec.n_inputs
+
+
+def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, activation = spec.width, spec.activation
+    blocks = [
+        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, kept=kept)
+        for i in range(spec.depth)
+    ]
+    first = Linear("hidden0", _inputs(spec), width, activation=None, embedded=spec.embedded)
+    return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
+
+
+def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
+    return [
+        ScaledLinear(
+            f"hidden{i}",
+            spec.width if i else _inputs(spec),
+            spec.width,
+            **_common(spec),
+            incoming=kept if i else 1.0,
+            embedded=None if i else spec.embedded,
+        )
+        for i in range(spec.depth)
+    ]
+
+
+def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
+    width, common = spec.width, _common(spec)
+    later = [
+        Linear(f"hidden{i}", width, width, incoming=kept, **common) for i in range(1, spec.depth)
+    ]
+    first: Layer
+    if spec.k == 1:
+        first = Linear("hidden0", _inputs(spec), width, embedded=spec.embedded, **common)
+    else:
+        first = SpreadLinear(
+            "hidden0",
+            _inputs(spec),
+            width,
+            embedded=spec.embedded,
+            k=spec.k,
+            # as the paper starts them
+            spread="normal" if spec.ple or spec.periodic else "signs",
+            **common,
+        )
+    return [first, *later]
+
+
+_BODIES: Mapping[Body, Callable[[NetworkSpec, float], list[Layer]]] = {
+    "plain": _shared,
+    "residual": _residual,
+    "scaled": _scaled,
+}

@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Heads
-from autoimb.nn.node import Node
+from autoimb.nn.layers import Buffers, Heads, Node
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Activation
 

@@ -45,8 +45,6 @@ class Parameter:
         Factor of the learning rate; 0 is never trained.
     fan : int
         The inputs that are summed over where no axis of the shape says so; 0 where one does.
-    alike : {"", "feature", "all"}
-        Which rows of the first axis start alike: those that come from one feature, or all.
     """
 
     name: str
@@ -58,7 +56,6 @@ class Parameter:
     inputs: int = -2
     rate: float = 1.0
     fan: int = 0
-    alike: Literal["", "feature", "all"] = ""
 
 
 @dataclass(frozen=True)
@@ -133,9 +130,7 @@ class Parameters:
         for name in self._spans:
             self._view(target, name)[members].copy_(self._view(source, name)[members])
 
-    def draw(
-        self, keys: Sequence[Key], features: Sequence[Mapping[str, NDArray[np.int64]]]
-    ) -> None:
+    def draw(self, keys: Sequence[Key], inputs: Sequence[Mapping[str, int]]) -> None:
         """Draw every member's start from its own random stream.
 
         A member's numbers depend on its key and its own widths alone, never on the pack.
@@ -143,11 +138,10 @@ class Parameters:
         Parameters
         ----------
         keys : sequence of Key, of length members
-        features : sequence of mappings, of length members
-            For the parameters of the first layer, the feature that each input comes from which the
-            member really uses.
+        inputs : sequence of mappings, of length members
+            For the parameters of the first layer, how many inputs the member really uses.
         """
-        for member, (key, used) in enumerate(zip(keys, features)):
+        for member, (key, used) in enumerate(zip(keys, inputs)):
             random = key.stream(Purpose.FIRST_WEIGHTS)
             for p in self.wanted:
                 drawn = _drawn(p, used.get(p.name), random)
@@ -164,22 +158,10 @@ class Parameters:
             self.value(p.name).copy_(torch.from_numpy(np.ascontiguousarray(arrays[p.name])))
 
 
-def _drawn(
-    p: Parameter, used: NDArray[np.int64] | None, random: np.random.Generator
-) -> NDArray[np.float64]:
-    fan = len(used) if used is not None else p.fan or p.shape[p.inputs]
-    rows = np.arange(len(used) if used is not None and p.padded else p.shape[0])
-    if p.alike == "all":
-        rows = np.zeros_like(rows)
-    elif p.alike == "feature" and used is not None:
-        rows = np.unique(used, return_inverse=True)[1]
-    different = int(rows.max(initial=-1)) + 1
-    return _numbers(p, (different, *p.shape[1:]), fan, random)[rows]
-
-
-def _numbers(
-    p: Parameter, shape: tuple[int, ...], fan: int, random: np.random.Generator
-) -> NDArray[np.float64]:
+def _drawn(p: Parameter, used: int | None, random: np.random.Generator) -> NDArray[np.float64]:
+    fan = used if used is not None else p.fan or p.shape[p.inputs]
+    rows = used if used is not None and p.padded else p.shape[0]
+    shape = (rows, *p.shape[1:])
     fixed = {"zeros": 0.0, "ones": 1.0, "fan": 1.0 / np.sqrt(max(fan, 1))}
     if p.init in fixed:
         return np.full(shape, fixed[p.init])

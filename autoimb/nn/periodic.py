@@ -6,7 +6,7 @@ from math import pi
 
 from torch import Tensor
 
-from autoimb.nn.buffers import Buffers
+from autoimb.nn.layers import Buffers
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Waves
 

@@ -20,7 +20,6 @@ __all__ = [
     "PlainKernels",
     "Segment",
     "Waves",
-    "copies_apart",
 ]
 
 Activation = Literal["relu", "silu", "selu"]
@@ -185,7 +184,7 @@ class PlainKernels:
 
     def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write logits."""
-        apart, flat = copies_apart(x, weight.shape[1]), weight.flatten(0, 1)
+        apart, flat = _copies_apart(x, weight.shape[1]), weight.flatten(0, 1)
         into = out.view(len(flat), *out.shape[2:])
         torch.baddbmm(bias.flatten(0, 1).mT, flat, apart.mT, alpha=alpha, out=into)
         return out
@@ -203,7 +202,7 @@ class PlainKernels:
         """Write the gradients of the parameters, and that of x."""
         members, k = weight.shape[:2]
         apart = gradient.flatten(0, 1)  # (M, k, C, B) -> (M * k, C, B)
-        self.product(apart, copies_apart(x, k), alpha, into_weight.flatten(0, 1))
+        self.product(apart, _copies_apart(x, k), alpha, into_weight.flatten(0, 1))
         torch.sum(gradient, 3, out=into_bias[:, :, 0])
         back = torch.baddbmm(
             out.new_empty(()), apart.mT, weight.flatten(0, 1), beta=0.0, alpha=alpha
@@ -279,7 +278,7 @@ class PlainKernels:
             )
 
 
-def copies_apart(x: Tensor, k: int) -> Tensor:
+def _copies_apart(x: Tensor, k: int) -> Tensor:
     """Take the copies of rows apart: (M, B * k, H) -> (M * k, B, H)."""
     return x.reshape(len(x), -1, k, x.shape[2]).transpose(1, 2).flatten(0, 1)
 

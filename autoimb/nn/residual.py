@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autoimb.nn.buffers import Buffers
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.layers import Linear
-from autoimb.nn.node import Node
+from autoimb.nn.layers import Buffers, Linear, Node
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Activation
 

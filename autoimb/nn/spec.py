@@ -11,10 +11,9 @@ from autoimb.nn.periodic import Periodic
 from autoimb.nn.plain import Activation
 from autoimb.nn.residual import EXPANSION
 
-__all__ = ["PUBLISHED", "Body", "NetworkSpec"]
+__all__ = ["Body", "NetworkSpec"]
 
-PUBLISHED = ("published", "adapters", "packed")  # bodies of TabM with its published start
-Body = Literal["plain", "published", "adapters", "packed", "residual", "scaled"]
+Body = Literal["plain", "residual", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,9 @@ class NetworkSpec:
     cardinalities : tuple of int
         Levels of each embedded column, padded to the widest fold.
     n_classes : int
-    body : {"plain", "published", "adapters", "packed", "residual", "scaled"}
-        What the hidden layers are: maps with an activation (TabM's mini variant where k > 1; with
-        its published start), TabM's with all adapters or with nothing shared, residual blocks, or
-        RealMLP's.
+    body : {"plain", "residual", "scaled"}
+        What the hidden layers are: maps with an activation (TabM's mini variant where k > 1),
+        residual blocks, or RealMLP's.
     periodic : int
         So many of the first dense columns are numbers that get a periodic embedding as well.
     """
@@ -67,7 +65,7 @@ class NetworkSpec:
         sizes = (self.width, self.depth, self.k, self.n_classes, self.embedding_dim)
         possible = min(sizes) >= 1 and 0 <= self.periodic <= self.n_inputs
         named = self.activation in get_args(Activation) and self.body in get_args(Body)
-        copies = self.k == 1 or self.body in ("plain", *PUBLISHED)
+        copies = self.k == 1 or self.body == "plain"
         if not (possible and named and copies):
             raise ArtifactError(f"A network can't be built from {self!r}.")
 

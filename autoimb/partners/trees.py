@@ -57,7 +57,7 @@ class FittedTrees:
 
     def to_json(self) -> dict[str, Any]:
         """Give what is no array as plain values."""
-        return self.reader.to_json() | ({"bagged": True} if self.bagged else {})
+        return self.reader.to_json() | {"bagged": self.bagged}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
@@ -81,4 +81,4 @@ class FittedTrees:
         forest = Forest.from_arrays(
             arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
         )
-        return cls(reader, forest, log_prior, bool(values.get("bagged", False)))
+        return cls(reader, forest, log_prior, bool(values["bagged"]))

@@ -1,29 +1,14 @@
 """One `.autoimb` file: a zip of plain values, arrays and their checksums; nothing in it runs.
 
-Format 3
+Format 1
 --------
 ``manifest.json`` holds plain values (schema, classes, strategies, decision rule, versions);
 ``weights.safetensors``, stored as it is, holds every array under a dotted name such as
 ``strategies.0.packs.0.state.heads.bias``; ``SHA256SUMS`` holds the checksums of both, as
 ``sha256sum`` writes them. What the two may hold is said in `autoimb.pipeline.contents`, and nothing
 else is read. No training row is in a file: out-of-fold rows are counts between thresholds, and of
-tables there are statistics, and values and levels that at least 3 rows have, the levels as
-salted digests where `autoimb.pipeline.hashing` made them so. The bytes depend on the pipeline
-alone.
-
-Format 1 had no spikes of numbers (``encoders.0.spike_value`` and the like); formats 1 and 2 had no
-trees (``strategies.0.trees.0.feature`` and the like), no statistics of levels, no calibrator of the
-whole and no checksums, had encoders that read all columns, levels in the manifest, and labels and
-out-of-fold probabilities of the training rows.
-
-To change the format:
-
-1. Say what is new, or what has left, in the tables of `autoimb.pipeline.contents`.
-2. Raise `FORMAT` where a format was released since it was last raised.
-3. Let `autoimb.pipeline.older` give files of older formats what is new; where members are added to
-   the zip, say from which format on in `autoimb.pipeline.container`.
-4. Keep a file of the old format under ``tests/`` with a test that reads it, and write a paragraph
-   above.
+tables there are statistics, and values and levels that at least 3 rows have. The bytes depend on
+the pipeline alone.
 """
 
 from __future__ import annotations
@@ -59,7 +44,6 @@ from autoimb.pipeline.contents import (
     check_sections,
 )
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
-from autoimb.pipeline.older import arrays_of_today, manifest_of_today
 from autoimb.pipeline.summary import plain_labels, stamp, summarise
 
 __all__ = [
@@ -112,13 +96,12 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     Raises
     ------
     ArtifactError
-        Where the file is missing, damaged, of a newer format, or its parts don't fit. It takes
+        Where the file is missing, damaged, of another format, or its parts don't fit. It takes
         less memory than 300 MB and twice the file to find out.
     """
     with opened(path) as container:
-        manifest = manifest_of_today(container.manifest)
+        manifest, arrays = container.manifest, container.arrays()
         MANIFEST(manifest, "manifest")
-        arrays = arrays_of_today(container.manifest, container.arrays())
         check_sections(manifest, arrays)
         pipeline = _from_parts(manifest, arrays)
         check_fit(pipeline)
@@ -138,8 +121,8 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
     -------
     dict
         Plain values: format, info (metric, score, created, versions), target, classes, positive
-        (a label), columns (name -> kind), hashed_levels (whether digests stand for levels of
-        categories), strategies (weight, description and strategy of each), rule, bytes.
+        (a label), columns (name -> kind), strategies (weight, description and strategy of each),
+        rule, bytes.
         `FittedPipeline.inspect` says the same without a file, but for its bytes.
 
     Raises
@@ -148,7 +131,7 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
         As in `load`.
     """
     with opened(path) as container:
-        manifest = manifest_of_today(container.manifest)
+        manifest = container.manifest
         MANIFEST(manifest, "manifest")
         summary = summarise(
             format=manifest["format"],
@@ -193,8 +176,8 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "description": fitted.description,
         "packs": packs,
         "calibrator": fitted.calibrator.to_json(),
-        "tilt": None if fitted.class_costs is None else list(fitted.class_costs),
-        "work": fitted.rung,
+        "class_costs": None if fitted.class_costs is None else list(fitted.class_costs),
+        "rung": fitted.rung,
         "confirmed": fitted.confirmed,
         "trees": [fold.to_json() for fold in fitted.trees],
     }
@@ -223,6 +206,7 @@ def unpack_strategy(
         Where a value or an array is not what `pack_strategy` gives.
     """
     STRATEGY(values, "strategy")
+    costs = values["class_costs"]
     packs, of_packs = [], _numbered("packs", arrays)
     for number, pack in enumerate(values["packs"]):
         own = of_packs[str(number)]
@@ -251,8 +235,8 @@ def unpack_strategy(
         description=str(values["description"]),
         packs=tuple(packs),
         calibrator=Calibrator.from_json(values["calibrator"]),
-        class_costs=None if values["tilt"] is None else tuple(float(t) for t in values["tilt"]),
-        rung=float(values["work"]),
+        class_costs=None if costs is None else tuple(map(float, costs)),
+        rung=float(values["rung"]),
         confirmed=values["confirmed"],
         trees=tuple(trees),
     )

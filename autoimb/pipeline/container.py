@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from autoimb.errors import ArtifactError
 from autoimb.files import write_file
+from autoimb.version import __version__
 
 __all__ = ["FORMAT", "Arrays", "Container", "below", "opened", "packed", "under", "write"]
 
-FORMAT = 3
+FORMAT = 1
 
 Arrays = dict[str, NDArray[Any]]
 
-_MANIFEST, _WEIGHTS, _SUMS = "manifest.json", "weights.safetensors", "SHA256SUMS"
-_MEMBERS = {1: (_MANIFEST, _WEIGHTS), 3: (_MANIFEST, _WEIGHTS, _SUMS)}  # from this format on
+_MEMBERS = _MANIFEST, _WEIGHTS, _SUMS = "manifest.json", "weights.safetensors", "SHA256SUMS"
 
 # what a table of 10,000 columns needs, several times; parsed, no more than some 250 MB
 _MOST_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31, _SUMS: 2**10}
@@ -136,7 +136,7 @@ class Container:
     Attributes
     ----------
     manifest : dict
-        Its plain values; its checksum holds, and its format is a known one.
+        Its plain values; its checksum holds, and its format is the one that is read.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -146,15 +146,12 @@ class Container:
             raise ArtifactError("it holds a member twice.")
         content = self._content(_MANIFEST)
         self.manifest: dict[str, Any] = json.loads(content.decode())
-        format = _known_format(self.manifest)
-        wanted = _MEMBERS[max(own for own in _MEMBERS if own <= format)]
-        if set(self._entries) != set(wanted):
+        _check_format(self.manifest)
+        if set(self._entries) != set(_MEMBERS):
             got = ", ".join(sorted(self._entries))
-            raise ArtifactError(f"one of format {format} holds {', '.join(wanted)}; got {got}.")
-        self._sums = None
-        if _SUMS in wanted:
-            lines = self._content(_SUMS).splitlines(keepends=True)
-            self._sums = dict(zip((_MANIFEST, _WEIGHTS), lines, strict=True))
+            raise ArtifactError(f"it must hold {', '.join(_MEMBERS)}; got {got}.")
+        lines = self._content(_SUMS).splitlines(keepends=True)
+        self._sums = dict(zip((_MANIFEST, _WEIGHTS), lines, strict=True))
         self._proven(_MANIFEST, content)
 
     def arrays(self) -> Arrays:
@@ -178,7 +175,7 @@ class Container:
         return content
 
     def _proven(self, name: str, content: bytes) -> None:
-        if self._sums is not None and self._sums[name] != _sums({name: content}):
+        if self._sums[name] != _sums({name: content}):
             raise ArtifactError(f"its {name} has another SHA-256 than its {_SUMS} says.")
 
 
@@ -220,10 +217,9 @@ def _few_members(file: BinaryIO) -> None:
     before, end = (tail := file.read())[:-_END_BYTES], tail[-_END_BYTES:]
     if len(end) < _END_BYTES or not end.startswith(_END) or end[-2:] != b"\0\0":
         raise ArtifactError("it is no whole .autoimb file.")
-    most = max(map(len, _MEMBERS.values()))
     count, list_bytes = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    if count > most or list_bytes > _LIST_BYTES or before.startswith(b"PK\x06\x07"):
-        raise ArtifactError(f"it holds more than {most} members.")
+    if count > len(_MEMBERS) or list_bytes > _LIST_BYTES or before.startswith(b"PK\x06\x07"):
+        raise ArtifactError(f"it holds more than {len(_MEMBERS)} members.")
 
 
 def _whole_members(archive: zipfile.ZipFile, *, size: int) -> None:
@@ -235,13 +231,13 @@ def _whole_members(archive: zipfile.ZipFile, *, size: int) -> None:
         }
         name = entry.filename
         if name not in _MOST_BYTES:
-            raise ArtifactError(f"it holds a member {name!r}, which no format has.")
+            raise ArtifactError(f"it holds a member {name!r}, which no pipeline file has.")
         if entry.flag_bits & 1:
             raise ArtifactError(f"its {name} is encrypted.")
         if entry.compress_type not in largest:
             raise ArtifactError(f"its {name} must be stored or deflated.")
         if name == _WEIGHTS and entry.compress_type != zipfile.ZIP_STORED:
-            raise ArtifactError(f"its {name} is compressed; every format stores it as it is.")
+            raise ArtifactError(f"its {name} is compressed; it must be stored as it is.")
         ends = entry.header_offset + entry.compress_size
         if entry.header_offset < 0 or ends > size or entry.file_size > largest[entry.compress_type]:
             raise ArtifactError(f"its {name} can't have {entry.file_size:,} bytes.")
@@ -265,12 +261,11 @@ def _limited(what: str, count: int, most: int) -> None:
         raise ArtifactError(f"it has {count:,} {what}, the limit is {most:,}.")
 
 
-def _known_format(manifest: object) -> int:
+def _check_format(manifest: object) -> None:
     number = manifest.get("format") if isinstance(manifest, dict) else None
-    if type(number) is not int or number < 1:
+    if type(number) is not int:
         raise ArtifactError(f"its {_MANIFEST} must say its format, got {number!r}.")
-    if number > FORMAT:
+    if number != FORMAT:
         raise ArtifactError(
-            f"it has format {number}, this autoimb reads up to {FORMAT}: install a newer autoimb."
+            f"it has format {number}, and autoimb {__version__} reads format {FORMAT} alone."
         )
-    return number

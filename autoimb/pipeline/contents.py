@@ -1,12 +1,11 @@
 """What an artifact holds: each plain value and each array by name, with its kind and its range.
 
-The tables are the schema of today's format. What is not in them is refused, so something new has
-one line here, and a value for files of older formats in `autoimb.pipeline.artifact`.
+The tables are the schema of the format. What is not in them is refused, so something new has one
+line here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -15,11 +14,10 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DIGEST, DURATION, FORMATS, MIXED, TEXT
+from autoimb.data.values import DATE_PARTS, DURATION, FORMATS
 from autoimb.errors import ArtifactError
 from autoimb.fields import (
     Array,
-    FieldError,
     among,
     each,
     fields,
@@ -39,7 +37,6 @@ from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 __all__ = [
     "ENCODER_ARRAYS",
     "MANIFEST",
-    "OLD_ROWS",
     "PACK_ARRAYS",
     "STRATEGY",
     "THRESHOLD_ARRAYS",
@@ -67,12 +64,6 @@ def _info(value: Any, name: str) -> None:
         _SHOWN[key](value[key], f"{name}.{key}")
 
 
-def _salt(value: Any, name: str) -> None:
-    """Check what levels are hashed with; empty where they are not."""
-    if not isinstance(value, str) or not re.fullmatch(r"([0-9a-f]{32})?", value):
-        raise FieldError(name, "of 32 hexadecimal digits, or empty", value)
-
-
 _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
@@ -82,8 +73,12 @@ _SHOWN = {
 }
 
 _COLUMN = fields(
-    {"name": text(), "kind": among(KINDS), "parts": list_of(among(DATE_PARTS), most=20)},
-    optional={"form": among(("", DURATION, MIXED, TEXT, *FORMATS))},  # not in formats 1 and 2
+    {
+        "name": text(),
+        "kind": among(KINDS),
+        "parts": list_of(among(DATE_PARTS), most=20),
+        "form": among(("", DURATION, *FORMATS)),
+    }
 )
 
 _ENCODER = fields(
@@ -128,10 +123,10 @@ STRATEGY = fields(
         "description": text(),
         "packs": list_of(fields({"spec": _NETWORK, "focal_gamma": number(0, 100)})),
         "calibrator": _CALIBRATOR,
-        "tilt": nothing_or(list_of(number(0))),  # costs of the classes, as format 1 named them
-        "work": number(0, 1e6),
+        "class_costs": nothing_or(list_of(number(0))),
+        "rung": number(0, 1e6),
         "confirmed": flag,
-        "trees": list_of(fields({"numbers": _COUNT}, optional={"bagged": flag})),
+        "trees": list_of(fields({"numbers": _COUNT, "bagged": flag})),
     }
 )
 
@@ -146,12 +141,9 @@ _RULE = fields(
 
 MANIFEST = fields(
     {
-        "format": integer(1, FORMAT),
+        "format": integer(FORMAT, FORMAT),
         "info": _info,
-        "schema": fields(
-            {"target": nothing_or(text()), "columns": list_of(_COLUMN)},
-            optional={"salt": _salt},  # not in formats 1 and 2
-        ),
+        "schema": fields({"target": nothing_or(text()), "columns": list_of(_COLUMN)}),
         "classes": fields({"dtype": text(20), "labels": list_of(_scalar, least=2)}),
         "positive": _COUNT,
         "encoders": list_of(_ENCODER),
@@ -211,13 +203,6 @@ TREES_ARRAYS = _LEVELS | {
 THRESHOLD_ARRAYS = {
     "cuts": Array("float64", 1, -_MOST_LOGIT, _MOST_LOGIT),
     "counts": Array("float64", 2, low=0),
-}
-
-# of formats 1 and 2
-OLD_ROWS = {
-    "y": Array("int64", low=0),
-    "proba": Array("float64", 2, 0, 1),
-    "weight": Array("float64", low=0),
 }
 
 
@@ -282,7 +267,6 @@ def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
         for own in strategy.trees:
             reads = (len(own.reader.levels), own.reader.numbers)
             yield "trees of its own columns", reads == (n_categories, n_numbers)
-    yield "digests of levels where its schema has a salt", _hashed_as_said(pipeline)
     yield "a calibrator of its own classes", len(pipeline.calibrator.bias) == n_classes
     yield "a rule of its own classes", _decides(pipeline, n_classes)
     yield (
@@ -290,14 +274,6 @@ def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
         pipeline.thresholds.counts.shape == (len(pipeline.thresholds.cuts) + 1, n_classes)
         and bool((np.diff(pipeline.thresholds.cuts) > 0).all()),
     )
-
-
-def _hashed_as_said(pipeline: FittedPipeline) -> bool:
-    """Whether all levels are digests where the schema has a salt."""
-    known = [own.levels for own in pipeline.encoders]
-    known += [own.reader.levels for strategy in pipeline.strategies for own in strategy.trees]
-    every = (level for columns in known for levels in columns for level in levels)
-    return not pipeline.schema.salt or all(map(DIGEST.fullmatch, every))
 
 
 def _encodes(own: Encoder, n_numbers: int, n_categories: int) -> bool:

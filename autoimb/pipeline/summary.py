@@ -58,7 +58,6 @@ def summarise(
         "classes": labels,
         "positive": labels[positive],
         "columns": {column.name: column.kind for column in schema.columns},
-        "hashed_levels": bool(schema.salt),
         "strategies": [
             {"weight": weight, "description": description, "strategy": strategy}
             for weight, description, strategy in strategies
@@ -74,8 +73,6 @@ def in_words(summary: Mapping[str, Any]) -> str:
         f"predicts {summary['target'] or 'the target'} ({labels}; positive class "
         f"{summary['positive']}) from {len(summary['columns'])} columns"
     ]
-    if summary["hashed_levels"]:
-        lines.append("levels of categories are hashed")
     strategies = summary["strategies"]
     if len(strategies) == 1:
         lines.append(f"strategy: {strategies[0]['description']}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,6 @@ LEADERBOARD_ROWS = 20
 FAILURE_ROWS = 30
 MISSING_ROWS = 12
 RECALL_TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-_OLD_KEYS = {"rooms": "components"}  # in the request of a run of an older version
 NAMES = {
     "winner": "Winner",
     "networks": "Networks alone",
@@ -104,7 +103,7 @@ class Facts:
     created : str
         When the search ended, ISO 8601.
     methods : list of MethodRow
-        What matched duels say of each imbalance method; empty in a run of an older version.
+        What matched duels say of each imbalance method.
     references : list of ReferenceRow
         Plain models on the same rows, each against the winner.
     checks : list of dict
@@ -114,10 +113,10 @@ class Facts:
     reported : dict
         The winner's score without the optimism of the choice, as
         `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
-        several networks has to do with it. Empty in a run of an older version.
+        several networks has to do with it.
     deployed : dict of str to float or None
         What the winner takes and may take, as `autoimb.evaluation.limits.Limits.deployed` writes
-        it, and ``bytes``, of its file. Empty in a run of an older version.
+        it, and ``bytes``, of its file.
     """
 
     request: dict[str, Any]
@@ -133,14 +132,14 @@ class Facts:
     timing: dict[str, float]
     versions: dict[str, str]
     notices: list[str]
-    reliability: list[ReliabilityBin] = field(default_factory=list)
-    created: str = ""
-    methods: list[MethodRow] = field(default_factory=list)
-    references: list[ReferenceRow] = field(default_factory=list)
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    test: TestFacts | None = None
-    reported: dict[str, Any] = field(default_factory=dict)
-    deployed: dict[str, float | None] = field(default_factory=dict)
+    reliability: list[ReliabilityBin]
+    created: str
+    methods: list[MethodRow]
+    references: list[ReferenceRow]
+    checks: list[dict[str, Any]]
+    test: TestFacts | None
+    reported: dict[str, Any]
+    deployed: dict[str, float | None]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -150,14 +149,13 @@ class Facts:
     @property
     def result_lines(self) -> tuple[str, ...]:
         """What the result is, what it gives on new rows, and the verdict: a line each."""
-        found, expected = self.reported, []
-        if found:
-            interval = f"95 % interval {found['low']:.4f} to {found['high']:.4f}"
-            expected = [
-                f"{self.request['metric']} {found['value']:.4f}, {interval}; on the rows that "
-                f"chose it {found['raw']:.4f}"
-            ]
-        return (self.winner["description"], *expected, self.verdict)
+        reported = self.reported
+        expected = (
+            f"{self.request['metric']} {reported['value']:.4f}, 95 % interval "
+            f"{reported['low']:.4f} to {reported['high']:.4f}; on the rows that chose it "
+            f"{reported['raw']:.4f}"
+        )
+        return (self.winner["description"], expected, self.verdict)
 
     @property
     def test_sentence(self) -> str:
@@ -166,8 +164,8 @@ class Facts:
 
     @property
     def deployed_sentence(self) -> str:
-        """What the winner takes where it is deployed; nothing where that is not known."""
-        return deployed_in_words(self.deployed) if self.deployed else ""
+        """What the winner takes where it is deployed."""
+        return deployed_in_words(self.deployed)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as strict JSON values (numpy numbers unpacked, NaN as None)."""
@@ -175,11 +173,8 @@ class Facts:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
-        """Read what `to_json` wrote; keys of a newer version are passed over."""
-        read = dict(data)
-        request = read["request"]
-        read["request"] = {_OLD_KEYS.get(key, key): value for key, value in request.items()}
-        return cls(**{f.name: read[f.name] for f in fields(cls) if f.name in read})
+        """Read what `to_json` wrote."""
+        return cls(**data)
 
 
 def render(facts: Facts) -> str:

@@ -194,10 +194,9 @@ class RunFolder:
             raise
         except Exception as error:  # no text, no JSON, or other values
             raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
-        ours = run.get("version") == __version__
-        if (ours or "sha256" in run) and run.pop("sha256", None) != hash_of(run):
+        if run.pop("sha256", None) != hash_of(run):
             raise RunError(f"{self._run} is damaged: it has not the checksum that it says.")
-        if ours and not _OWN.keys() <= run.keys():
+        if not _OWN.keys() <= run.keys():
             raise RunError(f"{self._run} is damaged: it must have {', '.join(_OWN)}.")
         return dict(run)
 
@@ -220,10 +219,7 @@ class RunFolder:
     @property
     def files(self) -> TrialFiles:
         """The files of its trials."""
-        run = self.read_run()
-        # before version 0.3 nothing was sealed
-        study = run["study"] if run.get("version") == __version__ else None
-        return TrialFiles(self.trials, study, on_damage=self._tell_damage)
+        return TrialFiles(self.trials, self.study_name, on_damage=self._tell_damage)
 
     def set_journal_aside(self, error: str | Exception) -> None:
         """Give a damaged journal another ending, and write down why."""
@@ -290,11 +286,10 @@ class RunFolder:
             raise RunError(
                 f"{self.path} already holds a search: resume it, or give another folder."
             )
-        elif (version := _version_of(run)) != __version__:
+        elif run["version"] != __version__:
             raise RunError(
-                f"{self.path} holds a search of autoimb {version}, which {__version__} can't go on "
-                "with: resume it with that version, or give another folder. Its status, report and "
-                "export work."
+                f"{self.path} holds a search of autoimb {run['version']}, which {__version__} "
+                "can't go on with: resume it with that version, or give another folder."
             )
         elif held != fingerprint:
             raise RunError(
@@ -311,8 +306,3 @@ class RunFolder:
         for folder in (self.path, self.trials):
             sweep_drafts(folder)
         shutil.rmtree(self.cache, ignore_errors=True)
-
-
-def _version_of(run: Mapping[str, Any]) -> str:
-    """Return which version of the package began a search; before 0.2 it stood among others."""
-    return str(run.get("version", run.get("versions", {}).get("autoimb", "before 0.2")))

@@ -78,8 +78,8 @@ _SCORE = fields(
         "per_group": _MEASURES,
         "pooled": flag,
         "utility": number(undefined=True),
-    },
-    optional={"gain_of_mean": nothing_or(number(undefined=True))},  # before version 0.3
+        "gain_of_mean": nothing_or(number(undefined=True)),
+    }
 )
 _MOST_TRIALS = 10**6
 _RECORD = fields(
@@ -95,19 +95,16 @@ _RECORD = fields(
         "curve": _MEASURES,
         "floor": _MEASURES,
         "planned": integer(0, 2**31),
-    },
-    optional={  # before version 0.3
         "rung": number(0, 1e6),
         "ended": flag,
         "follows": nothing_or(integer(0, _MOST_TRIALS)),
-    },
+    }
 )
 _CALIBRATORS = list_of(
     fields({"slope": number(0), "bias": list_of(number(-1e4, 1e4))}),
 )
-# "tilt" are costs of the classes, as older trials named them
 _FINISHING = nothing_or(
-    fields({"calibrators": _CALIBRATORS, "tilt": nothing_or(list_of(number(0)))})
+    fields({"calibrators": _CALIBRATORS, "class_costs": nothing_or(list_of(number(0)))})
 )
 _PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
@@ -303,7 +300,7 @@ def trial_bytes(
     if finishing is not None:
         calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
         header["finishing"] = json.dumps(
-            {"calibrators": calibrators, "tilt": finishing.class_costs}
+            {"calibrators": calibrators, "class_costs": finishing.class_costs}
         )
     return sealed(arrays, header, run=run, number=record.number)
 
@@ -321,14 +318,14 @@ def _record(text: str) -> TrialRecord:
     return TrialRecord.from_json(values)
 
 
-def read_header(path: Path, *, run: str | None, number: int) -> TrialRecord:
+def read_header(path: Path, *, run: str, number: int) -> TrialRecord:
     """Read the record alone.
 
     Parameters
     ----------
     path : Path
-    run : str or None
-        The study that the file must be of; None for one of a version that sealed nothing.
+    run : str
+        The study that the file must be of.
     number : int
         The trial that it must be of.
 
@@ -338,8 +335,7 @@ def read_header(path: Path, *, run: str | None, number: int) -> TrialRecord:
         Of any kind, where it is not what `trial_bytes` wrote.
     """
     with safe_open(path, framework="numpy") as file:
-        header = file.metadata() if run is None else sealed_header(file, run=run, number=number)
-        return _record(header["record"])
+        return _record(sealed_header(file, run=run, number=number)["record"])
 
 
 def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
@@ -384,7 +380,7 @@ def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
     return Finishing(
         raw=raw,
         calibrators=tuple(Calibrator.from_json(value) for value in values["calibrators"]),
-        class_costs=None if values["tilt"] is None else tuple(values["tilt"]),
+        class_costs=None if values["class_costs"] is None else tuple(values["class_costs"]),
     )
 
 

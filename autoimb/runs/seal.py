@@ -31,7 +31,7 @@ __all__ = [
 
 Arrays = dict[str, NDArray[Any]]
 
-FORMAT = "2"  # of trials; in format 1 nothing was sealed
+FORMAT = "1"  # of trials
 
 # --- trials --------------------------------------------------------------------------------------
 

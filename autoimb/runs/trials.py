@@ -45,17 +45,16 @@ class TrialFiles:
     Parameters
     ----------
     folder : Path
-    study : str or None
-        Its name, to which all files are bound; None for those of a version that sealed nothing.
+    study : str
+        Its name, to which all files are bound.
     on_damage : callable
         Told the name of a file that was set aside, and what is wrong with it.
     """
 
     def __init__(
-        self, folder: Path, study: str | None, *, on_damage: Callable[[str, Exception], None]
+        self, folder: Path, study: str, *, on_damage: Callable[[str, Exception], None]
     ) -> None:
-        self._folder, self._run, self._on_damage = folder, str(study), on_damage
-        self._sealed = study is not None
+        self._folder, self._run, self._on_damage = folder, study, on_damage
 
     def numbers(self) -> list[int]:
         """Return the trials that have a file; the names of other files have more dots."""
@@ -89,10 +88,10 @@ class TrialFiles:
 
         Files that can't be read are passed over.
         """
-        found, run = [], self._run if self._sealed else None
+        found = []
         for number in self.numbers():
             with contextlib.suppress(Exception):
-                found.append(read_header(self._trial(number), run=run, number=number))
+                found.append(read_header(self._trial(number), run=self._run, number=number))
         return tuple(found)
 
     def moments(self) -> dict[int, float]:

@@ -145,9 +145,6 @@ class Option(Generic[Made]):
         (law 4); otherwise the probabilities are calibrated out of fold.
     searched : bool
         Whether a search tries it unless told otherwise.
-    retired : bool
-        Whether it has left the space, and stands here only for strategies of older runs and
-        pipelines that hold it.
     sizes : callable or None
         ``(counts (C,), strength) -> counts (C,)``: the rows of each class that it leaves, or about
         so many; None where it leaves as many as it gets.
@@ -159,7 +156,6 @@ class Option(Generic[Made]):
     rules: tuple[Rule, ...] = ()
     exact: bool = True
     searched: bool = True
-    retired: bool = False
     sizes: Sizes | None = None
 
     @property
@@ -206,7 +202,6 @@ class Component(Generic[Made]):
         *rules: Rule,
         exact: bool = True,
         searched: bool = True,
-        retired: bool = False,
         sizes: Sizes | None = None,
         **ranges: Range,
     ) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
@@ -220,7 +215,6 @@ class Component(Generic[Made]):
                 rules,
                 exact=exact,
                 searched=searched,
-                retired=retired,
                 sizes=sizes,
             )
             return code
@@ -233,8 +227,8 @@ class Component(Generic[Made]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All options that may be chosen, in order."""
-        return tuple(option.name for option in self)
+        """All options, in order."""
+        return tuple(self._options)
 
     def __getitem__(self, name: str) -> Option[Made]:
         if name not in self._options:
@@ -242,7 +236,7 @@ class Component(Generic[Made]):
         return self._options[name]
 
     def __iter__(self) -> Iterator[Option[Made]]:
-        return (option for option in self._options.values() if not option.retired)
+        return iter(self._options.values())
 
 
 def minority_at_least(count: int) -> Rule:

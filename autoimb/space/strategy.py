@@ -14,8 +14,6 @@ from autoimb.space.partner import PARTNER
 
 __all__ = ["Strategy", "option_of", "partner"]
 
-_SAID = ("variant", "embedding")  # of a network, which its description names, but for "none"
-
 
 @dataclass(frozen=True)
 class Strategy:
@@ -97,7 +95,8 @@ class Strategy:
             return f"trees, {self.network.brief}"
         shape = self.network.values
         sizes = "×".join(str(shape[key]) for key in ("k", "width", "depth") if key in shape)
-        how = "".join(f", {shape[key]}" for key in _SAID if shape.get(key, "none") != "none")
+        embedding = shape.get("embedding", "none")
+        how = "" if embedding == "none" else f", {embedding}"
         return (
             f"{' + '.join(methods) or 'no imbalance method'} on {self.network.name} ({sizes}{how})"
         )

@@ -278,7 +278,7 @@ def _started(setup: _Setup, pack: Pack, state: _State) -> Network:
     inputs = setup.inputs
     network = build(inputs.spec, setup.size, device=setup.device, training=True)
     folds = [fold for fold, _ in setup.members.places]
-    network.draw(pack.keys, [inputs.widths[f] for f in folds], [inputs.features[f] for f in folds])
+    network.draw(pack.keys, [inputs.widths[f] for f in folds])
     if inputs.spec.body == "scaled":
         some = [
             key.stream(Purpose.FIRST_ROWS).choice(rows, _ROWS_TO_START)

@@ -56,8 +56,6 @@ class Inputs:
         Of every member of the pack.
     widths : tuple of F ints
         Dense columns that each fold really has; the rest is padding.
-    features : tuple of F int64 arrays
-        The feature that each of them comes from.
     starts : int64 array of shape (F + 1,)
         Where each fold's rows begin.
     x : Tensor of shape (R, D)
@@ -68,7 +66,6 @@ class Inputs:
 
     spec: NetworkSpec
     widths: tuple[int, ...]
-    features: tuple[np.ndarray, ...]
     starts: np.ndarray
     x: Tensor
     codes: Tensor | None
@@ -115,7 +112,6 @@ class Inputs:
         return cls(
             spec=spec,
             widths=widths,
-            features=tuple(e.features(ple=hyper.ple) for e in encoders),
             starts=starts,
             x=torch.from_numpy(x).to(device),
             codes=torch.from_numpy(codes).to(device) if spec.cardinalities else None,

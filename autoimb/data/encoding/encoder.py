@@ -234,18 +234,6 @@ class Encoder:
         others = len(self.spike_value) + self.statistics.width + len(self._missing_columns)
         return numbers + sum(self._onehot_widths) + others
 
-    def features(self, *, ple: bool) -> NDArray[np.int64]:
-        """Say which feature each column of `dense` comes from, (D,): numbers, then the others.
-
-        A spike is of its number.
-        """
-        numbers = len(self.bins)
-        first = np.repeat(np.arange(numbers), self.bins) if ple else np.arange(numbers)
-        onehot = np.repeat(numbers + np.arange(len(self._onehot_widths)), self._onehot_widths)
-        start = numbers + len(self._onehot_widths)
-        last = start + np.arange(self.statistics.width + len(self._missing_columns))
-        return np.concatenate([first, onehot, self.spike_column, last])
-
     @cached_property
     def _onehot_widths(self) -> tuple[int, ...]:
         return tuple(len(self.levels[j]) + int(self.seen[j].sum()) for j in self.layout.onehot)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.schema import Columns
-from autoimb.data.values import DIGEST
 from autoimb.errors import ArtifactError
 
 __all__ = [
@@ -114,7 +113,7 @@ def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...
     Raises
     ------
     ArtifactError
-        Where the arrays are no levels: of whole texts, all different, sorted or digests.
+        Where the arrays are no levels: of whole texts, all different and sorted.
     """
     counts, ends, text = (arrays[f"level_{name}"] for name in ("counts", "ends", "text"))
     starts = np.concatenate([[0], ends])
@@ -128,13 +127,6 @@ def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...
     ]
     last = np.cumsum(counts).tolist()
     levels = tuple(tuple(texts[end - count : end]) for end, count in zip(last, counts.tolist()))
-    if not all(map(_are_levels, levels)):
+    if not all(one < other for own in levels for one, other in pairwise(own)):
         raise ArtifactError("The levels of a column must be sorted, and all of them different.")
     return levels
-
-
-def _are_levels(own: tuple[str, ...]) -> bool:
-    """Whether levels are as fitting leaves them: sorted, or digests, whose texts are."""
-    if all(one < other for one, other in pairwise(own)):
-        return True
-    return len(set(own)) == len(own) and all(map(DIGEST.fullmatch, own))

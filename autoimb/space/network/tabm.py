@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Literal, Unpack
+from typing import Unpack
 
-from autoimb.nn.spec import Body
 from autoimb.space.network.component import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
-__all__ = ["tabm", "tabm_published"]
+__all__ = ["tabm"]
 
-_option = partial(
-    NETWORK.option,
+
+@NETWORK.option(
     k=OneOf((4, 6, 8)),
     width=Int(32, 192, log=True),
     depth=Int(1, 3),
@@ -24,27 +22,9 @@ _option = partial(
     batch_factor=OneOf((1.0, 0.5, 2.0)),
     schedule=OneOf(("constant", "cosine")),
 )
-
-
-@_option()
 def tabm(*, k: int, **common: Unpack[Common]) -> Hyperparameters:
     """Train k perceptrons that share all but an input scale and the head: TabM (mini).
 
     Gorishniy, Kotelnikov & Babenko, "TabM", 2025.
     """
     return Hyperparameters(k=k, **common)
-
-
-_BODIES: dict[str, Body] = {"full": "adapters", "mini": "published", "packed": "packed"}
-
-
-@_option(retired=True, variant=OneOf(tuple(_BODIES)))
-def tabm_published(
-    *, k: int, variant: Literal["full", "mini", "packed"], **common: Unpack[Common]
-) -> Hyperparameters:
-    """TabM as published: scales in every layer, in the first (mini), or nothing shared (packed).
-
-    Biases start at random as well, the k of the full variant alike; the columns of one feature
-    start with one scale.
-    """
-    return Hyperparameters(k=k, body=_BODIES[variant], **common)
