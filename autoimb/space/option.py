@@ -200,6 +200,7 @@ class Component(Generic[Made]):
         self.name = name
         self.summary = summary
         self._options: dict[str, Option[Made]] = {}
+        self._further: Callable[[str], Option[Made]] = self._unknown
 
     def option(
         self,
@@ -227,6 +228,14 @@ class Component(Generic[Made]):
 
         return enter
 
+    def further(self, code: Callable[[str], Option[Made]]) -> Callable[[str], Option[Made]]:
+        """Enter the decorated function as what makes an option of any other name, or refuses it."""
+        self._further = code
+        return code
+
+    def _unknown(self, name: str) -> Option[Made]:
+        raise OptionError(choices(f"{self.name} option", name, self.names))
+
     def make(self, choice: Choice, *given: Any, **named: Any) -> Made:
         """Call a chosen option's code with its parameters and what the component gives it."""
         return self[choice.name].code(*given, **named, **choice.values)
@@ -237,9 +246,7 @@ class Component(Generic[Made]):
         return tuple(option.name for option in self)
 
     def __getitem__(self, name: str) -> Option[Made]:
-        if name not in self._options:
-            raise OptionError(choices(f"{self.name} option", name, self.names))
-        return self._options[name]
+        return self._options[name] if name in self._options else self._further(name)
 
     def __iter__(self) -> Iterator[Option[Made]]:
         return (option for option in self._options.values() if not option.retired)

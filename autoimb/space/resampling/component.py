@@ -85,11 +85,14 @@ class Rows:
     once : callable
         ``(key, make) -> array``: what follows from these rows alone, whatever the parameters, so
         that a study makes it once.
+    labels : tuple of str
+        The text of each class's label, by code.
     """
 
     encoded: Encoded
     y: np.ndarray
     once: Once = _each_time
+    labels: tuple[str, ...] = ()
 
 
 def _nobody() -> np.ndarray:
@@ -109,7 +112,8 @@ class Resampled:
     synthetic_y : int64 array of shape (m,)
         Their classes.
     parents : int64 array of shape (m, 2)
-        The two rows that each was made from, as positions in the training part.
+        The two rows that each was made from, as positions in the training part; of shape (0, 2)
+        where they are not known.
     shares : callable or None
         ``(counts (C,), batch) -> shares (C,)``: how much of every batch each class is; None where
         batches come as the rows do.
