@@ -270,9 +270,9 @@ def test_rows_that_are_selected_are_those_of_imbalanced_learn(sampler: Any) -> N
     new = resampled(sampler, part)
     x, y = clone(sampler).fit_resample(part.encoded.matrix().astype(np.float64), part.y)
     assert new.synthetic is None
-    own = part.encoded.matrix()[new.rows].astype(np.float64)
+    rows = part.encoded.matrix()[new.rows].astype(np.float64)
     np.testing.assert_array_equal(np.sort(part.y[new.rows]), np.sort(y))
-    np.testing.assert_array_equal(own[np.lexsort(own.T)], x[np.lexsort(x.T)])
+    np.testing.assert_array_equal(rows[np.lexsort(rows.T)], x[np.lexsort(x.T)])
 
 
 @pytest.mark.parametrize(
@@ -406,8 +406,8 @@ def test_what_a_kind_of_sampler_needs_of_the_columns() -> None:
 
     def reason(name: str, columns: list[str]) -> str | None:
         schema, _ = infer_schema(frame[columns])
-        own = profile(frame[columns], schema, encode_target(y))
-        return infeasible(strategy_with(resampling=Choice(name)), own)
+        counts = profile(frame[columns], schema, encode_target(y))
+        return infeasible(strategy_with(resampling=Choice(name)), counts)
 
     numbers, categories = ["amount", "count"], ["colour", "shop"]
     mixed = numbers + categories

@@ -200,7 +200,7 @@ class Component(Generic[Made]):
         self.name = name
         self.summary = summary
         self._options: dict[str, Option[Made]] = {}
-        self._further: Callable[[str], Option[Made]] = self._unknown
+        self._fallback: Callable[[str], Option[Made]] = self._unknown
 
     def option(
         self,
@@ -228,9 +228,9 @@ class Component(Generic[Made]):
 
         return enter
 
-    def further(self, code: Callable[[str], Option[Made]]) -> Callable[[str], Option[Made]]:
+    def fallback(self, code: Callable[[str], Option[Made]]) -> Callable[[str], Option[Made]]:
         """Enter the decorated function as what makes an option of any other name, or refuses it."""
-        self._further = code
+        self._fallback = code
         return code
 
     def _unknown(self, name: str) -> Option[Made]:
@@ -246,7 +246,7 @@ class Component(Generic[Made]):
         return tuple(option.name for option in self)
 
     def __getitem__(self, name: str) -> Option[Made]:
-        return self._options[name] if name in self._options else self._further(name)
+        return self._options[name] if name in self._options else self._fallback(name)
 
     def __iter__(self) -> Iterator[Option[Made]]:
         return (option for option in self._options.values() if not option.retired)

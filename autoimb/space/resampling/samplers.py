@@ -43,7 +43,7 @@ Kind = Literal["selects", "interpolates", "mixed", "categories"]
 
 _MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
 _BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
-_FOUND = "categorical_features"  # a parameter that the encoded table gives
+_CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
 _FEW = 2  # codes of a column: an indicator of missing numbers has no more
 
 
@@ -62,7 +62,7 @@ def is_sampler(name: object) -> bool:
     return isinstance(name, str) and name[:1].isupper()
 
 
-def read_sampler(given: object) -> str:
+def read_sampler(value: object) -> str:
     """Return the name of the option for a sampler, given as an instance, a class name or a name.
 
     Raises
@@ -70,15 +70,15 @@ def read_sampler(given: object) -> str:
     OptionError
         Naming the class or parameter that is unknown, or the value that JSON can't hold.
     """
-    if isinstance(given, str):
-        return sampler_text(*sampler_parts(given)) if is_sampler(given) else _unknown(given)
-    name = type(given).__name__
-    if _classes().get(name) is not type(given):
+    if isinstance(value, str):
+        return sampler_text(*sampler_parts(value)) if is_sampler(value) else _unknown(value)
+    name = type(value).__name__
+    if _classes().get(name) is not type(value):
         raise OptionError(
             f"resampling takes {', '.join(RESAMPLING.names)}, and samplers of imbalanced-learn as "
-            f"instances or by class name: {', '.join(_classes())}; got {shown(given)}."
+            f"instances or by class name: {', '.join(_classes())}; got {shown(value)}."
         )
-    params: dict[str, Any] = given.get_params(deep=False)  # type: ignore[attr-defined]
+    params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]
     return sampler_text(name, params)
 
 
@@ -121,8 +121,8 @@ def sampler_text(name: str, params: Params) -> str:
     for key, value in params.items():
         if key not in defaults:
             raise OptionError(choices(f"parameter of {name}", key, defaults))
-        if key == _FOUND:
-            _check_found(name, value)
+        if key == _CATEGORICAL:
+            _check_categorical(name, value)
         elif value is not defaults[key]:
             plain[key] = _plain(name, key, value)
     changed = {key: plain[key] for key in sorted(plain) if plain[key] != defaults[key]}
@@ -139,11 +139,11 @@ def _unknown(name: str) -> str:
     )
 
 
-def _check_found(name: str, value: object) -> None:
+def _check_categorical(name: str, value: object) -> None:
     if not (value is None or (isinstance(value, str) and value == "auto")):
         raise OptionError(
-            f"The {_FOUND} of {name} must be None or 'auto', since the columns' kinds say which "
-            f"are categorical (kinds= overrules them); got {shown(value)}."
+            f"The {_CATEGORICAL} of {name} must be None or 'auto', since the kinds of columns say "
+            f"which are categorical (kinds= overrules them); got {shown(value)}."
         )
 
 
@@ -168,15 +168,15 @@ def _plain(name: str, key: str, value: object) -> Any:
 
 def _check_values(name: str, params: Params) -> None:
     """Ask the sampler itself whether it takes such values."""
-    found = {_FOUND: "auto"} if _needs_categories(name) else {}
+    supplied = {_CATEGORICAL: "auto"} if _needs_categories(name) else {}
     try:
-        _classes()[name](**found, **params)._validate_params()
+        _classes()[name](**supplied, **params)._validate_params()
     except ValueError as error:
         raise OptionError(" ".join(str(error).split())) from None
 
 
 def _needs_categories(name: str) -> bool:
-    return _FOUND in inspect.signature(_classes()[name]).parameters
+    return _CATEGORICAL in inspect.signature(_classes()[name]).parameters
 
 
 def checked_labels(text: str, classes: Iterable[object]) -> None:
@@ -206,14 +206,11 @@ def checked_labels(text: str, classes: Iterable[object]) -> None:
 # --- options --------------------------------------------------------------------------------------
 
 
-@RESAMPLING.further
+@RESAMPLING.fallback
+@cache
 def sampler_option(text: str) -> Option[Resampled]:
     """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
-    return _option(read_sampler(text))
-
-
-@cache
-def _option(text: str) -> Option[Resampled]:
+    text = read_sampler(text)
     name, params = sampler_parts(text)
     kind = _kind(name, params)
     code = partial(_resample, name=name, params=params, kind=kind)
@@ -282,12 +279,12 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     new_x, new_y = np.asarray(new_x, dtype=np.float64), np.asarray(new_y, dtype=np.int64)
     survivors_checked(new_y, part.y, name)
     source, is_real = _sources(sampler, (x, part.y), (new_x, new_y))
-    rows, made = np.sort(source[is_real]), new_x[~is_real]
-    if not len(made):
+    rows, synthetic = np.sort(source[is_real]), new_x[~is_real]
+    if not len(synthetic):
         return Resampled(rows)
-    if kind == "selects" or not np.isfinite(made).all():
+    if kind == "selects" or not np.isfinite(synthetic).all():
         raise InfeasibleError(f"{name} made rows that are none of the table's.")
-    return Resampled(rows, _encoded(made, part.encoded, kind), new_y[~is_real])
+    return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
 
 
 def _check_columns(encoded: Encoded, name: str, kind: Kind) -> None:
@@ -315,9 +312,9 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
             )
         asked = fitted.get("k_neighbors", accepted["k_neighbors"].default)
         fitted["k_neighbors"] = min(asked, rarest - 1)
-    if _FOUND in accepted:
+    if _CATEGORICAL in accepted:
         numbers = part.encoded.numbers.shape[1]
-        fitted[_FOUND] = list(range(numbers, numbers + part.encoded.codes.shape[1]))
+        fitted[_CATEGORICAL] = list(range(numbers, numbers + part.encoded.codes.shape[1]))
     for key in _BY_LABEL:
         if isinstance(fitted.get(key), dict):
             fitted[key] = {_code(part, name, c): value for c, value in fitted[key].items()}
@@ -347,13 +344,13 @@ def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
     return np.asarray(space, dtype=np.float64) + 0.0
 
 
-def _encoded(made: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
+def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
     """Read new rows back; an indicator is that of the nearer end."""
     numbers = 0 if kind == "categories" else like.numbers.shape[1]
     most = np.array(like.cardinalities, dtype=np.int64) - 1
     return Encoded(
-        numbers=made[:, :numbers].astype(np.float32),
-        codes=np.clip(np.rint(made[:, numbers:]), 0, most).astype(np.int32),
+        numbers=synthetic[:, :numbers].astype(np.float32),
+        codes=np.clip(np.rint(synthetic[:, numbers:]), 0, most).astype(np.int32),
         cardinalities=like.cardinalities,
     )
 
