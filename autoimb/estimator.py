@@ -54,8 +54,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Wall-clock seconds for everything that `fit` does.
     n_trials : int or None, default=None
         How many strategies to try. With ``time_budget=None`` and one job the same seed is enough.
-    resampling, loss, ensemble, network : str, list of str or None, default=None
-        Restrict a component to some of its options (``autoimb options``).
+    resampling : str, imbalanced-learn sampler, list of them or None, default=None
+        Restrict the component to some of its options (``autoimb options``). Samplers of
+        imbalanced-learn are accepted too, as instances or by class name; they run on the encoded
+        training rows of a fold with the parameters they have.
+    loss, ensemble, network : str, list of str or None, default=None
+        Restrict a component to some of its options.
     class_weight : str, list of str, dict or "balanced", default=None
         Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs, which
         loss, decision and probabilities follow.
@@ -137,7 +141,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         time_budget: float | None = 300,
         n_trials: int | None = None,
         *,
-        resampling: Names = None,
+        resampling: Any = None,
         class_weight: object = None,
         cost_matrix: ArrayLike | None = None,
         loss: Names = None,

@@ -27,7 +27,6 @@ _METHODS: tuple[FirstMethod, ...] = (
     {"ensemble": ("self_paced", {"rounds": 8, "strength": 0.8})},
     {"ensemble": ("snapshot", {"rounds": 4})},
     {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
-    {"resampling": ("near_miss", {"strength": 0.5, "version": 2, "n_neighbors": 3})},
     {"ensemble": ("boosting", {"rounds": 3})},
     {"loss": ("logit_adjusted", {"tau": 1.0})},
     {"class_weight": ("power", {"tau": 1.0})},

@@ -26,7 +26,6 @@ class Purpose(IntEnum):
     RESAMPLING = 6  # the seed of a resampling method, by fold
     OVER_SAMPLED = 7  # rows that are duplicated
     UNDER_SAMPLED = 8  # rows that stay
-    JITTER = 9  # noise on duplicated rows
     KEPT_FLAGGED = 10  # flagged rows that a cleaning method keeps all the same
     CENTROID_ROWS = 11  # rows that stand in for centres with the same nearest row
     MEMBER_ROWS = 12  # rows of an ensemble's member

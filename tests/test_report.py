@@ -160,10 +160,10 @@ def flights_facts(**changes):
             43,
             None,
             "search",
-            "none; ldam(margin=0.5); one mlp 512x4",
+            "none; focal(gamma=0.5); one mlp 512x4",
             status="failed",
             reason="the loss was not finite in epoch 2",
-            loss="ldam",
+            loss="focal",
         )
     )
     facts = {
@@ -532,7 +532,7 @@ def test_rendering_is_fast_and_touches_no_global_state():
         (duration(3725), "1 h 02 min"),
         (count(1234567), "1,234,567"),
         (words({"a": [1, None], "b": True}), "a: 1, not set; b: yes"),
-        (allowed([["loss", ["focal", "ldam"]]]), "loss: focal, ldam"),
+        (allowed([["loss", ["focal", "cross_entropy"]]]), "loss: focal, cross_entropy"),
     ],
 )
 def test_numbers_in_words(text, expected):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,16 +13,10 @@ from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import (
     ClusterCentroids,
     EditedNearestNeighbours,
-    NearMiss,
-    NeighbourhoodCleaningRule,
-    OneSidedSelection,
     RandomUnderSampler,
     TomekLinks,
 )
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
-from sklearn.svm import SVC
 from tables import at, chosen, dataset_of, mixed_table, parts_of, short_plan
 
 from autoimb.data.encoding.rows import Encoded
@@ -106,13 +99,11 @@ def test_counts_are_those_of_imbalanced_learn(kind, columns):
     oracles = {
         "random_over": RandomOverSampler(random_state=SEED),
         "random_under": RandomUnderSampler(random_state=SEED),
-        "near_miss": NearMiss(version=2, n_neighbors=5),
     }
     if columns != "categories":  # where rows are equal, it takes some for their own nearest
         oracles["tomek_links"] = TomekLinks()
     for name, oracle in oracles.items():
-        values = {"version": 2, "n_neighbors": 5} if name == "near_miss" else {}
-        _, y = result_of(resample(name, part, **values), part)
+        _, y = result_of(resample(name, part), part)
         _, wanted = oracle.fit_resample(x, part.y)
         np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted), err_msg=name)
     _, y = result_of(resample("cluster_centroids", part), part)
@@ -228,18 +219,6 @@ def test_a_row_that_stands_there_twice_is_the_nearest_of_the_other_and_never_its
     np.testing.assert_array_equal(near, (np.arange(400) + 200) % 400)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_near_miss_keeps_the_rows_of_imbalanced_learn(version, kind):
-    part = part_of(kind)
-    oracle = NearMiss(version=version, n_neighbors=3, n_neighbors_ver3=3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # version 3 keeps fewer rows, and says so
-        oracle.fit_resample(neighbour_space(part.encoded), part.y)
-    got = resample("near_miss", part, version=version, n_neighbors=3).rows
-    np.testing.assert_array_equal(got, np.sort(oracle.sample_indices_))
-
-
 @pytest.mark.parametrize("columns", ["numbers", "mixed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_tomek_links_keeps_the_rows_of_imbalanced_learn(kind, columns):
@@ -251,138 +230,15 @@ def test_tomek_links_keeps_the_rows_of_imbalanced_learn(kind, columns):
     assert len(got) < len(part.y)
 
 
-@pytest.mark.parametrize("columns", ["numbers", "mixed"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("name", "oracle"),
-    [
-        ("edited_nn", EditedNearestNeighbours()),
-        ("neighbourhood_cleaning", NeighbourhoodCleaningRule()),
-        ("one_sided_selection", OneSidedSelection(random_state=SEED)),
-    ],
-)
-def test_cleaning_keeps_the_rows_of_imbalanced_learn(name, oracle, kind, columns):
-    part = part_of(kind, columns)
-    oracle.fit_resample(neighbour_space(part.encoded), part.y)
-    np.testing.assert_array_equal(resample(name, part).rows, np.sort(oracle.sample_indices_))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_instance_hardness_keeps_the_easiest_rows(kind):
-    part = part_of(kind)
-    split = StratifiedKFold(3, shuffle=True, random_state=SEED)
-    model = LogisticRegression(max_iter=200)
-    proba = cross_val_predict(
-        model, neighbour_space(part.encoded), part.y, cv=split, method="predict_proba"
-    )
-    easy = proba[np.arange(len(part.y)), part.y]
-    kept = np.isin(np.arange(len(part.y)), resample("instance_hardness", part).rows)
-    for c, count in enumerate(COUNTS[kind]):
-        own = part.y == c
-        assert (kept & own).sum() == min(COUNTS[kind])
-        if count > min(COUNTS[kind]):
-            assert easy[own & kept].min() >= easy[own & ~kept].max()
-
-
-def first_parents(name: str, part: Rows, c: int) -> np.ndarray:
-    """How often each row of a class is a first parent, of many new rows."""
-    often = np.zeros(len(part.y))
-    for seed in range(30):
-        new = resample(name, part, seed=seed)
-        np.add.at(often, new.parents[new.synthetic_y == c, 0], 1.0)
-    return often[part.y == c]
-
-
-def others_near(part: Rows, c: int) -> np.ndarray:
-    space = neighbour_space(part.encoded).astype(np.float64)
-    distance = np.linalg.norm(space[:, None] - space[None], axis=2)
-    np.fill_diagonal(distance, np.inf)
-    near = np.argsort(distance, axis=1)[:, :10]
-    return (part.y[near] != part.y[:, None]).mean(1)[part.y == c]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_where_the_variants_of_smote_start(kind):
-    part = part_of(kind)
-    c = int(np.argmin(COUNTS[kind]))
-    share = others_near(part, c)
-    danger = (share >= 0.5) & (share < 1.0)
-    assert 0 < danger.sum() < len(danger)
-    assert set(np.flatnonzero(first_parents("borderline_smote", part, c))) == set(
-        np.flatnonzero(danger)
-    )
-    often = first_parents("adasyn", part, c)
-    np.testing.assert_allclose(often / often.sum(), share / share.sum(), atol=0.04)
-    support = np.isin(np.flatnonzero(part.y == c), SVC().fit(part.encoded.numbers, part.y).support_)
-    assert set(np.flatnonzero(first_parents("svm_smote", part, c))) == set(
-        np.flatnonzero(support & (share < 1.0))
-    )
-
-
-@pytest.mark.parametrize("name", ["borderline_smote", "svm_smote"])
-def test_rows_that_are_all_lost_among_others_start_nothing_and_it_says_so(name):
-    """Each of six rare rows has but common ones near it."""
-    random = np.random.default_rng(0)
-    centres = 20.0 * np.arange(6)[:, None] * np.ones(2)
-    common = np.repeat(centres, 19, axis=0) + random.normal(size=(114, 2))
-    x = np.vstack([common, centres]).astype(np.float32)
-    y = np.repeat([0, 1], [114, 6])
-    part = Rows(Encoded(x, np.empty((120, 0), np.int32), ()), y)
-    assert (others_near(part, 1) == 1.0).all()
-    with pytest.raises(InfeasibleError, match="No row of a smaller class is one that new rows may"):
-        resample(name, part)
-
-
-def test_kmeans_smote_starts_where_the_class_is_common():
-    """Two groups of rare rows: one among themselves, one lost among the others."""
-    random = np.random.default_rng(0)
-    common = random.normal(0.0, 0.5, (80, 2))
-    own, lost = random.normal(8.0, 0.5, (12, 2)), random.normal(0.0, 0.5, (2, 2))
-    x = np.vstack([common, own, lost]).astype(np.float32)
-    y = np.repeat([0, 1], [80, 14])
-    part = Rows(Encoded(x, np.empty((94, 0), np.int32), ()), y)
-    often = first_parents("kmeans_smote", part, 1)
-    assert often[:12].min() > 0
-    assert often[12:].sum() < 0.1 * often.sum()
-
-
-def test_both_parents_of_kmeans_smote_are_of_one_cluster():
-    """Two far groups of rare rows, one of three: plain SMOTE would go from one to the other."""
-    random = np.random.default_rng(0)
-    common = random.normal(0.0, 0.5, (80, 2))
-    own, few = random.normal(8.0, 0.5, (12, 2)), random.normal(-8.0, 0.5, (3, 2))
-    x = np.vstack([common, own, few]).astype(np.float32)
-    y = np.repeat([0, 1], [80, 15])
-    part = Rows(Encoded(x, np.empty((95, 0), np.int32), ()), y)
-    for seed in range(5):
-        pairs = resample("kmeans_smote", part, seed=seed, k_neighbors=5, clusters=8).parents
-        assert ((pairs[:, 0] >= 92) == (pairs[:, 1] >= 92)).all()
-        assert (pairs[:, 0] != pairs[:, 1]).all()
-
-
-@pytest.mark.parametrize("columns", ["numbers", "mixed"])
-def test_jittered_rows_are_their_rows_with_the_noise_of_a_smoothed_bootstrap(columns):
-    part = part_of("binary", columns)
-    new = resample("jittered_over", part, shrinkage=0.5)
-    base = new.parents[:, 0]
-    np.testing.assert_array_equal(new.synthetic.codes, part.encoded.codes[base])
-    own, p = part.encoded.numbers[part.y == 1], part.encoded.numbers.shape[1]
-    factor = (4.0 / ((p + 2.0) * len(own))) ** (1.0 / (p + 4.0))
-    noise = new.synthetic.numbers - part.encoded.numbers[base]
-    np.testing.assert_allclose(noise.std(0), 0.5 * factor * own.std(0), rtol=0.35)
-
-
 @pytest.mark.parametrize("columns", ["numbers", "mixed", "categories"])
 @pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
 def test_a_synthetic_row_has_two_parents_of_its_class(option, columns):
     part = part_of("multiclass", columns)
-    new = resample(option.name, part, **({"version": 2} if option.name == "near_miss" else {}))
+    new = resample(option.name, part)
     assert new.parents.shape == (len(new.synthetic_y), 2)
     np.testing.assert_array_equal(part.y[new.parents], np.stack([new.synthetic_y] * 2, axis=1))
     if new.synthetic is not None and part.encoded.numbers.shape[1]:
         # interpolated numbers lie no farther from their parents than these from each other
-        if option.name == "jittered_over":
-            return
         a, b = (part.encoded.numbers[new.parents[:, i]] for i in (0, 1))
         x = new.synthetic.numbers
         assert (np.minimum(a, b) - 1e-5 <= x).all()
@@ -394,7 +250,7 @@ def test_a_synthetic_row_has_two_parents_of_its_class(option, columns):
 @pytest.mark.parametrize("option", list(RESAMPLING), ids=lambda option: option.name)
 def test_real_rows_stand_first_and_only_the_smaller_classes_grow(option, kind, columns):
     part = part_of(kind, columns)
-    new = resample(option.name, part, **({"version": 2} if option.name == "near_miss" else {}))
+    new = resample(option.name, part)
     assert new.rows.min() >= 0
     assert new.rows.max() < len(part.y)
     assert set(part.y[new.rows]) == set(part.y)
@@ -440,11 +296,9 @@ def test_strength_is_the_geometric_scale(kind, strength):
         "random_over": more,
         "smote": more,
         "random_under": fewer,
-        "near_miss": fewer,
         "cluster_centroids": fewer,
     }.items():
-        values = {"version": 2} if name == "near_miss" else {}
-        new = resample(name, part, strength=strength, **values)
+        new = resample(name, part, strength=strength)
         np.testing.assert_array_equal(np.bincount(result_of(new, part)[1]), wanted, err_msg=name)
         np.testing.assert_array_equal(RESAMPLING[name].sizes(counts, strength), wanted)
 
@@ -476,7 +330,7 @@ def test_no_two_options_give_the_same_rows(kind):
     part = part_of(kind)
     made = {}
     for option in RESAMPLING:
-        new = resample(option.name, part, **({"version": 2} if "version" in option.ranges else {}))
+        new = resample(option.name, part)
         rows = in_order(*result_of(new, part))
         shares = None if new.shares is None else new.shares(np.array(COUNTS[kind]), 32)
         made[option.name] = as_bytes(rows), None if shares is None else as_bytes(shares)
@@ -496,10 +350,6 @@ def test_smote_lowers_its_neighbours_to_what_the_class_has():
 
 
 # --- whatever the table ---------------------------------------------------------------------------
-
-
-# start from some rows of a class; one without such rows stays as it is
-CHOOSY = {"borderline_smote", "adasyn", "svm_smote", "kmeans_smote"}
 
 
 @st.composite
@@ -533,17 +383,12 @@ def test_rows_are_kept_and_made_as_the_strength_says(option, part, share, seed):
     assert times.max() <= 1 or option.name == "random_over"
     if option.sizes is over_counts and not cleaned:
         assert times.min() == 1  # none is lost
-        same = total == over_counts(counts, values["strength"])
-        if option.name in CHOOSY:
-            same |= total == counts
-        assert same.all()
+        assert (total == over_counts(counts, values["strength"])).all()
     elif option.sizes is over_counts:
         assert (total <= over_counts(counts, values["strength"])).all()
     elif option.sizes is under_counts:
         assert made.sum() == 0
-        wanted = under_counts(counts, values["strength"])
-        assert (total <= wanted).all()
-        assert values.get("version") == 3 or (total == wanted).all()
+        assert (total == under_counts(counts, values["strength"])).all()
         assert times[part.y == counts.argmin()].min() == 1
     else:
         assert made.sum() == 0

@@ -143,7 +143,6 @@ def test_a_patience_that_began_in_one_step_ends_in_the_next(given):
 ANEW = {
     "a cosine": strategy_named(schedule="cosine"),
     "four cycles": strategy_named("realmlp", "coslog4"),
-    "a later loss": strategy_named(loss=chosen(LOSS["ldam"], 0.5)),
     "rounds": strategy_named(ensemble=chosen(ENSEMBLE["boosting"], 0.0)),
 }
 

@@ -48,19 +48,10 @@ LOSES = "would drop every training row of class number"
 # (option, table) and what it says, without numbers that follow from the draw
 INFEASIBLE = {
     ("smote", "50 classes"): f"smote {FEW}",
-    ("borderline_smote", "50 classes"): f"borderline_smote {FEW}",
-    ("adasyn", "50 classes"): f"adasyn {FEW}",
-    ("svm_smote", "50 classes"): f"svm_smote {FEW}",
-    ("kmeans_smote", "50 classes"): f"kmeans_smote {FEW}",
     ("tomek_links", "50 classes"): f"tomek_links {LOSES}",
-    ("edited_nn", "50 classes"): f"edited_nn {LOSES}",
-    ("neighbourhood_cleaning", "50 classes"): f"neighbourhood_cleaning {LOSES}",
-    ("one_sided_selection", "50 classes"): f"one_sided_selection {LOSES}",
     ("smote_enn", "50 classes"): f"smote_enn {FEW}",
     ("smote_tomek", "50 classes"): f"smote_tomek {FEW}",
-    ("near_miss", "50 classes"): f"near_miss {FEW}",
     ("cluster_centroids", "50 classes"): f"cluster_centroids {FEW}",
-    ("instance_hardness", "50 classes"): f"instance_hardness {FEW}",
 }
 MOST = 2  # of the tables, on which an option may be infeasible
 

@@ -13,12 +13,12 @@ NAN = np.nan
 
 
 def steps(
-    *folds: Sequence[float], chooses: Sequence[int] = (0, 0), patience: int = 9, turn: int = 0
+    *folds: Sequence[float], chooses: Sequence[int] = (0, 0), patience: int = 9
 ) -> Iterator[Stopping]:
     """What is known after each checkpoint; `folds` are the measures of each fold's rows."""
     known = Stopping.before(len(folds))
     for values in zip(*folds):
-        known = known.after(values, chooses=chooses, patience=patience, turn=turn)
+        known = known.after(values, chooses=chooses, patience=patience)
         yield known
 
 
@@ -60,16 +60,6 @@ def test_all_have_ended_when_the_last_has():
     flat, rising = [0.0] * 9, [0.0, 0.0, 0.0, 1.0, *[0.0] * 5]
     assert [one.ended for one in steps(flat, rising, patience=3)] == [False] * 6 + [True] * 3
     assert [one.ended for one in steps(flat, flat, patience=3)] == [False] * 5 + [True] * 4
-
-
-@pytest.mark.parametrize(("turn", "ended"), [(0, 5), (2, 5), (4, 7)])
-def test_patience_counts_from_the_turn_on(turn, ended):
-    known = list(steps([0.0] * 9, [0.0] * 9, patience=3, turn=turn))
-    assert [one.ended for one in known].index(True) == ended
-    values = [0.0] * 9
-    values[turn + 3] = 1.0
-    *_, known = steps([0.0] * 9, values, patience=3, turn=turn)
-    assert known.chosen[0] == max(turn + 3, 2)
 
 
 def test_what_is_not_defined_is_left_out_of_a_mean():

@@ -127,7 +127,7 @@ def test_what_was_not_used_longest_goes_first(tmp_path, monkeypatch, shared):
 @pytest.mark.parametrize(
     ("name", "values", "search"),
     [
-        ("smote", {"k_neighbors": (2, 7)}, (smote, "neighbours")),
+        ("smote", {"k_neighbors": (2, 7)}, (smote, "_neighbours")),
         ("tomek_links", {"strength": (0.4, 1.0)}, (cleaning, "nearest")),
     ],
 )

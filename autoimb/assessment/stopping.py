@@ -51,9 +51,7 @@ class Stopping:
         """Return what is known before the first checkpoint."""
         return cls((), np.full(folds, -np.inf), np.zeros(folds, dtype=np.int64))
 
-    def after(
-        self, values: Sequence[float], *, chooses: Sequence[int], patience: int, turn: int = 0
-    ) -> Stopping:
+    def after(self, values: Sequence[float], *, chooses: Sequence[int], patience: int) -> Stopping:
         """Return what is known after one more checkpoint.
 
         Parameters
@@ -64,15 +62,13 @@ class Stopping:
             How many choosing rows each fold has.
         patience : int
             Checkpoints without a better one after which a fold's own training is over.
-        turn : int
-            The first checkpoint from which patience counts.
         """
         number = len(self.values)
         every = (*self.values, tuple(values))
         smoothed = _mean(np.array(every[-_SMOOTHED:]), axis=0)
         best, chosen, newest = self.best.copy(), self.chosen.copy(), []
         for fold, own in enumerate(chooses):
-            if number - max(chosen[fold], turn) > patience:
+            if number - chosen[fold] > patience:
                 continue  # its own patience has ended, however long the others go on
             merit = smoothed[fold] if own else _mean(np.delete(smoothed, fold), axis=0)
             if len(every) < _SMOOTHED:
@@ -89,7 +85,7 @@ class Stopping:
             newest=tuple(newest),
             curve=(*self.curve, float(_mean(smoothed, axis=0))),
             floor=(*self.floor, float(np.min(smoothed))),
-            ended=bool(number - max(chosen.max(), turn) >= patience),
+            ended=bool(number - chosen.max() >= patience),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,8 @@ __all__ = [
     "named_folder",
     "weight_words",
 ]
+
+_BETWEEN = re.compile(r",(?![^(]*\))")  # commas that no parentheses enclose
 
 Data = Annotated[
     Path,
@@ -81,10 +84,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 def listed(value: str | None) -> list[str] | None:
-    """Split ``"a, b"`` into its names; None stays None."""
+    """Split ``"a, B(c=1, d=2)"`` into its names; None stays None."""
     if value is None:
         return None
-    return [name.strip() for name in value.split(",") if name.strip()]
+    return [name.strip() for name in _BETWEEN.split(value) if name.strip()]
 
 
 def named_folder(value: str) -> Path:

@@ -124,6 +124,10 @@ def options(
             say(f"  {option.name}{mark}: {option.summary}")
             for key, bounds in option.ranges.items():
                 say(f"      {key}: {_range(bounds)}")
+        if name == "resampling":
+            say(
+                "  Samplers of imbalanced-learn are accepted by class name: SVMSMOTE, NearMiss, ..."
+            )
 
 
 def checks() -> None:

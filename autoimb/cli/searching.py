@@ -128,7 +128,14 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     pos_label: Annotated[
         str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
     ] = None,
-    resampling: Names = None,
+    resampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Only these options of the component, and samplers of imbalanced-learn by class "
+            "name: smote,SVMSMOTE.",
+        ),
+    ] = None,
     class_weight: Annotated[
         str | None,
         typer.Option(

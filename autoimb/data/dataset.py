@@ -32,6 +32,8 @@ class Dataset:
     kept : ndarray of shape (C,), float64, or None
         Where the user's table has more rows than these: the share of each class's rows that are
         here. Their weights make up for the others.
+    labels : tuple of C str
+        The text of each class's label, by code.
     """
 
     columns: Columns
@@ -41,3 +43,4 @@ class Dataset:
     positive: int
     layout: Layout
     kept: NDArray[np.float64] | None = None
+    labels: tuple[str, ...] = ()

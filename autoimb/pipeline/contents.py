@@ -119,7 +119,7 @@ _CALIBRATOR = fields(
 
 STRATEGY = fields(
     {
-        "strategy": each(fields({"name": text(100), "params": each(_scalar, most=100)}), most=20),
+        "strategy": each(fields({"name": text(100), "params": each(plain, most=100)}), most=20),
         "description": text(),
         "packs": list_of(fields({"spec": _NETWORK, "focal_gamma": number(0, 100)})),
         "calibrator": _CALIBRATOR,

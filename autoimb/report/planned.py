@@ -41,7 +41,7 @@ class DryRun:
     findings : tuple of Finding
         What the checks see that need no trial.
     infeasible : dict of str to str
-        Options that can't run on this table, ``"resampling near_miss"``, each with the reason.
+        Options that can't run on this table, ``"resampling smote"``, each with the reason.
     trials : int
         Strategies that are expected.
     memory : int

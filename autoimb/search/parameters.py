@@ -20,6 +20,8 @@ from autoimb.search.request import (
 )
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.space.resampling.samplers import checked_labels
 from autoimb.text import shown
 
 __all__ = ["read_callbacks", "read_request"]
@@ -65,6 +67,11 @@ def read_request(
         "strategy": None if strategy is None else read_strategy(strategy),
         "partners": chosen_partners(given.get("partners", "auto")) if strategy is None else (),
     }
+    resampling = dict(read["components"]).get(RESAMPLING.name, ())
+    if read["strategy"] is not None:
+        resampling = (read["strategy"].resampling.name,)
+    for name in resampling:
+        checked_labels(name, classes)
     names = {field.name for field in fields(Request)}
     values = {name: own for name, own in given.items() if name in names} | read
     return Request(**{name: _as_python(own) for name, own in values.items()})

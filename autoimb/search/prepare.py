@@ -26,6 +26,7 @@ from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
 from autoimb.data.target import Target, encode_target, label_array, match_labels
+from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.limits import Limits
@@ -182,6 +183,7 @@ def prepare(
             columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
         ),
         kept=None if table.class_counts is None else target.sampled,
+        labels=tuple(text_of(label) for label in target.classes),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(

@@ -18,6 +18,8 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.space.resampling.samplers import read_sampler
 from autoimb.space.strategy import Strategy
 from autoimb.text import shown
 
@@ -241,13 +243,14 @@ def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
     return backend.workers(n_jobs)
 
 
-def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Components:
+def restricted_components(asked: Mapping[str, Any]) -> Components:
     """Check the options that the user allows in each component.
 
     Parameters
     ----------
-    asked : mapping of str to str, list of str or None
-        For each component a name, several, or None for the searched ones.
+    asked : mapping of str to str, sampler, list of them or None
+        For each component a name, several, or None for the searched ones. Samplers of
+        imbalanced-learn are instances, or named by their class.
 
     Returns
     -------
@@ -263,19 +266,28 @@ def restricted_components(asked: Mapping[str, str | Sequence[str] | None]) -> Co
     for component, names in asked.items():
         if names is None:
             continue
-        listed = (names,) if isinstance(names, str) else tuple(names)
+        several = isinstance(names, Iterable) and not isinstance(names, str)
+        listed = tuple(names) if several else (names,)
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
-        for name in listed:
-            if name not in COMPONENTS[component].names:
-                raise OptionError(choices(f"{component} option", name, COMPONENTS[component].names))
+        options = tuple(_option_name(component, given) for given in listed)
+        for name in options:
             if (component, name) == ("class_weight", "costs"):
                 raise OptionError(
                     "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
                     "class, or cost_matrix= of true × predicted class."
                 )
-        components.append((component, listed))
+        components.append((component, options))
     return tuple(components)
+
+
+def _option_name(component: str, given: Any) -> str:
+    names = COMPONENTS[component].names
+    if given in names:
+        return str(given)
+    if component == RESAMPLING.name:
+        return read_sampler(given)
+    raise OptionError(choices(f"{component} option", given, names))
 
 
 def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:

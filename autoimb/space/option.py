@@ -196,6 +196,7 @@ class Component(Generic[Made]):
         self.name = name
         self.summary = summary
         self._options: dict[str, Option[Made]] = {}
+        self._fallback: Callable[[str], Option[Made]] = self._unknown
 
     def option(
         self,
@@ -221,6 +222,14 @@ class Component(Generic[Made]):
 
         return enter
 
+    def fallback(self, code: Callable[[str], Option[Made]]) -> Callable[[str], Option[Made]]:
+        """Enter the decorated function as what makes an option of any other name, or refuses it."""
+        self._fallback = code
+        return code
+
+    def _unknown(self, name: str) -> Option[Made]:
+        raise OptionError(choices(f"{self.name} option", name, self.names))
+
     def make(self, choice: Choice, *given: Any, **named: Any) -> Made:
         """Call a chosen option's code with its parameters and what the component gives it."""
         return self[choice.name].code(*given, **named, **choice.values)
@@ -231,9 +240,7 @@ class Component(Generic[Made]):
         return tuple(self._options)
 
     def __getitem__(self, name: str) -> Option[Made]:
-        if name not in self._options:
-            raise OptionError(choices(f"{self.name} option", name, self.names))
-        return self._options[name]
+        return self._options[name] if name in self._options else self._fallback(name)
 
     def __iter__(self) -> Iterator[Option[Made]]:
         return iter(self._options.values())

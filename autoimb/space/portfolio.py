@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY, FirstMethod, SearchPolicy
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice, Float, Range, Value
+from autoimb.space.resampling.samplers import is_sampler
 from autoimb.space.strategy import Strategy
 
 __all__ = [
@@ -57,6 +58,7 @@ def first_methods(
 ) -> list[dict[str, Any]]:
     """Return parameters to enqueue for one imbalance method at a time on the best network so far.
 
+    Those of the policy that the space has, then the samplers of imbalanced-learn in the space.
     Where an ensemble that draws its own rows may be drawn instead of a single network, methods on
     the rows and their weights would be taken back, and are left out.
     """
@@ -65,8 +67,11 @@ def first_methods(
     own_rows = CONTROL["ensemble"] not in ensembles and any(
         draws_balanced_rows(name) for name in ensembles
     )
+    samplers: list[FirstMethod] = [
+        {"resampling": (name, {})} for name in space.names("resampling") if is_sampler(name)
+    ]
     trials = []
-    for method in policy.first_methods:
+    for method in [*policy.first_methods, *samplers]:
         if own_rows and {"resampling", "class_weight"} & method.keys():
             continue
         if all(name in space.names(component) for component, (name, _) in method.items()):

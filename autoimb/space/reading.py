@@ -11,6 +11,8 @@ from autoimb.errors import OptionError, choices
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import STRENGTHS, Space
 from autoimb.space.option import Choice, Float, OneOf, Range, Value
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.space.resampling.samplers import is_sampler, read_sampler, sampler_text
 from autoimb.space.strategy import Strategy
 
 __all__ = ["read_strategy"]
@@ -70,6 +72,8 @@ def _mapping(given: object) -> Mapping[str, Any]:
 
 
 def _choice(component: str, given: object) -> Choice:
+    if component == RESAMPLING.name and is_sampler(given):
+        return Choice(read_sampler(given))
     if isinstance(given, str):
         name, params = _from_text(given)
     elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
@@ -79,6 +83,8 @@ def _choice(component: str, given: object) -> Choice:
             f"The {component} of a strategy must be a text such as 'name(parameter=value)', or a "
             f"dict of name and params; got {given!r}."
         )
+    if component == RESAMPLING.name and is_sampler(name):
+        return Choice(sampler_text(name, params))
     ranges = COMPONENTS[component][name].ranges
     what = f"parameter of {component} {name!r}"
     for key in params:

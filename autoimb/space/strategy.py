@@ -11,6 +11,7 @@ from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.option import Choice, Option
 from autoimb.space.partner import PARTNER
+from autoimb.space.resampling.samplers import is_sampler, sampler_parts, sampler_text
 
 __all__ = ["Strategy", "option_of", "partner"]
 
@@ -76,17 +77,12 @@ class Strategy:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {component: {"name": c.name, "params": c.values} for component, c in chosen.items()}
+        return {field.name: _choice_json(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Strategy:
         """Build from what `to_json` gave."""
-        made = {
-            component: Choice(values[component]["name"], tuple(values[component]["params"].items()))
-            for component in COMPONENTS
-        }
-        return cls(**made)
+        return cls(**{component: _choice_of(values[component]) for component in COMPONENTS})
 
     def describe(self) -> str:
         """Return one line in words: the imbalance methods, then the network and its size."""
@@ -100,6 +96,21 @@ class Strategy:
         return (
             f"{' + '.join(methods) or 'no imbalance method'} on {self.network.name} ({sizes}{how})"
         )
+
+
+def _choice_json(choice: Choice) -> dict[str, Any]:
+    """Write the class and the parameters of a sampler apart, as those of any option."""
+    if is_sampler(choice.name):
+        name, params = sampler_parts(choice.name)
+        return {"name": name, "params": params}
+    return {"name": choice.name, "params": choice.values}
+
+
+def _choice_of(values: Mapping[str, Any]) -> Choice:
+    name, params = values["name"], values["params"]
+    if is_sampler(name):
+        return Choice(sampler_text(name, params))
+    return Choice(name, tuple(params.items()))
 
 
 def option_of(component: str, choice: Choice) -> Option[Any]:

@@ -80,7 +80,7 @@ class Selector:
     log_prior : float64 array of shape (F * K, C)
         See `member_posterior`; the members of one fold side by side.
     loss : Loss
-        What is trained on: patience counts from the checkpoint at which its last part begins.
+        What is trained on.
     schedule : Schedule
         Its patience: checkpoints without a better one, in every fold, after which it ends.
     until : Until
@@ -126,7 +126,6 @@ class Selector:
             [self._value(fold, posterior) for fold in range(len(before.posteriors))],
             chooses=self.evaluation.choose,
             patience=self.schedule.patience,
-            turn=self.loss.turn(self.schedule.checkpoints),
         )
         shown, bar = replace(before, stopping=stopping), self.until.bar
         measured = stopping.curve[-1]

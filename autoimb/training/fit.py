@@ -123,18 +123,17 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         pack, loss, log_prior = _pack(setup, state, number)
         network = _started(setup, pack, state)
         # what depends on how far it goes, and rounds that follow each other, begin anew
-        goes_on = setup.goes_on and loss.later is None
-        own = schedule if goes_on else schedule.at_once
+        own = schedule if setup.goes_on else schedule.at_once
         selector = Selector(setup.inputs.evaluation, log_prior, loss, own, until)
         course, shown = TrainingState.start(network, own), selector.start(network)
-        waiting: Waiting | None = data.states.find(setup.key) if goes_on else None
+        waiting: Waiting | None = data.states.find(setup.key) if setup.goes_on else None
         if waiting is not None and waiting.counts["checkpoint"] <= own.checkpoints:
             shown = waiting.restore(network, course)
         for checkpoint in train(network, pack, loss, own, state=course, deadline=until.deadline):
             shown = selector.after(shown, checkpoint, network)
             if shown.ended:
                 break
-        if goes_on and not shown.ended:
+        if setup.goes_on and not shown.ended:
             after = Waiting.of(network, course, shown)
             data.states.put(setup.key, after, size=after.size)
         end = network.parameters.values.clone() if ensemble.continues else None

@@ -34,7 +34,8 @@ class TrainingPart:
         n rows, real ones first.
     y : int64 array of shape (n,)
     weight : float64 array of shape (n,)
-        The user's row weights; a synthetic row gets the mean of its parents'.
+        The user's row weights; a synthetic row gets the mean of its parents', or of its class's
+        rows where it has none.
     prior : float64 array of shape (C,)
         Weighted class shares of the fold's real training rows: what probabilities go back to.
     shares : callable or None
@@ -187,11 +188,15 @@ class Parts:
         y, weight = data.y[rows], data.weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
         own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
-        part = Rows(encoded, y, once=self._once(fold))
+        part = Rows(encoded, y, once=self._once(fold), labels=data.labels)
         new = RESAMPLING.make(resampling, part, random_state=own)
         kept = encoded.take(new.rows)
         new_y = np.concatenate([y[new.rows], new.synthetic_y])
-        new_weight = np.concatenate([weight[new.rows], weight[new.parents].mean(axis=1)])
+        synthetic_weight = weight[new.parents].mean(axis=1)
+        if len(new.parents) < len(new.synthetic_y):
+            counts = np.bincount(y, minlength=data.n_classes)
+            synthetic_weight = (mass / np.maximum(counts, 1))[new.synthetic_y]
+        new_weight = np.concatenate([weight[new.rows], synthetic_weight])
         sizes = RESAMPLING[resampling.name].sizes
         correction = self.subsample_correction(sizes, y, resampling.values.get("strength"))
         return TrainingPart(

@@ -197,7 +197,7 @@ def train(
     """Train a drawn network on a pack, and pause at every checkpoint.
 
     A member's loss is that of its batch, of row weights divided by the batch and by its k copies:
-    a mean over rows of weight · loss(row), but for losses of the order of rows.
+    a mean over rows of weight · loss(row).
 
     Parameters
     ----------
@@ -237,13 +237,12 @@ def train(
             truth = torch.eq(y, classes).to(dtype)
             weights.div_(spec.k * batch)
             pool.refresh()
-            now = loss.at(checkpoint, schedule.checkpoints)
             for step, batches in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
                 if deadline.expired:
                     break
                 chosen, own_truth, own_weights = batches
                 logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
-                network.backward(now.gradient(logits, own_truth, own_weights))
+                network.backward(loss.gradient(logits, own_truth, own_weights))
                 state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
                 if step % every == every - 1:
                     state.averaged.update(values)

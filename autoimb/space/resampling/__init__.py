@@ -5,4 +5,5 @@ from autoimb.space.resampling import random_sampling as random_sampling
 from autoimb.space.resampling import batch_balancing as batch_balancing
 from autoimb.space.resampling import smote as smote
 from autoimb.space.resampling import cleaning as cleaning
-from autoimb.space.resampling import prototypes as prototypes
+from autoimb.space.resampling import cluster_centroids as cluster_centroids
+from autoimb.space.resampling import samplers as samplers

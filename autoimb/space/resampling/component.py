@@ -7,16 +7,13 @@ n_min^s · n_c^(1-s), and cleaning drops the fraction s of the rows that it flag
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from autoimb.data.encoding.rows import Encoded
 from autoimb.errors import InfeasibleError
-from autoimb.randomness import Purpose, stream
 from autoimb.space.option import Component, Profile, work_at_most
 
 __all__ = [
@@ -24,7 +21,6 @@ __all__ = [
     "MAKES",
     "MOST_NEIGHBOURS",
     "NEIGHBOURS",
-    "RARE",
     "RESAMPLING",
     "Once",
     "Resampled",
@@ -33,11 +29,8 @@ __all__ = [
     "neighbour_space",
     "over_counts",
     "present",
-    "sampled_rows",
     "selection",
-    "softened",
     "survivors_checked",
-    "targets",
     "under_counts",
 ]
 
@@ -50,11 +43,6 @@ def _all_pairs(profile: Profile) -> float:
     """Count the distances between all rows, and their comparisons."""
     dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
     return float(_FOLDS * profile.n_rows**2 * (20.0 + 0.6 * dimensions))
-
-
-def _rare_pairs(profile: Profile) -> float:
-    """Count the ranking of the rare rows by every other row."""
-    return _FOLDS * 1.5e3 * profile.n_rows * profile.minority_count
 
 
 def _new_rows(profile: Profile) -> float:
@@ -74,7 +62,6 @@ def _clusters(profile: Profile) -> float:
 
 # the factors are of single runs on tables of 20,000 to 200,000 rows, at 40e9 operations a second
 NEIGHBOURS = work_at_most(_all_pairs, "it searches neighbours among all rows")
-RARE = work_at_most(_rare_pairs, "it ranks the rare rows by every other row")
 MAKES = work_at_most(_new_rows, "it makes new rows one by one")
 CLUSTERS = work_at_most(_clusters, "it clusters all rows")
 
@@ -98,11 +85,14 @@ class Rows:
     once : callable
         ``(key, make) -> array``: what follows from these rows alone, whatever the parameters, so
         that a study makes it once.
+    labels : tuple of str
+        The text of each class's label, by code.
     """
 
     encoded: Encoded
     y: np.ndarray
     once: Once = _each_time
+    labels: tuple[str, ...] = ()
 
 
 def _nobody() -> np.ndarray:
@@ -122,7 +112,8 @@ class Resampled:
     synthetic_y : int64 array of shape (m,)
         Their classes.
     parents : int64 array of shape (m, 2)
-        The two rows that each was made from, as positions in the training part.
+        The two rows that each was made from, as positions in the training part; of shape (0, 2)
+        where they are not known.
     shares : callable or None
         ``(counts (C,), batch) -> shares (C,)``: how much of every batch each class is; None where
         batches come as the rows do.
@@ -184,31 +175,8 @@ def present(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, counts
 
 
-def targets(y: np.ndarray, wanted: np.ndarray) -> dict[int, int]:
-    """Pair classes with sizes, only where the size changes, as imbalanced-learn takes them."""
-    classes, counts = present(y)
-    return {int(c): int(n) for c, n, had in zip(classes, wanted, counts) if n != had}
-
-
-def sampled_rows(sampler: Any, part: Rows) -> np.ndarray:
-    """Return the rows that an imbalanced-learn sampler keeps, as positions in the part."""
-    with warnings.catch_warnings():
-        many = "The number of unique classes"
-        warnings.filterwarnings("ignore", many, UserWarning)  # few rows each, and classes for that
-        sampler.fit_resample(neighbour_space(part.encoded), part.y)
-    return np.asarray(sampler.sample_indices_)
-
-
 def survivors_checked(kept: np.ndarray, before: np.ndarray, name: str) -> None:
     """Raise InfeasibleError where a class is lost."""
     lost = np.setdiff1d(before, kept)
     if len(lost):
         raise InfeasibleError(f"{name} would drop every training row of class number {lost[0]}.")
-
-
-def softened(kept: np.ndarray, n: int, strength: float, random_state: int) -> np.ndarray:
-    """Give back all but the fraction `strength` of the rows that were dropped."""
-    dropped = np.setdiff1d(np.arange(n), kept)
-    random = stream(Purpose.KEPT_FLAGGED, random_state)
-    back = random.permutation(dropped)[round(strength * len(dropped)) :]
-    return np.sort(np.concatenate([kept, back]))

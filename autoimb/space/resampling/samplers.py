@@ -1,0 +1,392 @@
+"""Samplers of imbalanced-learn as options of the component, with parameters that the user fixed.
+
+Such an option is named like scikit-learn writes the estimator: ``SVMSMOTE`` or
+``SVMSMOTE(k_neighbors=3)``, with the parameters that differ from their defaults, sorted. The name
+holds all that the sampler is made from again. imbalanced-learn is imported when the first such name
+is read.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+
+from autoimb.data.encoding.rows import Encoded
+from autoimb.data.values import text_of
+from autoimb.errors import InfeasibleError, OptionError, choices
+from autoimb.space.option import Option, Profile, Rule
+from autoimb.space.resampling.component import (
+    NEIGHBOURS,
+    RESAMPLING,
+    Resampled,
+    Rows,
+    neighbour_space,
+    present,
+    survivors_checked,
+)
+from autoimb.text import shown
+
+__all__ = ["checked_labels", "is_sampler", "read_sampler", "sampler_parts", "sampler_text"]
+
+Params = Mapping[str, Any]
+# What a sampler does to rows: it selects some of them, interpolates numbers, or makes new rows of
+# numbers and categories, or of categories alone.
+Kind = Literal["selects", "interpolates", "mixed", "categories"]
+
+_MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
+_BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
+_CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
+_FEW = 2  # codes of a column: an indicator of missing numbers has no more
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@cache
+def _classes() -> dict[str, type]:
+    """Return the samplers that imbalanced-learn exports, by class name."""
+    modules = [import_module(f"imblearn.{name}") for name in _MODULES]
+    return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+def is_sampler(name: object) -> bool:
+    """Tell whether a name is the name of a class: those of the other options are in lower case."""
+    return isinstance(name, str) and name[:1].isupper()
+
+
+def read_sampler(value: object) -> str:
+    """Return the name of the option for a sampler, given as an instance, a class name or a name.
+
+    Raises
+    ------
+    OptionError
+        Naming the class or parameter that is unknown, or the value that JSON can't hold.
+    """
+    if isinstance(value, str):
+        return sampler_text(*sampler_parts(value)) if is_sampler(value) else _unknown(value)
+    name = type(value).__name__
+    if _classes().get(name) is not type(value):
+        raise OptionError(
+            f"resampling takes {', '.join(RESAMPLING.names)}, and samplers of imbalanced-learn as "
+            f"instances or by class name: {', '.join(_classes())}; got {shown(value)}."
+        )
+    params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]
+    return sampler_text(name, params)
+
+
+def sampler_parts(text: str) -> tuple[str, dict[str, Any]]:
+    """Read ``"SVMSMOTE(k_neighbors=3)"``: class name and parameters, neither of them checked.
+
+    Raises
+    ------
+    OptionError
+        Where the text is not a name or a call of one with constants as keywords.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, {}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+            return node.func.id, {key.arg: ast.literal_eval(key.value) for key in node.keywords}  # type: ignore[misc]  # checked below
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        pass
+    raise OptionError(
+        f"A sampler of imbalanced-learn is written like SVMSMOTE or SVMSMOTE(k_neighbors=3); "
+        f"got {shown(text)}."
+    )
+
+
+def sampler_text(name: str, params: Params) -> str:
+    """Check a sampler's class and parameters, and return the name of the option for it.
+
+    Raises
+    ------
+    OptionError
+    """
+    if name not in _classes():
+        _unknown(name)
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(_classes()[name]).parameters.items()
+    }
+    plain = {}
+    for key, value in params.items():
+        if key not in defaults:
+            raise OptionError(choices(f"parameter of {name}", key, defaults))
+        if key == _CATEGORICAL:
+            _check_categorical(name, value)
+        elif value is not defaults[key]:
+            plain[key] = _plain(name, key, value)
+    changed = {key: plain[key] for key in sorted(plain) if plain[key] != defaults[key]}
+    _check_values(name, changed)
+    written = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+    return f"{name}({written})" if written else name
+
+
+def _unknown(name: str) -> str:
+    known = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
+    raise OptionError(
+        f"{known} The capitalized ones are class names of imbalanced-learn samplers, which can "
+        "also be given as instances."
+    )
+
+
+def _check_categorical(name: str, value: object) -> None:
+    if not (value is None or (isinstance(value, str) and value == "auto")):
+        raise OptionError(
+            f"The {_CATEGORICAL} of {name} must be None or 'auto', since the kinds of columns say "
+            f"which are categorical (kinds= overrules them); got {shown(value)}."
+        )
+
+
+def _plain(name: str, key: str, value: object) -> Any:
+    """Return a parameter as a JSON value; classes in it become their text."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {text_of(label): _plain(name, key, item) for label, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_plain(name, key, item) for item in value]
+        return [text_of(item) for item in items] if key in _BY_LABEL else items
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise OptionError(
+        f"The {key} of {name} must be a number, text, boolean or None, or a list or dict of them, "
+        f"since strategies are kept as JSON; got {shown(value)}."
+    )
+
+
+def _check_values(name: str, params: Params) -> None:
+    """Ask the sampler itself whether it takes such values."""
+    supplied = {_CATEGORICAL: "auto"} if _needs_categories(name) else {}
+    try:
+        _classes()[name](**supplied, **params)._validate_params()
+    except ValueError as error:
+        raise OptionError(" ".join(str(error).split())) from None
+
+
+def _needs_categories(name: str) -> bool:
+    return _CATEGORICAL in inspect.signature(_classes()[name]).parameters
+
+
+def checked_labels(text: str, classes: Iterable[object]) -> None:
+    """Check that the classes that a sampler's parameters name are those of the target.
+
+    Parameters
+    ----------
+    text : str
+        The name of any option of the component.
+    classes : iterable of object
+
+    Raises
+    ------
+    OptionError
+    """
+    if not is_sampler(text):
+        return
+    name, params = sampler_parts(text)
+    labels = [text_of(label) for label in classes]
+    for key in _BY_LABEL:
+        value = params.get(key)
+        for label in value if isinstance(value, list | dict) else ():
+            if label not in labels:
+                raise OptionError(choices(f"class in the {key} of {name}", label, labels))
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+@RESAMPLING.fallback
+@cache
+def sampler_option(text: str) -> Option[Resampled]:
+    """Return the option for a sampler; its parameters are fixed, so it has no ranges."""
+    text = read_sampler(text)
+    name, params = sampler_parts(text)
+    kind = _kind(name, params)
+    code = partial(_resample, name=name, params=params, kind=kind)
+    summary = (inspect.getdoc(_classes()[name]) or "").partition("\n")[0]
+    code.__doc__ = f"{summary.rstrip('.')} (imbalanced-learn)."
+    rules: list[Rule] = [partial(_unsuited, kind)]
+    if name not in ("RandomOverSampler", "RandomUnderSampler"):
+        rules.append(NEIGHBOURS)
+    return Option(text, code, rules=tuple(rules), exact=False)
+
+
+def _kind(name: str, params: Params) -> Kind:
+    if name == "SMOTENC":
+        return "mixed"
+    if name == "SMOTEN":
+        return "categories"
+    if name == "RandomOverSampler":  # with a shrinkage it adds noise to numbers
+        return "selects" if params.get("shrinkage") is None else "interpolates"
+    if name == "ClusterCentroids":  # "auto" is soft: the centres themselves
+        return "selects" if params.get("voting") == "hard" else "interpolates"
+    module = import_module("imblearn.under_sampling")
+    return "selects" if name in module.__all__ else "interpolates"
+
+
+def _unsuited(kind: Kind, profile: Profile) -> str | None:
+    """Say why a kind of sampler can't run on the columns of a table."""
+    numbers, categories = profile.n_numbers, profile.n_categories
+    if kind == "interpolates" and categories:
+        return (
+            f"interpolates numbers and the table has {_columns(categories, 'categorical')}; use "
+            "smote, SMOTENC (SMOTEN without numbers), or a method that selects rows."
+        )
+    if kind == "mixed" and not (numbers and categories):
+        return (
+            "needs numeric and categorical columns and the table has "
+            f"{_columns(numbers, 'numeric')} and {_columns(categories, 'categorical')}; use smote."
+        )
+    if kind == "categories" and numbers:
+        return (
+            f"needs categorical columns only and the table has {_columns(numbers, 'numeric')}; "
+            "use smote or SMOTENC."
+        )
+    return None
+
+
+def _columns(count: int, kind: str) -> str:
+    return f"{count} {kind} column{'' if count == 1 else 's'}"
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind: Kind) -> Resampled:
+    _check_columns(part.encoded, name, kind)
+    x = _space(part.encoded, kind)
+    sampler = _classes()[name](**_fitted_params(part, random_state, name=name, params=params))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they warn of is known or seen in the result
+        try:
+            new_x, new_y = sampler.fit_resample(x, part.y)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever it is, it is of this method and these rows
+            words = " ".join(str(error).split()) or type(error).__name__
+            raise InfeasibleError(f"{name} can't resample these rows: {words}") from error
+    new_x, new_y = np.asarray(new_x, dtype=np.float64), np.asarray(new_y, dtype=np.int64)
+    survivors_checked(new_y, part.y, name)
+    source, is_real = _sources(sampler, (x, part.y), (new_x, new_y))
+    rows, synthetic = np.sort(source[is_real]), new_x[~is_real]
+    if not len(synthetic):
+        return Resampled(rows)
+    if kind == "selects" or not np.isfinite(synthetic).all():
+        raise InfeasibleError(f"{name} made rows that are none of the table's.")
+    return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
+
+
+def _check_columns(encoded: Encoded, name: str, kind: Kind) -> None:
+    """Raise where the encoded columns are none for this kind, whatever the table's are."""
+    if kind == "interpolates" and max(encoded.cardinalities, default=0) > _FEW:
+        raise InfeasibleError(f"{name} interpolates numbers and the rows have categories.")
+    if kind == "categories" and encoded.numbers.shape[1]:
+        raise InfeasibleError(
+            f"{name} needs categorical columns only and the rows have numbers, of which some may "
+            "be statistics of categories with many levels."
+        )
+
+
+def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) -> dict[str, Any]:
+    """Return the parameters for the rows of a fold: its seed, neighbours that exist, codes."""
+    accepted = inspect.signature(_classes()[name]).parameters
+    fitted = dict(params)
+    if "random_state" in accepted and fitted.get("random_state") is None:
+        fitted["random_state"] = random_state
+    if "k_neighbors" in accepted:
+        rarest = int(present(part.y)[1].min())
+        if rarest < 2:
+            raise InfeasibleError(
+                f"{name} needs at least 2 training rows of a class to add to, got {rarest}."
+            )
+        asked = fitted.get("k_neighbors", accepted["k_neighbors"].default)
+        fitted["k_neighbors"] = min(asked, rarest - 1)
+    if _CATEGORICAL in accepted:
+        numbers = part.encoded.numbers.shape[1]
+        fitted[_CATEGORICAL] = list(range(numbers, numbers + part.encoded.codes.shape[1]))
+    for key in _BY_LABEL:
+        if isinstance(fitted.get(key), dict):
+            fitted[key] = {_code(part, name, c): value for c, value in fitted[key].items()}
+        elif isinstance(fitted.get(key), list):
+            fitted[key] = [_code(part, name, c) for c in fitted[key]]
+    return fitted
+
+
+def _code(part: Rows, name: str, label: str) -> int:
+    if label not in part.labels:
+        raise InfeasibleError(f"{name} names the class {label!r}, which the table does not have.")
+    return part.labels.index(label)
+
+
+def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
+    """Write rows as a sampler of this kind reads them, float64 and without negative zeros.
+
+    Whoever makes new rows gets numbers and codes as they are, so that its rows can be read back. A
+    table without categories has codes too, 0 or 1: indicators of missing numbers.
+    """
+    if kind == "selects":
+        space = neighbour_space(encoded)
+    elif kind == "categories":
+        space = encoded.codes
+    else:
+        space = np.hstack([encoded.numbers, encoded.codes])
+    return np.asarray(space, dtype=np.float64) + 0.0
+
+
+def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
+    """Read new rows back; an indicator is that of the nearer end."""
+    numbers = 0 if kind == "categories" else like.numbers.shape[1]
+    most = np.array(like.cardinalities, dtype=np.int64) - 1
+    return Encoded(
+        numbers=synthetic[:, :numbers].astype(np.float32),
+        codes=np.clip(np.rint(synthetic[:, numbers:]), 0, most).astype(np.int32),
+        cardinalities=like.cardinalities,
+    )
+
+
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def _sources(sampler: Any, before: Labelled, after: Labelled) -> tuple[np.ndarray, np.ndarray]:
+    """Find which row before each row after is: positions (m,), and where there is one (m,).
+
+    Samplers that select rows say which. Of the others a row after that equals one before is it, in
+    the order of rows; where more equal it than before, the rest are new.
+    """
+    if hasattr(sampler, "sample_indices_"):
+        source = np.asarray(sampler.sample_indices_, dtype=np.int64)
+        return source, (before[0][source] == after[0]).all(axis=1)
+    n = len(before[1])
+    whole = np.column_stack(
+        [np.vstack([before[0], after[0]]), np.concatenate([before[1], after[1]])]
+    )
+    rows = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.itemsize * whole.shape[1])))
+    group = np.unique(rows.ravel(), return_inverse=True)[1].ravel()
+    # the pair of a group and a rank in it names a row, before as after
+    key = group * len(group)
+    key[:n] += _ranks(group[:n])
+    key[n:] += _ranks(group[n:])
+    order = np.argsort(key[:n])
+    place = np.minimum(np.searchsorted(key[:n], key[n:], sorter=order), n - 1)
+    source = order[place]
+    return source, key[source] == key[n:]
+
+
+def _ranks(group: np.ndarray) -> np.ndarray:
+    """Count, for each element, the equal ones before it."""
+    order = np.argsort(group, kind="stable")
+    _, first, size = np.unique(group[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(group), dtype=np.int64)
+    ranks[order] = np.arange(len(group)) - np.repeat(first, size)
+    return ranks
