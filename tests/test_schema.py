@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoimb.data.schema import Schema, infer_schema, parse
@@ -452,7 +452,6 @@ def test_arrays_go_by_position():
     np.testing.assert_array_equal(parse(array, named).numbers, array)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=30))
 def test_levels_give_the_text_back(texts):
     frame = pd.DataFrame({"a": pd.Series(texts, dtype=object), "b": np.arange(len(texts))})
