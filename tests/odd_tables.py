@@ -158,7 +158,7 @@ LIBRARIES = (
                 "decimal": pl.Series(spread("1.5", "2", None)).cast(pl.Decimal(10, 2)),
                 "null": [None] * N_ROWS,
                 "flag": spread(True, False, None),
-            },
+            }
         ),
     ),
     table("a lazy polars frame", lambda: pl.LazyFrame(two_columns()), "a LazyFrame; collect"),
