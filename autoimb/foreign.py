@@ -35,6 +35,7 @@ __all__ = [
     "passes_results",
     "start_server",
     "tree_nodes",
+    "validate_parameters",
     "workers_of",
 ]
 
@@ -95,6 +96,17 @@ def tree_nodes(model: Any, start: int) -> tuple[list[list[TreeNodes]], NDArray[A
         if (nodes["left"][places] != places + 1).any():
             raise RuntimeError("scikit-learn's trees are not in preorder.")
     return trees, model._baseline_prediction.ravel()
+
+
+def validate_parameters(estimator: Any) -> None:
+    """Let an estimator of scikit-learn's kind check its parameters, as its `fit` would.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, what it takes and the value.
+    """
+    estimator._validate_params()
 
 
 _starting = threading.Lock()

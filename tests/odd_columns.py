@@ -25,6 +25,26 @@ def column(name: str, cells: Callable[[], Any], kind: str = "", refused: str = "
     return Case(name, lambda: Given(pd.DataFrame({"plain": PLAIN, "odd": cells()})), refused, kind)
 
 
+def numeric(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "numeric")
+
+
+def levels(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "categorical")
+
+
+def date(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "date")
+
+
+def constant(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "constant")
+
+
+def refused(name: str, cells: Callable[[], Any], sentence: str) -> Case:
+    return column(name, cells, "", sentence)
+
+
 def objects(*cells: Any) -> pd.Series:
     return pd.Series(spread(*cells), dtype=object)
 
@@ -57,16 +77,12 @@ EXTENSIONS = {name: name.replace("int", "Int").replace("u", "U") for name in INT
 
 NUMBERS = (
     *(
-        column(
-            f"pandas' {extension}",
-            lambda e=extension, n=name: pd.array(spread(*bits(n)), e),
-            "numeric",
-        )
+        numeric(f"pandas' {extension}", lambda e=extension, n=name: pd.array(spread(*bits(n)), e))
         for name, extension in EXTENSIONS.items()
     ),
     *(arrow(name, pa.type_for_alias(name), bits(name), "numeric") for name in INTEGERS),
-    column("pandas' Float32", lambda: pd.array(spread(1.5, None, -0.0), "Float32"), "numeric"),
-    column("pandas' Float64", lambda: pd.array(spread(1e308, None, 5e-324), "Float64"), "numeric"),
+    numeric("pandas' Float32", lambda: pd.array(spread(1.5, None, -0.0), "Float32")),
+    numeric("pandas' Float64", lambda: pd.array(spread(1e308, None, 5e-324), "Float64")),
     arrow("half", pa.float16(), [np.float16(1.5), None, np.float16(-0.0)], "numeric"),
     arrow("float", pa.float32(), [1.5, None, -0.0], "numeric"),
     arrow("double", pa.float64(), [1e308, None, float("nan"), 5e-324], "numeric"),
@@ -79,57 +95,42 @@ NUMBERS = (
             ("decimal256", pa.decimal256(60, 2)),
         )
     ),
-    column("half precision", lambda: np.array(spread(1, 2.5), np.float16), "numeric"),
-    column("long doubles", lambda: np.array(spread(1, 2.5), np.longdouble), "numeric"),
-    column("another order of bytes", lambda: np.array(spread(1, 2), ">i4"), "numeric"),
-    column(
-        "the largest floats", lambda: spread(np.finfo(float).max, np.finfo(float).min), "numeric"
-    ),
-    column("subnormal floats", lambda: spread(5e-324, 1e-320, 0.0), "numeric"),
-    column("two zeros", lambda: spread(-0.0, 0.0), "constant"),
-    column("one float among whole numbers", lambda: spread(1, 2, 2.5), "numeric"),
-    column("whole numbers beyond 2^53", lambda: spread(2**53 + 1, 2**53), "numeric"),
-    column("whole numbers beyond 2^63", lambda: spread(2**63, 1), "numeric"),
-    column("whole numbers of both signs beyond 2^63", lambda: spread(-(2**63), 2**64), "numeric"),
-    column("whole numbers beyond 2^64", lambda: spread(2**70, None, 1), "numeric"),
-    column("whole numbers beyond the floats", lambda: spread(1, 10**400), "", INFINITE.format(1)),
-    column("infinite numbers", lambda: spread(1.0, 2.0, np.inf), "", INFINITE.format(2)),
-    column("minus infinity", lambda: objects(1, -np.inf), "", INFINITE.format(1)),
-    column(
+    numeric("half precision", lambda: np.array(spread(1, 2.5), np.float16)),
+    numeric("long doubles", lambda: np.array(spread(1, 2.5), np.longdouble)),
+    numeric("another order of bytes", lambda: np.array(spread(1, 2), ">i4")),
+    numeric("the largest floats", lambda: spread(np.finfo(float).max, np.finfo(float).min)),
+    numeric("subnormal floats", lambda: spread(5e-324, 1e-320, 0.0)),
+    constant("two zeros", lambda: spread(-0.0, 0.0)),
+    numeric("one float among whole numbers", lambda: spread(1, 2, 2.5)),
+    numeric("whole numbers beyond 2^53", lambda: spread(2**53 + 1, 2**53)),
+    numeric("whole numbers beyond 2^63", lambda: spread(2**63, 1)),
+    numeric("whole numbers of both signs beyond 2^63", lambda: spread(-(2**63), 2**64)),
+    numeric("whole numbers beyond 2^64", lambda: spread(2**70, None, 1)),
+    refused("whole numbers beyond the floats", lambda: spread(1, 10**400), INFINITE.format(1)),
+    refused("infinite numbers", lambda: spread(1.0, 2.0, np.inf), INFINITE.format(2)),
+    refused("minus infinity", lambda: objects(1, -np.inf), INFINITE.format(1)),
+    refused(
         "long doubles beyond the floats",
         lambda: np.array(spread(1, np.longdouble("1e4000")), np.longdouble),
-        "",
         INFINITE.format(1),
     ),
-    column("decimals", lambda: spread(Decimal("1.1"), Decimal("NaN"), None, Decimal(2)), "numeric"),
-    column(
-        "a decimal infinity", lambda: spread(Decimal(1), Decimal("Inf")), "", INFINITE.format(1)
-    ),
-    column(
-        "decimals beyond the floats", lambda: spread(1, Decimal("1e400")), "", INFINITE.format(1)
-    ),
-    column(
-        "a signalling NaN", lambda: spread(1, Decimal("sNaN")), "", NO_CELL.format("Decimal", 1)
-    ),
-    column("decimals and floats", lambda: objects(Decimal("1.1"), 2.5, None), "numeric"),
-    column("fractions", lambda: objects(Fraction(1, 3), 2, None), "numeric"),
-    column("numbers of NumPy", lambda: objects(np.int8(1), np.float32(2.5), None), "numeric"),
-    column(
-        "complex numbers", lambda: np.array(spread(1j, 2)), "", "Complex data.*'odd' is complex"
-    ),
-    column("complex objects", lambda: objects(1.0, 1j), "", NO_CELL.format("complex", 1)),
-    column("sparse integers", lambda: pd.arrays.SparseArray(spread(0, 0, 5)), "numeric"),
-    column("sparse floats", lambda: pd.arrays.SparseArray(spread(np.nan, 1.5, 2)), "numeric"),
+    numeric("decimals", lambda: spread(Decimal("1.1"), Decimal("NaN"), None, Decimal(2))),
+    refused("a decimal infinity", lambda: spread(Decimal(1), Decimal("Inf")), INFINITE.format(1)),
+    refused("decimals beyond the floats", lambda: spread(1, Decimal("1e400")), INFINITE.format(1)),
+    refused("a signalling NaN", lambda: spread(1, Decimal("sNaN")), NO_CELL.format("Decimal", 1)),
+    numeric("decimals and floats", lambda: objects(Decimal("1.1"), 2.5, None)),
+    numeric("fractions", lambda: objects(Fraction(1, 3), 2, None)),
+    numeric("numbers of NumPy", lambda: objects(np.int8(1), np.float32(2.5), None)),
+    refused("complex numbers", lambda: np.array(spread(1j, 2)), "Complex data.*'odd' is complex"),
+    refused("complex objects", lambda: objects(1.0, 1j), NO_CELL.format("complex", 1)),
+    numeric("sparse integers", lambda: pd.arrays.SparseArray(spread(0, 0, 5))),
+    numeric("sparse floats", lambda: pd.arrays.SparseArray(spread(np.nan, 1.5, 2))),
 )
 
 SPANS = (
-    column("durations", lambda: np.array(spread(1, 2, "NaT"), "m8[s]"), "numeric"),
-    column(
-        "durations of Python", lambda: objects(dt.timedelta(1), None, dt.timedelta(2)), "numeric"
-    ),
-    column(
-        "durations of 290,000 years", lambda: np.array(spread(9 * 10**12, 1), "m8[s]"), "numeric"
-    ),
+    numeric("durations", lambda: np.array(spread(1, 2, "NaT"), "m8[s]")),
+    numeric("durations of Python", lambda: objects(dt.timedelta(1), None, dt.timedelta(2))),
+    numeric("durations of 290,000 years", lambda: np.array(spread(9 * 10**12, 1), "m8[s]")),
     *(
         arrow(
             f"duration[{unit}]",
@@ -139,7 +140,7 @@ SPANS = (
         )
         for unit in ("s", "ms", "us", "ns")
     ),
-    column("times of day", lambda: objects(dt.time(1, 2, 3), None, dt.time(23, 59)), "numeric"),
+    numeric("times of day", lambda: objects(dt.time(1, 2, 3), None, dt.time(23, 59))),
     *(
         arrow(f"{kind}", kind, [dt.time(1, 2, 3), None, dt.time(23, 59)], "numeric")
         for kind in (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"))
@@ -154,54 +155,35 @@ SPANS = (
 )
 
 DATES = (
-    column(
-        "dates before 1677", lambda: np.array(spread("-4000-01-01", "1500-02-03"), "M8[s]"), "date"
-    ),
-    column(
-        "dates after 2262", lambda: np.array(spread("20000-01-01", "2263-02-03"), "M8[s]"), "date"
-    ),
-    column(
-        "dates of days",
-        lambda: np.array(spread("1000-01-01", "NaT", "3001-01-01"), "M8[D]"),
-        "date",
-    ),
-    column(
-        "dates of Python", lambda: objects(dt.date(1, 1, 1), None, dt.date(9999, 12, 31)), "date"
-    ),
-    column(
+    date("dates before 1677", lambda: np.array(spread("-4000-01-01", "1500-02-03"), "M8[s]")),
+    date("dates after 2262", lambda: np.array(spread("20000-01-01", "2263-02-03"), "M8[s]")),
+    date("dates of days", lambda: np.array(spread("1000-01-01", "NaT", "3001-01-01"), "M8[D]")),
+    date("dates of Python", lambda: objects(dt.date(1, 1, 1), None, dt.date(9999, 12, 31))),
+    date(
         "dates with a zone",
         lambda: pd.to_datetime(spread(1, 10**18, None)).tz_localize("Asia/Tokyo"),
-        "date",
     ),
-    column(
+    date(
         "dates of two zones",
         lambda: objects(dt.datetime(2020, 1, 1, tzinfo=UTC), dt.datetime(2021, 1, 1, tzinfo=EAST)),
-        "date",
     ),
-    column(
+    date(
         "dates with and without a zone",
         lambda: objects(dt.datetime(2020, 1, 1, tzinfo=UTC), dt.datetime(2021, 1, 1), pd.NaT),
-        "date",
     ),
-    column(
+    date(
         "dates of two zones as text",
         lambda: spread("2020-01-01T00:00:00+01:00", "2021-07-01T00:00:00Z"),
-        "date",
     ),
-    column("text of far dates", lambda: spread("0001-01-01", "9999-12-31"), "date"),
-    column("text that is no date", lambda: spread("0000-00-00", "2020-01-01"), "categorical"),
-    column("dates and text", lambda: objects(dt.date(2020, 1, 1), "soon"), "categorical"),
-    column(
-        "sparse dates", lambda: pd.arrays.SparseArray(pd.to_datetime(spread(1, 10**18))), "date"
-    ),
-    column(
+    date("text of far dates", lambda: spread("0001-01-01", "9999-12-31")),
+    levels("text that is no date", lambda: spread("0000-00-00", "2020-01-01")),
+    levels("dates and text", lambda: objects(dt.date(2020, 1, 1), "soon")),
+    date("sparse dates", lambda: pd.arrays.SparseArray(pd.to_datetime(spread(1, 10**18)))),
+    date(
         "periods of days",
         lambda: pd.PeriodIndex(spread("2020-01-01", None, "2021-03-01"), freq="D"),
-        "date",
     ),
-    column(
-        "periods of far years", lambda: pd.PeriodIndex(spread("0001", "9999"), freq="Y"), "date"
-    ),
+    date("periods of far years", lambda: pd.PeriodIndex(spread("0001", "9999"), freq="Y")),
     arrow("date32", pa.date32(), [dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], "date"),
     arrow("date64", pa.date64(), [dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], "date"),
     *(
@@ -212,15 +194,13 @@ DATES = (
 )
 
 LEVELS = (
-    column(
-        "pandas' boolean", lambda: pd.array(spread(True, None, False), "boolean"), "categorical"
-    ),
+    levels("pandas' boolean", lambda: pd.array(spread(True, None, False), "boolean")),
     arrow("bool", pa.bool_(), [True, None, False], "categorical"),
-    column("booleans and nothing", lambda: objects(True, None, False), "categorical"),
-    column("booleans and numbers", lambda: objects(True, 0, 2.5), "categorical"),
-    column("sparse booleans", lambda: pd.arrays.SparseArray(spread(True, False)), "categorical"),
+    levels("booleans and nothing", lambda: objects(True, None, False)),
+    levels("booleans and numbers", lambda: objects(True, 0, 2.5)),
+    levels("sparse booleans", lambda: pd.arrays.SparseArray(spread(True, False))),
     *(
-        column(f"pandas' {name}", lambda n=name: pd.array(spread("a", None, "b"), n), "categorical")
+        levels(f"pandas' {name}", lambda n=name: pd.array(spread("a", None, "b"), n))
         for name in ("str", "string[python]", "string[pyarrow]")
     ),
     arrow("string", pa.string(), ["a", None, "b"], "categorical"),
@@ -252,78 +232,47 @@ LEVELS = (
         ),
         "categorical",
     ),
-    column("bytes", lambda: objects(b"a", None, b"\xff"), "categorical"),
-    column("bytes of a width", lambda: pd.Series(spread(b"a", b"b")), "categorical"),
-    column(
-        "identifiers of 128 bits", lambda: objects(UUID(int=1), None, UUID(int=2)), "categorical"
-    ),
-    column("text and numbers", lambda: objects("a", 1, 2.5, None, pd.NA, pd.NaT), "categorical"),
-    column("texts of numbers", lambda: spread("007", "7", "1e5"), "categorical"),
-    column(
-        "sparse text",
-        lambda: pd.arrays.SparseArray(np.array(spread("a", "b"), object)),
-        "categorical",
-    ),
-    column("empty text and spaces", lambda: spread("", " ", "\u00a0"), "categorical"),
-    column(
-        "levels of every script", lambda: spread("👩‍👩‍👧", "\u00e9", "e\u0301", "Ω"), "categorical"
-    ),
-    column(
-        "control characters in levels",
-        lambda: spread("\x1b[31mred", "a\0b", "\r\n", "\u202e"),
-        "categorical",
-    ),
-    column("half a character", lambda: objects("\ud800", "b"), "categorical"),
-    column("very long text", lambda: spread("a" * 100_000, "b"), "categorical"),
-    column("a number of 5,000 digits among text", lambda: objects("a", 10**5_000), "categorical"),
-    column(
-        "unused categories",
-        lambda: pd.Categorical(spread("a", None, "b"), list("zba")),
-        "categorical",
-    ),
-    column(
-        "ordered categories", lambda: pd.Categorical(spread("a", "b"), ordered=True), "categorical"
-    ),
-    column("categories of numbers", lambda: pd.Categorical(spread(1.5, None, 2)), "categorical"),
-    column(
-        "categories of dates",
-        lambda: pd.Categorical(pd.to_datetime(spread(1, 10**18))),
-        "categorical",
-    ),
-    column("categories without a level", lambda: pd.Categorical([None] * N_ROWS), "constant"),
-    column(
-        "intervals", lambda: pd.IntervalIndex.from_arrays(spread(0, 1), spread(1, 2)), "categorical"
-    ),
-    column("intervals of a cut", lambda: pd.cut(PLAIN, 4), "categorical"),
-    column(
-        "different text in every row",
-        lambda: [f"row {row}" for row in range(N_ROWS)],
-        "categorical",
-    ),
+    levels("bytes", lambda: objects(b"a", None, b"\xff")),
+    levels("bytes of a width", lambda: pd.Series(spread(b"a", b"b"))),
+    levels("identifiers of 128 bits", lambda: objects(UUID(int=1), None, UUID(int=2))),
+    levels("text and numbers", lambda: objects("a", 1, 2.5, None, pd.NA, pd.NaT)),
+    levels("texts of numbers", lambda: spread("007", "7", "1e5")),
+    levels("sparse text", lambda: pd.arrays.SparseArray(np.array(spread("a", "b"), object))),
+    levels("empty text and spaces", lambda: spread("", " ", "\u00a0")),
+    levels("levels of every script", lambda: spread("👩‍👩‍👧", "\u00e9", "e\u0301", "Ω")),
+    levels("control characters in levels", lambda: spread("\x1b[31mred", "a\0b", "\r\n", "\u202e")),
+    levels("half a character", lambda: objects("\ud800", "b")),
+    levels("very long text", lambda: spread("a" * 100_000, "b")),
+    levels("a number of 5,000 digits among text", lambda: objects("a", 10**5_000)),
+    levels("unused categories", lambda: pd.Categorical(spread("a", None, "b"), list("zba"))),
+    levels("ordered categories", lambda: pd.Categorical(spread("a", "b"), ordered=True)),
+    levels("categories of numbers", lambda: pd.Categorical(spread(1.5, None, 2))),
+    levels("categories of dates", lambda: pd.Categorical(pd.to_datetime(spread(1, 10**18)))),
+    constant("categories without a level", lambda: pd.Categorical([None] * N_ROWS)),
+    levels("intervals", lambda: pd.IntervalIndex.from_arrays(spread(0, 1), spread(1, 2))),
+    levels("intervals of a cut", lambda: pd.cut(PLAIN, 4)),
+    levels("different text in every row", lambda: [f"row {row}" for row in range(N_ROWS)]),
 )
 
 NOTHING = (
-    column("all missing", lambda: spread(None, np.nan, pd.NA, pd.NaT), "constant"),
-    column("all missing numbers", lambda: pd.array([None] * N_ROWS, "Int64"), "constant"),
-    column("one value", lambda: [7] * N_ROWS, "constant"),
-    column("one value or none", lambda: spread(7, None), "numeric"),
+    constant("all missing", lambda: spread(None, np.nan, pd.NA, pd.NaT)),
+    constant("all missing numbers", lambda: pd.array([None] * N_ROWS, "Int64")),
+    constant("one value", lambda: [7] * N_ROWS),
+    numeric("one value or none", lambda: spread(7, None)),
     arrow("null", pa.null(), [None], "constant"),
 )
 
 NO_CELLS = (
-    column("lists", lambda: objects([1], [2]), "", NO_CELL.format("list", 0)),
-    column("one list", lambda: objects(*["a"] * 7, [1]), "", NO_CELL.format("list", 7)),
-    column("tuples", lambda: objects("a", (1, 2)), "", NO_CELL.format("tuple", 1)),
-    column("sets", lambda: objects({1}), "", NO_CELL.format("set", 0)),
-    column("frozen sets", lambda: objects(frozenset("ab")), "", NO_CELL.format("frozenset", 0)),
-    column("dicts", lambda: objects({"a": 1}), "", NO_CELL.format("dict", 0)),
-    column("arrays", lambda: objects(np.zeros(2)), "", NO_CELL.format("ndarray", 0)),
-    column("bare objects", lambda: objects("a", object()), "", NO_CELL.format("object", 1)),
-    column(
-        "categories of tuples",
-        lambda: pd.Categorical(objects((1, 2), (2, 3))),
-        "",
-        "a tuple in row 0",
+    refused("lists", lambda: objects([1], [2]), NO_CELL.format("list", 0)),
+    refused("one list", lambda: objects(*["a"] * 7, [1]), NO_CELL.format("list", 7)),
+    refused("tuples", lambda: objects("a", (1, 2)), NO_CELL.format("tuple", 1)),
+    refused("sets", lambda: objects({1}), NO_CELL.format("set", 0)),
+    refused("frozen sets", lambda: objects(frozenset("ab")), NO_CELL.format("frozenset", 0)),
+    refused("dicts", lambda: objects({"a": 1}), NO_CELL.format("dict", 0)),
+    refused("arrays", lambda: objects(np.zeros(2)), NO_CELL.format("ndarray", 0)),
+    refused("bare objects", lambda: objects("a", object()), NO_CELL.format("object", 1)),
+    refused(
+        "categories of tuples", lambda: pd.Categorical(objects((1, 2), (2, 3))), "a tuple in row 0"
     ),
     arrow("list", pa.list_(pa.int64()), [[1], None], "", NO_CELL.format("ndarray", 0)),
     arrow("large_list", pa.large_list(pa.int64()), [[1], None], "", NO_CELL.format("ndarray", 0)),

@@ -92,10 +92,7 @@ LABELLED = (
     carried(pa.int8(), 1, 2),
     carried(pa.float64(), 1.0, 2.0),
     carried(pa.large_string(), "a", "b"),
-    Case(
-        "labels that are a feature",
-        lambda: Given(two_columns().assign(answer=LABELS), LABELS),
-    ),
+    Case("labels that are a feature", lambda: Given(two_columns().assign(answer=LABELS), LABELS)),
     target("a class of two rows", lambda: np.where(np.arange(N_ROWS) < 2, "rare", LABELS)),
     target("a class of one row", lambda: np.where(np.arange(N_ROWS) < 1, "rare", LABELS)),
     Case("40 classes of two rows", lambda: many_classes(40)),

@@ -7,16 +7,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from datetime import date, time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from autoimb.cli import main
 from autoimb.errors import (
@@ -81,10 +77,6 @@ def without_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.iloc[:0]
 
 
-def twice_the_same_name(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([frame, frame[["age"]]], axis=1)
-
-
 def infinite(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(age=frame["age"].where(frame.index != 3, np.inf))
 
@@ -93,11 +85,8 @@ def infinite(frame: pd.DataFrame) -> pd.DataFrame:
     ("spoil", "error", "words"),
     [
         (without_rows, TableError, "0 sample"),
-        (twice_the_same_name, TableError, "'age'"),
         (infinite, SchemaError, "'age'"),
-        (lambda f: f.assign(age=1.0, city="Bern"), SchemaError, "No column is left"),
         (lambda f: f.assign(churn="no"), TargetError, "one class"),
-        (lambda f: f.assign(churn=f["churn"].where(f.index != 3)), TargetError, "misses 1 of 60"),
     ],
 )
 def test_a_table_that_cannot_be_learned_from(
@@ -117,8 +106,6 @@ def test_a_table_that_cannot_be_learned_from(
         ({"class_weight": {"maybe": 3}}, OptionError, "'maybe'.*Choices: no, yes"),
         ({"class_weight": {"yes": -1}}, OptionError, ">= 0, got -1"),
         ({"class_weight": {"yes": 0, "no": 0}}, OptionError, "every class the weight 0"),
-        ({"class_weight": [[0, 1]]}, OptionError, r"shape \(2, 2\)"),
-        ({"class_weight": 3}, OptionError, "got 3"),
         ({"pos_label": "maybe"}, TargetError, "'maybe'.*Choices: no, yes"),
         ({"kinds": {"town": "categorical"}}, SchemaError, "'town'.*Choices: age, city"),
         ({"kinds": {"city": "category"}}, SchemaError, "Did you mean 'categorical'"),
@@ -149,16 +136,7 @@ def test_a_parameter_that_no_search_can_use(
         fit(table(), **params)
 
 
-@pytest.mark.parametrize(
-    "weight",
-    [
-        np.full(60, -1.0),
-        np.full(60, np.nan),
-        np.ones(59),
-        np.where(np.arange(60) == 3, 1e300, 1.0),
-        np.full(60, 1e308),
-    ],
-)
+@pytest.mark.parametrize("weight", [np.ones(59), np.where(np.arange(60) == 3, 1e300, 1.0)])
 def test_weights_that_are_none(weight: np.ndarray) -> None:
     frame = table()
     with pytest.raises(TableError, match="sample_weight"):
@@ -309,13 +287,7 @@ def test_a_search_that_cannot_start_leaves_nothing(
     [
         ("missing.csv", None, "no file"),
         ("notes.docx", "a,b", "not a table file"),
-        ("empty.csv", "", "can't be read"),
-        ("headed.csv", "age,churn\n", "0 sample"),
-        ("twice.csv", "age,age,churn\n1,2,no\n", "'age'"),
-        ("broken.parquet", "PAR1", "can't be read"),
         ("one.csv", "age,churn\n1,no\n2,no\n", "one class"),
-        ("holes.csv", "age,churn\n1,no\n2,\n3,yes\n", "misses 1 of 3"),
-        ("infinite.csv", "age,churn\n1,no\ninf,no\n2,yes\n3,yes\n", "infinity"),
     ],
 )
 def test_data_that_is_no_table(
@@ -331,39 +303,6 @@ def test_data_that_is_no_table(
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--out", str(run)]
     assert expected in complaint(words, capsys)
     assert not run.exists()
-
-
-@pytest.mark.parametrize(
-    ("column", "cells", "kind", "expected"),
-    [
-        ("churn", [Decimal("1.5"), Decimal(2)], pa.decimal128(5, 2), "Unknown label type: Decimal"),
-        ("churn", [date(2020, 1, 1), date(2021, 1, 1)], pa.date32(), "Unknown label type: date"),
-        ("churn", [time(1), time(2)], pa.time64("us"), "Unknown label type: time"),
-        ("churn", [b"a", b"b"], pa.binary(), "Unknown label type: bytes"),
-        ("churn", [1, 2], pa.duration("us"), "Unknown label type: duration"),
-        ("churn", [1, 2], pa.timestamp("us"), "Unknown label type: datetime"),
-        ("churn", [[1], [2]], pa.list_(pa.int64()), "must be of one type"),
-        ("city", [[1], [2]], pa.list_(pa.int64()), "Column 'city' holds a"),
-        ("city", [{"b": 1}, {"b": 2}], pa.struct([("b", pa.int64())]), "Column 'city' holds a"),
-    ],
-)
-def test_a_parquet_column_that_no_pipeline_could_hold(
-    column: str,
-    cells: list[Any],
-    kind: pa.DataType,
-    expected: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """It is refused before anything is searched, and leaves nothing."""
-    rows = pa.Table.from_pandas(table()).replace_schema_metadata()  # not of pandas any more
-    place = rows.schema.get_field_index(column)
-    rows = rows.set_column(place, column, pa.array(cells * 30, type=kind))
-    parquet.write_table(rows, tmp_path / "train.parquet")
-    words = ["search", str(tmp_path / "train.parquet"), "--target", "churn", "--trials", "1"]
-    said = complaint([*words, "--jobs", "1", "--out", str(tmp_path / "run")], capsys)
-    assert expected in said
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_that_cannot_be_used(

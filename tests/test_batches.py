@@ -29,7 +29,7 @@ from autoimb.training.parts import TrainingPart
 from autoimb.training.trainer import _BalancedStream
 
 KEY = Key(1, fold=2, member=3)
-checked = settings(deadline=None, max_examples=60, derandomize=True)
+checked = settings(derandomize=True)
 counts_of = st.lists(st.integers(0, 5_000), min_size=2, max_size=8).filter(any)
 
 

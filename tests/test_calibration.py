@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
@@ -104,7 +104,6 @@ def test_steps_follow_the_slope_and_the_curvature_of_the_loss():
         np.testing.assert_allclose(turned / (2 * small), hessian[place], rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.integers(1, 12), st.integers(2, 4))
 def test_few_rows_give_probabilities_all_the_same(seed, n, n_classes):
     rng = np.random.default_rng(seed)
@@ -248,7 +247,6 @@ def test_one_group_is_split():
     assert sum(use.astype(int) for _, use in pairs).tolist() == [1] * 100
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(2, 7))
 def test_classes_are_split_evenly(y, n_groups):
     y = np.array(y, dtype=np.int64)
@@ -277,14 +275,12 @@ def test_focal_minimisers_give_the_posterior(eta, gamma):
     assert posterior[0, 1] == pytest.approx(eta, abs=2e-4)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.integers(2, 5))
 def test_gamma_0_changes_nothing(seed, n_classes):
     proba = np.random.default_rng(seed).dirichlet(np.full(n_classes, 0.3), 20)
     np.testing.assert_allclose(focal_posterior(proba, 0.0), proba, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.integers(2, 5), st.floats(0.1, 5))
 def test_focal_posterior_keeps_order_and_is_finite(seed, n_classes, gamma):
     rng = np.random.default_rng(seed)

@@ -203,7 +203,7 @@ def test_skore_evaluates_it(pipe: FittedPipeline) -> None:
 def test_a_pipeline_predicts_without_scikit_learn_and_the_search(path: Path) -> None:
     code = (
         "import sys\n"
-        "for name in ('sklearn', 'optuna', 'imblearn', 'matplotlib', 'jinja2', 'typer'):\n"
+        "for name in ('sklearn', 'optuna', 'imblearn', 'matplotlib', 'jinja2', 'typer', 'numba'):\n"
         "    sys.modules[name] = None  # importing it fails\n"
         "import autoimb, pandas as pd\n"
         f"pipe = autoimb.load({str(path)!r})\n"
@@ -211,6 +211,7 @@ def test_a_pipeline_predicts_without_scikit_learn_and_the_search(path: Path) -> 
         "assert set(pipe.predict(frame)) <= {'sick', 'well'}\n"
         "assert pipe.score(frame, ['well', 'sick']) == 1.0\n"
         "assert pipe.inspect()['positive'] == 'sick'\n"
+        "assert 'autoimb.search' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

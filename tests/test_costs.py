@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoimb.assessment.costs import Costs, read_matrix, read_weights
@@ -31,7 +31,6 @@ def test_the_matrix_is_what_was_given_for_probabilities_that_carry_the_weights(g
     np.testing.assert_allclose(np.array(costs.matrix) * weights[:, None], wanted)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.integers(2, 4), st.booleans())
 def test_labels_cost_least_by_the_posterior(seed, n_classes, by_class):
     """Probabilities weighted by the classes' costs, and the matrix for them: the weights cancel."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 from tables import calibrated_rows
@@ -41,7 +41,6 @@ def test_the_most_probable_class():
     assert DecisionRule().threshold(1) == 0.5
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.floats(0.01, 0.99), st.integers(0, 1), st.integers(0, 1000))
 def test_two_offsets_are_a_threshold(threshold, positive, seed):
     y, proba = calibrated_rows(50, (0.8, 0.2), seed=seed)
@@ -101,7 +100,6 @@ def test_json(rule):
 
 
 @pytest.mark.parametrize("name", BY_COUNTS)
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     positive=st.integers(0, 1),
@@ -123,7 +121,6 @@ def test_the_best_threshold_of_all_is_found(name, seed, positive, ties, weighted
     assert metric(y, proba, labels, weight=weight) == pytest.approx(best, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(BY_COUNTS),
     seed=st.integers(0, 1000),
@@ -186,7 +183,6 @@ def test_of_several_classes_a_few_cuts_of_each_are_tried():
 # --- thresholds that users name -------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(5, 3_000), st.floats(0.01, 0.5), st.integers(0, 1000), st.integers(0, 2))
 def test_three_rows_or_more_lie_between_two_thresholds(n, rate, seed, decimals):
     y, proba = calibrated_rows(n, (1 - rate, rate), seed=seed)
@@ -212,7 +208,6 @@ def test_a_rare_class_has_as_many_thresholds_as_the_others():
     assert own.max() <= 0.04 * own.sum()
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.floats(0.05, 1.0), st.integers(0, 1000), st.integers(0, 1))
 def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
@@ -227,7 +222,6 @@ def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
     assert recall_score(y, stricter, pos_label=positive) < wanted
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.floats(0.05, 0.9), st.integers(0, 1000))
 def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
     y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)

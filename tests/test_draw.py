@@ -22,7 +22,7 @@ from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Strategy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-checked = settings(deadline=None, max_examples=60, derandomize=True)
+checked = settings(derandomize=True)
 
 STRENGTHS = ("strength", "tau")
 

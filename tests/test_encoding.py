@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -81,7 +81,6 @@ def test_constant_and_empty_training_columns_are_zero():
         np.testing.assert_array_equal(x[:, :-1], 0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(
         np.float64,
@@ -355,7 +354,6 @@ TABLES = hnp.arrays(
 )
 
 
-@settings(max_examples=200)
 @given(numbers=TABLES)
 def test_quantiles_of_many_columns_are_those_of_each(numbers):
     shares = (0.0, 0.25, 0.5, 0.9, 1.0)
@@ -455,7 +453,6 @@ def assert_same(one, other):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@settings(max_examples=40, deadline=None)
 @given(drawn_tables())
 def test_whatever_the_table_its_encoder_is_stored_whole_and_fitted_alike(table):
     columns, y, rows = table
@@ -474,7 +471,6 @@ def test_whatever_the_table_its_encoder_is_stored_whole_and_fitted_alike(table):
         assert all(np.isfinite(array).all() for array in written(encoder, own))
 
 
-@settings(max_examples=40, deadline=None)
 @given(drawn_tables(), st.integers(0, 20))
 def test_a_number_times_a_power_of_two_is_read_as_it_was(table, power):
     columns, y, rows = table
@@ -485,7 +481,6 @@ def test_a_number_times_a_power_of_two_is_read_as_it_was(table, power):
     assert_same(written(ours, columns), written(theirs, scaled))
 
 
-@settings(max_examples=40, deadline=None)
 @given(drawn_tables(), st.integers(0, 2**32 - 1))
 def test_columns_in_another_order_are_read_as_they_were(table, seed):
     columns, y, rows = table
@@ -506,7 +501,6 @@ def in_line(x):
     return x[:, np.lexsort(x[::-1])] if x.size else x
 
 
-@settings(max_examples=40, deadline=None)
 @given(drawn_tables(), st.integers(0, 2**32 - 1))
 def test_rows_in_another_order_are_read_as_they_were(table, seed):
     columns, y, rows = table

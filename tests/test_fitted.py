@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pipelines import pack, pipeline, scored_rows, table
@@ -56,7 +56,6 @@ def test_focal_comes_before_the_prior() -> None:
     np.testing.assert_allclose(member_posterior(logits, log_prior=prior, gamma=2.0), wanted)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     logits=arrays(np.float32, (2, 3, 2, 3), elements=st.floats(-1e4, 1e4, width=32)),
     gamma=st.sampled_from([0.0, 1.0, 3.0]),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import (
     GroupKFold,
@@ -30,7 +30,6 @@ def test_folds_follow_rows_and_minority_rows(rows, minority, folds):
     assert len(plan_folds(y, random_state=0).folds) == folds
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
     cv=st.integers(2, 6),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from tables import calibrated_rows
@@ -160,7 +160,6 @@ def test_offsets_of_several_classes_beat_the_most_probable(name):
     assert gain > (0.005 if name == "mcc" else 0.02)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), st.integers(2, 8), st.integers(2, 4))
 def test_few_rows_get_labels_all_the_same(seed, n, n_classes):
     rng = np.random.default_rng(seed)

@@ -402,7 +402,7 @@ def test_a_probability_reaches_neither_the_calibrator_nor_the_rule_of_its_group(
 def observed_handing_over() -> Observe:
     """Observe how a group's rows are labelled and mixed once the trials are finished."""
     rows, plan = scored_rows(), short_plan(base_dataset(), folds_of())
-    fit_rule = Judge._fit_rule
+    fit_rule = Judge.fit_rule
 
     def observe(dataset: Dataset) -> Stations:
         judge = judge_of(dataset, plan, "average_precision")
@@ -422,7 +422,7 @@ def observed_handing_over() -> Observe:
                 )
                 for number in range(4)
             }
-            patch.setattr(Judge, "_fit_rule", fit)
+            patch.setattr(Judge, "fit_rule", fit)
             patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
             single = judge.labels(outcomes[0].view)
             found = blending.blend(judge, outcomes)
@@ -733,7 +733,7 @@ def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_rule(patch: pytest.MonkeyPatch) -> None:
     """The threshold that is best for the group's own labels."""
-    evaluate, fit, seen = evaluating.evaluate, Judge._fit_rule, {}
+    evaluate, fit, seen = evaluating.evaluate, Judge.fit_rule, {}
 
     def evaluated(job: Job, judge: Judge) -> Outcome:
         seen["judge"] = judge
@@ -743,7 +743,7 @@ def leaky_rule(patch: pytest.MonkeyPatch) -> None:
         return fit(seen["judge"], given_probabilities(), deadline)
 
     patch.setattr(evaluating, "evaluate", evaluated)
-    patch.setattr(Judge, "_fit_rule", peeking)
+    patch.setattr(Judge, "fit_rule", peeking)
 
 
 SMOTE = {"resampling": chosen(COMPONENTS["resampling"]["smote"], 1.0)}

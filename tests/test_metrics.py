@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from imblearn.metrics import geometric_mean_score
 from sklearn import metrics as sk
@@ -73,7 +73,6 @@ def truth(name, y, proba, labels, weight, positive):
 
 
 @pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5", "recall@precision:0.9"])
-@settings(deadline=None, max_examples=50)
 @given(rows=predictions(), positive=st.integers(0, 1))
 def test_equals_scikit_learn(name, rows, positive):
     y, proba, labels, weight = rows
@@ -83,7 +82,6 @@ def test_equals_scikit_learn(name, rows, positive):
 
 
 @pytest.mark.parametrize("name", METRICS)
-@settings(deadline=None, max_examples=20)
 @given(rows=predictions(), positive=st.integers(0, 1), seed=st.integers(0, 2**32 - 1))
 def test_neither_the_order_of_rows_nor_that_of_classes_matters(name, rows, positive, seed):
     y, proba, labels, weight = rows
@@ -117,7 +115,6 @@ def test_a_perfect_prediction_is_the_best(name, n_classes):
     assert metric.utility(perfect) > metric.worst
 
 
-@settings(deadline=None, max_examples=50)
 @given(rows=predictions())
 def test_unit_weights_change_nothing_and_weights_count_rows(rows):
     y, proba, labels, _ = rows
@@ -172,7 +169,6 @@ def test_labels_default_to_the_most_probable_class():
     assert metric(y, proba) == 0.5
 
 
-@settings(deadline=None, max_examples=50)
 @given(rows=predictions(n_classes=3))
 def test_many_confusion_matrices_at_once(rows):
     y, proba, _, weight = rows
@@ -193,7 +189,6 @@ def test_only_label_metrics_come_from_counts():
 # --- metrics of others ----------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
 @given(rows=predictions(n_classes=2), positive=st.integers(0, 1))
 def test_named_scorers_judge_the_positive_class(rows, positive):
     y, proba, labels, weight = rows
@@ -213,7 +208,6 @@ def test_named_scorers_judge_the_positive_class(rows, positive):
 
 @pytest.mark.parametrize("ratio", ["precision", "recall", "f1", "jaccard"])
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])
-@settings(deadline=None, max_examples=50)
 @given(rows=predictions())
 def test_averages_are_those_of_scikit_learn(ratio, average, rows):
     y, proba, labels, weight = rows

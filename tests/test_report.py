@@ -25,158 +25,109 @@ CONTROL = {
 }
 
 
+METHODS = [
+    "none; cross entropy; one tabm 128x2, k = 8",
+    "class weights power(tau=0.5); cross entropy; one tabm 128x2, k = 8",
+    "random_over(strength=0.5); cross entropy; one tabm 128x3, k = 8",
+    "none; focal(gamma=1); one tabm 96x2, k = 4",
+]
+CHOICES = [{}, {"class_weight": "power"}, {"resampling": "random_over"}, {"loss": "focal"}]
+SCORES = {
+    "average_precision": (0.2864, 0.2791, 0.1217),
+    "roc_auc": (0.8862, 0.8840, 0.7713),
+    "f1": (0.3684, 0.3601, 0.1892),
+    "log_loss": (0.0871, 0.0879, 0.1062),
+}
+ENDED = {
+    "infeasible": (3, "Cleaning 16,000 rows would take about 70 s of the 54 s that are left."),
+    "pruned": (9, "below the best by more than two paired errors after epoch 6"),
+    "failed": (1, "the loss was not finite in epoch 2"),
+}
+
+
 def _curve(rng, shift, n=20_000, positives=490):
-    y = np.zeros(n, dtype=int)
-    y[:positives] = 1
-    order = np.argsort(-(rng.normal(size=n) + shift * y))
-    hits = np.cumsum(y[order])
+    y = np.arange(n) < positives
+    hits = np.cumsum(y[np.argsort(-(rng.normal(size=n) + shift * y))])
     at = np.unique(np.geomspace(20, n, 200).astype(int)) - 1
     return {"precision": (hits[at] / (at + 1)).tolist(), "recall": (hits[at] / positives).tolist()}
 
 
-def _trial(number, score, stage, words, *, status="complete", reason="", **components):
-    return (
-        {
-            "trial": number,
-            "status": status,
-            "score": score,
-            "error": None if score is None else 0.0118 + 0.0004 * (number % 5),
-            "seconds": 3.1 + 1.7 * (number % 7),
-            "stage": stage,
-            "rung": 4.0 if stage == "confirm" else 1.0,
-            "strategy": words,
-            "reason": reason,
-        }
-        | CONTROL
-        | components
-    )
-
-
-def _scores():
-    values = {
-        "average_precision": (0.2864, 0.2791, 0.1217, True),
-        "roc_auc": (0.8862, 0.8840, 0.7713, True),
-        "balanced_accuracy": (0.6512, 0.6440, 0.5613, True),
-        "geometric_mean": (0.5596, 0.5479, 0.3622, True),
-        "f1": (0.3684, 0.3601, 0.1892, True),
-        "mcc": (0.3561, 0.3478, 0.1748, True),
-        "log_loss": (0.0871, 0.0879, 0.1062, False),
-        "brier": (0.0202, 0.0203, 0.0232, False),
+def _trial(number, score, place=0, *, status="complete", reason=""):
+    return {
+        "trial": number,
+        "status": status,
+        "score": score,
+        "error": None if score is None else 0.0118 + 0.0004 * (number % 5),
+        "seconds": 3.1 + 1.7 * (number % 7),
+        "stage": "search",
+        "rung": 1.0,
+        "strategy": METHODS[place],
+        "reason": reason,
+        **CONTROL,
+        **CHOICES[place],
     }
-    names = ("winner", "none", "logistic regression")
-    return [
-        {
-            "name": name,
-            "metric": metric,
-            "value": value[i],
-            "error": round(0.04 * abs(value[i]) + 0.0004, 4),
-            "greater_is_better": value[3],
-        }
-        for metric, value in values.items()
-        for i, name in enumerate(names)
+
+
+def _leaderboard(rng):
+    scores = np.sort(0.2823 - np.abs(rng.normal(0, 0.02, 31)))[::-1]
+    board = [
+        _trial(int(number), float(score), place % 4)
+        for place, (number, score) in enumerate(zip(rng.permutation(31), scores))
     ]
+    for status, (count_of, reason) in ENDED.items():
+        board += [
+            _trial(len(board) + i, None, status=status, reason=reason) for i in range(count_of)
+        ]
+    return board
 
 
 def _method(component, option, method, word, gain=None):
-    low, high = (None, None) if gain is None else (gain - 0.0082, gain + 0.0082)
+    names = ("gain", "low", "high", "log_loss_gain", "log_loss_low", "log_loss_high", "p_value")
+    gains = 7 * [None]
+    if gain is not None:
+        gains = [gain, gain - 0.0082, gain + 0.0082, gain / 10, gain / 10 - 0.001]
+        gains += [gain / 10 + 0.001, 0.2]
     return {
         "component": component,
         "option": option,
         "method": method,
         "word": word,
-        "gain": gain,
-        "low": low,
-        "high": high,
-        "log_loss_gain": None if gain is None else gain / 10,
-        "log_loss_low": None if gain is None else gain / 10 - 0.001,
-        "log_loss_high": None if gain is None else gain / 10 + 0.001,
-        "p_value": None if gain is None else 0.2,
         "sentence": f"{method}: {word}, said in a sentence.",
+    } | dict(zip(names, gains))
+
+
+def _winner(board):
+    def choice(name):
+        return {"name": name, "params": {"tau": 0.5} if name == "power" else {}}
+
+    return {
+        "description": "A blend of 3 strategies, led by no imbalance method on tabm",
+        "strategies": [
+            {
+                "trial": row["trial"],
+                "weight": weight,
+                "description": row["strategy"],
+                "strategy": {component: choice(row[component]) for component in COMPONENTS},
+                "summaries": dict.fromkeys(COMPONENTS, "What the option does, in one sentence."),
+            }
+            for row, weight in zip(board, (0.5, 0.3, 0.2))
+        ],
+        "blend": True,
+        "rule": "The label is yes where its probability is at least 0.214, otherwise no.",
     }
 
 
 def flights_facts(**changes):
     """Facts of a search on cancelled flights, as a real one would give them."""
     rng = np.random.default_rng(0)
-    words = [
-        ("none; cross entropy; one tabm 128x2, k = 8", {}),
-        (
-            "class weights power(tau=0.5); cross entropy; one tabm 128x2, k = 8",
-            {"class_weight": "power"},
-        ),
-        (
-            "random_over(strength=0.5); cross entropy; one tabm 128x3, k = 8",
-            {"resampling": "random_over"},
-        ),
-        ("none; logit_adjusted(tau=0.5); one tabm 128x2, k = 8", {"loss": "logit_adjusted"}),
-        ("none; focal(gamma=1); one tabm 96x2, k = 4", {"loss": "focal"}),
-        (
-            "none; cross entropy; balanced_bagging of 8 mlp 128x2",
-            {"ensemble": "balanced_bagging", "network": "mlp"},
-        ),
-        (
-            "smote(strength=0.5, k_neighbors=5); cross entropy; one realmlp 192x2",
-            {"resampling": "smote", "network": "realmlp"},
-        ),
-    ]
-    scores = np.sort(0.2823 - np.abs(rng.normal(0, 0.02, 31)))[::-1]
-    numbers = rng.permutation(31)
-    board = [
-        _trial(
-            int(n),
-            float(s),
-            "network" if n < 4 else "method" if n < 12 else "search",
-            words[i % 7][0],
-            **words[i % 7][1],
-        )
-        for i, (n, s) in enumerate(zip(numbers, scores))
-    ]
-    slow = "Cleaning 16,000 rows would take about 70 s of the 54 s that are left."
-    board += [
-        _trial(
-            31 + i,
-            None,
-            "search",
-            "smote_enn(strength=0.7); cross entropy; one mlp 64x1",
-            status="infeasible",
-            reason=slow,
-            resampling="smote_enn",
-        )
-        for i in range(3)
-    ]
-    board += [
-        _trial(
-            34 + i,
-            None,
-            "search",
-            "none; cross entropy; one resnet 256x4",
-            status="pruned",
-            reason="below the best by more than two paired errors after epoch 6",
-        )
-        for i in range(9)
-    ]
-    board.append(
-        _trial(
-            43,
-            None,
-            "search",
-            "none; focal(gamma=0.5); one mlp 512x4",
-            status="failed",
-            reason="the loss was not finite in epoch 2",
-            loss="focal",
-        )
-    )
+    board = _leaderboard(rng)
+    names = ("winner", "none", "logistic regression")
     facts = {
         "request": {
             "data": "flights.csv.gz",
             "target": "cancelled",
             "metric": "average_precision",
             "time_budget": 300.0,
-            "n_trials": None,
-            "n_jobs": 2,
-            "cv": None,
-            "random_state": 0,
-            "pos_label": None,
             "components": [["network", ["mlp", "tabm", "realmlp"]]],
             "costs": None,
         },
@@ -188,87 +139,36 @@ def flights_facts(**changes):
                 {"label": "no", "count": 19_510, "share": 0.9755},
                 {"label": "yes", "count": 490, "share": 0.0245},
             ],
-            "missing": {
-                "wind_gust": 15_278,
-                "pressure": 2_276,
-                "wind_dir": 636,
-                "wind_speed": 110,
-                "temp": 106,
-                "dewp": 106,
-                "humid": 106,
-                "precip": 106,
-                "visib": 106,
-            },
+            "missing": {"wind_gust": 15_278, "pressure": 2_276} | dict.fromkeys("abcdefg", 106),
             "cardinality": {"carrier": 16, "origin": 3, "dest": 103},
         },
         "plan": {"folds": 3, "scored_rows": 20_000, "epochs": 16, "batch": 512, "seed": 0},
-        "winner": {
-            "description": "A blend of 3 strategies, led by no imbalance method on tabm",
-            "strategies": [
-                {
-                    "trial": int(numbers[i]),
-                    "weight": w,
-                    "description": " + ".join(words[i][1].values())
-                    or "no imbalance method on tabm",
-                    "strategy": {
-                        r: {
-                            "name": (CONTROL | words[i][1])[r],
-                            "params": {"tau": 0.5} if (CONTROL | words[i][1])[r] == "power" else {},
-                        }
-                        for r in COMPONENTS
-                    },
-                    "summaries": dict.fromkeys(
-                        COMPONENTS, "What the option does, in one sentence."
-                    ),
-                }
-                for i, w in enumerate((0.5, 0.3, 0.2))
-            ],
-            "blend": True,
-            "rule": "The label is yes where its probability is at least 0.214, otherwise no.",
-        },
-        "scores": _scores(),
-        "curves": {
-            "winner": _curve(rng, 2.0),
-            "none": _curve(rng, 1.9),
-            "logistic regression": _curve(rng, 1.1),
-        },
+        "winner": _winner(board),
+        "scores": [
+            {
+                "name": name,
+                "metric": metric,
+                "value": value,
+                "error": round(0.04 * value + 0.0004, 4),
+                "greater_is_better": metric != "log_loss",
+            }
+            for metric, values in SCORES.items()
+            for name, value in zip(names, values)
+        ],
+        "curves": {name: _curve(rng, shift) for name, shift in zip(names, (2.0, 1.9, 1.1))},
         "confusion": {"labels": ["no", "yes"], "matrix": [[19_247, 263], [338, 152]]},
         "leaderboard": board,
-        "verdict": "No method against imbalance was better than none by more than its error: "
-        "the best method, logit_adjusted(tau=0.5), differs by +0.0021 ± 0.0034 in a matched duel.",
-        "failures": [
-            {k: row[k] for k in ("trial", "strategy", "status", "reason")}
-            for row in board
-            if row["status"] in {"failed", "infeasible", "timeout"}
-        ],
-        "timing": {
-            "reading": 0.6,
-            "search": 246.2,
-            "verdict": 31.0,
-            "blend": 1.9,
-            "export": 0.8,
-            "total": 281.4,
-        },
-        "versions": {
-            "autoimb": "0.1.0",
-            "python": "3.11.9",
-            "torch": "2.13.0",
-            "optuna": "5.0.0",
-            "scikit-learn": "1.9.0",
-            "imbalanced-learn": "0.14.2",
-            "numpy": "2.3.1",
-        },
+        "verdict": "No method against imbalance was better than none by more than its error.",
+        "failures": [row for row in board if row["status"] in {"failed", "infeasible"}],
+        "timing": {"reading": 0.6, "search": 246.2, "total": 281.4},
+        "versions": {"autoimb": "0.1.0", "torch": "2.13.0"},
         "notices": ["date was read as a date and expanded to month, day, weekday and days."],
         "reliability": [
-            {"predicted": p, "observed": o, "count": c}
-            for p, o, c in (
-                (0.003, 0.002, 9000),
-                (0.012, 0.014, 5000),
-                (0.031, 0.03, 3500),
+            {"predicted": predicted, "observed": observed, "count": rows}
+            for predicted, observed, rows in (
+                (0.01, 0.02, 9000),
                 (0.08, 0.085, 1500),
-                (0.19, 0.2, 600),
-                (0.41, 0.38, 250),
-                (0.72, 0.69, 150),
+                (0.7, 0.7, 9),
             )
         ],
         "created": "2026-03-01 14:05",

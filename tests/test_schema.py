@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoimb.data.schema import Schema, infer_schema, parse
@@ -36,35 +36,19 @@ def column_of(values, **kinds):
     [
         ([1, 2, 3], "numeric"),
         ([1.5, None, 3.0], "numeric"),
-        (pd.array([1, None, 3], dtype="Int64"), "numeric"),
-        (pd.array([1.5, None, 3], dtype="Float64"), "numeric"),
         (np.array([1, 2.5, None], dtype=object), "numeric"),
-        ([decimal.Decimal("1.5"), decimal.Decimal("2.5"), None], "numeric"),
-        (pd.to_timedelta([1, 2, 3], unit="s"), "numeric"),
-        (pd.arrays.SparseArray([0.0, 0.0, 1.0]), "numeric"),
         ([True, False, True], "categorical"),
-        (pd.array([True, None, False], dtype="boolean"), "categorical"),
-        ([True, None, False], "categorical"),
         (["a", "b", None], "categorical"),
         (np.array(["a", "b", None], dtype=object), "categorical"),
-        (pd.array(["a", "b", None], dtype="string"), "categorical"),
-        (pd.Categorical([3, 1, 1]), "categorical"),
-        (np.array([1, "b", 2.5], dtype=object), "categorical"),
         (["02139", "10001", "60601"], "categorical"),
         (pd.to_datetime(["2013-01-01", None, "2013-05-01"]), "date"),
-        (pd.to_datetime(["2013-01-01", "2013-05-01"] * 2).tz_localize("Europe/Oslo"), "date"),
-        (pd.period_range("2013-01", periods=3, freq="M"), "date"),
-        ([datetime.date(2013, 1, 1), datetime.date(2014, 1, 1), None], "date"),
         (["2013-01-01", None, "2013-02-01"], "date"),
         (["2013-01-01 10:00", "2013-02-01T12:00:30.5Z", "2013-02-01"], "date"),
         (["2013-01-01", "2013-13-41", "2013-01-01"], "categorical"),
         (["2013-01-01", "never", "2013-01-01"], "categorical"),
         (["2013", "2014", "2015"], "categorical"),
-        ([7, 7, 7], "constant"),
         (["a", "a", "a"], "constant"),
-        ([None, None, None], "constant"),
         ([np.nan, np.nan, np.nan], "constant"),
-        ([7, np.nan, 7], "numeric"),  # whether it is missing says something
         (["a", None, "a"], "categorical"),
     ],
 )
@@ -394,20 +378,6 @@ def test_durations_are_seconds_also_as_text(values):
         parse(pd.DataFrame({"a": ["01:00:00", "soon"]}), schema)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (pd.Series([[1], [2]], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), "holds a"),
-        (pd.Series([{"b": 1}] * 2, dtype=pd.ArrowDtype(pa.struct([("b", pa.int64())]))), "a dict"),
-        (pd.Series([10**400, 1], dtype=object), "infinity or a value too large"),
-        (pd.Series([-(10**400), 1], dtype=object), "infinity or a value too large"),
-    ],
-)
-def test_cells_that_no_search_can_use(values, message):
-    with pytest.raises(SchemaError, match=message):
-        parse(frame := pd.DataFrame({"a": values}), infer_schema(frame)[0])
-
-
 def test_half_characters_are_written_out_in_levels_and_refused_in_names():
     half = pd.Series(["\ud800", "b", "b"], dtype=object)
     assert column_of(half).vocabularies == ((r"\ud800", "b"),)
@@ -445,7 +415,6 @@ def test_arrays_go_by_position():
     np.testing.assert_array_equal(parse(array, named).numbers, array)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=1, max_size=30))
 def test_levels_give_the_text_back(texts):
     frame = pd.DataFrame({"a": pd.Series(texts, dtype=object), "b": np.arange(len(texts))})

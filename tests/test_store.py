@@ -74,7 +74,7 @@ def test_folds_that_another_process_encodes_come_last(tmp_path):
             go_on.wait(10)
             return mine.encoder(1)
 
-        key = other._encoder_key(0)
+        key = ("encoder", 0, 0)
         waiting = pool.submit(other._store.get, key, slowly, size=lambda encoder: 0)
         begun.wait(10)
         order = mine.free_first()

@@ -9,7 +9,6 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
 
 from autoimb.data.files import read_file, read_pieces
@@ -143,24 +142,17 @@ def test_row_names_of_r_are_no_column(tmp_path):
     [
         ("table.xlsx", b"", r"is not a table file. Choices: .csv, .tsv, .txt, .parquet, .feather"),
         ("table", b"", "is not a table file"),
-        ("table.csv", b"", r"can't be read as a .csv table: No columns to parse"),
-        ("table.csv", b"\n \n", r"can't be read as a .csv table: No columns to parse"),
         ("table.csv", b"a,b\n\xff\xfe,2\n", "can't be read as a .csv table"),
-        ("table.csv", b'a,b\n"1,2\n', "can't be read as a .csv table"),
-        ("table.csv", b"a,b,a\n1,2,3\n", "Column names must differ; repeated: 'a'"),
         ("table.csv", b"a,b\n", r"Found array with 0 sample\(s\) \(shape=\(0, 2\)\)"),
         ("table.csv", b"a" * 200_000, "can't be read as a .csv table: field larger than"),
-        ("table.csv.gz", b"no gzip", "can't be read as a .csv table"),
         (
             "table.csv.gz",
             gzip.compress(b"a,b")[:10] + b"\xff" * 20,
             "can't be read as a .csv table",
         ),
-        ("table.csv.gz", gzip.compress(b"a,b")[:-9], "can't be read as a .csv table"),
         ("table.parquet.gz", b"", "is not a table file"),
         ("table.csv.zip", b"no zip", "can't be read as a .csv table"),
         ("table.csv.zst", b"no zstd", "can't be read as a .csv table"),
-        ("table.parquet", b"PAR1 or not", "can't be read as a .parquet table"),
         ("table.feather", b"ARROW or not", "can't be read as a .feather table"),
     ],
 )
@@ -242,26 +234,6 @@ def test_weights_are_numbers_of_any_type():
     assert row_weights(None, 2) is None
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (np.zeros(3), "Expected 2D array, got 1D array instead. Reshape your data"),
-        (pd.Series([1.0, 2.0]), "Expected 2D array, got 1D array instead. Reshape your data"),
-        (np.float64(3), "Expected 2D array, got scalar array instead. Reshape your data"),
-        (np.zeros((2, 2, 2)), "Found array with dim 3"),
-        (np.zeros((0, 3)), r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum"),
-        (np.zeros((12, 0)), r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required"),
-        (sparse.csr_matrix(np.eye(3)), "[Ss]parse"),
-        (sparse.csr_array(np.eye(3)), "[Ss]parse"),
-        (np.eye(2) * 1j, "Complex data not supported"),
-        (pd.DataFrame({1: [0], "1": [0]}), "Column names must differ; repeated: '1'"),
-    ],
-)
-def test_bad_tables_in_memory(source, message):
-    with pytest.raises(TableError, match=message):
-        read_table(source)
-
-
 def test_an_array_of_another_width():
     with pytest.raises(SchemaError, match="X has 3 features, but AutoImbClassifier is expecting 4"):
         frame_of(np.zeros((2, 3)), tuple("abcd"))
@@ -331,17 +303,7 @@ def test_rare_classes_are_allowed_and_named():
         (None, "requires y to be passed, but the target y is None"),
         ([], "no rows"),
         ([1, 1, 1], r"one class \('1' in all 3 rows\)"),
-        ([1], "one class"),
-        (list("abc"), "All 3 rows have different classes"),
-        ([0.0, 1.0, np.nan], "Input y contains NaN: the target misses 1 of 3 values, .* row 2"),
-        (["a", None, "b"], "misses 1 of 3 values, the first in row 1"),
-        ([0.0, np.inf, 1.0], r"Input y contains infinity or a value too large for dtype\('float64"),
-        ([0.5, 1.0, 2.0], "Unknown label type: continuous.*0.5 in row 0"),
-        (np.array([1j, 0, 0]), "Complex data not supported"),
-        (np.array([1, "a", "a"], dtype=object), "must be of one type"),
         (np.array([{}, "a", "a"], dtype=object), "must be of one type"),
-        (np.zeros((3, 2)), r"y should be a 1d array, got an array of shape \(3, 2\)"),
-        (pd.to_datetime(["2020-01-01"] * 2 + ["2021-01-01"]), "Unknown label type: datetime"),
     ],
 )
 def test_bad_targets(labels, message):

@@ -257,7 +257,7 @@ class Judge:
 
     # --- labels -------------------------------------------------------------------------------
 
-    def fit_rule(self, proba: Floats) -> DecisionRule:
+    def fit_rule(self, proba: Floats, deadline: Deadline | None = None) -> DecisionRule:
         """Fit the rule whose labels serve the metric best.
 
         Sees: all rows of the judge; `proba` must be out-of-fold and calibrated.
@@ -266,6 +266,8 @@ class Judge:
         ----------
         proba : ndarray of float, shape (n, C)
             Probabilities.
+        deadline : Deadline, optional
+            When the rule must be fitted; the judge's, by default.
 
         Returns
         -------
@@ -275,14 +277,10 @@ class Judge:
             classes it is fitted on some, the rarer classes whole as far as possible. Where there
             are costs nothing is fitted: the rule is the least expected cost.
         """
-        return self._fit_rule(proba, self._labelled_by())
-
-    def _labelled_by(self) -> Deadline:
-        return max(self.deadline, Deadline.after(_LEAST_SECONDS), key=lambda each: each.at)
-
-    def _fit_rule(self, proba: Floats, deadline: Deadline) -> DecisionRule:
         if self.costs is not None:
             return DecisionRule("costs", costs=self.costs, name="least expected cost")
+        if deadline is None:
+            deadline = self._labelled_by()
         metric = label_metric_for(self.metric)
         most = max(_MOST_WORK // proba.shape[1] ** 2, _LEAST_ROWS)
         random = stream(Purpose.RULE_ROWS, 0)
@@ -303,6 +301,9 @@ class Judge:
         gain, error = inner.compare((rows.proba, tuned), (rows.proba, safe))
         return tuned_rule(metric, rows, plug_in, deadline) if gain > error else plug_in
 
+    def _labelled_by(self) -> Deadline:
+        return max(self.deadline, Deadline.after(_LEAST_SECONDS), key=lambda each: each.at)
+
     def labels(self, proba: Floats | Callable[[int], Floats]) -> Ints:
         """Label each group by a rule that the other groups fit.
 
@@ -321,5 +322,5 @@ class Judge:
         shares = self._labelled_by().shared(len(self.parts) + 1)  # one is left for who comes next
         for number, ((learn, use), by) in enumerate(zip(self.parts, shares)):
             own = proba(number) if callable(proba) else proba
-            labels[use] = self.take(learn)._fit_rule(own[learn], by).apply(own[use])
+            labels[use] = self.take(learn).fit_rule(own[learn], by).apply(own[use])
         return labels

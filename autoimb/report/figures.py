@@ -215,4 +215,4 @@ def _inline(figure: Figure, *, name: str, title: str) -> Markup:
         svg = svg.replace(stand_in, variable)
     label = escape(title)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return Markup(svg)  # nosec B704 # matplotlib escapes its texts; the title is escaped above
+    return Markup(svg)  # noqa: S704 - matplotlib escapes its texts, `escape` the title

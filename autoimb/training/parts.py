@@ -91,7 +91,7 @@ class Parts:
         """Return the fold's encoder, fitted on its training rows."""
         rows, data = self.folds.folds[fold].train, self.dataset
         return self._store.get(
-            self._encoder_key(fold),
+            _encoder_key(self.repeat_number, fold),
             lambda: Encoder.fit(
                 data.columns, rows, layout=data.layout, y=data.y, weight=data.weight
             ),
@@ -114,12 +114,11 @@ class Parts:
         """Return the encoders that are made already, by repeat and fold, all but some."""
         encoders = {}
         for repeat in range(1 + len(self.folds.further)):
-            there = self.repeat(repeat)
-            for fold in range(len(there.folds.folds)):
+            for fold in range(len(self.repeat(repeat).folds.folds)):
                 if (repeat, fold) in but:
                     continue
                 with suppress(Exception):  # what can't be read is fitted again
-                    found = there._store.find(there._encoder_key(fold))
+                    found = self._store.find(_encoder_key(repeat, fold))
                     if isinstance(found, Encoder):
                         encoders[repeat, fold] = found
         return encoders
@@ -127,11 +126,7 @@ class Parts:
     def hold(self, encoders: Mapping[tuple[int, int], Encoder]) -> None:
         """Keep encoders that were made elsewhere, by repeat and fold."""
         for (repeat, fold), encoder in encoders.items():
-            key = self.repeat(repeat)._encoder_key(fold)
-            self._store.put(key, encoder, size=encoder.edges.nbytes)
-
-    def _encoder_key(self, fold: int) -> tuple[str, int, int]:
-        return ("encoder", self.repeat_number, fold)
+            self._store.put(_encoder_key(repeat, fold), encoder, size=encoder.edges.nbytes)
 
     def free_first(self) -> Iterator[int]:
         """Yield all folds, those first for which no other process fits the encoder meanwhile.
@@ -140,7 +135,11 @@ class Parts:
         """
         left = list(range(len(self.folds.folds)))
         while left:
-            free = (f for f in left if not self._store.elsewhere(self._encoder_key(f)))
+            free = (
+                fold
+                for fold in left
+                if not self._store.elsewhere(_encoder_key(self.repeat_number, fold))
+            )
             fold = next(free, left[0])
             left.remove(fold)
             yield fold
@@ -232,3 +231,8 @@ class Parts:
         wanted[present] = sizes(np.round(counts / share)[present], strength)
         got[present] = sizes(counts[present], strength)
         return np.asarray(wanted * share / got)
+
+
+def _encoder_key(repeat: int, fold: int) -> tuple[str, int, int]:
+    """Return the key under which a store has an encoder."""
+    return ("encoder", repeat, fold)

@@ -22,6 +22,7 @@ import numpy as np
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.values import text_of
 from autoimb.errors import InfeasibleError, OptionError, choices
+from autoimb.foreign import validate_parameters
 from autoimb.space.option import Option, Profile, Rule
 from autoimb.space.resampling.component import (
     NEIGHBOURS,
@@ -170,7 +171,7 @@ def _check_values(name: str, params: Params) -> None:
     """Ask the sampler itself whether it takes such values."""
     supplied = {_CATEGORICAL: "auto"} if _needs_categories(name) else {}
     try:
-        _classes()[name](**supplied, **params)._validate_params()
+        validate_parameters(_classes()[name](**supplied, **params))
     except ValueError as error:
         raise OptionError(" ".join(str(error).split())) from None
 
