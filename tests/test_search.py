@@ -97,12 +97,6 @@ def test_a_request_survives_json(**given: Any) -> None:
     assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
-def test_a_request_of_an_older_run_is_read() -> None:
-    values = json.loads(json.dumps(QUICK.to_json()))
-    values["rooms"] = values.pop("components")  # as an older version wrote it
-    assert Request.from_json(values) == QUICK
-
-
 def test_a_callable_metric_and_a_splitter_become_names() -> None:
     def lift(y: Any, proba: Any) -> float:
         return 0.0

@@ -177,12 +177,10 @@ class Request:
     def from_json(cls, data: Mapping[str, Any]) -> Request:
         """Read what `to_json` wrote; a callable metric or a splitter can't come back."""
         values = dict(data)
-        if "rooms" in values:  # the key of an older version
-            values["components"] = values.pop("rooms")
         components = tuple((name, tuple(options)) for name, options in values["components"])
         values |= {"components": components, "costs": _tuples(values["costs"])}
-        values["partners"] = tuple(values.get("partners", ()))
-        if values.get("strategy") is not None:
+        values["partners"] = tuple(values["partners"])
+        if values["strategy"] is not None:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
