@@ -16,10 +16,8 @@ from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runtime.pool import LOCAL, Backend
-from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
-from autoimb.space.resampling.component import RESAMPLING
-from autoimb.space.resampling.samplers import read_sampler
+from autoimb.space.reading import read_option
 from autoimb.space.strategy import Strategy
 from autoimb.text import shown
 
@@ -268,7 +266,7 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
         listed = tuple(names) if several else (names,)
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
-        options = tuple(_option_name(component, given) for given in listed)
+        options = tuple(read_option(component, name) for name in listed)
         for name in options:
             if (component, name) == ("class_weight", "costs"):
                 raise OptionError(
@@ -277,15 +275,6 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
                 )
         components.append((component, options))
     return tuple(components)
-
-
-def _option_name(component: str, given: Any) -> str:
-    names = COMPONENTS[component].names
-    if given in names:
-        return str(given)
-    if component == RESAMPLING.name:
-        return read_sampler(given)
-    raise OptionError(choices(f"{component} option", given, names))
 
 
 def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -15,7 +15,23 @@ from autoimb.space.resampling.component import RESAMPLING
 from autoimb.space.resampling.samplers import is_sampler, read_sampler, sampler_text
 from autoimb.space.strategy import Strategy
 
-__all__ = ["read_strategy"]
+__all__ = ["read_option", "read_strategy"]
+
+
+def read_option(component: str, value: Any) -> str:
+    """Return the name of an option that a search may try, given as a name or a sampler.
+
+    Raises
+    ------
+    OptionError
+        Naming the unknown option and those that exist.
+    """
+    names = COMPONENTS[component].names
+    if value in names:
+        return str(value)
+    if component == RESAMPLING.name:
+        return read_sampler(value)
+    raise OptionError(choices(f"{component} option", value, names))
 
 
 def read_strategy(given: object) -> Strategy:

@@ -35,7 +35,14 @@ from autoimb.space.resampling.component import (
 )
 from autoimb.text import shown
 
-__all__ = ["checked_labels", "is_sampler", "read_sampler", "sampler_parts", "sampler_text"]
+__all__ = [
+    "checked_labels",
+    "is_sampler",
+    "read_sampler",
+    "sampler_option",
+    "sampler_parts",
+    "sampler_text",
+]
 
 Params = Mapping[str, Any]
 # What a sampler does to rows: it selects some of them, interpolates numbers, or makes new rows of
