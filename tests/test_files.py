@@ -346,8 +346,6 @@ ELSEWHERE = {
     "cli/tables.py": "packs into a file that is open",
     "runs/storage.py": "appends to the journal",
     "runtime/memory.py": "tells the system whom to end first",
-    "runtime/scratch.py": "opens the lock of a folder",
-    "runtime/shared.py": "into a folder of the workers of another machine",
     "runtime/worker.py": "into the workers' own folder",
     "training/store.py": "into the workers' own folder",
 }

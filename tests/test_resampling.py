@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from imblearn.combine import SMOTEENN, SMOTETomek
 from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import (
-    ClusterCentroids,
     EditedNearestNeighbours,
     RandomUnderSampler,
     TomekLinks,
@@ -108,14 +107,6 @@ def test_counts_are_those_of_imbalanced_learn(kind, columns):
         np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted), err_msg=name)
     _, y = result_of(resample("cluster_centroids", part), part)
     np.testing.assert_array_equal(np.bincount(y), [n_min] * len(COUNTS[kind]))
-
-
-def test_cluster_centroids_has_the_counts_of_imbalanced_learn():
-    part = part_of("multiclass")
-    oracle = ClusterCentroids(random_state=SEED, voting="hard")
-    _, wanted = oracle.fit_resample(neighbour_space(part.encoded), part.y)
-    _, y = result_of(resample("cluster_centroids", part), part)
-    np.testing.assert_array_equal(np.bincount(y), np.bincount(wanted))
 
 
 def test_cluster_centroids_keeps_a_row_of_every_cluster():
@@ -263,28 +254,6 @@ def test_real_rows_stand_first_and_only_the_smaller_classes_grow(option, kind, c
         assert (new.synthetic.codes < np.array(new.synthetic.cardinalities)).all()
 
 
-@pytest.mark.parametrize("name", ["smote", "smote_enn", "smote_tomek"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_synthetic_rows_lie_between_two_rows_of_their_class(kind, name):
-    part = part_of(kind)
-    new = resample(name, part, cleaning=0.5) if name != "smote" else resample(name, part)
-    assert new.synthetic is not None
-    for row, c in zip(new.synthetic.numbers.astype(np.float64), new.synthetic_y):
-        own = part.encoded.numbers[part.y == c].astype(np.float64)
-        # |a - x| + |x - b| = |a - b| for a pair of parents
-        to_row = np.linalg.norm(own - row, axis=1)
-        between = np.linalg.norm(own[:, None] - own[None], axis=2)
-        assert (to_row[:, None] + to_row[None] - between).min() < 1e-5
-
-
-def test_smote_takes_categories_that_neighbours_have():
-    part = part_of("binary", "mixed")
-    new = resample("smote", part)
-    own = part.encoded.codes[part.y == 1]
-    for j in range(own.shape[1]):
-        assert set(new.synthetic.codes[:, j]) <= set(own[:, j])
-
-
 @pytest.mark.parametrize("strength", [0.3, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_strength_is_the_geometric_scale(kind, strength):
@@ -323,18 +292,6 @@ def test_cleaning_drops_its_share_of_the_flagged_rows(name):
     assert flagged > 4
     assert n - len(result_of(half, part)[1]) == round(0.5 * flagged)
     assert set(whole.rows) <= set(half.rows)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_two_options_give_the_same_rows(kind):
-    part = part_of(kind)
-    made = {}
-    for option in RESAMPLING:
-        new = resample(option.name, part)
-        rows = in_order(*result_of(new, part))
-        shares = None if new.shares is None else new.shares(np.array(COUNTS[kind]), 32)
-        made[option.name] = as_bytes(rows), None if shares is None else as_bytes(shares)
-    assert len(set(made.values())) == len(made), made.keys()
 
 
 def test_smote_lowers_its_neighbours_to_what_the_class_has():
