@@ -98,6 +98,7 @@ class _Task:
 
     assignment: Assignment
     future: Future
+    waiting: Future | None  # keeps the state of its training on the cluster
     submitted: float
     attempt: int
 
@@ -135,18 +136,21 @@ class _Tasks:
     def _submit(self, number: int, assignment: Assignment, *, attempt: int) -> None:
         if self._scattered.status != "finished":  # lost with the last worker that had it
             self._scattered = self._client.scatter(self._work, broadcast=True, hash=False)
+        waiting = self.states.find(waiting_key(assignment.strategy))
+        if waiting is not None:  # some megabytes, too many for the scheduler to pass on
+            waiting = self._client.scatter(waiting, hash=False)
         future = self._client.submit(
             _run_trial,
             self._scattered,
             assignment,
-            self.states.find(waiting_key(assignment.strategy)),
+            waiting,
             version=__version__,
             seconds=assignment.deadline.left(),
             sent=frozenset(self._parts.made()),
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
-        self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
+        self._tasks[number] = _Task(assignment, future, waiting, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after at most so many seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,9 +71,15 @@ def cluster(
 def _dask(*words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``dask WORDS`` while inside."""
     command = [sys.executable, "-m", "dask", *words, *LOOPBACK]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # it waits for a trial to end
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
