@@ -385,6 +385,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         save(self._pipeline(), path)
         return Path(path)
 
+    def _html_repr(self) -> str:
+        """Return what a notebook shows: what was fitted above scikit-learn's parameters."""
+        parameters: str = super()._html_repr()
+        fitted = getattr(self, "pipeline_", None)
+        return parameters if fitted is None else f"{fitted.to_html()}{parameters}"
+
     def _pipeline(self) -> FittedPipeline:
         check_is_fitted(self, "pipeline_")
         pipeline: FittedPipeline = self.pipeline_

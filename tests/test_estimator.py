@@ -96,6 +96,16 @@ def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
     assert board["score"].is_monotonic_decreasing
 
 
+def test_a_notebook_shows_what_was_found(fitted: AutoImbClassifier) -> None:
+    page = fitted._repr_html_()
+    low, high = fitted.score_interval_
+    assert f"{low:.4f} to {high:.4f}" in page
+    assert fitted.pipeline_.info["verdict"].partition("'")[0] in page
+    assert "probability of" in page
+    assert "n_trials" in page  # scikit-learn's parameters follow
+    assert "Decision rule" not in clone(fitted)._repr_html_()
+
+
 def test_the_positive_class_is_the_rarest_unless_told(fitted: AutoImbClassifier) -> None:
     X, y = table()
     assert fitted.classes_[fitted.pipeline_.positive] == "sick"

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,3 +248,47 @@ def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
     part = {name: np.zeros((9, 9), dtype=getattr(whole, name).dtype)}
     with pytest.raises(ArtifactError, match="must have shape"):
         replace(whole, **part)
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """Yield a dataclass and all dataclasses that it holds."""
+    if is_dataclass(value):
+        yield value
+        for field in fields(value):
+            yield from parts_of(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from parts_of(item)
+
+
+def test_the_repr_of_a_pipeline_is_short() -> None:
+    text = repr(PIPELINE)
+    assert "target='fraud', classes=['no', 'yes']" in text
+    assert "score=0.5" in text
+    assert "threshold=0.3" in text
+    long = pipeline(tuple(f"{number:0500d}" for number in range(3)))
+    names = {"metric": "m" * 500, "score": 1 / 3, "interval": [1 / 7, 1e-300]}
+    long = replace(long, info=names, schema=replace(long.schema, target="t" * 500))
+    long = replace(long, rule=replace(long.rule, name="r" * 500))
+    for each in (PIPELINE, long):
+        assert len(repr(each)) < 400
+
+
+def test_no_part_of_a_pipeline_prints_arrays() -> None:
+    schema = PIPELINE.schema
+    wide = replace(schema, columns=schema.columns * 1_000)
+    for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
+        assert len(repr(part)) < 1_000
+        assert "array(" not in repr(part)
+    assert "center=float64[2]" in repr(PIPELINE.encoders[0])
+
+
+def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51], "raw": 0.45}
+    page = replace(PIPELINE, info=info | {"verdict": "<b>No</b> method helps."})._repr_html_()
+    for part in ("fraud", "f1 0.4000", "0.3000 to 0.5100", "&lt;b&gt;No", "probability of 0.3 on"):
+        assert part in page
+    assert "array" not in page
+    several = pipeline(tuple(f"class {number}" for number in range(30)))._repr_html_()
+    assert "(30 classes)" in several
+    assert "class 20" not in several

@@ -29,6 +29,7 @@ from autoimb.data.values import (
     parse_dates,
 )
 from autoimb.errors import SchemaError, choices
+from autoimb.text import BriefRepr
 
 __all__ = ["KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
 
@@ -73,8 +74,8 @@ class Column:
         return tuple(f"{self.name}.{part}" for part in self.parts)
 
 
-@dataclass(frozen=True)
-class Schema:
+@dataclass(frozen=True, repr=False)
+class Schema(BriefRepr):
     """The columns of a table, in its order and without the target.
 
     Attributes
@@ -117,8 +118,8 @@ class Schema:
         return cls(tuple(columns), data["target"])
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
+@dataclass(frozen=True, eq=False, repr=False)
+class Columns(BriefRepr):
     """The kept columns as arrays.
 
     Attributes

@@ -68,8 +68,11 @@ _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
     "error": number(undefined=True),
+    "interval": list_of(number(undefined=True), least=2, most=2),
+    "raw": number(undefined=True),
     "created": text(),
     "versions": each(text(), most=100),
+    "verdict": text(),
 }
 
 _COLUMN = fields(

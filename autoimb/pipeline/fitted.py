@@ -35,7 +35,8 @@ from autoimb.errors import ArtifactError, InputError, OptionError
 from autoimb.nn.network import Network, NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT
-from autoimb.pipeline.summary import in_words, plain_labels, summarise
+from autoimb.pipeline.summary import in_a_line, in_a_table, in_words, plain_labels, summarise
+from autoimb.text import BriefRepr
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -114,8 +115,8 @@ def fold_average(
     return np.asarray(sum(np.tensordot(own, part, axes=1) for part, own in parts))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedMemberPack:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedMemberPack(BriefRepr):
     """Trained networks of one shape, whichever folds they belong to.
 
     Attributes
@@ -210,8 +211,8 @@ class _Rows:
         return cls(columns, _dense_rows(columns, encoders))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedStrategy:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedStrategy(BriefRepr):
     """One strategy's members on all folds, or a partner's trees, with what follows them.
 
     Attributes
@@ -262,7 +263,7 @@ class FittedStrategy:
         return finish(proba, self.calibrator, self.class_costs)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedPipeline:
     """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
 
@@ -401,6 +402,16 @@ class FittedPipeline:
     def describe(self) -> str:
         """Say in a few lines what predicts what, and how."""
         return in_words(self.inspect())
+
+    def __repr__(self) -> str:
+        return in_a_line(self.inspect())
+
+    def to_html(self) -> str:
+        """Return a table of score, 95 % interval, verdict and decision rule, for a notebook."""
+        return in_a_table(self.inspect())
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     # --- the protocol of scikit-learn, which is imported where its tools ask, not to predict ------
 
