@@ -292,3 +292,55 @@ def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
     several = pipeline(tuple(f"class {number}" for number in range(30)))._repr_html_()
     assert "(30 classes)" in several
     assert "class 20" not in several
+
+
+def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Write down the members of each network that is built to predict."""
+    built: list[int] = []
+
+    def counted(spec, members, **how):
+        built.append(members)
+        return build(spec, members, **how)
+
+    monkeypatch.setattr(fitted, "build", counted)
+    return built
+
+
+def test_networks_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    first = pipe.predict_proba(table(20))
+    assert built == [2] * 6  # three packs of two members on two folds
+    for rows in (1, 50, 20):
+        assert pipe.predict_proba(table(rows)).shape == (rows, 2)
+    np.testing.assert_array_equal(pipe.with_threshold(0.2).predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda pipe: pickle.loads(pickle.dumps(pipe)),
+        lambda pipe: replace(pipe, strategies=tuple(replace(each) for each in pipe.strategies)),
+    ],
+)
+def test_a_copy_has_networks_of_its_own(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline()
+    size = len(pickle.dumps(pipe))
+    first = pipe.predict_proba(table(20))
+    assert len(pickle.dumps(pipe)) == size
+    copy, built = copied(pipe), counted_builds(monkeypatch)
+    np.testing.assert_array_equal(copy.predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+def test_threads_that_predict_at_once_have_networks_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    frames = [table(40 + number, random_state=number) for number in range(16)]
+    wanted = [PIPELINE.predict_proba(frame) for frame in frames]
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            for got, expected in zip(pool.map(pipe.predict_proba, frames), wanted):
+                np.testing.assert_allclose(got, expected, atol=1e-7)
+    assert len(built) <= 4 * 6

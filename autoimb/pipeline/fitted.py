@@ -7,8 +7,10 @@ probabilities with the same two functions that prediction uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -244,30 +246,60 @@ class FittedStrategy(BriefRepr):
     confirmed: bool = False
     trees: tuple[FittedTrees, ...] = ()
 
-    def predictor(self) -> Callable[[_Rows], Floats]:
-        """Build the networks of all packs, or prepare the trees, for many chunks of rows."""
+    @contextmanager
+    def predictor(self) -> Iterator[Callable[[_Rows], Floats]]:
+        """Lend what predicts, for one thread and many chunks of rows.
+
+        Networks are built, and trees are prepared, where all predictors are lent: there are as many
+        as threads have predicted at the same time. Pickles and copies of the strategy have none.
+
+        Yields
+        ------
+        callable
+            From rows to calibrated probabilities (n, C).
+        """
+        try:
+            predict = self._idle.pop()
+        except IndexError:
+            predict = self._build_predictor()
+        try:
+            yield predict
+        finally:
+            self._idle.append(predict)
+
+    @cached_property
+    def _idle(self) -> list[Callable[[_Rows], Floats]]:
+        """The predictors that no thread uses."""
+        return []
+
+    def _build_predictor(self) -> Callable[[_Rows], Floats]:
+        """Build the networks of all packs, or prepare the trees.
+
+        The callable does not refer to the strategy, which refers to it.
+        """
+        finished = partial(finish, calibrator=self.calibrator, class_costs=self.class_costs)
         if self.trees:
             of_folds = [fold.predictor() for fold in self.trees]
-            return lambda rows: self.finish(
+            return lambda rows: finished(
                 np.mean([predict(rows.columns) for predict in of_folds], axis=0)
             )
         posteriors = [pack.predictor() for pack in self.packs]
         folds = [pack.fold for pack in self.packs]
         weights = [pack.weight for pack in self.packs]
-        return lambda rows: self.finish(
+        return lambda rows: finished(
             fold_average([posterior(rows.dense) for posterior in posteriors], folds, weights)
         )
 
-    def finish(self, proba: Floats) -> Floats:
-        """Calibrate the members' average and weight it by the user's costs."""
-        return finish(proba, self.calibrator, self.class_costs)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_idle"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedPipeline:
     """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
 
-    It is only read, so threads may share it. To scikit-learn's tools it is a fitted classifier.
+    It is only read, so threads may share it; networks are kept between calls. To scikit-learn's
+    tools it is a fitted classifier.
 
     Attributes
     ----------
@@ -342,12 +374,13 @@ class FittedPipeline:
 
     def blended(self, columns: Columns) -> Floats:
         """Return the mean of the strategies' probabilities, (n, C), not yet calibrated."""
-        predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
-        for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
-            chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
-            rows = _Rows.of(columns.take(chunk), self.encoders)
-            parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
+        with ExitStack() as lent:
+            predictors = [lent.enter_context(each.predictor()) for each in self.strategies]
+            for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
+                chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
+                rows = _Rows.of(columns.take(chunk), self.encoders)
+                parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         return np.concatenate(parts)
 
     def predict(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
