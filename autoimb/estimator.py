@@ -260,8 +260,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : DataFrame or array-like of shape (n, p)
-            The columns of `fit`.
+        X : DataFrame or array-like of shape (n, p), dict, Series or list of dicts
+            The columns of `fit`. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------
@@ -275,8 +275,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : DataFrame or array-like of shape (n, p)
-            The columns of `fit`.
+        X : DataFrame or array-like of shape (n, p), dict, Series or list of dicts
+            The columns of `fit`. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------

@@ -96,6 +96,19 @@ def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
     assert board["score"].is_monotonic_decreasing
 
 
+def test_a_row_may_be_a_dict_or_a_series(fitted: AutoImbClassifier) -> None:
+    X, _ = table()
+    wanted = fitted.predict_proba(X[:5])
+    rows = X[:5].to_dict("records")
+    np.testing.assert_array_equal(fitted.predict_proba(rows), wanted)
+    backwards = dict(reversed(rows[0].items()))
+    for row in (rows[0], backwards, X.iloc[0]):
+        np.testing.assert_allclose(fitted.predict_proba(row), wanted[:1], atol=1e-7)
+        assert fitted.predict(row) == fitted.predict(X[:1])
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.predict(rows[0] | {"another": 1})
+
+
 def test_a_notebook_shows_what_was_found(fitted: AutoImbClassifier) -> None:
     page = fitted._repr_html_()
     low, high = fitted.score_interval_

@@ -18,7 +18,7 @@ from pipelines import pack, pipeline, scored_rows, table
 from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import infer_schema, parse
-from autoimb.errors import ArtifactError, InputError, SchemaError
+from autoimb.errors import ArtifactError, InputError, SchemaError, TableError
 from autoimb.nn.network import build
 from autoimb.pipeline import fitted
 from autoimb.pipeline.fitted import fold_average, member_posterior
@@ -344,3 +344,27 @@ def test_threads_that_predict_at_once_have_networks_of_their_own(
             for got, expected in zip(pool.map(pipe.predict_proba, frames), wanted):
                 np.testing.assert_allclose(got, expected, atol=1e-7)
     assert len(built) <= 4 * 6
+
+
+def test_a_row_may_be_a_dict_or_a_series() -> None:
+    frame = table(12)
+    wanted = PIPELINE.predict_proba(frame)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    for place, row in enumerate(rows):
+        backwards = dict(reversed(row.items())) | {"more": 1}
+        for one in (row, backwards, pd.Series(row), frame.iloc[place]):
+            np.testing.assert_allclose(PIPELINE.predict_proba(one), wanted[[place]], atol=1e-7)
+        assert PIPELINE.predict(row) == PIPELINE.predict(frame.iloc[[place]])
+    np.testing.assert_array_equal(PIPELINE.predict_proba(rows), wanted)
+    some = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    np.testing.assert_array_equal(PIPELINE.predict_proba(some), wanted)
+
+
+def test_a_row_must_have_the_columns() -> None:
+    row = table(3).iloc[0].to_dict()
+    with pytest.raises(SchemaError, match=r"lacks 1 of the 6 columns .*'amount'"):
+        PIPELINE.predict_proba({name: value for name, value in row.items() if name != "amount"})
+    with pytest.raises(SchemaError, match="'colour'"):
+        PIPELINE.predict_proba(row | {"colour": ["red", "green"]})
+    with pytest.raises(TableError, match="array"):
+        PIPELINE.predict_proba([row, 3])

@@ -55,6 +55,7 @@ CHUNK_ROWS = 2048  # rows encoded at once: memory stays flat however long the ta
 _PAD_ROWS = 16  # see `FittedMemberPack._logits`
 
 Floats = NDArray[np.float64]
+TableLike = pd.DataFrame | NDArray[Any] | pd.Series | Mapping[str, Any] | list[Mapping[str, Any]]
 Dense = Callable[[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]]
 # (fold, ple) -> dense columns (n, D) and embedded codes (n, Q)
 
@@ -351,14 +352,14 @@ class FittedPipeline:
         """Number of columns of the training table, the target left out."""
         return len(self.schema.columns)
 
-    def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> Floats:
+    def predict_proba(self, X: TableLike) -> Floats:
         """Return the probability of each class.
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n, p)
+        X : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
             The columns of the training table, in any order, others ignored; an array is taken by
-            position.
+            position. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------
@@ -383,12 +384,12 @@ class FittedPipeline:
                 parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         return np.concatenate(parts)
 
-    def predict(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
+    def predict(self, X: TableLike) -> NDArray[Any]:
         """Return the label that the decision rule gives each row.
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n, p)
+        X : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
             As in `predict_proba`.
 
         Returns
