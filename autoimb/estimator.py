@@ -47,9 +47,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Parameters
     ----------
     metric : str or callable, default="average_precision"
-        What to optimize: a name of autoimb or of a scikit-learn scorer (of two classes it judges
-        the positive one), a scorer, or ``callable(y_true, probabilities)``. The last two get the
-        labels of `y` as they are, and probabilities with columns in the order of ``classes_``.
+        What to optimize: a name of autoimb (``"pr_auc"``, ``"auc"``, ... are aliases) or of a
+        scikit-learn scorer (of two classes it judges the positive one), a scorer, or
+        ``callable(y_true, probabilities)``. The last two get the labels of `y` as they are, and
+        probabilities with columns in the order of ``classes_``.
     time_budget : float or None, default=300
         Wall-clock seconds for everything that `fit` does.
     n_trials : int or None, default=None
