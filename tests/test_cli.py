@@ -23,6 +23,7 @@ import pytest
 import autoimb
 from autoimb import load
 from autoimb.cli import main
+from autoimb.cli.arguments import seconds
 from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 
@@ -301,6 +302,26 @@ def test_a_refit_of_a_search_that_a_budget_resumed(run: Path, data: Path, tmp_pa
     np.testing.assert_array_equal(
         new.predict_proba(pd.read_csv(data)), old.predict_proba(pd.read_csv(data))
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("300", 300), ("90s", 90), ("5m", 300), ("5min", 300), ("1h", 3600), ("1.5 h", 5400)],
+)
+def test_a_time_budget_is_a_time(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["5 minutes", "m", "", "1.2.3s", "-5m", "1h30"])
+def test_what_is_no_time_is_refused(text: str, data: Path, capsys) -> None:
+    assert main(["search", str(data), "--target", "fraud", "--time-budget", text]) == 2
+    assert "--time-budget must be seconds or a time such as 90s" in capsys.readouterr().err
+
+
+def test_a_search_plans_for_the_time(data: Path, capsys) -> None:
+    words = ["search", str(data), "--target", "fraud", "--time-budget", "2m", "--dry-run"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["request"]["time_budget"] == 120
 
 
 def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from autoimb.cli.arguments import (
     json_value,
     listed,
     named_folder,
+    seconds,
     weight_words,
 )
 from autoimb.cli.folders import (
@@ -65,9 +66,10 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     time_budget: Annotated[
         float | None,
         typer.Option(
-            metavar="S",
-            help="Seconds for everything, the start of the program included "
-            "[default: 300, or none with --n-trials or --strategy].",
+            metavar="TIME",
+            parser=seconds,
+            help="Time for everything, the start of the program included: seconds, or 90s, 5m, 1h "
+            "[default: 5m, or none with --n-trials or --strategy].",
         ),
     ] = None,
     n_trials: Annotated[
