@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 import weakref
 from collections.abc import Iterator
@@ -353,7 +356,8 @@ def test_the_budget_does_not_count_the_shell_that_became_the_program(
     assert sum(trial["status"] == "complete" for trial in trials) >= 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_search_writes_what_it_has(
     how: signal.Signals, data: Path, tmp_path: Path
 ) -> None:
@@ -370,6 +374,32 @@ def test_an_interrupted_search_writes_what_it_has(
     process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=30) == 130
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.slow
+def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_path: Path) -> None:
+    """All processes of the terminal get SIGHUP, and what is written to it fails from then on."""
+    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--network", "mlp"]
+    command = [sys.executable, "-m", "autoimb", *words, "--time-budget", "2m", "--out", "run"]
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(end)
+    seen = b""
+    while b"best" not in seen:
+        seen += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 130
     assert (tmp_path / "run" / "report.html").is_file()
     assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
 

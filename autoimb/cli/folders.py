@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from autoimb.errors import AutoImbError, RunError
@@ -22,15 +24,39 @@ __all__ = ["free_folder", "nothing_left", "section", "stoppable", "way_on", "wri
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Hear SIGTERM, a scheduler's stop, as Ctrl-C: what has finished is still written."""
+    """Treat SIGTERM (a scheduler's stop) and SIGHUP (a closed terminal) as Ctrl-C.
+
+    What has finished is still written. SIGHUP stays ignored where it is, as under ``nohup``.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT)
+    }
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        handlers[hang_up] = _without([stream for stream in (1, 2) if os.isatty(stream)])
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _without(terminals: Sequence[int]) -> Callable[[int, FrameType | None], None]:
+    """Return the handler of a signal after which nothing can be written to these terminals."""
+
+    def hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
+        # both the shell and the system may send it, and a second Ctrl-C would end the writing
+        signal.signal(signum, signal.SIG_IGN)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for terminal in terminals:
+            os.dup2(nowhere, terminal)
+        signal.raise_signal(signal.SIGINT)
+
+    return hear
 
 
 @contextlib.contextmanager
