@@ -76,6 +76,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
         The positive class; None takes the rarest.
+    allow_many_classes : bool, default=False
+        Accept more than 20 numbers as classes; otherwise they are refused as the target of a
+        regression.
     kinds : dict of str to str or None, default=None
         Overrules the kind of a column: ``{"zip": "categorical"}``.
     holdout : float or None, default=None
@@ -152,6 +155,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         partners: Names = "auto",
         cv: object = None,
         pos_label: object = None,
+        allow_many_classes: bool = False,
         kinds: Mapping[str, str] | None = None,
         holdout: float | None = None,
         max_predict_seconds: float | None = None,
@@ -176,6 +180,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.partners = partners
         self.cv = cv
         self.pos_label = pos_label
+        self.allow_many_classes = allow_many_classes
         self.kinds = kinds
         self.holdout = holdout
         self.max_predict_seconds = max_predict_seconds

@@ -130,6 +130,13 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     pos_label: Annotated[
         str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
     ] = None,
+    allow_many_classes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-many-classes",
+            help="Accept a target of more than 20 numbers, which looks like one of regression.",
+        ),
+    ] = False,
     resampling: Annotated[
         str | None,
         typer.Option(
@@ -258,6 +265,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "cv": cv,
         "random_state": random_state,
         "pos_label": pos_label,
+        "allow_many_classes": allow_many_classes,
         "resampling": listed(resampling),
         "class_weight": weight_words(class_weight),
         "cost_matrix": json_value(cost_matrix, "--cost-matrix is no JSON"),

@@ -25,7 +25,13 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
-from autoimb.data.target import Target, encode_target, label_array, match_labels
+from autoimb.data.target import (
+    Target,
+    check_few_numbers,
+    encode_target,
+    label_array,
+    match_labels,
+)
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
@@ -173,6 +179,8 @@ def prepare(
         schema, notices = infer_schema(training, kinds=table.kinds, target=request.target)
     columns = parse(frame, schema)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
+    if not request.allow_many_classes:
+        check_few_numbers(target.classes)
     dataset = Dataset(
         columns=columns,
         y=target.codes,

@@ -41,7 +41,7 @@ Components = tuple[tuple[str, tuple[str, ...]], ...]
 SCHEDULES = ("asynchronous", "synchronous")
 # when a search is resumed
 CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
-CHANGEABLE += ("backend", "verbose", "data", "max_memory")
+CHANGEABLE += ("backend", "verbose", "data", "max_memory", "allow_many_classes")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class Request:
         Whether a worker that is free begins the next trial, or waits until all are.
     backend : str
         Name of the one that trials run on.
+    allow_many_classes : bool
+        Whether more than 20 numbers may be classes.
 
     Raises
     ------
@@ -123,6 +125,7 @@ class Request:
     max_memory: int | None = None
     schedule: str = SCHEDULES[0]
     backend: str = LOCAL.name
+    allow_many_classes: bool = False
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
