@@ -183,6 +183,94 @@ def test_a_table_without_rows_predicts_nothing(run: Path, tmp_path: Path) -> Non
     assert out.read_text() == "prediction,proba_no,proba_yes\n"
 
 
+def predicted(run: Path, frame: pd.DataFrame, tmp_path: Path, *words: str) -> Path:
+    """Predict rows from a text file into another one."""
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    out = tmp_path / "out.csv"
+    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
+    assert main([*command, "-o", str(out), *words]) == 0
+    return out
+
+
+def test_predict_copies_columns(run: Path, data: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud")
+    names = ["007", 'Zoë, "the first"', "", "=1+1"] * (len(frame) // 4)
+    frame = frame.assign(customer=names, month="01")
+    plain = pd.read_csv(predicted(run, frame, tmp_path))
+    kept = [*frame.columns[:2], "customer", "month"]
+    out = pd.read_csv(predicted(run, frame, tmp_path, "--keep", ",".join(kept)), dtype=str)
+    assert list(out.columns) == [*kept, *plain.columns]
+    assert out["customer"].fillna("").tolist() == names
+    assert out["month"].tolist() == ["01"] * len(frame)
+    again = pd.read_csv(tmp_path / "out.csv")
+    pd.testing.assert_frame_equal(again[frame.columns[:2]], frame[frame.columns[:2]])
+    pd.testing.assert_frame_equal(again[plain.columns], plain)
+    guarded = predicted(run, frame, tmp_path, "--keep", "customer", "--guard-formulas")
+    assert "'=1+1" in guarded.read_text()
+
+
+def test_predict_copies_columns_of_parquet(run: Path, data: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud").assign(key=range(120), note=None)
+    frame["part"] = pd.Categorical(["a", "b", None] * 40)
+    for name in ("new.parquet", "new.csv"):
+        if name == "new.csv":
+            frame.to_csv(tmp_path / name, index=False)
+        else:
+            frame.to_parquet(tmp_path / name)
+        out = tmp_path / "out.parquet"
+        command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / name), "-o", str(out)]
+        assert main([*command, "--keep", "key,note,part"]) == 0
+        copied = pd.read_parquet(out)
+        assert copied["key"].astype(int).tolist() == list(range(120))
+        assert copied["note"].isna().all()
+        assert copied["part"].fillna("").tolist() == ["a", "b", ""] * 40
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        ("custom", "Unknown column to keep 'custom'. Did you mean 'customer'?"),
+        ("prediction", "two columns 'prediction'"),
+        ("customer,customer", "two columns 'customer'"),
+    ],
+)
+def test_columns_that_cannot_be_copied(
+    keep: str, words: str, run: Path, data: Path, tmp_path: Path, capsys
+) -> None:
+    frame = pd.read_csv(data).assign(customer=1, prediction=2)
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
+    assert main([*command, "-o", str(tmp_path / "out.csv"), "--keep", keep]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_predict_writes_to_the_standard_output(run: Path, data: Path, tmp_path: Path) -> None:
+    words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", "-"]
+    done = run_program(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("prediction,proba_no,proba_yes\n")
+    assert done.stdout.count("\n") == 121
+    assert done.stderr == "120 rows -> -\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_counts_what_training_did_not_have(
+    run: Path, data: Path, tmp_path: Path, capsys
+) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud")
+    predicted(run, frame, tmp_path)
+    assert capsys.readouterr().err == ""
+    low, high = frame["amount"].min(), frame["amount"].max()
+    frame.loc[:4, "amount"] = [low - 1, high + 1, high * 2 + 1, low, np.nan]
+    frame.loc[:9, "code"] = "Z9"
+    predicted(run, frame, tmp_path)
+    assert capsys.readouterr().err.splitlines() == [
+        f"amount: outside the training range {low:g} to {high:g} in 3 of 120 rows",
+        "code: unknown level in 10 of 120 rows",
+    ]
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     def tables():
         yield pa.table({"a": [1]})
@@ -191,6 +279,20 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         writer(tmp_path / "out.parquet")(tables())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_as_json(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(run / "pipeline.autoimb"), str(data), "--target", "fraud"]
+    assert main(words) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: f"{value:.4f}" for name, value in found["metrics"].items()} == lines
+    y = pd.read_csv(data)["fraud"]
+    assert found["rows"] == len(y) == np.sum(found["confusion"]["true_by_predicted"])
+    assert found["positive"] == "yes"
+    assert found["positive_rows"] == (y == "yes").sum()
+    assert 0 < found["threshold"] < 1
 
 
 def test_evaluate(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -280,7 +280,7 @@ def test_no_part_of_a_pipeline_prints_arrays() -> None:
     for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
         assert len(repr(part)) < 1_000
         assert "array(" not in repr(part)
-    assert "center=float64[2]" in repr(PIPELINE.encoders[0])
+    assert "center=float64[6]" in repr(PIPELINE.encoders[0])
 
 
 def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:

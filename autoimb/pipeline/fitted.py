@@ -322,6 +322,8 @@ class FittedPipeline:
         What turns probabilities into labels.
     thresholds : ThresholdCounts
         Of the scored rows, for `with_threshold`; the pipeline holds no row.
+    ranges : float64 ndarray of shape (2, p)
+        The lowest and the highest value of each number in the training table.
     info : dict
         Plain values: metric, score, versions, created.
     """
@@ -335,6 +337,7 @@ class FittedPipeline:
     calibrator: Calibrator
     rule: DecisionRule
     thresholds: ThresholdCounts
+    ranges: Floats
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -371,7 +374,11 @@ class FittedPipeline:
         SchemaError
             Where a column is missing or of another kind.
         """
-        return self.calibrator.apply(self.blended(parse(X, self.schema)))
+        return self.proba_of(parse(X, self.schema))
+
+    def proba_of(self, columns: Columns) -> Floats:
+        """Return the probability of each class, (n, C), of rows that were parsed."""
+        return self.calibrator.apply(self.blended(columns))
 
     def blended(self, columns: Columns) -> Floats:
         """Return the mean of the strategies' probabilities, (n, C), not yet calibrated."""
