@@ -24,6 +24,7 @@ from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
 from autoimb.runtime.dask import backend_for
 from autoimb.search.given import prepare_given
+from autoimb.search.out_of_fold import out_of_fold
 from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
 
@@ -121,6 +122,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     methods_ : DataFrame
         A row for each imbalance method: what matched duels say of it on this table (``"helps"``,
         ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and a sentence.
+    oof_ : DataFrame
+        Out-of-fold predictions of the result, one row for each row of `X` and then of `eval_set`:
+        ``row`` (its position), ``fold``, ``proba_<label>`` for each class and the predicted
+        ``label``. Missing where a row was not scored. Their score is ``facts_.reported["raw"]``,
+        from which `best_score_` takes the optimism of the choice.
     facts_ : Facts
         What the report says, as JSON values.
     test_score_ : float or None
@@ -257,6 +263,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.best_score_ = result.best_score.utility
         self.score_interval_ = result.best_score.interval
         self.test_score_ = result.tested and result.tested.score.utility
+        self.oof_ = out_of_fold(result.planned, result.winner)
         if result.error is not None:
             raise result.error
         return self

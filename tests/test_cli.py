@@ -88,6 +88,12 @@ def test_search_leaves_everything_in_its_folder(run: Path) -> None:
     assert written["versions"]["torch"]
     assert written["results"]["winner"]
     assert written["plan"]["folds"] == 2
+    oof = pd.read_parquet(run / "oof.parquet")
+    assert list(oof.columns) == ["row", "fold", "proba_no", "proba_yes", "label"]
+    assert oof["row"].tolist() == list(range(120))
+    assert written["results"]["confusion"]["matrix"] == (
+        pd.crosstab(table()["fraud"], oof["label"]).to_numpy().tolist()
+    )
     assert load(run / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
 
 

@@ -15,6 +15,8 @@ from autoimb.errors import AutoImbError, RunError
 from autoimb.files import FULL, write_file
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from autoimb.pipeline.fitted import FittedPipeline
     from autoimb.report.build import Facts
     from autoimb.runs.folder import RunFolder
@@ -104,8 +106,19 @@ def section(folder: Any, name: str) -> dict[str, Any]:
     return dict(run[name])
 
 
-def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
-    """Write what a finished search leaves in RUN, each file whole or not at all."""
+def write_results(
+    folder: Any, pipeline: FittedPipeline, facts: Facts, predictions: pd.DataFrame
+) -> None:
+    """Write what a finished search leaves in RUN, each file whole or not at all.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    pipeline : FittedPipeline
+    facts : Facts
+    predictions : DataFrame
+        Out of fold.
+    """
     import pandas as pd
 
     from autoimb.pipeline.artifact import save
@@ -114,5 +127,22 @@ def write_results(folder: Any, pipeline: FittedPipeline, facts: Facts) -> None:
     leaderboard = pd.DataFrame(facts.leaderboard)
     save(pipeline, folder.pipeline)
     write_file(folder.leaderboard, leaderboard.to_csv(index=False).encode())
+    write_file(folder.oof, _parquet(predictions))
     write_file(folder.report, render(facts).encode())
     folder.update_run({"results": facts.to_json()})
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """Write a table of predictions; labels that Arrow has no type for as text."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
+        labels = frame["label"].map(str, na_action="ignore")
+        table = pa.Table.from_pandas(frame.assign(label=labels), preserve_index=False)
+    content = pa.BufferOutputStream()
+    parquet.write_table(table, content)
+    written: bytes = content.getvalue().to_pybytes()
+    return written

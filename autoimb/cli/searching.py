@@ -38,6 +38,9 @@ from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autoimb.assessment.checks import Finding, Severity
     from autoimb.budget import Budget
     from autoimb.report.build import Facts
@@ -298,7 +301,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
-    result, facts = _searched(prepared, path, budget=budget, backend=engine, resume=resume)
+    result, facts = _searched(
+        prepared, path, drawn=rows.rows, budget=budget, backend=engine, resume=resume
+    )
     if not quiet:
         say(_summary(result, facts, path))
     if result.interrupted:
@@ -307,11 +312,21 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 
 
 def _searched(
-    prepared: Prepared, path: Path, *, budget: Budget, backend: Backend, resume: bool
+    prepared: Prepared,
+    path: Path,
+    *,
+    drawn: NDArray[np.int64] | None,
+    budget: Budget,
+    backend: Backend,
+    resume: bool,
 ) -> tuple[SearchResult, Facts]:
-    """Search in a RUN folder, and write there what was found."""
+    """Search in a RUN folder, and write there what was found.
+
+    The positions `drawn` of the rows in DATA are written beside their predictions; None is all.
+    """
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
+    from autoimb.search.out_of_fold import out_of_fold
     from autoimb.search.search import search as run_search
 
     digest = "" if prepared.test is None else prepared.test.digest
@@ -325,7 +340,10 @@ def _searched(
     ):
         result = run_search(prepared, budget=budget, folder=folder, backend=backend)
         facts = build_facts(result, deadline=budget.deadline)
-        write_results(folder, result.pipeline, facts)
+        predictions = out_of_fold(result.planned, result.winner)
+        if drawn is not None:
+            predictions["row"] = drawn
+        write_results(folder, result.pipeline, facts, predictions)
     return result, facts
 
 
@@ -358,7 +376,7 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
         [
             *facts.result_lines,
             *map(str, facts.findings),
-            f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+            f"{path}: pipeline.autoimb, report.html, leaderboard.csv, oof.parquet, run.json",
             *([facts.deployed_sentence] if result.planned.limits.deployment else []),
             *([facts.test_sentence] if facts.test else []),
         ]

@@ -101,6 +101,11 @@ class Prepared:
     policy : SearchPolicy
     test : Untouched or None
         Rows that all of the above does not know.
+    rows : ndarray of int64, shape (n,)
+        Position of each row of `dataset` among those that were given: the table's, then those of
+        the evaluation set.
+    n_given : int
+        How many were given.
     """
 
     request: Request
@@ -112,6 +117,8 @@ class Prepared:
     metric: Metric
     costs: Costs | None
     notices: tuple[str, ...]
+    rows: Rows
+    n_given: int
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
 
@@ -194,6 +201,7 @@ def prepare(
         labels=tuple(text_of(label) for label in target.classes),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
+    given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
     folds = plan_folds(
         target.codes,
         cv=kept_splits(request.cv, kept),
@@ -222,6 +230,8 @@ def prepare(
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
+        rows=given.astype(np.int64),
+        n_given=len(kept) + n_eval,
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
@@ -386,7 +396,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
     )
-    own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
+    own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
     return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)
 
 
