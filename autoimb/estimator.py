@@ -66,7 +66,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs, which
         loss, decision and probabilities follow.
     cost_matrix : array-like of shape (C, C) or None, default=None
-        Costs by true class × predicted class, in the order of the sorted classes; no weights then.
+        Costs by true class × predicted class, in the order of the sorted classes: the labels are
+        those of the least expected cost. Probabilities stay as they are.
+    cost_in_loss : bool, default=False
+        Weigh the loss by `cost_matrix` as well; the probabilities are corrected for it.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
         Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
         one row of `leaderboard` or ``leaderboard.csv``.
@@ -154,6 +157,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         resampling: Any = None,
         class_weight: object = None,
         cost_matrix: ArrayLike | None = None,
+        cost_in_loss: bool = False,
         loss: Names = None,
         ensemble: Names = None,
         network: Names = None,
@@ -179,6 +183,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.resampling = resampling
         self.class_weight = class_weight
         self.cost_matrix = cost_matrix
+        self.cost_in_loss = cost_in_loss
         self.loss = loss
         self.ensemble = ensemble
         self.network = network

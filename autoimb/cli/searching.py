@@ -161,9 +161,12 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(
             metavar="JSON",
             help="Costs by true × predicted class, in the order of the sorted classes: "
-            "[[0, 1], [40, 0]].",
+            "[[0, 1], [40, 0]]. Labels cost least, and probabilities stay as they are.",
         ),
     ] = None,
+    cost_in_loss: Annotated[
+        bool, typer.Option("--cost-in-loss", help="Weigh the loss by the cost matrix as well.")
+    ] = False,
     loss: Names = None,
     ensemble: Names = None,
     network: Names = None,
@@ -272,6 +275,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "resampling": listed(resampling),
         "class_weight": weight_words(class_weight),
         "cost_matrix": json_value(cost_matrix, "--cost-matrix is no JSON"),
+        "cost_in_loss": cost_in_loss,
         "loss": listed(loss),
         "ensemble": listed(ensemble),
         "network": listed(network),

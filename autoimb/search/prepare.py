@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import CHECKS, Finding
-from autoimb.assessment.costs import Costs, GivenCosts
+from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
@@ -127,7 +127,7 @@ class Prepared:
         """What may be chosen from, as the user restricted it."""
         if self.request.strategy is not None:
             return Space.of(self.request.strategy)
-        return Space.restricted(dict(self.request.components), costs=self.costs is not None)
+        return Space.restricted(dict(self.request.components), costs=self.request.weighs_loss)
 
 
 def prepare(
@@ -222,7 +222,7 @@ def prepare(
             positive=dataset.positive,
             classes=target.classes,
         ),
-        costs=_costs(request.costs, target),
+        costs=_costs(request, target),
         notices=(
             *notices,
             *target.notices,
@@ -305,14 +305,15 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     return joined, classes[codes], len(eval_frame)
 
 
-def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
+def _costs(request: Request, target: Target) -> Costs | None:
     """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
+    given = request.costs
     if given is None:
         return None
     if isinstance(given, str):
         counts = target.counts
         given = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
-    return Costs.of(given)
+    return Costs.of(given, in_loss=request.cost_in_loss)
 
 
 @dataclass(frozen=True)
@@ -387,6 +388,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         # where only ensembles are allowed, their networks train longer, and trials are fewer
         operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
         class_costs=None if costs is None else costs.class_costs,
+        costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,
     )
     judge = Judge(
@@ -419,14 +421,16 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
 def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     """Draw rows beside those of the study, as many as there is time to predict.
 
-    Only a sample has rates that were counted on more rows; costs move probabilities off them.
+    Only a sample has rates that were counted on more rows; weights of classes move probabilities
+    off them.
     """
     policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
     most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
     whole = len(rows) == len(prepared.dataset.y)
-    if whole or prepared.dataset.kept is None or prepared.costs is not None:
+    moved = prepared.costs is not None and prepared.costs.in_probabilities
+    if whole or prepared.dataset.kept is None or moved:
         return None
     seed = prepared.request.random_state
     return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
