@@ -97,7 +97,9 @@ class DeadlineExceeded(AutoImbError):  # noqa: N818  a signal between stations, 
     """The budget ended inside a station."""
 
 
-def choices(what: str, value: object, allowed: Iterable[object]) -> str:
+def choices(
+    what: str, value: object, allowed: Iterable[object], *, likely: Iterable[str] | None = None
+) -> str:
     """Write the sentence for an unknown name.
 
     Parameters
@@ -108,6 +110,8 @@ def choices(what: str, value: object, allowed: Iterable[object]) -> str:
         The name that was given.
     allowed : iterable of object
         The names that exist.
+    likely : iterable of str, optional
+        The names that may be suggested; by default all that exist.
 
     Returns
     -------
@@ -115,6 +119,6 @@ def choices(what: str, value: object, allowed: Iterable[object]) -> str:
         One sentence with the nearest name, if one is near, and all choices.
     """
     names = [str(name) for name in allowed]
-    near = difflib.get_close_matches(str(value), names, n=1)
+    near = difflib.get_close_matches(str(value), names if likely is None else likely, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {what} {value!r}.{hint} Choices: {', '.join(names)}."

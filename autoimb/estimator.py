@@ -24,6 +24,7 @@ from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
 from autoimb.runtime.dask import backend_for
 from autoimb.search.given import prepare_given
+from autoimb.search.out_of_fold import out_of_fold
 from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
 
@@ -47,9 +48,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Parameters
     ----------
     metric : str or callable, default="average_precision"
-        What to optimize: a name of autoimb or of a scikit-learn scorer (of two classes it judges
-        the positive one), a scorer, or ``callable(y_true, probabilities)``. The last two get the
-        labels of `y` as they are, and probabilities with columns in the order of ``classes_``.
+        What to optimize: a name of autoimb (``"pr_auc"``, ``"auc"``, ... are aliases) or of a
+        scikit-learn scorer (of two classes it judges the positive one), a scorer, or
+        ``callable(y_true, probabilities)``. The last two get the labels of `y` as they are, and
+        probabilities with columns in the order of ``classes_``.
     time_budget : float or None, default=300
         Wall-clock seconds for everything that `fit` does.
     n_trials : int or None, default=None
@@ -64,7 +66,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs, which
         loss, decision and probabilities follow.
     cost_matrix : array-like of shape (C, C) or None, default=None
-        Costs by true class × predicted class, in the order of the sorted classes; no weights then.
+        Costs by true class × predicted class, in the order of the sorted classes: the labels are
+        those of the least expected cost. Probabilities stay as they are.
+    cost_in_loss : bool, default=False
+        Weigh the loss by `cost_matrix` as well; the probabilities are corrected for it.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
         Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
         one row of `leaderboard` or ``leaderboard.csv``.
@@ -75,6 +80,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         None plans the folds from the counts of rows and of minority rows.
     pos_label : object, default=None
         The positive class; None takes the rarest.
+    allow_many_classes : bool, default=False
+        Accept more than 20 numbers as classes; otherwise they are refused as the target of a
+        regression.
     kinds : dict of str to str or None, default=None
         Overrules the kind of a column: ``{"zip": "categorical"}``.
     holdout : float or None, default=None
@@ -117,6 +125,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     methods_ : DataFrame
         A row for each imbalance method: what matched duels say of it on this table (``"helps"``,
         ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and a sentence.
+    oof_ : DataFrame
+        Out-of-fold predictions of the result, one row for each row of `X` and then of `eval_set`:
+        ``row`` (its position), ``fold``, ``proba_<label>`` for each class and the predicted
+        ``label``. Missing where a row was not scored. Their score is ``facts_.reported["raw"]``,
+        from which `best_score_` takes the optimism of the choice.
     facts_ : Facts
         What the report says, as JSON values.
     test_score_ : float or None
@@ -144,6 +157,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         resampling: Any = None,
         class_weight: object = None,
         cost_matrix: ArrayLike | None = None,
+        cost_in_loss: bool = False,
         loss: Names = None,
         ensemble: Names = None,
         network: Names = None,
@@ -151,6 +165,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         partners: Names = "auto",
         cv: object = None,
         pos_label: object = None,
+        allow_many_classes: bool = False,
         kinds: Mapping[str, str] | None = None,
         holdout: float | None = None,
         max_predict_seconds: float | None = None,
@@ -168,6 +183,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.resampling = resampling
         self.class_weight = class_weight
         self.cost_matrix = cost_matrix
+        self.cost_in_loss = cost_in_loss
         self.loss = loss
         self.ensemble = ensemble
         self.network = network
@@ -175,6 +191,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.partners = partners
         self.cv = cv
         self.pos_label = pos_label
+        self.allow_many_classes = allow_many_classes
         self.kinds = kinds
         self.holdout = holdout
         self.max_predict_seconds = max_predict_seconds
@@ -251,6 +268,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.best_score_ = result.best_score.utility
         self.score_interval_ = result.best_score.interval
         self.test_score_ = result.tested and result.tested.score.utility
+        self.oof_ = out_of_fold(result.planned, result.winner)
         if result.error is not None:
             raise result.error
         return self
@@ -260,8 +278,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : DataFrame or array-like of shape (n, p)
-            The columns of `fit`.
+        X : DataFrame or array-like of shape (n, p), dict, Series or list of dicts
+            The columns of `fit`. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------
@@ -275,8 +293,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Parameters
         ----------
-        X : DataFrame or array-like of shape (n, p)
-            The columns of `fit`.
+        X : DataFrame or array-like of shape (n, p), dict, Series or list of dicts
+            The columns of `fit`. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------
@@ -384,6 +402,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         save(self._pipeline(), path)
         return Path(path)
+
+    def _html_repr(self) -> str:
+        """Return what a notebook shows: what was fitted above scikit-learn's parameters."""
+        parameters: str = super()._html_repr()
+        fitted = getattr(self, "pipeline_", None)
+        return parameters if fitted is None else f"{fitted.to_html()}{parameters}"
 
     def _pipeline(self) -> FittedPipeline:
         check_is_fitted(self, "pipeline_")

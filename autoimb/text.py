@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
+from reprlib import Repr
+from typing import Any
 
-__all__ = ["clock", "harmless", "no_formula", "shown"]
+__all__ = ["BRIEF", "BriefRepr", "clock", "harmless", "no_formula", "shown"]
 
 LONGEST_SHOWN = 200  # characters of a value in a sentence
 ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the order of what follows
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # of Unicode: controls, half characters, separators of lines
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+
+BRIEF = Repr()  # of a few values, each of at most 30 characters
+BRIEF.maxlist = BRIEF.maxtuple = 2
+BRIEF.maxstring = BRIEF.maxlong = BRIEF.maxother = 30
 
 
 def harmless(text: str) -> str:
@@ -51,3 +59,24 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+class BriefRepr:
+    """Base of dataclasses that hold arrays: their repr names shapes and lengths, not contents."""
+
+    def __repr__(self) -> str:
+        values: Any = self  # a dataclass
+        parts = (f"{field.name}={_brief(getattr(values, field.name))}" for field in fields(values))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _brief(value: Any) -> str:
+    """Write a value in at most some thirty characters."""
+    kind = type(value).__name__
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype}{list(value.shape)}"
+    if is_dataclass(value):
+        return f"{kind}(...)"
+    if isinstance(value, Mapping | Sequence | Set) and not isinstance(value, str | bytes):
+        return f"<{kind} of {len(value)}>"
+    return BRIEF.repr(value)

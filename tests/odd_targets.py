@@ -39,7 +39,7 @@ def carried(kind: pa.DataType, rare: Any, common: Any, refused: str = "") -> Cas
 
 def many_classes(n_classes: int) -> Given:
     codes = np.arange(2 * n_classes) % n_classes
-    return Given(pd.DataFrame({"plain": codes + 0.5}), codes)
+    return Given(pd.DataFrame({"plain": codes + 0.5}), np.char.mod("class %d", codes))
 
 
 def masked_labels() -> np.ma.MaskedArray:

@@ -16,6 +16,7 @@ from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.schema import infer_schema, parse
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.randomness import Key
 
 N_FOLDS = 2
@@ -125,6 +126,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
         calibrator=Calibrator(1.1, tuple(np.linspace(0.1, -0.1, n_classes).tolist())),
         rule=_rule(counts, n_classes),
         thresholds=counts,
+        ranges=ranges_of(columns.numbers),
         info={"metric": "average_precision", "score": 0.5, "error": 0.02},
     )
 

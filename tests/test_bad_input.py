@@ -28,6 +28,7 @@ from autoimb.errors import (
 from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.seal import run_text
 from autoimb.runs.trials import TrialFiles
+from autoimb.search.given import prepare_given
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
@@ -58,6 +59,18 @@ def fit(frame: pd.DataFrame, y: Any = None, **params: Any) -> AutoImbClassifier:
 @pytest.fixture(scope="module")
 def fitted() -> AutoImbClassifier:
     return fit(table())
+
+
+@pytest.mark.parametrize("kind", [int, float, "Int64", object])
+def test_many_numbers_are_no_classes_unless_they_are_said_to_be(kind: Any) -> None:
+    frame = table(120)
+    y = pd.Series(np.arange(120) % 21, dtype=kind)
+    with pytest.raises(TargetError, match=r"looks like a regression target.*21 different numbers"):
+        fit(frame, y)
+    told = prepare_given(classifier(allow_many_classes=True), frame, y)
+    assert len(told.target.classes) == 21
+    assert len(prepare_given(classifier(), frame, y.astype(str)).target.classes) == 21
+    assert len(prepare_given(classifier(), frame, y % 20).target.classes) == 20
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +267,8 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--target", "churn", "--cv", "1"], "at least 2"),
         (["--target", "churn", "--jobs", "0"], "must not be 0"),
         (["--target", "churn", "--time-budget", "1"], "at least 5 seconds"),
-        (["--target", "churn", "--time-budget", "soon"], "'--time-budget'"),
+        (["--target", "churn", "--time-budget", "soon"], "--time-budget must be seconds or a time"),
+        (["--target", "days"], "looks like a regression target"),
         (["--target", "churn", "--trials", "0"], "at least 1"),
         (["--target", "churn", "--nonsense"], "--nonsense"),
         (["--target", "churn", "--seed", "-1"], "random_state must be from 0"),
@@ -277,7 +291,7 @@ def test_a_search_that_cannot_start_leaves_nothing(
     words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, run = tmp_path / "train.csv", tmp_path / "run"
-    table().to_csv(data, index=False)
+    table().assign(days=np.arange(60) // 2).to_csv(data, index=False)
     assert expected in complaint(["search", str(data), "--out", str(run), *words], capsys)
     assert not run.exists()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 import weakref
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ import pytest
 import autoimb
 from autoimb import load
 from autoimb.cli import main
+from autoimb.cli.arguments import seconds
 from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 
@@ -84,6 +88,12 @@ def test_search_leaves_everything_in_its_folder(run: Path) -> None:
     assert written["versions"]["torch"]
     assert written["results"]["winner"]
     assert written["plan"]["folds"] == 2
+    oof = pd.read_parquet(run / "oof.parquet")
+    assert list(oof.columns) == ["row", "fold", "proba_no", "proba_yes", "label"]
+    assert oof["row"].tolist() == list(range(120))
+    assert written["results"]["confusion"]["matrix"] == (
+        pd.crosstab(table()["fraud"], oof["label"]).to_numpy().tolist()
+    )
     assert load(run / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
 
 
@@ -179,6 +189,94 @@ def test_a_table_without_rows_predicts_nothing(run: Path, tmp_path: Path) -> Non
     assert out.read_text() == "prediction,proba_no,proba_yes\n"
 
 
+def predicted(run: Path, frame: pd.DataFrame, tmp_path: Path, *words: str) -> Path:
+    """Predict rows from a text file into another one."""
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    out = tmp_path / "out.csv"
+    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
+    assert main([*command, "-o", str(out), *words]) == 0
+    return out
+
+
+def test_predict_copies_columns(run: Path, data: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud")
+    names = ["007", 'Zoë, "the first"', "", "=1+1"] * (len(frame) // 4)
+    frame = frame.assign(customer=names, month="01")
+    plain = pd.read_csv(predicted(run, frame, tmp_path))
+    kept = [*frame.columns[:2], "customer", "month"]
+    out = pd.read_csv(predicted(run, frame, tmp_path, "--keep", ",".join(kept)), dtype=str)
+    assert list(out.columns) == [*kept, *plain.columns]
+    assert out["customer"].fillna("").tolist() == names
+    assert out["month"].tolist() == ["01"] * len(frame)
+    again = pd.read_csv(tmp_path / "out.csv")
+    pd.testing.assert_frame_equal(again[frame.columns[:2]], frame[frame.columns[:2]])
+    pd.testing.assert_frame_equal(again[plain.columns], plain)
+    guarded = predicted(run, frame, tmp_path, "--keep", "customer", "--guard-formulas")
+    assert "'=1+1" in guarded.read_text()
+
+
+def test_predict_copies_columns_of_parquet(run: Path, data: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud").assign(key=range(120), note=None)
+    frame["part"] = pd.Categorical(["a", "b", None] * 40)
+    for name in ("new.parquet", "new.csv"):
+        if name == "new.csv":
+            frame.to_csv(tmp_path / name, index=False)
+        else:
+            frame.to_parquet(tmp_path / name)
+        out = tmp_path / "out.parquet"
+        command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / name), "-o", str(out)]
+        assert main([*command, "--keep", "key,note,part"]) == 0
+        copied = pd.read_parquet(out)
+        assert copied["key"].astype(int).tolist() == list(range(120))
+        assert copied["note"].isna().all()
+        assert copied["part"].fillna("").tolist() == ["a", "b", ""] * 40
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        ("custom", "Unknown column to keep 'custom'. Did you mean 'customer'?"),
+        ("prediction", "two columns 'prediction'"),
+        ("customer,customer", "two columns 'customer'"),
+    ],
+)
+def test_columns_that_cannot_be_copied(
+    keep: str, words: str, run: Path, data: Path, tmp_path: Path, capsys
+) -> None:
+    frame = pd.read_csv(data).assign(customer=1, prediction=2)
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    command = ["predict", str(run / "pipeline.autoimb"), str(tmp_path / "new.csv")]
+    assert main([*command, "-o", str(tmp_path / "out.csv"), "--keep", keep]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_predict_writes_to_the_standard_output(run: Path, data: Path, tmp_path: Path) -> None:
+    words = ["predict", str(run / "pipeline.autoimb"), str(data), "-o", "-"]
+    done = run_program(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("prediction,proba_no,proba_yes\n")
+    assert done.stdout.count("\n") == 121
+    assert done.stderr == "120 rows -> -\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_counts_what_training_did_not_have(
+    run: Path, data: Path, tmp_path: Path, capsys
+) -> None:
+    frame = pd.read_csv(data).drop(columns="fraud")
+    predicted(run, frame, tmp_path)
+    assert capsys.readouterr().err == ""
+    low, high = frame["amount"].min(), frame["amount"].max()
+    frame.loc[:4, "amount"] = [low - 1, high + 1, high * 2 + 1, low, np.nan]
+    frame.loc[:9, "code"] = "Z9"
+    predicted(run, frame, tmp_path)
+    assert capsys.readouterr().err.splitlines() == [
+        f"amount: outside the training range {low:g} to {high:g} in 3 of 120 rows",
+        "code: unknown level in 10 of 120 rows",
+    ]
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     def tables():
         yield pa.table({"a": [1]})
@@ -187,6 +285,20 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         writer(tmp_path / "out.parquet")(tables())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_as_json(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(run / "pipeline.autoimb"), str(data), "--target", "fraud"]
+    assert main(words) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {name: f"{value:.4f}" for name, value in found["metrics"].items()} == lines
+    y = pd.read_csv(data)["fraud"]
+    assert found["rows"] == len(y) == np.sum(found["confusion"]["true_by_predicted"])
+    assert found["positive"] == "yes"
+    assert found["positive_rows"] == (y == "yes").sum()
+    assert 0 < found["threshold"] < 1
 
 
 def test_evaluate(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,6 +415,26 @@ def test_a_refit_of_a_search_that_a_budget_resumed(run: Path, data: Path, tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("300", 300), ("90s", 90), ("5m", 300), ("5min", 300), ("1h", 3600), ("1.5 h", 5400)],
+)
+def test_a_time_budget_is_a_time(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["5 minutes", "m", "", "1.2.3s", "-5m", "1h30"])
+def test_what_is_no_time_is_refused(text: str, data: Path, capsys) -> None:
+    assert main(["search", str(data), "--target", "fraud", "--time-budget", text]) == 2
+    assert "--time-budget must be seconds or a time such as 90s" in capsys.readouterr().err
+
+
+def test_a_search_plans_for_the_time(data: Path, capsys) -> None:
+    words = ["search", str(data), "--target", "fraud", "--time-budget", "2m", "--dry-run"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["request"]["time_budget"] == 120
+
+
 def test_the_budget_counts_the_whole_program(data: Path, tmp_path: Path) -> None:
     words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--time-budget", "12"]
     start = time.monotonic()
@@ -332,7 +464,8 @@ def test_the_budget_does_not_count_the_shell_that_became_the_program(
     assert sum(trial["status"] == "complete" for trial in trials) >= 1
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_search_writes_what_it_has(
     how: signal.Signals, data: Path, tmp_path: Path
 ) -> None:
@@ -349,6 +482,32 @@ def test_an_interrupted_search_writes_what_it_has(
     process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=30) == 130
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.slow
+def test_a_search_whose_terminal_is_closed_writes_what_it_has(data: Path, tmp_path: Path) -> None:
+    """All processes of the terminal get SIGHUP, and what is written to it fails from then on."""
+    words = ["search", str(data), "--target", "fraud", "--jobs", "1", "--network", "mlp"]
+    command = [sys.executable, "-m", "autoimb", *words, "--time-budget", "2m", "--out", "run"]
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(end)
+    seen = b""
+    while b"best" not in seen:
+        seen += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert process.wait(timeout=60) == 130
     assert (tmp_path / "run" / "report.html").is_file()
     assert load(tmp_path / "run" / "pipeline.autoimb").classes_.tolist() == ["no", "yes"]
 

@@ -1,4 +1,4 @@
-"""What the user says errors cost: checked once, then carried by probabilities and labels."""
+"""What the user says errors cost: checked once, then carried by labels and, of weights, more."""
 
 import numpy as np
 import pytest
@@ -10,48 +10,53 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.errors import OptionError
 
 
-def test_a_cost_a_class_and_the_matrix_of_it_are_the_same():
-    by_class = Costs.of([1, 9])
-    assert Costs.of([[0, 1], [9, 0]]) == by_class
-    assert by_class.class_costs == pytest.approx((0.2, 1.8))
-    np.testing.assert_allclose(by_class.matrix, [[0.0, 5.0], [5.0, 0.0]])
+def test_weights_of_classes_stay_in_the_probabilities():
+    costs = Costs.of([1, 9])
+    assert costs.in_probabilities
+    assert costs.class_costs == pytest.approx((0.2, 1.8))
+    np.testing.assert_allclose(costs.matrix, [[0.0, 5.0], [5.0, 0.0]])
 
 
-@pytest.mark.parametrize(
-    "given", [[1.0, 9.0], [2.0, 0.5, 7.0], [[0.0, 1.0, 4.0], [2.0, 0.0, 2.0], [9.0, 1.0, 0.0]]]
-)
+def test_a_matrix_weighs_the_loss_on_request_and_no_probability():
+    matrix = ((0.0, 1.0), (9.0, 0.0))
+    assert Costs.of(matrix) == Costs(None, matrix, in_probabilities=False)
+    weighing = Costs.of(matrix, in_loss=True)
+    assert weighing == Costs(weighing.class_costs, matrix, in_probabilities=False)
+    assert weighing.class_costs == pytest.approx((0.2, 1.8))
+    free = Costs.of([[0, 0], [5, 0]], in_loss=True).class_costs
+    assert free == pytest.approx((2 / 101, 200 / 101))  # a hundredth, so that it can be corrected
+
+
+@pytest.mark.parametrize("given", [[1.0, 9.0], [2.0, 0.5, 7.0]])
 def test_the_matrix_is_what_was_given_for_probabilities_that_carry_the_weights(given):
     costs = Costs.of(given)
-    wanted = np.array(given)
-    if wanted.ndim == 1:
-        wanted = wanted[:, None] * (1 - np.eye(len(wanted)))
+    wanted = np.array(given)[:, None] * (1 - np.eye(len(given)))
     weights = np.array(costs.class_costs)
     assert weights.mean() == pytest.approx(1)
-    np.testing.assert_allclose(weights / weights[0], wanted.sum(1) / wanted.sum(1)[0])
+    np.testing.assert_allclose(weights / weights[0], np.array(given) / given[0])
     np.testing.assert_allclose(np.array(costs.matrix) * weights[:, None], wanted)
 
 
 @given(st.integers(0, 1000), st.integers(2, 4), st.booleans())
 def test_labels_cost_least_by_the_posterior(seed, n_classes, by_class):
-    """Probabilities weighted by the classes' costs, and the matrix for them: the weights cancel."""
+    """Of weights, which probabilities carry, and of a matrix, which they do not."""
     rng = np.random.default_rng(seed)
     given = rng.uniform(0.1, 9, n_classes if by_class else (n_classes, n_classes))
     costs = Costs.of(given.tolist())
     posterior = rng.dirichlet(np.ones(n_classes), 30)
-    carrying = posterior * costs.class_costs
-    carrying /= carrying.sum(axis=1, keepdims=True)
-    labels = DecisionRule("costs", costs=costs.matrix).apply(carrying)
+    proba = posterior * costs.class_costs if by_class else posterior
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels = DecisionRule("costs", costs=costs.matrix).apply(proba)
     expected = posterior @ (given[:, None] * (1 - np.eye(n_classes)) if by_class else given)
     np.testing.assert_allclose(expected[np.arange(30), labels], expected.min(axis=1))
 
 
 def test_a_class_that_costs_nothing_to_miss_is_not_given():
-    for wanted in ([0, 5], [[0, 0], [5, 0]]):
-        costs = Costs.of(wanted)
-        assert np.isfinite(costs.class_costs).all()
-        assert np.isfinite(costs.matrix).all()
-        assert costs.class_costs == pytest.approx((0.0, 2.0))
-        rule = DecisionRule("costs", costs=costs.matrix)
+    costs = Costs.of([0, 5])
+    assert np.isfinite(costs.matrix).all()
+    assert costs.class_costs == pytest.approx((0.0, 2.0))
+    for one in (costs, Costs.of([[0, 0], [5, 0]])):
+        rule = DecisionRule("costs", costs=one.matrix)
         assert rule.apply(np.array([[0.9, 0.1], [0.1, 0.9]])).tolist() == [1, 1]
 
 

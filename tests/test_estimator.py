@@ -96,6 +96,89 @@ def test_it_learns_and_says_what_it_found(fitted: AutoImbClassifier) -> None:
     assert board["score"].is_monotonic_decreasing
 
 
+def test_a_row_may_be_a_dict_or_a_series(fitted: AutoImbClassifier) -> None:
+    X, _ = table()
+    wanted = fitted.predict_proba(X[:5])
+    rows = X[:5].to_dict("records")
+    np.testing.assert_array_equal(fitted.predict_proba(rows), wanted)
+    backwards = dict(reversed(rows[0].items()))
+    for row in (rows[0], backwards, X.iloc[0]):
+        np.testing.assert_allclose(fitted.predict_proba(row), wanted[:1], atol=1e-7)
+        assert fitted.predict(row) == fitted.predict(X[:1])
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.predict(rows[0] | {"another": 1})
+
+
+def test_out_of_fold_predictions_have_the_score_before_the_replays(
+    fitted: AutoImbClassifier,
+) -> None:
+    X, y = table()
+    oof = fitted.oof_
+    assert list(oof.columns) == ["row", "fold", "proba_sick", "proba_well", "label"]
+    assert oof["row"].tolist() == list(range(len(X)))
+    assert set(oof["fold"]) == {0, 1, 2}
+    np.testing.assert_allclose(oof["proba_sick"] + oof["proba_well"], 1)
+    assert set(oof["label"]) <= {"sick", "well"}
+    sick = y == "sick"
+    folds = [own.index for _, own in oof.groupby("fold")]
+    values = [average_precision_score(sick[own], oof["proba_sick"][own]) for own in folds]
+    assert np.mean(values) == pytest.approx(fitted.facts_.reported["raw"])
+    confusion = pd.crosstab(y, oof["label"]).to_numpy()
+    assert fitted.facts_.confusion["matrix"] == confusion.tolist()
+
+
+@pytest.mark.slow
+def test_out_of_fold_predictions_are_of_the_rows_as_they_were_given(
+    fitted: AutoImbClassifier,
+) -> None:
+    """Among rows of weight 0 and rows that are held out stand those that are searched."""
+    X, y = table()
+    many, places = 3 * len(X), 3 * np.arange(len(X)) + 1
+    X_more, y_more = X.loc[np.arange(many) // 3], y[np.arange(many) // 3]
+    weight = np.zeros(many)
+    weight[places] = 1.0
+    model = clone(fitted).fit(X_more, y_more, sample_weight=weight)
+    oof = model.oof_
+    assert oof["row"].tolist() == list(range(many))
+    scored = oof.loc[places].reset_index(drop=True).drop(columns="row")
+    pd.testing.assert_frame_equal(scored, fitted.oof_.drop(columns="row"))
+    assert oof.drop(index=places).drop(columns="row").isna().all(axis=None)
+    held = clone(fitted).set_params(holdout=0.25).fit(X, y)
+    missing = held.oof_["label"].isna()
+    assert missing.sum() == held.facts_.test["rows"]
+    assert y[missing].value_counts().to_dict() == held.facts_.test["counts"]
+
+
+def test_out_of_fold_predictions_of_an_evaluation_set_come_last(fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    model = clone(fitted).set_params(cv=None).fit(X[:160], y[:160], eval_set=(X[160:], y[160:]))
+    oof = model.oof_
+    assert len(oof) == len(X)
+    assert oof["label"][:160].isna().all()
+    assert oof["label"][160:].notna().sum() == 40  # the other half chooses the epoch
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [False, True], [0.0, 1.0]])
+def test_out_of_fold_labels_may_be_missing(labels: list[Any], fitted: AutoImbClassifier) -> None:
+    X, y = table()
+    coded = np.array(labels)[(y == "sick").astype(int)]
+    model = clone(fitted).set_params(n_trials=1, holdout=0.2).fit(X, coded)
+    known = model.oof_["label"].dropna()
+    assert set(known.tolist()) <= set(labels)
+    assert len(known) < len(X)
+    assert f"proba_{labels[1]}" in model.oof_
+
+
+def test_a_notebook_shows_what_was_found(fitted: AutoImbClassifier) -> None:
+    page = fitted._repr_html_()
+    low, high = fitted.score_interval_
+    assert f"{low:.4f} to {high:.4f}" in page
+    assert fitted.pipeline_.info["verdict"].partition("'")[0] in page
+    assert "probability of" in page
+    assert "n_trials" in page  # scikit-learn's parameters follow
+    assert "Decision rule" not in clone(fitted)._repr_html_()
+
+
 def test_the_positive_class_is_the_rarest_unless_told(fitted: AutoImbClassifier) -> None:
     X, y = table()
     assert fitted.classes_[fitted.pipeline_.positive] == "sick"
@@ -186,10 +269,9 @@ def test_an_eval_set_chooses_and_scores() -> None:
 def test_class_weight_as_costs_moves_the_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     plain = (fitted.predict(X) == "sick").mean()
-    for costs in ({"class_weight": {"sick": 50.0}}, {"cost_matrix": [[0.0, 50.0], [1.0, 0.0]]}):
-        model = clone(fitted).set_params(**costs, n_trials=1).fit(X, y)
-        assert model.best_params_["class_weight"]["name"] == "costs"
-        assert (model.predict(X) == "sick").mean() > plain + 0.1
+    model = clone(fitted).set_params(class_weight={"sick": 50.0}, n_trials=1).fit(X, y)
+    assert model.best_params_["class_weight"]["name"] == "costs"
+    assert (model.predict(X) == "sick").mean() > plain + 0.1
     balanced = clone(fitted).set_params(class_weight="balanced", n_trials=1).fit(X, y)
     assert balanced.predict_proba(X)[:, 0].mean() == pytest.approx(0.5, abs=0.2)
 

@@ -152,9 +152,46 @@ def test_a_cost_matrix_is_a_parameter_of_its_own() -> None:
     X, y = table()
     model = AutoImbClassifier(**QUICK, cost_matrix=[[0, 50], [1, 0]]).fit(X, y)
     plain = AutoImbClassifier(**QUICK).fit(X, y)
-    assert model.best_params_["class_weight"]["name"] == "costs"
+    assert model.best_params_ == plain.best_params_
     assert (model.predict(X) == "sick").mean() > (plain.predict(X) == "sick").mean() + 0.1
     assert np.array(model.facts_.request["costs"]).tolist() == [[0.0, 50.0], [1.0, 0.0]]
+    np.testing.assert_array_equal(model.predict_proba(X), plain.predict_proba(X))
+
+
+@pytest.mark.parametrize("cost_in_loss", [False, True])
+def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: bool) -> None:
+    matrix = np.array([[0.0, 1.0], [40.0, 0.0]])
+    random = np.random.default_rng(0)
+    X = pd.DataFrame(random.normal(size=(3_000, 3)), columns=["a", "b", "c"])
+    y = np.where(X["a"] + X["b"] + random.normal(size=3_000) > 2.6, "yes", "no")
+    rate = (y == "yes").mean()
+    assert 0.05 < rate < 0.09
+    search = QUICK | {"cost_matrix": matrix, "cost_in_loss": cost_in_loss}
+    model = AutoImbClassifier(**search).fit(X[:2_000], y[:2_000])
+    name = model.best_params_["class_weight"]["name"]
+    assert (name == "costs") == cost_in_loss
+    known = (y[:2_000] == "yes").mean()
+    assert model.oof_["proba_yes"].mean() == pytest.approx(known, rel=0.1)
+    proba, labels = model.predict_proba(X), model.predict(X)
+    assert proba[:, 1].mean() == pytest.approx(rate, rel=0.1)
+    np.testing.assert_array_equal(labels == "yes", (proba @ matrix).argmin(axis=1) == 1)
+    assert model.inspect()["threshold"] == pytest.approx(1 / 41)
+    new = slice(2_000, None)
+
+    def cost(given: np.ndarray) -> float:
+        return (
+            40.0 * ((y == "yes") & (given == "no"))[new].sum()
+            + ((y == "no") & (given == "yes"))[new].sum()
+        )
+
+    others = [np.where(proba[:, 1] >= at, "yes", "no") for at in (0.0, 0.2, 0.5)]
+    assert cost(labels) < min(map(cost, others))
+
+
+def test_a_loss_is_weighed_by_a_matrix_alone() -> None:
+    for given in ({}, {"class_weight": "balanced"}):
+        with pytest.raises(OptionError, match="cost_in_loss=True needs a cost_matrix="):
+            AutoImbClassifier(**QUICK, cost_in_loss=True, **given).fit(*table())
 
 
 @pytest.mark.parametrize(
@@ -304,9 +341,13 @@ def test_a_strategy_that_is_none(strategy: Any, words: str) -> None:
     [
         ({"network": "mlp"}, OptionError, r"no component can be restricted.*network=\['mlp'\]"),
         ({"class_weight": "none"}, OptionError, "leave class_weight None"),
-        ({"cost_matrix": [[0, 2], [1, 0]]}, OptionError, "costs were given.*is 'none'"),
+        (
+            {"cost_matrix": [[0, 2], [1, 0]], "cost_in_loss": True},
+            OptionError,
+            "costs were given.*is 'none'",
+        ),
         ({"class_weight": "balanced"}, OptionError, "costs were given.*is 'none'"),
-        ({"strategy": given(class_weight="costs")}, OptionError, "no costs were given"),
+        ({"strategy": given(class_weight="costs")}, OptionError, "no such costs were given"),
         ({"n_trials": 0}, BudgetError, "at least 1"),
     ],
 )
@@ -424,7 +465,7 @@ def test_a_cost_matrix_and_a_strategy_from_the_command_line(
     data, run = data_of(tmp_path / "a.csv"), tmp_path / "run"
     strategy = given(class_weight="costs")
     words = ["search", str(data), "--target", "state", "--strategy", json.dumps(strategy)]
-    words += ["--cost-matrix", "[[0, 9], [1, 0]]", "--out", str(run)]
+    words += ["--cost-matrix", "[[0, 9], [1, 0]]", "--cost-in-loss", "--out", str(run)]
     assert main([*words, *FAST]) == 0
     request = json.loads((run / "run.json").read_text())["request"]
     assert request["costs"] == [[0.0, 9.0], [1.0, 0.0]]

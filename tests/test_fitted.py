@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from pipelines import pack, pipeline, scored_rows, table
 from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import infer_schema, parse
-from autoimb.errors import ArtifactError, InputError, SchemaError
+from autoimb.errors import ArtifactError, InputError, SchemaError, TableError
 from autoimb.nn.network import build
 from autoimb.pipeline import fitted
 from autoimb.pipeline.fitted import fold_average, member_posterior
@@ -246,3 +248,123 @@ def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
     part = {name: np.zeros((9, 9), dtype=getattr(whole, name).dtype)}
     with pytest.raises(ArtifactError, match="must have shape"):
         replace(whole, **part)
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """Yield a dataclass and all dataclasses that it holds."""
+    if is_dataclass(value):
+        yield value
+        for field in fields(value):
+            yield from parts_of(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from parts_of(item)
+
+
+def test_the_repr_of_a_pipeline_is_short() -> None:
+    text = repr(PIPELINE)
+    assert "target='fraud', classes=['no', 'yes']" in text
+    assert "score=0.5" in text
+    assert "threshold=0.3" in text
+    long = pipeline(tuple(f"{number:0500d}" for number in range(3)))
+    names = {"metric": "m" * 500, "score": 1 / 3, "interval": [1 / 7, 1e-300]}
+    long = replace(long, info=names, schema=replace(long.schema, target="t" * 500))
+    long = replace(long, rule=replace(long.rule, name="r" * 500))
+    for each in (PIPELINE, long):
+        assert len(repr(each)) < 400
+
+
+def test_no_part_of_a_pipeline_prints_arrays() -> None:
+    schema = PIPELINE.schema
+    wide = replace(schema, columns=schema.columns * 1_000)
+    for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
+        assert len(repr(part)) < 1_000
+        assert "array(" not in repr(part)
+    assert "center=float64[6]" in repr(PIPELINE.encoders[0])
+
+
+def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51], "raw": 0.45}
+    page = replace(PIPELINE, info=info | {"verdict": "<b>No</b> method helps."})._repr_html_()
+    for part in ("fraud", "f1 0.4000", "0.3000 to 0.5100", "&lt;b&gt;No", "probability of 0.3 on"):
+        assert part in page
+    assert "array" not in page
+    several = pipeline(tuple(f"class {number}" for number in range(30)))._repr_html_()
+    assert "(30 classes)" in several
+    assert "class 20" not in several
+
+
+def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Write down the members of each network that is built to predict."""
+    built: list[int] = []
+
+    def counted(spec, members, **how):
+        built.append(members)
+        return build(spec, members, **how)
+
+    monkeypatch.setattr(fitted, "build", counted)
+    return built
+
+
+def test_networks_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    first = pipe.predict_proba(table(20))
+    assert built == [2] * 6  # three packs of two members on two folds
+    for rows in (1, 50, 20):
+        assert pipe.predict_proba(table(rows)).shape == (rows, 2)
+    np.testing.assert_array_equal(pipe.with_threshold(0.2).predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda pipe: pickle.loads(pickle.dumps(pipe)),
+        lambda pipe: replace(pipe, strategies=tuple(replace(each) for each in pipe.strategies)),
+    ],
+)
+def test_a_copy_has_networks_of_its_own(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline()
+    size = len(pickle.dumps(pipe))
+    first = pipe.predict_proba(table(20))
+    assert len(pickle.dumps(pipe)) == size
+    copy, built = copied(pipe), counted_builds(monkeypatch)
+    np.testing.assert_array_equal(copy.predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+def test_threads_that_predict_at_once_have_networks_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    frames = [table(40 + number, random_state=number) for number in range(16)]
+    wanted = [PIPELINE.predict_proba(frame) for frame in frames]
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            for got, expected in zip(pool.map(pipe.predict_proba, frames), wanted):
+                np.testing.assert_allclose(got, expected, atol=1e-7)
+    assert len(built) <= 4 * 6
+
+
+def test_a_row_may_be_a_dict_or_a_series() -> None:
+    frame = table(12)
+    wanted = PIPELINE.predict_proba(frame)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    for place, row in enumerate(rows):
+        backwards = dict(reversed(row.items())) | {"more": 1}
+        for one in (row, backwards, pd.Series(row), frame.iloc[place]):
+            np.testing.assert_allclose(PIPELINE.predict_proba(one), wanted[[place]], atol=1e-7)
+        assert PIPELINE.predict(row) == PIPELINE.predict(frame.iloc[[place]])
+    np.testing.assert_array_equal(PIPELINE.predict_proba(rows), wanted)
+    some = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    np.testing.assert_array_equal(PIPELINE.predict_proba(some), wanted)
+
+
+def test_a_row_must_have_the_columns() -> None:
+    row = table(3).iloc[0].to_dict()
+    with pytest.raises(SchemaError, match=r"lacks 1 of the 6 columns .*'amount'"):
+        PIPELINE.predict_proba({name: value for name, value in row.items() if name != "amount"})
+    with pytest.raises(SchemaError, match="'colour'"):
+        PIPELINE.predict_proba(row | {"colour": ["red", "green"]})
+    with pytest.raises(TableError, match="array"):
+        PIPELINE.predict_proba([row, 3])

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from imblearn.metrics import geometric_mean_score
 from sklearn import metrics as sk
 
-from autoimb.assessment.metrics import METRICS, confusion_counts, get_metric, metric_names
+from autoimb.assessment.metrics import (
+    ALIASES,
+    METRICS,
+    confusion_counts,
+    get_metric,
+    metric_names,
+)
 from autoimb.errors import OptionError
 
 LABEL = [name for name, entry in METRICS.items() if entry.kind == "label"]
@@ -317,3 +323,29 @@ def test_a_precision_of_one_may_be_asked_for():
 
 def test_average_precision_is_the_default():
     assert metric_names()[0] == "average_precision"
+
+
+def test_aliases_are_the_metrics_that_they_name():
+    assert set(ALIASES) == {"pr_auc", "auprc", "ap", "auc", "logloss", "gmean"}
+    for alias, name in ALIASES.items():
+        assert get_metric(alias, n_classes=2, positive=1) == get_metric(
+            name, n_classes=2, positive=1
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("pr_acu", "pr_auc"),
+        ("prauc", "pr_auc"),
+        ("aucpr", "auprc"),
+        ("roc_acu", "roc_auc"),
+        ("rocauc", "roc_auc"),
+        ("auroc", "auc"),
+        ("log_los", "log_loss"),
+        ("averge_precision", "average_precision"),
+    ],
+)
+def test_a_suggestion_stays_in_the_family_of_rankings(name, suggested):
+    with pytest.raises(OptionError, match=f"Did you mean {suggested!r}"):
+        get_metric(name, n_classes=2, positive=1)

@@ -35,6 +35,7 @@ from autoimb.data.table import read_table
 from autoimb.errors import AutoImbError
 from autoimb.pipeline.artifact import save
 from autoimb.pipeline.fitted import FittedStrategy
+from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
 from autoimb.search.request import Request
@@ -114,6 +115,7 @@ def untrained(prepared: Prepared) -> FittedPipeline:
         classes=prepared.target.classes,
         positive=prepared.target.positive,
         encoders=encoders,
+        ranges=ranges_of(data.columns.numbers),
         strategies=(network,),
         weights=(1.0,),
     )

@@ -107,6 +107,9 @@ def test_a_callable_metric_and_a_splitter_become_names() -> None:
     assert written["pos_label"] == 3
 
 
+MATRIX_IN_LOSS = {"costs": ((0.0, 2.0), (1.0, 0.0)), "cost_in_loss": True}
+
+
 def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) -> None:
     def fingerprint(request: Request, prepared: Prepared) -> str:
         return request.fingerprint(prepared.dataset, prepared.target.classes.tolist())
@@ -114,7 +117,13 @@ def test_the_fingerprint_is_of_what_makes_searches_the_same(prepared: Prepared) 
     own = fingerprint(QUICK, prepared)
     limits = {"time_budget": 60.0, "n_trials": 9, "n_jobs": 2, "verbose": 1, "data": "b.csv"}
     assert fingerprint(replace(QUICK, **limits), prepared) == own
-    for change in ({"metric": "f1"}, {"random_state": 1}, {"costs": (1.0, 2.0)}, {"cv": 3}):
+    for change in (
+        {"metric": "f1"},
+        {"random_state": 1},
+        {"costs": (1.0, 2.0)},
+        {"cv": 3},
+        MATRIX_IN_LOSS,
+    ):
         assert fingerprint(replace(QUICK, **change), prepared) != own
     frame, y = table()
     frame.loc[0, "a"] += 1.0

@@ -37,6 +37,7 @@ from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate
 from autoimb.pipeline.artifact import load, save
+from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.space.draw import infeasible
 from autoimb.space.option import Component, Option
 from autoimb.space.strategy import Strategy
@@ -182,6 +183,7 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
             data.positive,
             weight=data.weight[folds.scored],
         ),
+        ranges=ranges_of(data.columns.numbers),
         info={},
     )
 

@@ -268,23 +268,30 @@ def test_what_confirms_is_on_more_folds_where_they_can_be_made_anew():
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_cost_matrix_weighs_the_loss_and_the_labels_still_cost_least(n_classes):
-    """Probabilities are weighted as the loss is; labels are those of unweighted ones."""
+def test_a_cost_matrix_weighs_the_loss_and_the_labels_cost_least(n_classes):
+    """Probabilities are corrected for the weights of the loss."""
     random = np.random.default_rng(n_classes)
     frame, _ = simulated(120)
     dataset = dataset_of(frame, np.arange(120) % n_classes)
     folds = plan_folds(dataset.y, cv=2, random_state=0)
     matrix = random.uniform(0.1, 9.0, (n_classes, n_classes))
     np.fill_diagonal(matrix, [0.0, *random.uniform(0.0, 0.1, n_classes - 1)])
-    costs = Costs.of(matrix.tolist())
-    plan = make_plan(dataset, folds, random_state=0, operations=1e9, class_costs=costs.class_costs)
+    costs = Costs.of(matrix.tolist(), in_loss=True)
+    plan = make_plan(
+        dataset,
+        folds,
+        random_state=0,
+        operations=1e9,
+        class_costs=costs.class_costs,
+        costs_in_probabilities=costs.in_probabilities,
+    )
     weights = np.array(plan.class_costs)
     np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())
     posterior = random.dirichlet(np.ones(n_classes), 500)
-    weighted = finish(posterior, Calibrator.identity(n_classes), plan.class_costs)
+    finished = finish(posterior, Calibrator.identity(n_classes), plan.carried_costs)
     metric = get_metric("f1", n_classes=n_classes, positive=1)
     judge = Judge(metric, dataset.y, folds.group, costs=costs.matrix)
-    rule = judge.fit_rule(weighted)
-    labels = rule.apply(weighted)
+    rule = judge.fit_rule(finished)
+    labels = rule.apply(finished)
     np.testing.assert_array_equal(labels, (posterior @ matrix).argmin(1))
     assert len(np.unique(labels)) == n_classes

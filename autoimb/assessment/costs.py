@@ -1,4 +1,4 @@
-"""Costs: what the user says errors cost; checked once, and never corrected away."""
+"""Costs: what the user says errors cost, checked once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoimb.errors import OptionError, choices
 from autoimb.text import shown
@@ -16,36 +17,61 @@ __all__ = ["Costs", "GivenCosts", "Matrix", "read_matrix", "read_weights"]
 
 Matrix = tuple[tuple[float, ...], ...]
 GivenCosts = tuple[float, ...] | Matrix
+LEAST_SHARE = 0.01  # of the heaviest class: what any weighs in the loss by a matrix
 HIGHEST_COST = 1e12  # beside costs of 1, what it leaves of the others is less than a rounding
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs as the two parts of a search take them.
+    """Costs as the parts of a search take them.
 
-    Trained with a weight w on each class, a network gives probabilities p that carry it. The
-    expected cost of answering j, sum_i p_i C_ij, is then sum_i (p_i / w_i) C_ij up to a factor.
+    Weights of classes (`class_weight=`) stay in the probabilities. Trained with a weight w on each
+    class, a network gives probabilities p that carry it, and the expected cost of answering j,
+    sum_i p_i C_ij, is then sum_i (p_i / w_i) C_ij up to a factor. A matrix (`cost_matrix=`) never
+    moves probabilities: it decides labels and, on request, weighs the loss, which is corrected.
 
     Attributes
     ----------
-    class_costs : tuple of C floats
-        Mean 1: weights of the classes in the loss, which the probabilities keep.
+    class_costs : tuple of C floats, or None
+        Mean 1: weights of the classes in the loss, where it has any.
     matrix : tuple of C tuples of C floats
-        Cost of each (true, predicted) pair for such probabilities: what the labels minimise.
+        Cost of each (true, predicted) pair for the search's probabilities: what labels minimise.
+    in_probabilities : bool
+        Whether the probabilities carry `class_costs`; else they are corrected.
     """
 
-    class_costs: tuple[float, ...]
+    class_costs: tuple[float, ...] | None
     matrix: Matrix
+    in_probabilities: bool = True
 
     @classmethod
-    def of(cls, given: GivenCosts) -> Costs:
-        """Split what `read_matrix` or `read_weights` gave: C costs, or C × C."""
+    def of(cls, given: GivenCosts, *, in_loss: bool = False) -> Costs:
+        """Split what `read_weights` or `read_matrix` gave.
+
+        Parameters
+        ----------
+        given : tuple
+            C costs, or C × C.
+        in_loss : bool
+            Whether a matrix weighs the loss, each class by the sum of its row.
+        """
         costs = np.asarray(given, dtype=np.float64)
-        matrix = costs if costs.ndim == 2 else costs[:, None] * (1.0 - np.eye(len(costs)))
-        weights = np.maximum(costs.sum(1) if costs.ndim == 2 else costs, 1e-12)
-        weights = weights / weights.mean()
-        carried = matrix / weights[:, None]
-        return cls(tuple(map(float, weights)), tuple(tuple(map(float, row)) for row in carried))
+        if costs.ndim == 2:
+            # the probability of a class without weight could not be corrected
+            weights = np.maximum(costs.sum(axis=1), LEAST_SHARE * costs.sum(axis=1).max())
+            return cls(_mean_one(weights) if in_loss else None, _tuples(costs), False)
+        weights = np.maximum(costs, 1e-12)
+        matrix = costs[:, None] * (1.0 - np.eye(len(costs)))
+        class_costs = _mean_one(weights)
+        return cls(class_costs, _tuples(matrix / np.array(class_costs)[:, None]))
+
+
+def _mean_one(weights: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(map(float, weights / weights.mean()))
+
+
+def _tuples(matrix: NDArray[np.float64]) -> Matrix:
+    return tuple(tuple(map(float, row)) for row in matrix)
 
 
 def read_matrix(given: Any, labels: list[object]) -> Matrix:

@@ -75,7 +75,7 @@ class Judge:
         Row weights.
     costs : tuple of C tuples of C floats, or None
         What the labels minimise instead: the cost of each (true, predicted) pair of classes, for
-        probabilities that carry the class costs (see `autoimb.assessment.costs.Costs`).
+        such probabilities (see `autoimb.assessment.costs.Costs`).
     deadline : Deadline
         Of the labels: past it, and half a second, rules of several classes stay what they are.
     """

@@ -11,6 +11,7 @@ positive class, a probability that is not a number) is NaN, and NaN is worth :at
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +26,16 @@ from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confus
 from autoimb.assessment.scorers import by_function, by_scorer, is_foreign, takes_weight
 from autoimb.errors import OptionError, choices
 
-__all__ = ["METRICS", "Entry", "Metric", "confusion_counts", "get_metric", "metric_names"]
+__all__ = [
+    "ALIASES",
+    "METRICS",
+    "Entry",
+    "Metric",
+    "canonical_metric",
+    "confusion_counts",
+    "get_metric",
+    "metric_names",
+]
 
 _NORMAL = 1.96  # errors to either side that hold 95 %
 
@@ -242,12 +252,36 @@ METRICS: dict[str, Entry] = {
     "brier": Entry("probability", rows=formulas.brier, greater_is_better=False, worst=-1.0),
 }
 
+# what other libraries and papers call them
+ALIASES = {
+    "pr_auc": "average_precision",
+    "auprc": "average_precision",
+    "ap": "average_precision",
+    "auc": "roc_auc",
+    "logloss": "log_loss",
+    "gmean": "geometric_mean",
+}
+
+# the two families of ranking metrics: what marks a name, and the names
+_FAMILIES = (
+    (re.compile("roc"), {"roc_auc", "auc"}),
+    (
+        re.compile("pr|ap|average"),
+        {"average_precision", "recall@precision", "pr_auc", "auprc", "ap"},
+    ),
+)
+
 _FAR = -1e6  # the utility of failure where the metric's range is unknown
 
 
 def metric_names() -> tuple[str, ...]:
     """Names of the built-in metrics, the default first."""
     return tuple(METRICS)
+
+
+def canonical_metric(metric: Any) -> Any:
+    """Return the name of a metric that is given by an alias; all else as it is."""
+    return ALIASES.get(metric, metric) if isinstance(metric, str) else metric
 
 
 def get_metric(
@@ -262,8 +296,9 @@ def get_metric(
     Parameters
     ----------
     metric : str or callable
-        A name of :data:`METRICS`, ``"fbeta:<beta>"``, ``"recall@precision:<precision>"`` (the
-        highest recall at that precision or a higher one), any scorer name of scikit-learn, an
+        A name of :data:`METRICS` or of :data:`ALIASES`, ``"fbeta:<beta>"``,
+        ``"recall@precision:<precision>"`` (the highest recall at that precision or a higher one),
+        any scorer name of scikit-learn, an
         object of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
         ``y_true`` the labels as the user gave them, ``proba`` of shape (n, C) with its columns in
         the order of ``classes_``, higher is better; it also gets ``sample_weight`` if it has a
@@ -288,6 +323,7 @@ def get_metric(
     OptionError
         An unknown name, or a scorer that does not work on this number of classes.
     """
+    metric = canonical_metric(metric)
     labels = np.arange(n_classes) if classes is None else classes
     if not isinstance(metric, str):
         if hasattr(metric, "set_score_request"):  # what make_scorer gives
@@ -342,11 +378,23 @@ def _named_scorer(name: str) -> Any:
 
     if name not in get_scorer_names():
         allowed = [*METRICS, "fbeta:<beta>", "recall@precision:<precision>"]
+        unknown = choices("metric", name, allowed, likely=_likely(name))
         raise OptionError(
-            f"{choices('metric', name, allowed)} Any scorer name of scikit-learn, a scorer of "
-            "make_scorer and a function f(y_true, proba) are metrics too."
+            f"{unknown} Any scorer name of scikit-learn, a scorer of make_scorer and a function "
+            "f(y_true, proba) are metrics too."
         )
     return get_scorer(name)
+
+
+def _likely(name: str) -> list[str]:
+    """Return the names that a misspelled one may mean.
+
+    A name of one family of ranking metrics does not mean one of the other family.
+    """
+    names = [*METRICS, *ALIASES]
+    marked = [own for mark, own in _FAMILIES if mark.search(name)]
+    others = set().union(*(own for _, own in _FAMILIES if own not in marked)) if marked else set()
+    return [each for each in names if each not in others]
 
 
 def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:

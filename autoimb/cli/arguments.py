@@ -26,9 +26,12 @@ __all__ = [
     "json_value",
     "listed",
     "named_folder",
+    "seconds",
     "weight_words",
 ]
 
+_TIME = re.compile(r"(?P<number>[0-9.]+)\s*(?P<unit>[smh])(?:ec|in)?")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _BETWEEN = re.compile(r",(?![^(]*\))")  # commas that no parentheses enclose
 
 Data = Annotated[
@@ -95,6 +98,18 @@ def named_folder(value: str) -> Path:
     if not value:
         raise OptionError("--out must name a folder, got ''.")
     return Path(value)
+
+
+def seconds(value: str) -> float:
+    """Read a time: seconds, or a number with the unit ``s``, ``m`` or ``h``."""
+    found = _TIME.fullmatch(value.strip())
+    try:
+        number = float(found["number"]) if found else float(value)
+    except ValueError:
+        raise OptionError(
+            f"--time-budget must be seconds or a time such as 90s, 5m or 1h; got {value!r}."
+        ) from None
+    return number * _UNITS[found["unit"]] if found else number
 
 
 def column_kinds(pairs: list[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from autoimb.cli.arguments import (
     json_value,
     listed,
     named_folder,
+    seconds,
     weight_words,
 )
 from autoimb.cli.folders import (
@@ -37,6 +38,9 @@ from autoimb.errors import OptionError, choices
 from autoimb.text import harmless
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autoimb.assessment.checks import Finding, Severity
     from autoimb.budget import Budget
     from autoimb.report.build import Facts
@@ -65,9 +69,10 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     time_budget: Annotated[
         float | None,
         typer.Option(
-            metavar="S",
-            help="Seconds for everything, the start of the program included "
-            "[default: 300, or none with --n-trials or --strategy].",
+            metavar="TIME",
+            parser=seconds,
+            help="Time for everything, the start of the program included: seconds, or 90s, 5m, 1h "
+            "[default: 5m, or none with --n-trials or --strategy].",
         ),
     ] = None,
     n_trials: Annotated[
@@ -128,6 +133,13 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     pos_label: Annotated[
         str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
     ] = None,
+    allow_many_classes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-many-classes",
+            help="Accept a target of more than 20 numbers, which looks like one of regression.",
+        ),
+    ] = False,
     resampling: Annotated[
         str | None,
         typer.Option(
@@ -149,9 +161,12 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(
             metavar="JSON",
             help="Costs by true × predicted class, in the order of the sorted classes: "
-            "[[0, 1], [40, 0]].",
+            "[[0, 1], [40, 0]]. Labels cost least, and probabilities stay as they are.",
         ),
     ] = None,
+    cost_in_loss: Annotated[
+        bool, typer.Option("--cost-in-loss", help="Weigh the loss by the cost matrix as well.")
+    ] = False,
     loss: Names = None,
     ensemble: Names = None,
     network: Names = None,
@@ -256,9 +271,11 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "cv": cv,
         "random_state": random_state,
         "pos_label": pos_label,
+        "allow_many_classes": allow_many_classes,
         "resampling": listed(resampling),
         "class_weight": weight_words(class_weight),
         "cost_matrix": json_value(cost_matrix, "--cost-matrix is no JSON"),
+        "cost_in_loss": cost_in_loss,
         "loss": listed(loss),
         "ensemble": listed(ensemble),
         "network": listed(network),
@@ -288,7 +305,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     if dry_run:
         raise typer.Exit(_status(_tell_plan(prepared, as_json=as_json), grave))
     path = out or free_folder(data)
-    result, facts = _searched(prepared, path, budget=budget, backend=engine, resume=resume)
+    result, facts = _searched(
+        prepared, path, drawn=rows.rows, budget=budget, backend=engine, resume=resume
+    )
     if not quiet:
         say(_summary(result, facts, path))
     if result.interrupted:
@@ -297,11 +316,21 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 
 
 def _searched(
-    prepared: Prepared, path: Path, *, budget: Budget, backend: Backend, resume: bool
+    prepared: Prepared,
+    path: Path,
+    *,
+    drawn: NDArray[np.int64] | None,
+    budget: Budget,
+    backend: Backend,
+    resume: bool,
 ) -> tuple[SearchResult, Facts]:
-    """Search in a RUN folder, and write there what was found."""
+    """Search in a RUN folder, and write there what was found.
+
+    The positions `drawn` of the rows in DATA are written beside their predictions; None is all.
+    """
     from autoimb.report.facts import build_facts
     from autoimb.runs.folder import RunFolder
+    from autoimb.search.out_of_fold import out_of_fold
     from autoimb.search.search import search as run_search
 
     digest = "" if prepared.test is None else prepared.test.digest
@@ -315,7 +344,10 @@ def _searched(
     ):
         result = run_search(prepared, budget=budget, folder=folder, backend=backend)
         facts = build_facts(result, deadline=budget.deadline)
-        write_results(folder, result.pipeline, facts)
+        predictions = out_of_fold(result.planned, result.winner)
+        if drawn is not None:
+            predictions["row"] = drawn
+        write_results(folder, result.pipeline, facts, predictions)
     return result, facts
 
 
@@ -348,7 +380,7 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
         [
             *facts.result_lines,
             *map(str, facts.findings),
-            f"{path}: pipeline.autoimb, report.html, leaderboard.csv, run.json",
+            f"{path}: pipeline.autoimb, report.html, leaderboard.csv, oof.parquet, run.json",
             *([facts.deployed_sentence] if result.planned.limits.deployment else []),
             *([facts.test_sentence] if facts.test else []),
         ]

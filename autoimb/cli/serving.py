@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoimb.cli.arguments import Data, MaxMemory, Out, Pipeline, Target, Weight
+from autoimb.cli.arguments import (
+    AsJson,
+    Data,
+    MaxMemory,
+    Out,
+    Pipeline,
+    Target,
+    Weight,
+    listed,
+)
 from autoimb.cli.terminal import say
-from autoimb.errors import TargetError
+from autoimb.errors import OptionError, TargetError
 from autoimb.text import no_formula
 
 if TYPE_CHECKING:
@@ -41,31 +50,47 @@ def predict(
     data: Data,
     out: Out,
     threshold: Threshold = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Columns of DATA to copy to OUT, before the predictions."),
+    ] = None,
     guard_formulas: Annotated[
         bool,
         typer.Option(
             "--guard-formulas",
-            help="Put an apostrophe before labels that a spreadsheet would compute, as =1+1.",
+            help="Put an apostrophe before labels, and text that is copied, which a spreadsheet "
+            "would compute, as =1+1.",
         ),
     ] = False,
 ) -> None:
     """Predict each row of DATA.
 
-    OUT ends in .csv, .csv.gz or .parquet; it gets the columns prediction and proba_<class>.
+    OUT ends in .csv, .csv.gz or .parquet, or is - for CSV on the standard output; it gets the
+    columns prediction and proba_<class>. Levels that training did not have and values outside its
+    range are counted on stderr.
     """
     import joblib
     import torch
 
-    from autoimb.cli.tables import cells_of_piece, in_order, read_chunks, writer
+    from autoimb.cli.tables import (
+        STANDARD_OUTPUT,
+        cells_of_piece,
+        in_order,
+        read_chunks,
+        writer,
+    )
 
     fitted = _load(pipeline, threshold)
+    output = _Output(fitted, tuple(listed(keep) or ()), guard_formulas=guard_formulas)
     write = writer(out)
     torch.set_num_threads(1)  # each of the threads that predict
     threads = min(joblib.cpu_count(), MOST_THREADS)
-    with closing(read_chunks(data, fitted, cells=cells_of_piece(threads))) as chunks:
-        predicted = partial(_predicted, fitted, _labels(fitted, guard_formulas=guard_formulas))
-        n_rows = write(in_order(predicted, chunks, threads=threads))
-    say(f"{n_rows} rows -> {out}")
+    cells = cells_of_piece(threads)
+    with closing(read_chunks(data, fitted, cells=cells, keep=output.keep)) as chunks:
+        n_rows = write(in_order(output.of, chunks, threads=threads))
+    for line in output.unfamiliar.lines():
+        say(line, err=True)
+    say(f"{n_rows} rows -> {out}", err=str(out) == STANDARD_OUTPUT)
 
 
 def evaluate(
@@ -75,12 +100,14 @@ def evaluate(
     threshold: Threshold = None,
     weight: Weight = None,
     max_memory: MaxMemory = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score the pipeline on labelled rows.
 
-    By every metric; the rows should be ones that the search never saw.
+    By every metric; the rows should be ones that the search never saw. JSON has the decision rule
+    and the confusion matrix as well.
     """
-    from autoimb.assessment.metrics import get_metric, metric_names
+    from autoimb.assessment.metrics import confusion_counts, get_metric, metric_names
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
@@ -92,17 +119,33 @@ def evaluate(
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
     proba = fitted.predict_proba(frame)
     labels = fitted.rule.apply(proba)
-    positive = fitted.classes_[fitted.positive]
-    whole = "" if rows.class_counts is None else f" drawn from {sum(rows.class_counts.values())}"
-    say(f"{len(codes)} rows{whole}, {int((codes == fitted.positive).sum())} of class {positive}")
+    values = {}
     for name in metric_names():
         metric = get_metric(
-            name,
-            n_classes=len(fitted.classes_),
-            positive=fitted.positive,
-            classes=fitted.classes_,
+            name, n_classes=len(fitted.classes_), positive=fitted.positive, classes=fitted.classes_
         )
-        say(f"{name:<20} {metric(codes, proba, labels, weight=weights):.4f}")
+        values[name] = metric(codes, proba, labels, weight=weights)
+    summary = fitted.inspect()
+    positive, drawn_from = summary["positive"], rows.class_counts
+    n_positive = int((codes == fitted.positive).sum())
+    if as_json:
+        confusion = confusion_counts(codes, labels, n_classes=len(fitted.classes_), weight=weights)
+        found = {
+            "rows": len(codes),
+            "drawn_from": None if drawn_from is None else sum(drawn_from.values()),
+            "positive": positive,
+            "positive_rows": n_positive,
+            "rule": summary["rule"],
+            "threshold": summary["threshold"],
+            "metrics": {n: None if math.isnan(value) else value for n, value in values.items()},
+            "confusion": {"classes": summary["classes"], "true_by_predicted": confusion.tolist()},
+        }
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    whole = "" if drawn_from is None else f" drawn from {sum(drawn_from.values())}"
+    say(f"{len(codes)} rows{whole}, {n_positive} of class {positive}")
+    for name, value in values.items():
+        say(f"{name:<20} {value:.4f}")
 
 
 def inspect(pipeline: Pipeline) -> None:
@@ -125,24 +168,67 @@ def _load(path: Path, threshold: str | None) -> FittedPipeline:
     return fitted.with_threshold(rule)
 
 
-def _labels(fitted: FittedPipeline, *, guard_formulas: bool) -> pa.Array:
+class _Output:
+    """What is written for rows.
+
+    Parameters
+    ----------
+    fitted : FittedPipeline
+    keep : tuple of str
+        Columns that are copied.
+    guard_formulas : bool
+        Whether what a spreadsheet would compute gets an apostrophe.
+
+    Attributes
+    ----------
+    unfamiliar : Unfamiliar
+        Counts of what training did not have.
+    """
+
+    def __init__(
+        self, fitted: FittedPipeline, keep: tuple[str, ...], *, guard_formulas: bool
+    ) -> None:
+        from autoimb.pipeline.unfamiliar import Unfamiliar
+
+        self.keep, self.unfamiliar = keep, Unfamiliar(fitted)
+        self._fitted, self._guards = fitted, guard_formulas
+        self._proba = [f"proba_{label}" for label in fitted.classes_]
+        for name in keep:
+            if keep.count(name) > 1 or name in ("prediction", *self._proba):
+                raise OptionError(f"--keep {name}: the output would have two columns {name!r}.")
+        self._labels = self._guarded(_labels(fitted))
+
+    def of(self, frame: pd.DataFrame) -> pa.Table:
+        """Predict the rows of a piece."""
+        import pyarrow as pa
+
+        from autoimb.cli.tables import kept_columns
+        from autoimb.data.schema import parse
+
+        rows = parse(frame, self._fitted.schema)
+        self.unfamiliar.add(rows)
+        proba = self._fitted.proba_of(rows)
+        kept = kept_columns(frame, self.keep, self._fitted)
+        columns: dict[str, Any] = {name: self._guarded(values) for name, values in kept.items()}
+        columns["prediction"] = self._labels.take(pa.array(self._fitted.rule.apply(proba)))
+        for name, values in zip(self._proba, proba.T):
+            columns[name] = pa.array(values)
+        return pa.table(columns)
+
+    def _guarded(self, values: pa.Array) -> pa.Array:
+        import pyarrow as pa
+
+        texts = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        if not (self._guards and texts):
+            return values
+        return pa.array([cell and no_formula(cell) for cell in values.to_pylist()], pa.string())
+
+
+def _labels(fitted: FittedPipeline) -> pa.Array:
     """Return what is written for each class."""
     import pyarrow as pa
 
     try:
-        labels: pa.Array = pa.array(fitted.classes_)
+        return pa.array(fitted.classes_)
     except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
-        labels = pa.array([str(label) for label in fitted.classes_])
-    if guard_formulas and pa.types.is_string(labels.type):
-        return pa.array([no_formula(label) for label in labels.to_pylist()])
-    return labels
-
-
-def _predicted(fitted: FittedPipeline, labels: pa.Array, frame: pd.DataFrame) -> pa.Table:
-    import pyarrow as pa
-
-    proba = fitted.predict_proba(frame)
-    columns: dict[str, Any] = {"prediction": labels.take(pa.array(fitted.rule.apply(proba)))}
-    for code, label in enumerate(fitted.classes_):
-        columns[f"proba_{label}"] = pa.array(proba[:, code])
-    return pa.table(columns)
+        return pa.array([str(label) for label in fitted.classes_])

@@ -6,14 +6,16 @@ import csv
 import gzip
 import io
 import math
+import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -23,17 +25,29 @@ from pandas.api import types
 from autoimb.data.source import Source
 from autoimb.data.table import frame_of
 from autoimb.data.values import text_of
-from autoimb.errors import TableError
+from autoimb.errors import SchemaError, TableError, choices
 from autoimb.files import writing
 from autoimb.pipeline.fitted import FittedPipeline
+from autoimb.pipeline.unfamiliar import known_levels
 
-__all__ = ["cells_of_piece", "in_order", "read_chunks", "text_columns", "writer"]
+__all__ = [
+    "STANDARD_OUTPUT",
+    "cells_of_piece",
+    "in_order",
+    "kept_columns",
+    "read_chunks",
+    "text_columns",
+    "writer",
+]
 
+STANDARD_OUTPUT = "-"
 CELLS = 8_000_000  # in memory at a time, however many threads: 2,000,000 a piece on two cores
 Tables = Iterator[pa.Table]
 
 
-def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generator[pd.DataFrame]:
+def read_chunks(
+    path: Path, pipeline: FittedPipeline, *, cells: int, keep: Sequence[str] = ()
+) -> Generator[pd.DataFrame]:
     """Yield a table to predict in pieces of about so many cells.
 
     pandas guesses a column's type from the piece that it sees, so columns that were text in
@@ -47,6 +61,9 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
         Knows which columns were text.
     cells : int
         Cells of a piece, which has a row at least.
+    keep : sequence of str
+        Columns that are copied to the output: those that the pipeline does not read stay the text
+        that they are.
 
     Yields
     ------
@@ -57,8 +74,15 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
     ------
     TableError
         Where a file is no table, or the parts have other columns.
+    SchemaError
+        Where a column to keep is missing.
     """
     source, texts = Source.of(path), text_columns(pipeline)
+    for name in keep:
+        if name not in source.names:
+            raise SchemaError(choices("column to keep", name, source.names))
+    read = {column.name for column in pipeline.schema.kept}
+    texts += [name for name in keep if name not in read]
     categories = (column.name for column in pipeline.schema.kept if column.kind == "categorical")
     numbers = set(categories) - set(texts)
     with closing(source.pieces(cells=cells, texts=texts)) as pieces:
@@ -68,15 +92,37 @@ def read_chunks(path: Path, pipeline: FittedPipeline, *, cells: int) -> Generato
 
 def text_columns(pipeline: FittedPipeline) -> list[str]:
     """Name the category columns with a level that pandas would not have read as number or bool."""
-    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
-    levels: dict[str, set[str]] = {name: set() for name in names}
-    for encoder in pipeline.encoders:
-        for j, known in zip(encoder.screen.categories, encoder.levels):
-            levels[names[j]].update(known)
-    for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
-        for name, known in zip(names, trees.reader.levels):
-            levels[name].update(known)
-    return [name for name in names if not all(map(_is_guessed, levels[name]))]
+    levels = known_levels(pipeline)
+    return [name for name, known in levels.items() if not all(map(_is_guessed, known))]
+
+
+def kept_columns(
+    frame: pd.DataFrame, keep: Sequence[str], pipeline: FittedPipeline
+) -> dict[str, pa.Array]:
+    """Return the columns that are copied to the output, each of one type in all pieces.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A piece that `read_chunks` yielded.
+    keep : sequence of str
+    pipeline : FittedPipeline
+        Its columns of text files may be of another type in the next piece: numbers become floats,
+        categories text.
+    """
+    kinds = {column.name: column.kind for column in pipeline.schema.kept}
+    columns = {}
+    for name in keep:
+        values, kind = frame[name], kinds.get(name)
+        if kind == "categorical" and not isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.map(text_of, na_action="ignore")
+        elif kind == "numeric" and types.is_numeric_dtype(values.dtype):
+            values = values.astype(np.float64)
+        column = pa.array(values, from_pandas=True)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        columns[name] = column.cast(pa.string()) if pa.types.is_null(column.type) else column
+    return columns
 
 
 def _is_guessed(level: str) -> bool:
@@ -155,7 +201,7 @@ def writer(path: Path) -> Callable[[Tables], int]:
     Parameters
     ----------
     path : Path
-        Ends in ``.csv``, ``.csv.gz`` or ``.parquet``.
+        Ends in ``.csv``, ``.csv.gz`` or ``.parquet``; ``-`` is the standard output, as CSV.
 
     Returns
     -------
@@ -167,6 +213,8 @@ def writer(path: Path) -> Callable[[Tables], int]:
     TableError
         On another suffix, or a folder that does not exist.
     """
+    if str(path) == STANDARD_OUTPUT:
+        return lambda tables: _to_csv(tables, sys.stdout.buffer)
     endings: dict[str, Callable[[Tables, BinaryIO], int]] = {
         ".csv": _to_csv,
         ".csv.gz": _to_csv_gz,
@@ -196,8 +244,13 @@ def _to_csv(tables: Tables, out: BinaryIO | gzip.GzipFile) -> int:
     for number, table in enumerate(tables):
         if number == 0:
             out.write(_line(table.column_names))
-        labels = table["prediction"].unique().to_pylist()
-        plain = all(_line([label]).decode() == f"{label}\n" for label in labels)
+        cells = {
+            cell
+            for column in table.columns
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            for cell in column.unique().to_pylist()
+        }
+        plain = all(_line([cell]).decode() == f"{cell}\n" for cell in cells - {None})
         options = pc.WriteOptions(include_header=False, quoting_style="none" if plain else "needed")
         pc.write_csv(table, out, options)
         n_rows += len(table)
@@ -215,7 +268,7 @@ def _to_parquet(tables: Tables, out: BinaryIO) -> int:
     try:
         for table in tables:
             rows = rows or pq.ParquetWriter(out, table.schema)
-            rows.write_table(table)
+            rows.write_table(table.cast(rows.schema))
             n_rows += len(table)
     finally:
         if rows is not None:

@@ -10,7 +10,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from autoimb.data.conversion import in_pandas
-from autoimb.data.table import check_lengths, frame_of, has_names, read_table
+from autoimb.data.table import (
+    check_lengths,
+    frame_of,
+    has_names,
+    read_table,
+    table_of_rows,
+)
 from autoimb.data.target import label_array
 from autoimb.errors import SchemaError
 
@@ -25,7 +31,8 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
     estimator : BaseEstimator
         It learns the columns, or says which they must be.
     X : DataFrame or array-like of shape (n, p)
-        Also a table of pyarrow, polars and others that `autoimb.data.table.frame_of` takes.
+        Also a table of pyarrow, polars and others that `autoimb.data.table.frame_of` takes; where
+        the columns are known a dict, a Series or a list of dicts, their names in any order.
     reset : bool
         Whether the columns are learned.
 
@@ -36,8 +43,8 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
     SchemaError
         Other columns than those that were learned.
     """
-    table = in_pandas(X, "X")
     known = None if reset else getattr(estimator, "feature_names_in_", None)
+    table = in_pandas(X if reset else _ordered_rows(X, known), "X")
     frame = read_table(frame_of(table, known))  # repeated names and no rows, in our words
     numbered = frame.set_axis(range(frame.shape[1]), axis=1)
     try:
@@ -47,6 +54,15 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
     except ValueError as error:
         raise SchemaError(str(error)) from None
     return frame
+
+
+def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
+    """Return dicts and Series as a table with its columns in the order of the names."""
+    table = table_of_rows(X)
+    if table is X or names is None:
+        return table
+    rank = {name: place for place, name in enumerate(names)}
+    return table[sorted(table.columns, key=lambda name: rank.get(name, len(rank)))]
 
 
 def further_rows(

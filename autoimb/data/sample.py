@@ -48,12 +48,15 @@ class Sample:
         The user's weights.
     class_counts : mapping of label to int, or None
         Rows of each class in the whole table, by the label or its text; None where all are here.
+    rows : ndarray of int64, shape (n,), or None
+        Their positions in the whole table; None where all are here.
     """
 
     frame: pd.DataFrame
     y: pd.Series | NDArray[Any]
     weight: Weight = None
     class_counts: Mapping[Any, int] | None = None
+    rows: Rows | None = None
 
 
 def read(
@@ -106,15 +109,18 @@ def read(
     most_bytes = policy.table_share * memory
     source = Source.of(Path(path))
     counts: Mapping[str, int] | None = None
+    rows: Rows | None = None
     if len(source.parts) == 1 and source.n_bytes <= most_bytes:
         whole = read_table(source.parts[0])
     else:
         columns = _Columns.of(source, target, weight)
         share = most_bytes / max(source.n_bytes, 1)
-        whole, counts = _drawn(source, columns, share, random_state=random_state, policy=policy)
+        whole, rows, counts = _drawn(
+            source, columns, share, random_state=random_state, policy=policy
+        )
     frame, y = split_target(whole, target)
     frame, values = split_weight(frame, weight)
-    return Sample(frame, y, values, counts)
+    return Sample(frame, y, values, counts, rows)
 
 
 def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], Weight]:
@@ -165,15 +171,25 @@ class _Columns:
 
 def _drawn(
     source: Source, columns: _Columns, share: float, *, random_state: int, policy: SearchPolicy
-) -> tuple[pd.DataFrame, Mapping[str, int] | None]:
-    """Draw about this share of the rows; return them, and the counts of all where some are not."""
+) -> tuple[pd.DataFrame, Rows, Mapping[str, int] | None]:
+    """Draw about this share of the rows.
+
+    Returns
+    -------
+    frame : DataFrame of shape (n, p)
+    rows : ndarray of int64, shape (n,)
+        Their positions in the table.
+    counts : mapping of str to int, or None
+        Of all rows, where some were not drawn.
+    """
     counts, texts = _count(source, columns, most_classes=policy.most_classes)
     n_rows = sum(counts.values())
     most = max(int(share * n_rows), policy.least_training_rows)
     drawn = _draw(counts, most, random_state)
     frames = list(_taken(source, columns, texts=texts, drawn=drawn))
     frame = read_table(_joined(frames, source.names))
-    return frame, counts if len(frame) < n_rows else None
+    rows = np.concatenate([own.index.to_numpy(np.int64) for own in frames])
+    return frame, rows, counts if len(frame) < n_rows else None
 
 
 def _count(
@@ -237,13 +253,19 @@ def _labelled(
     texts: Sequence[str] = (),
     only: Sequence[str] | None = None,
 ) -> Generator[tuple[pd.DataFrame, NDArray[np.intp], list[str]]]:
-    """Yield the rows of a weight above 0, the codes of their labels, and the labels as text."""
+    """Yield the rows of a weight above 0, the codes of their labels, and the labels as text.
+
+    The index of the rows is their position in the table.
+    """
+    n_before = 0
     with closing(source.pieces(cells=CELLS, texts=texts, columns=only)) as pieces:
         for piece in pieces:
             if not len(piece.frame):
                 continue
             with _at(piece):
                 frame, values = piece.frame, split_weight(piece.frame, columns.weight)[1]
+                frame = frame.set_axis(range(n_before, n_before + len(frame)))
+                n_before += len(frame)
                 if values is not None:
                     frame = frame[values > 0]
                 if not len(frame):

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from autoimb.data.table import frame_of, read_table
+from autoimb.data.table import frame_of, read_table, table_of_rows
 from autoimb.data.values import (
     DATE_PARTS,
     DURATION,
@@ -29,6 +29,7 @@ from autoimb.data.values import (
     parse_dates,
 )
 from autoimb.errors import SchemaError, choices
+from autoimb.text import BriefRepr
 
 __all__ = ["KINDS", "Column", "Columns", "Kind", "Schema", "infer_schema", "parse"]
 
@@ -73,8 +74,8 @@ class Column:
         return tuple(f"{self.name}.{part}" for part in self.parts)
 
 
-@dataclass(frozen=True)
-class Schema:
+@dataclass(frozen=True, repr=False)
+class Schema(BriefRepr):
     """The columns of a table, in its order and without the target.
 
     Attributes
@@ -117,8 +118,8 @@ class Schema:
         return cls(tuple(columns), data["target"])
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
+@dataclass(frozen=True, eq=False, repr=False)
+class Columns(BriefRepr):
     """The kept columns as arrays.
 
     Attributes
@@ -310,15 +311,16 @@ def _looks_numeric(series: pd.Series) -> bool:
 # --- values ----------------------------------------------------------------------------------
 
 
-def parse(frame: pd.DataFrame | NDArray[Any], schema: Schema) -> Columns:
+def parse(frame: Any, schema: Schema) -> Columns:
     """Turn a table into typed arrays, as the schema says.
 
     Parameters
     ----------
-    frame : DataFrame or ndarray of shape (n, p)
+    frame : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
         A DataFrame is read by name: the order is free, other columns are ignored, dropped ones may
-        be absent. An array is read by position, and so is a DataFrame with no known name where the
-        schema came from an array.
+        be absent. So are a dict or a Series, which are one row, and a list of dicts. An array is
+        read by position, and so is a DataFrame with no known name where the schema came from an
+        array.
     schema : Schema
         What the columns are.
 
@@ -334,7 +336,7 @@ def parse(frame: pd.DataFrame | NDArray[Any], schema: Schema) -> Columns:
         Missing columns, text where a number or a date is due, infinite values, an array of another
         width.
     """
-    frame = _select(frame_of(frame, schema.names), schema)
+    frame = _select(frame_of(table_of_rows(frame), schema.names), schema)
     number_columns = [column for column in schema.kept if column.kind != "categorical"]
     category_columns = [column for column in schema.kept if column.kind == "categorical"]
     number_names = tuple(name for column in number_columns for name in column.numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "row_weights",
     "split_target",
     "split_weight",
+    "table_of_rows",
     "weighing_rows",
 ]
 
@@ -76,6 +77,27 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
         elif types.is_complex_dtype(dtype):
             raise TableError(f"Complex data not supported: column {name!r} is {dtype}.")
     return frame
+
+
+def table_of_rows(source: Any) -> Any:
+    """Return rows that are given by the names of their columns as a table.
+
+    Parameters
+    ----------
+    source : object
+        One row, a dict or a Series; or a list of dicts, where a name that some of them lack is a
+        missing value there.
+
+    Returns
+    -------
+    DataFrame, or `source` where it is anything else
+    """
+    if isinstance(source, pd.Series):
+        return pd.DataFrame([source.tolist()], columns=source.index)
+    rows = [source] if isinstance(source, Mapping) else source
+    if isinstance(rows, list) and rows and all(isinstance(row, Mapping) for row in rows):
+        return pd.DataFrame(rows)
+    return source
 
 
 def has_names(source: object) -> bool:

@@ -17,9 +17,10 @@ from autoimb.data.values import text_of
 from autoimb.errors import TableError, TargetError, choices
 from autoimb.text import shown
 
-__all__ = ["Target", "encode_target", "label_array", "match_labels"]
+__all__ = ["Target", "check_few_numbers", "encode_target", "label_array", "match_labels"]
 
 LABELS = "text, booleans or whole numbers"
+MOST_NUMBERS = 20  # as classes; more are rather a quantity
 LONGEST_LABEL = 10_000  # characters that a file of a pipeline holds of one
 LARGEST_LABEL = 10**1_000  # Python reads no number of more than 4,300 digits from a file
 
@@ -110,6 +111,25 @@ def encode_target(
     rank[order] = np.arange(len(order))
     notices = _rare_notices(classes, counts)
     return Target(rank[codes].astype(np.int64), classes, code, notices, counts)
+
+
+def check_few_numbers(classes: NDArray[Any]) -> None:
+    """Refuse classes that are more than 20 numbers, as the target of a regression has.
+
+    Raises
+    ------
+    TargetError
+    """
+    labels = classes.tolist()
+    numbers = all(
+        isinstance(label, int | float) and not isinstance(label, bool) for label in labels
+    )
+    if numbers and len(labels) > MOST_NUMBERS:
+        raise TargetError(
+            f"The target looks like a regression target: it has {len(labels)} different numbers, "
+            f"from {shown(labels[0])} to {shown(labels[-1])}. If each of them is a class, give "
+            "allow_many_classes=True (--allow-many-classes)."
+        )
 
 
 def _whole_counts(

@@ -19,6 +19,7 @@ from autoimb.data.schema import Schema
 from autoimb.data.subsample import subsample
 from autoimb.evaluation.views import single_views
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.policy import SearchPolicy
 from autoimb.randomness import Purpose, stream
 from autoimb.training.parts import Parts
@@ -111,6 +112,7 @@ def assemble(
         thresholds=ThresholdCounts.of(
             judge.y, decided.proba, dataset.positive, weight=judge.weight
         ),
+        ranges=ranges_of(dataset.columns.numbers),
         info={
             "metric": judge.metric.name,
             "score": decided.score.value,

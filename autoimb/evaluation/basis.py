@@ -64,6 +64,7 @@ def plan_duels(study: Basis) -> Basis | None:
         random_state=seed,
         operations=plan.effort.operations,
         class_costs=plan.class_costs,
+        costs_in_probabilities=plan.costs_in_probabilities,
         policy=policy,
     )
     scored = own.scored

@@ -303,7 +303,7 @@ def _fitted(
         description=strategy.describe(),
         packs=packs,
         calibrator=Calibrator.identity(job.data.dataset.n_classes),
-        class_costs=plan.class_costs if strategy.class_weight.name == "costs" else None,
+        class_costs=plan.carried_costs if strategy.class_weight.name == "costs" else None,
         rung=plan.rung,
         confirmed=plan.repeats != (0,),
         trees=trees,

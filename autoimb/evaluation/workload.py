@@ -43,6 +43,7 @@ def make_plan(
     random_state: int,
     operations: float,
     class_costs: tuple[float, ...] | None = None,
+    costs_in_probabilities: bool = True,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> Plan:
     """Plan a study from counts; no clock is read.
@@ -55,6 +56,7 @@ def make_plan(
     operations : float
         Of a trial; see `trial_operations`.
     class_costs : tuple of C floats, or None
+    costs_in_probabilities : bool
         See `autoimb.assessment.costs.Costs`.
     policy : SearchPolicy, optional
 
@@ -76,6 +78,7 @@ def make_plan(
         effort=effort,
         seed=random_state,
         class_costs=class_costs,
+        costs_in_probabilities=costs_in_probabilities,
         device=_device(),
         policy=policy,
     )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.errors import ArtifactError
+from autoimb.text import BriefRepr
 
 __all__ = ["MOST_CUTS", "MOST_LEAVES", "Forest"]
 
@@ -30,8 +31,8 @@ Words = NDArray[Any]  # unsigned integers
 State = Callable[[Floats], NDArray[np.int64]]  # from a column's values to columns of its table
 
 
-@dataclass(frozen=True, eq=False)
-class Forest:
+@dataclass(frozen=True, eq=False, repr=False)
+class Forest(BriefRepr):
     """The trees of one fold.
 
     Nodes stand tree after tree, each before its left child, which is the next one, and all of the

@@ -25,6 +25,7 @@ from autoimb.data.encoding.levels import (
 from autoimb.data.encoding.statistics import Target, cross_fitted, level_statistics
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
+from autoimb.text import BriefRepr
 
 __all__ = ["Reader"]
 
@@ -35,8 +36,8 @@ Ints = NDArray[np.int64]
 Table = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
-class Reader:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reader(BriefRepr):
     """The fitted reading. Sees: training rows.
 
     Attributes

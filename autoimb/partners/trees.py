@@ -14,6 +14,7 @@ from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
 from autoimb.partners.forest import Forest
 from autoimb.partners.reader import Reader
+from autoimb.text import BriefRepr
 
 __all__ = ["FittedTrees"]
 
@@ -22,8 +23,8 @@ Floats = NDArray[np.float64]
 _LEAST = 1e-12  # probability that is told from none
 
 
-@dataclass(frozen=True, eq=False)
-class FittedTrees:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedTrees(BriefRepr):
     """The trees of one fold.
 
     Attributes

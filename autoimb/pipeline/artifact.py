@@ -7,8 +7,8 @@ Format 1
 ``strategies.0.packs.0.state.heads.bias``; ``SHA256SUMS`` holds the checksums of both, as
 ``sha256sum`` writes them. What the two may hold is said in `autoimb.pipeline.contents`, and nothing
 else is read. No training row is in a file: out-of-fold rows are counts between thresholds, and of
-tables there are statistics, and values and levels that at least 3 rows have. The bytes depend on
-the pipeline alone.
+tables there are statistics, the lowest and the highest value of each number, and values and levels
+that at least 3 rows have. The bytes depend on the pipeline alone.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from autoimb.pipeline.contents import (
     ENCODER_ARRAYS,
     MANIFEST,
     PACK_ARRAYS,
+    RANGE_ARRAYS,
     STRATEGY,
     THRESHOLD_ARRAYS,
     TREES_ARRAYS,
@@ -244,7 +245,8 @@ def unpack_strategy(
 
 def _to_parts(pipeline: FittedPipeline) -> tuple[dict[str, Any], Arrays]:
     thresholds = {"cuts": pipeline.thresholds.cuts, "counts": pipeline.thresholds.counts}
-    arrays = under("thresholds", thresholds)
+    ranges = dict(zip(RANGE_ARRAYS, pipeline.ranges))
+    arrays = under("thresholds", thresholds) | under("ranges", ranges)
     strategies = []
     for number, strategy in enumerate(pipeline.strategies):
         values, own = pack_strategy(strategy)
@@ -276,6 +278,10 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
     of_strategies = _numbered("strategies", arrays)
     thresholds = below("thresholds", arrays)
     check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
+    ranges = below("ranges", arrays)
+    check_arrays(RANGE_ARRAYS, ranges, "ranges")
+    if ranges["low"].shape != ranges["high"].shape:
+        raise ArtifactError("Ranges need a lowest and a highest value of each number.")
     return FittedPipeline(
         schema=Schema.from_json(manifest["schema"]),
         classes=_classes(manifest["classes"]),
@@ -289,6 +295,7 @@ def _from_parts(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
         calibrator=Calibrator.from_json(manifest["calibrator"]),
         rule=DecisionRule.from_json(manifest["rule"]),
         thresholds=ThresholdCounts(thresholds["cuts"], thresholds["counts"]),
+        ranges=np.stack([ranges[name] for name in RANGE_ARRAYS]),
         info=dict(manifest["info"]),
     )
 

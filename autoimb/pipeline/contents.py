@@ -38,6 +38,7 @@ __all__ = [
     "ENCODER_ARRAYS",
     "MANIFEST",
     "PACK_ARRAYS",
+    "RANGE_ARRAYS",
     "STRATEGY",
     "THRESHOLD_ARRAYS",
     "TREES_ARRAYS",
@@ -68,8 +69,11 @@ _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
     "error": number(undefined=True),
+    "interval": list_of(number(undefined=True), least=2, most=2),
+    "raw": number(undefined=True),
     "created": text(),
     "versions": each(text(), most=100),
+    "verdict": text(),
 }
 
 _COLUMN = fields(
@@ -205,6 +209,8 @@ THRESHOLD_ARRAYS = {
     "counts": Array("float64", 2, low=0),
 }
 
+RANGE_ARRAYS = {"low": Array("float64"), "high": Array("float64")}
+
 
 def check_sections(manifest: Mapping[str, Any], arrays: Arrays) -> None:
     """Refuse arrays that belong to no part of the manifest.
@@ -213,7 +219,7 @@ def check_sections(manifest: Mapping[str, Any], arrays: Arrays) -> None:
     ------
     ArtifactError
     """
-    sections = {"thresholds."} | {
+    sections = {"thresholds.", "ranges."} | {
         f"encoders.{place}." for place in range(len(manifest["encoders"]))
     }
     for place, strategy in enumerate(manifest["strategies"]):
@@ -269,6 +275,11 @@ def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
             yield "trees of its own columns", reads == (n_categories, n_numbers)
     yield "a calibrator of its own classes", len(pipeline.calibrator.bias) == n_classes
     yield "a rule of its own classes", _decides(pipeline, n_classes)
+    yield (
+        "the range of each number",
+        pipeline.ranges.shape == (2, n_numbers)
+        and bool((pipeline.ranges[0] <= pipeline.ranges[1]).all()),
+    )
     yield (
         "counts of its own classes between thresholds that rise",
         pipeline.thresholds.counts.shape == (len(pipeline.thresholds.cuts) + 1, n_classes)

@@ -7,8 +7,10 @@ probabilities with the same two functions that prediction uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
@@ -35,7 +37,8 @@ from autoimb.errors import ArtifactError, InputError, OptionError
 from autoimb.nn.network import Network, NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT
-from autoimb.pipeline.summary import in_words, plain_labels, summarise
+from autoimb.pipeline.summary import in_a_line, in_a_table, in_words, plain_labels, summarise
+from autoimb.text import BriefRepr
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -52,6 +55,7 @@ CHUNK_ROWS = 2048  # rows encoded at once: memory stays flat however long the ta
 _PAD_ROWS = 16  # see `FittedMemberPack._logits`
 
 Floats = NDArray[np.float64]
+TableLike = pd.DataFrame | NDArray[Any] | pd.Series | Mapping[str, Any] | list[Mapping[str, Any]]
 Dense = Callable[[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]]
 # (fold, ple) -> dense columns (n, D) and embedded codes (n, Q)
 
@@ -114,8 +118,8 @@ def fold_average(
     return np.asarray(sum(np.tensordot(own, part, axes=1) for part, own in parts))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedMemberPack:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedMemberPack(BriefRepr):
     """Trained networks of one shape, whichever folds they belong to.
 
     Attributes
@@ -210,8 +214,8 @@ class _Rows:
         return cls(columns, _dense_rows(columns, encoders))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedStrategy:
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedStrategy(BriefRepr):
     """One strategy's members on all folds, or a partner's trees, with what follows them.
 
     Attributes
@@ -243,30 +247,60 @@ class FittedStrategy:
     confirmed: bool = False
     trees: tuple[FittedTrees, ...] = ()
 
-    def predictor(self) -> Callable[[_Rows], Floats]:
-        """Build the networks of all packs, or prepare the trees, for many chunks of rows."""
+    @contextmanager
+    def predictor(self) -> Iterator[Callable[[_Rows], Floats]]:
+        """Lend what predicts, for one thread and many chunks of rows.
+
+        Networks are built, and trees are prepared, where all predictors are lent: there are as many
+        as threads have predicted at the same time. Pickles and copies of the strategy have none.
+
+        Yields
+        ------
+        callable
+            From rows to calibrated probabilities (n, C).
+        """
+        try:
+            predict = self._idle.pop()
+        except IndexError:
+            predict = self._build_predictor()
+        try:
+            yield predict
+        finally:
+            self._idle.append(predict)
+
+    @cached_property
+    def _idle(self) -> list[Callable[[_Rows], Floats]]:
+        """The predictors that no thread uses."""
+        return []
+
+    def _build_predictor(self) -> Callable[[_Rows], Floats]:
+        """Build the networks of all packs, or prepare the trees.
+
+        The callable does not refer to the strategy, which refers to it.
+        """
+        finished = partial(finish, calibrator=self.calibrator, class_costs=self.class_costs)
         if self.trees:
             of_folds = [fold.predictor() for fold in self.trees]
-            return lambda rows: self.finish(
+            return lambda rows: finished(
                 np.mean([predict(rows.columns) for predict in of_folds], axis=0)
             )
         posteriors = [pack.predictor() for pack in self.packs]
         folds = [pack.fold for pack in self.packs]
         weights = [pack.weight for pack in self.packs]
-        return lambda rows: self.finish(
+        return lambda rows: finished(
             fold_average([posterior(rows.dense) for posterior in posteriors], folds, weights)
         )
 
-    def finish(self, proba: Floats) -> Floats:
-        """Calibrate the members' average and weight it by the user's costs."""
-        return finish(proba, self.calibrator, self.class_costs)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_idle"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedPipeline:
     """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
 
-    It is only read, so threads may share it. To scikit-learn's tools it is a fitted classifier.
+    It is only read, so threads may share it; networks are kept between calls. To scikit-learn's
+    tools it is a fitted classifier.
 
     Attributes
     ----------
@@ -288,6 +322,8 @@ class FittedPipeline:
         What turns probabilities into labels.
     thresholds : ThresholdCounts
         Of the scored rows, for `with_threshold`; the pipeline holds no row.
+    ranges : float64 ndarray of shape (2, p)
+        The lowest and the highest value of each number in the training table.
     info : dict
         Plain values: metric, score, versions, created.
     """
@@ -301,6 +337,7 @@ class FittedPipeline:
     calibrator: Calibrator
     rule: DecisionRule
     thresholds: ThresholdCounts
+    ranges: Floats
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -318,14 +355,14 @@ class FittedPipeline:
         """Number of columns of the training table, the target left out."""
         return len(self.schema.columns)
 
-    def predict_proba(self, X: pd.DataFrame | NDArray[Any]) -> Floats:
+    def predict_proba(self, X: TableLike) -> Floats:
         """Return the probability of each class.
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n, p)
+        X : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
             The columns of the training table, in any order, others ignored; an array is taken by
-            position.
+            position. A dict or a Series, with the names of columns, is one row.
 
         Returns
         -------
@@ -337,24 +374,29 @@ class FittedPipeline:
         SchemaError
             Where a column is missing or of another kind.
         """
-        return self.calibrator.apply(self.blended(parse(X, self.schema)))
+        return self.proba_of(parse(X, self.schema))
+
+    def proba_of(self, columns: Columns) -> Floats:
+        """Return the probability of each class, (n, C), of rows that were parsed."""
+        return self.calibrator.apply(self.blended(columns))
 
     def blended(self, columns: Columns) -> Floats:
         """Return the mean of the strategies' probabilities, (n, C), not yet calibrated."""
-        predictors = [strategy.predictor() for strategy in self.strategies]
         parts = []
-        for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
-            chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
-            rows = _Rows.of(columns.take(chunk), self.encoders)
-            parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
+        with ExitStack() as lent:
+            predictors = [lent.enter_context(each.predictor()) for each in self.strategies]
+            for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
+                chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
+                rows = _Rows.of(columns.take(chunk), self.encoders)
+                parts.append(sum(w * predict(rows) for w, predict in zip(self.weights, predictors)))
         return np.concatenate(parts)
 
-    def predict(self, X: pd.DataFrame | NDArray[Any]) -> NDArray[Any]:
+    def predict(self, X: TableLike) -> NDArray[Any]:
         """Return the label that the decision rule gives each row.
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n, p)
+        X : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
             As in `predict_proba`.
 
         Returns
@@ -401,6 +443,16 @@ class FittedPipeline:
     def describe(self) -> str:
         """Say in a few lines what predicts what, and how."""
         return in_words(self.inspect())
+
+    def __repr__(self) -> str:
+        return in_a_line(self.inspect())
+
+    def to_html(self) -> str:
+        """Return a table of score, 95 % interval, verdict and decision rule, for a notebook."""
+        return in_a_table(self.inspect())
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     # --- the protocol of scikit-learn, which is imported where its tools ask, not to predict ------
 

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.data.schema import Schema
+from autoimb.text import BRIEF, harmless
 from autoimb.version import __version__
 
-__all__ = ["in_words", "plain_labels", "stamp", "summarise"]
+__all__ = ["in_a_line", "in_a_table", "in_words", "plain_labels", "stamp", "summarise"]
+
+_MOST_LABELS = 10  # that a table in a notebook names
 
 
 def summarise(
@@ -63,6 +67,7 @@ def summarise(
             for weight, description, strategy in strategies
         ],
         "rule": rule.name,
+        "threshold": rule.threshold(positive) if len(labels) == 2 else None,
     }
 
 
@@ -78,7 +83,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         lines.append(f"strategy: {strategies[0]['description']}")
     else:
         lines += [f"strategy, weight {s['weight']:.2f}: {s['description']}" for s in strategies]
-    lines.append(f"decision rule: {summary['rule']}")
+    lines.append(f"decision rule: {_rule_in_words(summary)}")
     info = summary["info"]
     if {"metric", "score", "interval"} <= info.keys():
         low, high = info["interval"]
@@ -89,6 +94,74 @@ def in_words(summary: Mapping[str, Any]) -> str:
     elif {"metric", "score", "error"} <= info.keys():
         lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(info))
     return "\n".join(lines)
+
+
+def in_a_line(summary: Mapping[str, Any]) -> str:
+    """Write what `summarise` gathered as the repr of a pipeline, in fewer than 400 characters."""
+    info = summary["info"]
+    values = {
+        "target": summary["target"],
+        "classes": summary["classes"],
+        "columns": len(summary["columns"]),
+        "strategies": len(summary["strategies"]),
+        "metric": info.get("metric"),
+        "score": _rounded(info.get("score")),
+        "interval": _rounded(info.get("interval")),
+        "rule": summary["rule"],
+        "threshold": _rounded(summary["threshold"]),
+    }
+    parts = (f"{name}={BRIEF.repr(value)}" for name, value in values.items() if value is not None)
+    return f"FittedPipeline({', '.join(parts)})"
+
+
+def _rounded(value: Any) -> Any:
+    """Round a number, or each of several, to four digits."""
+    if isinstance(value, list):
+        return tuple(map(_rounded, value))
+    return None if value is None else float(f"{value:.4g}")
+
+
+def in_a_table(summary: Mapping[str, Any]) -> str:
+    """Write what `summarise` gathered as an HTML table, for notebooks."""
+    info, strategies = summary["info"], summary["strategies"]
+    heaviest = max(strategies, key=lambda strategy: strategy["weight"])["description"]
+    rows = {
+        "Predicts": f"{summary['target'] or 'the target'}: {_labels_in_words(summary)}",
+        "From": f"{len(summary['columns'])} columns",
+    }
+    if {"metric", "score"} <= info.keys():
+        rows["Score"] = f"{info['metric']} {info['score']:.4f}, out of fold"
+    if "interval" in info:
+        rows["95 % interval"] = "{:.4f} to {:.4f}".format(*info["interval"])
+    if "verdict" in info:
+        rows["Verdict"] = info["verdict"]
+    rows["Decision rule"] = _rule_in_words(summary)
+    rows["Strategy"] = (
+        heaviest if len(strategies) == 1 else f"a blend of {len(strategies)}, led by {heaviest}"
+    )
+    cells = (
+        f'<tr><th style="text-align: left">{escape(name)}</th>'
+        f'<td style="text-align: left">{escape(harmless(value))}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _labels_in_words(summary: Mapping[str, Any]) -> str:
+    labels = [str(label) for label in summary["classes"][:_MOST_LABELS]]
+    if len(summary["classes"]) > _MOST_LABELS:
+        labels.append(f"... ({len(summary['classes'])} classes)")
+    return f"{', '.join(labels)}; positive class {summary['positive']}"
+
+
+def _rule_in_words(summary: Mapping[str, Any]) -> str:
+    """Say how probabilities become labels, the threshold of two classes as a number."""
+    if summary["threshold"] is None:
+        return str(summary["rule"])
+    return (
+        f"{summary['positive']} from a probability of {summary['threshold']:.4g} on "
+        f"({summary['rule']})"
+    )
 
 
 def stamp() -> dict[str, Any]:

@@ -204,7 +204,7 @@ def _contenders(
     control = _best(study, [r for r in study.records if r.strategy.is_control])
     if control is not None:
         contenders["none"] = _of_trial(judge, control[1])
-    costs = np.asarray(result.planned.plan.class_costs or (1.0,))
+    costs = np.asarray(result.planned.plan.carried_costs or (1.0,))
     for name, proba in references.items():
         # labelled as trials are: the rule of costs is for probabilities that carry them
         carrying = proba * costs
@@ -361,7 +361,7 @@ def _winner(
 def _notices(result: SearchResult) -> list[str]:
     prepared = result.planned.prepared
     notices = list(dict.fromkeys([*prepared.notices, *prepared.profile.notices]))
-    if result.planned.plan.class_costs is not None:
+    if result.planned.plan.carried_costs is not None:
         notices.append("The strategies' probabilities are weighted by the costs that were given.")
     beyond = limits_beyond(result.deployed)
     if beyond is not None:

@@ -7,13 +7,14 @@
       journal.log         the Optuna study
       trials/             NNNN.safetensors (record, out-of-fold predictions) of each finished trial,
                           NNNN.weights.safetensors (fitted networks) of the best ones
-      pipeline.autoimb    report.html    leaderboard.csv
+      pipeline.autoimb    report.html    leaderboard.csv    oof.parquet
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
-Every file but the journal appears whole or not at all. All but report and leaderboard have
-checksums, and a damaged trial or journal is set aside under another ending: a trial's file is done
-without, a journal is made anew from the trials. Reading gives what was written or a `RunError`.
+Every file but the journal appears whole or not at all. All but report, leaderboard and out-of-fold
+predictions have checksums, and a damaged trial or journal is set aside under another ending: a
+trial's file is done without, a journal is made anew from the trials. Reading gives what was written
+or a `RunError`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class RunFolder:
     Attributes
     ----------
     path, journal, trials, cache : Path
-    pipeline, report, leaderboard : Path
+    pipeline, report, leaderboard, oof : Path
         Where the results go.
     """
 
@@ -71,6 +72,7 @@ class RunFolder:
         self.pipeline = self.path / "pipeline.autoimb"
         self.report = self.path / "report.html"
         self.leaderboard = self.path / "leaderboard.csv"
+        self.oof = self.path / "oof.parquet"
         self._run = self.path / "run.json"
         self._pid = self.path / ".pid"
         self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)

@@ -9,15 +9,21 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Self
 
-__all__ = ["Interrupt"]
+__all__ = ["Interrupt", "ignore_hang_up"]
+
+
+def ignore_hang_up() -> None:
+    """Ignore SIGHUP, which the end of a terminal sends to all processes of a search."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class Interrupt:
     """While entered, Ctrl-C raises KeyboardInterrupt inside `listening` and waits elsewhere.
 
-    So does SIGTERM where the program treats it like Ctrl-C. A second Ctrl-C is not kept waiting.
-    Outside the main thread, where Python hears no signals, and under a handler that somebody
-    else installed, nothing is changed.
+    So do SIGTERM and SIGHUP where the program turns them into Ctrl-C. A second Ctrl-C is not kept
+    waiting. Outside the main thread, where Python hears no signals, and under a handler that
+    somebody else installed, nothing is changed.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,10 @@ def warm_up() -> Path:
     """
     folder = _folder_of(os.getpid()).path
     place = str(folder.parent)
-    first = f"from autoimb.runtime.scratch import sweep_at_exit; sweep_at_exit({place!r})"
+    first = (
+        "from autoimb.runtime.interrupt import ignore_hang_up; ignore_hang_up(); "
+        f"from autoimb.runtime.scratch import sweep_at_exit; sweep_at_exit({place!r})"
+    )
     start_server(PRELOADED, first=first, folder=str(folder))
     return folder
 

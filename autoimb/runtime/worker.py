@@ -17,6 +17,7 @@ from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
+from autoimb.runtime.interrupt import ignore_hang_up
 from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent
 from autoimb.training.fit import Job
@@ -183,6 +184,7 @@ _worker: dict[str, Any] = {}
 def prepare_worker(shared: Path) -> None:
     """Map the study's arrays and get ready; an error is told by each trial, not by dying."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
+    ignore_hang_up()
     end_with_parent(shared.parent)
     be_killed_first()
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from autoimb.assessment.metrics import canonical_metric
 from autoimb.errors import OptionError
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.search.request import (
@@ -74,6 +75,8 @@ def read_request(
         checked_labels(name, classes)
     names = {field.name for field in fields(Request)}
     values = {name: own for name, own in given.items() if name in names} | read
+    if "metric" in values:
+        values["metric"] = canonical_metric(values["metric"])
     return Request(**{name: _as_python(own) for name, own in values.items()})
 
 

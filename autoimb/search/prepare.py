@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import CHECKS, Finding
-from autoimb.assessment.costs import Costs, GivenCosts
+from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
@@ -25,7 +25,13 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
-from autoimb.data.target import Target, encode_target, label_array, match_labels
+from autoimb.data.target import (
+    Target,
+    check_few_numbers,
+    encode_target,
+    label_array,
+    match_labels,
+)
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis
@@ -95,6 +101,11 @@ class Prepared:
     policy : SearchPolicy
     test : Untouched or None
         Rows that all of the above does not know.
+    rows : ndarray of int64, shape (n,)
+        Position of each row of `dataset` among those that were given: the table's, then those of
+        the evaluation set.
+    n_given : int
+        How many were given.
     """
 
     request: Request
@@ -106,6 +117,8 @@ class Prepared:
     metric: Metric
     costs: Costs | None
     notices: tuple[str, ...]
+    rows: Rows
+    n_given: int
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
 
@@ -114,7 +127,7 @@ class Prepared:
         """What may be chosen from, as the user restricted it."""
         if self.request.strategy is not None:
             return Space.of(self.request.strategy)
-        return Space.restricted(dict(self.request.components), costs=self.costs is not None)
+        return Space.restricted(dict(self.request.components), costs=self.request.weighs_loss)
 
 
 def prepare(
@@ -173,6 +186,8 @@ def prepare(
         schema, notices = infer_schema(training, kinds=table.kinds, target=request.target)
     columns = parse(frame, schema)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
+    if not request.allow_many_classes:
+        check_few_numbers(target.classes)
     dataset = Dataset(
         columns=columns,
         y=target.codes,
@@ -186,6 +201,7 @@ def prepare(
         labels=tuple(text_of(label) for label in target.classes),
     )
     rows = np.arange(len(target.codes), dtype=np.int64)
+    given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
     folds = plan_folds(
         target.codes,
         cv=kept_splits(request.cv, kept),
@@ -206,7 +222,7 @@ def prepare(
             positive=dataset.positive,
             classes=target.classes,
         ),
-        costs=_costs(request.costs, target),
+        costs=_costs(request, target),
         notices=(
             *notices,
             *target.notices,
@@ -214,6 +230,8 @@ def prepare(
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
+        rows=given.astype(np.int64),
+        n_given=len(kept) + n_eval,
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
@@ -287,14 +305,15 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     return joined, classes[codes], len(eval_frame)
 
 
-def _costs(given: GivenCosts | str | None, target: Target) -> Costs | None:
+def _costs(request: Request, target: Target) -> Costs | None:
     """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
+    given = request.costs
     if given is None:
         return None
     if isinstance(given, str):
         counts = target.counts
         given = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
-    return Costs.of(given)
+    return Costs.of(given, in_loss=request.cost_in_loss)
 
 
 @dataclass(frozen=True)
@@ -369,6 +388,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         # where only ensembles are allowed, their networks train longer, and trials are fewer
         operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
         class_costs=None if costs is None else costs.class_costs,
+        costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,
     )
     judge = Judge(
@@ -378,7 +398,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
     )
-    own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
+    own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
     return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)
 
 
@@ -401,14 +421,16 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
 def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     """Draw rows beside those of the study, as many as there is time to predict.
 
-    Only a sample has rates that were counted on more rows; costs move probabilities off them.
+    Only a sample has rates that were counted on more rows; weights of classes move probabilities
+    off them.
     """
     policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
     most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
     whole = len(rows) == len(prepared.dataset.y)
-    if whole or prepared.dataset.kept is None or prepared.costs is not None:
+    moved = prepared.costs is not None and prepared.costs.in_probabilities
+    if whole or prepared.dataset.kept is None or moved:
         return None
     seed = prepared.request.random_state
     return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)

@@ -41,7 +41,7 @@ Components = tuple[tuple[str, tuple[str, ...]], ...]
 SCHEDULES = ("asynchronous", "synchronous")
 # when a search is resumed
 CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
-CHANGEABLE += ("backend", "verbose", "data", "max_memory")
+CHANGEABLE += ("backend", "verbose", "data", "max_memory", "allow_many_classes")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Request:
     costs : tuple, str or None
         The user's costs: one weight a class (in the order of the sorted classes), a matrix
         (true class × predicted class), or ``"balanced"``.
+    cost_in_loss : bool
+        Whether a matrix weighs the loss as well.
     verbose : int
         0 is silent.
     data : str
@@ -95,6 +97,8 @@ class Request:
         Whether a worker that is free begins the next trial, or waits until all are.
     backend : str
         Name of the one that trials run on.
+    allow_many_classes : bool
+        Whether more than 20 numbers may be classes.
 
     Raises
     ------
@@ -113,6 +117,7 @@ class Request:
     components: Components = ()
     strategy: Strategy | None = None
     costs: GivenCosts | str | None = None
+    cost_in_loss: bool = False
     verbose: int = 0
     data: str = "table"
     weight: str | None = None
@@ -123,11 +128,17 @@ class Request:
     max_memory: int | None = None
     schedule: str = SCHEDULES[0]
     backend: str = LOCAL.name
+    allow_many_classes: bool = False
 
     def __post_init__(self) -> None:
         check_budget(self.time_budget, self.most_trials)
         if self.strategy is not None:
-            _check_alone(self.strategy, self.components, costs=self.costs is not None)
+            _check_alone(self.strategy, self.components, costs=self.weighs_loss)
+        if self.cost_in_loss and not self._has_cost_matrix:
+            raise OptionError(
+                "cost_in_loss=True needs a cost_matrix= that weighs the loss; "
+                f"got cost_matrix=None and class_weight={shown(self.costs)}."
+            )
         if isinstance(self.cv, int) and self.cv < 2:
             raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.holdout is not None and not 0 < self.holdout < 1:
@@ -144,6 +155,15 @@ class Request:
                 "decide: give n_trials and time_budget=None; got "
                 f"n_trials={self.n_trials} and time_budget={shown(self.time_budget)}."
             )
+
+    @property
+    def weighs_loss(self) -> bool:
+        """Whether the user's costs weigh the loss: weights of classes, or a matrix on request."""
+        return self.costs is not None and (self.cost_in_loss or not self._has_cost_matrix)
+
+    @property
+    def _has_cost_matrix(self) -> bool:
+        return isinstance(self.costs, tuple) and isinstance(self.costs[0], tuple)
 
     @property
     def synchronous(self) -> bool:
@@ -271,7 +291,7 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
             if (component, name) == ("class_weight", "costs"):
                 raise OptionError(
                     "class_weight='costs' lacks the costs: give 'balanced' or a weight for each "
-                    "class, or cost_matrix= of true × predicted class."
+                    "class, or cost_matrix= of true × predicted class with cost_in_loss=True."
                 )
         components.append((component, options))
     return tuple(components)
@@ -358,10 +378,10 @@ def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> 
             f"{', '.join(component for component, _ in components)} None; got {names}."
         )
     if costs != (strategy.class_weight.name == "costs"):
-        given = "costs were given" if costs else "no costs were given"
+        given = "such costs were given" if costs else "no such costs were given"
         raise OptionError(
-            "A strategy has the class weight 'costs' where costs are given (class_weight= as "
-            "'balanced' or a dict, cost_matrix=), and only there; "
+            "A strategy has the class weight 'costs' where costs weigh the loss (class_weight= as "
+            "'balanced' or a dict, cost_matrix= with cost_in_loss=True), and only there; "
             f"{given} and its class weight is {strategy.class_weight.name!r}."
         )
 

@@ -343,7 +343,9 @@ def conclude(
     if planned.unseen is not None:
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported
+    said = _verdict(prepared, study, duels)
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
+    info["verdict"] = said.sentence
     deployed = planned.limits.deployed(pipeline)
     if planned.limits.deployment is not None:
         info["deployed"] = deployed
@@ -355,7 +357,7 @@ def conclude(
         planned=planned,
         study=replace(study, results=light),
         winner=winner,
-        verdict=_verdict(prepared, study, duels),
+        verdict=said,
         timing=timing | {"finishing": time.monotonic() - started},
         deployed=deployed | {"seconds": seconds, "bytes": artifact_bytes(pipeline)},
     )

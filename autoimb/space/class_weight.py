@@ -41,5 +41,5 @@ def effective_number(
 
 @CLASS_WEIGHT.option(searched=False)
 def costs(counts: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
-    """Weigh by costs of the user, not an imbalance method: the probabilities keep them."""
+    """Weigh by costs of the user, which is no imbalance method."""
     return np.ones_like(counts) if costs is None else np.asarray(costs, dtype=np.float64)

@@ -101,7 +101,9 @@ class Plan:
     effort : Effort
     seed : int
     class_costs : tuple of C floats, or None
-        The user's cost of each class: weights the loss, and the probabilities keep it.
+        The user's cost of each class, which weighs the loss.
+    costs_in_probabilities : bool
+        Whether probabilities keep it; else they are corrected.
     device : str
     policy : SearchPolicy
     rung : float
@@ -114,10 +116,16 @@ class Plan:
     effort: Effort
     seed: int
     class_costs: tuple[float, ...] | None = None
+    costs_in_probabilities: bool = True
     device: str = "cpu"
     policy: SearchPolicy = field(default_factory=SearchPolicy)
     rung: float = 1.0
     repeats: tuple[int, ...] = (0,)
+
+    @property
+    def carried_costs(self) -> tuple[float, ...] | None:
+        """The user's cost of each class, where probabilities keep it."""
+        return self.class_costs if self.costs_in_probabilities else None
 
     @property
     def most_strategies(self) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.errors import OptionError
+from autoimb.text import BriefRepr
 
 __all__ = ["ThresholdCounts", "threshold_for"]
 
@@ -27,8 +28,8 @@ _LEAST_ROWS = 3  # between two cuts, as of a level that is known by its name
 _FARTHEST = 40.0  # no logarithm of a ratio of probabilities is as far from 0
 
 
-@dataclass(frozen=True, eq=False)
-class ThresholdCounts:
+@dataclass(frozen=True, eq=False, repr=False)
+class ThresholdCounts(BriefRepr):
     """How many out-of-fold rows of each class lie between thresholds.
 
     It stands for the rows themselves: no row's label or probability can be read off it.

@@ -25,6 +25,7 @@ from autoimb.data.encoding.screening import Screen
 from autoimb.data.encoding.spikes import spikes_of
 from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
+from autoimb.text import BriefRepr
 
 __all__ = ["Encoder", "most_bins"]
 
@@ -33,8 +34,8 @@ MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins e
 BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
 
 
-@dataclass(frozen=True, eq=False)
-class Encoder:
+@dataclass(frozen=True, eq=False, repr=False)
+class Encoder(BriefRepr):
     """The fitted encoding.
 
     Sees: training rows; of labels, which columns are read, where bins end, which values stand out

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.levels import RARE, row_hashes
 from autoimb.data.schema import Columns
+from autoimb.text import BriefRepr
 
 __all__ = ["MOST_ONE_HOT", "Layout", "plan_layout"]
 
@@ -22,8 +23,8 @@ _MANY_REPEATED = 0.2  # share of rows that are there three times and more
 _ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anything
 
 
-@dataclass(frozen=True)
-class Layout:
+@dataclass(frozen=True, repr=False)
+class Layout(BriefRepr):
     """Which columns are written how, by position.
 
     It is planned on all rows and without their labels, so that every fold agrees.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.scaling import column_blocks, quantiles, scales, squash
 from autoimb.data.schema import Columns
+from autoimb.text import BriefRepr
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -28,8 +29,8 @@ Positions = NDArray[np.int64]
 _QUARTERS = (0.25, 0.5, 0.75)
 
 
-@dataclass(frozen=True, eq=False)
-class Screen:
+@dataclass(frozen=True, eq=False, repr=False)
+class Screen(BriefRepr):
     """The columns that are read. Sees: training rows and their labels.
 
     Attributes

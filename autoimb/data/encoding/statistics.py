@@ -19,6 +19,7 @@ from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.levels import FIRST_LEVEL, category_codes, coded, frequent, row_hashes
 from autoimb.data.schema import Columns
 from autoimb.randomness import Purpose, stream
+from autoimb.text import BriefRepr
 
 __all__ = ["Statistics", "Target", "cross_fitted", "level_statistics"]
 
@@ -47,8 +48,8 @@ class Target:
     weight: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class Statistics(BriefRepr):
     """Statistics of the levels of J columns. Sees: training rows and their labels.
 
     Columns are category columns, whole numbers, and one that is the whole row.

@@ -1,0 +1,105 @@
+"""Rows unlike those of training: levels that it did not have, and numbers beyond its range."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoimb.data.schema import Columns
+from autoimb.pipeline.fitted import FittedPipeline
+
+__all__ = ["Unfamiliar", "known_levels", "ranges_of"]
+
+
+def known_levels(pipeline: FittedPipeline) -> dict[str, set[str]]:
+    """Return the levels that a pipeline knows, by category column.
+
+    Those that at least 3 training rows of a fold have; none of a column that nothing reads.
+    """
+    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
+    levels: dict[str, set[str]] = {name: set() for name in names}
+    for encoder in pipeline.encoders:
+        for j, known in zip(encoder.screen.categories, encoder.levels):
+            levels[names[j]].update(known)
+    for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
+        for name, known in zip(names, trees.reader.levels):
+            levels[name].update(known)
+    return levels
+
+
+def ranges_of(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lowest and the highest value of each column, (2, p); the widest of one without."""
+    widest, known = np.finfo(np.float64).max, ~np.isnan(numbers)
+    low = numbers.min(axis=0, initial=widest, where=known)
+    high = numbers.max(axis=0, initial=-widest, where=known)
+    empty = ~known.any(axis=0)
+    return np.stack([np.where(empty, -widest, low), np.where(empty, widest, high)])
+
+
+class Unfamiliar:
+    """Counts, column by column, the cells unlike those of training; threads may share it.
+
+    Parameters
+    ----------
+    pipeline : FittedPipeline
+        Knows the levels and the ranges.
+    """
+
+    def __init__(self, pipeline: FittedPipeline) -> None:
+        kept = pipeline.schema.kept
+        self._kinds = {column.name: column.kind for column in kept}
+        self._levels = {name: own for name, own in known_levels(pipeline).items() if own}
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._columns: dict[str, str] = {}  # of each number, also of the days of a date
+        numbers = ((c.name, each) for c in kept if c.kind != "categorical" for each in c.numbers)
+        for (column, number), (low, high) in zip(numbers, pipeline.ranges.T):
+            if number in (column, f"{column}.days"):
+                self._columns[number], self._ranges[column] = column, (float(low), float(high))
+        self._counts: Counter[str] = Counter()
+        self._rows = 0
+        self._lock = threading.Lock()
+
+    def add(self, columns: Columns) -> None:
+        """Count the cells of some rows."""
+        counts = dict(chain(self._unknown(columns), self._beyond(columns)))
+        with self._lock:
+            self._rows += columns.n_rows
+            self._counts.update(counts)
+
+    def lines(self) -> Iterator[str]:
+        """Write a line for each column that has such cells, in the order of the schema."""
+        for name, kind in self._kinds.items():
+            if not self._counts[name]:
+                continue
+            what = "unknown level"
+            if kind != "categorical":
+                write = _day if kind == "date" else "{:g}".format
+                what = f"outside the training range {' to '.join(map(write, self._ranges[name]))}"
+            yield f"{name}: {what} in {self._counts[name]} of {self._rows} rows"
+
+    def _unknown(self, columns: Columns) -> Iterator[tuple[str, int]]:
+        for j, name in enumerate(columns.category_names):
+            if name in self._levels:
+                vocabulary, codes = columns.vocabularies[j], columns.codes[:, j]
+                unknown = [code for code, v in enumerate(vocabulary) if v not in self._levels[name]]
+                yield name, int(np.isin(codes, unknown).sum())
+
+    def _beyond(self, columns: Columns) -> Iterator[tuple[str, int]]:
+        for number, values in zip(columns.number_names, columns.numbers.T):
+            if number in self._columns:
+                low, high = self._ranges[self._columns[number]]
+                yield self._columns[number], int(((values < low) | (values > high)).sum())
+
+
+def _day(days: float) -> str:
+    """Write the date that is so many days after 1970 began."""
+    ordinal = date(1970, 1, 1).toordinal() + math.floor(days)
+    known = 1 <= ordinal <= date.max.toordinal()
+    return date.fromordinal(ordinal).isoformat() if known else f"{days:g} days after 1970"

@@ -1,0 +1,52 @@
+"""Out-of-fold predictions of the result, for the rows as the user gave them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from autoimb.evaluation.choose import Winner
+from autoimb.search.prepare import Planned
+
+__all__ = ["out_of_fold"]
+
+_NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}  # types of labels that have no NaN
+
+
+def out_of_fold(planned: Planned, winner: Winner) -> pd.DataFrame:
+    """Return the result's cross-fitted predictions, whose score is the one before the replays.
+
+    Parameters
+    ----------
+    planned : Planned
+        What the search was of.
+    winner : Winner
+        Its result. Sees: of each row what the other folds teach.
+
+    Returns
+    -------
+    DataFrame
+        One row for each row that was given, those of an evaluation set last. ``row`` is its
+        position, ``fold`` the group by which its calibration, its label and the weights of the
+        blend are cross-fitted (with cross-validation its fold), ``proba_<class>`` its calibrated
+        probabilities, and ``label`` what the decision rule predicts. All but ``row`` are missing
+        where a row was not scored.
+    """
+    prepared, scored = planned.prepared, planned.plan.folds.scored
+    rows, classes = prepared.rows[scored], prepared.target.classes
+    predictions: dict[str, Any] = {
+        "fold": planned.plan.folds.group[scored],
+        **{f"proba_{label}": winner.blend.proba[:, code] for code, label in enumerate(classes)},
+        "label": _labels(classes, winner.blend.labels),
+    }
+    frame = pd.DataFrame(predictions).set_axis(rows).astype({"fold": "Int64"})
+    frame = frame.reindex(np.arange(prepared.n_given))
+    return frame.rename_axis("row").reset_index()
+
+
+def _labels(classes: NDArray[Any], codes: NDArray[np.int64]) -> pd.Series:
+    """Return labels in a type that may miss some."""
+    return pd.Series(classes[codes], dtype=_NULLABLE.get(classes.dtype.kind))
