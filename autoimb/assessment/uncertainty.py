@@ -25,7 +25,7 @@ class Score:
     value : float
         In the metric's own sign; NaN where the rows define none.
     error : float
-        Standard error; NaN where there are too few rows for one.
+        Standard error over rows; NaN where there are too few rows for one.
     per_group : tuple of float
         Value of each group in order; empty where a group defines none.
     pooled : bool
