@@ -127,7 +127,8 @@ class Metric:
         weight : ndarray of float64, shape (n,)
             Row weights.
         counts : ndarray of float64, shape (B, n)
-            How often each sample holds each row: whole numbers.
+            How often each sample holds each row: whole numbers where the metric takes no weights,
+            any share of a row elsewhere.
 
         Returns
         -------
@@ -144,6 +145,9 @@ class Metric:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
         rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
         return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
+        if self.weighs:
+            weighed = [(np.flatnonzero(own), own * weight) for own in counts]
+            return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in weighed])
 
     def utility(self, value: float) -> float:
         """Turn a raw value into one where higher is better and NaN is the worst."""
