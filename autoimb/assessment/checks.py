@@ -243,14 +243,15 @@ def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | No
     advice="Don't use the result as it is: the columns may not say anything of the class, or there "
     "are too few rows to tell, or the metric is one that constant answers reach.",
 )
-def explained_by_chance(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+def explained_by_chance(evidence: ResultEvidence, _: SearchPolicy) -> str | None:
     """Score that chance explains."""
-    ahead, error = evidence.references["prior"]
-    if -ahead > policy.reference_errors * error:
+    reported, prior = evidence.reported, evidence.prior
+    if reported.interval[0] > (prior if reported.greater_is_better else -prior):
         return None
     return (
-        f"In {_in_words(evidence.metric)} the result is {_gap(-ahead, error)} ahead of the class "
-        f"rates alone: not by more than {policy.reference_errors:g} standard errors."
+        f"The expected {_in_words(evidence.metric)} on new data is {reported.value:.4f} (95 % "
+        f"interval {reported.low:.4f} to {reported.high:.4f}), and the class rates alone reach "
+        f"{prior:.4f}: not all of the interval is better."
     )
 
 
@@ -283,7 +284,7 @@ def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | Non
     ahead = {
         _NAMES.get(name, name): gap
         for name, gap in evidence.references.items()
-        if name != "prior" and gap[0] > policy.reference_errors * gap[1]
+        if gap[0] > policy.reference_errors * gap[1]
     }
     if not ahead:
         return None

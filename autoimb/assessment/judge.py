@@ -174,6 +174,40 @@ class Judge:
             return error
         return max(error, error_of_mean(per_group))
 
+    def reported_score(self, prediction: Prediction, rare_rows: int) -> Score:
+        """Score a prediction in the way in which a result is reported, see `reporting`.
+
+        Parameters
+        ----------
+        prediction : tuple of ndarray
+            Probabilities (n, C) and labels (n,).
+        rare_rows : int
+            Of the rarest class, that let a group speak for itself.
+
+        Returns
+        -------
+        Score
+            Its error comes from a jackknife over 20 stratified blocks of rows.
+        """
+        shown, pooled = self.reporting(prediction, rare_rows)
+        whole, without = np.ones((1, len(self.y))), self._block != np.arange(_BLOCKS)[:, None]
+        with np.errstate(invalid="ignore"):  # a block may hold all rows of a class
+            values = self.of_samples(shown, np.concatenate([whole, without]), pooled=pooled)
+        value = float(values[0])
+        return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
+
+    def reporting(self, prediction: Prediction, rare_rows: int) -> tuple[Prediction, bool]:
+        """Return a prediction as it is reported, and whether its value is of all rows together.
+
+        Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
+        `rare_rows` in a group, all rows are valued together, for a ranking by their places.
+        """
+        pooled = not self.speaks_by_group(rare_rows)
+        proba, labels = prediction
+        if pooled and self.metric.kind == "ranking":
+            return (self.placed(proba), labels), pooled
+        return prediction, pooled
+
     def pseudo_values(self, prediction: Prediction) -> Floats:
         """Return what each group contributes to the value, shape (G,), in the metric's sign.
 

@@ -147,14 +147,12 @@ def replay(
         log-odds where the metric lies between 0 and 1.
     """
     deadline = deadline or Deadline()
-    pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
-    if pooled and judge.metric.kind == "ranking":
-        placed = [(judge.placed(proba), labels) for proba, labels in predictions]
-        ways.append(_Way(placed, pooled))
-    elif pooled != judge.pooled:
-        ways.append(_Way(predictions, pooled))
+    shown = [judge.reporting(one, policy.rare_rows_a_reported_group) for one in predictions]
+    pooled = shown[0][1]
+    if pooled != judge.pooled or (pooled and judge.metric.kind == "ranking"):
+        ways.append(_Way([one for one, _ in shown], pooled))
     values = [way.values(judge, whole)[:, 0] for way in ways]  # (P,) each
     rows, scale, few = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
     taken = [way.take(rows) for way in ways]

@@ -94,15 +94,18 @@ def compare_references(
 
 
 def check_result(
-    result: SearchResult, winner: Prediction, rows: list[ReferenceRow], deadline: Deadline
+    result: SearchResult,
+    contenders: Mapping[str, Prediction],
+    rows: list[ReferenceRow],
+    deadline: Deadline,
 ) -> tuple[Finding, ...]:
     """Check what came out of a search.
 
     Parameters
     ----------
     result : SearchResult
-    winner : tuple of ndarray
-        The result's out-of-fold probabilities and labels.
+    contenders : mapping of str to tuple of ndarray
+        Out-of-fold probabilities and labels; the ``"winner"`` and the ``"prior"`` are checked.
     rows : list of ReferenceRow
     deadline : Deadline
         Past it the decision rule is not looked at.
@@ -112,16 +115,20 @@ def check_result(
     tuple of Finding
     """
     judge, policy = result.planned.judge.until(deadline), result.planned.plan.policy
+    prior = judge.reported_score(contenders["prior"], policy.rare_rows_a_reported_group)
     evidence = ResultEvidence(
         metric=judge.metric.name,
+        reported=result.winner.reported,
+        prior=prior.value,
         references={
             row["name"]: (row["difference"], row["error"])
             for row in rows
+            if row["name"] != "prior"
             if row["difference"] is not None and row["error"] is not None
         },
         label_changes=label_changes(
             judge,
-            winner[0],
+            contenders["winner"][0],
             result.winner.rule,
             replicates=policy.rule_replicates,
             deadline=deadline,

@@ -100,7 +100,7 @@ def _facts(
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
     compared = compare_references(judge, contenders, left_out)
-    checks = (*result.findings, *check_result(result, contenders["winner"], compared, deadline))
+    checks = (*result.findings, *check_result(result, contenders, compared, deadline))
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
