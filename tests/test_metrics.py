@@ -234,6 +234,17 @@ def test_scorers_of_several_classes_and_of_missing_ones():
     assert math.isnan(metric(y[:2], proba[:2]))
 
 
+def test_a_scorer_that_takes_weights_for_two_classes_only_judges_several_without():
+    """scikit-learn refuses weights in one-against-one areas of several classes by a ValueError."""
+    rng = np.random.default_rng(0)
+    y, proba = np.arange(30) % 3, rng.dirichlet(np.ones(3), 30)
+    metric = get_metric("roc_auc_ovo", n_classes=3, positive=0)
+    assert not metric.weighs
+    assert metric(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovo"))
+    assert metric(y, proba, weight=rng.uniform(size=30)) == metric(y, proba)
+    assert get_metric("roc_auc_ovo", n_classes=2, positive=1).weighs
+
+
 @pytest.mark.parametrize(
     ("function", "method", "kind"),
     [
