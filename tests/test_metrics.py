@@ -66,8 +66,8 @@ def truth(name, y, proba, labels, weight, positive):
         "precision": lambda: sk.precision_score(y, labels, **average),
         "accuracy": lambda: sk.accuracy_score(y, labels, sample_weight=weight),
         "log_loss": lambda: sk.log_loss(y, proba, sample_weight=weight),
-        "brier": lambda: np.average(
-            ((np.eye(n_classes)[y] - proba) ** 2).sum(1) / 2, weights=weight
+        "brier": lambda: sk.brier_score_loss(
+            y, proba, sample_weight=weight, labels=np.arange(n_classes)
         ),
     }[name]()
 
@@ -150,6 +150,10 @@ def test_no_positive_row_is_undefined_and_worth_the_worst(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_nothing_is_worth_less_than_to_be_surely_wrong(name):
+    several = get_metric(name, n_classes=3, positive=1)
+    y = np.array([0, 0, 1, 1, 2, 2])
+    wrong = (y + 1) % 3
+    assert several.utility(several(y, np.eye(3)[wrong], wrong)) >= several.worst - 1e-9
     metric = get_metric(name, n_classes=2, positive=1)
     y = np.array([0, 0, 1, 1])
     value = metric(y, np.eye(2)[1 - y], 1 - y)

@@ -143,11 +143,11 @@ class Metric:
             return self.of_confusion(np.stack(cells))
         if self.rows is not None and not self.foreign:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
-        rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
-        return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
         if self.weighs:
             weighed = [(np.flatnonzero(own), own * weight) for own in counts]
             return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in weighed])
+        rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
+        return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
 
     def utility(self, value: float) -> float:
         """Turn a raw value into one where higher is better and NaN is the worst."""
@@ -209,13 +209,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Entry:
-    """One metric of the table: what it looks at, how it is computed, what failure is worth."""
+    """One metric of the table: what it looks at, how it is computed, what failure is worth.
+
+    `worst` is of two classes, and of more unless `worst_of_several` is given.
+    """
 
     kind: Kind
     rows: Callable[[Rows], Floats | float] | None = None
     counts: Callable[[Counts], Floats] | None = None
     greater_is_better: bool = True
     worst: float = 0.0
+    worst_of_several: float | None = None
 
 
 def _recall_at(least: float) -> Entry:
@@ -243,7 +247,13 @@ METRICS: dict[str, Entry] = {
         greater_is_better=False,
         worst=-52 * math.log(2),
     ),
-    "brier": Entry("probability", rows=formulas.brier, greater_is_better=False, worst=-1.0),
+    "brier": Entry(
+        "probability",
+        rows=formulas.brier,
+        greater_is_better=False,
+        worst=-1.0,
+        worst_of_several=-2.0,
+    ),
 }
 
 _FAR = -1e6  # the utility of failure where the metric's range is unknown
@@ -302,11 +312,14 @@ def get_metric(
     if entry is None:
         found = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
         return replace(found, summable=found.kind == "label" and takes_weight(found.rows))
+    worst = entry.worst
+    if n_classes > 2 and entry.worst_of_several is not None:
+        worst = entry.worst_of_several
     return Metric(
         name=metric,
         kind=entry.kind,
         greater_is_better=entry.greater_is_better,
-        worst=entry.worst,
+        worst=worst,
         n_classes=n_classes,
         positive=positive,
         rows=entry.rows,
