@@ -304,14 +304,43 @@ def test_unknown_metrics_are_named(name, n_classes, words):
         get_metric(name, n_classes=n_classes, positive=0)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("f1", 0, 1), ("mcc", -9, 9)])
-def test_an_interval_stays_in_the_range_of_the_metric(name, least, most):
-    metric = get_metric(name, n_classes=2, positive=1)
-    for value, error in ((0.2353, 0.1509), (0.99, 0.2), (0.0, 0.1), (1.0, 0.1)):
-        same, low, high = metric.interval(value, error)
+@pytest.mark.parametrize(
+    ("name", "n_classes", "bounds"),
+    [
+        ("f1", 2, (0, 1)),
+        ("average_precision", 3, (0, 1)),
+        ("mcc", 2, (-1, 1)),
+        ("brier", 2, (0, 1)),
+        ("brier", 3, (0, 2)),
+        ("log_loss", 2, (0, 52 * math.log(2))),
+        ("roc_auc_ovr", 2, (-math.inf, math.inf)),
+    ],
+)
+def test_an_interval_stays_in_the_range_of_the_metric(name, n_classes, bounds):
+    metric = get_metric(name, n_classes=n_classes, positive=1)
+    assert metric.bounds == pytest.approx(bounds)
+    for value, error in ((0.2353, 0.1509), (0.001, 0.01), (0.99, 0.05), (0.0, 0.1), (1.0, 0.1)):
+        same, low, high = metric.interval(value, error, 50)
         assert same == value
-        assert least <= low <= value <= high <= most
-    assert all(map(math.isnan, metric.interval(math.nan, math.nan)))
+        assert bounds[0] <= low <= value <= high <= bounds[1]
+        assert high - low > error
+    assert all(map(math.isnan, metric.interval(math.nan, math.nan, 50)))
+
+
+def test_without_an_error_the_rule_of_three_gives_an_interval_its_width():
+    """Of 10 rows that are all ranked first, 3 in 10 may not be."""
+    assert _interval("average_precision", 1.0, 10) == pytest.approx((0.7, 1.0))
+    assert _interval("average_precision", 1.0, 2) == pytest.approx((0.0, 1.0))
+    low, high = _interval("f1", 0.1493, 100)  # of "all are positive", on every sample
+    assert (low, high) == pytest.approx((0.1493 * 0.97, 0.1493 + 0.03 * (1 - 0.1493)))
+    assert _interval("brier", 0.0, 300) == pytest.approx((0.0, 0.01))
+    assert _interval("mcc", 1.0, 30) == pytest.approx((0.8, 1.0))
+    assert _interval("neg_log_loss", -0.5, 30) == pytest.approx((-0.6, -0.4))
+
+
+def _interval(name, value, rows):
+    _, low, high = get_metric(name, n_classes=2, positive=1).interval(value, 1e-17, rows)
+    return low, high
 
 
 def test_failure_is_worth_the_end_of_the_range_or_far_less_than_anything():

@@ -199,6 +199,27 @@ def test_every_metric_is_reported_with_its_interval(metric, n_classes):
         assert found.high <= 1
 
 
+@pytest.mark.parametrize(
+    ("metric", "low"), [("average_precision", 1 - 3 / 10), ("balanced_accuracy", 1 - 3 / 10)]
+)
+def test_a_perfect_result_has_an_interval(metric, low):
+    y = (np.arange(400) < 10).astype(np.int64)
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    perfect = Candidates([(np.eye(2)[y], y)], np.ones(1, dtype=bool), 0)
+    found = replay(judge, perfect, 1.0, random_state=0, policy=POLICY)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, low, 1.0))
+
+
+def test_a_constant_result_has_an_interval_around_its_score():
+    y = (np.arange(400) < 40).astype(np.int64)
+    judge = Judge(get_metric("f1", n_classes=2, positive=1), y, stratified_groups(y, 5))
+    all_positive = Candidates([(np.full((400, 2), 0.5), np.ones_like(y))], np.ones(1, bool), 0)
+    found = replay(judge, all_positive, 2 / 11, random_state=0, policy=POLICY)
+    assert found.value == pytest.approx(2 / 11)
+    assert found.low < found.value - 0.01
+    assert found.high > found.value + 0.01
+
+
 def test_the_same_seed_reports_the_same_and_no_clock_is_read(monkeypatch):
     judge, candidates = _case()
     before = replay(judge, candidates, 0.5, random_state=3, policy=POLICY)

@@ -196,6 +196,17 @@ class Judge:
         value = float(values[0])
         return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
 
+    def interval(self, value: float, error: float) -> tuple[float, float, float]:
+        """Return a value within the metric's range and the ends of its 95 % interval.
+
+        See `Metric.interval`; a mean over rows rests on all of them, everything else on those of
+        the rarest class that the metric looks at.
+        """
+        rows = np.bincount(self.y, minlength=self.metric.n_classes)[list(self.metric.classes)]
+        a_mean = self.metric.kind == "probability" and not self.metric.foreign
+        rarest = int(rows[rows > 0].min(initial=len(self.y)))
+        return self.metric.interval(value, error, len(self.y) if a_mean else rarest)
+
     def reporting(self, prediction: Prediction, rare_rows: int) -> tuple[Prediction, bool]:
         """Return a prediction as it is reported, and whether its value is of all rows together.
 

@@ -28,6 +28,8 @@ from autoimb.errors import OptionError, choices
 __all__ = ["METRICS", "Entry", "Metric", "confusion_counts", "get_metric", "metric_names"]
 
 _NORMAL = 1.96  # errors to either side that hold 95 %
+_NO_SPREAD = 1e-9  # below it an error is 0 but for rounding
+_RULE_OF_THREE = 3.0  # events in n rows, which 95 % of samples would show at least once
 
 
 @dataclass(frozen=True)
@@ -155,19 +157,37 @@ class Metric:
             return self.worst
         return value if self.greater_is_better else -value
 
-    def interval(self, value: float, error: float) -> tuple[float, float, float]:
-        """Return a value within the metric's range, and the ends of its 95 % interval.
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the raw values; infinite of a metric that is not built in."""
+        if self.foreign:
+            return -math.inf, math.inf
+        return (self.worst, 1.0) if self.greater_is_better else (0.0, -self.worst)
 
-        1.96 errors to either side: of a metric from 0 to 1 on the scale of log-odds, so that no end
-        is beyond what it can be.
+    def interval(self, value: float, error: float, rows: int) -> tuple[float, float, float]:
+        """Return a value within the metric's range, and the ends of its 95 % interval there.
+
+        The ends are 1.96 errors to either side, of a metric from 0 to 1 on the scale of log-odds.
+        A result that is perfect or constant has no error on any sample of its rows. Then the rule
+        of three applies: a share of 3 / n of the rows may still be as wrong, or as right, as it can
+        be (Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", 1983).
+
+        Parameters
+        ----------
+        value, error : float
+        rows : int
+            That the metric rests on, such as those of the positive class.
         """
-        if self.worst != 0.0 or not self.greater_is_better:  # no metric from 0 to 1
-            return value, value - _NORMAL * error, value + _NORMAL * error
-        value = min(max(value, 0.0), 1.0)
-        if not 0.0 < value < 1.0 or math.isnan(error):
-            return value, max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, 1.0)
-        reach = _NORMAL * error / (value * (1 - value))
-        return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+        low, high = self.bounds
+        value = min(max(value, low), high)
+        if error < _NO_SPREAD:
+            share, unit = min(_RULE_OF_THREE / rows, 1.0), max(abs(value), 1.0)
+            down, up = (far if math.isfinite(far) else unit for far in (value - low, high - value))
+            return value, value - share * down, value + share * up
+        if (low, high) == (0.0, 1.0) and self.greater_is_better and 0.0 < value < 1.0:
+            reach = _NORMAL * error / (value * (1 - value))
+            return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+        return value, max(value - _NORMAL * error, low), min(value + _NORMAL * error, high)
 
     def of_confusion(self, confusion: Floats) -> Floats:
         """Compute a label metric from confusion matrices, many at once.

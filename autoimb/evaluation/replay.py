@@ -173,7 +173,7 @@ def replay(
     value = float(values[-1][candidates.result]) - optimism
     of_rows = float(moves[-1][candidates.result].std(ddof=1))
     error = of_rows * math.sqrt(1 + policy.trained_variance)
-    value, low, high = judge.metric.interval(value, error)
+    value, low, high = judge.interval(value, error)
     return Reported(
         value=value,
         error=error,

@@ -238,8 +238,9 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
     codes = tested.judge.y
     rows: list[TestRow] = []
     for metric in _metrics(tested.judge.metric):
-        score = tested.judge.with_metric(metric).score(*tested.prediction)
-        _, low, high = metric.interval(score.value, score.error)
+        judge = tested.judge.with_metric(metric)
+        score = judge.score(*tested.prediction)
+        _, low, high = judge.interval(score.value, score.error)
         rows.append(
             {
                 "metric": metric.name,
