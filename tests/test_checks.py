@@ -276,7 +276,7 @@ def test_no_check_fires_at_its_limit() -> None:
 def test_a_score_that_chance_explains(prior: float) -> None:
     (finding,) = CHECKS.look(replace(GOOD, prior=prior))
     assert finding.code == "AIMB005"
-    assert "new data is 0.5000 (95 % interval 0.4000 to 0.6000), and the" in finding.evidence
+    assert "new data is 0.500 (95 % interval 0.400 to 0.600), and the" in finding.evidence
 
 
 def test_a_loss_that_chance_explains_is_not_below_the_one_of_the_class_rates() -> None:
@@ -285,6 +285,7 @@ def test_a_loss_that_chance_explains_is_not_below_the_one_of_the_class_rates() -
         assert codes(replace(loss, prior=prior)) == expected
 
 
+@pytest.mark.slow
 def test_the_best_of_many_strategies_on_noise_is_explained_by_chance() -> None:
     """The optimism of the choice is taken off before the score is held against the class rates.
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from autoimb.assessment.evidence import ResultEvidence, TableEvidence
+from autoimb.assessment.uncertainty import with_interval
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
 __all__ = ["AHEAD", "CHECKS", "SEVERITIES", "Check", "Checks", "Finding", "Severity"]
@@ -249,9 +250,9 @@ def explained_by_chance(evidence: ResultEvidence, _: SearchPolicy) -> str | None
     if reported.interval[0] > (prior if reported.greater_is_better else -prior):
         return None
     return (
-        f"The expected {_in_words(evidence.metric)} on new data is {reported.value:.4f} (95 % "
-        f"interval {reported.low:.4f} to {reported.high:.4f}), and the class rates alone reach "
-        f"{prior:.4f}: not all of the interval is better."
+        f"The expected {_in_words(evidence.metric)} on new data is "
+        f"{with_interval(reported.value, reported.low, reported.high)}, and the class rates alone "
+        f"reach {prior:.4f}: not all of the interval is better."
     )
 
 
