@@ -116,8 +116,8 @@ class Reported:
 
     def to_info(self) -> dict[str, Any]:
         """Return what a pipeline says of its score."""
-        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
-        return own | {"raw": self.raw, "replays": self.replays}
+        interval = [self.low, self.high]
+        return {"score": self.value, "error": self.error, "interval": interval}
 
 
 def spread(low: float, high: float) -> float:
