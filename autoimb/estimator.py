@@ -363,9 +363,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         DataFrame
-            One row a strategy: status, score and its error, reported (of the result: without the
-            optimism of the choice), seconds, rung (times the planned work), strategy, reason. The
-            columns of the components are exact: `strategy` takes a row.
+            One row a strategy: status, score (the search score, by which strategies are ranked) and
+            its error, reported (of the result: its score on new data), seconds, rung (times the
+            planned work), strategy, reason. The columns of the components are exact: `strategy`
+            takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)

@@ -249,7 +249,7 @@ class SearchPolicy:
         Of the rows outside the most frequent class, that equal training rows give away; whose
         equal rows are of others.
     reference_errors : float
-        Standard errors of a difference, beyond which a reference or the result is better.
+        Standard errors of a difference, beyond which a reference is better than the result.
     changed_labels : float
         For each label that is not the most frequent class, that another sample may change.
     rule_replicates : int

@@ -116,12 +116,13 @@ def test_of_several_classes_it_is_the_mean_over_them():
 
 def test_what_is_reported_has_the_gain_and_stays_a_metric():
     metric = get_metric("average_precision", n_classes=2, positive=1)
+    judge = Judge(metric, np.arange(20) % 2, np.zeros(20, dtype=np.int64))
     reported = Reported(0.3, 0.05, 0.21, 0.41, 0.35, 0.02, 200, True)
-    found = of_the_mean(reported, 0.02, metric)
+    found = of_the_mean(reported, 0.02, judge)
     assert (found.value, found.gain_of_mean) == (pytest.approx(0.32), 0.02)
     assert 0.21 < found.low < found.value < found.high
     assert (found.error, found.raw, found.optimism) == (0.05, 0.35, 0.02)
-    high = of_the_mean(replace(reported, value=0.999), 0.02, metric)
+    high = of_the_mean(replace(reported, value=0.999), 0.02, judge)
     assert high.value == 1.0 >= high.high
 
 

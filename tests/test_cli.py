@@ -25,6 +25,7 @@ import pytest
 
 import autoimb
 from autoimb import load
+from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.cli import main
 from autoimb.cli.arguments import seconds
 from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
@@ -105,11 +106,11 @@ def test_search_ends_with_a_summary_and_repeats_itself(
     out, err = capsys.readouterr()
     winner, score, *_, files = out.splitlines()
     assert "mlp" in winner
-    assert score.startswith("average_precision 0.")
-    assert "95 % interval 0." in score
     reported = json.loads((tmp_path / "run.json").read_text("utf-8"))["results"]["reported"]
-    assert f"{reported['value']:.4f}" in score
-    assert f"{reported['raw']:.4f}" in score
+    assert score == (
+        f"Expected average precision on new data: {reported['value']:.3f} (95 % interval "
+        f"{reported['low']:.3f} to {reported['high']:.3f})."
+    )
     assert "pipeline.autoimb" in files
     assert "trial" in err
     boards = [pd.read_csv(folder / "leaderboard.csv") for folder in (run, tmp_path)]
@@ -325,7 +326,7 @@ def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))["results"]
     reported = facts["reported"]
     assert result[0] == facts["winner"]["description"]
-    assert f" {reported['value']:.4f}, 95 % interval {reported['low']:.4f} to " in result[1]
+    assert f" {reported['value']:.3f} (95 % interval {reported['low']:.3f} to " in result[1]
     assert result[2] == facts["verdict"]
     assert main(["status", str(run), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["result"]
@@ -533,3 +534,64 @@ def test_as_much_is_in_memory_however_many_threads_predict(threads: int) -> None
     )
     assert [each["a"][0].as_py() for each in tables] == list(range(40))
     assert most * cells <= CELLS
+
+
+# --- one score ------------------------------------------------------------------------------------
+
+SEARCHES = [  # metric, classes, seed
+    ("average_precision", 2, 0),
+    ("average_precision", 2, 1),
+    ("f1", 2, 2),
+    ("log_loss", 3, 3),
+    ("balanced_accuracy", 3, 4),
+]
+TILE = re.compile(r'<div class="tile (.*?)">(.*?)</div>', re.DOTALL)
+TAG = re.compile(r"<[^>]+>")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "n_classes", "seed"), SEARCHES)
+def test_the_winner_has_one_score_and_every_error_is_over_rows(
+    metric: str, n_classes: int, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(seed)
+    y = np.searchsorted(np.cumsum([0.85, 0.15 / (n_classes - 1)]), random.random(500))
+    frame = pd.DataFrame({"a": y + random.normal(size=500), "b": random.normal(size=500)})
+    frame.assign(state=y).to_csv(tmp_path / "data.csv", index=False)
+    run = tmp_path / "run"
+    words = ["search", str(tmp_path / "data.csv"), "--target", "state", "--metric", metric]
+    words += ["--trials", "4", "--jobs", "1", "--cv", "3", "--network", "mlp"]
+    assert main([*words, "--out", str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    results = json.loads((run / "run.json").read_text("utf-8"))["results"]
+    page = (run / "report.html").read_text("utf-8")
+
+    reported = results["reported"]
+    rows = [row for row in results["scores"] if row["metric"] == metric]
+    assert lines[1] == expected_in_words(metric, *map(reported.get, ("value", "low", "high")))
+    assert lines[1] in page
+    assert f"{reported['raw']:.4f}" not in lines[1]
+    assert rows[0]["name"] == "winner"
+    assert [rows[0][key] for key in ("value", "low", "high")] == [
+        reported[key] for key in ("value", "low", "high")
+    ]
+    board = pd.read_csv(run / "leaderboard.csv")
+    assert board["reported"].dropna().to_numpy() == pytest.approx(reported["value"])
+    info = load(run / "pipeline.autoimb").info
+    assert info["score"] == reported["value"]
+
+    tiles = [(kind, " ".join(TAG.sub(" ", text).split())) for kind, text in TILE.findall(page)]
+    assert len(tiles) == len(rows) > 3
+    sign = -1 if metric == "log_loss" else 1
+    for (kind, text), row in zip(tiles, rows, strict=True):
+        value, error = map(float, re.search(r"(-?[\d.]+) ± ([\d.]+)", text).groups())
+        assert ("winner" in kind) == (row["name"] == "winner")
+        assert value == pytest.approx(row["value"], abs=1e-3)
+        half = (row["high"] - row["low"]) / 2 / 1.96
+        assert error == pytest.approx(half, rel=0.25, abs=1e-3)
+        if sign * (row["value"] - reported["value"]) > 0:
+            assert "within error" in text or "by more than 2 standard errors" in text
+    errors = {row["name"]: row["error"] for row in rows}
+    assert errors["none"] == pytest.approx(errors["winner"], rel=0.6)
+    searched = board.loc[board["status"] == "complete", "error"]
+    assert (searched / errors["winner"]).between(0.4, 2.5).all()  # of fold values .03 to .5

@@ -12,7 +12,16 @@ from optuna.trial import FixedTrial
 from scipy import stats
 from studies import FINGERPRINT, material, study
 
-from autoimb.assessment.duels import Gain, gain, holm, margin, most_rows_needed, word
+from autoimb.assessment.duels import (
+    Gain,
+    gain,
+    holm,
+    holm_tests,
+    margin,
+    most_rows_needed,
+    p_of_method,
+    word,
+)
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel, verdict
@@ -76,8 +85,26 @@ def test_each_word_has_its_evidence():
     assert word(large, 1.0, 0.01, POLICY) == "not tested enough"
     assert word(Gain(math.nan, math.nan, 15), math.nan, 0.01, POLICY) == "not tested enough"
     assert word(Gain(0.0, 0.0, 15), 1.0, 0.01, POLICY) == "makes no difference"
-    assert most_rows_needed(small, 0.01, POLICY) < 1 < most_rows_needed(large, 0.01, POLICY)
-    assert most_rows_needed(Gain(math.nan, math.nan, 15), 0.01, POLICY) == math.inf
+    needed = partial(most_rows_needed, limit=0.01, policy=POLICY, tests=1)
+    assert needed(small) < 1 < needed(large)
+    assert needed(Gain(math.nan, math.nan, 15)) == math.inf
+
+
+def test_the_rows_that_would_tell_follow_the_border_in_the_family():
+    """A loss of .9 errors is found at 2.94 errors where Holm corrects for 12 tests."""
+    one = Gain(-0.0130, 0.0145, 20)
+    needed = [most_rows_needed(one, 0.01, POLICY, tests=tests) for tests in (1, 12)]
+    assert needed == pytest.approx([3.72, 10.78], abs=0.01)
+    assert holm_tests([0.03, math.nan, 0.01, 0.2]) == [2, 0, 3, 1]
+    open_ = said_of(duel(-0.0130, 0.0145, folds=20), *[duel(-0.012, 0.0145, folds=20)] * 11)
+    assert "about 11 times as many rows would tell" in open_.findings[0].sentence
+
+
+def test_rows_that_would_tell_of_an_ensemble_are_those_for_both_controls():
+    better, even = Gain(0.03, 0.02, 15), Gain(0.001, 0.02, 15)
+    needed = partial(most_rows_needed, better, 0.01, POLICY, tests=1)
+    assert needed() == needed(matched=better) < needed(matched=even) < math.inf
+    assert needed(matched=Gain(-0.01, 0.02, 15)) == math.inf
 
 
 def test_the_margin_follows_the_control():
@@ -134,8 +161,8 @@ def test_simulated_studies_are_wrong_as_seldom_as_promised(methods):
 # --- the verdict ----------------------------------------------------------------------------------
 
 
-def duel(value, error, *, method="power(tau=0.5)"):
-    own = Gain(value, error, 15)
+def duel(value, error, *, method="power(tau=0.5)", folds=15):
+    own = Gain(value, error, folds)
     return Duel("class_weight", "power", method, control=0.3, gain=own, log_loss=own)
 
 
@@ -165,7 +192,7 @@ def test_the_first_sentence_answers_for_the_table():
     assert no.sentence.endswith("none is better; 1 no different, 1 worse.")
     unsure = said_of(duel(0.0, 0.002), duel(0.01, 0.05))
     assert "is not shown to help" in unsure.sentence
-    assert unsure.sentence.endswith("; 1 no different, 1 not tested enough to tell.")
+    assert unsure.sentence.endswith("; 1 no different, inconclusive for 1 (see the intervals).")
     assert "times as many rows" in unsure.findings[1].sentence
     assert "too few rows" not in unsure.sentence
     assert "was not tested on this table: the time ended" in said_of(NOT, NEVER).sentence
@@ -176,6 +203,55 @@ def test_many_methods_need_more():
     one = duel(0.025, 0.01)
     assert said_of(one).findings[0].word == "helps"
     assert said_of(one, *[duel(0.0, 0.01)] * 9).findings[0].word == "not tested enough"
+
+
+SINGLE = "the single network of the same work"
+
+
+def ensemble(over_single, over_matched, error=0.005):
+    """A self-paced ensemble, and what it gains over its two controls."""
+    single, matched = (Gain(value, error, 20) for value in (over_single, over_matched))
+    return Duel(
+        *("ensemble", "self_paced", "self_paced(rounds=8, strength=0.8)"),
+        control=0.3,
+        gain=single,
+        log_loss=single,
+        matched=matched,
+        control_name=SINGLE,
+        matched_name="bagging of 8 networks",
+    )
+
+
+def test_an_ensemble_that_loses_against_the_single_network_does_not_help():
+    """Its matched control shares one network's work among eight, and loses by more (.042)."""
+    (finding,) = said_of(ensemble(-0.0088, 0.0332, error=0.009)).findings
+    assert finding.word == "not tested enough"
+    assert f"-0.0088 in average precision over {SINGLE}" in finding.sentence
+    assert "+0.0332 over bagging of 8 networks" in finding.sentence
+    (worse,) = said_of(ensemble(-0.03, 0.0332)).findings
+    assert worse.word == "hurts"
+    assert f"loses 0.0300 in average precision against {SINGLE}" in worse.sentence
+
+
+def test_an_ensemble_helps_where_it_beats_both_controls():
+    found = said_of(ensemble(0.0150, 0.0332))
+    assert [finding.word for finding in found.findings] == ["helps"]
+    over = (
+        "gains 0.0332 and 0.0150 in average precision over bagging of 8 networks and over the "
+        "single network of the same work (95 % intervals +0.0227 to +0.0437 and +0.0045 to +0.0255)"
+    )
+    assert over in found.sentence
+    assert over in found.findings[0].sentence
+    assert found.findings[0].p_value == Gain(0.0150, 0.005, 20).p_value  # the larger of both
+
+
+@pytest.mark.parametrize(
+    ("over_single", "over_matched", "expected"),
+    [(0.02, 0.03, 0.02), (0.03, 0.02, 0.02), (0.02, -0.01, None), (-0.02, 0.03, 0.02)],
+)
+def test_the_p_value_of_an_ensemble_is_that_of_both_tests(over_single, over_matched, expected):
+    found = p_of_method(Gain(over_single, 0.01, 20), Gain(over_matched, 0.01, 20))
+    assert found == (1.0 if expected is None else Gain(expected, 0.01, 20).p_value)
 
 
 def test_a_metric_without_a_value_is_said():
@@ -334,15 +410,13 @@ def test_each_method_of_the_space_is_told_of_once():
     assert by_option["smote"].infeasible
     assert by_option["smote"].reason == "needs more rows"
     assert by_option["power"].gain is not None
-    controls = {
-        record.strategy.ensemble.name: own.score.value
-        for record, own in result.duels.values()
-        if record.strategy.is_control
-    }
-    matched = {"balanced_bagging": "bagging", "self_paced": "bagging", "power": "single"}
-    assert {name: by_option[name].control for name in matched} == {
-        name: controls[ensemble] for name, ensemble in matched.items()
-    }
+    control = next(own for r, own in result.duels.values() if r.strategy.ensemble.name == "single")
+    assert {duel.control for duel in found if duel.gain is not None} == {control.score.value}
+    assert by_option["power"].matched is None
+    for name in ("balanced_bagging", "self_paced"):
+        assert by_option[name].matched is not None
+        assert by_option[name].control_name == SINGLE
+        assert by_option[name].matched_name == "bagging of 8 networks"
 
 
 def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():

@@ -22,7 +22,9 @@ from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.choose import Winner
 from autoimb.evaluation.trial import Failed, Infeasible, Pruned, Scored
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.report import curves
+from autoimb.report.against import Standing
 from autoimb.report.build import Facts, render
 from autoimb.report.facts import STANDARD_METRICS, build_facts, leaderboard
 from autoimb.report.formats import rule_in_words
@@ -171,11 +173,30 @@ def test_the_asked_metric_comes_first_and_all_contenders_have_all(case):
     }
 
 
-def test_none_is_the_best_control(case):
+def test_what_was_chosen_keeps_its_difference_from_the_winner(case):
+    """The correction for the choice moves the best control as far as the winner."""
     found, facts = case
-    control = max(found.study.results[n].score.value for n in (0, 1))
-    row = next(r for r in facts.scores if r["name"] == "none")
-    assert row["value"] == pytest.approx(control)
+    judge, results = found.planned.judge, found.study.results
+    rare_rows = found.planned.plan.policy.rare_rows_a_reported_group
+    scores = {row["name"]: row for row in facts.scores[:5]}
+    control = max((results[n] for n in (0, 1)), key=lambda result: result.score.value)
+    winner = (found.winner.blend.proba, found.winner.blend.labels)
+    raw = [
+        judge.reported_score(own, rare_rows).value
+        for own in ((control.oof, judge.labels(control.oof)), winner)
+    ]
+    gap = scores["none"]["value"] - scores["winner"]["value"]
+    assert scores["winner"]["value"] == found.winner.reported.value
+    assert gap == pytest.approx(raw[0] - raw[1])
+
+
+def test_a_contender_above_the_winner_is_within_error_or_ahead():
+    def standing(difference, error):
+        return Standing(0.4, 0.3, 0.5, difference, error).in_words(DEFAULT_POLICY)
+
+    assert standing(-0.1, 0.01) == standing(0.0, 0.0) == ""
+    assert standing(0.01, 0.01) == standing(0.02, 0.01) == "within error"
+    assert standing(0.03, 0.01) == standing(0.01, 0.0) == "ahead"
 
 
 def test_methods_are_written_with_what_their_duels_say(case):
@@ -195,8 +216,7 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
     result, facts = case
     found = build_facts(result, deadline=Deadline.after(-1))
     assert found.methods[0] == facts.methods[0]
-    assert found.scores == facts.scores[:1]
-    assert (found.scores[0]["name"], len(facts.scores) > 1) == ("winner", True)
+    assert found.scores == [row for row in facts.scores[:5] if row["name"] in ("winner", "prior")]
     assert set(found.curves) == {"winner", "none"}
     left_out = {row["name"]: row["reason"] for row in found.references if row["reason"]}
     assert left_out.pop("trees") == "no partner was grown"
@@ -206,14 +226,15 @@ def test_an_expired_deadline_leaves_the_reference_out(case):
     assert [row["name"] for row in facts.references if row["reason"]] == ["trees"]
 
 
-def test_references_are_compared_with_the_result_on_its_rows(case):
+def test_references_are_compared_with_the_reported_score_on_its_rows(case):
     found, facts = case
     blend, judge = found.winner.blend, found.planned.judge
     prior = np.tile(np.bincount(judge.y) / SCORED, (SCORED, 1))
     winner = (blend.proba, judge.labels(blend.proba))
     (row,) = (row for row in facts.references if row["name"] == "prior")
-    expected = judge.compare((prior, judge.labels(prior)), winner)
-    assert (row["difference"], row["error"]) == pytest.approx(expected)
+    rate = np.bincount(judge.y)[1] / SCORED
+    assert row["difference"] == pytest.approx(rate - found.winner.reported.value)
+    assert row["error"] == pytest.approx(judge.compare((prior, judge.labels(prior)), winner)[1])
     assert row["difference"] < 0
 
 
@@ -349,17 +370,22 @@ def test_reliability_bins_hold_equal_expectations():
     assert curves.reliability(hit[:30], np.full(30, 0.01), np.ones(30)) == []
 
 
-def test_the_reported_score_stands_beside_the_one_that_chose(case):
+def test_the_winner_has_the_reported_score_alone(case):
     found, facts = case
     raw = found.winner.blend.score.value
     assert facts.reported["value"] == found.best_score.value < facts.reported["raw"] == raw
-    assert "one network a row" in facts.reported["averaging"]
+    assert "by one network each" in facts.reported["averaging"]
     rows = {row["trial"]: row["reported"] for row in facts.leaderboard}
     assert rows.pop(3) == found.best_score.value
     assert set(rows.values()) == {None}
     page = render(facts)
-    for shown in ("value", "low", "high", "raw"):
-        assert f"{facts.reported[shown]:.4f}" in page
+    interval = "(95 % interval {low:.3f} to {high:.3f})".format_map(facts.reported)
+    score = f"{facts.reported['value']:.3f} {interval}"
+    assert facts.result_lines[1] == f"Expected average precision on new data: {score}."
+    assert facts.result_lines[1] in page
+    assert f"{raw:.3f}" not in " ".join(
+        [*facts.result_lines, page.partition("Leaderboard</h2>")[0]]
+    )
 
 
 def test_what_the_mean_of_several_networks_gains_is_said():
@@ -368,11 +394,11 @@ def test_what_the_mean_of_several_networks_gains_is_said():
     results = dict(study.results) | {3: replace(study.results[3], score=score)}
     facts = build_facts(_found(planned, replace(study, results=results)))
     assert "gains +0.0125 over one" in facts.reported["averaging"]
-    assert "is not known and not in it" in facts.reported["averaging"]
+    assert "is not known and not included" in facts.reported["averaging"]
 
 
 def test_what_the_mean_of_all_networks_gains_is_said_where_it_is_in_the_score():
     found = _found(*_study())
     reported = replace(found.winner.reported, gain_of_mean=0.0071)
     facts = build_facts(replace(found, winner=replace(found.winner, reported=reported)))
-    assert "is estimated at +0.0071 and in it" in facts.reported["averaging"]
+    assert "estimated to gain (+0.0071) is included" in facts.reported["averaging"]

@@ -72,8 +72,8 @@ def truth(name, y, proba, labels, weight, positive):
         "precision": lambda: sk.precision_score(y, labels, **average),
         "accuracy": lambda: sk.accuracy_score(y, labels, sample_weight=weight),
         "log_loss": lambda: sk.log_loss(y, proba, sample_weight=weight),
-        "brier": lambda: np.average(
-            ((np.eye(n_classes)[y] - proba) ** 2).sum(1) / 2, weights=weight
+        "brier": lambda: sk.brier_score_loss(
+            y, proba, sample_weight=weight, labels=np.arange(n_classes)
         ),
     }[name]()
 
@@ -156,6 +156,10 @@ def test_no_positive_row_is_undefined_and_worth_the_worst(name):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_nothing_is_worth_less_than_to_be_surely_wrong(name):
+    several = get_metric(name, n_classes=3, positive=1)
+    y = np.array([0, 0, 1, 1, 2, 2])
+    wrong = (y + 1) % 3
+    assert several.utility(several(y, np.eye(3)[wrong], wrong)) >= several.worst - 1e-9
     metric = get_metric(name, n_classes=2, positive=1)
     y = np.array([0, 0, 1, 1])
     value = metric(y, np.eye(2)[1 - y], 1 - y)
@@ -240,6 +244,17 @@ def test_scorers_of_several_classes_and_of_missing_ones():
     assert math.isnan(metric(y[:2], proba[:2]))
 
 
+def test_a_scorer_that_takes_weights_for_two_classes_only_judges_several_without():
+    """scikit-learn refuses weights in one-against-one areas of several classes by a ValueError."""
+    rng = np.random.default_rng(0)
+    y, proba = np.arange(30) % 3, rng.dirichlet(np.ones(3), 30)
+    metric = get_metric("roc_auc_ovo", n_classes=3, positive=0)
+    assert not metric.weighs
+    assert metric(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovo"))
+    assert metric(y, proba, weight=rng.uniform(size=30)) == metric(y, proba)
+    assert get_metric("roc_auc_ovo", n_classes=2, positive=1).weighs
+
+
 @pytest.mark.parametrize(
     ("function", "method", "kind"),
     [
@@ -295,14 +310,43 @@ def test_unknown_metrics_are_named(name, n_classes, words):
         get_metric(name, n_classes=n_classes, positive=0)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("f1", 0, 1), ("mcc", -9, 9)])
-def test_an_interval_stays_in_the_range_of_the_metric(name, least, most):
-    metric = get_metric(name, n_classes=2, positive=1)
-    for value, error in ((0.2353, 0.1509), (0.99, 0.2), (0.0, 0.1), (1.0, 0.1)):
-        same, low, high = metric.interval(value, error)
+@pytest.mark.parametrize(
+    ("name", "n_classes", "bounds"),
+    [
+        ("f1", 2, (0, 1)),
+        ("average_precision", 3, (0, 1)),
+        ("mcc", 2, (-1, 1)),
+        ("brier", 2, (0, 1)),
+        ("brier", 3, (0, 2)),
+        ("log_loss", 2, (0, 52 * math.log(2))),
+        ("roc_auc_ovr", 2, (-math.inf, math.inf)),
+    ],
+)
+def test_an_interval_stays_in_the_range_of_the_metric(name, n_classes, bounds):
+    metric = get_metric(name, n_classes=n_classes, positive=1)
+    assert metric.bounds == pytest.approx(bounds)
+    for value, error in ((0.2353, 0.1509), (0.001, 0.01), (0.99, 0.05), (0.0, 0.1), (1.0, 0.1)):
+        same, low, high = metric.interval(value, error, 50)
         assert same == value
-        assert least <= low <= value <= high <= most
-    assert all(map(math.isnan, metric.interval(math.nan, math.nan)))
+        assert bounds[0] <= low <= value <= high <= bounds[1]
+        assert high - low > error
+    assert all(map(math.isnan, metric.interval(math.nan, math.nan, 50)))
+
+
+def test_without_an_error_the_rule_of_three_gives_an_interval_its_width():
+    """Of 10 rows that are all ranked first, 3 in 10 may not be."""
+    assert _interval("average_precision", 1.0, 10) == pytest.approx((0.7, 1.0))
+    assert _interval("average_precision", 1.0, 2) == pytest.approx((0.0, 1.0))
+    low, high = _interval("f1", 0.1493, 100)  # of "all are positive", on every sample
+    assert (low, high) == pytest.approx((0.1493 * 0.97, 0.1493 + 0.03 * (1 - 0.1493)))
+    assert _interval("brier", 0.0, 300) == pytest.approx((0.0, 0.01))
+    assert _interval("mcc", 1.0, 30) == pytest.approx((0.8, 1.0))
+    assert _interval("neg_log_loss", -0.5, 30) == pytest.approx((-0.6, -0.4))
+
+
+def _interval(name, value, rows):
+    _, low, high = get_metric(name, n_classes=2, positive=1).interval(value, 1e-17, rows)
+    return low, high
 
 
 def test_failure_is_worth_the_end_of_the_range_or_far_less_than_anything():

@@ -720,7 +720,7 @@ def test_the_verdict_is_of_networks_alone() -> None:
     assert found.single != 9
     assert found.is_control
     assert "trees have 80% of the weight" in found.sentence
-    assert f"the networks alone reach {found.blend.networks.score.value:.4f}" in found.sentence
+    assert "0." not in found.sentence  # the result has one score, which is reported elsewhere
 
 
 def test_a_partner_is_neither_control_nor_method() -> None:

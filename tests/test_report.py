@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from autoimb.report.build import Facts, render
-from autoimb.report.formats import allowed, count, decimals, duration, percent, signed, words
+from autoimb.report.formats import (
+    allowed,
+    count,
+    decimals,
+    duration,
+    percent,
+    scored,
+    signed,
+    words,
+)
 
 EVIL = '<script>alert("x")</script>&\'"--><svg onload=alert(1)>'
 COMPONENTS = ("resampling", "class_weight", "loss", "ensemble", "network")
@@ -150,6 +159,9 @@ def flights_facts(**changes):
                 "metric": metric,
                 "value": value,
                 "error": round(0.04 * value + 0.0004, 4),
+                "low": value - 1.96 * round(0.04 * value + 0.0004, 4),
+                "high": value + 1.96 * round(0.04 * value + 0.0004, 4),
+                "standing": "",
                 "greater_is_better": metric != "log_loss",
             }
             for metric, values in SCORES.items()
@@ -253,9 +265,11 @@ def test_everything_is_said(text):
         "Predicting cancelled in flights.csv.gz",
         "Positive class: yes",
         "No method against imbalance was better than none",
-        "0.2864 ± 0.0119",  # the winner, none and the linear model
-        "0.2791 ± 0.0116",
+        "Expected average precision on new data: 0.281 (95 % interval 0.257 to 0.305).",
+        "0.286 ± 0.012",  # the winner, none and the linear model
+        "0.279 ± 0.012",
         "0.1217 ± 0.0053",
+        "Search score",
         "at least 0.214",
         "finds 152 of 490 rows",
         "415 alarms; 36.6 % of them are right",
@@ -347,9 +361,27 @@ def test_a_search_without_duels_says_so():
 
 def test_undefined_numbers_become_dashes():
     facts = flights_facts()
-    scores = [row | {"value": math.nan, "error": math.nan} for row in facts.scores]
+    undefined = dict.fromkeys(("value", "error", "low", "high"), math.nan)
+    scores = [row | undefined for row in facts.scores]
     html = render(dataclasses.replace(facts, scores=scores))
     assert "nan" not in re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL).lower()
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [
+        ("", None),
+        ("within error", "better than the winner, but within error"),
+        ("ahead", "better than the winner by more than 2 standard errors"),
+    ],
+)
+def test_a_tile_that_stands_above_the_winner_says_how(standing, said):
+    facts = flights_facts()
+    scores = [row | {"standing": standing if row["name"] == "none" else ""} for row in facts.scores]
+    text = " ".join(_Page(render(dataclasses.replace(facts, scores=scores))).text)
+    found = [words for words in ("within error", "by more than 2") if words in text]
+    assert len(found) == (said is not None)
+    assert said is None or said in text
 
 
 def test_a_bare_search_has_a_report():
@@ -423,6 +455,10 @@ def test_rendering_is_fast_and_touches_no_global_state():
     [
         (decimals(None), "–"),
         (decimals(-0.12345), "−0.1235"),
+        (scored(0.30561, 0.0234), "0.306"),
+        (scored(0.08712, 0.0031), "0.0871"),
+        (scored(1.0, 0.0), "1.000"),
+        (scored(0.5, None), "0.500"),
         (signed(0.1), "+0.1000"),
         (percent(0.0245, 2), "2.45 %"),
         (percent(0.0), "0.0 %"),

@@ -35,7 +35,39 @@ def test_groups_with_enough_rows_are_averaged():
     assert not result.pooled
     assert result.per_group == pytest.approx(values)
     assert result.value == pytest.approx(np.mean(values))
-    assert result.error == pytest.approx(np.std(values, ddof=1) / np.sqrt(5))
+
+
+def test_the_error_of_a_mean_over_few_groups_comes_from_rows():
+    """On every table it is near to how much the value varies over tables of the same kind.
+
+    The spread of three fold values was .1 to 2 times as much.
+    """
+    values, errors = [], []
+    for seed in range(60):
+        y, proba, group = sample(1000, 0.2, seed=seed)
+        result = Judge(AP, y, group % 3).score(proba, proba.argmax(1))
+        assert not result.pooled
+        values.append(result.value)
+        errors.append(result.error)
+    assert min(errors) > 0.5 * np.std(values)
+    assert max(errors) < 2.0 * np.std(values)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.25)
+
+
+def test_many_groups_that_differ_by_more_than_their_rows_widen_the_error():
+    """Scores and comparisons have one rule: from ten groups on the larger of the two errors."""
+    y, proba, _ = sample(6000, 0.2)
+    mean_of = {groups: np.arange(6000) % groups for groups in (5, 20)}
+    worse = noisy(proba, 6.0)
+    mixed = {n: np.where((g % 2 == 0)[:, None], worse, proba) for n, g in mean_of.items()}
+    few, many = (Judge(AP, y, mean_of[n]).score(mixed[n], mixed[n].argmax(1)) for n in mean_of)
+    assert many.error == pytest.approx(np.std(many.per_group, ddof=1) / np.sqrt(20))
+    assert few.error < 0.5 * np.std(few.per_group, ddof=1) / np.sqrt(5)
+    labels = proba.argmax(1)
+    errors = [
+        Judge(AP, y, mean_of[n]).compare((proba, labels), (mixed[n], labels))[1] for n in mean_of
+    ]
+    assert errors[0] < 0.6 * errors[1]
 
 
 @pytest.mark.parametrize("groups", [2, 3])

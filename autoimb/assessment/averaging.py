@@ -27,7 +27,6 @@ from scipy.special import softmax
 from autoimb.assessment.calibration import log_proba
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import Metric
 from autoimb.assessment.uncertainty import Reported
 
 __all__ = ["gain_of_mean", "of_the_mean"]
@@ -83,7 +82,7 @@ def gain_of_mean(
     return max(gain, 0.0) if judge.metric.greater_is_better else min(gain, 0.0)
 
 
-def of_the_mean(reported: Reported, gain: float, metric: Metric) -> Reported:
+def of_the_mean(reported: Reported, gain: float, judge: Judge) -> Reported:
     """Add the gain of the mean of all networks to what is reported of one network a row."""
-    value, low, high = metric.interval(reported.value + gain, reported.error)
+    value, low, high = judge.interval(reported.value + gain, reported.error)
     return replace(reported, value=value, low=low, high=high, gain_of_mean=gain)

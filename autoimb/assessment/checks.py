@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from autoimb.assessment.evidence import ResultEvidence, TableEvidence
+from autoimb.assessment.uncertainty import with_interval
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
 __all__ = ["AHEAD", "CHECKS", "SEVERITIES", "Check", "Checks", "Finding", "Severity"]
@@ -243,14 +244,15 @@ def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | No
     advice="Don't use the result as it is: the columns may not say anything of the class, or there "
     "are too few rows to tell, or the metric is one that constant answers reach.",
 )
-def explained_by_chance(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+def explained_by_chance(evidence: ResultEvidence, _: SearchPolicy) -> str | None:
     """Score that chance explains."""
-    ahead, error = evidence.references["prior"]
-    if -ahead > policy.reference_errors * error:
+    reported, prior = evidence.reported, evidence.prior
+    if reported.interval[0] > (prior if reported.greater_is_better else -prior):
         return None
     return (
-        f"In {_in_words(evidence.metric)} the result is {_gap(-ahead, error)} ahead of the class "
-        f"rates alone: not by more than {policy.reference_errors:g} standard errors."
+        f"The expected {_in_words(evidence.metric)} on new data is "
+        f"{with_interval(reported.value, reported.low, reported.high)}, and the class rates alone "
+        f"reach {prior:.4f}: not all of the interval is better."
     )
 
 
@@ -283,7 +285,7 @@ def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | Non
     ahead = {
         _NAMES.get(name, name): gap
         for name, gap in evidence.references.items()
-        if name != "prior" and gap[0] > policy.reference_errors * gap[1]
+        if gap[0] > policy.reference_errors * gap[1]
     }
     if not ahead:
         return None

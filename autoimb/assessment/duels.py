@@ -4,8 +4,10 @@ The folds of a cross-validation share most of their training rows, so the mean o
 varies by more than differences that were independent: the variance of the mean is
 ``(1/J + test/train)`` times that between the J folds (Nadeau & Bengio, "Inference for the
 generalization error", 2003), with Student's t of J - 1 degrees of freedom. Several methods are
-corrected for by Holm (1979). That a method makes no difference is shown by two one-sided tests
-(Schuirmann, 1987); what is not significant is not equal for that.
+corrected for by Holm (1979). A balanced ensemble has two controls, the single network and an
+ensemble as large on rows as they are, and helps only where it beats both: the larger of the two p
+values is that of the intersection-union test (Berger, 1982). That a method makes no difference is
+shown by two one-sided tests (Schuirmann, 1987); what is not significant is not equal for that.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from scipy.special import stdtr, stdtrit
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.policy import SearchPolicy
 
-__all__ = ["Gain", "Word", "gain", "holm", "margin", "most_rows_needed", "word"]
+__all__ = [
+    "Gain",
+    "Word",
+    "gain",
+    "holm",
+    "holm_tests",
+    "margin",
+    "most_rows_needed",
+    "p_of_method",
+    "word",
+]
 
 Floats = NDArray[np.float64]
 Word = Literal["helps", "hurts", "makes no difference", "not tested enough"]
@@ -30,7 +42,7 @@ Word = Literal["helps", "hurts", "makes no difference", "not tested enough"]
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a method is better than its matched control.
+    """By how much a method is better than a control.
 
     Attributes
     ----------
@@ -85,7 +97,7 @@ class Gain:
 
 
 def gain(judge: Judge, method: Prediction, control: Prediction, *, test_share: float) -> Gain:
-    """Compare a method with its matched control, paired by row and fold.
+    """Compare a method with a control, paired by row and fold.
 
     Parameters
     ----------
@@ -111,13 +123,42 @@ def margin(control: float, policy: SearchPolicy) -> float:
     return max(least, share * abs(control))
 
 
+def p_of_method(gain: Gain, matched: Gain | None) -> float:
+    """Return the p value of a method: how often one that neither helps nor hurts seems to.
+
+    Parameters
+    ----------
+    gain : Gain
+        Over the control network.
+    matched : Gain or None
+        Of a balanced ensemble, over one as large on rows as they are. It helps only where it is
+        better than both; it hurts where it is worse than the control network.
+    """
+    if matched is None or not gain.value > 0:
+        return gain.p_value
+    return max(gain.p_value, matched.p_value) if matched.value > 0 else 1.0
+
+
+def holm_tests(p_values: Sequence[float]) -> list[int]:
+    """Return the number of tests that Holm corrects each p value for; 0 for NaN, which is no test.
+
+    The smallest is corrected for all of them, the next one for one less.
+    """
+    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    tests = [0] * len(p_values)
+    for rank, (_, place) in enumerate(order):
+        tests[place] = len(order) - rank
+    return tests
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct the p values of a family for their number (Holm, 1979); NaN is not in the family."""
-    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    tests = holm_tests(p_values)
     corrected, least = [math.nan] * len(p_values), 0.0
-    for rank, (p, place) in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p))
-        corrected[place] = least
+    for place in sorted(range(len(tests)), key=lambda place: -tests[place]):
+        if tests[place]:
+            least = max(least, min(1.0, tests[place] * p_values[place]))
+            corrected[place] = least
     return corrected
 
 
@@ -127,8 +168,9 @@ def word(gain: Gain, p_corrected: float, limit: float, policy: SearchPolicy) -> 
     Parameters
     ----------
     gain : Gain
+        Over the control network.
     p_corrected : float
-        Its p value after `holm`.
+        The method's p value, see `p_of_method`, after `holm`.
     limit : float
         See `margin`.
     policy : SearchPolicy
@@ -141,15 +183,36 @@ def word(gain: Gain, p_corrected: float, limit: float, policy: SearchPolicy) -> 
     return "not tested enough"  # so is NaN, which is below nothing
 
 
-def most_rows_needed(gain: Gain, limit: float, policy: SearchPolicy) -> float:
-    """Return how many times the rows would decide, if the gain stayed what it is; inf for none.
+def most_rows_needed(
+    gain: Gain, limit: float, policy: SearchPolicy, *, tests: int, matched: Gain | None = None
+) -> float:
+    """Return how many times the rows would decide, if gains stayed what they are; inf for none.
 
-    The error falls with the root of the rows; a difference is found, or one within the limit is
-    shown to be none, whichever takes fewer.
+    The error falls with the root of the rows. Either a difference is found, or one within the limit
+    is shown to be none, whichever takes fewer rows.
+
+    Parameters
+    ----------
+    gain : Gain
+        Over the control network.
+    limit : float
+        See `margin`.
+    policy : SearchPolicy
+    tests : int
+        For which Holm corrects the method, see `holm_tests`.
+    matched : Gain or None
+        Of a balanced ensemble, see `p_of_method`.
     """
     if not (math.isfinite(gain.value) and math.isfinite(gain.error)):
         return math.inf
-    found = gain.quantile(1 - policy.duel_level / 2), abs(gain.value)
-    none = gain.quantile(1 - policy.equivalence_level), limit - abs(gain.value)
-    needed = [(t * gain.error / far) ** 2 for t, far in (found, none) if far > 0]
-    return min(needed, default=math.inf)
+    border = gain.quantile(1 - policy.duel_level / (2 * tests))
+    to_find = _times(border, gain, abs(gain.value))
+    if matched is not None and gain.value > 0:
+        to_find = max(to_find, _times(border, matched, matched.value))
+    equal = gain.quantile(1 - policy.equivalence_level)
+    return min(to_find, _times(equal, gain, limit - abs(gain.value)))
+
+
+def _times(border: float, gain: Gain, distance: float) -> float:
+    """Return the times as many rows with which a distance is so many errors; inf where none is."""
+    return (border * gain.error / distance) ** 2 if distance > 0 else math.inf

@@ -17,6 +17,7 @@ from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
+from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.levels import row_hashes
@@ -166,14 +167,20 @@ class ResultEvidence:
     Attributes
     ----------
     metric : str
+    reported : Reported
+        The result's score, without the optimism of its choice.
+    prior : float
+        What the class rates alone reach, in the metric's own sign.
     references : mapping of str to (float, float)
         By reference its utility less that of the result, on the same rows, and the standard error
-        of that; ``"prior"`` is what the class rates alone reach.
+        of that.
     label_changes : float or None
         See the function of that name.
     """
 
     metric: str
+    reported: Reported
+    prior: float
     references: Mapping[str, tuple[float, float]]
     label_changes: float | None
 

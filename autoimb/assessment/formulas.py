@@ -231,6 +231,7 @@ def log_loss(rows: Rows) -> Floats:
 
 
 def brier(rows: Rows) -> Floats:
-    """Half of the squared distance to the truth, so that two classes give the binary score."""
-    truth = np.eye(rows.proba.shape[1])[rows.y]
-    return _mean(((rows.proba - truth) ** 2).sum(axis=1) / 2, rows.weight)
+    """Mean squared distance to the truth; of two classes half of it, as scikit-learn has it."""
+    n_classes = rows.proba.shape[1]
+    distance = ((rows.proba - np.eye(n_classes)[rows.y]) ** 2).sum(axis=1)
+    return _mean(distance / 2 if n_classes == 2 else distance, rows.weight)

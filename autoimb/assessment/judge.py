@@ -41,6 +41,7 @@ Mask = NDArray[np.bool_]
 Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
 
 _ENOUGH = 10  # rows of the rarest class that make a group speak for itself
+_GROUPS_WITH_A_SPREAD = 10  # with fewer the spread of their values says little of an error
 _BLOCKS = 20  # stratified blocks that the jackknife leaves out, one at a time
 _INNER = 5  # inner folds that compare the tuned rule with the plug-in
 _LEAST_SECONDS = 0.5  # that labels have, also past their deadline
@@ -120,16 +121,18 @@ class Judge:
         Returns
         -------
         Score
-            The error is over groups, or, pooled, of a jackknife over 20 stratified blocks of rows.
+            With its standard error over rows, see `_error`.
         """
         prediction = (proba, labels)
         per_group = self._per_group(prediction)
-        if self.pooled:
-            value, error = self._value(prediction), jackknife(self._left_out(prediction))
-        else:
-            value, error = float(per_group.mean()), error_of_mean(per_group)
+        value = self._value(prediction) if self.pooled else float(per_group.mean())
+        error = self._error(self._left_out(prediction), None if self.pooled else per_group)
         shown = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
         return Score(value, error, shown, self.pooled, self.metric.utility(value))
+
+    def utility(self, prediction: Prediction) -> float:
+        """Return the value of a prediction as a utility, without the cost of an error."""
+        return self.metric.utility(self._value(prediction))
 
     def compare(self, a: Prediction, b: Prediction) -> tuple[float, float]:
         """Compare two predictions of the rows.
@@ -142,15 +145,79 @@ class Judge:
         Returns
         -------
         tuple of float
-            Utility of `a` less that of `b` (above 0: `a` is better), and its standard error: the
-            larger of those over groups and over left-out rows, as few groups agree by chance.
+            Utility of `a` less that of `b` (above 0: `a` is better), and its standard error over
+            rows, see `_error`.
         """
         sign = 1.0 if self.metric.greater_is_better else -1.0
-        error = jackknife(self._left_out(a) - self._left_out(b))
+        left_out = self._left_out(a) - self._left_out(b)
         if self.pooled:
-            return sign * (self._value(a) - self._value(b)), error
+            return sign * (self._value(a) - self._value(b)), self._error(left_out)
         gap = self._per_group(a) - self._per_group(b)
-        return sign * float(gap.mean()), max(error, error_of_mean(gap))
+        return sign * float(gap.mean()), self._error(left_out, gap)
+
+    def _error(self, left_out: Floats, per_group: Floats | None = None) -> float:
+        """Compute the standard error over rows of a value, or of the difference of two.
+
+        It comes from a jackknife over 20 stratified blocks of rows. The spread of the values of ten
+        groups or more is an error as well, and the larger of the two is returned, as groups may
+        differ by more than their rows do. The spread of three or five values is mostly chance.
+
+        Parameters
+        ----------
+        left_out : ndarray of float64, shape (20,)
+            Without each of the blocks.
+        per_group : ndarray of float64, shape (G,), optional
+            Of each group, where the value is their mean.
+        """
+        error = jackknife(left_out)
+        if per_group is None or len(per_group) < _GROUPS_WITH_A_SPREAD:
+            return error
+        return max(error, error_of_mean(per_group))
+
+    def reported_score(self, prediction: Prediction, rare_rows: int) -> Score:
+        """Score a prediction in the way in which a result is reported, see `reporting`.
+
+        Parameters
+        ----------
+        prediction : tuple of ndarray
+            Probabilities (n, C) and labels (n,).
+        rare_rows : int
+            Of the rarest class, that let a group speak for itself.
+
+        Returns
+        -------
+        Score
+            Its error comes from a jackknife over 20 stratified blocks of rows.
+        """
+        shown, pooled = self.reporting(prediction, rare_rows)
+        whole, without = np.ones((1, len(self.y))), self._block != np.arange(_BLOCKS)[:, None]
+        with np.errstate(invalid="ignore"):  # a block may hold all rows of a class
+            values = self.of_samples(shown, np.concatenate([whole, without]), pooled=pooled)
+        value = float(values[0])
+        return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
+
+    def interval(self, value: float, error: float) -> tuple[float, float, float]:
+        """Return a value within the metric's range and the ends of its 95 % interval.
+
+        See `Metric.interval`; a mean over rows rests on all of them, everything else on those of
+        the rarest class that the metric looks at.
+        """
+        rows = np.bincount(self.y, minlength=self.metric.n_classes)[list(self.metric.classes)]
+        a_mean = self.metric.kind == "probability" and not self.metric.foreign
+        rarest = int(rows[rows > 0].min(initial=len(self.y)))
+        return self.metric.interval(value, error, len(self.y) if a_mean else rarest)
+
+    def reporting(self, prediction: Prediction, rare_rows: int) -> tuple[Prediction, bool]:
+        """Return a prediction as it is reported, and whether its value is of all rows together.
+
+        Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
+        `rare_rows` in a group, all rows are valued together, for a ranking by their places.
+        """
+        pooled = not self.speaks_by_group(rare_rows)
+        proba, labels = prediction
+        if pooled and self.metric.kind == "ranking":
+            return (self.placed(proba), labels), pooled
+        return prediction, pooled
 
     def pseudo_values(self, prediction: Prediction) -> Floats:
         """Return what each group contributes to the value, shape (G,), in the metric's sign.
@@ -242,6 +309,10 @@ class Judge:
     def _left_out(self, prediction: Prediction) -> Floats:
         """Values without each of the blocks, shape (20,)."""
         block = self._block
+        if not (self.pooled or self.metric.foreign):  # all blocks at once
+            without = (block != np.arange(_BLOCKS)[:, None]).astype(np.float64)
+            with np.errstate(invalid="ignore"):  # a block may hold all rows of a class in a group
+                return self.of_samples(prediction, without, pooled=False)
         if not (self.metric.counts is not None or self.metric.summable):
             return np.array([self._value(prediction, block != b) for b in range(_BLOCKS)])
         n_classes = self.metric.n_classes

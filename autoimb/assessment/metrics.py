@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _NORMAL = 1.96  # errors to either side that hold 95 %
+_NO_SPREAD = 1e-9  # below it an error is 0 but for rounding
+_RULE_OF_THREE = 3.0  # events in n rows, which 95 % of samples would show at least once
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class Metric:
         weight : ndarray of float64, shape (n,)
             Row weights.
         counts : ndarray of float64, shape (B, n)
-            How often each sample holds each row: whole numbers.
+            How often each sample holds each row: whole numbers where the metric takes no weights,
+            any share of a row elsewhere.
 
         Returns
         -------
@@ -152,6 +155,9 @@ class Metric:
             return self.of_confusion(np.stack(cells))
         if self.rows is not None and not self.foreign:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
+        if self.weighs:
+            weighed = [(np.flatnonzero(own), own * weight) for own in counts]
+            return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in weighed])
         rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
         return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
 
@@ -161,19 +167,37 @@ class Metric:
             return self.worst
         return value if self.greater_is_better else -value
 
-    def interval(self, value: float, error: float) -> tuple[float, float, float]:
-        """Return a value within the metric's range, and the ends of its 95 % interval.
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the raw values; infinite of a metric that is not built in."""
+        if self.foreign:
+            return -math.inf, math.inf
+        return (self.worst, 1.0) if self.greater_is_better else (0.0, -self.worst)
 
-        1.96 errors to either side: of a metric from 0 to 1 on the scale of log-odds, so that no end
-        is beyond what it can be.
+    def interval(self, value: float, error: float, rows: int) -> tuple[float, float, float]:
+        """Return a value within the metric's range, and the ends of its 95 % interval there.
+
+        The ends are 1.96 errors to either side, of a metric from 0 to 1 on the scale of log-odds.
+        A result that is perfect or constant has no error on any sample of its rows. Then the rule
+        of three applies: a share of 3 / n of the rows may still be as wrong, or as right, as it can
+        be (Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", 1983).
+
+        Parameters
+        ----------
+        value, error : float
+        rows : int
+            That the metric rests on, such as those of the positive class.
         """
-        if self.worst != 0.0 or not self.greater_is_better:  # no metric from 0 to 1
-            return value, value - _NORMAL * error, value + _NORMAL * error
-        value = min(max(value, 0.0), 1.0)
-        if not 0.0 < value < 1.0 or math.isnan(error):
-            return value, max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, 1.0)
-        reach = _NORMAL * error / (value * (1 - value))
-        return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+        low, high = self.bounds
+        value = min(max(value, low), high)
+        if error < _NO_SPREAD:
+            share, unit = min(_RULE_OF_THREE / rows, 1.0), max(abs(value), 1.0)
+            down, up = (far if math.isfinite(far) else unit for far in (value - low, high - value))
+            return value, value - share * down, value + share * up
+        if (low, high) == (0.0, 1.0) and self.greater_is_better and 0.0 < value < 1.0:
+            reach = _NORMAL * error / (value * (1 - value))
+            return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+        return value, max(value - _NORMAL * error, low), min(value + _NORMAL * error, high)
 
     def of_confusion(self, confusion: Floats) -> Floats:
         """Compute a label metric from confusion matrices, many at once.
@@ -215,13 +239,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Entry:
-    """One metric of the table: what it looks at, how it is computed, what failure is worth."""
+    """One metric of the table: what it looks at, how it is computed, what failure is worth.
+
+    `worst` is of two classes, and of more unless `worst_of_several` is given.
+    """
 
     kind: Kind
     rows: Callable[[Rows], Floats | float] | None = None
     counts: Callable[[Counts], Floats] | None = None
     greater_is_better: bool = True
     worst: float = 0.0
+    worst_of_several: float | None = None
 
 
 def _recall_at(least: float) -> Entry:
@@ -249,7 +277,13 @@ METRICS: dict[str, Entry] = {
         greater_is_better=False,
         worst=-52 * math.log(2),
     ),
-    "brier": Entry("probability", rows=formulas.brier, greater_is_better=False, worst=-1.0),
+    "brier": Entry(
+        "probability",
+        rows=formulas.brier,
+        greater_is_better=False,
+        worst=-1.0,
+        worst_of_several=-2.0,
+    ),
 }
 
 # what other libraries and papers call them
@@ -334,11 +368,14 @@ def get_metric(
     if entry is None:
         found = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
         return replace(found, summable=found.kind == "label" and takes_weight(found.rows))
+    worst = entry.worst
+    if n_classes > 2 and entry.worst_of_several is not None:
+        worst = entry.worst_of_several
     return Metric(
         name=metric,
         kind=entry.kind,
         greater_is_better=entry.greater_is_better,
-        worst=entry.worst,
+        worst=worst,
         n_classes=n_classes,
         positive=positive,
         rows=entry.rows,

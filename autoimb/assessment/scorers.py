@@ -122,7 +122,7 @@ def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
     model = function.model(proba, proba.argmax(axis=1))
     try:
         function.judge(model, names[y], np.ones(len(y)))
-    except TypeError:  # its function has no sample_weight
+    except (TypeError, ValueError):  # no sample_weight, or none for so many classes
         function = _ByScorer(scorer, names, weighted=False)
         function.judge(model, names[y], None)
     return ("label" if model.asked == {"predict"} else "probability"), function

@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Reported", "Score", "error_of_mean", "errors_needed", "jackknife", "wilson"]
+__all__ = [
+    "Reported",
+    "Score",
+    "digits_of",
+    "error_of_mean",
+    "errors_needed",
+    "expected_in_words",
+    "jackknife",
+    "spread",
+    "wilson",
+    "with_interval",
+]
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +36,7 @@ class Score:
     value : float
         In the metric's own sign; NaN where the rows define none.
     error : float
-        Standard error; NaN where there are too few rows for one.
+        Standard error over rows; NaN where there are too few rows for one.
     per_group : tuple of float
         Value of each group in order; empty where a group defines none.
     pooled : bool
@@ -105,8 +116,34 @@ class Reported:
 
     def to_info(self) -> dict[str, Any]:
         """Return what a pipeline says of its score."""
-        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
-        return own | {"raw": self.raw, "replays": self.replays}
+        interval = [self.low, self.high]
+        return {"score": self.value, "error": self.error, "interval": interval}
+
+
+def spread(low: float, high: float) -> float:
+    """Return the standard error that a 95 % interval stands for."""
+    return (high - low) / (2 * 1.96)
+
+
+def digits_of(error: float | None) -> int:
+    """Return the decimals that a score is written with: two digits of its error, three at least."""
+    if error is None or not 0 < error < math.inf:
+        return 3
+    return min(max(math.ceil(-math.log10(error)) + 1, 3), 6)
+
+
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Write a score: ``0.306 (95 % interval 0.261 to 0.354)``."""
+    if low is None or high is None or math.isnan(high - low):
+        return f"{value:.3f} (no interval)"
+    digits = digits_of(spread(low, high))
+    return f"{value:.{digits}f} (95 % interval {low:.{digits}f} to {high:.{digits}f})"
+
+
+def expected_in_words(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """Write the reported score as the sentence that report and command line have in common."""
+    name = metric.replace("_", " ")
+    return f"Expected {name} on new data: {with_interval(value, low, high)}."
 
 
 def error_of_mean(values: Floats) -> float:

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from autoimb.assessment.duels import Gain, Word, holm, margin, most_rows_needed, word
+from autoimb.assessment.duels import (
+    Gain,
+    Word,
+    holm,
+    holm_tests,
+    margin,
+    most_rows_needed,
+    p_of_method,
+    word,
+)
 from autoimb.policy import SearchPolicy
 
 __all__ = ["Duel", "Finding", "Verdict", "verdict"]
@@ -21,7 +30,7 @@ MANY_TIMES = 100  # the rows that a duel would need, from where on the number sa
 
 @dataclass(frozen=True)
 class Duel:
-    """A method against its matched control.
+    """A method against the control network, and a balanced ensemble against another one as well.
 
     Attributes
     ----------
@@ -35,9 +44,14 @@ class Duel:
     infeasible : bool
         Whether the reason is that it can't run on this table.
     control : float
-        The matched control's score.
+        The control network's score.
     gain, log_loss : Gain or None
-        In the asked metric, and in log-loss; above 0 where the method is better.
+        Over the control network, in the asked metric and in log-loss; above 0 where the method is
+        better.
+    matched : Gain or None
+        Of an ensemble on balanced rows, over one as large on rows as they are; in the asked metric.
+    control_name, matched_name : str
+        The two controls in words.
     """
 
     component: str
@@ -48,6 +62,9 @@ class Duel:
     control: float = math.nan
     gain: Gain | None = None
     log_loss: Gain | None = None
+    matched: Gain | None = None
+    control_name: str = "the same network without it"
+    matched_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,49 +128,72 @@ def verdict(
     Verdict
         Infeasible methods and those without a duel are listed, and not counted.
     """
-    p_values = [math.nan if duel.gain is None else duel.gain.p_value for duel in duels]
+    p_values = [
+        math.nan if duel.gain is None else p_of_method(duel.gain, duel.matched) for duel in duels
+    ]
     findings = tuple(
-        _finding(duel, p_value, metric, policy) for duel, p_value in zip(duels, holm(p_values))
+        _finding(duel, p_value, tests, metric, policy)
+        for duel, p_value, tests in zip(duels, holm(p_values), holm_tests(p_values))
     )
     found = Verdict(findings, "")
     return Verdict(findings, _answer(found, metric, f"Special treatment of the {rare}"))
 
 
-def _finding(duel: Duel, p_value: float, metric: str, policy: SearchPolicy) -> Finding:
+def _finding(duel: Duel, p_value: float, tests: int, metric: str, policy: SearchPolicy) -> Finding:
     if duel.gain is None:
         name = "infeasible" if duel.infeasible else "not tested"
         return Finding(duel, name, math.nan, f"{duel.method}: {name}, {duel.reason}.")
     limit = margin(duel.control, policy)
     said = word(duel.gain, p_value, limit, policy)
-    return Finding(duel, said, p_value, _sentence(duel, duel.gain, said, metric, limit, policy))
+    times = most_rows_needed(duel.gain, limit, policy, tests=tests, matched=duel.matched)
+    sentence = _sentence(duel, duel.gain, said, metric, limit=limit, times=times)
+    return Finding(duel, said, p_value, sentence)
 
 
 def _sentence(
-    duel: Duel, gain: Gain, said: Word, metric: str, limit: float, policy: SearchPolicy
+    duel: Duel, gain: Gain, said: Word, metric: str, *, limit: float, times: float
 ) -> str:
     if not math.isfinite(gain.value):
         return f"{duel.method}: not tested enough, {metric} has no value on so few rows."
-    size, found = f"{abs(gain.value):.4f}", _interval(gain)
+    size, found = f"{abs(gain.value):.4f}", f"95 % interval {_interval(gain)}"
     if said == "helps":
-        return f"{duel.method} helps: it gains {size} in {metric} ({found})."
+        return f"{duel.method} helps: it {_gains(duel, gain, metric)}."
     if said == "hurts":
-        return f"{duel.method} hurts: it loses {size} in {metric} ({found})."
+        return (
+            f"{duel.method} hurts: it loses {size} in {metric} against {duel.control_name} "
+            f"({found})."
+        )
     if said == "makes no difference":
         return (
             f"{duel.method} makes no difference beyond {limit:.3g} in {metric}: "
-            f"{gain.value:+.4f} ({found})."
+            f"{gain.value:+.4f} over {duel.control_name} ({found})."
         )
-    times = most_rows_needed(gain, limit, policy)
+    if duel.matched is not None:
+        found += f"; {duel.matched.value:+.4f} over {duel.matched_name}"
     many = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
     return (
-        f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} ({found}); "
-        f"{many} as many rows would tell."
+        f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} over "
+        f"{duel.control_name} ({found}); {many} as many rows would tell."
+    )
+
+
+def _gains(duel: Duel, gain: Gain, metric: str) -> str:
+    """Say what a method that helps gains, and over which controls."""
+    if duel.matched is None:
+        return (
+            f"gains {gain.value:.4f} in {metric} over {duel.control_name} (95 % interval "
+            f"{_interval(gain)})"
+        )
+    return (
+        f"gains {duel.matched.value:.4f} and {gain.value:.4f} in {metric} over "
+        f"{duel.matched_name} and over {duel.control_name} (95 % intervals "
+        f"{_interval(duel.matched)} and {_interval(gain)})"
     )
 
 
 def _interval(gain: Gain) -> str:
     low, high = gain.interval
-    return f"95 % interval {low:+.4f} to {high:+.4f}"
+    return f"{low:+.4f} to {high:+.4f}"
 
 
 def _answer(found: Verdict, metric: str, treatment: str) -> str:
@@ -170,16 +210,12 @@ def _answer(found: Verdict, metric: str, treatment: str) -> str:
         best = max(helps, key=_value)
         assert best.duel.gain is not None  # it helps
         others = f", and {len(helps) - 1} more help" if len(helps) > 1 else ""
-        return (
-            f"{treatment} helps on this table: {best.duel.method} gains "
-            f"{best.duel.gain.value:.4f} in {metric} over the same network without it "
-            f"({_interval(best.duel.gain)}){others}; {duels}."
-        )
+        gains = _gains(best.duel, best.duel.gain, metric)
+        return f"{treatment} helps on this table: {best.duel.method} {gains}{others}; {duels}."
     how = "is not shown to help" if open_ else "does not help"
-    counts = [(len(even), "no different"), (len(hurts), "worse")]
-    counts += [(len(open_), "not tested enough to tell")]
-    said = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return f"{treatment} {how} on this table: of {duels}, none is better; {said}."
+    said = [f"{len(even)} no different"] * bool(even) + [f"{len(hurts)} worse"] * bool(hurts)
+    said += [f"inconclusive for {len(open_)} (see the intervals)"] * bool(open_)
+    return f"{treatment} {how} on this table: of {duels}, none is better; {', '.join(said)}."
 
 
 def _value(finding: Finding) -> float:

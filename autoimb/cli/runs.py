@@ -58,7 +58,7 @@ def _as_json(found: RunStatus, facts: Facts | None) -> str:
     result: dict[str, Any] | None = None
     if facts is not None:
         result = {"description": facts.winner["description"], "verdict": facts.verdict}
-        result |= {name: facts.reported[name] for name in ("value", "low", "high", "raw")}
+        result |= {name: facts.reported[name] for name in ("value", "low", "high")}
     return json.dumps(found.to_json() | {"result": result}, indent=2, ensure_ascii=False)
 
 
@@ -76,7 +76,7 @@ def _lines(run: Path, found: RunStatus, facts: Facts | None) -> Iterator[str]:
         yield from facts.result_lines
     elif best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
-        yield f"best: trial {best.number}, {score}: {best.strategy.describe()}"
+        yield f"best: trial {best.number}, search score {score}: {best.strategy.describe()}"
     for name, reason in found.set_aside.items():
         yield f"set aside: {name}, {reason}"
 

@@ -57,14 +57,9 @@ class Winner:
     @property
     def sentence(self) -> str:
         """What the result is."""
-        networks = self.blend.networks
-        if networks is not None:
-            return (
-                "The result is a blend in which trees have "
-                f"{self.blend.partner_share:.0%} of the weight; the networks alone reach "
-                f"{networks.score.value:.4f} ± {networks.score.error:.4f}, with the trees "
-                f"{self.blend.score.value:.4f} ± {self.blend.score.error:.4f}."
-            )
+        if self.blend.networks is not None:
+            share = f"{self.blend.partner_share:.0%}"
+            return f"The result is a blend in which trees have {share} of the weight."
         if self.blend.kept:
             return (
                 f"The result is a blend of {len(self.blend.numbers)} "

@@ -20,6 +20,10 @@ valued both ways, and the choice is made again by the score.
 Calibrators, blend weights and rules are cross-fitted: no row is predicted or labelled by what its
 own class had a part in. So a replay keeps their predictions, and chooses among them.
 
+Of large tables few rows are drawn from, the rarer classes whole as far as possible. A row that
+stands for s rows is drawn as if it were there s times and counts 1/s, so that a sample varies as
+little as one of all rows would.
+
 Samples know how a score varies with the rows that are scored. That other training rows and seeds
 give other networks comes on top, and can't be seen in one search (Bengio & Grandvalet, "No unbiased
 estimator of the variance of k-fold cross-validation", 2004). What it was on simulated tables, as a
@@ -143,16 +147,14 @@ def replay(
         log-odds where the metric lies between 0 and 1.
     """
     deadline = deadline or Deadline()
-    pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
-    if pooled and judge.metric.kind == "ranking":
-        placed = [(judge.placed(proba), labels) for proba, labels in predictions]
-        ways.append(_Way(placed, pooled))
-    elif pooled != judge.pooled:
-        ways.append(_Way(predictions, pooled))
+    shown = [judge.reporting(one, policy.rare_rows_a_reported_group) for one in predictions]
+    pooled = shown[0][1]
+    if pooled != judge.pooled or (pooled and judge.metric.kind == "ranking"):
+        ways.append(_Way([one for one, _ in shown], pooled))
     values = [way.values(judge, whole)[:, 0] for way in ways]  # (P,) each
-    rows, few = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
+    rows, scale, few = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
     taken = [way.take(rows) for way in ways]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
@@ -160,7 +162,7 @@ def replay(
     a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
-        counts = _draw(few, at_a_time, random, pooled=judge.pooled)
+        counts = _draw(few, scale, at_a_time, random, pooled=judge.pooled)
         parts.append(np.stack([way.moves(few, counts) for way in taken]))
         if deadline.expired:
             break
@@ -171,7 +173,7 @@ def replay(
     value = float(values[-1][candidates.result]) - optimism
     of_rows = float(moves[-1][candidates.result].std(ddof=1))
     error = of_rows * math.sqrt(1 + policy.trained_variance)
-    value, low, high = judge.metric.interval(value, error)
+    value, low, high = judge.interval(value, error)
     return Reported(
         value=value,
         error=error,
@@ -186,19 +188,25 @@ def replay(
 
 def _subsampled(
     judge: Judge, n_candidates: int, random_state: int, policy: SearchPolicy
-) -> tuple[Ints, Judge]:
+) -> tuple[Ints, Floats, Judge]:
     """Take as many rows as the work allows, the rarer classes whole as far as possible.
 
-    All of them where the metric can't be told what a row stands for.
+    All of them where the metric takes no weights.
+
+    Returns
+    -------
+    tuple of ndarray of int64 (k,), ndarray of float64 (k,) and Judge
+        The rows, how many rows each of them stands for, and their judge.
     """
     if not judge.metric.weighs:
-        return np.arange(len(judge.y)), judge
+        return np.arange(len(judge.y)), np.ones(len(judge.y)), judge
     a_row = n_candidates * policy.replayed_at_a_time * len(judge.metric.classes)
     most = max(_work(judge, policy) // a_row, _LEAST_ROWS * judge.metric.n_classes)
     random = stream(Purpose.REPLAY_ROWS, random_state)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), most, random)
     few = judge.take(rows)
-    return rows, replace(few, weight=scale if few.weight is None else few.weight * scale)
+    weight = scale if few.weight is None else few.weight * scale
+    return rows, scale, replace(few, weight=weight)
 
 
 def _work(judge: Judge, policy: SearchPolicy) -> int:
@@ -206,17 +214,22 @@ def _work(judge: Judge, policy: SearchPolicy) -> int:
     return policy.replay_work // (policy.foreign_work if judge.metric.foreign else 1)
 
 
-def _draw(judge: Judge, number: int, random: np.random.Generator, *, pooled: bool) -> Floats:
+def _draw(
+    judge: Judge, scale: Floats, number: int, random: np.random.Generator, *, pooled: bool
+) -> Floats:
     """Draw rows with replacement, (number, n) counts: of each class as many as there are.
 
-    Where values are means over groups, of each class in each group.
+    Where values are means over groups, of each class in each group. Rows that stand for `scale`
+    (n,) rows are drawn as often as all of these would be, and count a share of a row each time.
     """
     counts = np.empty((number, len(judge.y)))
     group = np.zeros_like(judge.group) if pooled else judge.group
     strata = group * judge.metric.n_classes + judge.y
     for stratum in np.unique(strata):
         own = np.flatnonzero(strata == stratum)
-        counts[:, own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)), number)
+        draws = max(round(scale[own].sum()), 1)
+        drawn = random.multinomial(draws, np.full(len(own), 1 / len(own)), number)
+        counts[:, own] = drawn * len(own) / draws
     return counts
 
 

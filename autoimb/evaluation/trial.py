@@ -260,7 +260,7 @@ def _gain_of_mean(
     of_labels = judge.metric.kind == "label"
     identity = Calibrator.identity(judge.metric.n_classes)
     mean, *each = [
-        judge.score(proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)).utility
+        judge.utility((proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)))
         for proba in (finish(own, identity, class_costs) for own in probabilities)
     ]
     return mean - float(np.mean(each))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.data.schema import Schema
 from autoimb.text import BRIEF, harmless
 from autoimb.version import __version__
@@ -86,11 +87,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
     lines.append(f"decision rule: {_rule_in_words(summary)}")
     info = summary["info"]
     if {"metric", "score", "interval"} <= info.keys():
-        low, high = info["interval"]
-        lines.append(
-            f"{info['metric']} {info['score']:.4f}, 95 % interval {low:.4f} to {high:.4f}; out of "
-            f"fold, without the optimism of the choice ({info['raw']:.4f} with it)"
-        )
+        lines.append(expected_in_words(info["metric"], info["score"], *info["interval"]))
     elif {"metric", "score", "error"} <= info.keys():
         lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(info))
     return "\n".join(lines)

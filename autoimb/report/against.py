@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +13,26 @@ from autoimb.assessment.checks import CHECKS, Finding
 from autoimb.assessment.evidence import ResultEvidence, label_changes
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.references import REFERENCES, Size, cross_validate, prior_reference
+from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
+from autoimb.policy import SearchPolicy
 from autoimb.report.rows import ReferenceRow
 from autoimb.search.search import SearchResult
 
-__all__ = ["check_result", "compare_references", "cross_validate_references"]
+__all__ = [
+    "Standing",
+    "check_result",
+    "compare_references",
+    "cross_validate_references",
+    "standings",
+]
 
 Floats = NDArray[np.float64]
 
 LABEL_SECONDS = 1e-5  # a row and class, of labels that are tuned for several classes
 TREES = "trees"  # the contender that partners are
+UNCHECKED = ("networks", "none")  # parts of the result, and the best network without a method
+CHOSEN = (*UNCHECKED, TREES)  # among many, on the rows that score them
 
 
 def cross_validate_references(
@@ -64,17 +76,87 @@ def cross_validate_references(
     return found, left_out
 
 
-def compare_references(
-    judge: Judge, contenders: Mapping[str, Prediction], left_out: Mapping[str, str]
-) -> list[ReferenceRow]:
-    """Compare what the result is held against with it, paired, on the same rows.
+@dataclass(frozen=True)
+class Standing:
+    """A contender's score, on one scale with the reported score of the winner.
+
+    Attributes
+    ----------
+    value, low, high : float
+        In the metric's own sign, with the ends of the 95 % interval.
+    difference, error : float
+        Utility less that of the winner, and the standard error of their paired comparison.
+    """
+
+    value: float
+    low: float
+    high: float
+    difference: float
+    error: float
+
+    def in_words(self, policy: SearchPolicy) -> str:
+        """Say how a contender that is better than the winner stands; nothing of the others."""
+        if not self.difference > 0:
+            return ""
+        within = self.difference <= policy.reference_errors * self.error
+        return "within error" if within else "ahead"
+
+
+def standings(
+    judge: Judge,
+    contenders: Mapping[str, Prediction],
+    reported: Reported,
+    policy: SearchPolicy,
+    deadline: Deadline,
+) -> dict[str, Standing]:
+    """Score all contenders by the asked metric as the result is reported.
+
+    What was chosen among many is corrected by as much as the winner, so that it keeps its
+    difference from it; references were not chosen and stay as they are.
 
     Parameters
     ----------
     judge : Judge
         Of the scored rows.
     contenders : mapping of str to tuple of ndarray
-        Probabilities and labels; the ``"winner"``, and of the others the references are compared.
+        Probabilities and labels, the ``"winner"`` first.
+    reported : Reported
+        The winner's score.
+    policy : SearchPolicy
+    deadline : Deadline
+        Past it there are the winner and what the checks look at.
+
+    Returns
+    -------
+    dict of str to Standing
+    """
+    winner = contenders["winner"]
+    rare_rows = policy.rare_rows_a_reported_group
+    raw = judge.reported_score(winner, rare_rows)
+    found = {"winner": Standing(reported.value, reported.low, reported.high, 0.0, 0.0)}
+    sign = 1.0 if judge.metric.greater_is_better else -1.0
+    for name, prediction in contenders.items():
+        if name == "winner" or (name in UNCHECKED and deadline.expired):
+            continue
+        score = judge.reported_score(prediction, rare_rows)
+        value, difference = score.value, sign * (score.value - reported.value)
+        if name in CHOSEN:
+            value, difference = value + reported.value - raw.value, score.utility - raw.utility
+        error = score.error * math.sqrt(1 + policy.trained_variance)
+        value, low, high = judge.interval(value, error)
+        paired = judge.compare(prediction, winner)[1]
+        found[name] = Standing(value, low, high, difference, paired)
+    return found
+
+
+def compare_references(
+    found: Mapping[str, Standing], left_out: Mapping[str, str]
+) -> list[ReferenceRow]:
+    """Write how references stand against the reported score.
+
+    Parameters
+    ----------
+    found : mapping of str to Standing
         Trees are the best of the partners, which nothing fits once more.
     left_out : mapping of str to str
         By reference, why it is not among the contenders.
@@ -85,16 +167,23 @@ def compare_references(
     """
     rows: list[ReferenceRow] = []
     for name in ("prior", TREES, *(reference.name for reference in REFERENCES)):
-        difference = error = None
-        if name in contenders:
-            difference, error = judge.compare(contenders[name], contenders["winner"])
-        reason = left_out.get(name, "" if name in contenders else "no partner was grown")
-        rows.append({"name": name, "difference": difference, "error": error, "reason": reason})
+        standing = found.get(name)
+        rows.append(
+            {
+                "name": name,
+                "difference": None if standing is None else standing.difference,
+                "error": None if standing is None else standing.error,
+                "reason": left_out.get(name, "" if standing else "no partner was grown"),
+            }
+        )
     return rows
 
 
 def check_result(
-    result: SearchResult, winner: Prediction, rows: list[ReferenceRow], deadline: Deadline
+    result: SearchResult,
+    winner: Prediction,
+    found: Mapping[str, Standing],
+    deadline: Deadline,
 ) -> tuple[Finding, ...]:
     """Check what came out of a search.
 
@@ -103,7 +192,8 @@ def check_result(
     result : SearchResult
     winner : tuple of ndarray
         The result's out-of-fold probabilities and labels.
-    rows : list of ReferenceRow
+    found : mapping of str to Standing
+        Of all contenders.
     deadline : Deadline
         Past it the decision rule is not looked at.
 
@@ -112,12 +202,15 @@ def check_result(
     tuple of Finding
     """
     judge, policy = result.planned.judge.until(deadline), result.planned.plan.policy
+    references = {TREES, *(reference.name for reference in REFERENCES)}
     evidence = ResultEvidence(
         metric=judge.metric.name,
+        reported=result.winner.reported,
+        prior=found["prior"].value,
         references={
-            row["name"]: (row["difference"], row["error"])
-            for row in rows
-            if row["difference"] is not None and row["error"] is not None
+            name: (standing.difference, standing.error)
+            for name, standing in found.items()
+            if name in references
         },
         label_changes=label_changes(
             judge,

@@ -14,6 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from autoimb.assessment.checks import Finding
+from autoimb.assessment.uncertainty import expected_in_words
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.report.formats import FILTERS, deployed_in_words, plain, test_in_words
 from autoimb.report.rows import (
     ConfusionFacts,
@@ -80,7 +82,7 @@ class Facts:
     winner : WinnerFacts
         The chosen strategy or blend.
     scores : list of ScoreRow
-        The asked metric first; out-of-fold rows only.
+        The asked metric first, there the winner with its reported score; out-of-fold rows only.
     curves : dict of str to CurveFacts
         Precision-recall curves of the positive class by contender.
     confusion : ConfusionFacts
@@ -150,10 +152,8 @@ class Facts:
     def result_lines(self) -> tuple[str, ...]:
         """What the result is, what it gives on new rows, and the verdict: a line each."""
         reported = self.reported
-        expected = (
-            f"{self.request['metric']} {reported['value']:.4f}, 95 % interval "
-            f"{reported['low']:.4f} to {reported['high']:.4f}; on the rows that chose it "
-            f"{reported['raw']:.4f}"
+        expected = expected_in_words(
+            self.request["metric"], reported["value"], reported["low"], reported["high"]
         )
         return (self.winner["description"], expected, self.verdict)
 
@@ -208,6 +208,7 @@ def render(facts: Facts) -> str:
         table=_score_table(said.scores),
         names=NAMES,
         meanings=MEANINGS,
+        errors=DEFAULT_POLICY.reference_errors,
         operating_points=_operating_points(said.curves.get("winner"), base_rate),
         methods=_method_groups(said.methods),
         complete=[
@@ -255,26 +256,26 @@ def _score_table(scores: Sequence[ScoreRow]) -> dict[str, Any]:
     return {"names": names, "metrics": metrics}
 
 
-def _whisker(value: float, error: float, low: float, high: float) -> dict[str, float]:
-    def x(v: float) -> float:
-        return round(4 + 152 * (v - low) / ((high - low) or 1.0), 1)
+def _whisker(value: float, low: float, high: float, scale: tuple[float, float]) -> dict[str, float]:
+    first, last = scale
 
-    return {"low": x(value - error), "x": x(value), "high": x(value + error), "zero": x(0.0)}
+    def x(v: float) -> float:
+        return round(4 + 152 * (v - first) / ((last - first) or 1.0), 1)
+
+    return {"low": x(low), "x": x(value), "high": x(high), "zero": x(0.0)}
 
 
 def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
-    known = [(r["value"], r["error"] or 0.0) for r in rows if r["value"] is not None]
-    low = min((v - e for v, e in known), default=0.0)
-    high = max((v + e for v, e in known), default=1.0)
-    return [
-        {
-            **row,
-            "whisker": None
-            if (v := row["value"]) is None
-            else _whisker(v, row["error"] or 0.0, low, high),
-        }
-        for row in rows
-    ]
+    """Draw each score with its 95 % interval on one scale."""
+    ends = [end for row in rows for end in (row["low"], row["high"]) if end is not None]
+    scale = min(ends, default=0.0), max(ends, default=1.0)
+    views: list[dict[str, Any]] = []
+    for row in rows:
+        view: dict[str, Any] = {**row, "whisker": None}
+        if row["value"] is not None and row["low"] is not None and row["high"] is not None:
+            view["whisker"] = _whisker(row["value"], row["low"], row["high"], scale)
+        views.append(view)
+    return views
 
 
 def _method_groups(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
@@ -286,8 +287,8 @@ def _method_groups(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         view: dict[str, Any] = {**row, "whisker": None, "tone": tones.get(row["word"], "even")}
-        if row["gain"] is not None and row["high"] is not None:
-            view["whisker"] = _whisker(row["gain"], row["high"] - row["gain"], low, high)
+        if row["gain"] is not None and row["low"] is not None and row["high"] is not None:
+            view["whisker"] = _whisker(row["gain"], row["low"], row["high"], (low, high))
         groups.setdefault(row["component"], []).append(view)
     return [{"component": component, "methods": methods} for component, methods in groups.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,16 +14,20 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.uncertainty import spread
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.limits import limits_beyond
 from autoimb.evaluation.trial import Scored, ranked
+from autoimb.policy import SearchPolicy
 from autoimb.report import curves
 from autoimb.report.against import (
+    Standing,
     check_result,
     compare_references,
     cross_validate_references,
+    standings,
 )
 from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
@@ -73,7 +78,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     result : SearchResult
     deadline : Deadline, optional
         Of everything. A reference that would take too much of what is left is left out, and past
-        its share so are scores but the winner's, and the decision rule's check.
+        its share so are scores by other metrics, and the decision rule's check.
 
     Returns
     -------
@@ -99,15 +104,16 @@ def _facts(
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
-    compared = compare_references(judge, contenders, left_out)
-    checks = (*result.findings, *check_result(result, contenders["winner"], compared, deadline))
+    policy = planned.plan.policy
+    found = standings(judge, contenders, winner.reported, policy, deadline)
+    checks = (*result.findings, *check_result(result, contenders["winner"], found, deadline))
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
         profile=profile_facts(prepared.profile),
         plan=plan_facts(planned.plan),
         winner=_winner(study, winner.blend, winner.rule, names, positive),
-        scores=_scores(judge, contenders, deadline),
+        scores=_scores(judge, contenders, found, policy, deadline),
         curves={
             name: curves.precision_recall(hit, own[:, positive], weight)
             for name, (own, _) in contenders.items()
@@ -125,7 +131,7 @@ def _facts(
         notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        references=compared,
+        references=compare_references(found, left_out),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**winner.reported.to_json(), "averaging": _averaging(result)},
@@ -136,17 +142,18 @@ def _facts(
 def _averaging(result: SearchResult) -> str:
     """Say what the mean of several networks has to do with the reported score."""
     more = result.winner.reported.gain_of_mean
-    said = "not known and not in it" if more is None else f"estimated at {more:+.4f} and in it"
+    said = "is not known and not included" if more is None else f"({more:+.4f}) is included"
     gain = result.study.results[result.winner.single].score.gain_of_mean
     if gain is None:
         return (
-            "Out of fold it is of one network a row: what the mean of all folds' networks, which "
-            f"predicts new rows, gains over one is {said}."
+            "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "
+            f"one network each; what the mean is estimated to gain {said}."
         )
     number = len(result.planned.plan.folds.confirming)
     return (
-        f"Out of fold it is of the mean of {number} networks a row, which in the best strategy "
-        f"gains {gain:+.4f} over one; what the mean of all of them gains more is {said}."
+        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by the "
+        f"mean of {number} networks, which gains {gain:+.4f} over one of them in the best "
+        f"strategy; what the mean of all is estimated to gain in addition {said}."
     )
 
 
@@ -160,7 +167,7 @@ def leaderboard(
     records : iterable of TrialRecord
         In any order.
     reported : mapping of int to float, optional
-        The reported score of the result, by each trial that it is of.
+        The score of the result on new data, by each trial that it is of.
 
     Returns
     -------
@@ -238,13 +245,14 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
     codes = tested.judge.y
     rows: list[TestRow] = []
     for metric in _metrics(tested.judge.metric):
-        score = tested.judge.with_metric(metric).score(*tested.prediction)
-        _, low, high = metric.interval(score.value, score.error)
+        judge = tested.judge.with_metric(metric)
+        score = judge.score(*tested.prediction)
+        _, low, high = judge.interval(score.value, score.error)
         rows.append(
             {
                 "metric": metric.name,
                 "value": score.value,
-                "error": score.error,
+                "error": spread(low, high),
                 "low": low,
                 "high": high,
                 "greater_is_better": metric.greater_is_better,
@@ -259,26 +267,42 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
 
 
 def _scores(
-    judge: Judge, contenders: Mapping[str, Prediction], deadline: Deadline
+    judge: Judge,
+    contenders: Mapping[str, Prediction],
+    found: Mapping[str, Standing],
+    policy: SearchPolicy,
+    deadline: Deadline,
 ) -> list[ScoreRow]:
-    """Score the winner by the metric that was asked for, and all else while there is time."""
-    rows: list[ScoreRow] = []
-    for metric in _metrics(judge.metric):
+    """Score all by the metric that was asked for, and by others while there is time."""
+    rows = [
+        _score_row(name, judge.metric, (own.value, own.low, own.high), own.in_words(policy))
+        for name, own in found.items()
+    ]
+    for metric in _metrics(judge.metric)[1:]:
         own = judge.with_metric(metric)
         for name, prediction in contenders.items():
-            if rows and deadline.expired:
+            if deadline.expired:
                 return rows
-            score = own.score(*prediction)
-            rows.append(
-                {
-                    "name": name,
-                    "metric": metric.name,
-                    "value": score.value,
-                    "error": score.error,
-                    "greater_is_better": metric.greater_is_better,
-                }
-            )
+            score = own.reported_score(prediction, policy.rare_rows_a_reported_group)
+            error = score.error * math.sqrt(1 + policy.trained_variance)
+            rows.append(_score_row(name, metric, own.interval(score.value, error)))
     return rows
+
+
+def _score_row(
+    name: str, metric: Metric, values: tuple[float, float, float], standing: str = ""
+) -> ScoreRow:
+    value, low, high = values
+    return {
+        "name": name,
+        "metric": metric.name,
+        "value": value,
+        "error": spread(low, high),
+        "low": low,
+        "high": high,
+        "greater_is_better": metric.greater_is_better,
+        "standing": standing,
+    }
 
 
 def _methods(verdict: Verdict) -> list[MethodRow]:

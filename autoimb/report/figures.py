@@ -164,14 +164,14 @@ def progress(
     with _settings():
         figure, axes = _axes(6.4, 3.0)
         axes.errorbar(trials, values, yerr=errors, fmt="none", ecolor=LINE, elinewidth=1, zorder=1)
-        axes.plot(trials, values, "o", color=SECOND, markersize=4, label="trial ± error")
+        axes.plot(trials, values, "o", color=SECOND, markersize=4, label="trial ± standard error")
         won = [(trial, value) for trial, value, _ in scored if trial in members]
         if won:
             axes.plot(*zip(*won), "o", color=ACCENT, markersize=7, label="part of the winner")
-        axes.set(xlabel="trial", ylabel="score")
+        axes.set(xlabel="trial", ylabel="search score")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="lower right")
-        return _inline(figure, name="trials", title="Score of each complete trial")
+        return _inline(figure, name="trials", title="Search score of each complete trial")
 
 
 def _settings() -> AbstractContextManager[None]:

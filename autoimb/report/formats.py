@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from autoimb.assessment.uncertainty import digits_of, with_interval
+
 if TYPE_CHECKING:
     from autoimb.assessment.decision.rule import DecisionRule
     from autoimb.report.rows import TestFacts
@@ -22,6 +24,7 @@ __all__ = [
     "percent",
     "plain",
     "rule_in_words",
+    "scored",
     "signed",
     "test_in_words",
     "words",
@@ -31,6 +34,11 @@ __all__ = [
 def decimals(value: float | None, digits: int = 4) -> str:
     """Write a score: ``0.4123``, a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def scored(value: float | None, error: float | None) -> str:
+    """Write a score or its error, to two digits of the error."""
+    return decimals(value, digits_of(error))
 
 
 def signed(value: float | None, digits: int = 4) -> str:
@@ -74,12 +82,10 @@ def test_in_words(test: TestFacts, positive: str) -> str:
     """Say what the test rows gave: the last line of the report and of the command line."""
     asked = test["scores"][0]
     some = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
-    score, rows = decimals(asked["value"]), count(test["rows"])
-    interval = f"{decimals(asked['low'])} to {decimals(asked['high'])}"
+    score = with_interval(asked["value"], asked["low"], asked["high"])
     return (
-        f"Test: {asked['metric'].replace('_', ' ')} {score} ± {decimals(asked['error'])} "
-        f"(95 %: {interval}) on {rows} rows{some} that nothing else saw, "
-        f"{count(test['counts'][positive])} of class {positive}."
+        f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{some} "
+        f"that nothing else saw, {count(test['counts'][positive])} of class {positive}."
     )
 
 
@@ -162,5 +168,5 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (allowed, count, decimals, duration, fraction, percent, signed, words)
+    for function in (allowed, count, decimals, duration, fraction, percent, scored, signed, words)
 }

@@ -43,18 +43,25 @@ class ScoreRow(TypedDict):
     """One metric of one contender: ``"winner"``, ``"networks"``, ``"trees"``, ``"none"``, ...
 
     The last are the references: ``"prior"``, ``"logistic regression"``,
-    ``"balanced random forest"``.
+    ``"balanced random forest"``. `low` and `high` are the ends of the 95 % interval, and `error` is
+    the standard error over rows that it stands for. In the asked metric the winner has its reported
+    score, and what else was chosen among many is corrected by as much. `standing` is ``"within
+    error"`` where a contender is better than the winner by no more than the error of their paired
+    comparison, ``"ahead"`` where it is by more, and empty elsewhere.
     """
 
     name: str
     metric: str
     value: float | None
     error: float | None
+    low: float | None
+    high: float | None
     greater_is_better: bool
+    standing: str
 
 
 class ReferenceRow(TypedDict):
-    """A reference against the winner, in the asked metric and higher-is-better units.
+    """A reference against the reported score, in the asked metric and higher-is-better units.
 
     `difference` and its `error` are None where it was left out; `reason` then says why.
     """
@@ -66,7 +73,7 @@ class ReferenceRow(TypedDict):
 
 
 class TestRow(TypedDict):
-    """One metric on the test rows, with the ends of its 95 % interval."""
+    """One metric on the test rows, with its 95 % interval and the standard error of that."""
 
     metric: str
     value: float
@@ -114,9 +121,10 @@ class MethodRow(TypedDict):
     """What matched duels say of an imbalance method.
 
     `word` is ``"helps"``, ``"hurts"``, ``"makes no difference"``, ``"not tested enough"``, ``"not
-    tested"`` or ``"infeasible"``. Gains are in higher-is-better units with their 95 % intervals,
-    which are not corrected for the number of methods, as `p_value` is; None where there was no
-    duel.
+    tested"`` or ``"infeasible"``. Gains over the control network are in higher-is-better units with
+    their 95 % intervals, which are not corrected for the number of methods, as `p_value` is; None
+    where there was no duel. Of a balanced ensemble `sentence` has the gain over the other control,
+    an ensemble as large on rows as they are, and `p_value` is the larger one where it beats both.
     """
 
     component: str
@@ -136,8 +144,8 @@ class MethodRow(TypedDict):
 class LeaderboardRow(TypedDict):
     """One strategy; the columns of ``leaderboard.csv``.
 
-    `score` is of the rows that chose, and its own; `reported` stands in the rows of the result: its
-    score without the optimism of the choice.
+    `score` is the search score, by which the search ranks strategies: the best of many are lucky on
+    the rows that rank them. `reported` stands in the rows of the result: its score on new data.
     `trial` is the one of its highest rung; `rung` is how many times the planned work it was given,
     and `seconds` what all its rungs took.
     """

@@ -13,6 +13,7 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
+from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
 from autoimb.space.option import Choice
@@ -38,8 +39,8 @@ def next_duel(
 ) -> tuple[str, dict[str, Any]] | None:
     """Find the next trial of a duel.
 
-    All duels have one control: the best of the first networks that have a score, chosen once. It
-    comes first, and the methods when it has a score, one at a time on the same network.
+    All duels have one control network: the best of the first ones that have a score, chosen once.
+    It comes first, and the methods when it has a score, one at a time on the same network.
 
     Parameters
     ----------
@@ -144,6 +145,7 @@ def fought(
         One a method, fought or not.
     """
     records = [duels[number][0] for number in sorted(duels)]
+    base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
     results = {n: own for n, (r, own) in duels.items() if own is not None and r.status in SCORED}
     controls = {
         (record.strategy.network, record.strategy.ensemble): results[record.number]
@@ -168,14 +170,22 @@ def fought(
         choice: Choice = getattr(record.strategy, component)
         own = Duel(component, option, choice.brief)
         method = results.get(record.number)
-        control = controls.get(_matched(record.strategy))
+        ensembles = _control_ensembles(record.strategy, base)
+        scored = [
+            controls[record.strategy.network, ensemble]
+            for ensemble in ensembles
+            if (record.strategy.network, ensemble) in controls
+        ]
         if method is None:
             reason = record.reason.rstrip(".")
             own = replace(own, reason=reason, infeasible=record.status == "infeasible")
-        elif control is None:
+        elif not scored or len(scored) < len(ensembles):
             own = replace(own, reason="its matched control has no score")
         else:
-            own = _compared(own, method, control, basis)
+            own = _compared(own, method, scored, basis)
+            if component == "ensemble":
+                names = [_in_words(ensemble) for ensemble in ensembles]
+                own = replace(own, control_name=names[0], matched_name=names[-1])
         found.append(own)
     return found
 
@@ -190,21 +200,37 @@ def _method_of(strategy: Strategy) -> tuple[str, str]:
     )
 
 
-def _matched(strategy: Strategy) -> tuple[Choice, Choice]:
-    """Return the network and the ensemble of a strategy's matched control."""
-    own = ENSEMBLE.make(strategy.ensemble).matched_control or strategy.ensemble
-    return strategy.network, own
+def _control_ensembles(strategy: Strategy, base: Choice | None) -> list[Choice]:
+    """Return the ensembles of the controls of a strategy with a method, that of all duels first.
+
+    A balanced ensemble has one as large on rows as they are as well.
+    """
+    both = (base, ENSEMBLE.make(strategy.ensemble).matched_control)
+    return list(dict.fromkeys(choice for choice in both if choice is not None))
 
 
-def _compared(duel: Duel, method: Scored, control: Scored, basis: Basis) -> Duel:
+def _in_words(ensemble: Choice) -> str:
+    """Name an ensemble that is a control."""
+    if ensemble.name == CONTROL["ensemble"]:
+        return "the single network of the same work"
+    sizes = {"members": "networks", "rounds": "rounds"}
+    parts = [f"{value} {sizes[key]}" for key, value in ensemble.params]
+    return f"{ensemble.name} of {' and '.join(parts)}"
+
+
+def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], basis: Basis) -> Duel:
+    """Compare a method with the control network, and an ensemble with the matched one as well."""
     judge, share = basis.judge, basis.plan.folds.test_share
     log_loss = get_metric(
         "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
     )
-    pair = ((method.oof, method.likeliest), (control.oof, control.likeliest))
+    prediction = (method.oof, method.likeliest)
+    others = [(control.oof, control.likeliest) for control in controls]
+    first, *more = [gain(judge, prediction, other, test_share=share) for other in others]
     return replace(
         duel,
-        control=control.score.value,
-        gain=gain(judge, *pair, test_share=share),
-        log_loss=gain(judge.with_metric(log_loss), *pair, test_share=share),
+        control=controls[0].score.value,
+        gain=first,
+        log_loss=gain(judge.with_metric(log_loss), prediction, others[0], test_share=share),
+        matched=more[0] if more else None,
     )

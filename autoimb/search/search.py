@@ -339,7 +339,7 @@ def conclude(
     )
     pipeline, gain = made.pipeline, made.gain_of_mean
     if gain is not None:
-        winner = replace(winner, reported=of_the_mean(winner.reported, gain, judge.metric))
+        winner = replace(winner, reported=of_the_mean(winner.reported, gain, judge))
     if planned.unseen is not None:
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
     reported = winner.reported

@@ -96,8 +96,8 @@ class Ensemble:
     continues : bool
         Whether a round goes on from the networks of the one before, on a cosine of its own.
     matched_control : Choice or None
-        Of members that draw balanced rows: the ensemble that it is held against, as large and on
-        rows as they are. None where a single network is.
+        Of members that draw balanced rows: an ensemble as large on rows as they are, which it has
+        to beat as well as the single network. None of other ensembles.
     """
 
     members: int
