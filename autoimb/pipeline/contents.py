@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DURATION, FORMATS
+from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, zone_named
 from autoimb.errors import ArtifactError
 from autoimb.fields import (
     Array,
+    FieldError,
     among,
     each,
     fields,
@@ -64,6 +65,16 @@ def _info(value: Any, name: str) -> None:
         _SHOWN[key](value[key], f"{name}.{key}")
 
 
+def _zone(value: Any, name: str) -> None:
+    """Check the name of a time zone, or that it is empty."""
+    text(100)(value, name)
+    try:
+        if value:
+            zone_named(value)
+    except ValueError:
+        raise FieldError(name, "a time zone that this machine knows, or empty", value) from None
+
+
 _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
@@ -78,6 +89,7 @@ _COLUMN = fields(
         "kind": among(KINDS),
         "parts": list_of(among(DATE_PARTS), most=20),
         "form": among(("", DURATION, *FORMATS)),
+        "zone": _zone,
     }
 )
 
