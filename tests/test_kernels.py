@@ -291,3 +291,48 @@ def test_after_an_installation_two_processes_compile_until_they_meet(tmp_path):
     read, kernels = read_and_all()
     assert 0 < read < kernels  # what another process compiled meanwhile, and what this one did
     assert read_and_all("alone") == [kernels, kernels]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "kept_bytes"), [("nbi", 0), ("nbc", 100)])
+def test_a_damaged_file_of_compiled_code_is_compiled_again(ending, kept_bytes, tmp_path):
+    place = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = compiled_in(PACKAGE.parent, **place)
+    assert done.returncode == 0, done.stderr
+    files = list(tmp_path.glob(f"**/*.{ending}"))
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:kept_bytes])
+    done = compiled_in(PACKAGE.parent, **place)
+    assert done.returncode == 0, done.stderr
+
+
+TINY_FIT = """
+import numpy as np
+from autoimb import AutoImbClassifier
+if __name__ == "__main__":
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    y = (x[:, 0] + np.random.default_rng(1).normal(size=200) > 1.3).astype(int)
+    classifier = AutoImbClassifier(n_trials=2, time_budget=None, random_state=0, {more})
+    classifier.fit(x, y)
+    assert set(classifier.leaderboard()["status"]) <= {{"complete", "confirmed", "partial"}}, (
+        classifier.leaderboard()
+    )
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["n_jobs=1", "n_jobs=2"])
+def test_without_a_compiler_torch_trains_and_one_line_says_so(more, tmp_path):
+    script = tmp_path / "fit.py"
+    script.write_text(TINY_FIT.format(more=f"partners=None, network='mlp', {more}"))
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1, done.stderr
+    assert "NUMBA_DISABLE_JIT" in done.stderr
