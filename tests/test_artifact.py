@@ -328,6 +328,7 @@ def shapes() -> list[tuple[str, Any]]:
         ("encoders.0.factor", lambda a: -a),
         ("encoders.0.seen", lambda a: a + 1),
         ("strategies.0.packs.0.state.heads.bias", lambda a: a * np.nan),
+        ("strategies.0.packs.0.state.heads.bias", lambda a: a + np.float32(np.inf)),
         ("strategies.0.packs.1.weight", lambda a: -a),
         ("strategies.1.packs.0.weight", lambda a: a * 0),
         ("strategies.0.packs.1.log_prior", lambda a: a + np.inf),

@@ -105,6 +105,45 @@ def test_products_are_those_of_torch_however_their_operands_lie(shape, dtype):
         torch.testing.assert_close(got, bias + 0.5 * a @ b, rtol=tolerance, atol=tolerance)
 
 
+@every_precision
+def test_without_depth_a_product_is_its_bias(dtype):
+    a, b = torch.empty(2, 3, 0, dtype=dtype), torch.empty(2, 0, 41, dtype=dtype)
+    bias = torch.arange(82, dtype=dtype).reshape(2, 1, 41)
+    out = torch.full((2, 3, 41), torch.nan, dtype=dtype)
+    torch.testing.assert_close(
+        CompiledKernels(dtype).product(a, b, 1.0, out), torch.zeros_like(out)
+    )
+    got = CompiledKernels(dtype).affine(a, b, bias, 1.0, out)
+    torch.testing.assert_close(got, bias.expand(2, 3, 41))
+
+
+@every_precision
+@pytest.mark.parametrize("name", ["relu", "silu", "selu"])
+def test_an_activation_of_nan_is_nan(name, dtype):
+    z = torch.linspace(-2, 2, 41, dtype=dtype).reshape(1, 1, 41)
+    z[0, 0, 5] = torch.nan
+    mine, plain = (
+        kernels.activate(z, name, None, None, torch.empty_like(z))
+        for kernels in (CompiledKernels(dtype), PlainKernels())
+    )
+    torch.testing.assert_close(mine, plain, rtol=2e-4, atol=2e-4, equal_nan=True)
+    assert mine[0, 0, 5].isnan()
+
+
+@every_precision
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_gradient_of_a_cross_entropy_of_nan_is_nan(place, dtype):
+    logits = torch.zeros(1, 1, 3, 37, dtype=dtype)
+    logits[0, 0, place, 7] = torch.nan
+    truth = torch.zeros(1, 1, 3, 37, dtype=dtype)
+    mine, plain = (
+        kernels.cross_entropy(logits, truth, None)
+        for kernels in (CompiledKernels(dtype), PlainKernels())
+    )
+    torch.testing.assert_close(mine, plain, equal_nan=True)
+    assert mine[0, 0, :, 7].isnan().all()
+
+
 SPECS = [
     spec(
         body,

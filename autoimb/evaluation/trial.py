@@ -239,7 +239,11 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     raw = np.mean(each, axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
-    fitted = _fitted(job, packs=_packs(trained, job.plan))
+    packs = _packs(trained, job.plan)
+    # A NaN weight may leave probabilities finite, where an activation ignores it.
+    if not all(np.isfinite(values).all() for pack in packs for values in pack.state.values()):
+        return Failed("The training diverged: some weights are not finite.")
+    fitted = _fitted(job, packs=packs)
     judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.value):
