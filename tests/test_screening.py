@@ -124,7 +124,7 @@ def test_levels_that_only_trees_read_stay_text():
         replace(each, screen=replace(each.screen, categories=np.arange(0)), levels=())
         for each in pipe.encoders
     )
-    reader = Reader(levels=(("02139",), (), ()), tables=(None,) * 3, numbers=0)
+    reader = Reader(levels=(("02139",), (), ()), tables=(None,) * 3, numbers=0, shares=(None,) * 3)
     trees = replace(pipe.strategies[0], trees=(SimpleNamespace(reader=reader),))  # type: ignore[arg-type]  # only its levels are read
     assert text_columns(replace(pipe, encoders=encoders, strategies=(trees,))) == ["colour"]
 
