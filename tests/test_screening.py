@@ -137,3 +137,10 @@ def test_rows_of_one_class_screen_as_well(rows: int):
         len(Screen.fit(dataset.columns.take(none), dataset.y[none], layout=dataset.layout).numbers)
         == 5
     )
+
+
+def test_a_tiny_class_beside_two_large_ones_screens_nothing():
+    frame, y = few_rare_rows(4_000, 2_000)
+    y[:20] = 2
+    prepared = prepare(Table(frame, y), Request())
+    assert len(fitted(prepared.dataset, prepared.folds.folds[0].train).center) == 80

@@ -20,6 +20,7 @@ from autoimb.assessment.calibration import (
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
+from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
@@ -377,7 +378,7 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
     """
     chosen = metric
     named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
-    if min(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
+    if minority_count(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
         chosen = named("log_loss")
     elif metric.kind == "label":
         chosen = named("average_precision")

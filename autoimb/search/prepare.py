@@ -22,6 +22,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
 from autoimb.data.profile import Profile, profile
+from autoimb.data.rarity import minority_count
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
@@ -252,8 +253,8 @@ def _about_sample(target: Target) -> Iterator[str]:
 
 def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
     """Return the columns of each kind that networks may read; None where all of them."""
-    rarest = int(np.bincount(target.codes).min())
-    return policy.columns_on_few_rare_rows if rarest < policy.few_rare_rows else None
+    few = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
+    return policy.columns_on_few_rare_rows if few else None
 
 
 def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
