@@ -268,3 +268,32 @@ def test_values_are_pulled_by_as_much_as_noise_explains():
     np.testing.assert_allclose(module._pulled(values, 0 * noise + alike), values)
     half = module._pulled(values, np.sqrt(0.5) * noise + alike)
     np.testing.assert_allclose(half, [0.5, 1.0, 1.5], atol=0.05)
+
+
+def _regions(seed=0, n=4_000):
+    """Draw rows of five regions whose rates a prediction knows, each region a fold."""
+    random = np.random.default_rng(seed)
+    region = np.arange(n) % 5
+    rates = np.array([0.25, 0.03, 0.015, 0.01, 0.006])[region]
+    logit = np.log(rates / (1 - rates)) + random.normal(size=n)
+    y = (random.random(n) < _proba(logit)[:, 1]).astype(np.int64)
+    return y, region, _proba(logit)
+
+
+def test_folds_of_the_users_are_ranked_together_and_not_place_by_place():
+    y, region, proba = _regions()
+    metric = get_metric("average_precision", n_classes=2, positive=1)
+    candidates = Candidates([(proba, y)], np.ones(1, dtype=bool), 0)
+    truth = metric(y, proba, weight=None)
+    of_users, drawn = (
+        replay(
+            Judge(metric, y, region, drawn_by_class=by_class),
+            candidates,
+            truth,
+            random_state=0,
+            policy=POLICY,
+        )
+        for by_class in (False, True)
+    )
+    assert of_users.value == pytest.approx(truth, abs=0.02)
+    assert drawn.value < truth - 0.1

@@ -146,7 +146,7 @@ def replay(
     pooled = not judge.speaks_by_group(policy.rare_rows_a_reported_group)
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
-    if pooled and judge.metric.kind == "ranking":
+    if pooled and judge.metric.kind == "ranking" and judge.drawn_by_class:
         placed = [(judge.placed(proba), labels) for proba, labels in predictions]
         ways.append(_Way(placed, pooled))
     elif pooled != judge.pooled:

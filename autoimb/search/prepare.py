@@ -378,6 +378,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         group=folds.group[folds.scored],
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
+        drawn_by_class=not folds.given,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices)
     return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)
