@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric
-from autoimb.assessment.uncertainty import Reported, errors_needed
+from autoimb.assessment.uncertainty import Reported, error_of_mean, errors_needed, jackknife
 from autoimb.budget import Deadline
 from autoimb.data.subsample import subsample
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -171,6 +171,8 @@ def replay(
     value = float(values[-1][candidates.result]) - optimism
     of_rows = float(moves[-1][candidates.result].std(ddof=1))
     error = of_rows * math.sqrt(1 + policy.trained_variance)
+    if not judge.drawn_by_class:  # rows of a fold may be alike, as those of one patient are
+        error = max(error, _error_over_folds(judge, predictions[candidates.result], pooled=pooled))
     value, low, high = judge.metric.interval(value, error)
     return Reported(
         value=value,
@@ -182,6 +184,14 @@ def replay(
         replays=moves.shape[2],
         greater_is_better=judge.metric.greater_is_better,
     )
+
+
+def _error_over_folds(judge: Judge, prediction: Prediction, *, pooled: bool) -> float:
+    """Return the standard error of a value over groups: of their mean, or leaving out each."""
+    groups = [judge.group == name for name in np.unique(judge.group)]
+    samples = np.stack([~own if pooled else own for own in groups]).astype(np.float64)
+    values = judge.of_samples(prediction, samples, pooled=True)
+    return jackknife(values) if pooled else error_of_mean(values)
 
 
 def _subsampled(
