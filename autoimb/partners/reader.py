@@ -11,7 +11,7 @@ missing one. The probabilities of a row with such a level are averaged over trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,14 @@ class Reader:
 
     @classmethod
     def fit(
-        cls, columns: Columns, rows: Ints, y: Ints, *, weight: Floats, n_classes: int
+        cls,
+        columns: Columns,
+        rows: Ints,
+        y: Ints,
+        *,
+        weight: Floats,
+        n_classes: int,
+        left_out: Collection[int] = (),
     ) -> tuple[Reader, Floats]:
         """Fit on some rows; nothing of the others reaches the result.
 
@@ -79,6 +86,8 @@ class Reader:
         weight : float64 ndarray of shape (n,)
             Their weights, of mean 1.
         n_classes : int
+        left_out : collection of int, optional
+            Category columns that are not read: all their rows are of no level.
 
         Returns
         -------
@@ -90,7 +99,8 @@ class Reader:
         levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]
-            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(counts >= RARE)))
+            often = np.flatnonzero(counts >= RARE) if j not in left_out else ()
+            levels.append(tuple(vocabulary[code] for code in often))
         codes = category_codes(part, levels).astype(np.int64)
         sizes = [len(own) + FIRST_LEVEL for own in levels]
         tables = tuple(

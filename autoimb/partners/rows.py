@@ -61,6 +61,7 @@ class FoldRows:
             self.y,
             weight=weight / weight.mean(),
             n_classes=len(costs),
+            left_out=dataset.layout.left_out(len(columns.vocabularies)),
         )
         codes = self.reader.codes
         self.cuts: list[Floats | None] = [None] * codes

@@ -174,18 +174,6 @@ def prepare(
         schema, notices = infer_schema(training, kinds=table.kinds, target=request.target)
     columns = parse(frame, schema)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
-    dataset = Dataset(
-        columns=columns,
-        y=target.codes,
-        weight=_all_weights(table.weight, target),
-        n_classes=len(target.classes),
-        positive=target.positive,
-        layout=plan_layout(
-            columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
-        ),
-        kept=None if table.class_counts is None else target.sampled,
-        labels=tuple(text_of(label) for label in target.classes),
-    )
     rows = np.arange(len(target.codes), dtype=np.int64)
     folds = plan_folds(
         target.codes,
@@ -193,6 +181,22 @@ def prepare(
         random_state=request.random_state,
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
         policy=policy,
+    )
+    dataset = Dataset(
+        columns=columns,
+        y=target.codes,
+        weight=_all_weights(table.weight, target),
+        n_classes=len(target.classes),
+        positive=target.positive,
+        layout=plan_layout(
+            columns,
+            n_classes=len(target.classes),
+            screened=_most_columns(target, policy),
+            # of folds that were drawn class by class, training rows have the levels of the others
+            folds=folds.folds if folds.given or len(folds.folds) == 1 else (),
+        ),
+        kept=None if table.class_counts is None else target.sampled,
+        labels=tuple(text_of(label) for label in target.classes),
     )
     return Prepared(
         request=request,
@@ -212,6 +216,7 @@ def prepare(
             *notices,
             *target.notices,
             *_about_sample(target),
+            *_about_levels(dataset),
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
@@ -248,6 +253,19 @@ def _about_sample(target: Target) -> Iterator[str]:
             f"{here:,} rows were drawn from the {whole:,} of the table, class by class, each "
             "standing for as many as its weight says: more would not fit the memory. What columns "
             "hold, and how much they miss, is what these rows show."
+        )
+
+
+def _about_levels(dataset: Dataset) -> Iterator[str]:
+    """Say so where columns are not read."""
+    columns = dataset.columns
+    places = dataset.layout.left_out(len(columns.category_names))
+    if places:
+        names = ", ".join(repr(columns.category_names[j]) for j in places[:5])
+        yield (
+            f"{len(places)} column(s) of many levels are not learned from, since most scored rows "
+            f"of the given folds have levels that no training row has: {names}"
+            f"{', ...' if len(places) > 5 else ''}."
         )
 
 
