@@ -93,7 +93,7 @@ class SearchPolicy:
     duel_rung : float
         Times the planned work of a strategy, that all folds of a duel have together.
     duel_folds, least_duel_folds, rare_rows_a_duel_fold : int
-        Of the split that duels are on, where each fold gets so many rows of the rarest class; with
+        Of the split that duels are on, where each fold gets so many rows of the rarer classes; with
         too few for the least of them there are no duels.
     most_duel_rows : int
         Of a table, that duels see.
@@ -111,8 +111,8 @@ class SearchPolicy:
     least_complete : int
         Strategies that go on to the planned work before a search of so many trials ends.
     few_rare_rows : int
-        With fewer rows of the rarest class the scores of many strategies, of many columns and of
-        weights are mostly luck: partners have half of a blend then.
+        With fewer rows of the rarer classes (`minority_count`) the scores of many strategies, of
+        many columns and of weights are mostly luck: partners have half of a blend then.
     strategies_on_few_rare_rows : int
         How many are tried then; the rest of the time confirms them.
     columns_on_few_rare_rows : int

@@ -205,11 +205,20 @@ def test_codes_are_other_missing_and_training_levels():
     np.testing.assert_array_equal(x[:, 1:], np.eye(4)[encoded.codes[:, 0]])
 
 
-def test_what_training_lacks_is_zero_in_all_columns():
-    columns = columns_of(np.arange(8.0), [0, 0, 0, 1, 1, 1, 2, -1], (("a", "b", "c"),))
-    encoder = fit(columns, rows=np.arange(6))
+def test_what_training_lacks_is_the_mean_of_its_rows():
+    columns = columns_of(np.arange(9.0), [0, 0, 0, 1, 1, 1, 1, 2, -1], (("a", "b", "c"),))
+    encoder = fit(columns, rows=np.arange(7))
     x, _ = encoder.dense(encoder.transform(columns), ple=False)
-    np.testing.assert_array_equal(x[:, 1:], [[1, 0]] * 3 + [[0, 1]] * 3 + [[0, 0]] * 2)
+    mean = [np.float32(3 / 7), np.float32(4 / 7)]
+    np.testing.assert_array_equal(x[:, 1:], [[1, 0]] * 3 + [[0, 1]] * 4 + [mean] * 2)
+
+
+def test_a_level_that_training_lacks_is_other_where_training_has_others():
+    columns = columns_of(np.arange(6.0), [0, 0, 0, 1, 2, -1], (("a", "b", "c"),))
+    encoder = fit(columns, rows=np.arange(4))
+    x, _ = encoder.dense(encoder.transform(columns), ple=False)
+    np.testing.assert_array_equal(x[:5, 1:], [[0, 1]] * 3 + [[1, 0]] * 2)
+    np.testing.assert_array_equal(x[5, 1:], [0.25, 0.75])
 
 
 def test_another_vocabulary_at_prediction():

@@ -105,6 +105,45 @@ def test_products_are_those_of_torch_however_their_operands_lie(shape, dtype):
         torch.testing.assert_close(got, bias + 0.5 * a @ b, rtol=tolerance, atol=tolerance)
 
 
+@every_precision
+def test_without_depth_a_product_is_its_bias(dtype):
+    a, b = torch.empty(2, 3, 0, dtype=dtype), torch.empty(2, 0, 41, dtype=dtype)
+    bias = torch.arange(82, dtype=dtype).reshape(2, 1, 41)
+    out = torch.full((2, 3, 41), torch.nan, dtype=dtype)
+    torch.testing.assert_close(
+        CompiledKernels(dtype).product(a, b, 1.0, out), torch.zeros_like(out)
+    )
+    got = CompiledKernels(dtype).affine(a, b, bias, 1.0, out)
+    torch.testing.assert_close(got, bias.expand(2, 3, 41))
+
+
+@every_precision
+@pytest.mark.parametrize("name", ["relu", "silu", "selu"])
+def test_an_activation_of_nan_is_nan(name, dtype):
+    z = torch.linspace(-2, 2, 41, dtype=dtype).reshape(1, 1, 41)
+    z[0, 0, 5] = torch.nan
+    mine, plain = (
+        kernels.activate(z, name, None, None, torch.empty_like(z))
+        for kernels in (CompiledKernels(dtype), PlainKernels())
+    )
+    torch.testing.assert_close(mine, plain, rtol=2e-4, atol=2e-4, equal_nan=True)
+    assert mine[0, 0, 5].isnan()
+
+
+@every_precision
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_gradient_of_a_cross_entropy_of_nan_is_nan(place, dtype):
+    logits = torch.zeros(1, 1, 3, 37, dtype=dtype)
+    logits[0, 0, place, 7] = torch.nan
+    truth = torch.zeros(1, 1, 3, 37, dtype=dtype)
+    mine, plain = (
+        kernels.cross_entropy(logits, truth, None)
+        for kernels in (CompiledKernels(dtype), PlainKernels())
+    )
+    torch.testing.assert_close(mine, plain, equal_nan=True)
+    assert mine[0, 0, :, 7].isnan().all()
+
+
 SPECS = [
     spec(
         body,
@@ -291,3 +330,48 @@ def test_after_an_installation_two_processes_compile_until_they_meet(tmp_path):
     read, kernels = read_and_all()
     assert 0 < read < kernels  # what another process compiled meanwhile, and what this one did
     assert read_and_all("alone") == [kernels, kernels]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "kept_bytes"), [("nbi", 0), ("nbc", 100)])
+def test_a_damaged_file_of_compiled_code_is_compiled_again(ending, kept_bytes, tmp_path):
+    place = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = compiled_in(PACKAGE.parent, **place)
+    assert done.returncode == 0, done.stderr
+    files = list(tmp_path.glob(f"**/*.{ending}"))
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:kept_bytes])
+    done = compiled_in(PACKAGE.parent, **place)
+    assert done.returncode == 0, done.stderr
+
+
+TINY_FIT = """
+import numpy as np
+from autoimb import AutoImbClassifier
+if __name__ == "__main__":
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    y = (x[:, 0] + np.random.default_rng(1).normal(size=200) > 1.3).astype(int)
+    classifier = AutoImbClassifier(n_trials=2, time_budget=None, random_state=0, {more})
+    classifier.fit(x, y)
+    assert set(classifier.leaderboard()["status"]) <= {{"complete", "confirmed", "partial"}}, (
+        classifier.leaderboard()
+    )
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["n_jobs=1", "n_jobs=2"])
+def test_without_a_compiler_torch_trains_and_one_line_says_so(more, tmp_path):
+    script = tmp_path / "fit.py"
+    script.write_text(TINY_FIT.format(more=f"partners=None, network='mlp', {more}"))
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1, done.stderr
+    assert "NUMBA_DISABLE_JIT" in done.stderr

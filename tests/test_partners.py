@@ -139,10 +139,12 @@ def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -
     seed = int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31))
     model = _model(bagged, 7, seed).fit(given.x, given.y, sample_weight=given.weight)
     columns = new_rows(dataset)
-    places = binned(given.reader.read(columns), given.cuts)
+    x, copied = given.reader.read_with_levels(columns)
+    places = binned(x, given.cuts)
     assert np.isnan(places).any()
     proba = forest.predictor()(columns)
-    np.testing.assert_allclose(proba, model.predict_proba(places), rtol=0, atol=1e-11)
+    wanted = given.reader.averaged(model.predict_proba(places), copied)
+    np.testing.assert_allclose(proba, wanted, rtol=0, atol=1e-11)
     arrays = forest.forest
     assert (arrays.category >= 0).any()
     assert ((arrays.feature >= 0) & (arrays.category < 0)).any()
@@ -218,6 +220,35 @@ def test_tables_of_one_kind_of_columns(empty: str) -> None:
     dataset = with_columns(dataset, without(dataset.columns, empty))
     proba = growing(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
     assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
+
+
+@pytest.mark.parametrize("bagged", [False, True])
+def test_a_level_that_training_lacks_is_an_average_one(bagged: bool) -> None:
+    random = np.random.default_rng(0)
+    levels = random.choice(["a", "b", "c", "d"], 4_000, p=[0.1, 0.2, 0.3, 0.4])
+    rates = {"a": 0.6, "b": 0.2, "c": 0.1, "d": 0.02}
+    y = (random.random(4_000) < [rates[level] for level in levels]).astype(np.int64)
+    frame = pd.DataFrame({"number": random.normal(size=4_000), "level": levels})
+    dataset, rows = dataset_of(frame, y), np.arange(4_000)
+    if bagged:
+        own = Bagged(50, 8, None)
+        trees = plant(
+            dataset, [Fold(rows, rows, rows[:0])], own, Deadline(), trees=50, seed=0
+        ).folds[0]
+    else:
+        trees = growing(dataset, rows).fitted()
+    predict = trees.predictor()
+    schema, _ = infer_schema(frame)
+    unseen = predict(parse(frame.assign(level="e"), schema))[:, 1]
+    assert unseen.mean() == pytest.approx(y.mean(), rel=0.3)
+    by_level = [predict(parse(frame.assign(level=name), schema))[:, 1] for name in "abcd"]
+    assert (unseen <= np.max(by_level, axis=0)).all()
+    assert (unseen >= np.min(by_level, axis=0)).all()
+    two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
+    alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
+    np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
+    again = FittedTrees.from_parts(trees.to_json(), trees.to_arrays())
+    np.testing.assert_array_equal(again.predictor()(two), predict(two))
 
 
 def test_columns_without_a_value_in_training_do_no_harm() -> None:
@@ -539,6 +570,9 @@ def turned(array: np.ndarray) -> np.ndarray:
         edited("log_prior", longer),
         edited("tables.1", shorter),
         edited("tables.1", of_another_type),
+        edited("shares.2", at(0, 2.0)),
+        edited("shares.2", shorter),
+        edited("shares.2", longer),
     ],
 )
 def test_damaged_trees_are_refused(
@@ -554,7 +588,12 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
     reader = fitted.trees[0].reader
     for wrong in (
         replace(reader, numbers=reader.numbers + 1),
-        replace(reader, levels=(*reader.levels, ("a",)), tables=(*reader.tables, None)),
+        replace(
+            reader,
+            levels=(*reader.levels, ("a",)),
+            tables=(*reader.tables, None),
+            shares=(*reader.shares, None),
+        ),
     ):
         forged = replace(fitted, trees=(replace(fitted.trees[0], reader=wrong), *fitted.trees[1:]))
         path = tmp_path / "a.autoimb"

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 from tables import outcome_of as evaluated
 
+from autoimb.assessment.calibration import correct_prior
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Scored
+from autoimb.pipeline import fitted
 from autoimb.space.option import Choice
 from autoimb.space.strategy import Strategy
 from autoimb.training.plan import Effort, Outline, Plan
@@ -92,17 +94,36 @@ def outcome_of(method):
     )
     plan = Plan(folds=folds, effort=effort, seed=0)
     strategy = Strategy(**{**CONTROL, **METHODS[method], "network": NETWORK})
-    assert strategy.exact  # no calibrator stands behind the figure
+    assert strategy.exact
     outcome = evaluated(strategy, data, plan, "log_loss")
     assert isinstance(outcome, Scored), outcome.reason
     return outcome, truth, y
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_mean_probability_is_the_true_rate(method):
+def raw_probabilities(outcome):
+    """Out-of-fold probabilities before any calibrator, which would mend a wrong prior."""
+    return outcome.oof if outcome.finishing is None else outcome.finishing.raw
+
+
+def check_mean_probability(method):
     outcome, truth, y = outcome_of(method)
     assert y.mean() == pytest.approx(RATE, rel=0.02)
-    members = outcome.fitted.packs[0]
-    assert outcome.oof[:, 1].mean() == pytest.approx(RATE, rel=0.10), members.log_prior
+    proba = raw_probabilities(outcome)[:, 1]
+    assert proba.mean() == pytest.approx(RATE, rel=0.10), outcome.fitted.packs[0].log_prior
     # and they rank as the truth does
-    assert pd.Series(outcome.oof[:, 1]).corr(pd.Series(truth), method="spearman") > 0.8
+    assert pd.Series(proba).corr(pd.Series(truth), method="spearman") > 0.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mean_probability_is_the_true_rate(method):
+    check_mean_probability(method)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0], ids=["none", "turned"])
+@pytest.mark.parametrize("method", ["random_under", "power"])
+def test_a_wrong_prior_correction_is_noticed(method, factor, monkeypatch):
+    monkeypatch.setattr(
+        fitted, "correct_prior", lambda logp, log_ratio: correct_prior(logp, factor * log_ratio)
+    )
+    with pytest.raises(AssertionError):
+        check_mean_probability(method)

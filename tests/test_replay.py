@@ -319,3 +319,62 @@ def test_values_are_pulled_by_as_much_as_noise_explains():
     np.testing.assert_allclose(module._pulled(values, 0 * noise + alike), values)
     half = module._pulled(values, np.sqrt(0.5) * noise + alike)
     np.testing.assert_allclose(half, [0.5, 1.0, 1.5], atol=0.05)
+
+
+def _regions(seed=0, n=4_000):
+    """Draw rows of five regions whose rates a prediction knows, each region a fold."""
+    random = np.random.default_rng(seed)
+    region = np.arange(n) % 5
+    rates = np.array([0.25, 0.03, 0.015, 0.01, 0.006])[region]
+    logit = np.log(rates / (1 - rates)) + random.normal(size=n)
+    y = (random.random(n) < _proba(logit)[:, 1]).astype(np.int64)
+    return y, region, _proba(logit)
+
+
+def test_folds_of_the_users_are_ranked_together_and_not_place_by_place():
+    y, region, proba = _regions()
+    metric = get_metric("average_precision", n_classes=2, positive=1)
+    candidates = Candidates([(proba, y)], np.ones(1, dtype=bool), 0)
+    truth = metric(y, proba, weight=None)
+    of_users, drawn = (
+        replay(
+            Judge(metric, y, region, drawn_by_class=by_class),
+            candidates,
+            truth,
+            random_state=0,
+            policy=POLICY,
+        )
+        for by_class in (False, True)
+    )
+    assert of_users.value == pytest.approx(truth, abs=0.02)
+    assert drawn.value < truth - 0.1
+
+
+def test_an_interval_of_the_users_folds_is_as_wide_as_folds_differ():
+    """Rows of a group share an effect, in the truth and in what is predicted."""
+    metric = get_metric("roc_auc", n_classes=2, positive=1)
+
+    def grouped(n_groups, seed):
+        random = np.random.default_rng(seed)
+        group = np.repeat(np.arange(n_groups), 100)
+        shift, offset = random.normal(size=(2, n_groups))[:, group]
+        logit = random.normal(size=len(group)) + shift
+        y = (random.random(len(group)) < _proba(logit - 1)[:, 1]).astype(np.int64)
+        return y, group % 10, _proba(logit + offset)
+
+    y, _, proba = grouped(4_000, seed=99)
+    truth, inside = metric(y, proba, weight=None), {True: 0, False: 0}
+    for seed in range(40):
+        y, group, proba = grouped(20, seed)
+        for by_class in inside:
+            judge, one = Judge(metric, y, group, drawn_by_class=by_class), (proba, y)
+            found = replay(
+                judge,
+                Candidates([one], np.ones(1, dtype=bool), 0),
+                0.5,
+                random_state=0,
+                policy=replace(POLICY, replays=50),
+            )
+            inside[by_class] += found.low <= truth <= found.high
+    assert inside[False] > inside[True]
+    assert inside[False] >= 32

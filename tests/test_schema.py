@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoimb.data.schema import Schema, infer_schema, parse
+from autoimb.data.values import zone_named, zone_of
 from autoimb.errors import SchemaError, TableError
 
 N = 120
@@ -424,3 +425,42 @@ def test_levels_give_the_text_back(texts):
     assert list(vocabulary) == sorted({text for text in texts if text is not None})
     found = [vocabulary[code] if code >= 0 else None for code in columns.codes[:, 0]]
     assert found == texts
+
+
+def test_the_same_instants_in_another_zone_are_the_same_dates():
+    instants = pd.date_range("2020-03-01", periods=48, freq="7h", tz="America/New_York")
+    schema, _ = infer_schema(pd.DataFrame({"a": instants}))
+    assert schema.columns[0].zone == "America/New_York"
+    wanted = parse(pd.DataFrame({"a": instants}), schema).numbers
+    np.testing.assert_array_equal(wanted[:, -1], instants.hour)
+    again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+    for other in (
+        instants.tz_convert("Asia/Tokyo"),
+        instants.tz_convert("UTC"),
+        instants.tz_convert("UTC").strftime("%Y-%m-%dT%H:%M:%SZ"),
+        instants.strftime("%Y-%m-%d %H:%M:%S%z"),
+        instants.tz_convert("Asia/Tokyo").astype(object),
+        instants.tz_localize(None),  # without a zone it is wall time, as before
+    ):
+        np.testing.assert_array_equal(parse(pd.DataFrame({"a": other}), again).numbers, wanted)
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        (datetime.UTC, "UTC"),
+        (datetime.timezone(datetime.timedelta(hours=-5)), "UTC-05:00"),
+        ("Asia/Kathmandu", "Asia/Kathmandu"),
+    ],
+)
+def test_zones_have_names_that_are_read_again(zone, name):
+    dates = pd.Series(pd.date_range("2020-01-01", periods=3, freq="5h", tz=zone))
+    assert zone_of(dates) == name
+    at = datetime.datetime(2020, 7, 1, tzinfo=datetime.UTC)
+    assert at.astimezone(zone_named(name)).utcoffset() == at.astimezone(dates.dt.tz).utcoffset()
+
+
+@pytest.mark.parametrize("name", ["", "Mars", "..", "/etc/localtime", "UTC+99:00", "America"])
+def test_what_is_no_zone_is_refused(name):
+    with pytest.raises(ValueError, match="no time zone"):
+        zone_named(name)

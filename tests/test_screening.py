@@ -124,7 +124,7 @@ def test_levels_that_only_trees_read_stay_text():
         replace(each, screen=replace(each.screen, categories=np.arange(0)), levels=())
         for each in pipe.encoders
     )
-    reader = Reader(levels=(("02139",), (), ()), tables=(None,) * 3, numbers=0)
+    reader = Reader(levels=(("02139",), (), ()), tables=(None,) * 3, numbers=0, shares=(None,) * 3)
     trees = replace(pipe.strategies[0], trees=(SimpleNamespace(reader=reader),))  # type: ignore[arg-type]  # only its levels are read
     assert text_columns(replace(pipe, encoders=encoders, strategies=(trees,))) == ["colour"]
 
@@ -137,3 +137,10 @@ def test_rows_of_one_class_screen_as_well(rows: int):
         len(Screen.fit(dataset.columns.take(none), dataset.y[none], layout=dataset.layout).numbers)
         == 5
     )
+
+
+def test_a_tiny_class_beside_two_large_ones_screens_nothing():
+    frame, y = few_rare_rows(4_000, 2_000)
+    y[:20] = 2
+    prepared = prepare(Table(frame, y), Request())
+    assert len(fitted(prepared.dataset, prepared.folds.folds[0].train).center) == 80

@@ -5,11 +5,22 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 import torch
-from tables import at, chosen, dataset_of, mixed_table, parts_of, short_plan, strategy_with
+from tables import (
+    at,
+    chosen,
+    dataset_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
 
 from autoimb.budget import Deadline
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
+from autoimb.evaluation import trial
+from autoimb.evaluation.trial import Failed
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.randomness import Key, Purpose
@@ -345,3 +356,21 @@ def test_the_rounds_of_an_ensemble_change_nothing_that_they_are_given(ensemble, 
     networks = {pack.state["heads.weight"].tobytes() for pack in trained.packs}
     assert len(networks) == strategy.ensemble.values["rounds"] > 1
     assert contents(fit_members(job, data, until)) == contents(trained)
+
+
+def test_a_trial_with_weights_that_are_not_finite_fails(monkeypatch):
+    """A compiled activation may swallow NaN that a later prediction does not."""
+    dataset = dataset_of(*mixed_table("binary", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
+    packed = trial._packs
+
+    def damaged(*given):
+        (pack,) = packed(*given)
+        bias = pack.state["heads.bias"].copy()
+        bias.flat[0] = np.nan
+        return (replace(pack, state={**pack.state, "heads.bias": bias}),)
+
+    monkeypatch.setattr(trial, "_packs", damaged)
+    outcome = outcome_of(strategy_with(), dataset, plan)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "The training diverged: some weights are not finite."

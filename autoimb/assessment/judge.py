@@ -79,6 +79,9 @@ class Judge:
         such probabilities (see `autoimb.assessment.costs.Costs`).
     deadline : Deadline
         Of the labels: past it, and half a second, rules of several classes stay what they are.
+    drawn_by_class : bool
+        Whether the groups were drawn at random, class by class, so that they are alike; groups of
+        the user's may differ in rates and in how hard they are.
     """
 
     metric: Metric
@@ -87,6 +90,7 @@ class Judge:
     weight: Floats | None = None
     costs: Matrix | None = None
     deadline: Deadline = FOREVER
+    drawn_by_class: bool = True
 
     def until(self, deadline: Deadline) -> Judge:
         """Judge the same rows, but label them by a deadline."""
@@ -266,8 +270,8 @@ class Judge:
         Groups are predicted by networks of their own, which differ in level and spread; and the
         prior of a training part is the lower the more rare rows its fold holds, which turns a
         ranking around where there is little signal (Parker, Günter & Bedo, "Stratification bias in
-        low signal microarray studies", 2007). The groups themselves are alike, being drawn class by
-        class.
+        low signal microarray studies", 2007). Groups that were not drawn class by class differ
+        themselves, and places hide it.
         """
         places = np.empty_like(proba, dtype=np.float64)
         for own in self._groups:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from autoimb.data.rarity import minority_count
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
@@ -157,13 +158,14 @@ def plan_folds(
 ) -> FoldPlan:
     """Plan the folds.
 
-    By default 5 stratified, shuffled folds below 15,000 rows, and 3 from there on unless the
-    rarest class has fewer than 150 rows. **A class with fewer rows than folds** has its rows in
-    different folds, one each: the remaining folds score none of it, and it trains in every fold but
-    those that score it. A single split (or an evaluation set) is a hold-out: a stratified half of
-    its rows chooses the epoch, the other half scores in up to 5 stratified groups. Below 3,000 rows
-    the plan holds three more repeats: other random splits of the rows into as many folds; from
-    there on one more, of 8 folds, where each of them gets 10 rows of the rarest class.
+    By default 5 stratified, shuffled folds below 15,000 rows, and 3 from there on unless the rarer
+    classes have fewer than 150 rows (`minority_count`). **A class with fewer rows than folds** has
+    its rows in different folds, one each: the remaining folds score none of it, and it trains in
+    every fold but those that score it. A single split (or an evaluation set) is a hold-out: a
+    stratified half of its rows chooses the epoch, the other half scores in up to 5 stratified
+    groups. Below 3,000 rows the plan holds three more repeats: other random splits of the rows into
+    as many folds; from there on one more, of 8 folds, where each of them gets 10 rows of the rarer
+    classes.
 
     Parameters
     ----------
@@ -228,16 +230,16 @@ def duel_folds(
     random_state : int
         Another one than the study's.
     policy : SearchPolicy
-        How many folds, and how many rows of the rarest class each of them needs.
+        How many folds, and how many rows of the rarer classes each of them needs.
 
     Returns
     -------
     FoldPlan or None
-        None where the rarest class has too few rows for the least number of folds.
+        None where the rarer classes have too few rows for the least number of folds.
     """
     rows = folds.training
     counts = np.bincount(y[rows])
-    most = int(counts[counts > 0].min()) // policy.rare_rows_a_duel_fold
+    most = minority_count(counts[counts > 0]) // policy.rare_rows_a_duel_fold
     if most < policy.least_duel_folds:
         return None
     if folds.given and len(folds.folds) > 1:
@@ -253,8 +255,8 @@ def _is_whole_number(cv: object) -> bool:
 
 def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     counts = np.bincount(y)
-    minority = int(counts[counts > 0].min())
-    many = len(y) >= policy.rows_for_three_folds and minority >= policy.rare_rows_for_three_folds
+    enough = minority_count(counts[counts > 0]) >= policy.rare_rows_for_three_folds
+    many = len(y) >= policy.rows_for_three_folds and enough
     wanted = 3 if many else 5
     return min(wanted, len(y))
 
@@ -264,7 +266,7 @@ def _further_folds(y: NDArray[np.int64], n_folds: int, policy: SearchPolicy) -> 
     if len(y) < policy.rows_for_one_repeat:
         return [n_folds] * (policy.repeats - 1)
     counts, more = np.bincount(y), policy.confirming_folds
-    enough = counts[counts > 0].min() >= policy.rare_rows_a_confirming_fold * more
+    enough = minority_count(counts[counts > 0]) >= policy.rare_rows_a_confirming_fold * more
     return [more] if enough and more > n_folds else []
 
 

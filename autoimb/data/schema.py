@@ -27,6 +27,7 @@ from autoimb.data.values import (
     levels_of,
     numbers_of,
     parse_dates,
+    zone_of,
 )
 from autoimb.errors import SchemaError, choices
 from autoimb.text import BriefRepr
@@ -59,12 +60,15 @@ class Column:
         Of a date, those that varied.
     form : str
         How text holds a date or a duration: the format of all cells; else empty.
+    zone : str
+        Of a date, the time zone of the column, which other zones are converted to; else empty.
     """
 
     name: str
     kind: Kind
     parts: tuple[str, ...] = ()
     form: str = ""
+    zone: str = ""
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -112,7 +116,7 @@ class Schema(BriefRepr):
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
         """Undo `to_json`."""
         columns = (
-            Column(each["name"], each["kind"], tuple(each["parts"]), each["form"])
+            Column(each["name"], each["kind"], tuple(each["parts"]), each["form"], each["zone"])
             for each in data["columns"]
         )
         return cls(tuple(columns), data["target"])
@@ -209,10 +213,10 @@ def infer_schema(
 
 
 def _column(series: pd.Series, name: str, kind: Kind) -> Column:
-    """Fix what prediction must obey: the parts and the format of dates, durations."""
+    """Fix what prediction must obey: the parts, format and zone of dates, durations."""
     if kind == "date":
         form = next(iter(date_formats(series, name)), ISO)
-        return Column(name, kind, _varying_parts(series, name, form), form)
+        return Column(name, kind, _varying_parts(series, name, form), form, zone_of(series))
     return Column(name, kind, form=DURATION if kind == "numeric" and is_duration(series) else "")
 
 
@@ -370,5 +374,5 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:
     if column.kind == "date":
-        return date_numbers(series, column.name, column.parts, column.form)
+        return date_numbers(series, column.name, column.parts, column.form, column.zone)
     return iter((numbers_of(series, column.name, column.form),))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
-from datetime import time
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from itertools import product
 from numbers import Complex, Real
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,8 @@ __all__ = [
     "numbers_of",
     "parse_dates",
     "text_of",
+    "zone_named",
+    "zone_of",
 ]
 
 DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
@@ -43,6 +47,7 @@ _DAYS = (
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
 _CLOCK = ("now", "today")  # by which pandas reads the clock
+_OFFSET = re.compile(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$")  # at the end of the text of an instant
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
@@ -175,9 +180,11 @@ def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects,
 
 
 def date_numbers(
-    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO
+    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO, zone: str = ""
 ) -> Iterator[Floats]:
-    """Give parts of dates, in the wall time of a column's own zone; text with an offset is UTC.
+    """Give parts of dates, in the wall time of a zone.
+
+    Without a zone that is the wall time of the column's own zone, and text with an offset is UTC.
 
     Parameters
     ----------
@@ -189,6 +196,9 @@ def date_numbers(
         Out of `DATE_PARTS`; "days" are days since 1970 with their fraction.
     form : str
         How text holds them, the same in each cell: one of `FORMATS`.
+    zone : str
+        The name of a zone, see `zone_named`: instants are converted to it. Dates without a zone
+        are taken as wall time in it.
 
     Yields
     ------
@@ -200,7 +210,7 @@ def date_numbers(
     SchemaError
         A value that is no date of that format, with its row, and how many there are.
     """
-    dates = _read_dates(series, name, form)
+    dates = _read_dates(series, name, form, zone_named(zone) if zone else None)
     for part in parts:
         if part == "days":
             # not by pandas: its Timestamp would make nanoseconds of the year 9999
@@ -211,16 +221,63 @@ def date_numbers(
         yield np.asarray(values, dtype=np.float64)
 
 
-def _read_dates(series: pd.Series, name: str, form: str) -> pd.Series:
+def _read_dates(series: pd.Series, name: str, form: str, zone: tzinfo | None) -> pd.Series:
     if isinstance(series.dtype, pd.PeriodDtype):
         return cast(pd.Series, series.dt.to_timestamp())
+    if isinstance(series.dtype, pd.DatetimeTZDtype) and zone is not None:
+        return cast(pd.Series, series.dt.tz_convert(zone).dt.tz_localize(None))
     if isinstance(series.dtype, pd.DatetimeTZDtype) or types.is_datetime64_dtype(series.dtype):
         return cast(pd.Series, series.dt.tz_localize(None))
     codes, levels = _date_levels(series, name)
     parsed = parse_dates(levels, form)
     rule = f"Column {name!r} must hold dates of the format {form}"
     _refuse(np.asarray(parsed.isna()), codes, levels, rule)
+    if zone is not None:
+        converted = parsed.tz_localize(UTC).tz_convert(zone).tz_localize(None)
+        parsed = parsed.where([not _is_instant(level) for level in levels], converted)
     return pd.Series(parsed).reindex(codes)  # -1 is no position: NaT
+
+
+def _is_instant(level: object) -> bool:
+    """Whether a date, or its text, has an offset from UTC."""
+    if isinstance(level, str):
+        return _OFFSET.search(level.strip()) is not None
+    return isinstance(level, datetime) and level.tzinfo is not None
+
+
+def zone_of(series: pd.Series) -> str:
+    """Return the name of a column's time zone, which `zone_named` reads; empty where it has none.
+
+    A zone that has no such name is written as its offset, or where that varies as UTC.
+    """
+    if not isinstance(series.dtype, pd.DatetimeTZDtype):
+        return ""
+    zone = series.dtype.tz
+    try:
+        zone_named(str(zone))
+    except ValueError:
+        offset = zone.utcoffset(None) or timedelta(0)
+        return str(timezone(offset))
+    return str(zone)
+
+
+def zone_named(name: str) -> tzinfo:
+    """Return the time zone of a name: of the IANA database, or UTC and an offset (UTC+05:30).
+
+    Raises
+    ------
+    ValueError
+        Where there is no such zone.
+    """
+    fixed = re.fullmatch(r"UTC([+-])([01]\d|2[0-3]):([0-5]\d)", name)
+    if fixed is not None:
+        sign, hours, minutes = fixed.groups()
+        offset = timedelta(hours=int(hours), minutes=int(minutes))
+        return timezone(-offset if sign == "-" else offset)
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not there, no name, or the name of a folder
+        raise ValueError(f"{name!r} is no time zone that this machine knows.") from None
 
 
 def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:

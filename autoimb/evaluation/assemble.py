@@ -61,7 +61,8 @@ class Assembled:
     ----------
     pipeline : FittedPipeline
     gain_of_mean : float or None
-        Over what predicts an out-of-fold row, in the metric's own sign; None where it is not known.
+        Over what predicts an out-of-fold row, in the metric's own sign; None where it is not known,
+        as with folds of the user's.
     """
 
     pipeline: FittedPipeline
@@ -80,6 +81,8 @@ def assemble(
     decided: Decided,
 ) -> Assembled:
     """Put a pipeline together, and calibrate the mean of all its networks.
+
+    With folds of the user's the calibrator stays that of single networks.
 
     Parameters
     ----------
@@ -119,6 +122,10 @@ def assemble(
             "error": decided.score.error,
         },
     )
+    if plan.folds.given:
+        # The networks of other folds were trained on rows of the same group, which say nothing of
+        # how far networks differ on new groups.
+        return Assembled(pipeline, None)
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
     columns = dataset.columns.take(plan.folds.scored[rows])

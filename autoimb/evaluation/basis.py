@@ -47,8 +47,8 @@ def plan_duels(study: Basis) -> Basis | None:
     Returns
     -------
     Basis or None
-        At the rung of all duels; the groups of its judge are its folds. None where the rarest
-        class has too few rows; see `duel_folds`. The rows that score in a hold-out have no part.
+        At the rung of all duels; the groups of its judge are its folds. None where the rarer
+        classes have too few rows; see `duel_folds`. The rows that score in a hold-out have no part.
     """
     dataset, plan = study.dataset, study.plan
     policy, folds = plan.policy, plan.folds

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
+from autoimb.data.rarity import minority_count
 from autoimb.errors import BudgetError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.trial import Scored, ranked
@@ -149,7 +150,8 @@ def blend(
     alone = of_networks(deadline=deadline.fraction(0.5))
     if len(np.unique(judge.group)) < 2:
         return alone
-    if np.bincount(judge.y, minlength=judge.metric.n_classes).min() < policy.few_rare_rows:
+    counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
+    if minority_count(counts) < policy.few_rare_rows:
         return _halved(judge, results, alone, others, limits)
     if deadline.expired:
         return alone

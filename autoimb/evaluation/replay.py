@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric
-from autoimb.assessment.uncertainty import Reported, errors_needed
+from autoimb.assessment.uncertainty import Reported, error_of_mean, errors_needed, jackknife
 from autoimb.budget import Deadline
 from autoimb.data.subsample import subsample
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -184,6 +184,14 @@ def replay(
         replays=moves.shape[2],
         greater_is_better=judge.metric.greater_is_better,
     )
+
+
+def _error_over_folds(judge: Judge, prediction: Prediction, *, pooled: bool) -> float:
+    """Return the standard error of a value over groups: of their mean, or leaving out each."""
+    groups = [judge.group == name for name in np.unique(judge.group)]
+    samples = np.stack([~own if pooled else own for own in groups]).astype(np.float64)
+    values = judge.of_samples(prediction, samples, pooled=True)
+    return jackknife(values) if pooled else error_of_mean(values)
 
 
 def _subsampled(

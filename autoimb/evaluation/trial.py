@@ -20,6 +20,7 @@ from autoimb.assessment.calibration import (
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score
+from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
@@ -239,7 +240,11 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     raw = np.mean(each, axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
-    fitted = _fitted(job, packs=_packs(trained, job.plan))
+    packs = _packs(trained, job.plan)
+    # A NaN weight may leave probabilities finite, where an activation ignores it.
+    if not all(np.isfinite(values).all() for pack in packs for values in pack.state.values()):
+        return Failed("The training diverged: some weights are not finite.")
+    fitted = _fitted(job, packs=packs)
     judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.value):
@@ -373,7 +378,7 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
     """
     chosen = metric
     named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
-    if min(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
+    if minority_count(plan.effort.outline.class_counts) < plan.policy.rare_rows_for_metric:
         chosen = named("log_loss")
     elif metric.kind == "label":
         chosen = named("average_precision")

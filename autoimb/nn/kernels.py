@@ -1,12 +1,14 @@
 """What layers compute with: torch's operations, or compiled loops where a CPU trains.
 
 Prediction needs nothing but torch, and so does a GPU. Compiled code is loaded when a network that
-is to be trained on a CPU is built.
+is to be trained on a CPU is built. Where it cannot be compiled, torch's operations train as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -129,9 +131,23 @@ class Kernels(Protocol):
 
 
 def training_kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
-    """Return what computes in training: compiled loops on a CPU, else torch."""
-    if device.type != "cpu":
-        return PlainKernels()
-    from autoimb.nn.compiled.run import CompiledKernels
+    """Return what computes in training: compiled loops on a CPU that can compile, else torch."""
+    return PlainKernels() if device.type != "cpu" else _cpu_kernels(dtype)()
 
-    return CompiledKernels(dtype)
+
+@cache
+def _cpu_kernels(dtype: torch.dtype) -> Callable[[], Kernels]:
+    """Return what makes the kernels of a CPU; a failed compilation is reported once."""
+    try:
+        from autoimb.nn.compiled.run import CompiledKernels
+
+        CompiledKernels.check(dtype)
+    except Exception as error:
+        warnings.warn(
+            f"Networks are trained by torch's own operations, which takes longer: numba cannot "
+            f"compile the kernels ({type(error).__name__}: {error}).",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return PlainKernels
+    return lambda: CompiledKernels(dtype)

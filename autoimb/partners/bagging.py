@@ -74,7 +74,8 @@ def plant(
         forest = _forest(rows, bagged, trees, Key(seed, fold=number))
         own = FittedTrees(rows.reader, forest, rows.log_prior, bagged=True)
         fitted.append(own)
-        posteriors.append(own.posterior(forest.scores(rows.rows[rows.chooses :])))
+        posterior = own.posterior(forest.scores(rows.rows))
+        posteriors.append(rows.reader.averaged(posterior, rows.lacking)[rows.chooses :])
     return Grown(
         folds=tuple(fitted),
         posteriors=tuple(posteriors),

@@ -225,7 +225,8 @@ class _Growing(FoldRows):
         return self._posterior(self._kept_scores)[self.chooses :]
 
     def _posterior(self, scores: Floats) -> Floats:
-        return self.fitted_with(self._forest).posterior(scores)
+        posterior = self.fitted_with(self._forest).posterior(scores)
+        return self.reader.averaged(posterior, self.lacking)
 
     def fitted(self) -> FittedTrees:
         """Return the trees that were kept."""

@@ -4,11 +4,14 @@ A column of many levels splits rows into two groups in so many ways that one of 
 `churn_mlc` the codes of 51 states cost .02 of average precision
 (`reports/decisions/0031-trees-as-partners.md`). So such a column gives the numbers that networks
 read of it too: log-odds of its level and how many rows it has, of a training row cross-fitted.
+
+Splits know nothing of a level that training lacks, where no training row has a rare level or a
+missing one. The probabilities of a row with such a level are averaged over training's levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,7 @@ from autoimb.text import BriefRepr
 __all__ = ["Reader"]
 
 MOST_CODES = 5  # levels of a column that is read as codes
+_DRAWS, _STEP = 32, 13  # of levels for those that training lacks; odd, so that steps meet all
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,15 +53,26 @@ class Reader(BriefRepr):
         (levels + 2, S): the first row is of other levels, the second of missing ones.
     numbers : int
         How many number columns there are.
+    shares : tuple of q arrays or None
+        Of a column where all training rows have one of the levels, the share of each level in
+        them, float32; else None.
     """
 
     levels: tuple[tuple[str, ...], ...]
     tables: tuple[Table | None, ...]
     numbers: int
+    shares: tuple[Table | None, ...]
 
     @classmethod
     def fit(
-        cls, columns: Columns, rows: Ints, y: Ints, *, weight: Floats, n_classes: int
+        cls,
+        columns: Columns,
+        rows: Ints,
+        y: Ints,
+        *,
+        weight: Floats,
+        n_classes: int,
+        left_out: Collection[int] = (),
     ) -> tuple[Reader, Floats]:
         """Fit on some rows; nothing of the others reaches the result.
 
@@ -72,6 +87,8 @@ class Reader(BriefRepr):
         weight : float64 ndarray of shape (n,)
             Their weights, of mean 1.
         n_classes : int
+        left_out : collection of int, optional
+            Category columns that are not read: all their rows are of no level.
 
         Returns
         -------
@@ -83,7 +100,8 @@ class Reader(BriefRepr):
         levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]
-            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(counts >= RARE)))
+            often = np.flatnonzero(counts >= RARE) if j not in left_out else ()
+            levels.append(tuple(vocabulary[code] for code in often))
         codes = category_codes(part, levels).astype(np.int64)
         sizes = [len(own) + FIRST_LEVEL for own in levels]
         tables = tuple(
@@ -92,9 +110,17 @@ class Reader(BriefRepr):
             else None
             for j, own in enumerate(levels)
         )
-        reader = cls(tuple(levels), tables, columns.numbers.shape[1])
-        return reader, reader._read(
-            part, lambda j, own: cross_fitted(own, sizes[j], target, n_classes)
+        shares = tuple(
+            (np.bincount(codes[:, j])[FIRST_LEVEL:] / len(codes)).astype(np.float32)
+            if (codes[:, j] >= FIRST_LEVEL).all()
+            else None
+            for j in range(len(levels))
+        )
+        reader = cls(tuple(levels), tables, columns.numbers.shape[1], shares)
+        return reader, reader._written(
+            codes,
+            part.numbers,
+            lambda j, own: cross_fitted(own, sizes[j], target, n_classes),
         )
 
     @property
@@ -124,14 +150,18 @@ class Reader(BriefRepr):
             Codes, then numbers, then statistics; NaN is a missing number, and of codes also any
             level that few training rows have.
         """
-        return self._read(
-            columns if rows is None else columns.take(rows),
-            lambda j, own: np.asarray(self.tables[j])[own],
-        )
+        part = columns if rows is None else columns.take(rows)
+        codes = category_codes(part, self.levels).astype(np.int64)
+        return self._written(codes, part.numbers, self._statistics)
 
-    def _read(self, columns: Columns, statistics: Callable[[int, Ints], Table]) -> Floats:
-        """Read rows; `statistics` gives those of a column's codes (n,), of shape (n, S)."""
-        codes = category_codes(columns, self.levels).astype(np.int64)
+    def _statistics(self, column: int, codes: Ints) -> Table:
+        """Look up the statistics of a column's codes (n,), of shape (n, S)."""
+        return np.asarray(self.tables[column])[codes]
+
+    def _written(
+        self, codes: Ints, numbers: Floats, statistics: Callable[[int, Ints], Table]
+    ) -> Floats:
+        """Write rows; `statistics` gives those of a column's codes (n,), of shape (n, S)."""
         coded, told = [], []
         for j, table in enumerate(self.tables):
             own = codes[:, j]
@@ -139,7 +169,60 @@ class Reader(BriefRepr):
                 coded.append(np.where(own < FIRST_LEVEL, np.nan, own - FIRST_LEVEL)[:, None])
             else:
                 told.append(statistics(j, own))
-        return np.concatenate([*coded, columns.numbers, *told], axis=1, dtype=np.float64)
+        return np.concatenate([*coded, numbers, *told], axis=1, dtype=np.float64)
+
+    def read_with_levels(self, columns: Columns, rows: Ints | None = None) -> tuple[Floats, Ints]:
+        """Read rows, and copies of those with a level that training lacks: with levels of training.
+
+        Parameters
+        ----------
+        columns, rows
+            As in `read`.
+
+        Returns
+        -------
+        x : float64 ndarray of shape (n + 32 m, F)
+            The rows, then copy after copy of m of them.
+        copied : int64 ndarray of shape (m,)
+            Which they are.
+        """
+        part = columns if rows is None else columns.take(rows)
+        codes, numbers = category_codes(part, self.levels).astype(np.int64), part.numbers
+        lacking = codes < FIRST_LEVEL
+        lacking[:, [own is None for own in self.shares]] = False
+        copied = np.flatnonzero(lacking.any(axis=1))
+        if len(copied):
+            copies = np.tile(codes[copied], (_DRAWS, 1, 1))  # (32, m, q)
+            for j, own in enumerate(self.shares):
+                if own is not None:
+                    # A lattice: each column has evenly spread shares, in an order of its own.
+                    place = (np.arange(_DRAWS) * pow(_STEP, j, _DRAWS) % _DRAWS + 0.5) / _DRAWS
+                    level = np.searchsorted(np.cumsum(own)[:-1], place, side="right")
+                    copies[:, lacking[copied, j], j] = FIRST_LEVEL + level[:, None]
+            codes = np.concatenate([codes, copies.reshape(-1, codes.shape[1])])
+            numbers = np.concatenate([numbers, np.tile(numbers[copied], (_DRAWS, 1))])
+        return self._written(codes, numbers, self._statistics), copied
+
+    @staticmethod
+    def averaged(proba: Floats, rows: Ints) -> Floats:
+        """Replace the probabilities of the rows that have copies by the mean of the copies.
+
+        Parameters
+        ----------
+        proba : float64 ndarray of shape (n + 32 m, C)
+            Of rows and copies as `read_with_levels` gives them.
+        rows : int64 ndarray of shape (m,)
+
+        Returns
+        -------
+        float64 ndarray of shape (n, C)
+        """
+        if not len(rows):
+            return proba
+        n_rows = len(proba) - _DRAWS * len(rows)
+        out = proba[:n_rows].copy()
+        out[rows] = proba[n_rows:].reshape(_DRAWS, len(rows), -1).mean(axis=0)
+        return out
 
     # --- storing -----------------------------------------------------------------------------
 
@@ -150,7 +233,8 @@ class Reader(BriefRepr):
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
         tables = {f"tables.{j}": own for j, own in enumerate(self.tables) if own is not None}
-        return levels_to_arrays(self.levels) | tables
+        shares = {f"shares.{j}": own for j, own in enumerate(self.shares) if own is not None}
+        return levels_to_arrays(self.levels) | tables | shares
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Reader:
@@ -159,13 +243,15 @@ class Reader(BriefRepr):
         Raises
         ------
         ArtifactError
-            Where a column's statistics are not those of its levels, or of no column.
+            Where a column's statistics or shares are not those of its levels, or of no column.
         """
         levels = levels_of_arrays(arrays)
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
-        given = sum(name.startswith("tables.") for name in arrays)
-        if given != sum(own is not None for own in tables):
-            raise ArtifactError("Statistics must be of a column.")
+        shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
+        for prefix, by_column in (("tables.", tables), ("shares.", shares)):
+            count = sum(name.startswith(prefix) for name in arrays)
+            if count != sum(own is not None for own in by_column):
+                raise ArtifactError("Statistics and shares must be of a column.")
         for own, names in zip(tables, levels):
             fits = (
                 len(names) < 256
@@ -179,4 +265,7 @@ class Reader(BriefRepr):
                     "A column's statistics must be one row a level, one for others and one for "
                     "missing ones."
                 )
-        return cls(levels, tables, int(values["numbers"]))
+        for own, names in zip(shares, levels):
+            if own is not None and not (own.shape == (len(names),) and abs(own.sum() - 1) < 1e-3):
+                raise ArtifactError("A column's shares must be one a level, and sum to 1.")
+        return cls(levels, tables, int(values["numbers"]), shares)

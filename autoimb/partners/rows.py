@@ -39,8 +39,11 @@ class FoldRows:
         Of mean 1.
     classes, outputs : int64 ndarrays
         The classes of the training rows, and those that trees answer for: of two the second.
-    rows : float64 ndarray of shape (m, F)
-        Those that choose, then those that are scored, with numbers as they are.
+    rows : float64 ndarray of shape (m + 32 l, F)
+        Those that choose, then those that are scored, with numbers as they are; then copies of
+        those with levels that training lacks, see `Reader.read_with_levels`.
+    lacking : int64 ndarray of shape (l,)
+        Which rows have copies.
     truth : tuple of two ndarrays of shape (m,)
         Their classes and weights.
     chooses : int
@@ -58,6 +61,7 @@ class FoldRows:
             self.y,
             weight=weight / weight.mean(),
             n_classes=len(costs),
+            left_out=dataset.layout.left_out(len(columns.vocabularies)),
         )
         codes = self.reader.codes
         self.cuts: list[Floats | None] = [None] * codes
@@ -69,7 +73,7 @@ class FoldRows:
         weight = weight * costs[self.y]
         self.weight: Floats = weight / weight.mean()
         rows = np.concatenate([fold.choose, fold.score])
-        self.rows = self.reader.read(columns, rows)
+        self.rows, self.lacking = self.reader.read_with_levels(columns, rows)
         self.truth = dataset.y[rows], dataset.weight[rows]
         self.chooses = len(fold.choose)
         self.classes: Ints = np.unique(self.y)

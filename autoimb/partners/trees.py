@@ -53,8 +53,13 @@ class FittedTrees(BriefRepr):
 
     def predictor(self) -> Callable[[Columns], Floats]:
         """Prepare the trees for many chunks of rows; the callable gives probabilities (n, C)."""
-        scores = self.forest.scorer()
-        return lambda columns: self.posterior(scores(self.reader.read(columns)))
+        scores, reader = self.forest.scorer(), self.reader
+
+        def predict(columns: Columns) -> Floats:
+            x, copied = reader.read_with_levels(columns)
+            return reader.averaged(self.posterior(scores(x)), copied)
+
+        return predict
 
     def to_json(self) -> dict[str, Any]:
         """Give what is no array as plain values."""

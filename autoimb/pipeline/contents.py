@@ -6,7 +6,7 @@ line here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
 from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DURATION, FORMATS
+from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, zone_named
 from autoimb.errors import ArtifactError
 from autoimb.fields import (
     Array,
+    FieldError,
     among,
     each,
     fields,
@@ -65,6 +66,16 @@ def _info(value: Any, name: str) -> None:
         _SHOWN[key](value[key], f"{name}.{key}")
 
 
+def _zone(value: Any, name: str) -> None:
+    """Check the name of a time zone, or that it is empty."""
+    text(100)(value, name)
+    try:
+        if value:
+            zone_named(value)
+    except ValueError:
+        raise FieldError(name, "a time zone that this machine knows, or empty", value) from None
+
+
 _SHOWN = {
     "metric": text(),
     "score": number(undefined=True),
@@ -82,6 +93,7 @@ _COLUMN = fields(
         "kind": among(KINDS),
         "parts": list_of(among(DATE_PARTS), most=20),
         "form": among(("", DURATION, *FORMATS)),
+        "zone": _zone,
     }
 )
 
@@ -177,6 +189,7 @@ ENCODER_ARRAYS = _LEVELS | {
     "spike_value": Array("float32"),
     "indicator": Array("int64", low=-1),
     "seen": Array("uint8", 2, low=0, high=1),
+    "onehot_mean": Array("float32", low=0, high=1),
     "value_column": Array("int64", low=0),
     "value": Array("float64"),
     "repeated": Array("uint64"),
@@ -192,6 +205,7 @@ PACK_ARRAYS = {
 
 TREES_ARRAYS = _LEVELS | {
     "tables.*": Array("float32", 2),
+    "shares.*": Array("float32", low=0, high=1),
     "feature": Array("int32", low=-1),
     "value": Array("float64", high=np.inf),  # of a split by which missing values alone go right
     "right": Array("int32", low=0),
@@ -310,6 +324,7 @@ def _encodes(own: Encoder, n_numbers: int, n_categories: int) -> bool:
             for columns in (layout.onehot, layout.embedded, layout.statistics)
         )
         and _positions(layout.integers, n_numbers)
+        and _shares(own.onehot_mean, own.onehot_widths)
         and bool((np.diff(own.edges, prepend=-np.inf) > 0)[inside].all())
         and bool((own.spike_column < n_numbers).all())
         and np.array_equal(shown[shown >= 0], np.arange(int((shown >= 0).sum())))
@@ -325,6 +340,14 @@ def _rising(column: NDArray[np.int64], values: NDArray[Any]) -> bool:
     """Whether columns rise, and values within each."""
     steps = np.diff(column)
     return bool(((steps > 0) | ((steps == 0) & (np.diff(values) > 0))).all())
+
+
+def _shares(values: NDArray[Any], widths: Sequence[int]) -> bool:
+    """Whether values are shares that sum to 1 in each of the parts of such widths."""
+    if len(values) != sum(widths):
+        return False
+    parts = np.split(values, np.cumsum(widths, dtype=np.int64))[:-1]
+    return all(abs(part.sum() - 1) < 1e-3 for part in parts)
 
 
 def _positions(columns: tuple[int, ...], n_columns: int) -> bool:

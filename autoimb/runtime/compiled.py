@@ -11,12 +11,16 @@ import multiprocessing
 import sys
 from contextlib import suppress
 
-from autoimb.nn.compiled.run import compile_all
+import torch
+
+from autoimb.nn.kernels import training_kernels
 
 __all__: list[str] = []
 
 
 def _compile_by_two() -> None:
+    from autoimb.nn.compiled.run import compile_all
+
     helpers = []
 
     def share() -> None:
@@ -30,7 +34,16 @@ def _compile_by_two() -> None:
         helper.join()
 
 
-if sys.platform == "linux":  # elsewhere there is no such server, and each worker imports this
-    _compile_by_two()
-else:
-    compile_all()
+def _compile() -> None:
+    from autoimb.nn.compiled.run import compile_all
+
+    if sys.platform == "linux":  # elsewhere there is no such server, and each worker imports this
+        _compile_by_two()
+    else:
+        compile_all()
+
+
+try:
+    _compile()
+except Exception:
+    training_kernels(torch.float32, torch.device("cpu"))  # reports why, and workers inherit it

@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -93,7 +93,7 @@ class Work:
         """Write it down for `load`; arrays in a form that can be mapped into memory."""
         code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
         bases = [
-            (one.dataset, one.plan, one.judge.y, one.judge.group, one.judge.weight, one.judge.costs)
+            (one.dataset, one.plan, _without_metric(one.judge))
             for one in (self.study, self.duels)
             if one is not None
         ]
@@ -109,9 +109,16 @@ class Work:
         found = joblib.load(path, mmap_mode="c")
         evaluate, metric = cloudpickle.loads(found["code"])
         bases = [
-            Basis(dataset, plan, Judge(metric, *judge)) for dataset, plan, *judge in found["bases"]
+            Basis(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in found["bases"]
         ]
         return cls(evaluate, *bases)
+
+
+def _without_metric(judge: Judge) -> dict[str, Any]:
+    """Return the fields of a judge but the metric, which may hold code."""
+    own = {field.name: getattr(judge, field.name) for field in fields(judge)}
+    del own["metric"]
+    return own
 
 
 class Jobs:

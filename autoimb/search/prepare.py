@@ -22,6 +22,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
 from autoimb.data.profile import Profile, profile
+from autoimb.data.rarity import minority_count
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import Schema, infer_schema, parse
 from autoimb.data.table import read_table, weighing_rows
@@ -209,6 +210,22 @@ def prepare(
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
         policy=policy,
     )
+    dataset = Dataset(
+        columns=columns,
+        y=target.codes,
+        weight=_all_weights(table.weight, target),
+        n_classes=len(target.classes),
+        positive=target.positive,
+        layout=plan_layout(
+            columns,
+            n_classes=len(target.classes),
+            screened=_most_columns(target, policy),
+            # of folds that were drawn class by class, training rows have the levels of the others
+            folds=folds.folds if folds.given or len(folds.folds) == 1 else (),
+        ),
+        kept=None if table.class_counts is None else target.sampled,
+        labels=tuple(text_of(label) for label in target.classes),
+    )
     return Prepared(
         request=request,
         schema=schema,
@@ -227,6 +244,7 @@ def prepare(
             *notices,
             *target.notices,
             *_about_sample(target),
+            *_about_levels(dataset),
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
@@ -268,10 +286,23 @@ def _about_sample(target: Target) -> Iterator[str]:
         )
 
 
+def _about_levels(dataset: Dataset) -> Iterator[str]:
+    """Say so where columns are not read."""
+    columns = dataset.columns
+    places = dataset.layout.left_out(len(columns.category_names))
+    if places:
+        names = ", ".join(repr(columns.category_names[j]) for j in places[:5])
+        yield (
+            f"{len(places)} column(s) of many levels are not learned from, since most scored rows "
+            f"of the given folds have levels that no training row has: {names}"
+            f"{', ...' if len(places) > 5 else ''}."
+        )
+
+
 def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
     """Return the columns of each kind that networks may read; None where all of them."""
-    rarest = int(np.bincount(target.codes).min())
-    return policy.columns_on_few_rare_rows if rarest < policy.few_rare_rows else None
+    few = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
+    return policy.columns_on_few_rare_rows if few else None
 
 
 def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
@@ -397,6 +428,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         group=folds.group[folds.scored],
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
+        drawn_by_class=not folds.given,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
     return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)

@@ -10,6 +10,7 @@ import numpy as np
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import FoldPlan
+from autoimb.data.rarity import minority_count
 from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
@@ -135,7 +136,7 @@ class Plan:
         is luck. So below 100 of them the rest of the time goes to more networks of the same
         strategies, on other folds.
         """
-        few = min(self.effort.outline.class_counts) < self.policy.few_rare_rows
+        few = minority_count(self.effort.outline.class_counts) < self.policy.few_rare_rows
         limited = few and len(self.folds.further) > 1
         return self.policy.strategies_on_few_rare_rows if limited else math.inf
 

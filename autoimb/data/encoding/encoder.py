@@ -62,6 +62,9 @@ class Encoder(BriefRepr):
         missing in the same training rows share one.
     seen : ndarray of shape (q, 2), bool
         Whether "other" and "missing" occur in training; if not, they get no one-hot column.
+    onehot_mean : ndarray of shape (sum(onehot_widths),), float32
+        Share of the training rows in each one-hot column: what a level that training lacks is
+        written as, so that it moves a prediction no more than an average row does.
     levels : tuple of q tuples of str
         The levels with codes 2 and up, sorted: those with at least 3 training rows.
     layout : Layout
@@ -79,6 +82,7 @@ class Encoder(BriefRepr):
     spike_value: NDArray[np.float32]
     indicator: NDArray[np.int64]
     seen: NDArray[np.bool_]
+    onehot_mean: NDArray[np.float32]
     levels: tuple[tuple[str, ...], ...]
     layout: Layout
     statistics: Statistics
@@ -128,12 +132,16 @@ class Encoder(BriefRepr):
             scaled = squash(values[known], middle, slope)
             edges.append(edges_of(scaled, most, labels))
             spikes.append(spikes_of(scaled, most, labels))
-        levels, seen = [], []
+        levels, seen, shares = [], [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)
             often = counts[1:] >= RARE
             levels.append(tuple(vocabulary[code] for code in np.flatnonzero(often)))
-            seen.append((bool(counts[1:][~often].sum()), bool(counts[0])))
+            other, missing = int(counts[1:][~often].sum()), int(counts[0])
+            seen.append((other > 0, missing > 0))
+            # A level, and "other" or "missing" where they occur: none of them is without a row.
+            sizes = np.array([*filter(None, (other, missing)), *counts[1:][often]])
+            shares.append((sizes / len(rows)).astype(np.float32))
         target = None if y is None else _target(rows, y, weight)
         return cls(
             screen=screen,
@@ -145,6 +153,9 @@ class Encoder(BriefRepr):
             spike_value=np.concatenate([np.empty(0, dtype=np.float32), *spikes]),
             indicator=_indicators(columns.numbers, rows),
             seen=np.array(seen, dtype=bool).reshape(len(levels), 2),
+            onehot_mean=np.concatenate(
+                [np.empty(0, dtype=np.float32), *(shares[j] for j in layout.onehot)]
+            ),
             levels=tuple(levels),
             layout=layout,
             statistics=Statistics.fit(columns.take(rows), levels, layout=layout, target=target),
@@ -233,10 +244,11 @@ class Encoder(BriefRepr):
         """Give the number D of columns of `dense`."""
         numbers = int(self.bins.sum()) if ple else len(self.bins)
         others = len(self.spike_value) + self.statistics.width + len(self._missing_columns)
-        return numbers + sum(self._onehot_widths) + others
+        return numbers + sum(self.onehot_widths) + others
 
     @cached_property
-    def _onehot_widths(self) -> tuple[int, ...]:
+    def onehot_widths(self) -> tuple[int, ...]:
+        """Number of columns of each one-hot column."""
         return tuple(len(self.levels[j]) + int(self.seen[j].sum()) for j in self.layout.onehot)
 
     def dense(
@@ -258,7 +270,8 @@ class Encoder(BriefRepr):
         -------
         x : ndarray of shape (n, D), float32
             Numbers or their bins, one-hot columns ("other" and "missing" only where they occur in
-            training: what no row could teach is 0), spikes, statistics, then indicators.
+            training; elsewhere they are the mean of the training rows), spikes, statistics, then
+            indicators.
         codes : ndarray of shape (n, Q), int64
             Codes of the embedded columns.
         """
@@ -269,7 +282,8 @@ class Encoder(BriefRepr):
             self._write_bins(encoded, x[:, :start])
         else:
             x[:, :start] = encoded.numbers[:, :start]
-        for j, width in zip(self.layout.onehot, self._onehot_widths):
+        mean_start = 0
+        for j, width in zip(self.layout.onehot, self.onehot_widths):
             place = np.full(self.cardinalities[j], -1, dtype=np.int64)
             place[np.concatenate([self.seen[j], np.ones(len(self.levels[j]), dtype=bool)])] = (
                 np.arange(width)
@@ -277,7 +291,9 @@ class Encoder(BriefRepr):
             hot = place[encoded.codes[:, j]]
             rows = np.flatnonzero(hot >= 0)
             x[rows, start + hot[rows]] = 1
-            start += width
+            mean = self.onehot_mean[mean_start : mean_start + width]
+            x[hot < 0, start : start + width] = mean
+            start, mean_start = start + width, mean_start + width
         for column, value in zip(self.spike_column, self.spike_value):
             same = encoded.numbers[:, column] == value
             x[:, start] = same & ~self._absent(encoded, column, slice(None))
@@ -329,6 +345,7 @@ class Encoder(BriefRepr):
             "spike_value": self.spike_value,
             "indicator": self.indicator,
             "seen": self.seen.astype(np.uint8),
+            "onehot_mean": self.onehot_mean,
             **levels_to_arrays(self.levels),
             **self.statistics.to_arrays(),
         }
@@ -352,6 +369,7 @@ class Encoder(BriefRepr):
             spike_value=arrays["spike_value"],
             indicator=arrays["indicator"],
             seen=arrays["seen"].astype(bool),
+            onehot_mean=arrays["onehot_mean"],
             levels=levels,
             layout=layout,
             statistics=Statistics.from_arrays(arrays, layout, levels),

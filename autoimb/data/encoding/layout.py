@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.levels import RARE, row_hashes
+from autoimb.data.folds import Fold
 from autoimb.data.schema import Columns
 from autoimb.text import BriefRepr
 
@@ -32,8 +33,9 @@ class Layout(BriefRepr):
     Attributes
     ----------
     onehot, embedded, statistics : tuple of int
-        The category columns, each in one of them as `plan_layout` has it. Those of few levels are
-        one-hot; others enter as statistics of their levels, or as a learned vector for each.
+        The category columns, each in at most one of them as `plan_layout` has it. Those of few
+        levels are one-hot; others enter as statistics of their levels, or as a learned vector for
+        each. What is in none of them is not read.
     integers : tuple of int
         Numbers whose values get statistics as well.
     repeated : bool
@@ -51,6 +53,11 @@ class Layout(BriefRepr):
     repeated: bool = False
     n_classes: int = 0
     screened: int | None = None
+
+    def left_out(self, n_categories: int) -> tuple[int, ...]:
+        """Return which of so many category columns are not read."""
+        read = {*self.onehot, *self.embedded, *self.statistics}
+        return tuple(j for j in range(n_categories) if j not in read)
 
     @property
     def statistics_of_level(self) -> int:
@@ -81,13 +88,25 @@ class Layout(BriefRepr):
         )
 
 
-def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = None) -> Layout:
+def plan_layout(
+    columns: Columns,
+    *,
+    n_classes: int = 0,
+    screened: int | None = None,
+    folds: Sequence[Fold] = (),
+) -> Layout:
     """Plan the layout of a table.
 
     Category columns with more than 24 levels get statistics where there are two classes; so do
     whole numbers of 3 to 256 different values, those of the most values first, until 32 columns
     have some. Other columns of so many levels are embedded. Rows get statistics where there
     are 3,000 and more, one in five of them three times or more.
+
+    Folds of the user's may hold levels together: no row of a scored patient trains, as it will be
+    with new patients. What a network learns of the levels of training rows then says nothing of
+    the scored ones. So a column of many levels is not read, and numbers and repeated rows get no
+    statistics, where half of the scored rows or more have a level that no row has which trains for
+    them.
 
     Parameters
     ----------
@@ -97,15 +116,21 @@ def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = 
         Of the target; without them nothing gets statistics.
     screened : int, optional
         Numbers, and one-hot columns, that each fold keeps at most.
+    folds : sequence of Fold, optional
+        Where the user gave them. No label is looked at.
 
     Returns
     -------
     Layout
+        A table of nothing but such columns is read as if there were no folds.
     """
     sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
     onehot = tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT)
     wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
-    repeated = n_classes > 0 and _many_repeated(columns)
+    familiar = [j for j in wide if _mostly_trained(columns.codes[:, j], folds)]
+    if familiar or onehot or columns.numbers.shape[1]:
+        wide = familiar
+    repeated = n_classes > 0 and _many_repeated(columns, folds)
     if n_classes != 2:
         return Layout(
             onehot,
@@ -116,7 +141,11 @@ def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = 
         )
     told, embedded = wide[:_MOST_WITH_STATISTICS], wide[_MOST_WITH_STATISTICS:]
     values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
-    integers = [j for j, n in enumerate(values) if _FEWEST_VALUES <= n <= _MOST_VALUES]
+    integers = [
+        j
+        for j, n in enumerate(values)
+        if _FEWEST_VALUES <= n <= _MOST_VALUES and _mostly_trained(columns.numbers[:, j], folds)
+    ]
     integers = sorted(integers, key=lambda j: -values[j])[: _MOST_WITH_STATISTICS - len(told)]
     return Layout(
         onehot=onehot,
@@ -129,12 +158,32 @@ def plan_layout(columns: Columns, *, n_classes: int = 0, screened: int | None = 
     )
 
 
-def _many_repeated(columns: Columns) -> bool:
+def _mostly_trained(levels: NDArray[Any], folds: Sequence[Fold]) -> bool:
+    """Whether the levels of most scored rows occur in the rows that train for them.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (n,)
+        NaN and negative codes are missing, and do not count.
+    folds : sequence of Fold
+        Without any the answer is yes.
+    """
+    trained = scored = 0
+    for fold in folds:
+        own = levels[fold.score]
+        own = own[~np.isnan(own)] if own.dtype.kind == "f" else own[own >= 0]
+        trained += int(np.isin(own, levels[fold.train]).sum())
+        scored += len(own)
+    return not folds or 2 * trained > scored
+
+
+def _many_repeated(columns: Columns, folds: Sequence[Fold]) -> bool:
     if columns.n_rows < _ROWS_WITH_STATISTICS:
         return False
     hashes = row_hashes(columns.numbers, columns.codes)
     counts = np.unique(hashes, return_counts=True)[1]
-    return bool(counts[counts >= RARE].sum() >= _MANY_REPEATED * len(hashes))
+    many = bool(counts[counts >= RARE].sum() >= _MANY_REPEATED * len(hashes))
+    return many and _mostly_trained(hashes, folds)
 
 
 def _whole_values(numbers: NDArray[np.float64]) -> int:

@@ -56,12 +56,21 @@ def _sources() -> str:
 
 
 def _compile(function: Callable[..., None], signature: Any) -> Code:
-    """Compile, or read what an earlier process compiled."""
+    """Compile, or read what an earlier process compiled.
+
+    Raises
+    ------
+    RuntimeError
+        Where numba is told not to compile. Other errors of a compilation are numba's.
+    """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     # numba looks at the function's own file alone to tell whether what it kept is out of date
     function.__qualname__ = f"{function.__name__}_{_SOURCES}"
     try:
         code: Code = numba.njit(signature, cache=True, error_model="numpy")(function)
-    except (RuntimeError, OSError):  # no folder to keep it in that can be written
+    except Exception:
+        # No folder can be written, or a file in it is damaged, which shows in many kinds of error.
         code = numba.njit(signature, error_model="numpy")(function)
     return code
 

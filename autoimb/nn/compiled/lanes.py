@@ -264,7 +264,7 @@ def _of_two(name):
     return function
 
 
-larger = _of_two("maxnum")
+larger = _of_two("maximum")  # of NaN and a number it is NaN, as torch has it
 
 
 @intrinsic
@@ -374,7 +374,10 @@ def sine(context, turns):
 
 @intrinsic
 def exponential(context, value):
-    """Return ``exp(value)``; of less than -87 that of -87, of more than 88 that of 88."""
+    """Return ``exp(value)``; of less than -87 that of -87, of more than 88 that of 88.
+
+    That of NaN is NaN.
+    """
 
     def code(context, builder, signature, args):
         x = args[0]
@@ -393,6 +396,7 @@ def exponential(context, value):
             builder.add(power, ir.Constant(integers, [127] * LANES)),
             ir.Constant(integers, [23] * LANES),
         )
-        return builder.fmul(value, builder.bitcast(bits, x.type))
+        result = builder.fmul(value, builder.bitcast(bits, x.type))
+        return builder.select(builder.fcmp_unordered("uno", args[0], args[0]), args[0], result)
 
     return value(value), code

@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from autoimb.nn.compiled.kernel import inner, kernel
-from autoimb.nn.compiled.lanes import filled, first, load, put, size_of, total
+from autoimb.nn.compiled.lanes import filled, first, load, put, size_of, store, total
 from autoimb.nn.compiled.vectors import (
     LANES,
     LONG,
@@ -122,12 +122,24 @@ _row = _block(1, 3)
 
 
 @inner
+def _repeat(c, c_row, rows, columns, row, size, like):
+    """Write a row of numbers to each row of c, and zeros where its address is 0."""
+    for j in range(0, columns, LANES):
+        there, values = first(columns - j), filled(0.0, like)
+        if row != 0:
+            values = load(row + j * size, there, like)
+        for i in range(rows):
+            store(c + i * c_row + j * size, there, values)
+
+
+@inner
 def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha, bias, size):
     """Write ``alpha * a @ b + bias`` to c; strides in bytes, bias 0 for none.
 
     The columns of b and c stand side by side; a may be transposed.
     """
     if depth == 0:
+        _repeat(c, c_row, rows, columns, bias, size, alpha)
         return
     for j in range(0, columns, PANEL):
         left, shift = columns - j, j * size

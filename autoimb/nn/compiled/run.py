@@ -47,6 +47,11 @@ class CompiledKernels:
         self._code = _Codes(_REALS[dtype])
         self._scratches: dict[str, tuple[int, Tensor | None]] = {}
 
+    @staticmethod
+    def check(dtype: torch.dtype) -> None:
+        """Compile the kernel that every network needs; raise what keeps it from being compiled."""
+        products.product.of(_REALS[dtype])
+
     def _scratch(self, purpose: str, numbers: int) -> int:
         """Return the address of a place for so many numbers; its content is undefined."""
         held, scratch = self._scratches.get(purpose, (0, None))

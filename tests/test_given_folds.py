@@ -1,0 +1,151 @@
+"""Folds that the user gave, which hold together what random folds would tear apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import GroupKFold, KFold
+
+from autoimb import AutoImbClassifier
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.evaluation.basis import plan_duels
+from autoimb.partners.rows import FoldRows
+from autoimb.runtime.worker import Work
+from autoimb.search.prepare import Prepared, Table, plan_study, prepare
+from autoimb.search.request import Request
+
+
+def copied_rows(
+    n_entities: int, copies: int = 4, *, seed: int = 0
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Draw entities of whose rows all are alike, with their label; 13 % are positive."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n_entities, 6))
+    logit = 1.3 * x[:, 0] + x[:, 1] - 0.8 * x[:, 2] * x[:, 3] - 2.75
+    y = (random.random(n_entities) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    entity = np.repeat(np.arange(n_entities), copies)
+    frame = pd.DataFrame(x[entity], columns=list("abcdef"))
+    order = random.permutation(len(entity))
+    return frame.iloc[order].reset_index(drop=True), y[entity][order], entity[order]
+
+
+def patients(n_rows: int = 2_000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Draw visits of 100 patients, whose number is a column as text and as a whole number."""
+    random = np.random.default_rng(1)
+    patient = random.integers(0, 100, n_rows)
+    frame = pd.DataFrame(
+        {
+            "age": random.normal(size=n_rows),
+            "patient": [f"p{number}" for number in patient],
+            "number": patient,
+            "ward": [f"w{number}" for number in random.integers(0, 40, n_rows)],
+            "pills": random.integers(0, 9, n_rows),
+        }
+    )
+    return frame, (random.random(n_rows) < 0.1 + 0.2 * (patient % 3 == 0)).astype(int), patient
+
+
+def prepared_with(frame: pd.DataFrame, y: np.ndarray, splits: object) -> Prepared:
+    kinds = {"number": "numeric"} if "number" in frame else None
+    return prepare(Table(frame, y, kinds=kinds), Request(cv=splits, metric="average_precision"))
+
+
+def test_levels_that_folds_hold_together_are_not_read() -> None:
+    frame, y, patient = patients()
+    apart = list(GroupKFold(5).split(frame, y, patient))
+    mixed = list(KFold(5, shuffle=True, random_state=0).split(frame))
+    for splits, statistics, integers in (
+        (apart, (1,), (2,)),
+        (mixed, (0, 1), (1, 2)),
+        (5, (0, 1), (1, 2)),
+    ):
+        prepared = prepared_with(frame, y, splits)
+        layout = prepared.dataset.layout
+        assert (layout.statistics, layout.integers) == (statistics, integers)
+        told = [notice for notice in prepared.notices if "'patient'" in notice]
+        assert len(told) == (splits is apart)
+
+
+def test_what_is_left_out_reaches_neither_networks_nor_trees() -> None:
+    frame, y, patient = patients()
+    apart, encoded = list(GroupKFold(5).split(frame, y, patient)), []
+    prepared = prepared_with(frame, y, apart)
+    renamed = [name[::-1] for name in frame["patient"]]
+    other = prepared_with(frame.assign(patient=renamed), y, apart)
+    assert other.dataset.layout == prepared.dataset.layout
+    for one in (prepared, other):
+        data, train = one.dataset, one.folds.folds[0].train
+        encoder = Encoder.fit(data.columns, train, layout=data.layout, y=data.y)
+        x, _ = encoder.dense(encoder.transform(data.columns), ple=True)
+        encoded.append(x)
+    np.testing.assert_array_equal(*encoded)
+    rows = [FoldRows(one.dataset, prepared.folds.folds[0], np.ones(2)) for one in (prepared, other)]
+    np.testing.assert_array_equal(rows[0].x, rows[1].x)
+    np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
+
+
+def test_a_table_of_such_levels_alone_is_read_all_the_same() -> None:
+    frame, y, patient = patients()
+    apart = list(GroupKFold(5).split(frame, y, patient))
+    assert prepared_with(frame[["patient"]], y, apart).dataset.layout.statistics == (0,)
+
+
+def test_of_several_classes_they_are_not_embedded() -> None:
+    frame, y, patient = patients()
+    y = y + (np.arange(len(y)) % 9 == 0)
+    apart = list(GroupKFold(5).split(frame, y, patient))
+    assert prepared_with(frame, y, apart).dataset.layout.embedded == (1,)
+    assert prepared_with(frame, y, 5).dataset.layout.embedded == (0, 1)
+
+
+def test_a_hold_out_of_the_users_holds_levels_together_too() -> None:
+    frame, y, patient = patients()
+    for splitter, groups, statistics in (
+        (GroupKFold(5), patient, (1,)),
+        (KFold(5, shuffle=True, random_state=0), None, (0, 1)),
+    ):
+        split = next(iter(splitter.split(frame, y, groups)))
+        assert prepared_with(frame, y, [split]).dataset.layout.statistics == statistics
+
+
+def test_copies_that_folds_hold_together_get_no_statistics() -> None:
+    frame, y, entity = copied_rows(1_000)
+    assert prepared_with(frame, y, 5).dataset.layout.repeated
+    apart = list(GroupKFold(5).split(frame, y, entity))
+    assert not prepared_with(frame, y, apart).dataset.layout.repeated
+    mixed = list(KFold(5, shuffle=True, random_state=0).split(frame))
+    assert prepared_with(frame, y, mixed).dataset.layout.repeated
+
+
+def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
+    frame, y, patient = patients()
+    apart = list(GroupKFold(5).split(frame, y, patient))
+    for splits in (apart, 5):
+        planned = plan_study(prepared_with(frame, y, splits), time_budget=60)
+        assert planned.judge.drawn_by_class == (splits == 5)
+        Work(print, planned.basis, plan_duels(planned.basis)).dump(tmp_path / "work")
+        again = Work.load(tmp_path / "work")
+        for basis in (again.study, again.duels):
+            assert basis is not None
+            assert basis.judge.drawn_by_class == (splits == 5)
+
+
+@pytest.mark.slow
+def test_copies_held_together_are_scored_and_calibrated_as_new_ones() -> None:
+    frame, y, entity = copied_rows(1_000)
+    classifier = AutoImbClassifier(
+        n_trials=4,
+        time_budget=None,
+        partners=None,
+        random_state=0,
+        cv=list(GroupKFold(5).split(frame, y, entity)),
+    ).fit(frame, y)
+    new, truth, _ = copied_rows(20_000, 1, seed=1)
+    proba = classifier.predict_proba(new)[:, 1]
+    assert proba.mean() == pytest.approx(truth.mean(), rel=0.25)
+    reported = classifier.facts_.reported
+    assert reported["gain_of_mean"] is None
+    true = average_precision_score(truth, proba)
+    assert classifier.best_score_ - true <= 2 * reported["error"]
