@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from autoimb.budget import Budget
 from autoimb.data.given import named_frame
+from autoimb.data.groups import column_names
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render
@@ -139,7 +140,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     classes_ : ndarray of shape (C,)
         The sorted labels.
     n_features_in_, feature_names_in_ : int, ndarray of str
-        Number of columns; their names, where `X` had names.
+        Number of features; their names, where `X` had names.
+    columns_apart_ : tuple of str
+        Columns of `fit` that are no features: those of ``groups=``.
 
     Notes
     -----
@@ -211,6 +214,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         eval_set: tuple[Any, Any] | None = None,
         test: tuple[Any, Any] | None = None,
         class_counts: Mapping[Any, int] | None = None,
+        groups: Any = None,
     ) -> AutoImbClassifier:
         """Search, and fit the winner.
 
@@ -231,6 +235,11 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             Rows that nothing sees but the last line of the report.
         class_counts : mapping of label to int or None
             Of rows drawn class by class (`autoimb.read`): the whole table's, which count.
+        groups : str, list of str, array-like of shape (n,) or None
+            Rows that belong together, such as those of one customer: columns of `X` by name, or the
+            group of each row. No group is trained on and scored by the same network, and errors and
+            intervals are those of drawing whole groups, so that the score is one on new groups. The
+            columns are no features; `predict` takes rows with or without them.
 
         Returns
         -------
@@ -248,6 +257,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         started = time.monotonic()
         rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
+        rows["groups"] = groups
+        self.columns_apart_ = column_names(groups)
         with backend_for(self.backend) as backend:
             prepared = prepare_given(self, X, y, sample_weight, backend=backend, **rows)
             budget = Budget.start(prepared.request.time_budget, started=started)
@@ -273,6 +284,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise result.error
         return self
 
+    def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+        """Return rows with the columns of `fit`, without those that are no features."""
+        return named_frame(self, X, reset=False, apart=getattr(self, "columns_apart_", ()))
+
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.
 
@@ -286,7 +301,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n, C)
             Calibrated to the training distribution; rows sum to 1.
         """
-        return self._pipeline().predict_proba(named_frame(self, X, reset=False))
+        return self._pipeline().predict_proba(self._frame(X))
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
         """Return the label that the decision rule of the metric gives each row.
@@ -301,7 +316,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         ndarray of shape (n,)
             Labels out of ``classes_``.
         """
-        return self._pipeline().predict(named_frame(self, X, reset=False))
+        return self._pipeline().predict(self._frame(X))
 
     def score(
         self,
@@ -321,7 +336,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         float
             The metric, or minus it where less is better (``log_loss``, ``brier``).
         """
-        frame = named_frame(self, X, reset=False)
+        frame = self._frame(X)
         return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
 
     def with_threshold(self, threshold: str | float) -> Self:

@@ -342,6 +342,7 @@ WRITES = re.compile(
 )
 ELSEWHERE = {
     "cli/app.py": "the null device takes the place of an output that nobody reads",
+    "cli/folders.py": "the null device takes the place of a terminal that was closed",
     "cli/runs.py": "into memory",
     "cli/tables.py": "packs into a file that is open",
     "runs/storage.py": "appends to the journal",

@@ -237,6 +237,7 @@ def test_a_pipeline_says_what_it_is() -> None:
 
 def test_a_pipeline_says_between_what_its_score_lies() -> None:
     info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51]}
+    info |= {"estimate": "new data"}
     text = replace(PIPELINE, info=info).describe()
     assert "Expected f1 on new data: 0.400 (95 % interval 0.300 to 0.510)." in text
 
@@ -283,7 +284,8 @@ def test_no_part_of_a_pipeline_prints_arrays() -> None:
 
 
 def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
-    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51], "raw": 0.45}
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51]}
+    info |= {"estimate": "new data"}
     page = replace(PIPELINE, info=info | {"verdict": "<b>No</b> method helps."})._repr_html_()
     for part in ("fraud", "f1 0.4000", "0.3000 to 0.5100", "&lt;b&gt;No", "probability of 0.3 on"):
         assert part in page

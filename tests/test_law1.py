@@ -727,7 +727,7 @@ def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         judging,
         "leave_group_out",
-        lambda y, group: [(np.ones(len(y), dtype=bool), group == g) for g in np.unique(group)],
+        lambda y, group, **_: [(np.ones(len(y), dtype=bool), group == g) for g in np.unique(group)],
     )
 
 

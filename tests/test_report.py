@@ -203,6 +203,7 @@ def flights_facts(**changes):
             "raw": 0.2864,
             "optimism": 0.0053,
             "replays": 200,
+            "estimate": "new data",
             "greater_is_better": True,
             "gain_of_mean": None,
             "averaging": "Out of fold it is of one network a row.",

@@ -196,8 +196,8 @@ def perfect_column(evidence: TableEvidence, _: SearchPolicy) -> str | None:
     "warning",
     TableEvidence,
     advice="Find out why rows are equal. Where one thing was entered twice, or rows were copied "
-    "to balance the classes, drop the copies; where they belong together, hold whole groups out "
-    "(cv=list(GroupKFold().split(X, y, groups))).",
+    "to balance the classes, drop the copies; where they belong together, say so (groups=, "
+    "--groups).",
 )
 def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     """Rows that stand in several folds and give their class away."""

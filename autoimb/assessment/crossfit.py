@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 _MOST_PARTS = 5  # so that many folds cost no more than a few
 
 
-def stratified_groups(y: Ints, n_groups: int) -> Ints:
+def stratified_groups(y: Ints, n_groups: int, cluster: Ints | None = None) -> Ints:
     """Split rows into groups, the same ones whenever they are asked for; see `stratified`.
 
     Parameters
@@ -26,17 +26,23 @@ def stratified_groups(y: Ints, n_groups: int) -> Ints:
     y : ndarray of int64, shape (n,)
         Class codes.
     n_groups : int
-        Number of groups.
+        Number of groups; at most as many as the user's.
+    cluster : ndarray of int64, shape (n,), or None
+        The user's group of each row; such a group is never parted.
 
     Returns
     -------
     ndarray of int64, shape (n,)
         Group of each row, from 0.
     """
-    return stratified(y, n_groups, stream(Purpose.GROUPS, 0))
+    if cluster is not None:
+        n_groups = min(n_groups, len(np.unique(cluster)))
+    return stratified(y, n_groups, stream(Purpose.GROUPS, 0), cluster)
 
 
-def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tuple[Mask, Mask]]:
+def leave_group_out(
+    y: Ints, group: Ints, *, n_groups: int = 5, cluster: Ints | None = None
+) -> Iterator[tuple[Mask, Mask]]:
     """Yield (rows to learn from, rows to use it on) for each group, or for a few at a time.
 
     The same arguments give the same parts in the same order, so a part's number names it.
@@ -50,6 +56,8 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     n_groups : int, optional
         Number of groups made where one is given. More than five groups are left out in five
         parts.
+    cluster : ndarray of int64, shape (n,), or None
+        The user's group of each row, which no group that is made parts.
 
     Yields
     ------
@@ -58,7 +66,7 @@ def leave_group_out(y: Ints, group: Ints, *, n_groups: int = 5) -> Iterator[tupl
     """
     names = np.unique(group)
     if len(names) < 2:
-        group = stratified_groups(y, n_groups)
+        group = stratified_groups(y, n_groups, cluster)
         names = np.unique(group)
     for part in np.array_split(names, min(len(names), _MOST_PARTS)):
         inside = np.isin(group, part)

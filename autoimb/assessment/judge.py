@@ -77,6 +77,9 @@ class Judge:
     costs : tuple of C tuples of C floats, or None
         What the labels minimise instead: the cost of each (true, predicted) pair of classes, for
         such probabilities (see `autoimb.assessment.costs.Costs`).
+    cluster : ndarray of int64, shape (n,), or None
+        The user's group of each row: what is fitted on some rows of one is not used on others, and
+        errors are those of drawing whole groups. None where rows are independent.
     deadline : Deadline
         Of the labels: past it, and half a second, rules of several classes stay what they are.
     drawn_by_class : bool
@@ -89,6 +92,7 @@ class Judge:
     group: Ints
     weight: Floats | None = None
     costs: Matrix | None = None
+    cluster: Ints | None = None
     deadline: Deadline = FOREVER
     drawn_by_class: bool = True
 
@@ -99,7 +103,8 @@ class Judge:
     def take(self, rows: Mask | Ints) -> Judge:
         """Judge some of the rows by the same measure."""
         weight = None if self.weight is None else self.weight[rows]
-        return replace(self, y=self.y[rows], group=self.group[rows], weight=weight)
+        cluster = None if self.cluster is None else self.cluster[rows]
+        return replace(self, y=self.y[rows], group=self.group[rows], weight=weight, cluster=cluster)
 
     def with_metric(self, metric: Metric) -> Judge:
         """Judge the same rows by another metric."""
@@ -108,7 +113,7 @@ class Judge:
     @cached_property
     def parts(self) -> tuple[tuple[Mask, Mask], ...]:
         """The rows to learn from and to use it on, part by part; see `leave_group_out`."""
-        return tuple(leave_group_out(self.y, self.group))
+        return tuple(leave_group_out(self.y, self.group, cluster=self.cluster))
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -215,11 +220,13 @@ class Judge:
         """Return a prediction as it is reported, and whether its value is of all rows together.
 
         Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
-        `rare_rows` in a group, all rows are valued together, for a ranking by their places.
+        `rare_rows` in a group, all rows are valued together, for a ranking by their places, unless
+        the groups are not alike. Rows of the user's groups always are valued together.
         """
-        pooled = not self.speaks_by_group(rare_rows)
+        pooled = self.cluster is not None or not self.speaks_by_group(rare_rows)
         proba, labels = prediction
-        if pooled and self.metric.kind == "ranking":
+        alike = self.drawn_by_class and self.cluster is None
+        if pooled and self.metric.kind == "ranking" and alike:
             return (self.placed(proba), labels), pooled
         return prediction, pooled
 
@@ -297,7 +304,7 @@ class Judge:
 
     @cached_property
     def _block(self) -> Ints:
-        return stratified_groups(self.y, _BLOCKS)
+        return stratified_groups(self.y, _BLOCKS, self.cluster)
 
     def _value(self, prediction: Prediction, rows: Mask | None = None) -> float:
         """Value of some rows: of all together, or the mean over groups."""
@@ -318,11 +325,12 @@ class Judge:
             with np.errstate(invalid="ignore"):  # a block may hold all rows of a class in a group
                 return self.of_samples(prediction, without, pooled=False)
         if not (self.metric.counts is not None or self.metric.summable):
-            return np.array([self._value(prediction, block != b) for b in range(_BLOCKS)])
+            return np.array([self._value(prediction, block != b) for b in np.unique(block)])
         n_classes = self.metric.n_classes
         cell = (block * n_classes + self.y) * n_classes + prediction[1]
-        counts = np.bincount(cell, self.weight, _BLOCKS * n_classes**2)
-        blocks = counts.reshape(_BLOCKS, n_classes, n_classes)
+        n_blocks = int(block.max()) + 1
+        counts = np.bincount(cell, self.weight, n_blocks * n_classes**2)
+        blocks = counts.reshape(n_blocks, n_classes, n_classes)
         return self.metric.of_confusion(np.maximum(blocks.sum(axis=0) - blocks, 0.0))
 
     def _on(self, prediction: Prediction, rows: Mask) -> float:
@@ -367,7 +375,8 @@ class Judge:
         if self.metric.kind != "label" or len(np.unique(y)) < 2:
             return plug_in
         safe, tuned = np.empty(len(y), dtype=np.int64), np.empty(len(y), dtype=np.int64)
-        inner = Judge(metric, y, stratified_groups(y, _INNER), weight)
+        cluster = None if self.cluster is None else self.cluster[kept]
+        inner = Judge(metric, y, stratified_groups(y, _INNER, cluster), weight)
         for (learn, use), by in zip(inner.parts, deadline.shared(len(inner.parts) + 1)):
             part = rows.take(learn)
             rule = plug_in_rule(metric, part, by.fraction(0.5))

@@ -175,7 +175,9 @@ def cross_validate(
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
         rows, scale = subsample(dataset.y, fold.train, _MOST_ROWS, generator)
-        known = encoder.transform_training(dataset.columns, fold.train, dataset.y, dataset.weight)
+        known = encoder.transform_training(
+            dataset.columns, fold.train, dataset.y, dataset.weight, dataset.cluster
+        )
         train = _features(encoder, known.take(np.searchsorted(fold.train, rows)))
         held_out = _features(encoder, encoder.transform(dataset.columns, fold.score))
         target = (dataset.y[rows], dataset.weight[rows] * scale)

@@ -88,6 +88,8 @@ class Reported:
     gain_of_mean : float or None
         What is in the value of what the mean of all networks, which predicts new rows, gains over
         what predicts these, in the metric's own sign; None where it is not known and not in it.
+    estimate : str
+        What the score is expected on: ``"new data"``, rows like these; or ``"new groups"``.
     """
 
     value: float
@@ -99,6 +101,7 @@ class Reported:
     replays: int
     greater_is_better: bool
     gain_of_mean: float | None = None
+    estimate: str = "new data"
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -116,8 +119,8 @@ class Reported:
 
     def to_info(self) -> dict[str, Any]:
         """Return what a pipeline says of its score."""
-        interval = [self.low, self.high]
-        return {"score": self.value, "error": self.error, "interval": interval}
+        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
+        return own | {"estimate": self.estimate}
 
 
 def spread(low: float, high: float) -> float:
@@ -140,10 +143,17 @@ def with_interval(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.{digits}f} (95 % interval {low:.{digits}f} to {high:.{digits}f})"
 
 
-def expected_in_words(metric: str, value: float, low: float | None, high: float | None) -> str:
+def expected_in_words(
+    metric: str,
+    value: float,
+    low: float | None,
+    high: float | None,
+    *,
+    estimate: str = "new data",
+) -> str:
     """Write the reported score as the sentence that report and command line have in common."""
     name = metric.replace("_", " ")
-    return f"Expected {name} on new data: {with_interval(value, low, high)}."
+    return f"Expected {name} on {estimate}: {with_interval(value, low, high)}."
 
 
 def error_of_mean(values: Floats) -> float:

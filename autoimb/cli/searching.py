@@ -130,6 +130,14 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     cv: Annotated[
         int | None, typer.Option(metavar="N", help="Folds [default: planned from the counts].")
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Columns whose values together are a row's group (a customer, a patient): no "
+            "network trains on a group that it scores, and the columns are no features.",
+        ),
+    ] = None,
     pos_label: Annotated[
         str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
     ] = None,
@@ -240,6 +248,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     ):
         warm_up()  # the workers' server imports while this process does
     from autoimb.budget import DEFAULT_BUDGET, Budget
+    from autoimb.data.groups import group_codes, without
     from autoimb.data.memory import read_bytes
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
@@ -269,6 +278,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "n_jobs": n_jobs,
         "schedule": schedule,
         "cv": cv,
+        "groups": tuple(listed(groups) or ()),
         "random_state": random_state,
         "pos_label": pos_label,
         "allow_many_classes": allow_many_classes,
@@ -291,13 +301,15 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     }
     engine = context.with_resource(backend_for(backend, scheduler))
     request = read_request(given, encode_target(rows.y).classes, backend=engine)
+    apart = request.groups
     table = Table(
-        rows.frame,
+        without(rows.frame, apart),
         rows.y,
         rows.weight,
         kinds=column_kinds(kind or []),
         test=None if test is None else reweighted(read(test)),
         class_counts=rows.class_counts,
+        groups=group_codes(apart or None, rows.frame),
     )
     if not resume:
         budget.check("the table's columns were looked at")

@@ -34,6 +34,8 @@ class Dataset:
         here. Their weights make up for the others.
     labels : tuple of C str
         The text of each class's label, by code.
+    cluster : ndarray of shape (n,), int64, or None
+        The user's group of each row; None where rows are independent.
     """
 
     columns: Columns
@@ -44,3 +46,4 @@ class Dataset:
     layout: Layout
     kept: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
+    cluster: NDArray[np.int64] | None = None

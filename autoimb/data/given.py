@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from autoimb.data.conversion import in_pandas
+from autoimb.data.groups import without
 from autoimb.data.table import (
     check_lengths,
     frame_of,
@@ -20,10 +22,23 @@ from autoimb.data.table import (
 from autoimb.data.target import label_array
 from autoimb.errors import SchemaError
 
-__all__ = ["further_rows", "named_frame"]
+__all__ = ["further_rows", "named_frame", "plain_frame"]
 
 
-def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFrame:
+def plain_frame(X: Any) -> pd.DataFrame:
+    """Return a table with all its columns; ``x0, x1, ...`` where `X` has no names.
+
+    Raises
+    ------
+    TableError
+        What is no table.
+    """
+    return read_table(frame_of(in_pandas(X, "X"), None))
+
+
+def named_frame(
+    estimator: BaseEstimator, X: Any, *, reset: bool, apart: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return a table with one name a column; ``x0, x1, ...`` where `X` has no names.
 
     Parameters
@@ -35,6 +50,8 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
         the columns are known a dict, a Series or a list of dicts, their names in any order.
     reset : bool
         Whether the columns are learned.
+    apart : sequence of str
+        Columns that are no features, and need not be there.
 
     Raises
     ------
@@ -46,6 +63,7 @@ def named_frame(estimator: BaseEstimator, X: Any, *, reset: bool) -> pd.DataFram
     known = None if reset else getattr(estimator, "feature_names_in_", None)
     table = in_pandas(X if reset else _ordered_rows(X, known), "X")
     frame = read_table(frame_of(table, known))  # repeated names and no rows, in our words
+    frame = without(frame, apart)
     numbered = frame.set_axis(range(frame.shape[1]), axis=1)
     try:
         validate_data(
@@ -66,11 +84,12 @@ def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
 
 
 def further_rows(
-    estimator: BaseEstimator, given: tuple[Any, Any] | None
+    estimator: BaseEstimator, given: tuple[Any, Any] | None, apart: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, NDArray[Any]] | None:
     """Return further rows (X, y) with the columns of the table; None where there are none."""
     if given is None:
         return None
-    frame, labels = named_frame(estimator, given[0], reset=False), label_array(given[1])
+    frame = named_frame(estimator, given[0], reset=False, apart=apart)
+    labels = label_array(given[1])
     check_lengths(frame, labels)
     return frame, labels

@@ -122,7 +122,7 @@ def assemble(
             "error": decided.score.error,
         },
     )
-    if plan.folds.given:
+    if plan.folds.given or judge.cluster is not None:
         # The networks of other folds were trained on rows of the same group, which say nothing of
         # how far networks differ on new groups.
         return Assembled(pipeline, None)

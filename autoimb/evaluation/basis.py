@@ -55,7 +55,7 @@ def plan_duels(study: Basis) -> Basis | None:
     seed = seed_for(Purpose.DUELS, plan.seed)
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
     few, rows = fewer_rows(dataset, rows, most=policy.most_duel_rows, random_state=seed)
-    own = duel_folds(few.y, folds.take(rows), random_state=seed, policy=policy)
+    own = duel_folds(few.y, folds.take(rows), random_state=seed, policy=policy, cluster=few.cluster)
     if own is None:
         return None
     duels = make_plan(
@@ -76,5 +76,6 @@ def plan_duels(study: Basis) -> Basis | None:
             y=few.y[scored],
             group=own.group[scored],
             weight=own.scored_weight(few.weight),
+            cluster=None if few.cluster is None else few.cluster[scored],
         ),
     )

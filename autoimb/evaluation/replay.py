@@ -162,7 +162,9 @@ def replay(
     a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
-        counts = _draw(few, scale, at_a_time, random, pooled=judge.pooled)
+        counts = _draw(
+            few, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
+        )
         parts.append(np.stack([way.moves(few, counts) for way in taken]))
         if deadline.expired:
             break
@@ -173,6 +175,8 @@ def replay(
     value = float(values[-1][candidates.result]) - optimism
     of_rows = float(moves[-1][candidates.result].std(ddof=1))
     error = of_rows * math.sqrt(1 + policy.trained_variance)
+    if not judge.drawn_by_class:  # rows of a fold may be alike, as those of one patient are
+        error = max(error, _error_over_folds(judge, predictions[candidates.result], pooled=pooled))
     value, low, high = judge.interval(value, error)
     return Reported(
         value=value,
@@ -227,18 +231,28 @@ def _draw(
 ) -> Floats:
     """Draw rows with replacement, (number, n) counts: of each class as many as there are.
 
-    Where values are means over groups, of each class in each group. Rows that stand for `scale`
-    (n,) rows are drawn as often as all of these would be, and count a share of a row each time.
+    Where values are means over folds, of each class in each fold. Rows that stand for `scale` (n,)
+    rows are drawn as often as all of these would be, and count a share of a row each time. Where
+    rows come in groups of the user's, whole groups are drawn, as many as there are of those that
+    hold the same scarcest class.
     """
-    counts = np.empty((number, len(judge.y)))
-    group = np.zeros_like(judge.group) if pooled else judge.group
-    strata = group * judge.metric.n_classes + judge.y
-    for stratum in np.unique(strata):
-        own = np.flatnonzero(strata == stratum)
+    fold = np.zeros_like(judge.group) if pooled else judge.group
+    if judge.cluster is None:
+        unit = np.arange(len(judge.y))
+        stratum = fold * judge.metric.n_classes + judge.y
+    else:
+        unit = np.unique(judge.cluster, return_inverse=True)[1]
+        scale = np.ones(unit.max() + 1)
+        scarcity = np.argsort(np.argsort(-np.bincount(judge.y, minlength=judge.metric.n_classes)))
+        stratum = np.zeros(len(scale), dtype=np.int64)
+        np.maximum.at(stratum, unit, fold * judge.metric.n_classes + scarcity[judge.y])
+    counts = np.empty((number, len(stratum)))
+    for name in np.unique(stratum):
+        own = np.flatnonzero(stratum == name)
         draws = max(round(scale[own].sum()), 1)
         drawn = random.multinomial(draws, np.full(len(own), 1 / len(own)), number)
         counts[:, own] = drawn * len(own) / draws
-    return counts
+    return counts[:, unit]
 
 
 def _choose(candidates: Candidates, values: Floats, moves: Floats, *, metric: Metric) -> Ints:

@@ -191,6 +191,7 @@ def fewer_rows(
         columns=dataset.columns.take(kept),
         y=dataset.y[kept],
         weight=weight / weight.mean(),
+        cluster=None if dataset.cluster is None else dataset.cluster[kept],
         kept=before * have / np.maximum(had, 1),
     )
     return few, kept

@@ -72,6 +72,7 @@ class Reader(BriefRepr):
         *,
         weight: Floats,
         n_classes: int,
+        cluster: Ints | None = None,
         left_out: Collection[int] = (),
     ) -> tuple[Reader, Floats]:
         """Fit on some rows; nothing of the others reaches the result.
@@ -87,6 +88,8 @@ class Reader(BriefRepr):
         weight : float64 ndarray of shape (n,)
             Their weights, of mean 1.
         n_classes : int
+        cluster : ndarray of int64, shape (n,), or None
+            Their groups.
         left_out : collection of int, optional
             Category columns that are not read: all their rows are of no level.
 
@@ -96,7 +99,7 @@ class Reader(BriefRepr):
         x : float64 ndarray of shape (n, F)
             The training rows, as trees should see them in training.
         """
-        part, target = columns.take(rows), Target(y, weight)
+        part, target = columns.take(rows), Target(y, weight, cluster)
         levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]

@@ -61,6 +61,7 @@ class FoldRows:
             self.y,
             weight=weight / weight.mean(),
             n_classes=len(costs),
+            cluster=None if dataset.cluster is None else dataset.cluster[fold.train],
             left_out=dataset.layout.left_out(len(columns.vocabularies)),
         )
         codes = self.reader.codes

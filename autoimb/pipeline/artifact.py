@@ -7,8 +7,8 @@ Format 1
 ``strategies.0.packs.0.state.heads.bias``; ``SHA256SUMS`` holds the checksums of both, as
 ``sha256sum`` writes them. What the two may hold is said in `autoimb.pipeline.contents`, and nothing
 else is read. No training row is in a file: out-of-fold rows are counts between thresholds, and of
-tables there are statistics, the lowest and the highest value of each number, and values and levels
-that at least 3 rows have. The bytes depend on the pipeline alone.
+tables there are statistics, the range of each number rounded outwards to two digits, and values and
+levels that at least 3 rows have. The bytes depend on the pipeline alone.
 """
 
 from __future__ import annotations

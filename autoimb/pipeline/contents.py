@@ -81,7 +81,7 @@ _SHOWN = {
     "score": number(undefined=True),
     "error": number(undefined=True),
     "interval": list_of(number(undefined=True), least=2, most=2),
-    "raw": number(undefined=True),
+    "estimate": text(),
     "created": text(),
     "versions": each(text(), most=100),
     "verdict": text(),

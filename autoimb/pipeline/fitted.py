@@ -323,7 +323,7 @@ class FittedPipeline:
     thresholds : ThresholdCounts
         Of the scored rows, for `with_threshold`; the pipeline holds no row.
     ranges : float64 ndarray of shape (2, p)
-        The lowest and the highest value of each number in the training table.
+        The range of each number in the training table, rounded outwards; see `ranges_of`.
     info : dict
         Plain values: metric, score, versions, created.
     """

@@ -86,8 +86,9 @@ def in_words(summary: Mapping[str, Any]) -> str:
         lines += [f"strategy, weight {s['weight']:.2f}: {s['description']}" for s in strategies]
     lines.append(f"decision rule: {_rule_in_words(summary)}")
     info = summary["info"]
-    if {"metric", "score", "interval"} <= info.keys():
-        lines.append(expected_in_words(info["metric"], info["score"], *info["interval"]))
+    if {"metric", "score", "interval", "estimate"} <= info.keys():
+        expected = info["metric"], info["score"], *info["interval"]
+        lines.append(expected_in_words(*expected, estimate=info["estimate"]))
     elif {"metric", "score", "error"} <= info.keys():
         lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(info))
     return "\n".join(lines)

@@ -35,12 +35,19 @@ def known_levels(pipeline: FittedPipeline) -> dict[str, set[str]]:
 
 
 def ranges_of(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the lowest and the highest value of each column, (2, p); the widest of one without."""
+    """Return the range of each column, (2, p): its extremes, rounded outwards to two digits.
+
+    The extremes themselves would be values of single rows, which no file may hold. A column
+    without a value has the widest range.
+    """
     widest, known = np.finfo(np.float64).max, ~np.isnan(numbers)
     low = numbers.min(axis=0, initial=widest, where=known)
     high = numbers.max(axis=0, initial=-widest, where=known)
-    empty = ~known.any(axis=0)
-    return np.stack([np.where(empty, -widest, low), np.where(empty, widest, high)])
+    with np.errstate(all="ignore"):  # of a constant, of no value and of a range beyond all numbers
+        step = 10.0 ** (np.floor(np.log10(high - low)) - 1.0)
+        rounded = np.stack([np.floor(low / step) * step, np.ceil(high / step) * step])
+    limits = np.stack([np.full(len(low), -widest), np.full(len(low), widest)])
+    return np.where(high == low, low, np.where(np.isfinite(rounded).all(axis=0), rounded, limits))
 
 
 class Unfamiliar:

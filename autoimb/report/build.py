@@ -153,7 +153,9 @@ class Facts:
         """What the result is, what it gives on new rows, and the verdict: a line each."""
         reported = self.reported
         expected = expected_in_words(
-            self.request["metric"], reported["value"], reported["low"], reported["high"]
+            self.request["metric"],
+            *(reported[name] for name in ("value", "low", "high")),
+            estimate=reported["estimate"],
         )
         return (self.winner["description"], expected, self.verdict)
 

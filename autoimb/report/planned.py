@@ -121,6 +121,7 @@ def dry_run(
     eval_set: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     class_counts: Mapping[Any, int] | None = None,
+    groups: Any = None,
 ) -> DryRun:
     """Say what an estimator's `fit` would do with these arguments.
 
@@ -128,7 +129,7 @@ def dry_run(
     ----------
     estimator : AutoImbClassifier
         It stays as it is.
-    X, y, sample_weight, eval_set, test, class_counts
+    X, y, sample_weight, eval_set, test, class_counts, groups
         As in its `fit`.
 
     Returns
@@ -144,7 +145,14 @@ def dry_run(
     own = copy(estimator)
     own.random_state = deepcopy(estimator.random_state)
     given = prepare_given(
-        own, X, y, sample_weight, eval_set=eval_set, test=test, class_counts=class_counts
+        own,
+        X,
+        y,
+        sample_weight,
+        eval_set=eval_set,
+        test=test,
+        class_counts=class_counts,
+        groups=groups,
     )
     return DryRun.of(given)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from autoimb.data.given import further_rows, named_frame
+from autoimb.data.given import further_rows, named_frame, plain_frame
+from autoimb.data.groups import column_names, group_codes
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.runtime.pool import LOCAL, Backend
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["prepare_given"]
 
 
-def prepare_given(
+def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     estimator: BaseEstimator,
     X: Any,
     y: Any,
@@ -27,6 +28,7 @@ def prepare_given(
     eval_set: tuple[Any, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     class_counts: Mapping[Any, int] | None = None,
+    groups: Any = None,
     backend: Backend = LOCAL,
 ) -> Prepared:
     """Check an estimator's parameters and the arguments of its `fit`.
@@ -35,7 +37,7 @@ def prepare_given(
     ----------
     estimator : BaseEstimator
         Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
-    X, y, sample_weight, eval_set, test, class_counts
+    X, y, sample_weight, eval_set, test, class_counts, groups
         As in `AutoImbClassifier.fit`.
     backend : Backend
         Where trials run.
@@ -49,13 +51,27 @@ def prepare_given(
     InputError
         On a table, a target or a parameter that no search can use.
     """
-    frame = named_frame(estimator, X, reset=True)
+    apart = column_names(groups)
+    frame = named_frame(estimator, X, reset=True, apart=apart)
     labels = label_array(y)
     check_lengths(frame, labels)
     given = estimator.get_params(deep=False)
+    given |= {"groups": apart}
     request = read_request(given, encode_target(labels).classes, backend=backend)
     read_callbacks(given["callbacks"])
     weight = row_weights(sample_weight, len(frame))
-    chosen_by, untouched = further_rows(estimator, eval_set), further_rows(estimator, test)
-    table = Table(frame, labels, weight, chosen_by, given["kinds"], untouched, class_counts)
+    codes = None
+    if groups is not None:
+        further = None if eval_set is None else plain_frame(eval_set[0])
+        codes = group_codes(groups, plain_frame(X), further)
+    table = Table(
+        frame,
+        labels,
+        weight,
+        further_rows(estimator, eval_set, apart),
+        given["kinds"],
+        further_rows(estimator, test, apart),
+        class_counts,
+        codes,
+    )
     return prepare(table, request)

@@ -71,6 +71,8 @@ class Table:
     class_counts : mapping of label to int or None
         Where the rows are a sample of a larger table, drawn class by class: the rows of each class
         in all of it.
+    groups : ndarray of shape (n,), int64, or None
+        The number of each row's group, the rows of an eval set behind the others.
     """
 
     frame: pd.DataFrame
@@ -80,6 +82,7 @@ class Table:
     kinds: Mapping[str, str] | None = None
     test: GivenTest | None = None
     class_counts: Mapping[Any, int] | None = None
+    groups: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,13 @@ def prepare(
                 f"got both, holdout={request.holdout}."
             )
         whole = (table.frame, label_array(table.y), table.weight)
-        test, kept = hold_out(whole, kept, request.holdout, random_state=request.random_state)
+        test, kept = hold_out(
+            whole,
+            kept,
+            request.holdout,
+            random_state=request.random_state,
+            cluster=table.groups,
+        )
         table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
@@ -189,18 +198,6 @@ def prepare(
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    dataset = Dataset(
-        columns=columns,
-        y=target.codes,
-        weight=_all_weights(table.weight, target),
-        n_classes=len(target.classes),
-        positive=target.positive,
-        layout=plan_layout(
-            columns, n_classes=len(target.classes), screened=_most_columns(target, policy)
-        ),
-        kept=None if table.class_counts is None else target.sampled,
-        labels=tuple(text_of(label) for label in target.classes),
-    )
     rows = np.arange(len(target.codes), dtype=np.int64)
     given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
     folds = plan_folds(
@@ -208,8 +205,10 @@ def prepare(
         cv=kept_splits(request.cv, kept),
         random_state=request.random_state,
         eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
+        cluster=table.groups,
         policy=policy,
     )
+    apart = folds.given or len(folds.folds) == 1 or table.groups is not None
     dataset = Dataset(
         columns=columns,
         y=target.codes,
@@ -221,10 +220,11 @@ def prepare(
             n_classes=len(target.classes),
             screened=_most_columns(target, policy),
             # of folds that were drawn class by class, training rows have the levels of the others
-            folds=folds.folds if folds.given or len(folds.folds) == 1 else (),
+            folds=folds.folds if apart else (),
         ),
         kept=None if table.class_counts is None else target.sampled,
         labels=tuple(text_of(label) for label in target.classes),
+        cluster=table.groups,
     )
     return Prepared(
         request=request,
@@ -313,7 +313,16 @@ def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
     if table.weight is not None:
         weight = np.asarray(table.weight, dtype=np.float64)[kept]
         weight = weight / weight.mean()
-    return replace(table, frame=table.frame.loc[kept], y=label_array(table.y)[kept], weight=weight)
+    groups = table.groups
+    if groups is not None:
+        groups = np.concatenate([groups[: len(kept)][kept], groups[len(kept) :]])
+    return replace(
+        table,
+        frame=table.frame.loc[kept],
+        y=label_array(table.y)[kept],
+        weight=weight,
+        groups=groups,
+    )
 
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
@@ -428,6 +437,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         group=folds.group[folds.scored],
         weight=folds.scored_weight(dataset.weight),
         costs=None if costs is None else costs.matrix,
+        cluster=None if dataset.cluster is None else dataset.cluster[folds.scored],
         drawn_by_class=not folds.given,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from autoimb.data.groups import group_codes, without
 from autoimb.data.sample import Sample
 from autoimb.errors import TargetError
 from autoimb.pipeline.fitted import FittedPipeline
@@ -43,7 +44,13 @@ def prepare_refit(
     """
     positive = pipeline.classes[pipeline.positive]
     request = replace(request, pos_label=positive, holdout=None)
-    table = Table(rows.frame, rows.y, rows.weight, class_counts=rows.class_counts)
+    table = Table(
+        without(rows.frame, request.groups),
+        rows.y,
+        rows.weight,
+        class_counts=rows.class_counts,
+        groups=group_codes(request.groups or None, rows.frame),
+    )
     prepared = prepare(table, request, schema=pipeline.schema)
     if list(prepared.target.classes) != list(pipeline.classes):
         raise TargetError(

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
 from autoimb.budget import check_budget
@@ -63,6 +64,8 @@ class Request:
         Worker processes, resolved (never -1).
     cv : object
         None (planned from the counts), a number of folds, or a splitter.
+    groups : tuple of str
+        Names of the columns of groups; none where there are none, or they came apart.
     random_state : int
         The one seed.
     pos_label : object
@@ -112,6 +115,7 @@ class Request:
     n_trials: int | None = None
     n_jobs: int = 1
     cv: object = None
+    groups: tuple[str, ...] = ()
     random_state: int = 0
     pos_label: object = None
     components: Components = ()
@@ -197,7 +201,7 @@ class Request:
         values = dict(data)
         components = tuple((name, tuple(options)) for name, options in values["components"])
         values |= {"components": components, "costs": _tuples(values["costs"])}
-        values["partners"] = tuple(values["partners"])
+        values |= {"partners": tuple(values["partners"]), "groups": tuple(values["groups"])}
         if values["strategy"] is not None:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
@@ -247,7 +251,13 @@ class Request:
 
 def table_bytes(dataset: Dataset) -> Iterator[bytes]:
     """Yield what a hash of a table is of: its values, the labels as codes, with their shapes."""
-    for array in (dataset.columns.numbers, dataset.columns.codes, dataset.y, dataset.weight):
+    arrays: list[NDArray[Any]] = [
+        dataset.columns.numbers,
+        dataset.columns.codes,
+        dataset.y,
+        dataset.weight,
+    ]
+    for array in arrays if dataset.cluster is None else [*arrays, dataset.cluster]:
         yield repr((array.shape, array.dtype.str)).encode()
         yield np.ascontiguousarray(array).tobytes()
 

@@ -342,7 +342,8 @@ def conclude(
         winner = replace(winner, reported=of_the_mean(winner.reported, gain, judge))
     if planned.unseen is not None:
         pipeline = at_counted_rates(pipeline, planned.unseen, judge, winner.deployed)
-    reported = winner.reported
+    reported = replace(winner.reported, estimate=_estimate(prepared))
+    winner = replace(winner, reported=reported)
     said = _verdict(prepared, study, duels)
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
     info["verdict"] = said.sentence
@@ -361,6 +362,14 @@ def conclude(
         timing=timing | {"finishing": time.monotonic() - started},
         deployed=deployed | {"seconds": seconds, "bytes": artifact_bytes(pipeline)},
     )
+
+
+def _estimate(prepared: Prepared) -> str:
+    """Say on what the score is expected: rows like these, or those of new groups."""
+    if prepared.dataset.cluster is None:
+        return "new data"
+    names = prepared.request.groups
+    return f"new groups ({', '.join(names)})" if names else "new groups"
 
 
 def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Verdict:

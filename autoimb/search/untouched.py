@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.uncertainty import Score
+from autoimb.data.folds import deal_groups
 from autoimb.data.schema import Schema, parse
 from autoimb.data.subsample import subsample
 from autoimb.data.target import match_labels
@@ -27,8 +28,16 @@ Weighed = tuple[pd.DataFrame, Labels, Weight]
 GivenTest = tuple[pd.DataFrame, Labels] | Weighed  # without: all are 1
 
 
-def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.bool_]:
+def held_out(
+    y: NDArray[Any],
+    share: float,
+    *,
+    random_state: int,
+    cluster: NDArray[np.int64] | None = None,
+) -> NDArray[np.bool_]:
     """Draw the rows to hold out, class by class; no value of a column is looked at.
+
+    Where rows come in groups, whole groups are held out, about the share of each class.
 
     Parameters
     ----------
@@ -38,6 +47,8 @@ def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.
         Of each class; at least one of its rows stays.
     random_state : int
         The same seed and labels give the same rows.
+    cluster : ndarray of int64, shape (n,), or None
+        The group of each row.
 
     Returns
     -------
@@ -50,6 +61,9 @@ def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.
     """
     random, held = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
     codes = np.unique(y, return_inverse=True)[1]
+    if cluster is not None:
+        part = deal_groups(codes, cluster, np.array([1.0 - share, share]), random)
+        return np.asarray(part == 1)
     for code in np.unique(codes):
         own = np.flatnonzero(codes == code)
         number = min(round(share * len(own)), len(own) - 1)
@@ -60,7 +74,12 @@ def held_out(y: NDArray[Any], share: float, *, random_state: int) -> NDArray[np.
 
 
 def hold_out(
-    whole: GivenTest, kept: NDArray[np.bool_], share: float, *, random_state: int
+    whole: GivenTest,
+    kept: NDArray[np.bool_],
+    share: float,
+    *,
+    random_state: int,
+    cluster: NDArray[np.int64] | None = None,
 ) -> tuple[Weighed, NDArray[np.bool_]]:
     """Part the rows of a table into those of a test and those that stay.
 
@@ -71,7 +90,7 @@ def hold_out(
     kept : ndarray of bool, shape (n,)
         Rows of a weight above 0; no other is held out or stays.
     share : float
-    random_state : int
+    random_state, cluster
         As in `held_out`.
 
     Returns
@@ -83,7 +102,8 @@ def hold_out(
     """
     frame, y, weight = _weighed(whole)
     held = np.zeros(len(kept), dtype=bool)
-    held[kept] = held_out(np.asarray(y)[kept], share, random_state=random_state)
+    groups = None if cluster is None else cluster[: len(kept)][kept]
+    held[kept] = held_out(np.asarray(y)[kept], share, random_state=random_state, cluster=groups)
     own = None if weight is None else np.asarray(weight, dtype=np.float64)[held]
     return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
 
@@ -170,7 +190,7 @@ class Untouched:
         """
         proba = pipeline.predict_proba(self.frame)
         one_group = np.zeros(len(self.codes), dtype=np.int64)
-        own = replace(judge, y=self.codes, group=one_group, weight=self.weight)
+        own = replace(judge, y=self.codes, group=one_group, weight=self.weight, cluster=None)
         return Tested(own, (proba, pipeline.rule.apply(proba)), self.n_given)
 
 

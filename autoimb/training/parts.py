@@ -158,7 +158,9 @@ class Parts:
         encoder, rows, data = self.encoder(fold), self.folds.folds[fold].train, self.dataset
         return self._store.get(
             ("rows", self.repeat_number, fold),
-            lambda: encoder.transform_training(data.columns, rows, data.y, data.weight),
+            lambda: encoder.transform_training(
+                data.columns, rows, data.y, data.weight, data.cluster
+            ),
             size=lambda encoded: encoded.size,
         )
 

@@ -203,21 +203,24 @@ class Encoder(BriefRepr):
         rows: NDArray[np.int64],
         y: NDArray[np.int64],
         weight: NDArray[np.float64],
+        cluster: NDArray[np.int64] | None = None,
     ) -> Encoded:
         """Encode the rows that it was fitted on, in the same order, for something to learn from.
 
-        Their statistics are cross-fitted: no label reaches its own row.
+        Their statistics are cross-fitted: no label reaches its own row, nor one of its group.
 
         Parameters
         ----------
         columns, rows, y, weight
             As in `fit`.
+        cluster : ndarray of int64, or None
+            The user's group of each row of the table.
 
         Returns
         -------
         Encoded
         """
-        target = _target(rows, y, weight)
+        target = _target(rows, y, weight, cluster)
         return self._encoded(
             self.screen.columns(columns.take(rows)),
             lambda part, codes: self.statistics.of_training(part, codes, target),
@@ -382,10 +385,13 @@ def most_bins(n_numbers: int) -> int:
 
 
 def _target(
-    rows: NDArray[np.int64], y: NDArray[np.int64], weight: NDArray[np.float64] | None
+    rows: NDArray[np.int64],
+    y: NDArray[np.int64],
+    weight: NDArray[np.float64] | None,
+    cluster: NDArray[np.int64] | None = None,
 ) -> Target:
     own = np.ones(len(rows)) if weight is None else weight[rows]
-    return Target(y[rows], own / own.mean())
+    return Target(y[rows], own / own.mean(), None if cluster is None else cluster[rows])
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:

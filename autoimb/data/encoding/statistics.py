@@ -42,10 +42,13 @@ class Target:
         Class codes.
     weight : ndarray of float64, shape (n,)
         By which the rows stand for the user's; of mean 1.
+    cluster : ndarray of int64, shape (n,), or None
+        The user's group of each row.
     """
 
     y: Codes
     weight: Floats
+    cluster: Codes | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -213,9 +216,13 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
     """Give the training rows themselves the statistics of their levels, (n, S).
 
     A row's log-odds come from the inner folds that it isn't in, which are drawn without looking at
-    labels. The arguments are those of `level_statistics`.
+    labels and hold whole groups of the user's. The arguments are those of `level_statistics`.
     """
-    fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(len(codes)) % _INNER_FOLDS
+    unit = np.arange(len(codes))
+    if target.cluster is not None:
+        unit = np.unique(target.cluster, return_inverse=True)[1]
+    n_units = int(unit.max(initial=-1)) + 1
+    fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % _INNER_FOLDS)[unit]
     mass = _mass(codes, size, target, n_classes, fold, _INNER_FOLDS)
     # summed, since a difference from the total would keep a trace of a label in its last digit
     others = (np.delete(mass, number, axis=0).sum(axis=0) for number in range(_INNER_FOLDS))
