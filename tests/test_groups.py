@@ -133,12 +133,12 @@ def test_whole_groups_are_held_out(share: float) -> None:
 
 def test_groups_are_columns_or_an_array() -> None:
     frame = pd.DataFrame({"a": ["x", "x", "y", "y"], "b": [1, 2, 1, 1]})
-    assert group_codes("a", frame).tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
-    assert group_codes(["a", "b"], frame).tolist() == [0, 1, 2, 2]  # type: ignore[union-attr]
-    assert group_codes(np.array(list("ppqq")), frame).tolist() == [0, 0, 1, 1]  # type: ignore[union-attr]
+    assert group_codes("a", frame).tolist() == [0, 0, 1, 1]
+    assert group_codes(["a", "b"], frame).tolist() == [0, 1, 2, 2]
+    assert group_codes(np.array(list("ppqq")), frame).tolist() == [0, 0, 1, 1]
     further = pd.DataFrame({"a": ["y", "z"]})
-    assert group_codes("a", frame, further).tolist() == [0, 0, 1, 1, 1, 2]  # type: ignore[union-attr]
-    assert group_codes([7, 7, 8, 8], frame, further).tolist() == [0, 0, 1, 1, 2, 3]  # type: ignore[union-attr]
+    assert group_codes("a", frame, further).tolist() == [0, 0, 1, 1, 1, 2]
+    assert group_codes([7, 7, 8, 8], frame, further).tolist() == [0, 0, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_parts_blocks_and_inner_folds_keep_groups_whole() -> None:
     y, cluster = (labels == "yes").astype(np.int64), group_codes("customer", frame)
     one_fold = np.zeros(len(y), dtype=np.int64)
     for learn, use in leave_group_out(y, one_fold, cluster=cluster):
-        assert not set(cluster[learn]) & set(cluster[use])  # type: ignore[index]
+        assert not set(cluster[learn]) & set(cluster[use])
 
 
 def test_intervals_hold_the_truth_where_rows_of_a_group_are_alike() -> None:

@@ -86,7 +86,7 @@ def read_sampler(value: object) -> str:
             f"resampling takes {', '.join(RESAMPLING.names)}, and samplers of imbalanced-learn as "
             f"instances or by class name: {', '.join(_classes())}; got {shown(value)}."
         )
-    params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]
+    params: dict[str, Any] = value.get_params(deep=False)  # type: ignore[attr-defined]  # a sampler
     return sampler_text(name, params)
 
 
