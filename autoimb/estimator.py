@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from os import PathLike
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -142,7 +142,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     n_features_in_, feature_names_in_ : int, ndarray of str
         Number of features; their names, where `X` had names.
     columns_apart_ : tuple of str
-        Columns of `fit` that are no features: those of ``groups=``.
+        Columns of `fit` that rows to predict may lack: those of ``groups=`` and ``time=``.
 
     Notes
     -----
@@ -206,7 +206,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.callbacks = callbacks
         self.verbose = verbose
 
-    def fit(
+    def fit(  # noqa: PLR0913 - what a table can come with
         self,
         X: pd.DataFrame | ArrayLike,
         y: ArrayLike,
@@ -215,6 +215,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         test: tuple[Any, Any] | None = None,
         class_counts: Mapping[Any, int] | None = None,
         groups: Any = None,
+        time: Any = None,
+        gap: Any = None,
+        keep_time: bool = False,
     ) -> AutoImbClassifier:
         """Search, and fit the winner.
 
@@ -240,6 +243,17 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             group of each row. No group is trained on and scored by the same network, and errors and
             intervals are those of drawing whole groups, so that the score is one on new groups. The
             columns are no features; `predict` takes rows with or without them.
+        time : str, list of str, array-like of shape (n,) or None
+            When each row was observed: columns of `X` by name, or dates or numbers. No network
+            trains on a row that is as late as one that it scores, so that the score is one on later
+            rows; what is exported is trained through the newest rows, and its probabilities are at
+            the rate that the blocks of time so far let expect. The columns are no features, but for
+            the parts of a date that recur (its weekday); `predict` takes rows with or without them.
+        gap : number, str, timedelta or None
+            How much earlier than the rows that they score rows must be to train, where labels are
+            known late: days of dates (``30``, ``"30d"``), of numbers a number.
+        keep_time : bool, default=False
+            Keep the columns of `time`, and of other dates the parts that count time, as features.
 
         Returns
         -------
@@ -255,10 +269,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Exception
             Of a callback.
         """
-        started = time.monotonic()
+        started = monotonic()
         rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
-        rows["groups"] = groups
-        self.columns_apart_ = column_names(groups)
+        rows |= {"groups": groups, "time": time, "gap": gap, "keep_time": keep_time}
+        self.columns_apart_ = column_names(groups) + column_names(time)
         with backend_for(self.backend) as backend:
             prepared = prepare_given(self, X, y, sample_weight, backend=backend, **rows)
             budget = Budget.start(prepared.request.time_budget, started=started)
@@ -285,8 +299,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self
 
     def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
-        """Return rows with the columns of `fit`, without those that are no features."""
-        return named_frame(self, X, reset=False, apart=getattr(self, "columns_apart_", ()))
+        """Return rows with the columns of `fit`, of which some may be lacking."""
+        apart = getattr(self, "columns_apart_", ())
+        return named_frame(self, X, reset=False, apart=apart, optional=apart)
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.

@@ -95,6 +95,9 @@ class SearchPolicy:
     duel_folds, least_duel_folds, rare_rows_a_duel_fold : int
         Of the split that duels are on, where each fold gets so many rows of the rarer classes; with
         too few for the least of them there are no duels.
+    time_blocks, rare_rows_a_block, time_parts : int
+        Most blocks of forward folds, how many rows of the rarer classes each needs, and how many
+        parts groups are dealt to where there are both.
     most_duel_rows : int
         Of a table, that duels see.
     duel_level, equivalence_level : float
@@ -276,6 +279,9 @@ class SearchPolicy:
     duel_folds: int = _set(20, "decisions/0039-matched-duels.md")
     least_duel_folds: int = _set(5, UNMEASURED)
     rare_rows_a_duel_fold: int = _set(2, UNMEASURED)
+    time_blocks: int = _set(6, UNMEASURED)
+    rare_rows_a_block: int = _set(5, UNMEASURED)
+    time_parts: int = _set(3, UNMEASURED)
     most_duel_rows: int = _set(8_000, "decisions/0039-matched-duels.md")
     duel_level: float = _set(0.1, "decisions/0039-matched-duels.md")
     equivalence_level: float = _set(0.05, "decisions/0039-matched-duels.md")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from pipelines import table
 
+import autoimb.evaluation.basis as basis
 import autoimb.training.fit as fitting
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
@@ -102,13 +103,8 @@ def parts_of(dataset: Dataset, plan: Plan) -> Parts:
 
 def judge_of(dataset: Dataset, plan: Plan, metric: str = "average_precision") -> Judge:
     """What judges the rows that a plan scores."""
-    folds = plan.folds
-    return Judge(
-        metric=get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive),
-        y=dataset.y[folds.scored],
-        group=folds.group[folds.scored],
-        weight=folds.scored_weight(dataset.weight),
-    )
+    measured = get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive)
+    return basis.judge_of(dataset, plan.folds, measured)
 
 
 def outcome_of(

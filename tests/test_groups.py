@@ -21,7 +21,9 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.cli import main
 from autoimb.data.encoding.statistics import Target, cross_fitted
 from autoimb.data.folds import duel_folds, plan_folds, stratified
+from autoimb.data.forward import plan_forward
 from autoimb.data.groups import group_codes
+from autoimb.data.times import Times
 from autoimb.errors import InputError, OptionError, SchemaError
 from autoimb.evaluation.replay import Candidates, replay
 from autoimb.policy import DEFAULT_POLICY
@@ -160,20 +162,38 @@ def test_what_names_no_groups(groups: object, error: type[InputError], words: st
 # --- no leak --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["groups", "groups and times"])
+def grouped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the rows of the leak tests groups of four, and folds of whole groups."""
     plain = law1.base_dataset()
-    cluster = np.random.default_rng(3).permutation(len(plain.y)) // 4
+    random = np.random.default_rng(3)
+    cluster = random.permutation(len(plain.y)) // 4
     dataset = replace(plain, cluster=cluster)
     folds = plan_folds(plain.y, cv=law1.FOLDS, random_state=0, cluster=cluster)
+    if request.param == "groups and times":
+        times = Times(random.integers(0, 40, len(plain.y)).astype(float), dated=False)
+        dataset, policy = (
+            replace(dataset, times=times),
+            replace(DEFAULT_POLICY, rare_rows_a_block=4),
+        )
+        folds = plan_forward(plain.y, times, random_state=0, cluster=cluster, policy=policy)
+        number = len(folds.folds)
+        monkeypatch.setattr(law1, "FOLDS", number)
+        monkeypatch.setattr(law1, "FOLD", number - 2)  # the last one that scores
+        monkeypatch.setattr(law1, "SCRIPT", random.normal(size=(50, number)))
     monkeypatch.setattr(law1, "base_dataset", lambda: dataset)
     monkeypatch.setattr(law1, "folds_of", lambda: folds)
 
 
+def rows_of_held_out_groups() -> np.ndarray:
+    cluster = law1.base_dataset().cluster
+    assert cluster is not None
+    return np.flatnonzero(np.isin(cluster, cluster[law1.scored_rows()]))
+
+
 @pytest.mark.usefixtures("grouped")
 def test_a_held_out_group_reaches_nothing_that_predicts_it() -> None:
-    rows = law1.scored_rows()
+    rows = rows_of_held_out_groups()
     changes = law1.all_changes(rows) | law1.few_changes(rows)
     law1.assert_blind(law1.observed_fold(tables.strategy_with()), law1.base_dataset(), changes)
 
@@ -182,7 +202,7 @@ def test_a_held_out_group_reaches_nothing_that_predicts_it() -> None:
 @pytest.mark.parametrize("metric", ["f1", "average_precision"])
 @pytest.mark.parametrize("number", [0, 1])
 def test_its_labels_reach_neither_calibrator_nor_rule(number: int, metric: str) -> None:
-    rows = law1.scored_rows()
+    rows = rows_of_held_out_groups()
     strategy = law1.calibrated_strategies()[number]
     labels = {"labels of the group": law1.changed(rows, label=True)}
     law1.assert_blind(law1.observed_judgement(strategy, metric), law1.base_dataset(), labels)

@@ -357,7 +357,7 @@ def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -
 
 def observed_judgement(strategy: Strategy, metric: str, oof: np.ndarray | None = None) -> Observe:
     """Observe what a group's rows get after training, the probabilities of all folds given."""
-    rows = scored_rows()
+    rows = np.searchsorted(folds_of().scored, scored_rows())
 
     def observe(dataset: Dataset) -> Stations:
         outcome = judged(strategy, dataset, metric, given_probabilities() if oof is None else oof)
@@ -523,6 +523,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
         x=torch.zeros(folds, 4, 1),
         codes=None,
         choose=(0,) * folds,
+        choosers=[[other for other in range(folds) if other != fold] for fold in range(folds)],
         rows=tuple(np.arange(4) for _ in range(folds)),
         y=np.zeros(4, dtype=np.int64),
         weight=np.ones(4),
@@ -687,6 +688,7 @@ def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
             x=doubled(once.x),
             codes=doubled(once.codes),
             choose=tuple(lengths),
+            choosers=[(fold,) for fold in range(len(lengths))],
             rows=tuple(np.tile(rows, 2) for rows in once.rows),
         )
         return replace(inputs, evaluation=evaluation)

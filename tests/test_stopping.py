@@ -17,8 +17,9 @@ def steps(
 ) -> Iterator[Stopping]:
     """What is known after each checkpoint; `folds` are the measures of each fold's rows."""
     known = Stopping.before(len(folds))
+    choosers = [[k] if own else [1 - k] for k, own in enumerate(chooses)]
     for values in zip(*folds):
-        known = known.after(values, chooses=chooses, patience=patience)
+        known = known.after(values, choosers=choosers, patience=patience)
         yield known
 
 

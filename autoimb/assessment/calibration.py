@@ -230,6 +230,8 @@ def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = Non
     -------
     Calibrator
     """
+    if len(np.unique(y)) < 2:
+        return Calibrator.identity(proba.shape[1])
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
     fitted = fit_calibrator(y, proba, weight=weight)
     gain = weight @ (row_log_loss(y, proba) - row_log_loss(y, fitted.apply(proba)))

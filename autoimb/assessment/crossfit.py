@@ -41,7 +41,12 @@ def stratified_groups(y: Ints, n_groups: int, cluster: Ints | None = None) -> In
 
 
 def leave_group_out(
-    y: Ints, group: Ints, *, n_groups: int = 5, cluster: Ints | None = None
+    y: Ints,
+    group: Ints,
+    *,
+    n_groups: int = 5,
+    cluster: Ints | None = None,
+    period: Ints | None = None,
 ) -> Iterator[tuple[Mask, Mask]]:
     """Yield (rows to learn from, rows to use it on) for each group, or for a few at a time.
 
@@ -58,13 +63,25 @@ def leave_group_out(
         parts.
     cluster : ndarray of int64, shape (n,), or None
         The user's group of each row, which no group that is made parts.
+    period : ndarray of int64, shape (n,), or None
+        The block of time of each row, of which each cross-fitting group has one. A group learns
+        from earlier blocks alone, and from no group of the user's that it has rows of; the first
+        ones from nothing.
 
     Yields
     ------
     tuple of two ndarrays of bool, shape (n,)
-        They are complements of each other.
+        Without blocks of time they are complements of each other.
     """
     names = np.unique(group)
+    if period is not None:
+        for name in names:
+            inside = group == name
+            earlier = period < period[inside].min()
+            if cluster is not None:
+                earlier &= ~np.isin(cluster, cluster[inside])
+            yield earlier, inside
+        return
     if len(names) < 2:
         group = stratified_groups(y, n_groups, cluster)
         names = np.unique(group)

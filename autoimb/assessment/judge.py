@@ -85,6 +85,11 @@ class Judge:
     drawn_by_class : bool
         Whether the groups were drawn at random, class by class, so that they are alike; groups of
         the user's may differ in rates and in how hard they are.
+    period : ndarray of int64, shape (n,), or None
+        Of forward folds, the block of time of each row: what is fitted for it sees earlier blocks
+        alone. Scores leave out the first block, 0, for which nothing is fitted.
+    rates : tuple of C floats, or None
+        The rates of the classes that are expected of new rows; None for those of the rows.
     """
 
     metric: Metric
@@ -95,6 +100,8 @@ class Judge:
     cluster: Ints | None = None
     deadline: Deadline = FOREVER
     drawn_by_class: bool = True
+    period: Ints | None = None
+    rates: tuple[float, ...] | None = None
 
     def until(self, deadline: Deadline) -> Judge:
         """Judge the same rows, but label them by a deadline."""
@@ -104,7 +111,15 @@ class Judge:
         """Judge some of the rows by the same measure."""
         weight = None if self.weight is None else self.weight[rows]
         cluster = None if self.cluster is None else self.cluster[rows]
-        return replace(self, y=self.y[rows], group=self.group[rows], weight=weight, cluster=cluster)
+        period = None if self.period is None else self.period[rows]
+        return replace(
+            self,
+            y=self.y[rows],
+            group=self.group[rows],
+            weight=weight,
+            cluster=cluster,
+            period=period,
+        )
 
     def with_metric(self, metric: Metric) -> Judge:
         """Judge the same rows by another metric."""
@@ -113,7 +128,32 @@ class Judge:
     @cached_property
     def parts(self) -> tuple[tuple[Mask, Mask], ...]:
         """The rows to learn from and to use it on, part by part; see `leave_group_out`."""
-        return tuple(leave_group_out(self.y, self.group, cluster=self.cluster))
+        return tuple(leave_group_out(self.y, self.group, cluster=self.cluster, period=self.period))
+
+    @cached_property
+    def counted(self) -> Judge:
+        """The judge of the rows that scores rest on: all but those of the first block of time."""
+        if self.period is None or (self.period > 0).all():
+            return self
+        return self.take(self.period > 0)
+
+    def of_counted(self, prediction: Prediction) -> Prediction:
+        """Return a prediction of the rows that scores rest on."""
+        if self.period is None or self.counted is self:
+            return prediction
+        proba, labels = prediction
+        return proba[self.period > 0], labels[self.period > 0]
+
+    @cached_property
+    def deployment(self) -> Judge:
+        """The judge by which what is deployed is fitted: classes weigh as their expected rates."""
+        if self.rates is None:
+            return self
+        weight = np.ones(len(self.y)) if self.weight is None else self.weight
+        mass = np.bincount(self.y, weight, self.metric.n_classes)
+        factor = np.asarray(self.rates) / np.maximum(mass / mass.sum(), 1e-12)
+        expected = weight * factor[self.y]
+        return replace(self, weight=expected * (weight.sum() / expected.sum()), rates=None)
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -133,6 +173,8 @@ class Judge:
             With its standard error over rows, see `_error`.
         """
         prediction = (proba, labels)
+        if self.counted is not self:
+            return self.counted.score(*self.of_counted(prediction))
         per_group = self._per_group(prediction)
         value = self._value(prediction) if self.pooled else float(per_group.mean())
         error = self._error(self._left_out(prediction), None if self.pooled else per_group)
@@ -141,6 +183,8 @@ class Judge:
 
     def utility(self, prediction: Prediction) -> float:
         """Return the value of a prediction as a utility, without the cost of an error."""
+        if self.counted is not self:
+            return self.counted.utility(self.of_counted(prediction))
         return self.metric.utility(self._value(prediction))
 
     def compare(self, a: Prediction, b: Prediction) -> tuple[float, float]:
@@ -157,6 +201,8 @@ class Judge:
             Utility of `a` less that of `b` (above 0: `a` is better), and its standard error over
             rows, see `_error`.
         """
+        if self.counted is not self:
+            return self.counted.compare(self.of_counted(a), self.of_counted(b))
         sign = 1.0 if self.metric.greater_is_better else -1.0
         left_out = self._left_out(a) - self._left_out(b)
         if self.pooled:
@@ -198,8 +244,10 @@ class Judge:
         Score
             Its error comes from a jackknife over 20 stratified blocks of rows.
         """
+        if self.counted is not self:
+            return self.counted.reported_score(self.of_counted(prediction), rare_rows)
         shown, pooled = self.reporting(prediction, rare_rows)
-        whole, without = np.ones((1, len(self.y))), self._block != np.arange(_BLOCKS)[:, None]
+        whole, without = np.ones((1, len(self.y))), self.blocks != np.arange(_BLOCKS)[:, None]
         with np.errstate(invalid="ignore"):  # a block may hold all rows of a class
             values = self.of_samples(shown, np.concatenate([whole, without]), pooled=pooled)
         value = float(values[0])
@@ -221,9 +269,11 @@ class Judge:
 
         Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
         `rare_rows` in a group, all rows are valued together, for a ranking by their places, unless
-        the groups are not alike. Rows of the user's groups always are valued together.
+        the groups are not alike. Rows of the user's groups always are valued together, unless they
+        are of different times, since new rows are of one time.
         """
-        pooled = self.cluster is not None or not self.speaks_by_group(rare_rows)
+        together = self.cluster is not None and self.period is None
+        pooled = together or not self.speaks_by_group(rare_rows)
         proba, labels = prediction
         alike = self.drawn_by_class and self.cluster is None
         if pooled and self.metric.kind == "ranking" and alike:
@@ -303,7 +353,8 @@ class Judge:
         return [self.group == name for name in np.unique(self.group)]
 
     @cached_property
-    def _block(self) -> Ints:
+    def blocks(self) -> Ints:
+        """The block of each row that the jackknife leaves out together, (n,)."""
         return stratified_groups(self.y, _BLOCKS, self.cluster)
 
     def _value(self, prediction: Prediction, rows: Mask | None = None) -> float:
@@ -319,7 +370,7 @@ class Judge:
 
     def _left_out(self, prediction: Prediction) -> Floats:
         """Values without each of the blocks, shape (20,)."""
-        block = self._block
+        block = self.blocks
         if not (self.pooled or self.metric.foreign):  # all blocks at once
             without = (block != np.arange(_BLOCKS)[:, None]).astype(np.float64)
             with np.errstate(invalid="ignore"):  # a block may hold all rows of a class in a group
@@ -406,5 +457,7 @@ class Judge:
         shares = self._labelled_by().shared(len(self.parts) + 1)  # one is left for who comes next
         for number, ((learn, use), by) in enumerate(zip(self.parts, shares)):
             own = proba(number) if callable(proba) else proba
-            labels[use] = self.take(learn).fit_rule(own[learn], by).apply(own[use])
+            teaches = learn.any()  # nothing is earlier than the first block of time
+            rule = self.take(learn).fit_rule(own[learn], by) if teaches else DecisionRule()
+            labels[use] = rule.apply(own[use])
         return labels

@@ -173,10 +173,17 @@ def cross_validate(
     """
     total = np.zeros((len(dataset.y), dataset.n_classes))
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
+        if not len(fold.score):
+            continue
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
         rows, scale = subsample(dataset.y, fold.train, _MOST_ROWS, generator)
         known = encoder.transform_training(
-            dataset.columns, fold.train, dataset.y, dataset.weight, dataset.cluster
+            dataset.columns,
+            fold.train,
+            dataset.y,
+            dataset.weight,
+            dataset.cluster,
+            dataset.time,
         )
         train = _features(encoder, known.take(np.searchsorted(fold.train, rows)))
         held_out = _features(encoder, encoder.transform(dataset.columns, fold.score))

@@ -1,7 +1,7 @@
 """Which checkpoint each fold keeps, and when all have seen enough: of networks and of trees.
 
-Law 1: the checkpoint of fold k is chosen by the rows of the *other* folds, or by its own choosing
-rows that nobody scores.
+Law 1: the checkpoint of fold k is chosen by the rows of *other* folds, of forward folds the earlier
+ones, or by its own choosing rows that nobody scores.
 """
 
 from __future__ import annotations
@@ -51,15 +51,18 @@ class Stopping:
         """Return what is known before the first checkpoint."""
         return cls((), np.full(folds, -np.inf), np.zeros(folds, dtype=np.int64))
 
-    def after(self, values: Sequence[float], *, chooses: Sequence[int], patience: int) -> Stopping:
+    def after(
+        self, values: Sequence[float], *, choosers: Sequence[Sequence[int]], patience: int
+    ) -> Stopping:
         """Return what is known after one more checkpoint.
 
         Parameters
         ----------
         values : sequence of F floats
-            The measure of each fold's own rows: its choosing rows if it has any, else all.
-        chooses : sequence of F ints
-            How many choosing rows each fold has.
+            The measure of each fold's own rows: its choosing rows if it has any, else all; NaN
+            where it has none.
+        choosers : sequence of F sequences of int
+            The folds whose own rows choose for each fold, see `choosing_folds`.
         patience : int
             Checkpoints without a better one after which a fold's own training is over.
         """
@@ -67,10 +70,10 @@ class Stopping:
         every = (*self.values, tuple(values))
         smoothed = _mean(np.array(every[-_SMOOTHED:]), axis=0)
         best, chosen, newest = self.best.copy(), self.chosen.copy(), []
-        for fold, own in enumerate(chooses):
+        for fold, own in enumerate(choosers):
             if number - chosen[fold] > patience:
                 continue  # its own patience has ended, however long the others go on
-            merit = smoothed[fold] if own else _mean(np.delete(smoothed, fold), axis=0)
+            merit = _mean(smoothed[list(own)], axis=0)
             if len(every) < _SMOOTHED:
                 newest.append(fold)
             elif merit > best[fold]:
@@ -84,7 +87,7 @@ class Stopping:
             chosen=chosen,
             newest=tuple(newest),
             curve=(*self.curve, float(_mean(smoothed, axis=0))),
-            floor=(*self.floor, float(np.min(smoothed))),
+            floor=(*self.floor, float(np.fmin.reduce(smoothed))),
             ended=bool(number - chosen.max() >= patience),
         )
 

@@ -89,7 +89,8 @@ class Reported:
         What is in the value of what the mean of all networks, which predicts new rows, gains over
         what predicts these, in the metric's own sign; None where it is not known and not in it.
     estimate : str
-        What the score is expected on: ``"new data"``, rows like these; or ``"new groups"``.
+        What the score is expected on: ``"new data"``, rows like these; ``"later rows"``; or
+        ``"new groups"``.
     """
 
     value: float

@@ -138,6 +138,29 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
             "network trains on a group that it scores, and the columns are no features.",
         ),
     ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Columns that say when a row was observed (a date): no network trains on a row as "
+            "late as one that it scores, and the columns are no features but for what recurs "
+            "(weekdays).",
+        ),
+    ] = None,
+    gap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How much earlier than the rows that they score rows must be to train: days, or "
+            "30d, 12h; of numbers a number.",
+        ),
+    ] = None,
+    keep_time: Annotated[
+        bool,
+        typer.Option(
+            "--keep-time", help="Learn from the columns of time, and from dates as running numbers."
+        ),
+    ] = False,
     pos_label: Annotated[
         str | None, typer.Option(metavar="L", help="The positive class [default: the rarest].")
     ] = None,
@@ -252,6 +275,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     from autoimb.data.memory import read_bytes
     from autoimb.data.sample import reweighted
     from autoimb.data.target import encode_target
+    from autoimb.data.times import read_times
     from autoimb.runtime.dask import backend_for
     from autoimb.search.parameters import read_request
     from autoimb.search.prepare import Table, prepare
@@ -279,6 +303,9 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
         "schedule": schedule,
         "cv": cv,
         "groups": tuple(listed(groups) or ()),
+        "time": tuple(listed(time) or ()),
+        "gap": gap,
+        "keep_time": keep_time,
         "random_state": random_state,
         "pos_label": pos_label,
         "allow_many_classes": allow_many_classes,
@@ -301,15 +328,17 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
     }
     engine = context.with_resource(backend_for(backend, scheduler))
     request = read_request(given, encode_target(rows.y).classes, backend=engine)
-    apart = request.groups
+    times = read_times(request.time or None, rows.frame, gap=gap, keep=keep_time)
+    dropped = () if times is None else times.dropped
     table = Table(
-        without(rows.frame, apart),
+        without(rows.frame, (*request.groups, *dropped)),
         rows.y,
         rows.weight,
         kinds=column_kinds(kind or []),
         test=None if test is None else reweighted(read(test)),
         class_counts=rows.class_counts,
-        groups=group_codes(apart or None, rows.frame),
+        groups=group_codes(request.groups or None, rows.frame),
+        times=times,
     )
     if not resume:
         budget.check("the table's columns were looked at")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.layout import Layout
 from autoimb.data.schema import Columns
+from autoimb.data.times import Times
 
 __all__ = ["Dataset"]
 
@@ -35,7 +36,9 @@ class Dataset:
     labels : tuple of C str
         The text of each class's label, by code.
     cluster : ndarray of shape (n,), int64, or None
-        The user's group of each row; None where rows are independent.
+        The user's group of each row; None where there are no groups.
+    times : Times or None
+        When each row was observed; None where the user did not say.
     """
 
     columns: Columns
@@ -47,3 +50,20 @@ class Dataset:
     kept: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
     cluster: NDArray[np.int64] | None = None
+    times: Times | None = None
+
+    @property
+    def time(self) -> NDArray[np.float64] | None:
+        """When each row was observed, as a number."""
+        return None if self.times is None else self.times.values
+
+    def take(self, rows: NDArray[np.int64]) -> Dataset:
+        """Keep some rows, with their weights as they are."""
+        return replace(
+            self,
+            columns=self.columns.take(rows),
+            y=self.y[rows],
+            weight=self.weight[rows],
+            cluster=None if self.cluster is None else self.cluster[rows],
+            times=None if self.times is None else self.times.take(rows),
+        )

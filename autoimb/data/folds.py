@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,8 +18,11 @@ __all__ = [
     "Fold",
     "FoldPlan",
     "Rows",
+    "check_split",
+    "choosing_folds",
     "deal_groups",
     "duel_folds",
+    "groups_of_a_class",
     "kept_splits",
     "plan_folds",
     "stratified",
@@ -38,12 +41,32 @@ class Fold:
     ----------
     train, score, choose : ndarray of int64, sorted
         Rows that train, that are scored, and that choose the epoch. An empty `choose` means that
-        the scored rows of the other folds choose.
+        the rows of other folds choose.
+    choosers : tuple of int or None
+        Those folds; None is all others.
     """
 
     train: Rows
     score: Rows
     choose: Rows
+    choosers: tuple[int, ...] | None = None
+
+
+def choosing_folds(folds: Sequence[Fold]) -> list[tuple[int, ...]]:
+    """Return for each fold the folds whose own rows choose its epoch.
+
+    The own rows of a fold are those that choose, where it has any, else those that it scores.
+    """
+    return [
+        (number,) if len(fold.choose) else _others(number, len(folds), fold.choosers)
+        for number, fold in enumerate(folds)
+    ]
+
+
+def _others(number: int, n_folds: int, choosers: tuple[int, ...] | None) -> tuple[int, ...]:
+    if choosers is not None:
+        return choosers
+    return tuple(other for other in range(n_folds) if other != number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +86,10 @@ class FoldPlan:
         rows, that score each row once. Several into as many folds, or one into more folds.
     given : bool
         Whether the user split the rows: other splits would not know what theirs hold apart.
+    period : ndarray of shape (n,), int64, or None
+        Of forward folds, the block of time of each row, from 0 for the first that is scored; -1
+        for the block that chooses for it, and -2 for the first of all. What labels or calibrates a
+        block is fitted on earlier ones.
     """
 
     folds: tuple[Fold, ...]
@@ -70,6 +97,12 @@ class FoldPlan:
     scale: NDArray[np.float64] | None = None
     further: tuple[tuple[Fold, ...], ...] = ()
     given: bool = False
+    period: Rows | None = None
+
+    @property
+    def deploys_last(self) -> bool:
+        """Whether the last fold of each repeat scores no row: it alone is deployed."""
+        return not len(self.folds[-1].score)
 
     @property
     def training(self) -> Rows:
@@ -126,12 +159,21 @@ class FoldPlan:
             return numbers[numbers >= 0]
 
         def renumbered_folds(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
-            return tuple(Fold(*map(renumbered, (f.train, f.score, f.choose))) for f in folds)
+            return tuple(
+                replace(
+                    f,
+                    train=renumbered(f.train),
+                    score=renumbered(f.score),
+                    choose=renumbered(f.choose),
+                )
+                for f in folds
+            )
 
         return replace(
             self,
             folds=renumbered_folds(self.folds),
             group=self.group[rows],
+            period=None if self.period is None else self.period[rows],
             scale=None if self.scale is None else self.scale[rows],
             further=tuple(renumbered_folds(folds) for folds in self.further),
         )
@@ -207,13 +249,13 @@ def plan_folds(
         in one fold, or scores a row twice; `cv` together with `eval_rows`; a split that parts a
         group; a class that one group alone holds.
     """
-    n_rows, most = len(y), _groups_of_a_class(y, cluster)
+    n_rows, most = len(y), groups_of_a_class(y, cluster)
     if eval_rows is not None:
         if cv is not None:
             raise OptionError("cv and an evaluation set exclude each other; give one of them.")
         test = np.unique(np.asarray(eval_rows, dtype=np.int64))
         train = np.setdiff1d(np.arange(n_rows), test)
-        _check_split(train, test, name="the evaluation set", cluster=cluster)
+        check_split(train, test, name="the evaluation set", cluster=cluster)
         return _hold_out(y, train, test, random_state, cluster)
     if cv is None or _is_whole_number(cv):
         if cv is None:
@@ -237,7 +279,7 @@ def plan_folds(
     return replace(_plan(splits, n_rows), given=True)
 
 
-def _groups_of_a_class(y: NDArray[np.int64], cluster: Rows | None) -> int:
+def groups_of_a_class(y: NDArray[np.int64], cluster: Rows | None) -> int:
     """Count the groups that hold the class which the fewest hold; the rows where there are none.
 
     Raises
@@ -292,7 +334,7 @@ def duel_folds(
     counts = np.bincount(y[rows])
     of_rows = None if cluster is None else cluster[rows]
     most = minority_count(counts[counts > 0]) // policy.rare_rows_a_duel_fold
-    most = min(most, _groups_of_a_class(y[rows], of_rows))
+    most = min(most, groups_of_a_class(y[rows], of_rows))
     if most < policy.least_duel_folds:
         return None
     if folds.given and len(folds.folds) > 1:
@@ -419,7 +461,7 @@ def _read_splits(
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise OptionError(f"cv: split {number} must be (train, test), got {pair!r:.80}.")
         train, test = (_read_rows(part, len(y), number) for part in pair)
-        _check_split(train, test, name=f"split {number} of cv", cluster=cluster)
+        check_split(train, test, name=f"split {number} of cv", cluster=cluster)
         splits.append((train, test))
     return splits
 
@@ -444,7 +486,8 @@ def _read_rows(part: object, n_rows: int, number: int) -> Rows:
     return unique
 
 
-def _check_split(train: Rows, test: Rows, *, name: str, cluster: Rows | None = None) -> None:
+def check_split(train: Rows, test: Rows, *, name: str, cluster: Rows | None = None) -> None:
+    """Refuse a split of no rows, of rows on both sides, and one that parts a group."""
     if not len(train) or not len(test):
         raise OptionError(f"{name}: both sides need rows; {len(train)} train, {len(test)} score.")
     both = np.intersect1d(train, test)

@@ -37,7 +37,12 @@ def plain_frame(X: Any) -> pd.DataFrame:
 
 
 def named_frame(
-    estimator: BaseEstimator, X: Any, *, reset: bool, apart: Sequence[str] = ()
+    estimator: BaseEstimator,
+    X: Any,
+    *,
+    reset: bool,
+    apart: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return a table with one name a column; ``x0, x1, ...`` where `X` has no names.
 
@@ -51,7 +56,9 @@ def named_frame(
     reset : bool
         Whether the columns are learned.
     apart : sequence of str
-        Columns that are no features, and need not be there.
+        Columns that are none of the names to learn, and need not be there.
+    optional : sequence of str
+        Those of them that are returned where they are there; the others are left out.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def named_frame(
     known = None if reset else getattr(estimator, "feature_names_in_", None)
     table = in_pandas(X if reset else _ordered_rows(X, known), "X")
     frame = read_table(frame_of(table, known))  # repeated names and no rows, in our words
-    frame = without(frame, apart)
+    whole, frame = frame, without(frame, apart)
     numbered = frame.set_axis(range(frame.shape[1]), axis=1)
     try:
         validate_data(
@@ -71,7 +78,7 @@ def named_frame(
         )
     except ValueError as error:
         raise SchemaError(str(error)) from None
-    return frame
+    return without(whole, [name for name in apart if name not in optional])
 
 
 def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
@@ -84,12 +91,15 @@ def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
 
 
 def further_rows(
-    estimator: BaseEstimator, given: tuple[Any, Any] | None, apart: Sequence[str] = ()
+    estimator: BaseEstimator,
+    given: tuple[Any, Any] | None,
+    apart: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, NDArray[Any]] | None:
     """Return further rows (X, y) with the columns of the table; None where there are none."""
     if given is None:
         return None
-    frame = named_frame(estimator, given[0], reset=False, apart=apart)
+    frame = named_frame(estimator, given[0], reset=False, apart=apart, optional=optional)
     labels = label_array(given[1])
     check_lengths(frame, labels)
     return frame, labels

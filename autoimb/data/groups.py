@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,16 +12,46 @@ from autoimb.data.conversion import as_column
 from autoimb.errors import OptionError, SchemaError, choices
 from autoimb.text import shown
 
-__all__ = ["column_names", "group_codes", "without"]
+__all__ = ["column_names", "group_codes", "values_of_rows", "without"]
 
 
-def column_names(groups: object) -> tuple[str, ...]:
-    """Return the columns that ``groups=`` names; none where it is an array of n rows, or None."""
-    if isinstance(groups, str):
-        return (groups,)
-    if isinstance(groups, list | tuple) and groups and all(isinstance(n, str) for n in groups):
-        return tuple(groups)
+def column_names(given: object) -> tuple[str, ...]:
+    """Return the columns that an argument names; none where it is an array of n rows, or None."""
+    if isinstance(given, str):
+        return (given,)
+    if isinstance(given, list | tuple) and given and all(isinstance(n, str) for n in given):
+        return tuple(given)
     return ()
+
+
+def values_of_rows(argument: str, given: object, frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the values that an argument gives each row, by the name of their column.
+
+    Parameters
+    ----------
+    argument : str
+        Its name, for errors, and that of values that came as an array.
+    given : str, list of str or array-like of shape (n,)
+        Names of columns, or the values themselves.
+    frame : DataFrame of n rows
+
+    Raises
+    ------
+    SchemaError
+        On a column that the table does not have.
+    OptionError
+        On another number of values than rows.
+    """
+    names = column_names(given)
+    for name in names:
+        if name not in frame.columns:
+            raise SchemaError(choices(f"column of {argument}", name, frame.columns))
+    if names:
+        return {name: frame[name] for name in names}
+    values = as_column(given, argument)
+    if len(values) != len(frame):
+        raise OptionError(f"{argument} has {len(values)} values and the table {len(frame)} rows.")
+    return {argument: values}
 
 
 def without(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -58,15 +87,9 @@ def group_codes(
     """
     if groups is None:
         return None
-    names = column_names(groups)
-    for name in names:
-        if name not in frame.columns:
-            raise SchemaError(choices("column of groups", name, frame.columns))
-    columns: list[Any] = [frame[name] for name in names] or [as_column(groups, "groups")]
+    names, columns = column_names(groups), values_of_rows("groups", groups, frame)
     codes = np.zeros(len(frame), dtype=np.int64)
-    for name, values in zip(names or ("groups",), columns):
-        if len(values) != len(frame):
-            raise OptionError(f"groups has {len(values)} values and the table {len(frame)} rows.")
+    for name, values in columns.items():
         number, _ = pd.factorize(values)
         if (number < 0).any():
             row = int(np.flatnonzero(number < 0)[0])
@@ -77,7 +100,7 @@ def group_codes(
         pair = codes * (number.max(initial=0) + 1) + number
         codes = pd.factorize(pair)[0].astype(np.int64)
     if len(frame) and codes.max() == 0:
-        value = shown(columns[0].iloc[0])
+        value = shown(next(iter(columns.values())).iloc[0])
         raise OptionError(f"groups: all {len(frame)} rows are of one group, {value}; 2 are needed.")
     if further is None:
         return codes

@@ -57,7 +57,7 @@ class Column:
     name : str
     kind : Kind
     parts : tuple of str
-        Of a date, those that varied.
+        Of a date, those that varied; none where it is not learned from.
     form : str
         How text holds a date or a duration: the format of all cells; else empty.
     zone : str
@@ -87,10 +87,13 @@ class Schema(BriefRepr):
     columns : tuple of Column
     target : str or None
         Name of the target column, where the table had one.
+    optional : tuple of str
+        Columns that rows may lack; they are missing there.
     """
 
     columns: tuple[Column, ...]
     target: str | None = None
+    optional: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +103,11 @@ class Schema(BriefRepr):
     @property
     def kept(self) -> tuple[Column, ...]:
         """The columns that are learned from."""
-        return tuple(column for column in self.columns if column.kind not in DROPPED)
+        return tuple(
+            column
+            for column in self.columns
+            if column.kind not in DROPPED and (column.parts or column.kind != "date")
+        )
 
     @property
     def positional(self) -> bool:
@@ -110,7 +117,7 @@ class Schema(BriefRepr):
     def to_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
         columns = [asdict(column) for column in self.columns]
-        return {"target": self.target, "columns": columns}
+        return {"target": self.target, "columns": columns, "optional": list(self.optional)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
@@ -119,7 +126,7 @@ class Schema(BriefRepr):
             Column(each["name"], each["kind"], tuple(each["parts"]), each["form"], each["zone"])
             for each in data["columns"]
         )
-        return cls(tuple(columns), data["target"])
+        return cls(tuple(columns), data["target"], tuple(data["optional"]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,7 +165,12 @@ class Columns(BriefRepr):
 
 
 def infer_schema(
-    frame: pd.DataFrame, *, kinds: Mapping[str, str] | None = None, target: str | None = None
+    frame: pd.DataFrame,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    target: str | None = None,
+    optional: tuple[str, ...] = (),
+    recurring: bool = False,
 ) -> tuple[Schema, tuple[str, ...]]:
     """Infer what each column is; labels are not looked at.
 
@@ -180,6 +192,12 @@ def infer_schema(
         "identifier" drop the column.
     target : str, optional
         Name of the target; a column of that name is left out.
+    optional : tuple of str, optional
+        Columns that rows to predict may lack.
+    recurring : bool, optional
+        Keep a part of a date only where each of its values occurs in two periods or more: a month
+        in two years, a day of the month in two months, a weekday in two weeks, an hour on two days.
+        Otherwise it counts time, as days and years do, and new rows have values of their own.
 
     Returns
     -------
@@ -204,19 +222,20 @@ def infer_schema(
     columns = []
     for name in names:
         kind = cast(Kind, wanted[name]) if name in wanted else _infer_kind(frame[name], name)
-        columns.append(_column(frame[name], name, kind))
-    schema = Schema(tuple(columns), target)
+        columns.append(_column(frame[name], name, kind, recurring=recurring))
+    schema = Schema(tuple(columns), target, optional)
     if not schema.kept:
         dropped = ", ".join(f"{column.name!r} ({column.kind})" for column in columns[:20])
         raise SchemaError(f"No column is left to learn from: {dropped}. Keep one by kinds=...")
     return schema, _notices(frame, schema, wanted)
 
 
-def _column(series: pd.Series, name: str, kind: Kind) -> Column:
+def _column(series: pd.Series, name: str, kind: Kind, *, recurring: bool) -> Column:
     """Fix what prediction must obey: the parts, format and zone of dates, durations."""
     if kind == "date":
         form = next(iter(date_formats(series, name)), ISO)
-        return Column(name, kind, _varying_parts(series, name, form), form, zone_of(series))
+        varying = _recurring_parts if recurring else _varying_parts
+        return Column(name, kind, varying(series, name, form), form, zone_of(series))
     return Column(name, kind, form=DURATION if kind == "numeric" and is_duration(series) else "")
 
 
@@ -266,6 +285,27 @@ def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
     return tuple(parts) or ("days",)
 
 
+def _recurring_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
+    values = dict(zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)))
+    known = ~np.isnan(values["days"])
+    days = np.floor(values["days"][known])
+    months = values["year"][known] * 12 + values["month"][known]
+    periods = {
+        "month": values["year"][known],
+        "day": months,
+        "weekday": np.floor((days + 3) / 7),  # 1970 began on a Thursday
+        "hour": days,
+    }
+    parts = []
+    for part, period in periods.items():
+        own = values[part][known]
+        pairs = np.unique(np.stack([own, period], axis=1), axis=0)[:, 0]
+        levels, times = np.unique(pairs, return_counts=True)
+        if len(levels) > 1 and times.min() > 1:
+            parts.append(part)
+    return tuple(parts)
+
+
 def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tuple[str, ...]:
     notices = []
     for kind, rule in (
@@ -279,6 +319,11 @@ def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tup
             notices.append(
                 f"Dropped {len(names)} {kind} column(s), {rule}: {_listed(names)}; {keep}."
             )
+    counting = [each.name for each in schema.columns if each.kind == "date" and not each.parts]
+    if counting:
+        notices.append(
+            f"Not learned from, as new rows are later than all of these dates: {_listed(counting)}."
+        )
     for column in schema.columns:
         forms = date_formats(frame[column.name], column.name) if column.kind == "date" else ()
         if forms[:1] not in ((), (ISO,)) and len(forms) > 1:
@@ -360,6 +405,9 @@ def parse(frame: Any, schema: Schema) -> Columns:
 
 def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     names = set(frame.columns)
+    absent = [name for name in schema.optional if name not in names]
+    if absent:
+        frame, names = frame.assign(**dict.fromkeys(absent)), names | set(absent)
     lacking = [column.name for column in schema.kept if column.name not in names]
     if not lacking:
         return frame

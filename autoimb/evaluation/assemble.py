@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.averaging import gain_of_mean
-from autoimb.assessment.calibration import Calibrator, for_all_networks
+from autoimb.assessment.calibration import Calibrator, at_rates, for_all_networks
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
@@ -102,18 +102,23 @@ def assemble(
     Assembled
     """
     dataset = parts.dataset
-    read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
+    if plan.folds.deploys_last:  # which reads all rows in every repeat, by one encoder
+        strategies = [_by_the_first_encoder(one) for one in strategies]
+        encoders = parts.encoders(len(plan.folds.folds))[-1:]
+    else:
+        read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
+        encoders = parts.encoders(read)
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
         positive=dataset.positive,
-        encoders=parts.encoders(read),
+        encoders=encoders,
         strategies=tuple(strategies),
         weights=tuple(weights),
         calibrator=decided.calibrator,
         rule=decided.rule,
         thresholds=ThresholdCounts.of(
-            judge.y, decided.proba, dataset.positive, weight=judge.weight
+            judge.y, decided.proba, dataset.positive, weight=judge.deployment.weight
         ),
         ranges=ranges_of(dataset.columns.numbers),
         info={
@@ -122,6 +127,8 @@ def assemble(
             "error": decided.score.error,
         },
     )
+    if judge.rates is not None:
+        return Assembled(_at_expected_rates(pipeline, parts, plan, judge.rates), None)
     if plan.folds.given or judge.cluster is not None:
         # The networks of other folds were trained on rows of the same group, which say nothing of
         # how far networks differ on new groups.
@@ -145,6 +152,32 @@ def assemble(
             rule=decided.rule,
         )
     return Assembled(replace(pipeline, calibrator=calibrator), gain)
+
+
+def _by_the_first_encoder(strategy: FittedStrategy) -> FittedStrategy:
+    packs = tuple(replace(pack, fold=np.zeros_like(pack.fold)) for pack in strategy.packs)
+    return replace(strategy, packs=packs)
+
+
+def _at_expected_rates(
+    pipeline: FittedPipeline, parts: Parts, plan: Plan, rates: Sequence[float]
+) -> FittedPipeline:
+    """Shift the calibrator until the mean probabilities of the newest rows are the expected rates.
+
+    The rates of training rows, by which networks are biased, are those of all times.
+    """
+    dataset, period = parts.dataset, np.asarray(plan.folds.period)
+    newest = np.flatnonzero(period == period.max())
+    random = stream(Purpose.COMPARED_ROWS, 0)
+    rows, scale = subsample(dataset.y, newest, plan.policy.compared_rows, random)
+    calibrated = pipeline.calibrator.apply(pipeline.blended(dataset.columns.take(rows)))
+    calibrator = at_rates(
+        pipeline.calibrator,
+        calibrated,
+        np.asarray(rates),
+        weight=dataset.weight[rows] * scale,
+    )
+    return replace(pipeline, calibrator=calibrator)
 
 
 def gain_is_known(

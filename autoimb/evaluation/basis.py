@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from autoimb.assessment.costs import Matrix
 from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import Metric
 from autoimb.data.dataset import Dataset
-from autoimb.data.folds import duel_folds
+from autoimb.data.folds import FoldPlan, duel_folds
+from autoimb.data.forward import forward_duel_folds, time_chunks
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import fewer_rows, make_plan
 from autoimb.randomness import Purpose, seed_for
 from autoimb.training.plan import Plan
 
-__all__ = ["Basis", "plan_duels"]
+__all__ = ["Basis", "judge_of", "plan_duels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,11 @@ def plan_duels(study: Basis) -> Basis | None:
     seed = seed_for(Purpose.DUELS, plan.seed)
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
     few, rows = fewer_rows(dataset, rows, most=policy.most_duel_rows, random_state=seed)
-    own = duel_folds(few.y, folds.take(rows), random_state=seed, policy=policy, cluster=few.cluster)
+    options: Any = {"random_state": seed, "policy": policy, "cluster": few.cluster}
+    if few.times is None:
+        own = duel_folds(few.y, folds.take(rows), **options)
+    else:
+        own = forward_duel_folds(few.y, few.times, **options)
     if own is None:
         return None
     duels = make_plan(
@@ -67,15 +75,48 @@ def plan_duels(study: Basis) -> Basis | None:
         costs_in_probabilities=plan.costs_in_probabilities,
         policy=policy,
     )
-    scored = own.scored
     return Basis(
         dataset=few,
         plan=duels.at(policy.duel_rung),
-        judge=replace(
-            study.judge,
-            y=few.y[scored],
-            group=own.group[scored],
-            weight=own.scored_weight(few.weight),
-            cluster=None if few.cluster is None else few.cluster[scored],
-        ),
+        judge=judge_of(few, own, study.judge.metric, costs=study.judge.costs),
+    )
+
+
+def judge_of(
+    dataset: Dataset,
+    folds: FoldPlan,
+    metric: Metric,
+    *,
+    costs: Matrix | None = None,
+    rates: tuple[float, ...] | None = None,
+) -> Judge:
+    """Return the judge of the rows that folds score.
+
+    Where rows have times and no groups, what is drawn together is chunks of time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : FoldPlan
+    metric : Metric
+    costs, rates
+        As in `Judge`.
+    """
+    scored, period, cluster = folds.scored, folds.period, dataset.cluster
+    if period is not None:
+        period = period[scored]
+    if cluster is not None:
+        cluster = cluster[scored]
+    elif period is not None and dataset.times is not None:
+        cluster = time_chunks(dataset.times.take(scored), period)
+    return Judge(
+        metric=metric,
+        y=dataset.y[scored],
+        group=folds.group[scored],
+        weight=folds.scored_weight(dataset.weight),
+        costs=costs,
+        cluster=cluster,
+        drawn_by_class=not folds.given and period is None,
+        period=period,
+        rates=rates,
     )

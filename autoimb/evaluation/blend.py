@@ -282,6 +282,11 @@ class _Mixed:
         gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
         for part, (learn, use) in enumerate(judge.parts):
             seen = ScoredRows(judge, _stacked(results, numbers, part=part))
+            if not learn.any():  # nothing is earlier than the first block of time
+                equal = np.full(len(numbers), 1.0 / len(numbers))
+                mixed.append(dict.fromkeys(numbers, float(equal[0])))
+                crossed[use] = seen.mix(equal)[use]
+                continue
             chosen, used = seen.take(learn), seen.take(use)
             weights, alone = weigh.fit(chosen)
             mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
@@ -297,7 +302,7 @@ class _Mixed:
     def gain_over(self, judge: Judge, proba: Floats) -> float:
         """Return the mean gain over other cross-fitted probabilities (n, C), part by part."""
         both = ScoredRows(judge, np.stack([self.crossed, proba]))
-        parts = [both.take(use) for _, use in judge.parts]
+        parts = [both.take(use) for learn, use in judge.parts if learn.any()]
         return float(np.mean([p.merit(p.proba[0]) - p.merit(p.proba[1]) for p in parts]))
 
     def blend(self, judge: Judge, labels: Ints, gain: float) -> Blend:
@@ -320,6 +325,9 @@ def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) ->
     found = list(zip(stacked, (np.asarray(result.labels) for result in results)))
     proba, labels = np.empty_like(stacked[0]), np.empty_like(judge.y)
     for learn, use in judge.parts:
+        if not learn.any():
+            proba[use], labels[use] = (one[use] for one in found[0])
+            continue
         seen = judge.take(learn)
         values = [
             judge.metric(seen.y, p[learn], own[learn], weight=seen.weight) for p, own in found

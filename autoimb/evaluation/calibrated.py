@@ -24,7 +24,7 @@ class Calibrated:
     Attributes
     ----------
     calibrator : Calibrator
-        Fitted on all rows.
+        Fitted on all rows, at the expected rates of the classes.
     proba : ndarray of float64, shape (n, C)
         Each part of the rows by a calibrator that the other parts fitted.
     labels : ndarray of int64, shape (n,)
@@ -80,6 +80,9 @@ def calibrated(
         views.append(fitted.apply(own))
         crossed[use] = views[part][use]
     labels = judge.labels(views.__getitem__)
+    if judge.rates is not None:
+        deployed = judge.deployment.weight
+        weight = weight * np.asarray(deployed) / (1.0 if judge.weight is None else judge.weight)
     calibrator = fit_calibrator(judge.y, proba, weight=weight)
     return Calibrated(
         calibrator=calibrator,

@@ -210,7 +210,7 @@ def _decide(
     Where the metric does not judge labels and the user gave no costs, the most probable class is
     the answer unless the rule beats it by more than its error: as scikit-learn would have it.
     """
-    rule = judge.fit_rule(deployed)
+    rule = judge.deployment.fit_rule(deployed)
     if judge.metric.kind == "label" or judge.costs is not None:
         return rule, best.labels
     likeliest = best.proba.argmax(axis=1)

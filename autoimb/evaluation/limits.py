@@ -103,6 +103,8 @@ class Deployment:
         repeats = plan.folds.confirming if confirmed else (0,)
         folds = tuple(len(plan.folds.repeat(number).folds) for number in repeats)
         encoders = plan.folds.offset(repeats[-1]) + folds[-1]
+        if plan.folds.deploys_last:
+            folds, encoders = (1,) * len(repeats), 1
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
         own = _bytes(encoder.to_arrays()) + len(json.dumps(encoder.to_json()))
         # the schema, and counts between up to a thousand thresholds

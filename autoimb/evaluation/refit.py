@@ -60,7 +60,7 @@ def refit(
 
     proba = mixed(None)
     found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
-    rule = judge.fit_rule(found.deployed)
+    rule = judge.deployment.fit_rule(found.deployed)
     fitted = assemble(
         data,
         plan,

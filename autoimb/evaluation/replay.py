@@ -147,6 +147,13 @@ def replay(
         log-odds where the metric lies between 0 and 1.
     """
     deadline = deadline or Deadline()
+    if judge.counted is not judge:
+        candidates = replace(
+            candidates,
+            singles=[judge.of_counted(one) for one in candidates.singles],
+            blends=[(judge.of_counted(one), gain) for one, gain in candidates.blends],
+        )
+        judge = judge.counted
     predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
     shown = [judge.reporting(one, policy.rare_rows_a_reported_group) for one in predictions]
@@ -162,9 +169,8 @@ def replay(
     a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
-        counts = _draw(
-            few, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
-        )
+        together = judge.pooled or (judge.cluster is not None and judge.period is None)
+        counts = _draw(few, scale, at_a_time, random, pooled=together)
         parts.append(np.stack([way.moves(few, counts) for way in taken]))
         if deadline.expired:
             break

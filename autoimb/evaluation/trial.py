@@ -303,6 +303,8 @@ def _fitted(
 ) -> FittedStrategy:
     """Return a job's fitted strategy, not yet calibrated."""
     strategy, plan = job.strategy, job.plan
+    if plan.folds.deploys_last:
+        trees = trees[-1:]
     return FittedStrategy(
         strategy=strategy.to_json(),
         description=strategy.describe(),
@@ -339,12 +341,17 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
 
 
 def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
-    """Return all packs, their folds numbered through all repeats, as the pipeline's encoders."""
-    return tuple(
-        replace(pack, fold=pack.fold + plan.folds.offset(number))
-        for number, one in zip(plan.repeats, trained)
-        for pack in one.packs
-    )
+    """Return all packs, their folds numbered through all repeats, as the pipeline's encoders.
+
+    Where only the last fold is deployed, its networks alone are returned.
+    """
+    packs = []
+    for number, one in zip(plan.repeats, trained):
+        last = len(plan.folds.repeat(number).folds) - 1
+        for pack in one.packs:
+            own = pack.of_folds({last}) if plan.folds.deploys_last else pack
+            packs.append(replace(own, fold=own.fold + plan.folds.offset(number)))
+    return tuple(packs)
 
 
 def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:

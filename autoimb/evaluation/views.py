@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autoimb.data.folds import FoldPlan
 from autoimb.data.schema import Columns
-from autoimb.pipeline.fitted import FittedMemberPack, FittedPipeline, FittedStrategy
+from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
 __all__ = ["single_views"]
 
@@ -60,15 +60,4 @@ def _of_folds(strategy: FittedStrategy, folds: Rows) -> FittedStrategy:
     """Return the same strategy with the networks, or trees, of some folds alone."""
     if strategy.trees:
         return replace(strategy, trees=tuple(strategy.trees[fold] for fold in folds))
-    return replace(strategy, packs=tuple(_members(pack, folds) for pack in strategy.packs))
-
-
-def _members(pack: FittedMemberPack, folds: Rows) -> FittedMemberPack:
-    own = np.isin(pack.fold, folds)
-    return replace(
-        pack,
-        fold=pack.fold[own],
-        weight=pack.weight[own],
-        log_prior=pack.log_prior[own],
-        state={name: values[own] for name, values in pack.state.items()},
-    )
+    return replace(strategy, packs=tuple(pack.of_folds(folds) for pack in strategy.packs))

@@ -187,11 +187,8 @@ def fewer_rows(
     had, have = (np.bincount(dataset.y[own], minlength=dataset.n_classes) for own in (rows, kept))
     before = 1.0 if dataset.kept is None else dataset.kept
     few = replace(
-        dataset,
-        columns=dataset.columns.take(kept),
-        y=dataset.y[kept],
+        dataset.take(kept),
         weight=weight / weight.mean(),
-        cluster=None if dataset.cluster is None else dataset.cluster[kept],
         kept=before * have / np.maximum(had, 1),
     )
     return few, kept

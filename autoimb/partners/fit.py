@@ -1,12 +1,12 @@
 """Boosted trees on the folds of a study: grown side by side, each fold's number by the others.
 
-Law 1: how many trees fold k keeps is chosen by the rows of the *other* folds, or by its own
-choosing rows that nobody scores, as for the checkpoints of networks. So no training row is lost to
-stopping.
+Law 1: how many trees fold k keeps is chosen by the rows of *other* folds, or by its own choosing
+rows that nobody scores, as for the checkpoints of networks. So no training row is lost to stopping.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
-from autoimb.data.folds import Fold
+from autoimb.data.folds import Fold, choosing_folds
 from autoimb.foreign import TreeNodes, tree_nodes
 from autoimb.partners.bins import thresholds_of
 from autoimb.partners.forest import Forest
@@ -132,7 +132,7 @@ def grow(
         _Growing(dataset, fold, trees, costs, Key(seed, fold=number))
         for number, fold in enumerate(folds)
     ]
-    steps, cut = _looks(growth.iterations), False
+    steps, cut, choosers = _looks(growth.iterations), False, choosing_folds(folds)
     stopping = Stopping.before(len(folds))
     for iterations in steps:
         for each in growing:
@@ -146,7 +146,7 @@ def grow(
             break
         stopping = stopping.after(
             [each.value(growth.measure) for each in growing],
-            chooses=[each.chooses for each in growing],
+            choosers=choosers,
             patience=PATIENCE,
         )
         for fold in stopping.newest:
@@ -209,6 +209,8 @@ class _Growing(FoldRows):
         """Return what the fold's own rows say: its choosing rows if it has any, else all."""
         own = slice(self.chooses or None)
         y, weight = self.truth
+        if not len(y):
+            return math.nan
         return measure(y[own], self._posterior(self._scores)[own], weight[own])
 
     def keep(self) -> None:

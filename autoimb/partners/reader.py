@@ -73,6 +73,7 @@ class Reader(BriefRepr):
         weight: Floats,
         n_classes: int,
         cluster: Ints | None = None,
+        time: Floats | None = None,
         left_out: Collection[int] = (),
     ) -> tuple[Reader, Floats]:
         """Fit on some rows; nothing of the others reaches the result.
@@ -90,6 +91,8 @@ class Reader(BriefRepr):
         n_classes : int
         cluster : ndarray of int64, shape (n,), or None
             Their groups.
+        time : ndarray of float64, shape (n,), or None
+            When they were observed.
         left_out : collection of int, optional
             Category columns that are not read: all their rows are of no level.
 
@@ -99,7 +102,7 @@ class Reader(BriefRepr):
         x : float64 ndarray of shape (n, F)
             The training rows, as trees should see them in training.
         """
-        part, target = columns.take(rows), Target(y, weight, cluster)
+        part, target = columns.take(rows), Target(y, weight, cluster, time)
         levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]

@@ -62,6 +62,7 @@ class FoldRows:
             weight=weight / weight.mean(),
             n_classes=len(costs),
             cluster=None if dataset.cluster is None else dataset.cluster[fold.train],
+            time=None if dataset.time is None else dataset.time[fold.train],
             left_out=dataset.layout.left_out(len(columns.vocabularies)),
         )
         codes = self.reader.codes

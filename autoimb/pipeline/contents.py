@@ -159,7 +159,13 @@ MANIFEST = fields(
     {
         "format": integer(FORMAT, FORMAT),
         "info": _info,
-        "schema": fields({"target": nothing_or(text()), "columns": list_of(_COLUMN)}),
+        "schema": fields(
+            {
+                "target": nothing_or(text()),
+                "columns": list_of(_COLUMN),
+                "optional": list_of(text()),
+            }
+        ),
         "classes": fields({"dtype": text(20), "labels": list_of(_scalar, least=2)}),
         "positive": _COUNT,
         "encoders": list_of(_ENCODER),

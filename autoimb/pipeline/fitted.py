@@ -7,7 +7,7 @@ probabilities with the same two functions that prediction uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -155,6 +155,17 @@ class FittedMemberPack(BriefRepr):
         for name, shape in wanted.items():
             if (got := getattr(self, name).shape) != shape:
                 raise ArtifactError(f"A pack's {name!r} must have shape {shape}, got {got}.")
+
+    def of_folds(self, folds: Container[int]) -> FittedMemberPack:
+        """Return the networks of some folds alone."""
+        own = np.array([fold in folds for fold in self.fold.tolist()], dtype=bool)
+        return replace(
+            self,
+            fold=self.fold[own],
+            weight=self.weight[own],
+            log_prior=self.log_prior[own],
+            state={name: values[own] for name, values in self.state.items()},
+        )
 
     def predictor(self) -> Callable[[Dense], Floats]:
         """Build the networks, one a fold, to be used for many chunks of rows by one thread.

@@ -57,7 +57,7 @@ def cross_validate_references(
     """
     planned = result.planned
     dataset, plan, judge = planned.prepared.dataset, planned.plan, planned.judge
-    encoders = result.pipeline.encoders[: len(plan.folds.folds)]
+    encoders = result.study.parts.encoders(len(plan.folds.folds))
     size = Size.of(dataset, plan.folds, encoders)
     labelling = 0.0
     if judge.metric.kind == "label" and dataset.n_classes > 2:
@@ -191,7 +191,7 @@ def check_result(
     ----------
     result : SearchResult
     winner : tuple of ndarray
-        The result's out-of-fold probabilities and labels.
+        The result's out-of-fold probabilities and labels, of the rows that scores rest on.
     found : mapping of str to Standing
         Of all contenders.
     deadline : Deadline
@@ -201,7 +201,8 @@ def check_result(
     -------
     tuple of Finding
     """
-    judge, policy = result.planned.judge.until(deadline), result.planned.plan.policy
+    judge, policy = result.planned.judge.counted.deployment, result.planned.plan.policy
+    judge = judge.until(deadline)
     references = {TREES, *(reference.name for reference in REFERENCES)}
     evidence = ResultEvidence(
         metric=judge.metric.name,

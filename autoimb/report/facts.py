@@ -100,6 +100,8 @@ def _facts(
     planned, study, winner = result.planned, result.study, result.winner
     prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(LABELS_SHARE))
     contenders = _contenders(judge, result, references)
+    contenders = {name: judge.of_counted(own) for name, own in contenders.items()}
+    judge = judge.counted
     proba, labels = contenders["winner"]
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
@@ -144,6 +146,11 @@ def _averaging(result: SearchResult) -> str:
     more = result.winner.reported.gain_of_mean
     said = "is not known and not included" if more is None else f"({more:+.4f}) is included"
     gain = result.study.results[result.winner.single].score.gain_of_mean
+    if result.planned.plan.folds.deploys_last:
+        return (
+            "New rows are predicted by networks that were trained on all rows, through the newest; "
+            "each scored row by ones of earlier rows."
+        )
     if gain is None:
         return (
             "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "

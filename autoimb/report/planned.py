@@ -112,7 +112,7 @@ class DryRun:
         )
 
 
-def dry_run(
+def dry_run(  # noqa: PLR0913 - the arguments of `fit`
     estimator: BaseEstimator,
     X: Any,
     y: Any,
@@ -122,6 +122,9 @@ def dry_run(
     test: tuple[Any, Any] | None = None,
     class_counts: Mapping[Any, int] | None = None,
     groups: Any = None,
+    time: Any = None,
+    gap: Any = None,
+    keep_time: bool = False,
 ) -> DryRun:
     """Say what an estimator's `fit` would do with these arguments.
 
@@ -129,7 +132,7 @@ def dry_run(
     ----------
     estimator : AutoImbClassifier
         It stays as it is.
-    X, y, sample_weight, eval_set, test, class_counts, groups
+    X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
         As in its `fit`.
 
     Returns
@@ -153,6 +156,9 @@ def dry_run(
         test=test,
         class_counts=class_counts,
         groups=groups,
+        time=time,
+        gap=gap,
+        keep_time=keep_time,
     )
     return DryRun.of(given)
 
@@ -213,9 +219,12 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         own = len(plan.folds.repeat(confirming[-1]).folds)
         times = f"{len(confirming)} × " if len(confirming) > 1 else ""
         counted = f"{len(folds)}; {times}{own} to confirm"
+    scoring = [fold for fold in folds if len(fold.score)]
+    if plan.folds.deploys_last:
+        counted = f"{len(scoring)} forward, and one of all rows that is exported"
     return {
         "folds": "one hold-out" if len(folds) == 1 else counted,
         "rows_scored": len(plan.folds.scored),
-        "rows_training_a_fold": int(np.mean([len(fold.train) for fold in folds])),
+        "rows_training_a_fold": int(np.mean([len(fold.train) for fold in scoring])),
         "device": plan.device,
     }

@@ -9,6 +9,7 @@ from autoimb.data.given import further_rows, named_frame, plain_frame
 from autoimb.data.groups import column_names, group_codes
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
+from autoimb.data.times import read_times
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.search.parameters import read_callbacks, read_request
 from autoimb.search.prepare import Prepared, Table, prepare
@@ -29,6 +30,9 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     test: tuple[Any, Any] | None = None,
     class_counts: Mapping[Any, int] | None = None,
     groups: Any = None,
+    time: Any = None,
+    gap: Any = None,
+    keep_time: bool = False,
     backend: Backend = LOCAL,
 ) -> Prepared:
     """Check an estimator's parameters and the arguments of its `fit`.
@@ -37,7 +41,7 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     ----------
     estimator : BaseEstimator
         Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
-    X, y, sample_weight, eval_set, test, class_counts, groups
+    X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
         As in `AutoImbClassifier.fit`.
     backend : Backend
         Where trials run.
@@ -51,27 +55,29 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     InputError
         On a table, a target or a parameter that no search can use.
     """
-    apart = column_names(groups)
-    frame = named_frame(estimator, X, reset=True, apart=apart)
+    further = None if eval_set is None else plain_frame(eval_set[0])
+    times = read_times(time, plain_frame(X), further, gap=gap, keep=keep_time)
+    apart = column_names(groups) + column_names(time)
+    optional = () if times is None else times.optional
+    frame = named_frame(estimator, X, reset=True, apart=apart, optional=optional)
     labels = label_array(y)
     check_lengths(frame, labels)
     given = estimator.get_params(deep=False)
-    given |= {"groups": apart}
+    given |= {"groups": column_names(groups), "time": column_names(time), "keep_time": keep_time}
+    given |= {"gap": gap if gap is None or isinstance(gap, int | float) else str(gap)}
     request = read_request(given, encode_target(labels).classes, backend=backend)
     read_callbacks(given["callbacks"])
     weight = row_weights(sample_weight, len(frame))
-    codes = None
-    if groups is not None:
-        further = None if eval_set is None else plain_frame(eval_set[0])
-        codes = group_codes(groups, plain_frame(X), further)
+    codes = None if groups is None else group_codes(groups, plain_frame(X), further)
     table = Table(
         frame,
         labels,
         weight,
-        further_rows(estimator, eval_set, apart),
+        further_rows(estimator, eval_set, apart, optional),
         given["kinds"],
-        further_rows(estimator, test, apart),
+        further_rows(estimator, test, apart, optional),
         class_counts,
         codes,
+        times,
     )
     return prepare(table, request)

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from autoimb.assessment.checks import CHECKS, Finding
 from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
+from autoimb.assessment.forecast import Forecast, forecast
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
+from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward
 from autoimb.data.profile import Profile, profile
 from autoimb.data.rarity import minority_count
 from autoimb.data.sample import Sample, reweighted
@@ -33,9 +35,10 @@ from autoimb.data.target import (
     label_array,
     match_labels,
 )
+from autoimb.data.times import Times
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TargetError
-from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.basis import Basis, judge_of
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
@@ -73,6 +76,8 @@ class Table:
         in all of it.
     groups : ndarray of shape (n,), int64, or None
         The number of each row's group, the rows of an eval set behind the others.
+    times : Times or None
+        When each row was observed, in the same order.
     """
 
     frame: pd.DataFrame
@@ -83,6 +88,7 @@ class Table:
     test: GivenTest | None = None
     class_counts: Mapping[Any, int] | None = None
     groups: Rows | None = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True)
@@ -165,20 +171,11 @@ def prepare(
     InputError
         Naming the column, label or value that no search can use.
     """
-    if table.class_counts is not None and table.eval_set is not None:
-        raise OptionError(
-            "class_counts and eval_set exclude each other: the rows that score a sample are its "
-            "own, by cross-validation."
-        )
+    _check_together(table, request)
     kept = weighing_rows(table.weight, len(table.frame))
     if table.class_counts is not None:
         encode_target(table.y, class_counts=table.class_counts)  # what is no count is said first
     if request.holdout is not None:
-        if table.test is not None:
-            raise OptionError(
-                "test and holdout exclude each other: give the rows, or the share of the table's; "
-                f"got both, holdout={request.holdout}."
-            )
         whole = (table.frame, label_array(table.y), table.weight)
         test, kept = hold_out(
             whole,
@@ -186,29 +183,34 @@ def prepare(
             request.holdout,
             random_state=request.random_state,
             cluster=table.groups,
+            time=None if table.times is None else table.times.values,
         )
         table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
     table = _take(table, kept)
     frame, y, n_eval = _joined(table)
-    notices: tuple[str, ...] = ()
-    if schema is None:
-        training = frame.iloc[: len(frame) - n_eval]
-        schema, notices = infer_schema(training, kinds=table.kinds, target=request.target)
-    columns = parse(frame, schema)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    rows = np.arange(len(target.codes), dtype=np.int64)
     given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
-    folds = plan_folds(
-        target.codes,
-        cv=kept_splits(request.cv, kept),
-        random_state=request.random_state,
-        eval_rows=rows[len(rows) - n_eval :] if n_eval else None,
-        cluster=table.groups,
-        policy=policy,
-    )
+    folds = _folds(table, request, target, kept, n_eval=n_eval, policy=policy)
+    seen_first = np.arange(len(frame) - n_eval)  # by what decides kinds and layout
+    if table.times is not None:
+        seen_first = np.flatnonzero(folds.period == FIRST_BLOCK)
+    notices: tuple[str, ...] = ()
+    if schema is None:
+        schema, notices = infer_schema(
+            frame.iloc[seen_first],
+            kinds=table.kinds,
+            target=request.target,
+            optional=() if table.times is None else table.times.optional,
+            recurring=table.times is not None and not request.keep_time,
+        )
+    columns = parse(frame, schema)
+    planning = columns
+    if table.times is not None:
+        planning = parse(frame.iloc[seen_first], schema)
     apart = folds.given or len(folds.folds) == 1 or table.groups is not None
+    apart = apart and table.times is None
     dataset = Dataset(
         columns=columns,
         y=target.codes,
@@ -216,7 +218,7 @@ def prepare(
         n_classes=len(target.classes),
         positive=target.positive,
         layout=plan_layout(
-            columns,
+            planning,
             n_classes=len(target.classes),
             screened=_most_columns(target, policy),
             # of folds that were drawn class by class, training rows have the levels of the others
@@ -225,6 +227,7 @@ def prepare(
         kept=None if table.class_counts is None else target.sampled,
         labels=tuple(text_of(label) for label in target.classes),
         cluster=table.groups,
+        times=table.times,
     )
     return Prepared(
         request=request,
@@ -252,6 +255,70 @@ def prepare(
         n_given=len(kept) + n_eval,
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
+    )
+
+
+def _check_together(table: Table, request: Request) -> None:
+    """Refuse arguments that exclude each other."""
+    if table.class_counts is not None and table.eval_set is not None:
+        raise OptionError(
+            "class_counts and eval_set exclude each other: the rows that score a sample are its "
+            "own, by cross-validation."
+        )
+    if request.holdout is not None and table.test is not None:
+        raise OptionError(
+            "test and holdout exclude each other: give the rows, or the share of the table's; "
+            f"got both, holdout={request.holdout}."
+        )
+    if table.times is None:
+        return
+    if request.cv is not None:
+        raise OptionError(
+            "cv and time exclude each other: time= plans folds in which no row trains for an "
+            f"earlier one; got cv={request.to_json()['cv']!r} as well."
+        )
+    if request.holdout is not None and table.groups is not None:
+        raise OptionError(
+            "holdout does not go with both groups and time: give later rows of other groups as a "
+            "test instead."
+        )
+
+
+def _folds(
+    table: Table,
+    request: Request,
+    target: Target,
+    kept: NDArray[np.bool_],
+    *,
+    n_eval: int,
+    policy: SearchPolicy,
+) -> FoldPlan:
+    """Plan the folds: forward ones where rows have times."""
+    rows = np.arange(len(target.codes), dtype=np.int64)
+    eval_rows = rows[len(rows) - n_eval :] if n_eval else None
+    if table.times is None:
+        return plan_folds(
+            target.codes,
+            cv=kept_splits(request.cv, kept),
+            random_state=request.random_state,
+            eval_rows=eval_rows,
+            cluster=table.groups,
+            policy=policy,
+        )
+    if eval_rows is not None:
+        return forward_hold_out(
+            target.codes,
+            table.times,
+            eval_rows,
+            random_state=request.random_state,
+            cluster=table.groups,
+        )
+    return plan_forward(
+        target.codes,
+        table.times,
+        random_state=request.random_state,
+        cluster=table.groups,
+        policy=policy,
     )
 
 
@@ -313,15 +380,19 @@ def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
     if table.weight is not None:
         weight = np.asarray(table.weight, dtype=np.float64)[kept]
         weight = weight / weight.mean()
-    groups = table.groups
+    groups, times = table.groups, table.times
     if groups is not None:
         groups = np.concatenate([groups[: len(kept)][kept], groups[len(kept) :]])
+    if times is not None:
+        further = np.ones(len(times.values) - len(kept), dtype=bool)
+        times = times.take(np.concatenate([kept, further]))
     return replace(
         table,
         frame=table.frame.loc[kept],
         y=label_array(table.y)[kept],
         weight=weight,
         groups=groups,
+        times=times,
     )
 
 
@@ -371,6 +442,8 @@ class Planned:
         Of a sample, rows that no trial sees; None where there are none to draw.
     time_budget : float or None
         Seconds that it is planned for.
+    expected : Forecast or None
+        The rates of the classes in rows to come; None where rows have no times.
     """
 
     prepared: Prepared
@@ -378,6 +451,7 @@ class Planned:
     judge: Judge
     unseen: Unseen | None = None
     time_budget: float | None = None
+    expected: Forecast | None = None
 
     @cached_property
     def limits(self) -> Limits:
@@ -431,17 +505,24 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,
     )
-    judge = Judge(
-        metric=prepared.metric,
-        y=dataset.y[folds.scored],
-        group=folds.group[folds.scored],
-        weight=folds.scored_weight(dataset.weight),
+    expected = None
+    if folds.period is not None:
+        masses = np.array(
+            [
+                np.bincount(dataset.y[own], dataset.weight[own], dataset.n_classes)
+                for own in (folds.period == block for block in np.unique(folds.period))
+            ]
+        )
+        expected = forecast(masses, dataset.positive)
+    judge = judge_of(
+        dataset,
+        folds,
+        prepared.metric,
         costs=None if costs is None else costs.matrix,
-        cluster=None if dataset.cluster is None else dataset.cluster[folds.scored],
-        drawn_by_class=not folds.given,
+        rates=None if expected is None else expected.rates,
     )
     own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
-    return Planned(own, plan, judge, _unseen(prepared, rows), time_budget)
+    return Planned(own, plan, judge, _unseen(prepared, rows), time_budget, expected)
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
@@ -472,7 +553,8 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
         most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
     whole = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
-    if whole or prepared.dataset.kept is None or moved:
+    timed = prepared.dataset.times is not None  # the level is that of the newest rows
+    if whole or prepared.dataset.kept is None or moved or timed:
         return None
     seed = prepared.request.random_state
     return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from autoimb.data.groups import group_codes, without
 from autoimb.data.sample import Sample
+from autoimb.data.times import read_times
 from autoimb.errors import TargetError
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.search.prepare import Planned, Table, plan_study, prepare
@@ -44,12 +45,15 @@ def prepare_refit(
     """
     positive = pipeline.classes[pipeline.positive]
     request = replace(request, pos_label=positive, holdout=None)
+    times = read_times(request.time or None, rows.frame, gap=request.gap, keep=request.keep_time)
+    dropped = () if times is None else times.dropped
     table = Table(
-        without(rows.frame, request.groups),
+        without(rows.frame, (*request.groups, *dropped)),
         rows.y,
         rows.weight,
         class_counts=rows.class_counts,
         groups=group_codes(request.groups or None, rows.frame),
+        times=times,
     )
     prepared = prepare(table, request, schema=pipeline.schema)
     if list(prepared.target.classes) != list(pipeline.classes):

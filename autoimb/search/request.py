@@ -66,6 +66,12 @@ class Request:
         None (planned from the counts), a number of folds, or a splitter.
     groups : tuple of str
         Names of the columns of groups; none where there are none, or they came apart.
+    time : tuple of str
+        Names of the columns that say when rows were observed; none as with groups.
+    gap : float, str or None
+        How much earlier than the rows that they score rows must be to train.
+    keep_time : bool
+        Whether running numbers of dates are features, although `time` orders the rows.
     random_state : int
         The one seed.
     pos_label : object
@@ -116,6 +122,9 @@ class Request:
     n_jobs: int = 1
     cv: object = None
     groups: tuple[str, ...] = ()
+    time: tuple[str, ...] = ()
+    gap: float | str | None = None
+    keep_time: bool = False
     random_state: int = 0
     pos_label: object = None
     components: Components = ()
@@ -201,7 +210,8 @@ class Request:
         values = dict(data)
         components = tuple((name, tuple(options)) for name, options in values["components"])
         values |= {"components": components, "costs": _tuples(values["costs"])}
-        values |= {"partners": tuple(values["partners"]), "groups": tuple(values["groups"])}
+        for name in ("partners", "groups", "time"):
+            values[name] = tuple(values[name])
         if values["strategy"] is not None:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
@@ -257,7 +267,8 @@ def table_bytes(dataset: Dataset) -> Iterator[bytes]:
         dataset.y,
         dataset.weight,
     ]
-    for array in arrays if dataset.cluster is None else [*arrays, dataset.cluster]:
+    more = [own for own in (dataset.cluster, dataset.time) if own is not None]
+    for array in [*arrays, *more]:
         yield repr((array.shape, array.dtype.str)).encode()
         yield np.ascontiguousarray(array).tobytes()
 

@@ -347,6 +347,8 @@ def conclude(
     said = _verdict(prepared, study, duels)
     info = stamp() | pipeline.info | {"rows": prepared.profile.n_rows, **reported.to_info()}
     info["verdict"] = said.sentence
+    if planned.expected is not None:
+        info["rate"] = planned.expected.to_info(prepared.dataset.positive)
     deployed = planned.limits.deployed(pipeline)
     if planned.limits.deployment is not None:
         info["deployed"] = deployed
@@ -365,11 +367,13 @@ def conclude(
 
 
 def _estimate(prepared: Prepared) -> str:
-    """Say on what the score is expected: rows like these, or those of new groups."""
+    """Say on what the score is expected: rows like these, later ones, or those of new groups."""
+    later = prepared.dataset.times is not None
     if prepared.dataset.cluster is None:
-        return "new data"
+        return "later rows" if later else "new data"
     names = prepared.request.groups
-    return f"new groups ({', '.join(names)})" if names else "new groups"
+    groups = f"new groups ({', '.join(names)})" if names else "new groups"
+    return f"later rows of {groups}" if later else groups
 
 
 def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Verdict:

@@ -34,10 +34,12 @@ def held_out(
     *,
     random_state: int,
     cluster: NDArray[np.int64] | None = None,
+    time: NDArray[np.float64] | None = None,
 ) -> NDArray[np.bool_]:
     """Draw the rows to hold out, class by class; no value of a column is looked at.
 
-    Where rows come in groups, whole groups are held out, about the share of each class.
+    Where rows come in groups, whole groups are held out, about the share of each class; where they
+    have times, the latest rows.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def held_out(
         The same seed and labels give the same rows.
     cluster : ndarray of int64, shape (n,), or None
         The group of each row.
+    time : ndarray of float64, shape (n,), or None
+        When each row was observed; rows of one time are not parted.
 
     Returns
     -------
@@ -59,6 +63,12 @@ def held_out(
     OptionError
         Where that is no row.
     """
+    if time is not None:
+        first = np.sort(time)[min(round((1.0 - share) * len(y)), len(y) - 1)]
+        late = time >= first
+        if late.all():
+            raise OptionError(f"holdout={share} of the rows by time is all: give a smaller share.")
+        return np.asarray(late)
     random, held = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
     codes = np.unique(y, return_inverse=True)[1]
     if cluster is not None:
@@ -80,6 +90,7 @@ def hold_out(
     *,
     random_state: int,
     cluster: NDArray[np.int64] | None = None,
+    time: NDArray[np.float64] | None = None,
 ) -> tuple[Weighed, NDArray[np.bool_]]:
     """Part the rows of a table into those of a test and those that stay.
 
@@ -90,7 +101,7 @@ def hold_out(
     kept : ndarray of bool, shape (n,)
         Rows of a weight above 0; no other is held out or stays.
     share : float
-    random_state, cluster
+    random_state, cluster, time
         As in `held_out`.
 
     Returns
@@ -103,7 +114,10 @@ def hold_out(
     frame, y, weight = _weighed(whole)
     held = np.zeros(len(kept), dtype=bool)
     groups = None if cluster is None else cluster[: len(kept)][kept]
-    held[kept] = held_out(np.asarray(y)[kept], share, random_state=random_state, cluster=groups)
+    times = None if time is None else time[: len(kept)][kept]
+    held[kept] = held_out(
+        np.asarray(y)[kept], share, random_state=random_state, cluster=groups, time=times
+    )
     own = None if weight is None else np.asarray(weight, dtype=np.float64)[held]
     return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
 
@@ -190,7 +204,9 @@ class Untouched:
         """
         proba = pipeline.predict_proba(self.frame)
         one_group = np.zeros(len(self.codes), dtype=np.int64)
-        own = replace(judge, y=self.codes, group=one_group, weight=self.weight, cluster=None)
+        own = replace(
+            judge, y=self.codes, group=one_group, weight=self.weight, cluster=None, period=None
+        )
         return Tested(own, (proba, pipeline.rule.apply(proba)), self.n_given)
 
 

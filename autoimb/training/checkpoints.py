@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -124,7 +125,7 @@ class Selector:
         posterior = self._posteriors(network)
         stopping = before.stopping.after(
             [self._value(fold, posterior) for fold in range(len(before.posteriors))],
-            chooses=self.evaluation.choose,
+            choosers=self.evaluation.choosers,
             patience=self.schedule.patience,
         )
         shown, bar = replace(before, stopping=stopping), self.until.bar
@@ -145,10 +146,12 @@ class Selector:
         return slice(fold * each, (fold + 1) * each)
 
     def _value(self, fold: int, posterior: np.ndarray) -> float:
-        """Return what the fold's own rows say: its choosing rows if it has any, else all."""
+        """Return what the fold's own rows say: those that choose if it has any, else all."""
         e = self.evaluation
         rows = e.rows[fold]
         rows = rows[: e.choose[fold]] if e.choose[fold] else rows
+        if not len(rows):
+            return math.nan
         proba = posterior[self._members(fold), : len(rows)].mean(0)
         return self.until.measure(e.y[rows], proba, e.weight[rows])
 

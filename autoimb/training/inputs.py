@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.folds import choosing_folds
 from autoimb.nn.network import NetworkSpec
 from autoimb.space.network.component import Hyperparameters
 from autoimb.training.parts import Parts, TrainingPart
@@ -29,7 +30,9 @@ class Evaluation:
     x : Tensor of shape (F, V, D)
     codes : Tensor of shape (F, V, Q), or None
     choose : tuple of F ints
-        How many of a fold's first rows choose its checkpoint; 0 where the other folds choose.
+        How many of a fold's first rows choose its checkpoint; 0 where other folds choose.
+    choosers : sequence of F tuples of int
+        Which folds' own rows choose for each fold, see `choosing_folds`.
     rows : tuple of F int64 arrays
         The rows' numbers in the table: those that choose, then those that are scored.
     y, weight : arrays of shape (n,)
@@ -39,6 +42,7 @@ class Evaluation:
     x: Tensor
     codes: Tensor | None
     choose: tuple[int, ...]
+    choosers: Sequence[tuple[int, ...]]
     rows: tuple[np.ndarray, ...]
     y: np.ndarray
     weight: np.ndarray
@@ -191,6 +195,7 @@ def _evaluation(data: Parts, spec: NetworkSpec, device: str) -> Evaluation:
         x=torch.from_numpy(x).to(device),
         codes=torch.from_numpy(codes).to(device) if spec.cardinalities else None,
         choose=tuple(len(fold.choose) for fold in data.folds.folds),
+        choosers=choosing_folds(data.folds.folds),
         rows=rows,
         y=data.dataset.y,
         weight=weight if scale is None else weight * scale,

@@ -159,7 +159,7 @@ class Parts:
         return self._store.get(
             ("rows", self.repeat_number, fold),
             lambda: encoder.transform_training(
-                data.columns, rows, data.y, data.weight, data.cluster
+                data.columns, rows, data.y, data.weight, data.cluster, data.time
             ),
             size=lambda encoded: encoded.size,
         )

@@ -204,10 +204,12 @@ class Encoder(BriefRepr):
         y: NDArray[np.int64],
         weight: NDArray[np.float64],
         cluster: NDArray[np.int64] | None = None,
+        time: NDArray[np.float64] | None = None,
     ) -> Encoded:
         """Encode the rows that it was fitted on, in the same order, for something to learn from.
 
-        Their statistics are cross-fitted: no label reaches its own row, nor one of its group.
+        Their statistics are cross-fitted: no label reaches its own row, one of its group or an
+        earlier one.
 
         Parameters
         ----------
@@ -215,12 +217,14 @@ class Encoder(BriefRepr):
             As in `fit`.
         cluster : ndarray of int64, or None
             The user's group of each row of the table.
+        time : ndarray of float64, or None
+            When each row of the table was observed.
 
         Returns
         -------
         Encoded
         """
-        target = _target(rows, y, weight, cluster)
+        target = _target(rows, y, weight, cluster, time)
         return self._encoded(
             self.screen.columns(columns.take(rows)),
             lambda part, codes: self.statistics.of_training(part, codes, target),
@@ -389,9 +393,15 @@ def _target(
     y: NDArray[np.int64],
     weight: NDArray[np.float64] | None,
     cluster: NDArray[np.int64] | None = None,
+    time: NDArray[np.float64] | None = None,
 ) -> Target:
     own = np.ones(len(rows)) if weight is None else weight[rows]
-    return Target(y[rows], own / own.mean(), None if cluster is None else cluster[rows])
+    return Target(
+        y=y[rows],
+        weight=own / own.mean(),
+        cluster=None if cluster is None else cluster[rows],
+        time=None if time is None else time[rows],
+    )
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:

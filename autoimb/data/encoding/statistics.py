@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 Table = NDArray[np.float32]
 
 _INNER_FOLDS = 5
+_TIME_CHUNKS = 10  # of training rows, each of which gets what the earlier ones say
 _LEAST_PRIOR, _MOST_PRIOR = 1.0, 1e4  # rows that the prior counts for
 _WIDEST = 3.0  # what log-odds are clipped to, smoothly
 
@@ -44,11 +45,14 @@ class Target:
         By which the rows stand for the user's; of mean 1.
     cluster : ndarray of int64, shape (n,), or None
         The user's group of each row.
+    time : ndarray of float64, shape (n,), or None
+        When each row was observed.
     """
 
     y: Codes
     weight: Floats
     cluster: Codes | None = None
+    time: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -216,19 +220,37 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
     """Give the training rows themselves the statistics of their levels, (n, S).
 
     A row's log-odds come from the inner folds that it isn't in, which are drawn without looking at
-    labels and hold whole groups of the user's. The arguments are those of `level_statistics`.
+    labels and hold whole groups of the user's. Where rows have times they come from earlier rows
+    alone, of groups that it isn't in. The arguments are those of `level_statistics`.
     """
-    unit = np.arange(len(codes))
-    if target.cluster is not None:
-        unit = np.unique(target.cluster, return_inverse=True)[1]
-    n_units = int(unit.max(initial=-1)) + 1
-    fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % _INNER_FOLDS)[unit]
-    mass = _mass(codes, size, target, n_classes, fold, _INNER_FOLDS)
-    # summed, since a difference from the total would keep a trace of a label in its last digit
-    others = (np.delete(mass, number, axis=0).sum(axis=0) for number in range(_INNER_FOLDS))
-    odds = np.stack([_log_odds(each) for each in others])  # (F, L, S - 1)
     counts = _counts(codes, size, target)
-    return np.hstack([odds[fold, codes], counts[codes]]).astype(np.float32)
+    fold, n_folds = np.zeros_like(codes), 1
+    if target.time is None or target.cluster is not None:
+        unit, n_folds = np.arange(len(codes)), _INNER_FOLDS
+        if target.cluster is not None:
+            unit = np.unique(target.cluster, return_inverse=True)[1]
+        n_units = int(unit.max(initial=-1)) + 1
+        fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % n_folds)[unit]
+    chunk, n_chunks = np.zeros_like(codes), 1
+    if target.time is not None:
+        chunk, n_chunks = _time_chunks(target.time), _TIME_CHUNKS
+    mass = _mass(codes, size, target, n_classes, fold * n_chunks + chunk, n_folds * n_chunks)
+    mass = mass.reshape(n_folds, n_chunks, size, n_classes)
+    odds = np.empty((n_folds, n_chunks, size, mass.shape[-1] - (n_classes == 2)))
+    for own in range(n_folds):
+        # summed, since a difference from the total would keep a trace of a label in its last digit
+        others = mass[0] if n_folds == 1 else np.delete(mass, own, axis=0).sum(axis=0)
+        for number in range(n_chunks):
+            earlier = others[0] if target.time is None else others[:number].sum(axis=0)
+            odds[own, number] = _log_odds(earlier)
+    return np.hstack([odds[fold, chunk, codes], counts[codes]]).astype(np.float32)
+
+
+def _time_chunks(time: Floats) -> Codes:
+    """Cut rows into chunks of time of about as many rows, none of which parts rows of one time."""
+    _, place, counts = np.unique(time, return_inverse=True, return_counts=True)
+    before = np.cumsum(counts) - counts
+    return np.asarray((before * _TIME_CHUNKS // len(time))[place.reshape(-1)])
 
 
 def _mass(

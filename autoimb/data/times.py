@@ -1,0 +1,205 @@
+"""When rows were observed: read once, as numbers that keep order and distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from autoimb.data.groups import column_names, values_of_rows
+from autoimb.data.values import (
+    ISO,
+    date_formats,
+    date_numbers,
+    floats_of,
+    numbers_of,
+)
+from autoimb.errors import OptionError, SchemaError
+from autoimb.text import shown
+
+__all__ = ["Times", "read_times"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """When each row was observed.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n,), float64
+        Days since 1970 of dates, numbers as they are; of several columns the rank of their values
+        together.
+    dated : bool
+        Whether they are days.
+    gap : float
+        In the same unit: so much earlier than the rows that they score, rows don't train.
+    optional : tuple of str
+        Columns of time that are features and that rows to predict may lack.
+    dropped : tuple of str
+        Columns of time that are no features.
+    """
+
+    values: Floats
+    dated: bool
+    gap: float = 0.0
+    optional: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Times:
+        """Keep some rows."""
+        return replace(self, values=self.values[rows])
+
+    def text(self, value: float) -> str:
+        """Write a value: a date with its time of day where it has one, or a number."""
+        if not self.dated:
+            return f"{value:g}"
+        seconds = np.datetime64(0, "s") + np.timedelta64(round(value * 86_400), "s")
+        return str(seconds).removesuffix("T00:00:00").replace("T", " ")
+
+
+def read_times(
+    time: object,
+    frame: pd.DataFrame,
+    further: pd.DataFrame | None = None,
+    *,
+    gap: object = None,
+    keep: bool = False,
+) -> Times | None:
+    """Read when rows were observed.
+
+    Parameters
+    ----------
+    time : str, list of str, array-like of shape (n,) or None
+        Names of columns, of which the first counts most, or the values themselves: dates, text of
+        dates in one format, or numbers. Instants with a time zone are compared in UTC.
+    frame : DataFrame of n rows
+    further : DataFrame of m rows or None
+        Rows of an evaluation set, which need the columns as well.
+    gap : number, str, timedelta or None
+        Days (also as text, ``"7d"``), or of numbers a number.
+    keep : bool
+        Whether the columns stay features as they are. Otherwise a column of dates may still give
+        parts that recur (its weekday), and one of numbers gives nothing.
+
+    Returns
+    -------
+    Times or None
+        Of n + m rows; None where there is no time.
+
+    Raises
+    ------
+    SchemaError
+        On a column that the table does not have, and on cells that are neither date nor number.
+    OptionError
+        On missing values, on another number of them than rows, on one value only, on a gap that is
+        none, and on an evaluation set that begins before the table ends.
+    """
+    if time is None:
+        if gap is not None:
+            raise OptionError(f"gap={shown(gap)} needs time=, which says when rows were observed.")
+        return None
+    columns = values_of_rows("time", time, frame)
+    names, n_rows = column_names(time), len(frame)
+    if further is not None:
+        if not names:
+            raise OptionError(
+                "time= must name columns where there is an eval_set, whose rows need theirs; got "
+                "an array."
+            )
+        for name, values in values_of_rows("time", time, further).items():
+            columns[name] = pd.concat([columns[name], values], ignore_index=True)
+    read = {name: _numbers(values.reset_index(drop=True), name) for name, values in columns.items()}
+    each = [numbers for numbers, _ in read.values()]
+    numbers = each[0] if len(each) == 1 else reduce(_ranked, each[1:], each[0])
+    if n_rows and (numbers[:n_rows] == numbers[0]).all():
+        value = shown(next(iter(columns.values())).iloc[0])
+        raise OptionError(f"time: all {n_rows} rows are of one time, {value}; 4 are needed.")
+    early = int((numbers[n_rows:] <= numbers[:n_rows].max(initial=-np.inf)).sum())
+    if early:
+        raise OptionError(
+            f"time: rows of the eval_set must be later than all rows of the table; {early} are not."
+        )
+    dated = len(each) == 1 and next(iter(read.values()))[1]
+    features = tuple(name for name in names if keep or read[name][1])
+    return Times(
+        values=numbers,
+        dated=dated,
+        gap=_gap(gap, dated=dated, several=len(each) > 1),
+        optional=features,
+        dropped=tuple(name for name in names if name not in features),
+    )
+
+
+def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
+    """Return a column's values as days or numbers, and whether they are days."""
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise OptionError(
+            f"time: {name} has no value in {int(missing.sum())} rows, the first is row "
+            f"{int(missing.argmax())}; each row needs one."
+        )
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    if _holds_numbers(values):
+        return numbers_of(values, name), False
+    forms = date_formats(values, name)
+    if not forms:
+        raise SchemaError(
+            f"Column {name!r} must hold dates of one format, or numbers, to say when rows were "
+            f"observed; its first row holds {shown(values.iloc[0])}."
+        )
+    if len(forms) > 1 and ISO not in forms:
+        raise SchemaError(
+            f"Column {name!r}: its dates are of the format {forms[0]} and of {forms[1]} alike; "
+            "write them as 2020-12-31."
+        )
+    (days,) = date_numbers(values, name, ("days",), forms[0])
+    return days, True
+
+
+def _holds_numbers(values: pd.Series) -> bool:
+    if types.is_bool_dtype(values.dtype) or types.is_datetime64_any_dtype(values.dtype):
+        return False
+    if types.is_numeric_dtype(values.dtype):
+        return True
+    if isinstance(values.dtype, pd.PeriodDtype):
+        return False
+    levels = np.asarray(values.unique(), dtype=object)
+    return not np.isnan(floats_of(levels)).any()
+
+
+def _ranked(first: Floats, second: Floats) -> Floats:
+    """Return the rank of pairs of values, by the first of them first."""
+    pairs = np.stack([first, second], axis=1)
+    rank = np.unique(pairs, axis=0, return_inverse=True)[1]
+    return rank.reshape(-1).astype(np.float64)
+
+
+def _gap(gap: object, *, dated: bool, several: bool) -> float:
+    """Read a gap in the unit of the times."""
+    if gap is None:
+        return 0.0
+    if several:
+        raise OptionError("gap= needs one column of time, whose values have a distance.")
+    wanted = "days, or text such as '7d' or '12h'" if dated else "a number, in the unit of time"
+    error = OptionError(f"gap must be {wanted}, and not below 0; got {shown(gap)}.")
+    read: Callable[[object], float] = float  # type: ignore[assignment]  # of what is no number
+    try:
+        days = dated and not isinstance(gap, int | float) and not _is_number(gap)
+        value = pd.Timedelta(gap) / pd.Timedelta(days=1) if days else read(gap)  # type: ignore[arg-type]  # refused below
+    except (TypeError, ValueError):
+        raise error from None
+    if not 0 <= value < np.inf:
+        raise error
+    return float(value)
+
+
+def _is_number(text: object) -> bool:
+    return isinstance(text, str) and text.replace(".", "", 1).isdecimal()
