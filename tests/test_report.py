@@ -217,6 +217,7 @@ def flights_facts(**changes):
             "max_seconds": None,
             "max_bytes": None,
         },
+        "time": None,
     }
     return Facts(**(facts | changes))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 import tables
 import test_law1 as law1
 
+from autoimb import AutoImbClassifier, dry_run, load
 from autoimb.assessment.crossfit import leave_group_out
 from autoimb.assessment.forecast import forecast
+from autoimb.cli import main
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.statistics import Target, cross_fitted
 from autoimb.data.folds import FoldPlan
@@ -356,3 +360,124 @@ def test_the_rate_is_forecast_by_what_was_best_for_the_blocks_so_far() -> None:
         own = forecast(np.column_stack([2_000 - blocks[:6], blocks[:6]]).astype(float), 1)
         held += own.low <= rates[6] <= own.high
     assert held >= 270
+
+
+# --- the faces ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[AutoImbClassifier, pd.DataFrame, np.ndarray]:
+    frame, y = payments()
+    return AutoImbClassifier(**ONE_TRIAL | {"n_trials": 2}).fit(frame, y, time="date"), frame, y
+
+
+def test_what_is_exported_is_one_training_through_the_newest_rows(fitted: Any) -> None:
+    model, frame, _ = fitted
+    pipeline = model.pipeline_
+    assert len(pipeline.encoders) == 1
+    assert all((pack.fold == 0).all() for one in pipeline.strategies for pack in one.packs)
+    rate = model.inspect()["info"]["rate"]
+    newest = frame["date"] >= pd.Timestamp(model.facts_.time["blocks"][-1]["first"])
+    expected = pipeline.predict_proba(frame[newest])[:, pipeline.positive].mean()
+    assert expected == pytest.approx(rate["value"], abs=0.01)
+    assert rate["low"] < rate["value"] < rate["high"]
+
+
+def test_the_score_is_of_later_rows_and_says_so(fitted: Any) -> None:
+    model, frame, y = fitted
+    lines = model.facts_.result_lines
+    assert lines[1].startswith("Expected average precision on later rows: ")
+    assert lines[2].startswith("Expected rate of yes on later rows: ")
+    blocks = model.facts_.time["blocks"]
+    assert [block["score"] is None for block in blocks] == [True] + [False] * (len(blocks) - 1)
+    assert all(one["last"] < other["first"] for one, other in pairwise(blocks))
+    oof = model.oof_
+    first = pd.Timestamp(blocks[0]["first"])
+    assert (oof["proba_yes"].isna().to_numpy() == (frame["date"] < first).to_numpy()).all()
+    counted = (oof["fold"] > 0).fillna(False).to_numpy(bool)
+    assert counted.sum() == sum(block["rows"] for block in blocks[1:])
+    assert sum(block["positives"] for block in blocks[1:]) == (y[counted] == "yes").sum()
+
+
+def test_rows_to_predict_may_lack_the_columns_of_time(fitted: Any) -> None:
+    model, frame, _ = fitted
+    assert model.feature_names_in_.tolist() == ["customer", "amount", "shop"]
+    assert model.columns_apart_ == ("date",)
+    whole = model.predict_proba(frame)
+    assert whole.shape == model.predict_proba(frame.drop(columns="date")).shape
+    assert (model.pipeline_.predict_proba(frame) == whole).all()
+    (column,) = (c for c in model.pipeline_.schema.columns if c.name == "date")
+    assert "weekday" in column.parts
+    assert not {"days", "year", "month"} & set(column.parts)  # a year has each month once
+
+
+def test_a_number_or_an_array_of_times_is_no_feature() -> None:
+    frame, y = payments()
+    day = (frame["date"] - frame["date"].min()).dt.days
+    numbered = frame.drop(columns="date").assign(day=day)
+    model = AutoImbClassifier(**ONE_TRIAL).fit(numbered, y, time="day")
+    names = ["customer", "amount", "shop"]
+    assert [column.name for column in model.pipeline_.schema.columns] == names
+    given = AutoImbClassifier(**ONE_TRIAL).fit(numbered.drop(columns="day"), y, time=day)
+    later = numbered.drop(columns="day")
+    assert (model.predict_proba(numbered) == given.predict_proba(later)).all()
+    kept = AutoImbClassifier(**ONE_TRIAL).fit(numbered, y, time="day", keep_time=True)
+    assert "day" in [column.name for column in kept.pipeline_.schema.columns]
+    assert kept.predict_proba(later).shape == (len(y), 2)
+
+
+def test_groups_and_times_together(fitted: Any) -> None:
+    _, frame, y = fitted
+    model = AutoImbClassifier(**ONE_TRIAL).fit(frame, y, time="date", groups="customer", gap="2d")
+    assert model.facts_.reported["estimate"] == "later rows of new groups (customer)"
+    assert model.columns_apart_ == ("customer", "date")
+    assert model.predict_proba(frame[["amount", "shop"]]).shape == (len(y), 2)
+
+
+def test_the_other_arguments_of_fit_go_with_times() -> None:
+    frame, y = payments(600)
+    late = (frame["date"] >= pd.Timestamp("2024-04-15")).to_numpy()
+    weight = np.where(np.arange(len(y)) % 11 == 0, 0.0, 1.0)
+    model = AutoImbClassifier(**ONE_TRIAL, holdout=0.2)
+    model.fit(frame, y, sample_weight=weight, time="date")
+    assert model.facts_.test["rows"] == pytest.approx(0.2 * (weight > 0).sum(), abs=10)
+    chosen = AutoImbClassifier(**ONE_TRIAL)
+    chosen.fit(frame[~late], y[~late], eval_set=(frame[late], y[late]), time="date")
+    assert chosen.facts_.reported["estimate"] == "later rows"
+    assert chosen.oof_["fold"].notna().sum() < late.sum()
+    with pytest.raises(OptionError, match="must be later than all rows of the table"):
+        chosen.fit(frame[late], y[late], eval_set=(frame[~late], y[~late]), time="date")
+    counts = {"yes": int((y == "yes").sum()), "no": 3 * int((y == "no").sum())}
+    drawn = AutoImbClassifier(**ONE_TRIAL).fit(frame, y, class_counts=counts, time="date")
+    assert drawn.inspect()["info"]["rate"]["value"] < 0.15
+    with pytest.raises(OptionError, match=r"cv and time exclude each other.*got cv=3"):
+        AutoImbClassifier(**ONE_TRIAL, cv=3).fit(frame, y, time="date")
+    with pytest.raises(OptionError, match="holdout does not go with both"):
+        model.fit(frame, y, time="date", groups="customer")
+    plan = dry_run(AutoImbClassifier(**ONE_TRIAL), frame, y, time="date").plan
+    assert plan["folds"] == "4 forward, and one of all rows that is exported"
+    weekly = AutoImbClassifier(**ONE_TRIAL | {"strategy": chosen.best_strategy_, "network": None})
+    assert weekly.fit(frame, y, time="date").facts_.reported["estimate"] == "later rows"
+
+
+def test_from_the_command_line_to_a_refit(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame, y = payments()
+    data, run = tmp_path / "payments.csv", tmp_path / "run"
+    frame.assign(fraud=y).to_csv(data, index=False)
+    words = ["search", str(data), "--target", "fraud", "--time", "date", "--gap", "1"]
+    words += ["--network", "mlp", "--n-jobs", "1", "--partners", "none", "--out", str(run)]
+    assert main([*words, "--n-trials", "1"]) == 0
+    assert "Expected rate of yes on later rows" in capsys.readouterr().out
+    assert main([*words, "--n-trials", "2", "--resume"]) == 0
+    told = json.loads((run / "run.json").read_text())
+    assert told["request"]["time"] == ["date"]
+    assert told["results"]["time"]["rate"].keys() == {"value", "low", "high", "rule"}
+    page = (run / "report.html").read_text()
+    assert "The winner by block of time" in page
+    newer = tmp_path / "newer.autoimb"
+    assert main(["refit", str(run), str(data), "-o", str(newer)]) == 0
+    assert load(newer).schema.optional == ("date",)
+    assert main([*words[:4], "--time", "dat", "--n-trials", "1"]) == 2
+    assert "Did you mean 'date'" in capsys.readouterr().err

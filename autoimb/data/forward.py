@@ -28,12 +28,20 @@ from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["FIRST_BLOCK", "forward_duel_folds", "forward_hold_out", "plan_forward", "time_chunks"]
+__all__ = [
+    "FIRST_BLOCK",
+    "forward_duel_folds",
+    "forward_hold_out",
+    "plan_forward",
+    "rate_blocks",
+    "time_chunks",
+]
 
 Floats = NDArray[np.float64]
 
 FIRST_BLOCK = -2  # in `FoldPlan.period`: rows that train alone
 _LEAST_BLOCKS = 4  # to begin with, to choose, and two to score: the first of them only calibrates
+_RATE_BLOCKS = 6
 _CHUNKS = 10  # of a block, that are drawn together
 
 
@@ -182,6 +190,17 @@ def time_chunks(times: Times, period: Rows) -> Rows:
         of_value = before * _CHUNKS // max(len(own), 1)
         chunk[own] = number * _CHUNKS + of_value[place.reshape(-1)]
     return chunk
+
+
+def rate_blocks(times: Times) -> Rows:
+    """Cut rows into blocks of time of about as many rows, (n,) numbers from 0 in their order.
+
+    Blocks of as many rare rows would be the shorter the higher the rate is, so that each short time
+    of a high rate would be a block.
+    """
+    _, place, counts = np.unique(times.values, return_inverse=True, return_counts=True)
+    before = np.cumsum(counts) - counts
+    return np.asarray((before * _RATE_BLOCKS // counts.sum())[place.reshape(-1)])
 
 
 def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import reduce
 
 import numpy as np
@@ -25,6 +27,9 @@ from autoimb.text import shown
 __all__ = ["Times", "read_times"]
 
 Floats = NDArray[np.float64]
+
+_SPAN = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[wdhm]?)")
+_DAYS = {"w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1_440}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,18 +193,13 @@ def _gap(gap: object, *, dated: bool, several: bool) -> float:
         return 0.0
     if several:
         raise OptionError("gap= needs one column of time, whose values have a distance.")
-    wanted = "days, or text such as '7d' or '12h'" if dated else "a number, in the unit of time"
-    error = OptionError(f"gap must be {wanted}, and not below 0; got {shown(gap)}.")
-    read: Callable[[object], float] = float  # type: ignore[assignment]  # of what is no number
-    try:
-        days = dated and not isinstance(gap, int | float) and not _is_number(gap)
-        value = pd.Timedelta(gap) / pd.Timedelta(days=1) if days else read(gap)  # type: ignore[arg-type]  # refused below
-    except (TypeError, ValueError):
-        raise error from None
-    if not 0 <= value < np.inf:
-        raise error
-    return float(value)
-
-
-def _is_number(text: object) -> bool:
-    return isinstance(text, str) and text.replace(".", "", 1).isdecimal()
+    value = math.nan
+    read = _SPAN.fullmatch(str(gap).strip())
+    if isinstance(gap, timedelta) and dated:
+        value = gap / timedelta(days=1)
+    elif read is not None and (dated or not read["unit"]):
+        value = float(read["number"]) * _DAYS[read["unit"] or "d"] if dated else float(read[0])
+    if math.isnan(value) or value < 0:
+        wanted = "days, or text such as '7d' or '12h'" if dated else "a number, in the unit of time"
+        raise OptionError(f"gap must be {wanted}, and not below 0; got {shown(gap)}.")
+    return value

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from autoimb.assessment.checks import Finding
 from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.policy import DEFAULT_POLICY
-from autoimb.report.formats import FILTERS, deployed_in_words, plain, test_in_words
+from autoimb.report.formats import (
+    FILTERS,
+    deployed_in_words,
+    plain,
+    rate_in_words,
+    test_in_words,
+)
 from autoimb.report.rows import (
     ConfusionFacts,
     CurveFacts,
@@ -27,6 +33,7 @@ from autoimb.report.rows import (
     ReliabilityBin,
     ScoreRow,
     TestFacts,
+    TimeFacts,
     WinnerFacts,
 )
 
@@ -116,6 +123,9 @@ class Facts:
         The winner's score without the optimism of the choice, as
         `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
         several networks has to do with it.
+    time : TimeFacts or None
+        The rate that is expected of later rows, and what each block of time gave; None where rows
+        have no times.
     deployed : dict of str to float or None
         What the winner takes and may take, as `autoimb.evaluation.limits.Limits.deployed` writes
         it, and ``bytes``, of its file.
@@ -142,6 +152,7 @@ class Facts:
     test: TestFacts | None
     reported: dict[str, Any]
     deployed: dict[str, float | None]
+    time: TimeFacts | None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -150,14 +161,20 @@ class Facts:
 
     @property
     def result_lines(self) -> tuple[str, ...]:
-        """What the result is, what it gives on new rows, and the verdict: a line each."""
+        """What the result is, what is expected of new rows, and the verdict: a line each."""
         reported = self.reported
         expected = expected_in_words(
             self.request["metric"],
             *(reported[name] for name in ("value", "low", "high")),
             estimate=reported["estimate"],
         )
-        return (self.winner["description"], expected, self.verdict)
+        rate = (self.rate_sentence,) if self.time else ()
+        return (self.winner["description"], expected, *rate, self.verdict)
+
+    @property
+    def rate_sentence(self) -> str:
+        """The rate that is expected of later rows; nothing where rows have no times."""
+        return rate_in_words(self.time["rate"], str(self.profile["positive"])) if self.time else ""
 
     @property
     def test_sentence(self) -> str:

@@ -33,12 +33,14 @@ from autoimb.report.build import Facts
 from autoimb.report.formats import rule_in_words
 from autoimb.report.planned import plan_facts, profile_facts
 from autoimb.report.rows import (
+    BlockRow,
     FailureRow,
     LeaderboardRow,
     MethodRow,
     ScoreRow,
     TestFacts,
     TestRow,
+    TimeFacts,
     WinnerFacts,
     WinnerStrategy,
 )
@@ -100,6 +102,7 @@ def _facts(
     planned, study, winner = result.planned, result.study, result.winner
     prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(LABELS_SHARE))
     contenders = _contenders(judge, result, references)
+    by_time = _by_time(result, judge, contenders["winner"])
     contenders = {name: judge.of_counted(own) for name, own in contenders.items()}
     judge = judge.counted
     proba, labels = contenders["winner"]
@@ -138,7 +141,36 @@ def _facts(
         test=None if result.tested is None else _test(result.tested, names),
         reported={**winner.reported.to_json(), "averaging": _averaging(result)},
         deployed=dict(result.deployed),
+        time=by_time,
     )
+
+
+def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFacts | None:
+    """Gather the scored rows by block of time, the first of which is not in the score."""
+    dataset = result.planned.prepared.dataset
+    if dataset.times is None or judge.period is None:
+        return None
+    positive, times = dataset.positive, dataset.times.take(result.planned.plan.folds.scored)
+    weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
+    rows: list[BlockRow] = []
+    for block in np.unique(judge.period):
+        own = judge.period == block
+        part, value = judge.take(own), None
+        proba, labels = (each[own] for each in winner)
+        if block > 0:
+            value = judge.metric(part.y, proba, labels, weight=part.weight)
+        rows.append(
+            {
+                "first": times.text(times.values[own].min()),
+                "last": times.text(times.values[own].max()),
+                "rows": int(own.sum()),
+                "positives": int((part.y == positive).sum()),
+                "rate": float(np.average(part.y == positive, weights=weight[own])),
+                "mean_probability": float(np.average(proba[:, positive], weights=weight[own])),
+                "score": value,
+            }
+        )
+    return {"rate": result.pipeline.info["rate"], "blocks": rows}
 
 
 def _averaging(result: SearchResult) -> str:

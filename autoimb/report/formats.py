@@ -23,6 +23,7 @@ __all__ = [
     "fraction",
     "percent",
     "plain",
+    "rate_in_words",
     "rule_in_words",
     "scored",
     "signed",
@@ -86,6 +87,20 @@ def test_in_words(test: TestFacts, positive: str) -> str:
     return (
         f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{some} "
         f"that nothing else saw, {count(test['counts'][positive])} of class {positive}."
+    )
+
+
+def rate_in_words(rate: Mapping[str, Any], positive: str) -> str:
+    """Write the rate of the positive class that is expected of later rows."""
+    rules = {
+        "all": "all blocks of time",
+        "decaying": "a mean in which later blocks of time weigh more",
+        "newest": "the newest block of time",
+    }
+    return (
+        f"Expected rate of {positive} on later rows: {percent(rate['value'], 2)} (95 % interval "
+        f"{percent(rate['low'], 2)} to {percent(rate['high'], 2)}), by {rules[rate['rule']]}; "
+        "probabilities are at this rate."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 __all__ = [
+    "BlockRow",
     "ConfusionFacts",
     "CurveFacts",
     "FailureRow",
@@ -15,6 +16,7 @@ __all__ = [
     "ScoreRow",
     "TestFacts",
     "TestRow",
+    "TimeFacts",
     "WinnerFacts",
     "WinnerStrategy",
 ]
@@ -100,6 +102,34 @@ class CurveFacts(TypedDict):
 
     precision: list[float]
     recall: list[float]
+
+
+class BlockRow(TypedDict):
+    """The scored rows of one block of time.
+
+    `first` and `last` are its times as text. `rate` and `mean_probability` are of the positive
+    class; the probabilities are out of fold. `score` is by the asked metric, and None where the
+    rows define none or, in the first block, where nothing earlier calibrates.
+    """
+
+    first: str
+    last: str
+    rows: int
+    positives: int
+    rate: float
+    mean_probability: float
+    score: float | None
+
+
+class TimeFacts(TypedDict):
+    """What blocks of time gave; `rate` is that of the positive class which later rows should have.
+
+    It has its `value`, the ends `low` and `high` of its 95 % interval, and the `rule` by which it
+    is forecast.
+    """
+
+    rate: dict[str, Any]
+    blocks: list[BlockRow]
 
 
 class ReliabilityBin(TypedDict):

@@ -22,7 +22,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
-from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward
+from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward, rate_blocks
 from autoimb.data.profile import Profile, profile
 from autoimb.data.rarity import minority_count
 from autoimb.data.sample import Sample, reweighted
@@ -506,11 +506,12 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         policy=policy,
     )
     expected = None
-    if folds.period is not None:
+    if dataset.times is not None:
+        blocks = rate_blocks(dataset.times)
         masses = np.array(
             [
                 np.bincount(dataset.y[own], dataset.weight[own], dataset.n_classes)
-                for own in (folds.period == block for block in np.unique(folds.period))
+                for own in (blocks == block for block in np.unique(blocks))
             ]
         )
         expected = forecast(masses, dataset.positive)
