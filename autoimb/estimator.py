@@ -88,7 +88,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Overrules the kind of a column: ``{"zip": "categorical"}``.
     holdout : float or None, default=None
         Share of each class's rows to hold out as the `test` of `fit`, before anything looks at the
-        table. Where rows come in groups, give `test` instead.
+        table; whole groups, or of rows in time the latest.
     max_predict_seconds, max_artifact_mb : float or None, default=None
         What the result may take, as it is counted: seconds for a thousand rows on one thread, and
         megabytes of its file.

@@ -104,9 +104,12 @@ def evaluate(
 ) -> None:
     """Score the pipeline on labelled rows.
 
-    By every metric; the rows should be ones that the search never saw. JSON has the decision rule
-    and the confusion matrix as well.
+    By every metric, with its 95 % interval; the rows should be ones that the search never saw. JSON
+    has the decision rule and the confusion matrix as well.
     """
+    import numpy as np
+
+    from autoimb.assessment.judge import Judge
     from autoimb.assessment.metrics import confusion_counts, get_metric, metric_names
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
@@ -119,12 +122,15 @@ def evaluate(
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
     proba = fitted.predict_proba(frame)
     labels = fitted.rule.apply(proba)
-    values = {}
+    values, intervals = {}, {}
+    one_group = np.zeros(len(codes), dtype=np.int64)
     for name in metric_names():
         metric = get_metric(
             name, n_classes=len(fitted.classes_), positive=fitted.positive, classes=fitted.classes_
         )
-        values[name] = metric(codes, proba, labels, weight=weights)
+        judge = Judge(metric, codes, one_group, weights)
+        score = judge.score(proba, labels)
+        values[name], *intervals[name] = judge.interval(score.value, score.error)
     summary = fitted.inspect()
     positive, drawn_from = summary["positive"], rows.class_counts
     n_positive = int((codes == fitted.positive).sum())
@@ -137,7 +143,8 @@ def evaluate(
             "positive_rows": n_positive,
             "rule": summary["rule"],
             "threshold": summary["threshold"],
-            "metrics": {n: None if math.isnan(value) else value for n, value in values.items()},
+            "metrics": {name: _known(value) for name, value in values.items()},
+            "intervals": {name: [_known(end) for end in ends] for name, ends in intervals.items()},
             "confusion": {"classes": summary["classes"], "true_by_predicted": confusion.tolist()},
         }
         say(json.dumps(found, indent=2, ensure_ascii=False))
@@ -145,7 +152,14 @@ def evaluate(
     whole = "" if drawn_from is None else f" drawn from {sum(drawn_from.values())}"
     say(f"{len(codes)} rows{whole}, {n_positive} of class {positive}")
     for name, value in values.items():
-        say(f"{name:<20} {value:.4f}")
+        low, high = intervals[name]
+        ends = "" if math.isnan(low) else f"  {low:.4f} to {high:.4f}"
+        say(f"{name:<20} {value:.4f}{ends}")
+
+
+def _known(value: float) -> float | None:
+    """Return a number that JSON can hold; None for NaN."""
+    return None if math.isnan(value) else value
 
 
 def inspect(pipeline: Pipeline) -> None:
