@@ -15,7 +15,8 @@ __all__ = ["Forecast", "forecast"]
 
 Floats = NDArray[np.float64]
 
-_DECAY = 0.5  # what a block weighs beside the next one
+_DECAY = 0.5  # what a block weighs beside the next one, in a decaying mean
+_MEMORY = 0.8  # and what its forecast counts beside the next one's
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def forecast(masses: Floats, positive: int) -> Forecast:
 
     Each block is forecast from the blocks before it (all rows of them, a mean in which a block
     weighs half as much as the next one, or the last block alone), and the rule with the highest
-    mean likelihood of the classes is kept. The interval comes from the differences of the log-odds
-    of the positive class from this rule's forecasts, by Student's t.
+    mean likelihood of the classes is kept; later forecasts count more. The interval comes from the
+    differences of the log-odds of the positive class from this rule's forecasts, by Student's t:
+    from their mean square, or that in which later ones count more where it is larger.
 
     Parameters
     ----------
@@ -87,15 +89,18 @@ def forecast(masses: Floats, positive: int) -> Forecast:
     """
     smoothed = masses + 0.5  # a class that a block lacks is not impossible
     shares = smoothed / smoothed.sum(axis=1, keepdims=True)
+    weight = _MEMORY ** np.arange(len(masses) - 1)[::-1]
     merits, errors = {}, {}
     for name, rule in RULES.items():
         expected = np.array([_normed(rule(smoothed[:block])) for block in range(1, len(masses))])
-        merits[name] = float((shares[1:] * np.log(expected)).sum(axis=1).mean())
+        likelihood = (shares[1:] * np.log(expected)).sum(axis=1)
+        merits[name] = float(np.average(likelihood, weights=weight))
         errors[name] = logit(shares[1:, positive]) - logit(expected[:, positive])
     best = max(merits, key=merits.__getitem__)  # of equals the first
     rates = _normed(RULES[best](smoothed))
-    own = errors[best]
-    half = stdtrit(len(own), 0.975) * math.sqrt(float(np.mean(own**2)))
+    own = np.square(errors[best])
+    variance = max(float(own.mean()), float(np.average(own, weights=weight)))
+    half = stdtrit(len(own), 0.975) * math.sqrt(variance)
     centre = logit(rates[positive])
     return Forecast(
         rates=tuple(float(rate) for rate in rates),

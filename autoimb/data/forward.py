@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 FIRST_BLOCK = -2  # in `FoldPlan.period`: rows that train alone
 _LEAST_BLOCKS = 4  # to begin with, to choose, and two to score: the first of them only calibrates
-_RATE_BLOCKS = 6
+_RATE_BLOCKS = 8
 _CHUNKS = 10  # of a block, that are drawn together
 
 
