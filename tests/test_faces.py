@@ -98,15 +98,20 @@ def test_a_named_scorer_judges_the_positive_class_whatever_its_label(
     name: str, classes: Any, positive: int
 ) -> None:
     y, proba, labels = rows()
+    weight = np.linspace(0.5, 2, len(y))
     metric = get_metric(name, n_classes=2, positive=positive, classes=classes)
-    hot = (y == positive).astype(int)
+    assert (metric.kind, metric.greater_is_better) == (
+        "label" if name == "jaccard" else "probability",
+        True,
+    )
+    hot, score = y == positive, proba[:, positive]
     answers: dict[str, Any] = {
-        "jaccard": lambda: sk.jaccard_score(hot, (labels == positive).astype(int)),
-        "neg_brier_score": lambda: -sk.brier_score_loss(hot, proba[:, positive]),
-        "d2_brier_score": lambda: sk.d2_brier_score(hot, proba[:, positive]),
-        "neg_log_loss": lambda: -sk.log_loss(hot, proba[:, positive]),
+        "jaccard": lambda: sk.jaccard_score(hot, labels == positive, sample_weight=weight),
+        "neg_brier_score": lambda: -sk.brier_score_loss(hot, score, sample_weight=weight),
+        "d2_brier_score": lambda: sk.d2_brier_score(hot, score, sample_weight=weight),
+        "neg_log_loss": lambda: -sk.log_loss(hot, score, sample_weight=weight),
     }
-    assert metric(y, proba, labels) == pytest.approx(answers[name]())
+    assert metric(y, proba, labels, weight=weight) == pytest.approx(answers[name]())
 
 
 def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers() -> None:
@@ -146,16 +151,6 @@ def test_the_estimator_gives_them_the_labels() -> None:
 
 
 # --- costs ----------------------------------------------------------------------------------------
-
-
-def test_a_cost_matrix_is_a_parameter_of_its_own() -> None:
-    X, y = table()
-    model = AutoImbClassifier(**QUICK, cost_matrix=[[0, 50], [1, 0]]).fit(X, y)
-    plain = AutoImbClassifier(**QUICK).fit(X, y)
-    assert model.best_params_ == plain.best_params_
-    assert (model.predict(X) == "sick").mean() > (plain.predict(X) == "sick").mean() + 0.1
-    assert np.array(model.facts_.request["costs"]).tolist() == [[0.0, 50.0], [1.0, 0.0]]
-    np.testing.assert_array_equal(model.predict_proba(X), plain.predict_proba(X))
 
 
 @pytest.mark.parametrize("cost_in_loss", [False, True])
@@ -205,6 +200,12 @@ def test_a_loss_is_weighed_by_a_matrix_alone() -> None:
         ("power", np.eye(2), "give one of them"),
         (None, [[0, 1]], r"cost_matrix must have the shape \(2, 2\).*order sick, well"),
         (None, [[0, 1], [1]], r"shape \(2, 2\)"),
+        (None, [], r"shape \(2, 2\)"),
+        (None, "balanced", "cost_matrix"),
+        (None, [[0, [1]], [1, 0]], "cost"),
+        (None, [[[0, 1], [1, 0]]], r"shape \(2, 2\)"),
+        (None, [[0, np.nan], [1, 0]], "cost in cost_matrix.*got nan"),
+        (None, [[0, np.inf], [1, 0]], "cost in cost_matrix.*got inf"),
         (None, [[0, -1], [1, 0]], "cost in cost_matrix must be a finite number >= 0, got -1"),
         (None, [[0, "a"], [1, 0]], "cost in cost_matrix.*got 'a'"),
         (None, [[0, 0], [0, 0]], "one cost must be above 0"),
@@ -264,22 +265,15 @@ def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier)
         assert alone.best_strategy_ == strategies(searched)[line["trial"]]
 
 
-@pytest.mark.parametrize("n_trials", [None, 5])
+@pytest.mark.parametrize(
+    "limits",
+    [{"time_budget": None, "n_trials": None}, {"time_budget": None, "n_trials": 5}, {}],
+)
 def test_a_strategy_is_one_trial_whatever_the_limits(
-    n_trials: int | None, searched: AutoImbClassifier
+    limits: dict[str, Any], searched: AutoImbClassifier
 ) -> None:
-    X, y = table()
-    quick = QUICK | {"network": None, "n_trials": n_trials}
-    model = AutoImbClassifier(**quick, strategy=searched.best_strategy_).fit(X, y)
-    assert len(model.records_) == 1
-    assert model.best_strategy_ == searched.best_strategy_
-
-
-def test_a_strategy_within_a_budget_is_one_trial(searched: AutoImbClassifier) -> None:
-    X, y = table()
-    model = AutoImbClassifier(
-        time_budget=20, cv=3, random_state=0, strategy=searched.best_params_
-    ).fit(X, y)
+    limits = {"time_budget": 20, "cv": 3, "random_state": 0} | limits
+    model = AutoImbClassifier(**limits, strategy=searched.best_params_).fit(*table())
     assert [record.strategy for record in model.records_] == [searched.best_strategy_]
     assert model.leaderboard()["status"].tolist() == ["complete"]
 

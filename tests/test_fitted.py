@@ -130,16 +130,6 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(PIPELINE.predict_proba(frame), whole, atol=1e-7)
 
 
-def test_a_row_alone_gets_what_it_gets_in_the_table() -> None:
-    frame = table(12)
-    alone = np.concatenate([PIPELINE.predict_proba(frame.iloc[[row]]) for row in range(12)])
-    np.testing.assert_allclose(alone, PIPELINE.predict_proba(frame), atol=1e-7)
-
-
-def test_no_rows_give_no_rows() -> None:
-    assert PIPELINE.predict_proba(table(5).iloc[:0]).shape == (0, 2)
-
-
 def test_each_fold_encodes_a_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("transform", "dense"):
@@ -179,15 +169,6 @@ def test_an_array_is_taken_by_position() -> None:
     assert pipe.feature_names_in_.tolist() == ["x0", "x1", "x2"]
 
 
-def test_unseen_levels_and_missing_values_are_answered() -> None:
-    frame = table(3)
-    frame["shop"] = "elsewhere"
-    frame["amount"] = np.nan
-    frame["colour"] = None
-    frame["day"] = pd.NaT
-    assert np.isfinite(PIPELINE.predict_proba(frame)).all()
-
-
 def test_with_threshold_changes_the_rule_only() -> None:
     strict = PIPELINE.with_threshold(0.9)
     frame = table(80)
@@ -202,20 +183,6 @@ def test_with_threshold_keeps_its_promise_out_of_fold() -> None:
     assert (labels[codes == 1] == 1).mean() >= 0.8
     with pytest.raises(InputError, match="recal"):
         PIPELINE.with_threshold("recal>=0.8")
-
-
-def test_threads_share_a_pipeline() -> None:
-    frames = [table(40 + number, random_state=number) for number in range(8)]
-    wanted = [PIPELINE.predict_proba(frame) for frame in frames]
-    with ThreadPoolExecutor(4) as pool:
-        for got, expected in zip(pool.map(PIPELINE.predict_proba, frames), wanted):
-            np.testing.assert_allclose(got, expected, atol=1e-7)
-
-
-def test_a_pipeline_can_be_pickled() -> None:
-    copy = pickle.loads(pickle.dumps(PIPELINE))
-    frame = table(20)
-    np.testing.assert_array_equal(copy.predict_proba(frame), PIPELINE.predict_proba(frame))
 
 
 def test_a_pipeline_says_what_it_is() -> None:

@@ -126,15 +126,6 @@ def test_a_sampler_is_named_as_it_is_written(given: object, name: str) -> None:
     assert not strategy.is_control
 
 
-def test_the_parameters_of_a_strategy_are_plain() -> None:
-    name = read_sampler(SMOTE(sampling_strategy={"yes": 50}, random_state=3))
-    values = strategy_with(resampling=Choice(name)).to_json()["resampling"]
-    assert values == {
-        "name": "SMOTE",
-        "params": {"random_state": 3, "sampling_strategy": {"yes": 50}},
-    }
-
-
 def test_options_class_names_and_instances_go_together() -> None:
     given = ["smote", "ADASYN", SVMSMOTE(k_neighbors=3)]
     ((component, names),) = restricted_components({"resampling": given})

@@ -209,16 +209,6 @@ def test_an_option_builds_at_both_ends_and_in_the_middle_of_every_range(
 
 
 @every_option
-def test_the_same_seed_gives_the_same_result(component: Component, option: Option):
-    strategy = forced(component, chosen(option, 0.0))
-    first, again = outcome_of(strategy, "binary"), outcome_of(strategy, "binary")
-    assert first.oof.tobytes() == again.oof.tobytes()
-    for one, other in zip(first.fitted.packs, again.fitted.packs, strict=True):
-        assert one.weight.tobytes() == other.weight.tobytes()
-        assert all(one.state[name].tobytes() == other.state[name].tobytes() for name in one.state)
-
-
-@every_option
 def test_an_option_says_what_it_is(component: Component, option: Option):
     assert component[option.name] is option
     assert option.summary.endswith((".", ")", ")."))

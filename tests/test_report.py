@@ -411,20 +411,6 @@ def test_a_bare_search_has_a_report():
     assert "<figure>" not in html
 
 
-def test_several_classes_have_a_report():
-    classes = [
-        {"label": name, "count": n, "share": n / 300}
-        for name, n in (("a", 200), ("b", 80), ("c", 20))
-    ]
-    facts = flights_facts(
-        confusion={"labels": ["a", "b", "c"], "matrix": [[190, 8, 2], [20, 55, 5], [6, 4, 10]]}
-    )
-    profile = facts.profile | {"classes": classes, "positive": "c", "rows": 300}
-    text = " ".join(_Page(render(dataclasses.replace(facts, profile=profile))).text)
-    assert "Positive class: c" in " ".join(text.split())
-    assert "finds 10 of 20 rows" in " ".join(text.split())
-
-
 def test_a_class_that_is_never_alarmed():
     facts = flights_facts(confusion={"labels": ["no", "yes"], "matrix": [[19_510, 0], [490, 0]]})
     assert "0 alarms" in " ".join(_Page(render(facts)).text)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from tables import (
-    at,
     chosen,
     dataset_of,
     mixed_table,
@@ -196,33 +195,6 @@ def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
             np.testing.assert_allclose(
                 together[name][member], values, rtol=1e-7, atol=1e-10, err_msg=name
             )
-
-
-def full_batch_gradients(x, y, weights, loss):
-    network = build(spec(dropout=0.0, cardinalities=()), 1, dtype=torch.float64)
-    network.draw([Key(3)], [6])
-    logits = network.forward(x[None], None)
-    scale = torch.as_tensor(weights / np.sum(weights))[None, None, None]
-    truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
-    network.backward(loss.gradient(logits, truth, scale))
-    return network.parameters.gradients.clone()
-
-
-@pytest.mark.parametrize("option", list(LOSS), ids=lambda o: o.name)
-def test_weight_two_is_the_row_standing_there_twice(option):
-    middle = {key: at(bounds, 0.5) for key, bounds in option.ranges.items()}
-    loss = option.code(columns(COUNTS[:1]), **middle)
-    random = np.random.default_rng(1)
-    x = torch.from_numpy(random.normal(size=(20, 6)))
-    y = torch.from_numpy(random.integers(0, 3, 20))
-    weights = np.ones(20)
-    weights[[2, 5]] = 2.0
-    weighted = full_batch_gradients(x, y, weights, loss)
-    twice = np.concatenate([np.arange(20), [2, 5]])
-    copied = full_batch_gradients(x[twice], y[twice], np.ones(22), loss)
-    unweighted = full_batch_gradients(x, y, np.ones(20), loss)
-    torch.testing.assert_close(weighted, copied, rtol=1e-6, atol=1e-9)
-    assert not torch.allclose(weighted, unweighted, rtol=1e-3)
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
