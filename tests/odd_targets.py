@@ -132,7 +132,7 @@ NO_LABELS = (
     target("complex labels", lambda: pair(1j, 1.0), "Complex data.*target"),
     target("complex labels as objects", lambda: pd.Series(pair(1j, 1.0), dtype=object), "omplex"),
     target("labels of dates", lambda: DAYS, "Unknown label type: datetime"),
-    target("categories of dates", lambda: pd.Categorical(DAYS), "Unknown label type: datetime"),
+    target("dates as categories", lambda: pd.Categorical(DAYS), "Unknown label type: datetime"),
     target("labels of periods", lambda: pd.PeriodIndex(pair("2020", "2021"), freq="Y"), "Period"),
     target("labels of intervals", lambda: pd.cut(PLAIN, 2), "Unknown label type: Interval"),
     target("labels of durations", lambda: pd.to_timedelta(pair(1, 2)), "type: duration"),

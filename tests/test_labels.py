@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from autoimb.data.target import encode_target, label_array, match_labels
 BIG = 2**53 + 1  # the first whole number that no float holds
 N_ROWS = 60
 RARE = np.arange(N_ROWS) % 4 == 0
-ONE_DAY = datetime.timedelta(days=1)
 QUICK = ONE_TRIAL | {
     "resampling": "none",
     "class_weight": "none",
@@ -101,6 +99,7 @@ def test_classes_are_the_labels_themselves(name: str) -> None:
         "booleans",
     ],
 )
+@pytest.mark.usefixtures("least_work")
 def test_predictions_are_labels_as_they_came_before_and_after_the_file(
     name: str, tmp_path: Path
 ) -> None:
