@@ -23,6 +23,8 @@ def test_a_matrix_weighs_the_loss_on_request_and_no_probability():
     weighing = Costs.of(matrix, in_loss=True)
     assert weighing == Costs(weighing.class_costs, matrix, in_probabilities=False)
     assert weighing.class_costs == pytest.approx((0.2, 1.8))
+    three = Costs.of([[0, 1, 2], [3, 0.5, 0], [0, 6, 0]], in_loss=True).class_costs
+    assert three == pytest.approx((0.72, 0.84, 1.44))  # by the sums of their rows
     free = Costs.of([[0, 0], [5, 0]], in_loss=True).class_costs
     assert free == pytest.approx((2 / 101, 200 / 101))  # a hundredth, so that it can be corrected
 

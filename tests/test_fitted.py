@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pipelines import pack, pipeline, scored_rows, table
+from scipy.special import softmax
 
 from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
@@ -27,16 +28,11 @@ PIPELINE = pipeline()
 IDENTITY = Calibrator.identity(2)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
-
-
 def test_member_posterior_without_corrections_is_the_mean_softmax_over_k() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 5, 4, 2)).astype(np.float32)
     posterior = member_posterior(logits, log_prior=np.zeros((3, 2)), gamma=0.0)
     assert posterior.dtype == np.float64
-    np.testing.assert_allclose(posterior, softmax(logits).mean(axis=2), rtol=1e-6)
+    np.testing.assert_allclose(posterior, softmax(logits, axis=-1).mean(axis=2), rtol=1e-6)
 
 
 def test_the_prior_correction_is_bayes_rule_for_each_member() -> None:
@@ -53,7 +49,7 @@ def test_the_prior_correction_is_bayes_rule_for_each_member() -> None:
 def test_focal_comes_before_the_prior() -> None:
     logits = np.random.default_rng(1).normal(size=(1, 6, 1, 3))
     prior = np.array([[0.5, -1.0, 0.2]])
-    inverse = focal_posterior(softmax(logits), 2.0) * np.exp(prior)
+    inverse = focal_posterior(softmax(logits, axis=-1), 2.0) * np.exp(prior)
     wanted = (inverse / inverse.sum(axis=-1, keepdims=True))[:, :, 0]
     np.testing.assert_allclose(member_posterior(logits, log_prior=prior, gamma=2.0), wanted)
 

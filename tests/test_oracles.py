@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,14 +20,11 @@ from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
 from autoimb.space.components import COMPONENTS
 from autoimb.space.ensemble import Ended, Round, samme, self_paced_rows
-from autoimb.space.resampling.component import (
-    under_counts,
-)
+from autoimb.space.resampling.component import under_counts
 from autoimb.space.strategy import Choice
 from autoimb.training.parts import Parts
 
-COUNTS = {"binary": (90, 14), "multiclass": (80, 30, 12)}
-KINDS = tuple(COUNTS)
+KINDS = ("binary", "multiclass")
 
 
 # --- class weights --------------------------------------------------------------------------------
@@ -63,21 +59,12 @@ def test_costs_are_the_users_and_none_is_one():
 # --- what a strategy trains -----------------------------------------------------------------------
 
 
-def trained(kind: str = "binary", *, costs=None, **choices):
+def trained(kind: str = "binary", **choices):
     """Train a strategy for two checkpoints on two folds."""
     dataset = dataset_of(*mixed_table(kind))
     folds = plan_folds(dataset.y, cv=2, random_state=0)
-    plan = replace(short_plan(dataset, folds), class_costs=costs)
+    plan = short_plan(dataset, folds)
     return trained_on(strategy_with(**choices), dataset, plan), parts_of(dataset, plan)
-
-
-def shares(parts: Parts, fold: int) -> np.ndarray:
-    y = parts.dataset.y[parts.folds.folds[fold].train]
-    return np.bincount(y) / len(y)
-
-
-def centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(-1, keepdims=True)
 
 
 def drawn(name: str, y: np.ndarray, members: int = 4, **values) -> list[np.ndarray]:

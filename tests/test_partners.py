@@ -597,49 +597,40 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
             load(path)
 
 
-def test_too_many_leaves_are_refused() -> None:
-    """A word has 64 bits."""
-    n_leaves = 65
-    split = np.arange(2 * n_leaves - 1) % 2 == 0
-    split[-1] = False
+def forest_of(split: np.ndarray, root: np.ndarray) -> Forest:
+    """A forest whose splits, each at a threshold of its own, have a leaf on the left."""
     node = np.arange(len(split))
-    chain = Forest(  # each split's left child is a leaf
+    return Forest(
         feature=np.where(split, 0, -1).astype(np.int32),
-        value=np.zeros(len(split)),
+        value=node.astype(np.float64),
         right=np.where(split, node + 2, 0).astype(np.int32),
         missing_left=np.zeros(len(split), dtype=np.uint8),
         category=np.full(len(split), -1, dtype=np.int32),
         lefts=np.empty((0, 32), dtype=np.uint8),
-        root=np.zeros(1, dtype=np.int64),
-        output=np.ones(1, dtype=np.int64),
+        root=root.astype(np.int64),
+        output=np.ones(len(root), dtype=np.int64),
         baseline=np.zeros(2),
     )
+
+
+def read_again(forest: Forest) -> Forest:
+    return Forest.from_arrays(forest.to_arrays(), codes=0, width=1, n_classes=2)
+
+
+def test_too_many_leaves_are_refused() -> None:
+    """A word has 64 bits."""
+    split = np.arange(2 * 65 - 1) % 2 == 0
+    split[-1] = False
     with pytest.raises(ArtifactError, match="at most 64 leaves"):
-        Forest.from_arrays(chain.to_arrays(), codes=0, width=1, n_classes=2)
+        read_again(forest_of(split, np.zeros(1)))
 
 
-@pytest.mark.parametrize("cuts", [254, 255])
-def test_too_many_thresholds_are_refused(cuts: int) -> None:
+def test_too_many_thresholds_are_refused() -> None:
     """The table of a column has as many columns, and a line for each tree."""
-    node = np.arange(3 * cuts)
-    stumps = Forest(
-        feature=np.where(node % 3 == 0, 0, -1).astype(np.int32),
-        value=node.astype(np.float64),
-        right=np.where(node % 3 == 0, node + 2, 0).astype(np.int32),
-        missing_left=np.zeros(len(node), dtype=np.uint8),
-        category=np.full(len(node), -1, dtype=np.int32),
-        lefts=np.empty((0, 32), dtype=np.uint8),
-        root=node[::3].astype(np.int64),
-        output=np.ones(cuts, dtype=np.int64),
-        baseline=np.zeros(2),
-    )
-    if cuts <= MOST_CUTS:
-        assert (
-            len(Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2).root) == cuts
-        )
-        return
+    node = np.arange(3 * (MOST_CUTS + 1))  # stumps
+    read_again(forest_of(node[:-3] % 3 == 0, node[:-3:3]))
     with pytest.raises(ArtifactError, match="at most 254 thresholds a column"):
-        Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2)
+        read_again(forest_of(node % 3 == 0, node[::3]))
 
 
 # --- the blend ------------------------------------------------------------------------------------

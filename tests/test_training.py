@@ -13,6 +13,7 @@ from tables import (
     parts_of,
     short_plan,
     strategy_with,
+    tiny_spec,
 )
 
 from autoimb.budget import Deadline
@@ -21,7 +22,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.evaluation import trial
 from autoimb.evaluation.trial import Failed
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.network import NetworkSpec, build
+from autoimb.nn.network import build
 from autoimb.randomness import Key, Purpose
 from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS
@@ -36,19 +37,8 @@ STEPS = 20
 
 
 def spec(k=1, dropout=0.25, cardinalities=(5,)):
-    return NetworkSpec(
-        kind="any",
-        width=12,
-        depth=2,
-        k=k,
-        activation="relu",
-        dropout=dropout,
-        embedding_dim=3,
-        ple=False,
-        n_inputs=6,
-        cardinalities=cardinalities,
-        n_classes=3,
-    )
+    small = {"width": 12, "depth": 2, "embedding_dim": 3, "n_inputs": 6, "n_classes": 3}
+    return tiny_spec(**small, k=k, dropout=dropout, cardinalities=cardinalities)
 
 
 def some_pack(members=4, rows=60, seed=0):
@@ -80,15 +70,8 @@ def columns(counts):
 
 
 def only(pack, member):
-    return Pack(
-        x=pack.x,
-        codes=pack.codes,
-        y=pack.y,
-        rows=(pack.rows[member],),
-        weights=(pack.weights[member],),
-        keys=(pack.keys[member],),
-        shares=(pack.shares[member],),
-    )
+    by_member = ("rows", "weights", "keys", "shares")
+    return replace(pack, **{name: (getattr(pack, name)[member],) for name in by_member})
 
 
 def schedule(kind="cosine"):
