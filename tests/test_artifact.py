@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from pipelines import pipeline, scored_rows, table
+from programs import python
 
 from autoimb.errors import ArtifactError
 from autoimb.pipeline import container
@@ -153,8 +152,7 @@ def test_load_executes_nothing_and_needs_no_search_packages(path: Path, tmp_path
     frame = table(50)
     frame.to_parquet(tmp_path / "rows.parquet")
     answer = tmp_path / "answer.npy"
-    command = [sys.executable, "-c", LOADED_UNDER_GUARD, path, tmp_path / "rows.parquet", answer]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python("-c", LOADED_UNDER_GUARD, path, tmp_path / "rows.parquet", answer)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(answer), PIPELINE.predict_proba(frame), atol=1e-7)
 

@@ -34,6 +34,8 @@ from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.version import __version__
 
+Captured = pytest.CaptureFixture[str]
+
 
 def table(n_rows: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(0)
@@ -224,7 +226,7 @@ def test_unseen_categories_and_missing_cells_are_predicted(fitted: AutoImbClassi
 # --- the command line -----------------------------------------------------------------------------
 
 
-def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def complaint(words: list[str], capsys: Captured) -> str:
     """Run a command that must fail by one line on stderr, and return it."""
     assert main(words) == 2
     out, err = capsys.readouterr()
@@ -255,7 +257,7 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ],
 )
 def test_a_search_that_cannot_start_leaves_nothing(
-    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], expected: str, tmp_path: Path, capsys: Captured
 ) -> None:
     data, run = tmp_path / "train.csv", tmp_path / "run"
     table().assign(days=np.arange(60) // 2).to_csv(data, index=False)
@@ -272,11 +274,7 @@ def test_a_search_that_cannot_start_leaves_nothing(
     ],
 )
 def test_data_that_is_no_table(
-    name: str,
-    content: str | None,
-    expected: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, content: str | None, expected: str, tmp_path: Path, capsys: Captured
 ) -> None:
     data, run = tmp_path / name, tmp_path / "run"
     if content is not None:
@@ -287,7 +285,7 @@ def test_data_that_is_no_table(
 
 
 def test_a_run_folder_that_cannot_be_used(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     data = run_folder.parent / "train.csv"
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--cv", "2"]
@@ -302,10 +300,7 @@ def test_a_run_folder_that_cannot_be_used(
 
 
 def test_a_full_disk_is_said_with_its_path_and_the_way_on(
-    run_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, run = run_folder.parent / "train.csv", tmp_path / "run"
 
@@ -320,10 +315,7 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
 
 
 def test_a_disk_that_is_full_from_the_start_is_said_so_as_well(
-    run_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -348,7 +340,7 @@ def test_predicting_other_columns_leaves_nothing(
     expected: str,
     run_folder: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Captured,
 ) -> None:
     data = tmp_path / "new.csv"
     change(table()).to_csv(data, index=False)
@@ -357,9 +349,7 @@ def test_predicting_other_columns_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
-def test_serving_mistakes(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_serving_mistakes(run_folder: Path, tmp_path: Path, capsys: Captured) -> None:
     pipeline, data = str(run_folder / "pipeline.autoimb"), str(run_folder.parent / "train.csv")
     out = str(tmp_path / "out.csv")
     predict = ["predict", pipeline, data, "-o"]
@@ -378,9 +368,7 @@ def test_serving_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refitting_on_other_classes(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refitting_on_other_classes(run_folder: Path, tmp_path: Path, capsys: Captured) -> None:
     data = tmp_path / "new.csv"
     table().replace({"churn": {"yes": "perhaps"}}).to_csv(data, index=False)
     words = ["refit", str(run_folder), str(data), "-o", str(tmp_path / "new.autoimb")]
@@ -389,7 +377,7 @@ def test_refitting_on_other_classes(
 
 
 def test_an_unfinished_run_has_no_report(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
     begun = {"fingerprint": "0", "study": "none", "version": __version__}

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from programs import ENVIRONMENT, python
 
 import autoimb
 from autoimb import load
@@ -32,8 +33,6 @@ from autoimb.cli.arguments import seconds
 from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 
-# the checkout's own package, wherever the tests run
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(autoimb.__file__).parents[1])}
 FAST = ["--jobs", "1", "--cv", "2", "--network", "mlp", "--partners", "none", "--quiet"]
 
 
@@ -60,11 +59,8 @@ def run(data: Path) -> Path:
     return folder
 
 
-def run_program(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "autoimb", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, check=False
-    )
+def run_program(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return python("-W", "error", "-m", "autoimb", *words, cwd=cwd)
 
 
 def test_public_names_exist() -> None:
@@ -116,13 +112,6 @@ def test_search_ends_with_a_summary_and_repeats_itself(
     assert "trial" in err
     boards = [pd.read_csv(folder / "leaderboard.csv") for folder in (run, tmp_path)]
     pd.testing.assert_series_equal(boards[0]["score"], boards[1]["score"])
-
-
-def test_resume_goes_on(data: Path, tmp_path: Path) -> None:
-    words = ["search", str(data), "--target", "fraud", "--out", str(tmp_path / "run"), *FAST]
-    assert main([*words, "--trials", "1"]) == 0
-    assert main([*words, "--trials", "2", "--resume"]) == 0
-    assert len(pd.read_csv(tmp_path / "run" / "leaderboard.csv")) == 2
 
 
 def test_the_default_folder_is_a_free_one(data: Path, tmp_path: Path, monkeypatch) -> None:
@@ -308,13 +297,6 @@ def test_evaluate_as_json(run: Path, data: Path, capsys: pytest.CaptureFixture[s
     assert found["positive"] == "yes"
     assert found["positive_rows"] == (y == "yes").sum()
     assert 0 < found["threshold"] < 1
-
-
-def test_inspect_is_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(run / "pipeline.autoimb")]) == 0
-    summary = json.loads(capsys.readouterr().out)
-    assert summary["target"] == "fraud"
-    assert summary["columns"] == {"amount": "numeric", "code": "categorical"}
 
 
 def test_status_and_report(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

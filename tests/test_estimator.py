@@ -196,15 +196,6 @@ def test_score_is_the_metric_in_scikit_learns_sign(fitted: AutoImbClassifier) ->
     assert by_loss.best_score_ < 0
 
 
-def test_weights_count_in_the_score(fitted: AutoImbClassifier) -> None:
-    X, y = table()
-    weight = np.linspace(0, 2, len(y))
-    expected = average_precision_score(
-        y == "sick", fitted.predict_proba(X)[:, 0], sample_weight=weight
-    )
-    assert fitted.score(X, y, sample_weight=weight) == pytest.approx(expected)
-
-
 def test_one_seed_one_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     again = clone(fitted).fit(X, y)

@@ -47,7 +47,6 @@ ENSEMBLES = [
     Choice("bagging", (("members", 3),)),
     Choice("boosting", (("rounds", 3),)),
 ]
-MEMBERS = {"single": 1, "bagging": 3, "boosting": 3}
 
 
 def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:

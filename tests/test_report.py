@@ -4,12 +4,11 @@ import dataclasses
 import json
 import math
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from programs import python
 
 from autoimb.report.build import Facts, render
 from autoimb.report.formats import (
@@ -427,13 +426,7 @@ def test_rendering_is_fast_and_touches_no_global_state():
         "assert render(facts) == html\n"
         "print(time.process_time() - started)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        input=json.dumps(flights_facts().to_json()),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    run = python("-c", code, input=json.dumps(flights_facts().to_json()), check=True)
     assert float(run.stdout) < 4.0  # measured 0.8; the rest is for a busy machine
 
 
