@@ -2,6 +2,8 @@
 
 import os
 import signal
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -24,3 +26,18 @@ def _compiled() -> None:
     from autoimb.nn.compiled.run import compile_all
 
     compile_all()
+
+
+@pytest.fixture
+def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let searches do as little as they can, for tests that ask nothing of the networks."""
+    from autoimb.policy import DEFAULT_POLICY
+    from autoimb.report import against
+    from autoimb.search import given, prepare
+
+    checkpoints = ((float("inf"), 2, 1),)
+    few = {"checkpoints_by_rows": checkpoints, "repeats": 1, "replays": 2, "rule_replicates": 2}
+    least = partial(prepare.prepare, policy=replace(DEFAULT_POLICY, **few))
+    for module in (given, prepare):
+        monkeypatch.setattr(module, "prepare", least)
+    monkeypatch.setattr(against, "REFERENCES", ())

@@ -274,16 +274,15 @@ NO_CELLS = (
     refused(
         "categories of tuples", lambda: pd.Categorical(objects((1, 2), (2, 3))), "a tuple in row 0"
     ),
-    arrow("list", pa.list_(pa.int64()), [[1], None], "", NO_CELL.format("ndarray", 0)),
-    arrow("large_list", pa.large_list(pa.int64()), [[1], None], "", NO_CELL.format("ndarray", 0)),
-    arrow(
-        "fixed_size_list", pa.list_(pa.int64(), 1), [[1], None], "", NO_CELL.format("ndarray", 0)
-    ),
-    arrow(
-        "struct", pa.struct([("a", pa.int64())]), [{"a": 1}, None], "", NO_CELL.format("dict", 0)
-    ),
-    arrow(
-        "map", pa.map_(pa.string(), pa.int64()), [[("a", 1)], None], "", NO_CELL.format("list", 0)
+    *(
+        arrow(name, kind, [cell, None], "", NO_CELL.format(holds, 0))
+        for name, kind, cell, holds in (
+            ("list", pa.list_(pa.int64()), [1], "ndarray"),
+            ("large_list", pa.large_list(pa.int64()), [1], "ndarray"),
+            ("fixed_size_list", pa.list_(pa.int64(), 1), [1], "ndarray"),
+            ("struct", pa.struct([("a", pa.int64())]), {"a": 1}, "dict"),
+            ("map", pa.map_(pa.string(), pa.int64()), [("a", 1)], "list"),
+        )
     ),
     *(
         arrow_table(name, lambda k=kind: pa.array(spread([1], None), k), "", "'odd' holds a")

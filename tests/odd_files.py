@@ -40,6 +40,9 @@ class File:
     target: str = "y"
 
 
+UNREADABLE = "can't be read"
+
+
 def lines(header: str = "a,city,y", separator: str = ",", end: str = "\n") -> str:
     """Text of a plain table."""
     rows = zip(PLAIN, spread("Bern", "Lima", ""), LABELS)
@@ -67,16 +70,28 @@ def table(**columns: pa.Array) -> pa.Table:
     return pa.table({"a": PLAIN, **columns, "y": LABELS})
 
 
-def packed(rows: pa.Table, **options: object) -> bytes:
+def parquet_bytes(rows: pa.Table, **options: object) -> bytes:
     buffer = io.BytesIO()
     parquet.write_table(rows, buffer, **options)
     return buffer.getvalue()
 
 
-def feathered(rows: pa.Table, **options: object) -> bytes:
+def feather_bytes(rows: pa.Table, **options: object) -> bytes:
     buffer = io.BytesIO()
     feather.write_feather(rows, buffer, **options)
     return buffer.getvalue()
+
+
+def packed(name: str, rows: Callable[[], pa.Table], refused: str = "", **options: object) -> File:
+    return File(name, ".parquet", lambda: parquet_bytes(rows(), **options), refused)
+
+
+def feathered(name: str, rows: Callable[[], pa.Table], refused: str = "", **options: str) -> File:
+    return File(name, ".feather", lambda: feather_bytes(rows(), **options), refused)
+
+
+def damaged(name: str, content: Callable[[], bytes], ending: str = ".parquet") -> File:
+    return File(name, ending, content, UNREADABLE)
 
 
 def streamed(rows: pa.Table) -> bytes:
@@ -101,6 +116,20 @@ def many_types() -> pa.Table:
     )
 
 
+def indexed() -> pd.DataFrame:
+    return pd.DataFrame({"a": PLAIN, "y": LABELS}, range(40, 0, -1))
+
+
+def torn(content: bytes) -> bytes:
+    return content[:40] + bytes(80) + content[120:]
+
+
+def encrypted(content: bytes) -> bytes:
+    return b"PARE" + content[4:-4] + b"PARE"
+
+
+NANOSECONDS = pa.array(spread(1), pa.time64("ns"))
+RUNS = pa.RunEndEncodedArray.from_arrays(pa.array([9, N_ROWS]), pa.array(["b", "c"]))
 LIST = pa.array(spread([1], [2, 3]))
 STRUCT = pa.array(spread({"b": 1}, {"b": 2}))
 UNION = pa.UnionArray.from_sparse(
@@ -143,11 +172,7 @@ TEXTS = (
     csv(
         "zeros before labels", lambda: lines().replace("yes", "007").replace("no", "7"), "one class"
     ),
-    csv(
-        "Latin-1",
-        lambda: lines().replace("Bern", "Zürich").encode("latin-1"),
-        "'utf-8' codec can't",
-    ),
+    csv("Latin-1", lambda: lines("ä,city,y").encode("latin-1"), "'utf-8' codec can't"),
     csv("UTF-16", lambda: lines().encode("utf-16"), "'utf-8' codec can't"),
     csv("NUL bytes", lambda: lines().replace("Bern", "B\0ern")),
     csv("nothing", lambda: "", "No columns to parse"),
@@ -161,96 +186,34 @@ TEXTS = (
     csv("bytes of no text", lambda: bytes(range(256)) * 9, "can't be read"),
     csv("infinity", lambda: lines() + "inf,Bern,no\n", "infinity.*column 'a', row 40"),
     csv("numbers beyond the floats", lambda: lines() + "1e999,Bern,no\n", "infinity.*'a', row 40"),
-    csv(
-        "no label in a row",
-        lambda: lines() + "1,Bern,\n",
-        "misses 1 of 41 values, the first in row 40",
-    ),
-    csv(
-        "a label that pandas takes for nothing",
-        lambda: lines().replace("yes", "NA"),
-        "misses 10 of 40",
-    ),
+    csv("no label in a row", lambda: lines() + "1,Bern,\n", "misses 1 of 41 values.* in row 40"),
+    csv("a label called NA", lambda: lines().replace("yes", "NA"), "misses 10 of 40"),
     csv("another target", lines, "Did you mean 'city'", target="ciy"),
-    File(
-        "gzip that ends too soon",
-        ".csv.gz",
-        lambda: gzip.compress(lines().encode())[:-20],
-        "can't be read",
-    ),
+    damaged("gzip that ends too soon", lambda: gzip.compress(lines().encode())[:-20], ".csv.gz"),
     File("text called gzip", ".csv.gz", lines().encode, "can't be read.*[Nn]ot a gzipped file"),
     File("a zip of two tables", ".csv.zip", lambda: zipped(a=lines(), b=lines()), "Multiple files"),
     File("a zip of nothing", ".csv.zip", zipped, "Zero files"),
 )
 
 BINARIES = (
-    File("Parquet of many types", ".parquet", lambda: packed(many_types())),
-    File("Parquet in groups of a row", ".parquet", lambda: packed(table(), row_group_size=1)),
-    File(
-        "Parquet with an index",
-        ".parquet",
-        lambda: packed(
-            pa.Table.from_pandas(pd.DataFrame({"a": PLAIN, "y": LABELS}, range(40, 0, -1)))
-        ),
-    ),
-    File(
-        "Parquet of lists",
-        ".parquet",
-        lambda: packed(table(many=LIST)),
-        "'many' holds a ndarray in row 0",
-    ),
-    File(
-        "Parquet of structs",
-        ".parquet",
-        lambda: packed(table(many=STRUCT)),
-        "'many' holds a dict in row 0",
-    ),
-    File(
-        "Parquet of no row group", ".parquet", lambda: packed(table().slice(0, 0)), r"0 sample\(s\)"
-    ),
-    File("Parquet of no column", ".parquet", lambda: packed(pa.table({})), "target|0 feature"),
-    File(
-        "Parquet of nanoseconds of a day",
-        ".parquet",
-        lambda: packed(table(t=pa.array(spread(1), pa.time64("ns")))),
-        "can't be read",
-    ),
-    File("Parquet that ends too soon", ".parquet", lambda: packed(table())[:-20], "can't be read"),
-    File(
-        "Parquet with damage inside",
-        ".parquet",
-        lambda: (b := packed(table()))[:40] + bytes(80) + b[120:],
-        "can't be read",
-    ),
-    File(
-        "Parquet that is encrypted",
-        ".parquet",
-        lambda: b"PARE" + packed(table())[4:-4] + b"PARE",
-        "can't be read",
-    ),
-    File("text called Parquet", ".parquet", lines().encode, "can't be read"),
-    File("an empty file called Parquet", ".parquet", bytes, "can't be read"),
-    File("Feather of many types", ".feather", lambda: feathered(many_types())),
-    File(
-        "Feather of runs",
-        ".feather",
-        lambda: feathered(
-            table(
-                run=pa.RunEndEncodedArray.from_arrays(pa.array([9, N_ROWS]), pa.array(["b", "c"]))
-            ),
-            compression="uncompressed",
-        ),
-    ),
-    File(
-        "Feather of a union",
-        ".feather",
-        lambda: feathered(table(many=UNION)),
-        "can't be read.*union",
-    ),
-    File("a stream called Feather", ".feather", lambda: streamed(table()), "can't be read"),
-    File(
-        "Feather that ends too soon", ".feather", lambda: feathered(table())[:-20], "can't be read"
-    ),
+    packed("Parquet of many types", many_types),
+    packed("Parquet in groups of a row", table, row_group_size=1),
+    packed("Parquet with an index", lambda: pa.Table.from_pandas(indexed())),
+    packed("Parquet of lists", lambda: table(many=LIST), "'many' holds a ndarray in row 0"),
+    packed("Parquet of structs", lambda: table(many=STRUCT), "'many' holds a dict in row 0"),
+    packed("Parquet of no row group", lambda: table().slice(0, 0), r"0 sample\(s\)"),
+    packed("Parquet of no column", lambda: pa.table({}), "target|0 feature"),
+    packed("Parquet of nanoseconds of a day", lambda: table(t=NANOSECONDS), UNREADABLE),
+    damaged("Parquet that ends too soon", lambda: parquet_bytes(table())[:-20]),
+    damaged("Parquet with damage inside", lambda: torn(parquet_bytes(table()))),
+    damaged("Parquet that is encrypted", lambda: encrypted(parquet_bytes(table()))),
+    damaged("text called Parquet", lines().encode),
+    damaged("an empty file called Parquet", bytes),
+    feathered("Feather of many types", many_types),
+    feathered("Feather of runs", lambda: table(run=RUNS), compression="uncompressed"),
+    feathered("Feather of a union", lambda: table(many=UNION), f"{UNREADABLE}.*union"),
+    damaged("a stream called Feather", lambda: streamed(table()), ".feather"),
+    damaged("Feather that ends too soon", lambda: feather_bytes(table())[:-20], ".feather"),
 )
 
 FILES = (*TEXTS, *BINARIES)

@@ -98,6 +98,8 @@ LABELLED = (
     Case("40 classes of two rows", lambda: many_classes(40)),
 )
 
+DAYS = pd.to_datetime(pair(1, 2))
+
 NO_LABELS = (
     target("no labels", lambda: None, "target y is None"),
     target("labels that are the name of a column", lambda: "city", "1d array, got a str"),
@@ -116,15 +118,21 @@ NO_LABELS = (
     target("labels in lists of two lengths", lambda: pair([1], [1, 2]), "lists inside"),
     target("labels of several kinds", lambda: pd.Series(pair("a", 1)), "must be of one type"),
     target("labels with fractions", lambda: pair(0.5, 1.0), "continuous.*0.5 in row 0"),
+    target("fractions of pandas", lambda: pd.array(pair(0.5, 1), "Float64"), "ous.*0.5 in row 0"),
     target("labels of infinity", lambda: pair(np.inf, 1.0), "y contains infinity"),
     target("a label that is NaN", lambda: pair(np.nan, 1.0), "misses 10 of 40 values.*row 0"),
     target("a label that is None", lambda: pair(None, "a"), "misses 10 of 40 values.*row 0"),
     target("a label that is NA", lambda: pd.array(pair(None, 1), "Int64"), "misses 10 of 40"),
+    target("a flag that is NA", lambda: pd.array(pair(None, True), "boolean"), "misses 10 of 40"),
+    target(
+        "a category that is missing", lambda: pd.Categorical(pair(None, "a")), "misses 10 of 40"
+    ),
     target("a label that is masked", masked_labels, "misses 1 of 40 values.*row 3"),
     target("missing labels alone", lambda: [None] * N_ROWS, "misses 40 of 40"),
     target("complex labels", lambda: pair(1j, 1.0), "Complex data.*target"),
     target("complex labels as objects", lambda: pd.Series(pair(1j, 1.0), dtype=object), "omplex"),
-    target("labels of dates", lambda: pd.to_datetime(pair(1, 2)), "Unknown label type: datetime"),
+    target("labels of dates", lambda: DAYS, "Unknown label type: datetime"),
+    target("dates as categories", lambda: pd.Categorical(DAYS), "Unknown label type: datetime"),
     target("labels of periods", lambda: pd.PeriodIndex(pair("2020", "2021"), freq="Y"), "Period"),
     target("labels of intervals", lambda: pd.cut(PLAIN, 2), "Unknown label type: Interval"),
     target("labels of durations", lambda: pd.to_timedelta(pair(1, 2)), "type: duration"),
@@ -145,6 +153,11 @@ NO_LABELS = (
     arrow(pa.list_(pa.int64()), [1], [2], "must be of one type"),
     arrow(pa.struct([("a", pa.int64())]), {"a": 1}, {"a": 2}, "must be of one type"),
     carried(pa.decimal128(5, 2), Decimal(1), Decimal(2), NO_LABEL.format("Decimal")),
+    carried(pa.binary(), b"a", b"b", NO_LABEL.format("bytes")),
+    carried(pa.duration("us"), dt.timedelta(1), dt.timedelta(2), "type: duration"),
+    carried(pa.date32(), dt.date(2020, 1, 1), dt.date(2021, 1, 1), NO_LABEL.format("date")),
+    carried(pa.list_(pa.int64()), [1], [2], "must be of one type"),
+    arrow(pa.int32(), None, 1, "misses 10 of 40"),
     carried(pa.timestamp("s", "UTC"), dt.datetime(2020, 1, 1), dt.datetime(2021, 1, 1), "datetime"),
 )
 

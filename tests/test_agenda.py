@@ -100,15 +100,10 @@ def better_by_more_work(job, judge):
 
 def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
     once = replace(POLICY, rows_for_one_repeat=0, rare_rows_a_confirming_fold=1)
+    given = {"n_trials": None, "evaluate": better_by_more_work, "policy": once}
     # its last third has time for nine trials where other programs take most of the machine
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
-        result = study(
-            folder,
-            n_trials=None,
-            deadline=Deadline.after(15.0),
-            evaluate=better_by_more_work,
-            policy=once,
-        )
+        result = study(folder, deadline=Deadline.after(15.0), **given)
     confirming = [r for r in result.records if r.stage == "confirm" and r.status == "complete"]
     assert SURVIVORS <= len(confirming) <= SURVIVORS + 1
     assert confirming[0].strategy.is_control
@@ -118,13 +113,7 @@ def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirm
         assert again.follows not in {r.number for r in result.records}  # a line each
     # and a search that goes on does not confirm them once more
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT, resume=True) as folder:
-        resumed = study(
-            folder,
-            n_trials=None,
-            deadline=Deadline.after(2.0),
-            evaluate=better_by_more_work,
-            policy=once,
-        )
+        resumed = study(folder, deadline=Deadline.after(2.0), **given)
     strategies = [r.strategy for r in resumed.records if r.stage == "confirm"]
     assert len(strategies) == len(set(strategies))
     assert {r.number for r in confirming} <= resumed.results.keys()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
-import subprocess
-import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import programs
 from pipelines import pipeline, table
 
 import autoimb
@@ -23,8 +22,7 @@ REPORTS = ROOT / "reports"
 
 def python(code: str) -> None:
     """Run code in a fresh interpreter; an assertion that fails there fails here."""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = programs.python("-c", code, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -34,6 +34,8 @@ from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.version import __version__
 
+Captured = pytest.CaptureFixture[str]
+
 
 def table(n_rows: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(0)
@@ -117,8 +119,6 @@ def test_a_table_that_cannot_be_learned_from(
         ({"network": []}, OptionError, "network is an empty list"),
         ({"loss": ["focal", "hinge"]}, OptionError, "'hinge'.*Choices: cross_entropy"),
         ({"class_weight": {"maybe": 3}}, OptionError, "'maybe'.*Choices: no, yes"),
-        ({"class_weight": {"yes": -1}}, OptionError, ">= 0, got -1"),
-        ({"class_weight": {"yes": 0, "no": 0}}, OptionError, "every class the weight 0"),
         ({"pos_label": "maybe"}, TargetError, "'maybe'.*Choices: no, yes"),
         ({"kinds": {"town": "categorical"}}, SchemaError, "'town'.*Choices: age, city"),
         ({"kinds": {"city": "category"}}, SchemaError, "Did you mean 'categorical'"),
@@ -126,18 +126,13 @@ def test_a_table_that_cannot_be_learned_from(
         ({"cv": 1}, OptionError, "at least 2"),
         ({"cv": 61}, OptionError, "between 2 and"),
         ({"n_jobs": 0}, OptionError, "n_jobs must not be 0"),
-        ({"n_trials": 0}, BudgetError, "at least 1"),
         ({"n_trials": None}, BudgetError, "both None"),
-        ({"time_budget": 0.5}, BudgetError, "at least 5 seconds"),
-        ({"time_budget": float("nan")}, BudgetError, "got nan"),
         ({"time_budget": 10**400}, BudgetError, "a number of 1,329 bits"),
         ({"random_state": -1}, OptionError, "from 0 to .* got -1"),
         ({"random_state": 10**400}, OptionError, "from 0 to"),
         ({"class_weight": {"yes": 10**400}}, OptionError, "finite number >= 0, got a number of"),
         ({"class_weight": {"yes": 1e300}}, OptionError, "at most 1e.12, got 1e.300"),
         ({"class_weight": {"yes": [1, [2]]}}, OptionError, r"got \[1, \[2\]\]"),
-        ({"cost_matrix": [[0, [1]], [1, 0]]}, OptionError, "cost"),
-        ({"cost_matrix": [[[0, 1], [1, 0]]]}, OptionError, r"shape \(2, 2\)"),
         ({"cv": 10**400}, OptionError, "between 2 and"),
         ({"metric": lambda y, proba: float("nan")}, RunError, "failed: its score is nan"),
     ],
@@ -214,16 +209,6 @@ def test_other_columns_at_prediction(
         fitted.predict(spoil(table().drop(columns="churn")))
 
 
-def test_the_pipeline_takes_columns_by_name(fitted: AutoImbClassifier) -> None:
-    frame = table().drop(columns="churn")
-    mixed = frame.assign(height=1.0)[["height", "city", "age"]]
-    np.testing.assert_array_equal(
-        fitted.pipeline_.predict_proba(mixed), fitted.predict_proba(frame)
-    )
-    with pytest.raises(SchemaError, match="'city'"):
-        fitted.pipeline_.predict(frame.drop(columns="city"))
-
-
 def test_text_where_a_number_is_due(fitted: AutoImbClassifier) -> None:
     frame = table().drop(columns="churn").astype({"age": object})
     frame.loc[3, "age"] = "old"
@@ -241,7 +226,7 @@ def test_unseen_categories_and_missing_cells_are_predicted(fitted: AutoImbClassi
 # --- the command line -----------------------------------------------------------------------------
 
 
-def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def complaint(words: list[str], capsys: Captured) -> str:
     """Run a command that must fail by one line on stderr, and return it."""
     assert main(words) == 2
     out, err = capsys.readouterr()
@@ -257,38 +242,22 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([], "Missing option '--target'"),
         (["--target", "chrun"], "Did you mean 'churn'"),
         (["--target", "churn", "--metric", "f2"], "Choices: average_precision"),
-        (["--target", "churn", "--resampling", "smot"], "Did you mean 'smote'"),
         (["--target", "churn", "--class-weight", "{"], "neither names nor JSON"),
-        (["--target", "churn", "--class-weight", '{"maybe": 2}'], "Choices: no, yes"),
         (["--target", "churn", "--drop", "town"], "Unknown column to drop 'town'"),
         (["--target", "churn", "--kind", "city"], "COLUMN=KIND"),
-        (["--target", "churn", "--kind", "city=numeric"], "must hold numbers"),
         (["--target", "churn", "--pos-label", "maybe"], "Choices: no, yes"),
-        (["--target", "churn", "--cv", "1"], "at least 2"),
-        (["--target", "churn", "--jobs", "0"], "must not be 0"),
-        (["--target", "churn", "--time-budget", "1"], "at least 5 seconds"),
-        (["--target", "churn", "--time-budget", "soon"], "--time-budget must be seconds or a time"),
         (["--target", "days"], "looks like a regression target"),
         (["--target", "churn", "--trials", "0"], "at least 1"),
         (["--target", "churn", "--nonsense"], "--nonsense"),
         (["--target", "churn", "--seed", "-1"], "random_state must be from 0"),
         (["--target", "churn", "--out", ""], "--out must name a folder"),
         (["--target", "churn", "--class-weight", '[["yes"]]'], "class_weight must be"),
-        (["--target", "churn", "--cost-matrix", "[[0, [1]], [1, 0]]"], "cost"),
-        (
-            ["--target", "churn", "--class-weight", '{"yes": 1' + "0" * 400 + "}"],
-            ">= 0, got a number",
-        ),
         (["--target", "churn", "--trials", "1" + "0" * 400, "--cv", "1"], "at least 2"),
         (["--target", "churn", "--time-budget", "1" + "0" * 400], "at least 5 seconds"),
-        (
-            ["--target", "churn", "--ensemble", "balanced_bagging", "--resampling", "smote"],
-            "draws its own balanced rows",
-        ),
     ],
 )
 def test_a_search_that_cannot_start_leaves_nothing(
-    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], expected: str, tmp_path: Path, capsys: Captured
 ) -> None:
     data, run = tmp_path / "train.csv", tmp_path / "run"
     table().assign(days=np.arange(60) // 2).to_csv(data, index=False)
@@ -305,11 +274,7 @@ def test_a_search_that_cannot_start_leaves_nothing(
     ],
 )
 def test_data_that_is_no_table(
-    name: str,
-    content: str | None,
-    expected: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, content: str | None, expected: str, tmp_path: Path, capsys: Captured
 ) -> None:
     data, run = tmp_path / name, tmp_path / "run"
     if content is not None:
@@ -320,7 +285,7 @@ def test_data_that_is_no_table(
 
 
 def test_a_run_folder_that_cannot_be_used(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     data = run_folder.parent / "train.csv"
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--cv", "2"]
@@ -335,10 +300,7 @@ def test_a_run_folder_that_cannot_be_used(
 
 
 def test_a_full_disk_is_said_with_its_path_and_the_way_on(
-    run_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, run = run_folder.parent / "train.csv", tmp_path / "run"
 
@@ -353,10 +315,7 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
 
 
 def test_a_disk_that_is_full_from_the_start_is_said_so_as_well(
-    run_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -381,7 +340,7 @@ def test_predicting_other_columns_leaves_nothing(
     expected: str,
     run_folder: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Captured,
 ) -> None:
     data = tmp_path / "new.csv"
     change(table()).to_csv(data, index=False)
@@ -390,9 +349,7 @@ def test_predicting_other_columns_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
-def test_serving_mistakes(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_serving_mistakes(run_folder: Path, tmp_path: Path, capsys: Captured) -> None:
     pipeline, data = str(run_folder / "pipeline.autoimb"), str(run_folder.parent / "train.csv")
     out = str(tmp_path / "out.csv")
     predict = ["predict", pipeline, data, "-o"]
@@ -411,9 +368,7 @@ def test_serving_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refitting_on_other_classes(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refitting_on_other_classes(run_folder: Path, tmp_path: Path, capsys: Captured) -> None:
     data = tmp_path / "new.csv"
     table().replace({"churn": {"yes": "perhaps"}}).to_csv(data, index=False)
     words = ["refit", str(run_folder), str(data), "-o", str(tmp_path / "new.autoimb")]
@@ -422,7 +377,7 @@ def test_refitting_on_other_classes(
 
 
 def test_an_unfinished_run_has_no_report(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
     begun = {"fingerprint": "0", "study": "none", "version": __version__}

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn.metrics import log_loss
+from tables import calibrated_rows
 
 from autoimb.assessment.calibration import (
     Calibrator,
@@ -20,26 +22,12 @@ from autoimb.assessment.calibration import (
 )
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
 
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def sample(n, prior, *, seed=0, spread=1.5):
-    """Probabilities, and labels that are drawn from them."""
-    rng = np.random.default_rng(seed)
-    proba = softmax(rng.normal(0, spread, (n, len(prior))) + np.log(prior))
-    y = (rng.random((n, 1)) > proba.cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
-    return y.astype(np.int64), proba
-
-
 # --- vector scaling -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
 def test_calibrated_probabilities_stay(prior):
-    y, proba = sample(20_000, prior)
+    y, proba = calibrated_rows(20_000, prior)
     fitted = fit_calibrator(y, proba)
     assert fitted.slope == pytest.approx(1, abs=0.1)
     np.testing.assert_allclose(fitted.apply(proba), proba, atol=0.03)
@@ -47,8 +35,8 @@ def test_calibrated_probabilities_stay(prior):
 
 @pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
 def test_a_shifted_prior_and_overconfidence_are_taken_back(prior):
-    y, proba = sample(20_000, prior)
-    wrong = softmax(2 * np.log(proba) + np.arange(len(prior)))
+    y, proba = calibrated_rows(20_000, prior)
+    wrong = softmax(2 * np.log(proba) + np.arange(len(prior)), axis=1)
     fitted = fit_calibrator(y, wrong)
     assert fitted.slope == pytest.approx(0.5, abs=0.05)
     assert log_loss(y, fitted.apply(wrong)) == pytest.approx(log_loss(y, proba), abs=2e-3)
@@ -56,7 +44,7 @@ def test_a_shifted_prior_and_overconfidence_are_taken_back(prior):
 
 @pytest.mark.parametrize("prior", [(0.98, 0.02), (0.9, 0.07, 0.03)])
 def test_mean_probabilities_become_the_rates(prior):
-    _, proba = sample(5_000, prior)
+    _, proba = calibrated_rows(5_000, prior)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, len(proba))
     calibrator = Calibrator(1.3, (0.1,) * len(prior))
     rates = np.array([0.97, *np.full(len(prior) - 1, 0.03 / (len(prior) - 1))])
@@ -68,15 +56,15 @@ def test_mean_probabilities_become_the_rates(prior):
 
 
 def test_a_sharp_calibrator_is_moved_to_the_rates_too():
-    _, proba = sample(5_000, (0.98, 0.02), spread=6.0)
+    _, proba = calibrated_rows(5_000, (0.98, 0.02), spread=6.0)
     rates, weight = np.array([0.97, 0.03]), np.ones(len(proba))
     moved = at_rates(Calibrator.identity(2), proba, rates, weight=weight)
     np.testing.assert_allclose(moved.apply(proba).mean(axis=0), rates, rtol=0.02)
 
 
 def test_the_fit_is_the_minimum():
-    y, proba = sample(300, (0.8, 0.15, 0.05), seed=1)
-    wrong = softmax(1.7 * np.log(proba) + [0.0, 1.0, -1.0])
+    y, proba = calibrated_rows(300, (0.8, 0.15, 0.05), seed=1)
+    wrong = softmax(1.7 * np.log(proba) + [0.0, 1.0, -1.0], axis=1)
     fitted = fit_calibrator(y, wrong)
 
     def penalised(slope, bias):
@@ -91,7 +79,7 @@ def test_the_fit_is_the_minimum():
 
 
 def test_steps_follow_the_slope_and_the_curvature_of_the_loss():
-    y, proba = sample(40, (0.6, 0.3, 0.1), seed=2)
+    y, proba = calibrated_rows(40, (0.6, 0.3, 0.1), seed=2)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, 40)
     problem = _Problem(log_proba(proba), np.eye(3)[y], weight)
     theta, small = np.array([1.3, 0.2, -0.4, 0.1]), 1e-5
@@ -117,7 +105,7 @@ def test_few_rows_give_probabilities_all_the_same(seed, n, n_classes):
 
 
 def test_probabilities_that_point_the_wrong_way_keep_their_order():
-    y, proba = sample(500, (0.5, 0.5))
+    y, proba = calibrated_rows(500, (0.5, 0.5))
     fitted = fit_calibrator(1 - y, proba)
     assert 0 < fitted.slope < 0.02
     kept = fitted.apply(proba)[:, 1]
@@ -132,13 +120,13 @@ def test_one_class_teaches_nothing():
 
 
 def test_a_class_without_rows_keeps_its_bias():
-    y, proba = sample(200, (0.6, 0.39, 0.01), seed=3)
+    y, proba = calibrated_rows(200, (0.6, 0.39, 0.01), seed=3)
     keep = y < 2
     assert fit_calibrator(y[keep], proba[keep]).bias[2] == 0.0
 
 
 def test_weights_count_rows():
-    y, proba = sample(100, (0.7, 0.3))
+    y, proba = calibrated_rows(100, (0.7, 0.3))
     times = np.arange(100) % 3
     a = fit_calibrator(y, proba, weight=times.astype(float))
     b = fit_calibrator(np.repeat(y, times), np.repeat(proba, times, axis=0))
@@ -150,8 +138,12 @@ def networks(n, prior, *, seed, noise=1.0, n_networks=5):
     """Labels, what each of some networks says (V, n, C), and their mean."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 1.5, (n, len(prior))) + np.log(prior)
-    y = (rng.random((n, 1)) > softmax(truth).cumsum(axis=1)).sum(axis=1).clip(max=len(prior) - 1)
-    views = softmax(truth + rng.normal(0, noise, (n_networks, n, len(prior))))
+    y = (
+        (rng.random((n, 1)) > softmax(truth, axis=1).cumsum(axis=1))
+        .sum(axis=1)
+        .clip(max=len(prior) - 1)
+    )
+    views = softmax(truth + rng.normal(0, noise, (n_networks, n, len(prior))), axis=-1)
     return y.astype(np.int64), views, views.mean(axis=0)
 
 
@@ -180,7 +172,7 @@ def test_one_network_is_calibrated_as_it_was():
 
 def test_networks_that_agree_in_nothing_are_sharpened_within_bounds():
     rng = np.random.default_rng(3)
-    views = softmax(rng.normal(0, 1, (20, 500, 2)))
+    views = softmax(rng.normal(0, 1, (20, 500, 2)), axis=-1)
     single = Calibrator(0.3, (0.0, 0.0))
     mean = for_all_networks(single, views, views.mean(axis=0), weight=np.ones(500))
     assert mean.slope == pytest.approx(0.6)
@@ -200,7 +192,7 @@ def test_rows_that_stand_for_others_do_not_make_a_gain_by_chance():
     """One in twenty of the common rows is scored and weighs for all: no more is known of it."""
 
     def kept(seed, *, thinned):
-        y, proba = sample(4_000, (0.95, 0.05), seed=seed)
+        y, proba = calibrated_rows(4_000, (0.95, 0.05), seed=seed)
         rows = (y == 1) | (np.arange(4_000) % 20 == 0) | (not thinned)
         weight = np.where((y == 0) & thinned, 20.0, 1.0)[rows]
         found = calibrator_that_gains(y[rows], proba[rows], weight=weight)
@@ -212,7 +204,7 @@ def test_rows_that_stand_for_others_do_not_make_a_gain_by_chance():
 
 
 def test_json():
-    fitted = fit_calibrator(*sample(50, (0.7, 0.3)))
+    fitted = fit_calibrator(*calibrated_rows(50, (0.7, 0.3)))
     assert Calibrator.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
 
 
@@ -220,7 +212,7 @@ def test_json():
 
 
 def test_a_view_is_finished_by_the_calibrator_of_its_part():
-    y, proba = sample(300, (0.8, 0.2))
+    y, proba = calibrated_rows(300, (0.8, 0.2))
     group = np.arange(300) % 3
     calibrators = tuple(fit_calibrator(y[own], proba[own]) for own, _ in leave_group_out(y, group))
     finishing = Finishing(proba, calibrators, class_costs=(1.0, 3.0))
@@ -300,7 +292,7 @@ def test_a_probability_near_one_is_not_rounded():
 def test_rows_of_several_networks_are_each_taken_by_itself(n_classes):
     """Also where a probability is so near to 1 that one minus it is rounded to nothing."""
     logits = np.random.default_rng(0).normal(0.0, 30.0, (4, 5, n_classes))
-    proba = np.stack([softmax(own) for own in logits])
+    proba = softmax(logits, axis=-1)
     many = focal_posterior(proba, 2.0)
     for own, every in zip(proba, many):
         np.testing.assert_array_equal(focal_posterior(own, 2.0), every)

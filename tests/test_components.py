@@ -6,11 +6,10 @@ import ast
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import python
 
 import autoimb
 
@@ -62,15 +61,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def run(copied: Path, *words: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(copied)}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=copied,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(*words, cwd=copied, env=os.environ | {"PYTHONPATH": str(copied)})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -87,11 +78,8 @@ def test_a_new_resampler_shows_up_by_the_readme_alone(copied: Path) -> None:
     run(copied, "tests/test_docs.py")
     assert f"| resampling | `{name}` | Drop up to half" in (copied / "README.md").read_text("utf-8")
     conformance = ["tests/test_options.py", "-p", "no:cacheprovider", "-k", name, "-rA"]
-    passed = re.findall(
-        r"^PASSED .*::(test_\w+)\[resampling-",
-        run(copied, "-m", "pytest", *conformance),
-        re.MULTILINE,
-    )
+    output = run(copied, "-m", "pytest", *conformance)
+    passed = re.findall(r"^PASSED .*::(test_\w+)\[resampling-", output, re.MULTILINE)
     assert {"test_a_forced_option_fits_and_predicts", "test_an_option_says_what_it_is"} <= set(
         passed
     )

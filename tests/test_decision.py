@@ -76,14 +76,6 @@ def test_offsets_as_far_as_floats_go_are_a_threshold():
     assert DecisionRule("offsets", (0.0, -1e4)).threshold(1) == pytest.approx(1.0)
 
 
-def test_costs_choose_the_least_expected():
-    costs = ((0.0, 1.0), (9.0, 0.0))
-    rule = DecisionRule("costs", costs=costs)
-    assert rule.threshold(1) == pytest.approx(0.1)
-    assert rule.threshold(0) == pytest.approx(0.9)
-    assert rule.apply(np.array([[0.91, 0.09], [0.89, 0.11]])).tolist() == [0, 1]
-
-
 @pytest.mark.parametrize(
     "rule",
     [

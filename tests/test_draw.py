@@ -8,15 +8,15 @@ import optuna
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 from tables import chosen, strategy_with
 
 from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.draw import Space, draw, suggest
-from autoimb.space.option import Float, Int, OneOf
+from autoimb.space.draw import Space, draw
+from autoimb.space.option import OneOf
 from autoimb.space.portfolio import first_methods, first_networks
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Strategy
@@ -110,57 +110,6 @@ def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
     found = strengths(strategy)
     assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
     assert all(value > 0 for value in found)
-
-
-def test_every_drawn_value_lies_in_its_range_and_both_ends_are_near():
-    study = study_of(3)
-    space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
-    seen = {}
-    for _ in range(400):
-        trial = study.ask()
-        draw(trial, space)
-        for name, value in trial.params.items():
-            seen.setdefault(name, set()).add(value)
-    for component in COMPONENTS.values():
-        assert seen[component.name] == set(component.names)
-        for option in component:
-            for key, bounds in option.ranges.items():
-                values = seen[f"{component.name}.{option.name}.{key}"]
-                if isinstance(bounds, OneOf):
-                    assert values == set(bounds.values)
-                else:
-                    assert bounds.low <= min(values) < max(values) <= bounds.high
-
-
-floats = st.floats(1e-6, 1e6, allow_nan=False)
-ranges = st.one_of(
-    st.builds(
-        lambda a, b, log: Float(min(a, b), max(a, b), log=log), floats, floats, st.booleans()
-    ),
-    st.builds(
-        lambda a, b, log: Int(min(a, b), max(a, b), log=log),
-        st.integers(1, 10_000),
-        st.integers(1, 10_000),
-        st.booleans(),
-    ),
-    st.builds(
-        lambda values: OneOf(tuple(values)), st.lists(st.integers(), min_size=1, unique=True)
-    ),
-)
-
-
-@checked
-@given(ranges, seeds)
-def test_every_field_of_a_range_reaches_optuna(bounds, seed):
-    trial = study_of(seed).ask()
-    value = suggest(trial, "any", bounds)
-    wanted = {
-        Float: lambda: FloatDistribution(bounds.low, bounds.high, log=bounds.log),
-        Int: lambda: IntDistribution(bounds.low, bounds.high, log=bounds.log),
-        OneOf: lambda: CategoricalDistribution(bounds.values),
-    }
-    assert trial.distributions["any"] == wanted[type(bounds)]()
-    assert trial.params["any"] == value
 
 
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():

@@ -70,15 +70,6 @@ def test_what_a_search_cannot_call_is_refused_without_one() -> None:
         autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL, callbacks=3), frame, y)
 
 
-@pytest.mark.usefixtures("untrained")
-def test_numbers_of_numpy_become_those_of_json() -> None:
-    frame, y = rows()
-    params = {"n_trials": np.int64(2), "time_budget": np.int64(30), "holdout": np.float32(0.25)}
-    told = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL | params), frame, y).to_json()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["request"]["n_trials"] == 2
-
-
 def test_a_search_then_has_the_same_table_plan_and_checks() -> None:
     frame, y = rows()
     model = AutoImbClassifier(**ONE_TRIAL | {"cv": 3})
@@ -169,11 +160,6 @@ def test_the_command_prints_json_and_ends_as_fail_on_says(
 def test_json_without_a_dry_run_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", str(file), "--target", "y", "--json"]) == 2
     assert "--dry-run" in capsys.readouterr().err
-
-
-def test_what_no_search_can_use_is_refused() -> None:
-    with pytest.raises(OptionError, match="resampling"):
-        autoimb.dry_run(AutoImbClassifier(resampling="smot"), *rows())
 
 
 @pytest.mark.usefixtures("untrained")

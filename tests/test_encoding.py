@@ -65,11 +65,6 @@ def test_numbers_are_scaled_by_median_and_quartiles():
     assert found.dtype == np.float32
 
 
-def test_mostly_equal_numbers_fall_back_to_the_standard_deviation():
-    values = np.array([0.0] * 99 + [5.0])
-    assert fit(columns_of(values)).factor[0] == pytest.approx(1 / values.std())
-
-
 def test_constant_and_empty_training_columns_are_zero():
     numbers = np.array([[1.0, NAN, 2.0], [1.0, NAN, NAN], [9.0, 5.0, 7.0]])
     encoder = fit(columns_of(numbers), rows=[0, 1])
@@ -302,21 +297,6 @@ def test_no_rows_and_no_columns():
     encoder = fit(levels_only)
     x, _ = encoder.dense(encoder.transform(levels_only), ple=True)
     np.testing.assert_array_equal(x, np.repeat(np.eye(2), 3, axis=0))
-
-
-def test_parts_round_trip():
-    columns = random_columns()
-    encoder = fit(columns, np.arange(100))
-    arrays = encoder.to_arrays()
-    assert all(array.dtype.kind in "fiu" for array in arrays.values())
-    again = Encoder.from_parts(json.loads(json.dumps(encoder.to_json())), arrays)
-    assert bytes_of(again) == bytes_of(encoder)
-    for ple in (True, False):
-        for one, other in zip(
-            encoder.dense(encoder.transform(columns), ple=ple),
-            again.dense(again.transform(columns), ple=ple),
-        ):
-            np.testing.assert_array_equal(one, other)
 
 
 # --- bins by classes ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import average_precision_score, log_loss, make_scorer
+from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tables import ONE_TRIAL
@@ -196,15 +196,6 @@ def test_score_is_the_metric_in_scikit_learns_sign(fitted: AutoImbClassifier) ->
     assert by_loss.best_score_ < 0
 
 
-def test_weights_count_in_the_score(fitted: AutoImbClassifier) -> None:
-    X, y = table()
-    weight = np.linspace(0, 2, len(y))
-    expected = average_precision_score(
-        y == "sick", fitted.predict_proba(X)[:, 0], sample_weight=weight
-    )
-    assert fitted.score(X, y, sample_weight=weight) == pytest.approx(expected)
-
-
 def test_one_seed_one_answer(fitted: AutoImbClassifier) -> None:
     X, y = table()
     again = clone(fitted).fit(X, y)
@@ -276,29 +267,6 @@ def test_class_weight_as_costs_moves_the_answer(fitted: AutoImbClassifier) -> No
     assert balanced.predict_proba(X)[:, 0].mean() == pytest.approx(0.5, abs=0.2)
 
 
-def test_class_weight_as_a_name_restricts_the_component() -> None:
-    X, y = table()
-    model = AutoImbClassifier(**QUICK, class_weight=["power"], resampling="none").fit(X, y)
-    assert model.best_params_["class_weight"]["name"] == "power"
-    assert model.best_params_["resampling"]["name"] == "none"
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        "balanced_accuracy",
-        "neg_brier_score",
-        make_scorer(average_precision_score, response_method="predict_proba", pos_label="sick"),
-        lambda y, proba: average_precision_score(y == "sick", proba[:, 0]),
-    ],
-)
-def test_metrics_of_every_sort(metric: Any) -> None:
-    X, y = table()
-    model = AutoImbClassifier(**QUICK | {"metric": metric}).fit(X, y)
-    assert np.isfinite(model.best_score_)
-    assert np.isfinite(model.score(X, y))
-
-
 def test_a_splitter_as_cv_and_a_place_in_cross_validation() -> None:
     X, y = table(120)
     groups = np.arange(len(y)) % 4
@@ -307,14 +275,6 @@ def test_a_splitter_as_cv_and_a_place_in_cross_validation() -> None:
     assert len(scores) == 2
     model = AutoImbClassifier(**QUICK | {"cv": splits}).fit(X, y)
     assert model.pipeline_.thresholds.counts.sum() == 120
-
-
-def test_more_than_two_classes() -> None:
-    X, y = table()
-    three = y.where(X["pressure"].fillna(0) < 1.5, "dead")
-    model = AutoImbClassifier(**QUICK).fit(X, three)
-    assert list(model.classes_) == ["dead", "sick", "well"]
-    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
 
 
 def test_arrays_and_lists_are_tables_too() -> None:

@@ -319,7 +319,9 @@ def test_several_classes(metric):
     assert len(facts.confusion["matrix"]) == 3
     assert facts.profile["positive"] == "yes"
     assert "yes × 2.72" in facts.winner["rule"]
-    assert "Finding class" in render(facts)
+    page = render(facts)
+    assert "Finding class" in page
+    assert "Positive class" in page
 
 
 def test_interruption_and_costs_are_said():

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from programs import python
 
 import autoimb
 from autoimb.files import sweep_drafts, write_file, writing
@@ -121,9 +122,7 @@ def test_what_a_killed_process_leaves_is_a_draft_and_is_swept(tmp_path):
         "with writing(sys.argv[1]) as file:\n"
         "    file.write(b'new'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "file")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert python("-c", code, tmp_path / "file").returncode == -signal.SIGKILL
     assert (tmp_path / "file").read_bytes() == b"old"
     assert len(names(tmp_path)) == 2
     sweep_drafts(tmp_path)
@@ -247,16 +246,11 @@ def test_a_device_is_written_through(tmp_path):
 def test_stdout_is_written_through_also_where_it_is_a_file(tmp_path, redirected):
     stdout = "/proc/self/fd/1" if Path("/proc/self/fd/1").exists() else "/dev/fd/1"
     code = f"from autoimb.files import write_file; write_file({stdout!r}, b'new')"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with (tmp_path / "out").open("wb") as out:
         out.write(b"old")
         out.flush()
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            stdout=out if redirected else subprocess.PIPE,
-            env=environment,
-            check=True,
-        )
+        pipes = {"capture_output": False, "stdout": out if redirected else subprocess.PIPE}
+        done = python("-c", code, text=False, **pipes)
     got = (tmp_path / "out").read_bytes() if redirected else done.stdout
     assert got == (b"oldnew" if redirected else b"new")
     assert names(tmp_path) == ["out"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import python
 
 STRAY = ("pebble", "struct", "socket", "signal", "selectors", "joblib", "multiprocessing")
 METRIC = """
@@ -37,17 +37,6 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def marks(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.parent.glob("*.ran"))
 
@@ -58,13 +47,13 @@ def test_workers_import_from_the_callers_paths_alone(hostile: Path, tmp_path: Pa
     scripts.mkdir()
     (scripts / "beside.py").write_text(METRIC)
     (scripts / "search.py").write_text(SEARCH)
-    done = run(hostile, str(scripts / "search.py"))
+    done = python(str(scripts / "search.py"), cwd=hostile)
     assert done.stdout.split() == ["complete"] * 2, done.stderr
     assert marks(hostile) == []
 
 
 def test_the_module_as_a_program_looks_in_the_current_folder_last(hostile: Path) -> None:
-    done = run(hostile, "-m", "autoimb", "options", "loss")
+    done = python("-m", "autoimb", "options", "loss", cwd=hostile)
     assert done.returncode == 0, done.stderr
     assert marks(hostile) == []
 
@@ -72,7 +61,7 @@ def test_the_module_as_a_program_looks_in_the_current_folder_last(hostile: Path)
 def test_compiled_code_is_not_kept_where_the_current_folder_says(tmp_path: Path) -> None:
     (tmp_path / ".numba_config.yaml").write_text("cache_dir: pickles\n")
     code = "import autoimb.nn.compiled.kernel, numba; print(repr(numba.config.CACHE_DIR))"
-    done = run(tmp_path, "-P", "-c", code)
+    done = python("-P", "-c", code, cwd=tmp_path)
     assert done.stdout.strip() == repr(os.environ.get("NUMBA_CACHE_DIR", "")), done.stderr
 
 
@@ -84,6 +73,7 @@ def test_figures_do_not_follow_a_file_in_the_current_folder(tmp_path: Path) -> N
         "rows = [row | {'trial': n, 'score': 0.5} for n in range(2)]\n"
         "print(draw(rows, members=[0]))"
     )
-    (here, elsewhere) = (run(folder, "-P", "-c", code) for folder in (tmp_path, Path(sys.prefix)))
+    folders = (tmp_path, Path(sys.prefix))
+    here, elsewhere = (python("-P", "-c", code, cwd=folder) for folder in folders)
     assert "<svg" in here.stdout, here.stderr
     assert here.stdout == elsewhere.stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from programs import ENVIRONMENT, python
 from small_networks import MEMBERS, NUMBERS, drawn, some_rows, spec
 
 import autoimb
@@ -145,25 +146,12 @@ def test_the_gradient_of_a_cross_entropy_of_nan_is_nan(place, dtype):
 
 
 SPECS = [
-    spec(
-        body,
-        k=k,
-        width=21,
-        activation=activation,
-        dropout=dropout,
-        periodic=periodic,
-        cardinalities=levels,
-    )
-    for (body, k), activation, dropout, (periodic, levels) in itertools.product(
-        [
-            ("plain", 1),
-            ("plain", 4),
-            ("residual", 1),
-            ("scaled", 1),
-        ],
+    spec(width=21, activation=activation, dropout=dropout, **body, **columns)
+    for body, activation, dropout, columns in itertools.product(
+        [{"body": "plain"}, {"body": "plain", "k": 4}, {"body": "residual"}, {"body": "scaled"}],
         ["relu", "silu", "selu"],
         [0.0, 0.25],
-        [(0, ()), (NUMBERS, (4, 6))],
+        [{}, {"periodic": NUMBERS, "cardinalities": (4, 6)}],
     )
 ]
 
@@ -275,14 +263,8 @@ def compiled_in(folder: Path, **environment: str) -> subprocess.CompletedProcess
         "CompiledKernels(torch.float32).product(a, a, 1.0, a.clone())\n"
     )
     kept = {key: own for key, own in os.environ.items() if key != "NUMBA_CACHE_DIR"}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-B", "-c", code],
-        cwd=folder,
-        env=kept | {"PYTHONPATH": str(folder)} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = kept | {"PYTHONPATH": str(folder)} | environment
+    return python("-W", "error", "-B", "-c", code, cwd=folder, env=environment)
 
 
 def test_what_was_compiled_is_kept_beside_the_code_or_with_the_user_or_not_at_all(tmp_path):
@@ -318,13 +300,8 @@ print(sum(bool(each.of().stats.cache_hits) for each in kernel._KERNELS), len(ker
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no server that compiles elsewhere")
 def test_after_an_installation_two_processes_compile_until_they_meet(tmp_path):
     def read_and_all(*words: str) -> list[int]:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", BY_TWO, *words],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        place = ENVIRONMENT | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        done = python("-W", "error", "-c", BY_TWO, *words, env=place, check=True)
         return [int(count) for count in done.stdout.split()]
 
     read, kernels = read_and_all()
@@ -365,13 +342,7 @@ if __name__ == "__main__":
 def test_without_a_compiler_torch_trains_and_one_line_says_so(more, tmp_path):
     script = tmp_path / "fit.py"
     script.write_text(TINY_FIT.format(more=f"partners=None, network='mlp', {more}"))
-    done = subprocess.run(
-        [sys.executable, script],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(script, env=ENVIRONMENT | {"NUMBA_DISABLE_JIT": "1"})
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("RuntimeWarning") == 1, done.stderr
     assert "NUMBA_DISABLE_JIT" in done.stderr

@@ -16,6 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 import studies
+from programs import ENVIRONMENT
 
 from autoimb.runs.folder import RunFolder
 
@@ -26,7 +27,7 @@ KILLS = (os.killpg, os.kill, os.killpg)  # all at once, or the search alone
 def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, studies.__file__, str(folder), str(N_TRIALS), "0.15"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=ENVIRONMENT,
         start_new_session=True,  # one group: the search, its server and its workers
     )
 

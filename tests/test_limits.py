@@ -16,7 +16,6 @@ from studies import material, study
 from tables import ONE_TRIAL
 from test_blend import case, result_of
 
-import autoimb
 from autoimb import AutoImbClassifier
 from autoimb.cli import main
 from autoimb.errors import OptionError
@@ -48,7 +47,6 @@ ENSEMBLES = [
     Choice("bagging", (("members", 3),)),
     Choice("boosting", (("rounds", 3),)),
 ]
-MEMBERS = {"single": 1, "bagging": 3, "boosting": 3}
 
 
 def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
@@ -314,15 +312,6 @@ def test_a_limit_is_a_number_above_0(name: str, value: object) -> None:
         AutoImbClassifier(**ONE_TRIAL | {name: value}).fit(X, y)
 
 
-def test_a_dry_run_lists_what_breaks_a_limit_at_its_smallest() -> None:
-    X, y = rows()
-    model = AutoImbClassifier(n_trials=5, time_budget=None, max_artifact_mb=0.06)
-    told = autoimb.dry_run(model, X, y).infeasible
-    assert "max_artifact_mb is 0.06" in told["network resnet"]
-    assert "ensemble bagging" in told
-    assert "network mlp" not in told
-
-
 def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     X, y = rows()
     X.assign(y=y).to_csv(tmp_path / "rows.csv", index=False)
@@ -332,6 +321,8 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     told = json.loads(capsys.readouterr().out)
     assert told["request"]["max_predict_seconds"] == 2
     assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
+    assert "ensemble bagging" in told["infeasible"]
+    assert "network mlp" not in told["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
 

@@ -110,35 +110,6 @@ def test_a_loss_is_finite_at_any_logits(option, n_classes):
         assert gradient.sum(-2).abs().max() <= 1e-4 * gradient.abs().max() + 1e-6
 
 
-@every_loss
-def test_a_member_loses_the_same_in_any_pack(option):
-    logits, _, truth, weight = some_batch(3)
-    values = chosen(option).values
-    together = option.code(COUNTS[3][:, None, :, None], **values)
-    for m in range(MEMBERS):
-        alone = option.code(COUNTS[3][[m], None, :, None], **values)
-        wanted = together.gradient(logits, truth, weight)[[m]]
-        got = alone.gradient(logits[[m]], truth[[m]], weight[[m]])
-        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=0.0)
-
-
-@every_loss
-def test_weights_reach_a_loss(option):
-    logits, _, truth, weight = some_batch(2)
-    loss = made(option, 2)[0]
-    unit = loss.gradient(logits, truth, torch.ones_like(weight))
-    torch.testing.assert_close(loss.gradient(logits, truth, 3 * torch.ones_like(weight)), 3 * unit)
-    assert not torch.allclose(loss.gradient(logits, truth, weight), unit, rtol=1e-2)
-
-
-def test_no_two_losses_are_the_same():
-    logits, _, truth, weight = some_batch(3)
-    gradients = [made(option, 3)[0].gradient(logits, truth, weight) for option in LOSS]
-    for i, a in enumerate(gradients):
-        for b in gradients[i + 1 :]:
-            assert not torch.allclose(a, b, rtol=1e-2)
-
-
 @pytest.mark.parametrize("ensemble", ["boosting", "self_paced", "snapshot"])
 @every_loss
 def test_a_loss_trains_copies_and_rounds(option, ensemble):

@@ -13,7 +13,6 @@ from autoimb.assessment.metrics import (
     METRICS,
     confusion_counts,
     get_metric,
-    metric_names,
 )
 from autoimb.errors import OptionError
 
@@ -104,13 +103,6 @@ def test_neither_the_order_of_rows_nor_that_of_classes_matters(name, rows, posit
     assert again == pytest.approx(metric(y, proba, labels, weight=weight), abs=1e-9)
 
 
-def test_brier_of_two_classes_is_the_binary_score():
-    rng = np.random.default_rng(0)
-    y, proba = rng.integers(0, 2, 40), rng.dirichlet([1, 1], 40)
-    metric = get_metric("brier", n_classes=2, positive=1)
-    assert metric(y, proba) == pytest.approx(sk.brier_score_loss(y, proba[:, 1]))
-
-
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", METRICS)
 def test_a_perfect_prediction_is_the_best(name, n_classes):
@@ -197,23 +189,6 @@ def test_only_label_metrics_come_from_counts():
 
 
 # --- metrics of others ----------------------------------------------------------------------------
-
-
-@given(rows=predictions(n_classes=2), positive=st.integers(0, 1))
-def test_named_scorers_judge_the_positive_class(rows, positive):
-    y, proba, labels, weight = rows
-    jaccard = get_metric("jaccard", n_classes=2, positive=positive)
-    expected = sk.jaccard_score(
-        y, labels, pos_label=positive, sample_weight=weight, zero_division=0
-    )
-    assert (jaccard.kind, jaccard.summable) == ("label", True)
-    assert jaccard(y, proba, labels, weight=weight) == pytest.approx(expected)
-    loss = get_metric("neg_log_loss", n_classes=2, positive=positive)
-    assert loss.kind == "probability"
-    assert loss.greater_is_better
-    assert loss(y, proba, weight=weight) == pytest.approx(
-        -sk.log_loss(y, proba, sample_weight=weight)
-    )
 
 
 @pytest.mark.parametrize("ratio", ["precision", "recall", "f1", "jaccard"])
@@ -363,10 +338,6 @@ def test_a_precision_of_one_may_be_asked_for():
     metric = get_metric("recall@precision:1", n_classes=2, positive=1)
     proba = np.array([[0.1, 0.9], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
     assert metric(np.array([1, 0, 1, 0]), proba) == 0.5
-
-
-def test_average_precision_is_the_default():
-    assert metric_names()[0] == "average_precision"
 
 
 def test_aliases_are_the_metrics_that_they_name():

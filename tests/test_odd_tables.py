@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,7 @@ from pipelines import pack, pipeline
 from sklearn.exceptions import DataConversionWarning
 from tables import ONE_TRIAL
 
-import autoimb.report.against as against
 import autoimb.search.given as given
-import autoimb.search.prepare as preparing
 from autoimb import AutoImbClassifier, FittedPipeline, load
 from autoimb.assessment.calibration import Calibrator
 from autoimb.cli import main
@@ -36,7 +33,6 @@ from autoimb.errors import AutoImbError
 from autoimb.pipeline.artifact import save
 from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.pipeline.unfamiliar import ranges_of
-from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
 from autoimb.search.request import Request
 
@@ -65,21 +61,6 @@ PLAINEST = {
     "loss": "cross_entropy",
     "ensemble": "single",
 }
-
-
-@pytest.fixture
-def _least_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let searches do as little as they can: what counts here is the table, not the network."""
-    least = replace(
-        DEFAULT_POLICY,
-        checkpoints_by_rows=((float("inf"), 2, 1),),
-        repeats=1,
-        replays=2,
-        rule_replicates=2,
-    )
-    for module in (given, preparing):
-        monkeypatch.setattr(module, "prepare", partial(prepare, policy=least))
-    monkeypatch.setattr(against, "REFERENCES", ())
 
 
 def named(cases: Any, *, refused: bool) -> list[Any]:
@@ -151,7 +132,7 @@ def test_it_is_encoded_and_predicted(case: Case, tmp_path: Path) -> None:
     assert_predicts(untrained(table), case, tmp_path / "odd.autoimb")
 
 
-@pytest.mark.usefixtures("_least_work")
+@pytest.mark.usefixtures("least_work")
 @pytest.mark.parametrize("name", FITTED)
 def test_it_fits_and_predicts(name: str, tmp_path: Path) -> None:
     (case,) = (case for case in CASES if case.name == name)
@@ -209,7 +190,7 @@ def test_a_file_is_read_and_predicted(file: File, tmp_path: Path) -> None:
     assert_file_predicts(pipeline, data)
 
 
-@pytest.mark.usefixtures("_least_work")
+@pytest.mark.usefixtures("least_work")
 @pytest.mark.parametrize("name", SEARCHED)
 def test_a_file_is_searched_and_predicted(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

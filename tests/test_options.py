@@ -7,8 +7,6 @@ those of a control's options and of `costs`, which the user's costs force.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from programs import python
 from tables import (
     OPTION_IDS,
     OPTIONS,
@@ -154,8 +153,7 @@ def test_every_exported_option_predicts_the_same_in_a_new_process(fitted: Fit, t
             name = f"{component.name}-{option.name}-{kind}"
             models[name] = model
             model.export(tmp_path / f"{name}.autoimb")
-    command = [sys.executable, "-c", LOADER, str(tmp_path), str(tmp_path / "rows.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python("-c", LOADER, tmp_path, tmp_path / "rows.csv")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
     for name, model in models.items():
@@ -206,16 +204,6 @@ def test_an_option_builds_at_both_ends_and_in_the_middle_of_every_range(
             "name": option.name,
             "params": choice.values,
         }
-
-
-@every_option
-def test_the_same_seed_gives_the_same_result(component: Component, option: Option):
-    strategy = forced(component, chosen(option, 0.0))
-    first, again = outcome_of(strategy, "binary"), outcome_of(strategy, "binary")
-    assert first.oof.tobytes() == again.oof.tobytes()
-    for one, other in zip(first.fitted.packs, again.fitted.packs, strict=True):
-        assert one.weight.tobytes() == other.weight.tobytes()
-        assert all(one.state[name].tobytes() == other.state[name].tobytes() for name in one.state)
 
 
 @every_option

@@ -115,6 +115,9 @@ def test_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
     assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
     own = growing(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
     trees = own.fitted()
+    assert (trees.forest.category >= 0).any()
+    assert ((trees.forest.feature >= 0) & (trees.forest.category < 0)).any()
+    assert set(np.unique(trees.forest.missing_left)) == {0, 1}
     x = trees.reader.read(new_rows(dataset))
     assert np.isnan(x[:, : trees.reader.codes]).any()
     assert np.isnan(x[:, trees.reader.codes :]).any()
@@ -183,14 +186,6 @@ def test_a_forest_looks_at_the_deadline() -> None:
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
     with pytest.raises(DeadlineExceeded):
         plant(dataset, folds, Bagged(5, 8, None), Deadline.after(-1), trees=5, seed=0)
-
-
-def test_codes_and_numbers_split_trees() -> None:
-    """What the parity above is worth: trees split by codes, by numbers, and on missing values."""
-    forest = growing(dataset_of(*mixed_table("binary", 900)), np.arange(900)).fitted().forest
-    assert (forest.category >= 0).any()
-    assert ((forest.feature >= 0) & (forest.category < 0)).any()
-    assert set(np.unique(forest.missing_left)) == {0, 1}
 
 
 def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
@@ -602,49 +597,40 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
             load(path)
 
 
-def test_too_many_leaves_are_refused() -> None:
-    """A word has 64 bits."""
-    n_leaves = 65
-    split = np.arange(2 * n_leaves - 1) % 2 == 0
-    split[-1] = False
+def forest_of(split: np.ndarray, root: np.ndarray) -> Forest:
+    """A forest whose splits, each at a threshold of its own, have a leaf on the left."""
     node = np.arange(len(split))
-    chain = Forest(  # each split's left child is a leaf
+    return Forest(
         feature=np.where(split, 0, -1).astype(np.int32),
-        value=np.zeros(len(split)),
+        value=node.astype(np.float64),
         right=np.where(split, node + 2, 0).astype(np.int32),
         missing_left=np.zeros(len(split), dtype=np.uint8),
         category=np.full(len(split), -1, dtype=np.int32),
         lefts=np.empty((0, 32), dtype=np.uint8),
-        root=np.zeros(1, dtype=np.int64),
-        output=np.ones(1, dtype=np.int64),
+        root=root.astype(np.int64),
+        output=np.ones(len(root), dtype=np.int64),
         baseline=np.zeros(2),
     )
+
+
+def read_again(forest: Forest) -> Forest:
+    return Forest.from_arrays(forest.to_arrays(), codes=0, width=1, n_classes=2)
+
+
+def test_too_many_leaves_are_refused() -> None:
+    """A word has 64 bits."""
+    split = np.arange(2 * 65 - 1) % 2 == 0
+    split[-1] = False
     with pytest.raises(ArtifactError, match="at most 64 leaves"):
-        Forest.from_arrays(chain.to_arrays(), codes=0, width=1, n_classes=2)
+        read_again(forest_of(split, np.zeros(1)))
 
 
-@pytest.mark.parametrize("cuts", [254, 255])
-def test_too_many_thresholds_are_refused(cuts: int) -> None:
+def test_too_many_thresholds_are_refused() -> None:
     """The table of a column has as many columns, and a line for each tree."""
-    node = np.arange(3 * cuts)
-    stumps = Forest(
-        feature=np.where(node % 3 == 0, 0, -1).astype(np.int32),
-        value=node.astype(np.float64),
-        right=np.where(node % 3 == 0, node + 2, 0).astype(np.int32),
-        missing_left=np.zeros(len(node), dtype=np.uint8),
-        category=np.full(len(node), -1, dtype=np.int32),
-        lefts=np.empty((0, 32), dtype=np.uint8),
-        root=node[::3].astype(np.int64),
-        output=np.ones(cuts, dtype=np.int64),
-        baseline=np.zeros(2),
-    )
-    if cuts <= MOST_CUTS:
-        assert (
-            len(Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2).root) == cuts
-        )
-        return
+    node = np.arange(3 * (MOST_CUTS + 1))  # stumps
+    read_again(forest_of(node[:-3] % 3 == 0, node[:-3:3]))
     with pytest.raises(ArtifactError, match="at most 254 thresholds a column"):
-        Forest.from_arrays(stumps.to_arrays(), codes=0, width=1, n_classes=2)
+        read_again(forest_of(node % 3 == 0, node[::3]))
 
 
 # --- the blend ------------------------------------------------------------------------------------
@@ -792,13 +778,6 @@ def test_a_study_tries_them_beside_its_strategies() -> None:
     assert all(found.results[record.number].fitted is not None for record in beside)
 
 
-def test_without_them_a_study_is_as_it_was() -> None:
-    one, two = study(n_trials=12), study(n_trials=12, partners=())
-    assert [(r.number, r.stage, r.strategy) for r in one.records] == [
-        (r.number, r.stage, r.strategy) for r in two.records
-    ]
-
-
 def test_with_two_workers_the_first_begins_at_once() -> None:
     found = study(n_trials=2, n_jobs=2, partners=("small_trees",))
     assert found.records[0].stage == "partner"
@@ -884,12 +863,6 @@ def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         load(tmp_path / "a.autoimb").predict_proba(frame), clf.predict_proba(frame)
     )
-
-
-def test_one_strategy_has_no_partner() -> None:
-    frame, y = mixed_table("binary", 120)
-    clf = AutoImbClassifier(time_budget=None, strategy=strategy_with(), cv=2, random_state=0)
-    assert [record.stage for record in clf.fit(frame, y).records_] == ["search"]
 
 
 def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

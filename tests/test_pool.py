@@ -19,6 +19,7 @@ import studies
 import torch
 from joblib.parallel import ThreadingBackend
 from optuna.trial import FixedTrial
+from programs import ENVIRONMENT, python
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.basis import Basis
@@ -60,6 +61,12 @@ def gather(runner, n, *, within=60.0):
         assert time.monotonic() < end, f"only {found} came back"
         found.update(runner.collect(0.2))
     return found
+
+
+def outcome_of(runner, deadline=FOREVER):
+    """Let a runner evaluate a strategy, and return what comes of it."""
+    runner.submit(0, Assignment(*strategies(1), deadline))
+    return gather(runner, 1)[0]
 
 
 @pytest.fixture
@@ -230,8 +237,7 @@ def test_too_much_memory_costs_one_trial(pooled):
 def test_who_killed_a_worker(pooled, monkeypatch, counts, reason):
     monkeypatch.setattr(pool_module, "kills_for_memory", lambda: counts.pop(0))
     runner = pooled(die, n_jobs=1)
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
-    assert gather(runner, 1)[0].reason == reason
+    assert outcome_of(runner).reason == reason
 
 
 @linux
@@ -274,8 +280,7 @@ def test_reasons(pooled, evaluate, reason):
 @pytest.mark.parametrize("killable", [False, True])
 def test_a_deadline_inside_a_trial(killable):
     runner = LOCAL.runner(work(obey), Resources(n_jobs=1, killable=killable))
-    runner.submit(0, Assignment(*strategies(1), Deadline.after(0.3)))
-    outcome = gather(runner, 1)[0]
+    outcome = outcome_of(runner, Deadline.after(0.3))
     runner.close()
     assert isinstance(outcome, Cut)
     assert "the deadline passed" in outcome.reason
@@ -283,8 +288,7 @@ def test_a_deadline_inside_a_trial(killable):
 
 def test_a_worker_is_as_it_should_be(pooled, tmp_path):
     runner = pooled(look, 1, tmp_path / "c")
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
-    base, threads, ignores, rows, pid = gather(runner, 1)[0].reason.split()
+    base, threads, ignores, rows, pid = outcome_of(runner).reason.split()
     assert base in ("mmap", "memmap")
     assert (threads, ignores, rows) == ("1", "True", "120")
     (own,) = (tmp_path / "c").iterdir()
@@ -297,8 +301,7 @@ def test_a_worker_is_as_it_should_be(pooled, tmp_path):
 @linux
 def test_workers_inherit_compiled_code(pooled):
     runner = pooled(inherit, 1)
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
-    assert gather(runner, 1)[0].reason == "True"
+    assert outcome_of(runner).reason == "True"
 
 
 def test_a_table_without_numbers_or_categories(pooled):
@@ -309,8 +312,7 @@ def test_a_table_without_numbers_or_categories(pooled):
         dataset = studies.with_columns(given.dataset, columns)
         own = Work(studies.evaluate, Basis(dataset, given.plan, given.judge))
         runner = WorkerPool(Shared.of(own), 1)
-        runner.submit(0, Assignment(*strategies(1), FOREVER))
-        outcome = gather(runner, 1)[0]
+        outcome = outcome_of(runner)
         runner.close()
         assert isinstance(outcome, Scored), outcome.reason
 
@@ -325,8 +327,7 @@ def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_pat
     module.unlink()
     for leftover in tmp_path.glob("__pycache__/*"):
         leftover.unlink()
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
-    outcome = gather(runner, 1)[0]
+    outcome = outcome_of(runner)
     assert isinstance(outcome, Failed)
     assert outcome.reason.startswith("the worker couldn't start: ModuleNotFoundError")
 
@@ -345,8 +346,7 @@ def test_a_broken_pool_is_replaced(pooled):
 def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypatch):
     monkeypatch.setattr(pool_module, "prepare_worker", leave)
     runner = pooled(studies.evaluate, n_jobs=1)
-    runner.submit(0, Assignment(*strategies(1), FOREVER))
-    outcome = gather(runner, 1)[0]
+    outcome = outcome_of(runner)
     assert isinstance(outcome, Failed)
     assert outcome.reason == "the workers can't be kept alive"
 
@@ -363,7 +363,7 @@ def test_no_orphans(tmp_path):
     """A SIGKILL of the parent ends its workers, whatever they are at."""
     process = subprocess.Popen(
         [sys.executable, studies.__file__, str(tmp_path), "100", "30"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=ENVIRONMENT,
     )
     tally = tmp_path / "tally.txt"
     studies.wait_until(lambda: tally.exists() and len(tally.read_text().splitlines()) == 2)
@@ -431,13 +431,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     script = tmp_path / "story.py"
     script.write_text(textwrap.dedent(SCRIPT))
     tally = tmp_path / "tally.txt"
-    ran = subprocess.run(
-        [sys.executable, str(script), str(tally)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = python(script, tally)
     assert ran.stdout.split() == ["complete"] * 4, ran.stderr
     assert tally.read_text() == "__main__\n"
 

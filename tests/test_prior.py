@@ -3,40 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tables import chosen, dataset_of, short_plan, strategy_with
 from tables import outcome_of as evaluated
 
 from autoimb.assessment.calibration import correct_prior
-from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
-from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.trial import Scored
 from autoimb.pipeline import fitted
+from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice
-from autoimb.space.strategy import Strategy
-from autoimb.training.plan import Effort, Outline, Plan
 
 RATE = 0.01
-NETWORK = Choice(
-    "mlp",
-    (
-        ("width", 32),
-        ("depth", 1),
-        ("dropout", 0.0),
-        ("activation", "relu"),
-        ("embedding", "none"),
-        ("learning_rate", 3e-3),
-        ("weight_decay", 1e-3),
-        ("batch_factor", 1.0),
-        ("schedule", "constant"),
-    ),
+NETWORK = chosen(
+    COMPONENTS["network"]["mlp"], 0.0, embedding="none", learning_rate=3e-3, weight_decay=1e-3
 )
-CONTROL = {
-    "resampling": Choice("none"),
-    "class_weight": Choice("none"),
-    "loss": Choice("cross_entropy"),
-    "ensemble": Choice("single"),
-}
 METHODS = {
     "none": {},
     "random_over": {"resampling": Choice("random_over", (("strength", 1.0),))},
@@ -74,26 +54,9 @@ def simulated(rows, seed):
 
 def outcome_of(method):
     frame, y, truth = simulated(24_000, seed=0)
-    schema, _ = infer_schema(frame)
-    columns = parse(frame, schema)
-    data = Dataset(
-        columns=columns,
-        y=y,
-        weight=np.ones(len(y)),
-        n_classes=2,
-        positive=1,
-        layout=plan_layout(columns),
-    )
-    folds = plan_folds(y, random_state=0, cv=3)
-    effort = Effort(
-        operations=1e15,
-        most_checkpoints=8,
-        least_checkpoints=8,
-        patience=8,
-        outline=Outline.of(data),
-    )
-    plan = Plan(folds=folds, effort=effort, seed=0)
-    strategy = Strategy(**{**CONTROL, **METHODS[method], "network": NETWORK})
+    data = dataset_of(frame, y)
+    plan = short_plan(data, plan_folds(y, random_state=0, cv=3), checkpoints=8, patience=8)
+    strategy = strategy_with(**METHODS[method], network=NETWORK)
     assert strategy.exact
     outcome = evaluated(strategy, data, plan, "log_loss")
     assert isinstance(outcome, Scored), outcome.reason

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tables import dataset_of
 
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.references import (
@@ -15,11 +16,9 @@ from autoimb.assessment.references import (
     cross_validate,
     prior_reference,
 )
-from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import plan_folds
-from autoimb.data.schema import infer_schema, parse
 
 
 def table(n=400, *, n_classes=2, seed=0):
@@ -33,18 +32,10 @@ def table(n=400, *, n_classes=2, seed=0):
             "many": [f"v{i}" for i in rng.integers(0, 40, n)],
         }
     )
-    schema, _ = infer_schema(frame)
-    columns = parse(frame, schema)
-    data = Dataset(
-        columns=columns,
-        y=y.astype(np.int64),
-        weight=np.ones(n),
-        n_classes=n_classes,
-        positive=1,
-        layout=plan_layout(columns),
-    )
+    data = dataset_of(frame, y.astype(np.int64))
+    data = replace(data, layout=plan_layout(data.columns))
     plan = plan_folds(data.y, random_state=0)
-    encoders = [Encoder.fit(columns, fold.train, layout=data.layout) for fold in plan.folds]
+    encoders = [Encoder.fit(data.columns, fold.train, layout=data.layout) for fold in plan.folds]
     return data, plan, encoders
 
 

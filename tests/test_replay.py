@@ -35,6 +35,12 @@ def _proba(logit):
     return np.column_stack([1 - positive, positive])
 
 
+def _replayed(judge, singles, score=0.5, *, policy=POLICY, seed=0):
+    """Replay a search of these candidates that may all be chosen, of which the first was."""
+    candidates = Candidates(singles, np.ones(len(singles), dtype=bool), 0)
+    return replay(judge, candidates, score, random_state=seed, policy=policy)
+
+
 def _drawn(random, n, rate, number, signal):
     """Draw classes, exactly so many of each, and logits of strategies that know equally much."""
     y = (np.arange(n) < round(rate * n)).astype(np.int64)
@@ -90,8 +96,7 @@ def test_many_classes_have_an_interval():
     metric = get_metric("f1", n_classes=n_classes, positive=0)
     judge = Judge(metric, y, stratified_groups(y, 3))
     own = (proba / proba.sum(axis=1, keepdims=True), proba.argmax(axis=1))
-    candidates = Candidates([own] * 26, np.ones(26, dtype=bool), 0)
-    found = replay(judge, candidates, 0.5, random_state=0, policy=POLICY)
+    found = _replayed(judge, [own] * 26)
     assert found.low < found.value < found.high
 
 
@@ -143,16 +148,7 @@ def test_a_replay_chooses_by_what_chose():
     shift = random.normal(0, 20, (6, 5))
     shift[0] = 0
     singles = [(_proba(logit), y) for logit in logits + shift[:, judge.group]]
-    many, alone = (
-        replay(
-            judge,
-            Candidates(singles[:number], np.ones(number, dtype=bool), 0),
-            0.5,
-            random_state=0,
-            policy=POLICY,
-        )
-        for number in (6, 1)
-    )
+    many, alone = (_replayed(judge, singles[:number]) for number in (6, 1))
     assert many.optimism == pytest.approx(alone.optimism)
 
 
@@ -205,16 +201,14 @@ def test_every_metric_is_reported_with_its_interval(metric, n_classes):
 def test_a_perfect_result_has_an_interval(metric, low):
     y = (np.arange(400) < 10).astype(np.int64)
     judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
-    perfect = Candidates([(np.eye(2)[y], y)], np.ones(1, dtype=bool), 0)
-    found = replay(judge, perfect, 1.0, random_state=0, policy=POLICY)
+    found = _replayed(judge, [(np.eye(2)[y], y)], 1.0)
     assert (found.value, found.low, found.high) == pytest.approx((1.0, low, 1.0))
 
 
 def test_a_constant_result_has_an_interval_around_its_score():
     y = (np.arange(400) < 40).astype(np.int64)
     judge = Judge(get_metric("f1", n_classes=2, positive=1), y, stratified_groups(y, 5))
-    all_positive = Candidates([(np.full((400, 2), 0.5), np.ones_like(y))], np.ones(1, bool), 0)
-    found = replay(judge, all_positive, 2 / 11, random_state=0, policy=POLICY)
+    found = _replayed(judge, [(np.full((400, 2), 0.5), np.ones_like(y))], 2 / 11)
     assert found.value == pytest.approx(2 / 11)
     assert found.low < found.value - 0.01
     assert found.high > found.value + 0.01
@@ -261,15 +255,8 @@ def test_few_rows_tell_the_error_and_the_optimism_of_all(metric):
         judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 3))
         singles = [(_proba(logit), (logit > 0).astype(np.int64)) for logit in logits]
         for found, number, rows in cases:
-            found.append(
-                replay(
-                    judge,
-                    Candidates(singles[:number], np.ones(number, dtype=bool), 0),
-                    0.5,
-                    random_state=seed,
-                    policy=replace(POLICY, replay_work=number * 100 * rows),
-                )
-            )
+            policy = replace(POLICY, replay_work=number * 100 * rows)
+            found.append(_replayed(judge, singles[:number], policy=policy, seed=seed))
     # the error of a standard deviation of 100 samples is 7 %, of its mean over 12 tables 2 %
     errors = [np.mean([one.error for one in found]) for found in (whole, fewer)]
     assert errors[1] == pytest.approx(errors[0], rel=0.12)
@@ -334,18 +321,9 @@ def _regions(seed=0, n=4_000):
 def test_folds_of_the_users_are_ranked_together_and_not_place_by_place():
     y, region, proba = _regions()
     metric = get_metric("average_precision", n_classes=2, positive=1)
-    candidates = Candidates([(proba, y)], np.ones(1, dtype=bool), 0)
     truth = metric(y, proba, weight=None)
-    of_users, drawn = (
-        replay(
-            Judge(metric, y, region, drawn_by_class=by_class),
-            candidates,
-            truth,
-            random_state=0,
-            policy=POLICY,
-        )
-        for by_class in (False, True)
-    )
+    judges = [Judge(metric, y, region, drawn_by_class=by_class) for by_class in (False, True)]
+    of_users, drawn = (_replayed(judge, [(proba, y)], truth) for judge in judges)
     assert of_users.value == pytest.approx(truth, abs=0.02)
     assert drawn.value < truth - 0.1
 
@@ -368,13 +346,7 @@ def test_an_interval_of_the_users_folds_is_as_wide_as_folds_differ():
         y, group, proba = grouped(20, seed)
         for by_class in inside:
             judge, one = Judge(metric, y, group, drawn_by_class=by_class), (proba, y)
-            found = replay(
-                judge,
-                Candidates([one], np.ones(1, dtype=bool), 0),
-                0.5,
-                random_state=0,
-                policy=replace(POLICY, replays=50),
-            )
+            found = _replayed(judge, [one], policy=replace(POLICY, replays=50))
             inside[by_class] += found.low <= truth <= found.high
     assert inside[False] > inside[True]
     assert inside[False] >= 32

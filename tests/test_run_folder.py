@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -13,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from optuna.trial import FixedTrial
+from programs import python
 from studies import FINGERPRINT, complete, material, study
 
 from autoimb.assessment.calibration import Calibrator, Finishing
@@ -193,7 +193,7 @@ def test_the_lock_dies_with_its_process(tmp_path):
         "assert held.in_use\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert python("-c", code).returncode == -9
     RunFolder.open(tmp_path, fingerprint=FINGERPRINT, resume=True).close()
 
 

@@ -77,34 +77,34 @@ def test_in_steps_or_in_one_go_the_networks_are_the_same(network, given):
     assert len(longer.trace.curve) == 64
 
 
-def test_another_process_goes_on_with_what_one_left(given, tmp_path, monkeypatch):
+@pytest.fixture
+def trained(monkeypatch):
+    """The checkpoints of each training, in the order in which they begin."""
+    trainings, train = [], fitting.train
+
+    def recorded(*args, **named):
+        trainings.append([])
+        for checkpoint in train(*args, **named):
+            trainings[-1].append(checkpoint)
+            yield checkpoint
+
+    monkeypatch.setattr(fitting, "train", recorded)
+    return trainings
+
+
+def test_another_process_goes_on_with_what_one_left(given, tmp_path, trained):
     strategy, (dataset, plan) = strategy_named(), given
     places = [Parts(dataset, plan.folds, seed=plan.seed, folder=tmp_path) for _ in range(2)]
     steps(strategy, given, [0.25], places[0])
-    trained = []
-    train = fitting.train
-
-    def counted(*args, **named):
-        for checkpoint in train(*args, **named):
-            trained.append(checkpoint)
-            yield checkpoint
-
-    monkeypatch.setattr(fitting, "train", counted)
     outcome = steps(strategy, given, [1.0], places[1])
-    assert trained == list(range(8, 32))
+    assert trained == [list(range(8)), list(range(8, 32))]
     assert bytes_of(outcome) == bytes_of(steps(strategy, given, [1.0]))
 
 
-def test_a_search_trains_no_step_twice(given, tmp_path, monkeypatch):
+def test_a_search_trains_no_step_twice(given, tmp_path, trained):
     frame, y = mixed_table("binary")
     schema, _ = infer_schema(frame)
     dataset, plan = given
-    trained, train = [], fitting.train
-
-    def counted(*args, **named):
-        for checkpoint in train(*args, **named):
-            trained.append(checkpoint)
-            yield checkpoint
 
     def search(folder=None):
         return run_study(
@@ -117,13 +117,12 @@ def test_a_search_trains_no_step_twice(given, tmp_path, monkeypatch):
             folder=folder,
         )
 
-    monkeypatch.setattr(fitting, "train", counted)
     in_memory = search()
     assert [(r.number, r.follows, r.rung) for r in in_memory.records] == [(1, 0, 1.0)]
-    assert trained == list(range(32))
+    assert [step for training in trained for step in training] == list(range(32))
     with RunFolder.open(tmp_path, fingerprint="0" * 16) as folder:
         in_folder = search(folder)
-    assert trained == 2 * list(range(32))
+    assert [step for training in trained for step in training] == 2 * list(range(32))
     assert in_folder.records[0].score == in_memory.records[0].score
     assert bytes_of(in_folder.results[1]) == bytes_of(in_memory.results[1])
 
@@ -148,21 +147,11 @@ ANEW = {
 
 
 @pytest.mark.parametrize("strategy", ANEW.values(), ids=ANEW)
-def test_what_depends_on_how_far_it_goes_begins_anew(strategy, given, monkeypatch):
+def test_what_depends_on_how_far_it_goes_begins_anew(strategy, given, trained):
     dataset, plan = given
     parts = Parts(dataset, plan.folds, seed=plan.seed)
-    first = []
-    train = fitting.train
-
-    def seen(*args, **named):
-        for number, checkpoint in enumerate(train(*args, **named)):
-            if number == 0:
-                first.append(checkpoint)
-            yield checkpoint
-
-    monkeypatch.setattr(fitting, "train", seen)
     outcome = steps(strategy, given, [0.25, 1.0], parts)
-    assert set(first) == {0}
+    assert {first for first, *_ in trained} == {0}
     own = steps(strategy, given, [1.0])
     assert outcome.oof.tobytes() == own.oof.tobytes()
     assert not outcome.trace.ended

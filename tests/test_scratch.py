@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from tempfile import mkdtemp
 
 import pytest
 from filelock import FileLock
+from programs import ENVIRONMENT
 
 from autoimb.runtime.scratch import LOCK, PREFIX, Scratch
 
@@ -37,7 +37,7 @@ def start(place: Path, code: str) -> subprocess.Popen[str]:
     """Run Python code whose place for temporary files is another."""
     return subprocess.Popen(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(place)},
+        env=ENVIRONMENT | {"TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -200,7 +200,7 @@ def test_an_identifier_of_noise_gives_no_label_away(monkeypatch):
     plan = short_plan(dataset, plan_folds(y, cv=3, random_state=0))
     assert abs(area(parts_of(dataset, plan), y) - 0.5) < 0.05
 
-    def naive(encoder, columns, rows, y, weight, cluster):
+    def naive(encoder, columns, rows, *labels):
         return encoder.transform(columns, rows)
 
     monkeypatch.setattr(Encoder, "transform_training", naive)

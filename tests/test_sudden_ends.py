@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import studies
+from programs import ENVIRONMENT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
@@ -32,7 +33,7 @@ def start(place: Path, code: str, *words: str) -> subprocess.Popen[str]:
     """Run Python code that puts its temporary files in a place."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(place)},
+        env=ENVIRONMENT | {"TMPDIR": str(place)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # one session: the program, its server and its workers

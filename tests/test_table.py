@@ -9,12 +9,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from sklearn.exceptions import DataConversionWarning
 
 from autoimb.data.files import read_file, read_pieces
 from autoimb.data.table import frame_of, read_table, row_weights, split_target
 from autoimb.data.target import encode_target, match_labels
-from autoimb.errors import AutoImbError, SchemaError, TableError, TargetError
+from autoimb.errors import TableError, TargetError
 
 FRAME = pd.DataFrame(
     {"age": [30, 41, 52], "city": ["Rome", "Oslo", "Bonn"], "fee": [0.5, None, 2.0]}
@@ -221,22 +220,10 @@ def test_columns_that_are_only_numbered_are_those_of_an_array():
     assert list(frame_of(frame.set_axis([2019, 2020], axis=1)).columns) == ["2019", "2020"]
 
 
-def test_what_a_masked_array_hides_is_missing():
-    masked = np.ma.MaskedArray([[1.0, 2.0], [3.0, 4.0]], [[False, True], [False, False]])
-    np.testing.assert_array_equal(read_table(masked)["x1"], [np.nan, 4.0])
-    with pytest.raises(TargetError, match="misses 1 of 3 values, the first in row 1"):
-        encode_target(np.ma.MaskedArray([0, 1, 1], [False, True, False]))
-
-
 def test_weights_are_numbers_of_any_type():
     for given in ([1, 2.5], ["1", "2.5"], pa.array([1, 2.5]), pd.array([1, 2.5], "Float32")):
         assert row_weights(given, 2).tolist() == [1.0, 2.5]
     assert row_weights(None, 2) is None
-
-
-def test_an_array_of_another_width():
-    with pytest.raises(SchemaError, match="X has 3 features, but AutoImbClassifier is expecting 4"):
-        frame_of(np.zeros((2, 3)), tuple("abcd"))
 
 
 # --- the target ---
@@ -250,31 +237,6 @@ def test_split_target():
         split_target(FRAME, "citty")
     with pytest.raises(TargetError, match="no column beside the target"):
         split_target(FRAME[["age"]], "age")
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes"),
-    [
-        (np.array([1, 0, 1, 1]), [0, 1]),
-        (np.array([-1.0, 1.0, 1.0]), [-1.0, 1.0]),
-        (np.array(["no", "yes", "no"]), ["no", "yes"]),
-        (np.array(["no", "yes", "no"], dtype=object), ["no", "yes"]),
-        ([True, False, False], [False, True]),
-        (pd.Series(["b", "a", "b"]), ["a", "b"]),
-        (pd.Series(["b", "a", "b"], dtype="string"), ["a", "b"]),
-        (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"]),
-        (pd.Series([2, 1, 2], dtype="category"), [1, 2]),
-        (pd.Series([2, 1, 2], dtype="Int64"), [1, 2]),
-        (pd.Series([True, False, True], dtype="boolean"), [False, True]),
-    ],
-)
-def test_classes_are_the_sorted_labels(labels, classes):
-    target = encode_target(labels)
-    assert target.classes.tolist() == classes
-    assert target.codes.dtype == np.int64
-    np.testing.assert_array_equal(target.classes[target.codes], np.asarray(labels))
-    assert target.counts.sum() == len(target.codes)
-    np.testing.assert_array_equal(match_labels(labels, target.classes), target.codes)
 
 
 def test_the_positive_class_is_the_rarest_or_the_named():
@@ -295,27 +257,6 @@ def test_rare_classes_are_allowed_and_named():
         "Classes with one or two rows, whose scores say nothing: '1' (2), '2' (1).",
     )
     assert encode_target([0, 0, 0, 1, 1, 1]).notices == ()
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (None, "requires y to be passed, but the target y is None"),
-        ([], "no rows"),
-        ([1, 1, 1], r"one class \('1' in all 3 rows\)"),
-        (np.array([{}, "a", "a"], dtype=object), "must be of one type"),
-    ],
-)
-def test_bad_targets(labels, message):
-    with pytest.raises(TargetError, match=message) as caught:
-        encode_target(labels)
-    assert isinstance(caught.value, ValueError)
-    assert isinstance(caught.value, AutoImbError)
-
-
-def test_a_column_vector_warns():
-    with pytest.warns(DataConversionWarning, match="1d array was expected"):
-        assert encode_target(np.array([[0], [1], [1]])).codes.tolist() == [0, 1, 1]
 
 
 def test_labels_of_other_rows():

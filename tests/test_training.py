@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from tables import (
-    at,
     chosen,
     dataset_of,
     mixed_table,
@@ -14,6 +13,7 @@ from tables import (
     parts_of,
     short_plan,
     strategy_with,
+    tiny_spec,
 )
 
 from autoimb.budget import Deadline
@@ -22,7 +22,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.evaluation import trial
 from autoimb.evaluation.trial import Failed
 from autoimb.nn.dropout import MaskPool
-from autoimb.nn.network import NetworkSpec, build
+from autoimb.nn.network import build
 from autoimb.randomness import Key, Purpose
 from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS
@@ -37,19 +37,8 @@ STEPS = 20
 
 
 def spec(k=1, dropout=0.25, cardinalities=(5,)):
-    return NetworkSpec(
-        kind="any",
-        width=12,
-        depth=2,
-        k=k,
-        activation="relu",
-        dropout=dropout,
-        embedding_dim=3,
-        ple=False,
-        n_inputs=6,
-        cardinalities=cardinalities,
-        n_classes=3,
-    )
+    small = {"width": 12, "depth": 2, "embedding_dim": 3, "n_inputs": 6, "n_classes": 3}
+    return tiny_spec(**small, k=k, dropout=dropout, cardinalities=cardinalities)
 
 
 def some_pack(members=4, rows=60, seed=0):
@@ -81,15 +70,8 @@ def columns(counts):
 
 
 def only(pack, member):
-    return Pack(
-        x=pack.x,
-        codes=pack.codes,
-        y=pack.y,
-        rows=(pack.rows[member],),
-        weights=(pack.weights[member],),
-        keys=(pack.keys[member],),
-        shares=(pack.shares[member],),
-    )
+    by_member = ("rows", "weights", "keys", "shares")
+    return replace(pack, **{name: (getattr(pack, name)[member],) for name in by_member})
 
 
 def schedule(kind="cosine"):
@@ -196,33 +178,6 @@ def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
             np.testing.assert_allclose(
                 together[name][member], values, rtol=1e-7, atol=1e-10, err_msg=name
             )
-
-
-def full_batch_gradients(x, y, weights, loss):
-    network = build(spec(dropout=0.0, cardinalities=()), 1, dtype=torch.float64)
-    network.draw([Key(3)], [6])
-    logits = network.forward(x[None], None)
-    scale = torch.as_tensor(weights / np.sum(weights))[None, None, None]
-    truth = torch.nn.functional.one_hot(y, 3).T[None, None].double()
-    network.backward(loss.gradient(logits, truth, scale))
-    return network.parameters.gradients.clone()
-
-
-@pytest.mark.parametrize("option", list(LOSS), ids=lambda o: o.name)
-def test_weight_two_is_the_row_standing_there_twice(option):
-    middle = {key: at(bounds, 0.5) for key, bounds in option.ranges.items()}
-    loss = option.code(columns(COUNTS[:1]), **middle)
-    random = np.random.default_rng(1)
-    x = torch.from_numpy(random.normal(size=(20, 6)))
-    y = torch.from_numpy(random.integers(0, 3, 20))
-    weights = np.ones(20)
-    weights[[2, 5]] = 2.0
-    weighted = full_batch_gradients(x, y, weights, loss)
-    twice = np.concatenate([np.arange(20), [2, 5]])
-    copied = full_batch_gradients(x[twice], y[twice], np.ones(22), loss)
-    unweighted = full_batch_gradients(x, y, np.ones(20), loss)
-    torch.testing.assert_close(weighted, copied, rtol=1e-6, atol=1e-9)
-    assert not torch.allclose(weighted, unweighted, rtol=1e-3)
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

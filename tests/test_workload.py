@@ -11,10 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import begun, chosen, dataset_of, mixed_table, outcome_of, strategy_with
 
-from autoimb.assessment.calibration import Calibrator, finish
-from autoimb.assessment.costs import Costs
-from autoimb.assessment.judge import Judge
-from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
@@ -265,33 +261,3 @@ def test_what_confirms_is_on_more_folds_where_they_can_be_made_anew():
     assert once.at(4.0, confirm=True) == replace(once, rung=4.0, repeats=(0,))
     assert plan.at(0.25) == replace(plan, rung=0.25)
     assert plan.at(1.0) == plan
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_cost_matrix_weighs_the_loss_and_the_labels_cost_least(n_classes):
-    """Probabilities are corrected for the weights of the loss."""
-    random = np.random.default_rng(n_classes)
-    frame, _ = simulated(120)
-    dataset = dataset_of(frame, np.arange(120) % n_classes)
-    folds = plan_folds(dataset.y, cv=2, random_state=0)
-    matrix = random.uniform(0.1, 9.0, (n_classes, n_classes))
-    np.fill_diagonal(matrix, [0.0, *random.uniform(0.0, 0.1, n_classes - 1)])
-    costs = Costs.of(matrix.tolist(), in_loss=True)
-    plan = make_plan(
-        dataset,
-        folds,
-        random_state=0,
-        operations=1e9,
-        class_costs=costs.class_costs,
-        costs_in_probabilities=costs.in_probabilities,
-    )
-    weights = np.array(plan.class_costs)
-    np.testing.assert_allclose(weights / weights.sum(), matrix.sum(1) / matrix.sum())
-    posterior = random.dirichlet(np.ones(n_classes), 500)
-    finished = finish(posterior, Calibrator.identity(n_classes), plan.carried_costs)
-    metric = get_metric("f1", n_classes=n_classes, positive=1)
-    judge = Judge(metric, dataset.y, folds.group, costs=costs.matrix)
-    rule = judge.fit_rule(finished)
-    labels = rule.apply(finished)
-    np.testing.assert_array_equal(labels, (posterior @ matrix).argmin(1))
-    assert len(np.unique(labels)) == n_classes
