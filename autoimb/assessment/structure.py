@@ -30,7 +30,7 @@ __all__ = ["NO_STRUCTURE", "Difference", "Structure", "find_structure"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_FOLDS, _REPEATS = 3, 2
+_FOLDS, _REPEATS = 3, 3
 _BLOCKS = 20  # of the jackknife
 _INNER_PARTS = 4  # cross-fitting of the rates of values among training rows
 _PRIOR_ROWS = 5.0  # the weight of the overall rate in the rate of a value
@@ -48,7 +48,7 @@ _MAX_CANDIDATES = 4
 _MIN_ROWS, _MAX_ROWS = 1_000, 10_000
 _SECONDS_PER_CELL = 1.5e-8  # of one tree, for each training row and column
 _TREES = 20
-_SCREENING_ERRORS = 2.0  # with less on the first splits there are no further ones
+_DOUBTFUL_ERRORS = (1.0, 5.0)  # between them a difference is measured on further splits
 _ORDER_ERRORS = 5.0
 
 
@@ -273,7 +273,7 @@ def _measured(
         )
         gap = scores[0] - scores[1]
         error = jackknife(gap[1:])
-        if not gap[0] > _SCREENING_ERRORS * error:
+        if not _DOUBTFUL_ERRORS[0] * error < gap[0] < _DOUBTFUL_ERRORS[1] * error:
             break
     return Difference(
         candidate.column, candidate.is_date, float(scores[0, 0]), float(scores[1, 0]), error
