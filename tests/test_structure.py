@@ -143,6 +143,7 @@ def test_alike_neighbours_are_an_info_but_blocks_of_classes_are_not() -> None:
 # --- whole commands -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_flights_of_the_readme_need_their_date(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["search", str(FLIGHTS), "--target", "cancelled", "--time-budget", "60"]
     assert main([*words, "--dry-run", "--fail-on", "warning"]) == 3
@@ -159,7 +160,7 @@ def test_a_search_ends_with_the_status_of_the_finding(
     data = tmp_path / "data.csv"
     frame.assign(returned=y).to_csv(data, index=False)
     words = ["search", str(data), "--target", "returned", "--n-trials", "1", "--n-jobs", "1"]
-    words += ["--cv", "2", "--network", "mlp", "--partners", "none", "--time-budget", "12"]
+    words += ["--cv", "2", "--network", "mlp", "--partners", "none", "--time-budget", "30"]
     assert main([*words, "--out", str(tmp_path / "run"), "--fail-on", "warning"]) == 3
     out, err = capsys.readouterr()
     assert "error AIMB008: " in err.partition("trial 0")[0]
