@@ -253,6 +253,10 @@ class SearchPolicy:
         equal rows are of others.
     reference_errors : float
         Standard errors of a difference, beyond which a reference is better than the result.
+    structure_errors : float
+        Standard errors by which random folds must score higher than whole days or values.
+    structure_share : float
+        Of the budget, that comparing them may take.
     changed_labels : float
         For each label that is not the most frequent class, that another sample may change.
     rule_replicates : int
@@ -377,6 +381,8 @@ class SearchPolicy:
     copied_share: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
     contradicted_share: float = _set(0.05, "decisions/0042-checks-and-an-untouched-test.md")
     reference_errors: float = _set(2.0, UNMEASURED)
+    structure_errors: float = _set(3.0, "design/undeclared-structure.md")
+    structure_share: float = _set(0.04, "design/undeclared-structure.md")
     changed_labels: float = _set(0.25, "decisions/0042-checks-and-an-untouched-test.md")
     rule_replicates: int = _set(20, UNMEASURED)
     least_reserve: float = _set(3.0, UNMEASURED)

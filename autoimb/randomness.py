@@ -52,6 +52,7 @@ class Purpose(IntEnum):
     REPLAYS = 33  # bootstrap samples of them
     DRAWN_ROWS = 34  # rows of a table that memory does not hold, by class
     UNSEEN_ROWS = 35  # rows that a study left out, which tell the level of what is deployed
+    STRUCTURE = 37  # splits and rows that tell whether rows belong together, by column
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ evidence whose docstring is the title. What it sees changes nothing of the searc
 from __future__ import annotations
 
 import inspect
+import json
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
@@ -291,6 +293,52 @@ def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | Non
         return None
     named = " and ".join(f"{name} (by {_gap(*gap)})" for name, gap in ahead.items())
     return f"Better than the result in {_in_words(evidence.metric)}, on the same rows: {named}."
+
+
+# --- before the search: rows that belong together -------------------------------------------------
+
+
+@CHECKS.check(
+    "AIMB008",
+    "error",
+    TableEvidence,
+    advice="Declare what new rows will differ in, so that no fold trains on a day or value that it "
+    "scores; only where new rows share the days or values of these are random folds right.",
+)
+def undeclared_structure(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+    """Undeclared structure: random folds give away days or values that rows share."""
+    undeclared = evidence.structure.undeclared(policy.structure_errors)
+    if not undeclared:
+        return None
+    clearest = undeclared[0]
+    unit, argument = ("days", "time") if clearest.is_date else ("values", "groups")
+    also = ", ".join(
+        f"{difference.column!r} ({difference.random:.3f} and {difference.whole:.3f})"
+        for difference in undeclared[1:]
+    )
+    return (
+        f"The average precision of a quick model is {clearest.random:.3f} with random folds and "
+        f"{clearest.whole:.3f} (± {clearest.error:.3f} for the difference) with whole {unit} of "
+        f"{clearest.column!r} held out together"
+        + (f"; likewise with {also}" if also else "")
+        + f". Add {argument}={json.dumps(clearest.column, ensure_ascii=False)} "
+        f"(--{argument} {shlex.quote(clearest.column)})."
+    )
+
+
+@CHECKS.check(
+    "AIMB009",
+    "info",
+    TableEvidence,
+    advice="Where the order is that of time and new rows come later, declare the date "
+    "(time=, --time); where neighbours belong together, declare their groups (groups=, --groups).",
+)
+def ordered_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+    """Order of the rows that may carry time."""
+    structure = evidence.structure
+    if not structure.order or structure.undeclared(policy.structure_errors):
+        return None
+    return structure.order
 
 
 def _gap(difference: float, error: float) -> str:

@@ -17,6 +17,7 @@ from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
+from autoimb.assessment.structure import NO_STRUCTURE, Structure
 from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
@@ -115,6 +116,8 @@ class TableEvidence:
         Columns that part every pair of classes nearly or wholly by themselves, each with the
         ROC AUC of its worst pair.
     repeats : Repeats
+    structure : Structure
+        Signs that rows are not independent.
     """
 
     metric: Metric
@@ -122,6 +125,7 @@ class TableEvidence:
     names: tuple[str, ...]
     separating: Mapping[str, float]
     repeats: Repeats
+    structure: Structure
 
     @classmethod
     def of(
@@ -131,6 +135,7 @@ class TableEvidence:
         *,
         metric: Metric,
         names: tuple[str, ...],
+        structure: Structure = NO_STRUCTURE,
         policy: SearchPolicy = DEFAULT_POLICY,
     ) -> TableEvidence:
         """Gather it.
@@ -143,6 +148,8 @@ class TableEvidence:
         metric : Metric
         names : tuple of str
             The labels as text, by code.
+        structure : Structure, optional
+            None by default.
         policy : SearchPolicy, optional
             From which AUC on a column is named, and how many rows a class needs for it.
 
@@ -157,6 +164,7 @@ class TableEvidence:
             names=names,
             separating=_separating(dataset, policy),
             repeats=Repeats.of(dataset, folds),
+            structure=structure,
         )
 
 

@@ -19,6 +19,7 @@ from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.forecast import Forecast, forecast
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
+from autoimb.assessment.structure import NO_STRUCTURE, Structure, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
@@ -537,9 +538,26 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
         prepared.folds,
         metric=prepared.metric,
         names=prepared.profile.class_names,
+        structure=_structure(planned),
         policy=prepared.policy,
     )
     return CHECKS.look(evidence, prepared.policy)
+
+
+def _structure(planned: Planned) -> Structure:
+    """Look for structure where the user declared none and left the folds to the search."""
+    prepared = planned.prepared
+    folds, dataset = prepared.folds, prepared.dataset
+    declared = dataset.cluster is not None or dataset.times is not None
+    if declared or folds.given or len(folds.folds) == 1:
+        return NO_STRUCTURE
+    return find_structure(
+        dataset,
+        prepared.schema,
+        time_budget=planned.time_budget,
+        random_state=prepared.request.random_state,
+        policy=prepared.policy,
+    )
 
 
 def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:

@@ -37,6 +37,7 @@ QUESTIONS = {
     "coverage": "how much of the package the tests run: statements and branches",
     "chaos": "what a search loses by kills, full disks and damage at any moment",
     "mutants": "whether the tests see a change in what scores and in what is searched",
+    "structure": "whether rows that belong together are detected, and independent rows are not",
     "versions": "whether the oldest and the newest releases of what is needed will do",
 }
 ONE_THREAD = {
@@ -57,6 +58,7 @@ ONE_THREAD = {
     "damage",
     "coverage",
     "mutants",
+    "structure",
     "versions",
 }  # a process, as in a worker
 HELP = "usage: python -m reports.benchmarks QUESTION {run,render} [options]"

@@ -6,8 +6,9 @@ All else goes through the public ``autoimb`` and its command line.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.duels import Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.structure import find_structure
 from autoimb.assessment.uncertainty import Score, jackknife
 from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
@@ -103,6 +105,7 @@ __all__ = [
     "small_search",
     "strategy",
     "stratified_groups",
+    "structure_of",
     "told",
     "value_on",
     "word",
@@ -711,3 +714,33 @@ def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Ten
     network = build(spec, 1)
     network.draw([Key(SEED)], [inputs])
     return lambda rows: network.predict(rows, None)
+
+
+# --- structure ------------------------------------------------------------------------------------
+
+
+def structure_of(frame: pd.DataFrame, labels: pd.Series, seconds: float) -> dict[str, Any]:
+    """Return what a search of so many seconds detects of structure, and how long that takes."""
+    planned = plan_study(
+        prepare(Table(frame, labels), Request(time_budget=seconds)), time_budget=seconds
+    )
+    prepared = planned.prepared
+    began = time.process_time()
+    structure = find_structure(
+        prepared.dataset,
+        prepared.schema,
+        time_budget=seconds,
+        random_state=SEED,
+        policy=DEFAULT_POLICY,
+    )
+    return {
+        "rows": len(prepared.dataset.y),
+        "rarest": int(np.bincount(prepared.dataset.y).min()),
+        "seconds": time.process_time() - began,
+        "compared": [asdict(difference) for difference in structure.compared],
+        "undeclared": [
+            difference.column
+            for difference in structure.undeclared(DEFAULT_POLICY.structure_errors)
+        ],
+        "order": structure.order,
+    }

@@ -1,0 +1,1 @@
+"""Whether rows that belong together are detected, and independent rows are not."""
