@@ -23,7 +23,7 @@ from autoimb.data.folds import (
     groups_of_a_class,
     stratified,
 )
-from autoimb.data.times import Times
+from autoimb.data.times import Times, chunks
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
@@ -89,7 +89,8 @@ def plan_forward(
         random = stream(Purpose.FOLDS, random_state, repeat=number)
         part = _parts(y, cluster, random, policy)
         at = [starts[quarter] for quarter in quarters]
-        plans.append(_forward(y, times, starts[4], at, part, final=True))
+        plans.append(_forward(times, starts[4], at, part, final=True))
+    _check_training(plans[0].folds, y)
     return replace(plans[0], further=(plans[1].folds,))
 
 
@@ -110,7 +111,7 @@ def forward_duel_folds(
         return None
     part = _parts(y, cluster, stream(Purpose.FOLDS, random_state), policy)
     at = [starts[quarter + 1] for quarter in range(8, len(starts), 4)]
-    return _forward(y, times, starts[4], at, part, final=False)
+    return _forward(times, starts[4], at, part, final=False)
 
 
 def forward_hold_out(
@@ -185,10 +186,7 @@ def time_chunks(times: Times, period: Rows) -> Rows:
     chunk = np.zeros(len(period), dtype=np.int64)
     for number, block in enumerate(np.unique(period)):
         own = np.flatnonzero(period == block)
-        _, place, counts = np.unique(times.values[own], return_inverse=True, return_counts=True)
-        before = np.cumsum(counts) - counts
-        of_value = before * _CHUNKS // max(len(own), 1)
-        chunk[own] = number * _CHUNKS + of_value[place.reshape(-1)]
+        chunk[own] = number * _CHUNKS + chunks(times.values[own], _CHUNKS)
     return chunk
 
 
@@ -198,9 +196,7 @@ def rate_blocks(times: Times) -> Rows:
     Blocks of as many rare rows would be the shorter the higher the rate is, so that each short time
     of a high rate would be a block.
     """
-    _, place, counts = np.unique(times.values, return_inverse=True, return_counts=True)
-    before = np.cumsum(counts) - counts
-    return np.asarray((before * _RATE_BLOCKS // counts.sum())[place.reshape(-1)])
+    return chunks(times.values, _RATE_BLOCKS)
 
 
 def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
@@ -247,7 +243,6 @@ def _block_starts(y: Rows, values: Floats, blocks: int) -> Floats:
 
 
 def _forward(
-    y: Rows,
     times: Times,
     choosing: float,
     starts: Sequence[float],
@@ -292,7 +287,6 @@ def _forward(
             folds.append(Fold(np.flatnonzero(earlier), scored, choose, choosers))
     if final:
         folds.append(Fold(np.arange(len(values)), nobody, nobody, tuple(range(len(folds)))))
-    _check_training(folds, y)
     period[values < choosing] = FIRST_BLOCK
     return FoldPlan(tuple(folds), group, period=period)
 
@@ -300,8 +294,8 @@ def _forward(
 def _check_training(folds: Sequence[Fold], y: Rows) -> None:
     """Refuse folds that would learn from one class alone."""
     for fold in folds:
-        few = len(np.unique(y[fold.train])) < 2 or not (len(fold.choose) or fold.choosers)
-        if few:
+        chosen = bool(fold.choosers) or len(np.unique(y[fold.choose])) > 1
+        if len(np.unique(y[fold.train])) < 2 or not chosen:
             raise OptionError(
                 f"time: for the {len(fold.score)} rows that are scored first, {len(fold.train)} "
                 f"earlier rows are left to train and {len(fold.choose)} to end training; both need "

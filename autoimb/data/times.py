@@ -24,7 +24,7 @@ from autoimb.data.values import (
 from autoimb.errors import OptionError, SchemaError
 from autoimb.text import shown
 
-__all__ = ["Times", "read_times"]
+__all__ = ["Times", "chunks", "read_times"]
 
 Floats = NDArray[np.float64]
 
@@ -67,6 +67,25 @@ class Times:
             return f"{value:g}"
         seconds = np.datetime64(0, "s") + np.timedelta64(round(value * 86_400), "s")
         return str(seconds).removesuffix("T00:00:00").replace("T", " ")
+
+
+def chunks(values: Floats, number: int) -> NDArray[np.int64]:
+    """Cut rows into so many chunks of time, of about as many rows.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        When each row was observed; rows of one time are never parted.
+    number : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Chunk of each row, from 0 in the order of time; fewer where times are few.
+    """
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    before = np.cumsum(counts) - counts
+    return np.asarray((before * number // max(len(values), 1))[place.reshape(-1)])
 
 
 def read_times(

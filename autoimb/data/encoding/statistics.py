@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from autoimb.data.encoding.layout import Layout
 from autoimb.data.encoding.levels import FIRST_LEVEL, category_codes, coded, frequent, row_hashes
 from autoimb.data.schema import Columns
+from autoimb.data.times import chunks
 from autoimb.randomness import Purpose, stream
 from autoimb.text import BriefRepr
 
@@ -233,7 +234,7 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
         fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % n_folds)[unit]
     chunk, n_chunks = np.zeros_like(codes), 1
     if target.time is not None:
-        chunk, n_chunks = _time_chunks(target.time), _TIME_CHUNKS
+        chunk, n_chunks = chunks(target.time, _TIME_CHUNKS), _TIME_CHUNKS
     mass = _mass(codes, size, target, n_classes, fold * n_chunks + chunk, n_folds * n_chunks)
     mass = mass.reshape(n_folds, n_chunks, size, n_classes)
     odds = np.empty((n_folds, n_chunks, size, mass.shape[-1] - (n_classes == 2)))
@@ -244,13 +245,6 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
             earlier = others[0] if target.time is None else others[:number].sum(axis=0)
             odds[own, number] = _log_odds(earlier)
     return np.hstack([odds[fold, chunk, codes], counts[codes]]).astype(np.float32)
-
-
-def _time_chunks(time: Floats) -> Codes:
-    """Cut rows into chunks of time of about as many rows, none of which parts rows of one time."""
-    _, place, counts = np.unique(time, return_inverse=True, return_counts=True)
-    before = np.cumsum(counts) - counts
-    return np.asarray((before * _TIME_CHUNKS // len(time))[place.reshape(-1)])
 
 
 def _mass(
