@@ -269,13 +269,12 @@ class Judge:
 
         Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
         `rare_rows` in a group, all rows are valued together, for a ranking by their places, unless
-        the groups are not alike. Rows of the user's groups always are valued together, unless they
-        are of different times, since new rows are of one time.
+        the groups are not alike: given by the user, or of few of the user's groups. Rows of
+        different times always are valued together.
         """
-        together = self.cluster is not None and self.period is None
-        pooled = together or not self.speaks_by_group(rare_rows)
+        pooled = self.period is not None or not self.speaks_by_group(rare_rows)
         proba, labels = prediction
-        alike = self.drawn_by_class and self.cluster is None
+        alike = self.drawn_by_class and (self.cluster is None or self._least_units >= _ENOUGH)
         if pooled and self.metric.kind == "ranking" and alike:
             return (self.placed(proba), labels), pooled
         return prediction, pooled
@@ -341,12 +340,27 @@ class Judge:
         return not self.speaks_by_group(_ENOUGH)
 
     def speaks_by_group(self, enough: int) -> bool:
-        """Whether values are means over groups, where so many rows let one speak for itself."""
-        rows = np.zeros((len(self._groups), self.metric.n_classes))  # of each class in each group
-        for number, own in enumerate(self._groups):
-            rows[number] = np.bincount(self.y[own], minlength=self.metric.n_classes)
-        rarest = rows[:, rows.sum(axis=0) > 0].min(initial=np.inf)
-        return bool(self.metric.kind != "label" and len(rows) > 1 and rarest >= enough)
+        """Whether values are means over groups, where so many rows let one speak for itself.
+
+        Rows of one of the user's groups count once.
+        """
+        several = self.metric.kind != "label" and len(self._groups) > 1
+        return several and self._least_units >= enough
+
+    @cached_property
+    def _least_units(self) -> int:
+        """Rows, or groups of the user's, of the class that the fewest have in a group."""
+        y, group = self.y, self.group
+        if self.cluster is not None and self.period is None:
+            cells = np.unique(np.stack([group, y, self.cluster], axis=1), axis=0)
+            group, y = cells[:, 0], cells[:, 1]
+        counts = np.array(
+            [
+                np.bincount(y[group == name], minlength=self.metric.n_classes)
+                for name in np.unique(self.group)
+            ]
+        )
+        return int(counts[:, counts.sum(axis=0) > 0].min(initial=np.iinfo(np.int64).max))
 
     @cached_property
     def _groups(self) -> list[Mask]:

@@ -169,8 +169,9 @@ def replay(
     a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
-        together = judge.pooled or (judge.cluster is not None and judge.period is None)
-        counts = _draw(few, scale, at_a_time, random, pooled=together)
+        counts = _draw(
+            few, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
+        )
         parts.append(np.stack([way.moves(few, counts) for way in taken]))
         if deadline.expired:
             break
