@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 import dask
+import numpy as np
 import pytest
 import studies
 import tables
@@ -99,12 +100,13 @@ def busy(job, judge):
 # --- what a search gives --------------------------------------------------------------------------
 
 
-def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rows", [{}, {"time": np.arange(240), "groups": np.arange(240) % 60}])
+def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch, rows):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     frame, y = tables.mixed_table("binary", 240)
-    here = searched(frame, y, tmp_path / "here", n_jobs=2)
+    here = searched(frame, y, tmp_path / "here", n_jobs=2, rows=rows)
     with client.as_current():
-        assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask") == here
+        assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask", rows=rows) == here
 
 
 def test_a_search_that_ends_leaves_nothing_behind(client):

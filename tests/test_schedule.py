@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -103,18 +104,20 @@ def test_a_process_without_children_runs_batches_one_trial_after_the_other(monke
     assert told(studies.study(**given)) == found
 
 
-def searched(frame: pd.DataFrame, y: object, path: Path, **params: object) -> tuple[str, str]:
+def searched(
+    frame: pd.DataFrame, y: object, path: Path, *, rows: Any = None, **params: object
+) -> tuple[str, str]:
     """Search with real networks; return the leaderboard, and the digest of the artifact."""
     model = AutoImbClassifier(
         time_budget=None,
         n_trials=4,
-        cv=2,
+        cv=None if rows else 2,
         schedule="synchronous",
         random_state=0,
         partners="small_trees",
         max_artifact_mb=5,
         **params,
-    ).fit(frame, y)
+    ).fit(frame, y, **rows or {})
     board = model.leaderboard().drop(columns="seconds").to_csv()
     return board, hashlib.sha256(model.export(path).read_bytes()).hexdigest()
 
