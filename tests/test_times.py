@@ -288,6 +288,22 @@ def timed(kind: str) -> tuple[Dataset, FoldPlan]:
     return dataset, plan_forward(y, times, random_state=0, cluster=cluster)
 
 
+def test_later_rows_count_more_in_training() -> None:
+    dataset, folds = timed("time")
+    weight, time = dataset.training_weight, dataset.time
+    assert time is not None
+    half = (time.max() + time.min()) / 2
+    newest, middle = weight[time == time.max()][0], weight[time == half]
+    assert (np.diff(weight[np.argsort(time, kind="stable")]) >= 0).all()
+    assert weight.mean() == pytest.approx(1.0)
+    assert middle == pytest.approx(newest / 2) or not len(middle)
+    parts = tables.parts_of(dataset, tables.short_plan(dataset, folds))
+    rows = folds.folds[-1].train
+    part = parts.training(len(folds.folds) - 1, tables.strategy_with().resampling)
+    assert part.weight.tolist() == weight[rows].tolist()
+    assert (replace(dataset, times=None).training_weight == dataset.weight).all()
+
+
 def later_changed(dataset: Dataset, fold: Any) -> Dataset:
     """Change all labels from the time of a fold's rows on, and the features of the other rows."""
     times = dataset.time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,20 @@ class Dataset:
     def time(self) -> NDArray[np.float64] | None:
         """When each row was observed, as a number."""
         return None if self.times is None else self.times.values
+
+    @cached_property
+    def training_weight(self) -> NDArray[np.float64]:
+        """What rows weigh in training: later ones more, where they have times.
+
+        A row that is half of the time span older counts half.
+        """
+        if self.times is None:
+            return self.weight
+        values = self.times.values
+        span = values.max() - values.min()
+        age = (values.max() - values) / (span if span > 0 else 1.0)
+        weight = self.weight * 0.5 ** (2.0 * age)
+        return np.asarray(weight * (self.weight.sum() / weight.sum()))
 
     def take(self, rows: NDArray[np.int64]) -> Dataset:
         """Keep some rows, with their weights as they are."""

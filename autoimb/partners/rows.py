@@ -54,7 +54,7 @@ class FoldRows:
 
     def __init__(self, dataset: Dataset, fold: Fold, costs: Floats) -> None:
         columns, self.y = dataset.columns, dataset.y[fold.train]
-        weight = dataset.weight[fold.train]
+        weight = dataset.training_weight[fold.train]
         self.reader, x = Reader.fit(
             columns,
             fold.train,

@@ -186,7 +186,7 @@ class Parts:
     def _resampled(self, fold: int, resampling: Choice) -> TrainingPart:
         data, rows = self.dataset, self.folds.folds[fold].train
         encoded = self._training_rows(fold)
-        y, weight = data.y[rows], data.weight[rows]
+        y, weight = data.y[rows], data.training_weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
         own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
         part = Rows(encoded, y, once=self._once(fold), labels=data.labels)
