@@ -246,8 +246,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         time : str, list of str, array-like of shape (n,) or None
             When each row was observed: columns of `X` by name, or dates or numbers. No network
             trains on a row that is as late as one that it scores, so that the score is one on later
-            rows; what is exported is trained through the newest rows, and its probabilities are at
-            the rate that the blocks of time so far let expect. The columns are no features, but for
+            rows; later rows count more in training. What is exported is trained through the newest
+            rows, and its probabilities are at the rate that the blocks of time so far let expect. The columns are no features, but for
             the parts of a date that recur (its weekday); `predict` takes rows with or without them.
         gap : number, str, timedelta or None
             How much earlier than the rows that they score rows must be to train, where labels are
