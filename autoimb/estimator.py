@@ -247,8 +247,9 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             When each row was observed: columns of `X` by name, or dates or numbers. No network
             trains on a row that is as late as one that it scores, so that the score is one on later
             rows; later rows count more in training. What is exported is trained through the newest
-            rows, and its probabilities are at the rate that the blocks of time so far let expect. The columns are no features, but for
-            the parts of a date that recur (its weekday); `predict` takes rows with or without them.
+            rows, and its probabilities are at the rate that the blocks of time so far let expect.
+            The columns are no features, but for the parts of a date that recur (its weekday);
+            `predict` takes rows with or without them.
         gap : number, str, timedelta or None
             How much earlier than the rows that they score rows must be to train, where labels are
             known late: days of dates (``30``, ``"30d"``), of numbers a number.
