@@ -495,5 +495,6 @@ def test_from_the_command_line_to_a_refit(
     newer = tmp_path / "newer.autoimb"
     assert main(["refit", str(run), str(data), "-o", str(newer)]) == 0
     assert load(newer).schema.optional == ("date",)
+    assert load(newer).info["rate"] == told["results"]["time"]["rate"]
     assert main([*words[:4], "--time", "dat", "--n-trials", "1"]) == 2
     assert "Did you mean 'date'" in capsys.readouterr().err

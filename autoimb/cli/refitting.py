@@ -58,6 +58,8 @@ def refit(
     planned = prepare_refit(old, request, rows, time_budget=time_budget)
     pipeline = train_again(old, planned.basis, unseen=planned.unseen)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
+    if planned.expected is not None:
+        info["rate"] = planned.expected.to_info(pipeline.positive)
     pipeline = replace(pipeline, info=info)
     save(pipeline, out)
     say(f"{pipeline.describe()}\n-> {out}")
