@@ -206,8 +206,9 @@ class SearchPolicy:
     replay_work : int
         Rows times candidates times samples between two looks, and times two where another value is
         reported than chose; counted, so that no clock decides how many rows a sample has.
-    trained_variance : float
-        Variance that training gives a reported score, as a share of what the scored rows give it.
+    trained_variance, dependent_trained_variance : float
+        Variance that training gives a reported score, as a share of what the scored rows give it;
+        the second one where rows come in groups, in time or in folds of the user's.
     foreign_work : int
         Times the work of a metric of ours that another's is: so many times fewer rows in a sample,
         and samples between two looks.
@@ -352,6 +353,7 @@ class SearchPolicy:
     replayed_at_a_time: int = _set(100, "decisions/0040-the-reported-score.md")
     replayed_trials: int = _set(25, UNMEASURED)
     trained_variance: float = _set(0.25, "decisions/0040-the-reported-score.md")
+    dependent_trained_variance: float = _set(1.5, "design/later-rows.md")
     foreign_work: int = _set(20, UNMEASURED)
     rare_rows_a_reported_group: int = _set(50, "decisions/0040-the-reported-score.md")
     workers_memory: float = _set(0.8, UNMEASURED)

@@ -15,6 +15,7 @@ do not say what a good label is: their labels get the plug-in for F1 (`label_met
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score, error_of_mean, jackknife
 from autoimb.budget import FOREVER, Deadline
 from autoimb.data.subsample import subsample
+from autoimb.policy import SearchPolicy
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["Judge", "Prediction", "label_metric_for"]
@@ -278,6 +280,16 @@ class Judge:
         if pooled and self.metric.kind == "ranking" and alike:
             return (self.placed(proba), labels), pooled
         return prediction, pooled
+
+    def with_training(self, error: float, policy: SearchPolicy) -> float:
+        """Return an error over rows with what other training rows and seeds add to it.
+
+        That can't be seen in one search, and was measured on simulated tables: it is more where
+        rows are not independent, as what trains varies as whole groups or times do.
+        """
+        independent = self.drawn_by_class and self.cluster is None
+        share = policy.trained_variance if independent else policy.dependent_trained_variance
+        return error * math.sqrt(1 + share)
 
     def pseudo_values(self, prediction: Prediction) -> Floats:
         """Return what each group contributes to the value, shape (G,), in the metric's sign.

@@ -32,7 +32,6 @@ share, is taken for it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -181,7 +180,7 @@ def replay(
     optimism = float(moves[-1][choice, np.arange(moves.shape[2])].mean())
     value = float(values[-1][candidates.result]) - optimism
     of_rows = float(moves[-1][candidates.result].std(ddof=1))
-    error = of_rows * math.sqrt(1 + policy.trained_variance)
+    error = judge.with_training(of_rows, policy)
     if not judge.drawn_by_class:  # rows of a fold may be alike, as those of one patient are
         error = max(error, _error_over_folds(judge, predictions[candidates.result], pooled=pooled))
     value, low, high = judge.interval(value, error)

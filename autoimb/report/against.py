@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -142,7 +141,7 @@ def standings(
         value, difference = score.value, sign * (score.value - reported.value)
         if name in CHOSEN:
             value, difference = value + reported.value - raw.value, score.utility - raw.utility
-        error = score.error * math.sqrt(1 + policy.trained_variance)
+        error = judge.with_training(score.error, policy)
         value, low, high = judge.interval(value, error)
         paired = judge.compare(prediction, winner)[1]
         found[name] = Standing(value, low, high, difference, paired)

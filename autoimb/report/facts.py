@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -323,7 +322,7 @@ def _scores(
             if deadline.expired:
                 return rows
             score = own.reported_score(prediction, policy.rare_rows_a_reported_group)
-            error = score.error * math.sqrt(1 + policy.trained_variance)
+            error = own.with_training(score.error, policy)
             rows.append(_score_row(name, metric, own.interval(score.value, error)))
     return rows
 
