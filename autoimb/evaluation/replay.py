@@ -101,7 +101,8 @@ class _Way:
 
     def values(self, judge: Judge, counts: Floats) -> Floats:
         """Return the value of each prediction on each sample, (P, B)."""
-        found = [judge.of_samples(one, counts, pooled=self.pooled) for one in self.predictions]
+        with np.errstate(invalid="ignore"):  # a sample of whole groups may lack a class
+            found = [judge.of_samples(one, counts, pooled=self.pooled) for one in self.predictions]
         return np.array(found)
 
     def moves(self, judge: Judge, counts: Floats) -> Floats:

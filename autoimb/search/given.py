@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from autoimb.data.conversion import in_pandas
 from autoimb.data.given import further_rows, named_frame, plain_frame
 from autoimb.data.groups import column_names, group_codes
 from autoimb.data.table import check_lengths, row_weights
@@ -55,8 +58,11 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     InputError
         On a table, a target or a parameter that no search can use.
     """
-    further = None if eval_set is None else plain_frame(eval_set[0])
-    times = read_times(time, plain_frame(X), further, gap=gap, keep=keep_time)
+    X = in_pandas(X, "X")  # once, as a stream is read
+    whole, further = pd.DataFrame(), None
+    if groups is not None or time is not None:
+        whole, further = plain_frame(X), eval_set and plain_frame(eval_set[0])
+    times = read_times(time, whole, further, gap=gap, keep=keep_time)
     apart = column_names(groups) + column_names(time)
     optional = () if times is None else times.optional
     frame = named_frame(estimator, X, reset=True, apart=apart, optional=optional)
@@ -68,7 +74,7 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     request = read_request(given, encode_target(labels).classes, backend=backend)
     read_callbacks(given["callbacks"])
     weight = row_weights(sample_weight, len(frame))
-    codes = None if groups is None else group_codes(groups, plain_frame(X), further)
+    codes = group_codes(groups, whole, further)
     table = Table(
         frame,
         labels,
