@@ -260,7 +260,8 @@ def test_a_folder_is_evaluated_by_a_sample_that_stands_for_it(
     for memory in ("1MB", "1GB"):
         assert main([*words, str(folder), "--target", "y", "--max-memory", memory]) == 0
         lines = capsys.readouterr().out.splitlines()
-        scores.append({name: float(score) for name, score in map(str.split, lines[1:])})
+        words_of = (line.split() for line in lines[1:])  # a name, a score, perhaps an interval
+        scores.append({own[0]: float(own[1]) for own in words_of})
     for name in ("average_precision", "brier", "balanced_accuracy"):
         assert scores[0][name] == pytest.approx(scores[1][name], rel=0.15)
 
