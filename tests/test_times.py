@@ -492,6 +492,7 @@ def test_from_the_command_line_to_a_refit(
     assert told["results"]["time"]["rate"].keys() == {"value", "low", "high", "rule"}
     page = (run / "report.html").read_text()
     assert "The winner by block of time" in page
+    assert "Average precision on later rows, estimated on rows" in page
     newer = tmp_path / "newer.autoimb"
     assert main(["refit", str(run), str(data), "-o", str(newer)]) == 0
     assert load(newer).schema.optional == ("date",)
