@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tables
 import test_law1 as law1
@@ -460,6 +461,10 @@ def test_the_other_arguments_of_fit_go_with_times() -> None:
     chosen = AutoImbClassifier(**ONE_TRIAL)
     chosen.fit(frame[~late], y[~late], eval_set=(frame[late], y[late]), time="date")
     assert chosen.facts_.reported["estimate"] == "later rows"
+    table, later = (pa.Table.from_pandas(part) for part in (frame[~late], frame[late]))
+    streamed = AutoImbClassifier(**ONE_TRIAL)
+    streamed.fit(table.to_reader(), y[~late], eval_set=(later.to_reader(), y[late]), time="date")
+    assert streamed.best_score_ == chosen.best_score_
     assert chosen.oof_["fold"].notna().sum() < late.sum()
     with pytest.raises(OptionError, match="must be later than all rows of the table"):
         chosen.fit(frame[late], y[late], eval_set=(frame[~late], y[~late]), time="date")

@@ -59,6 +59,8 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
         On a table, a target or a parameter that no search can use.
     """
     X = in_pandas(X, "X")  # once, as a stream is read
+    if eval_set is not None:
+        eval_set = in_pandas(eval_set[0], "X"), eval_set[1]
     whole, further = pd.DataFrame(), None
     if groups is not None or time is not None:
         whole, further = plain_frame(X), eval_set and plain_frame(eval_set[0])
