@@ -187,6 +187,29 @@ def test_a_cost_matrix_decides_labels_and_moves_no_probability(cost_in_loss: boo
 
     others = [np.where(proba[:, 1] >= at, "yes", "no") for at in (0.0, 0.2, 0.5)]
     assert cost(labels) < min(map(cost, others))
+    expected = -model.pipeline_.score(X[new], y[new], metric="expected_cost")
+    assert expected == pytest.approx(cost(labels) / 1_000)
+
+
+def test_the_expected_cost_is_a_metric_of_a_search(tmp_path: Path, capsys: Captured) -> None:
+    matrix = [[0, 1], [20, 0]]
+    X, y = table()
+    with pytest.raises(OptionError, match="give cost_matrix="):
+        AutoImbClassifier(**QUICK, metric="expected_cost").fit(X, y)
+    model = AutoImbClassifier(**QUICK, metric="expected_cost", cost_matrix=matrix).fit(X, y)
+    low, high = model.score_interval_
+    assert -20 < low < model.best_score_ < high < 0
+    path = model.export(tmp_path / "p.autoimb")
+    pipeline = load(path)
+    assert pipeline.score(X, y) == pytest.approx(model.score(X, y))
+    frame = pd.DataFrame(X).assign(target=y)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = ["evaluate", str(path), str(tmp_path / "rows.csv"), "--target", "target", "--json"]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)["metrics"]["expected_cost"]
+    assert told == pytest.approx(-pipeline.score(X, y))
+    with pytest.raises(OptionError, match="needs the cost"):
+        pipeline.with_threshold(0.5).score(X, y)
 
 
 def test_a_loss_is_weighed_by_a_matrix_alone() -> None:

@@ -261,6 +261,26 @@ def test_functions_of_users():
     assert get_metric(lambda y, p: len(y), n_classes=2, positive=1)(y, proba) == 3.0
 
 
+def test_expected_cost_is_the_mean_of_what_labels_cost():
+    random = np.random.default_rng(0)
+    costs = ((0.0, 1.0, 2.5), (40.0, 0.5, 3.0), (7.0, 0.0, 0.0))
+    y, labels = random.integers(0, 3, 50), random.integers(0, 3, 50)
+    weight, proba = random.uniform(0, 2, 50), random.dirichlet(np.ones(3), 50)
+    metric = pickle.loads(
+        pickle.dumps(get_metric("expected_cost", n_classes=3, positive=0, costs=costs))
+    )
+    each = np.array([costs[true][label] for true, label in zip(y, labels)])
+    assert metric(y, proba, labels) == pytest.approx(each.mean())
+    assert metric(y, proba, labels, weight=weight) == pytest.approx(
+        np.average(each, weights=weight)
+    )
+    counts = random.multinomial(50, np.full(50, 1 / 50), 4).astype(float)
+    samples = metric.of_samples(y, proba, labels, weight=weight, counts=counts)
+    np.testing.assert_allclose(samples, [np.average(each, weights=c * weight) for c in counts])
+    assert metric.bounds == (0.0, 40.0)
+    assert metric.utility(3.0) == -3.0
+
+
 @pytest.mark.parametrize("name", [*METRICS, "fbeta:0.5", "f1_macro", "roc_auc_ovr", profit])
 def test_metrics_cross_processes(name):
     metric = get_metric(name, n_classes=2, positive=1)
@@ -278,6 +298,7 @@ def test_metrics_cross_processes(name):
         ("recall@precision:", 2, "above 0 and at most 1"),
         ("jaccard", 3, "does not work on 3 classes"),
         (3, 2, "name or a callable"),
+        ("expected_cost", 2, "needs the cost of each pair .* give cost_matrix="),
     ],
 )
 def test_unknown_metrics_are_named(name, n_classes, words):

@@ -21,6 +21,7 @@ __all__ = [
     "balanced_accuracy",
     "brier",
     "confusion_counts",
+    "expected_cost",
     "fbeta",
     "geometric_mean",
     "log_loss",
@@ -222,6 +223,11 @@ def _mean(values: Floats, weight: Floats | None) -> Floats:
     """Mean of the rows' values (n,), by weights (..., n)."""
     weight = np.ones(len(values)) if weight is None else weight
     return np.asarray(weight @ values / weight.sum(axis=-1))
+
+
+def expected_cost(rows: Rows, *, costs: tuple[tuple[float, ...], ...]) -> Floats:
+    """Mean cost of the labels, by a matrix of true and predicted classes."""
+    return _mean(np.asarray(costs, dtype=np.float64)[rows.y, rows.labels], rows.weight)
 
 
 def log_loss(rows: Rows) -> Floats:

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from autoimb.assessment import formulas
+from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
 from autoimb.assessment.scorers import by_function, by_scorer, is_foreign, takes_weight
 from autoimb.errors import OptionError, choices
 
 __all__ = [
     "ALIASES",
+    "EXPECTED_COST",
     "METRICS",
     "Entry",
     "Metric",
@@ -305,6 +307,8 @@ _FAMILIES = (
     ),
 )
 
+EXPECTED_COST = "expected_cost"  # of the user's cost matrix
+
 _FAR = -1e6  # the utility of failure where the metric's range is unknown
 
 
@@ -324,6 +328,7 @@ def get_metric(
     n_classes: int,
     positive: int,
     classes: NDArray[Any] | None = None,
+    costs: Matrix | None = None,
 ) -> Metric:
     """Find a metric and bind it to the classes of a target.
 
@@ -332,7 +337,7 @@ def get_metric(
     metric : str or callable
         A name of :data:`METRICS` or of :data:`ALIASES`, ``"fbeta:<beta>"``,
         ``"recall@precision:<precision>"`` (the highest recall at that precision or a higher one),
-        any scorer name of scikit-learn, an
+        ``"expected_cost"`` (the mean cost of a row by `costs`), any scorer name of scikit-learn, an
         object of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
         ``y_true`` the labels as the user gave them, ``proba`` of shape (n, C) with its columns in
         the order of ``classes_``, higher is better; it also gets ``sample_weight`` if it has a
@@ -346,6 +351,8 @@ def get_metric(
         Code of the positive class (two classes only).
     classes : ndarray of shape (C,), optional
         The labels as the user gave them, by code; without them the codes are the labels.
+    costs : tuple of C tuples of C floats, optional
+        Cost of each pair of true and predicted class, which ``"expected_cost"`` needs.
 
     Returns
     -------
@@ -355,7 +362,8 @@ def get_metric(
     Raises
     ------
     OptionError
-        An unknown name, or a scorer that does not work on this number of classes.
+        An unknown name, a scorer that does not work on this number of classes, or
+        ``"expected_cost"`` without costs.
     """
     metric = canonical_metric(metric)
     labels = np.arange(n_classes) if classes is None else classes
@@ -364,6 +372,8 @@ def get_metric(
             return _of_scorer(str(metric), metric, labels, positive)
         name, rows = by_function(metric, labels, names=METRICS)
         return Metric(name, "probability", True, _FAR, n_classes, positive, rows=rows)
+    if metric == EXPECTED_COST:
+        return _of_costs(costs, n_classes, positive)
     entry = _entry(metric)
     if entry is None:
         found = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
@@ -380,6 +390,25 @@ def get_metric(
         positive=positive,
         rows=entry.rows,
         counts=entry.counts,
+    )
+
+
+def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
+    """Return the mean cost of the labels."""
+    if costs is None:
+        raise OptionError(
+            f"The metric {EXPECTED_COST!r} needs the cost of each pair of true and predicted "
+            "class, and there is none: give cost_matrix=."
+        )
+    return Metric(
+        EXPECTED_COST,
+        "label",
+        greater_is_better=False,
+        worst=-max(map(max, costs)),
+        n_classes=n_classes,
+        positive=positive,
+        rows=partial(formulas.expected_cost, costs=costs),
+        summable=True,
     )
 
 
@@ -414,7 +443,7 @@ def _named_scorer(name: str) -> Any:
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if name not in get_scorer_names():
-        allowed = [*METRICS, "fbeta:<beta>", "recall@precision:<precision>"]
+        allowed = [*METRICS, EXPECTED_COST, "fbeta:<beta>", "recall@precision:<precision>"]
         unknown = choices("metric", name, allowed, likely=_likely(name))
         raise OptionError(
             f"{unknown} Any scorer name of scikit-learn, a scorer of make_scorer and a function "

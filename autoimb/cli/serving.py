@@ -110,7 +110,12 @@ def evaluate(
     import numpy as np
 
     from autoimb.assessment.judge import Judge
-    from autoimb.assessment.metrics import confusion_counts, get_metric, metric_names
+    from autoimb.assessment.metrics import (
+        EXPECTED_COST,
+        confusion_counts,
+        get_metric,
+        metric_names,
+    )
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
@@ -124,9 +129,14 @@ def evaluate(
     labels = fitted.rule.apply(proba)
     values, intervals = {}, {}
     one_group = np.zeros(len(codes), dtype=np.int64)
-    for name in metric_names():
+    costs = fitted.cost_matrix
+    for name in metric_names() if costs is None else (*metric_names(), EXPECTED_COST):
         metric = get_metric(
-            name, n_classes=len(fitted.classes_), positive=fitted.positive, classes=fitted.classes_
+            name,
+            n_classes=len(fitted.classes_),
+            positive=fitted.positive,
+            classes=fitted.classes_,
+            costs=costs,
         )
         judge = Judge(metric, codes, one_group, weights)
         score = judge.score(proba, labels)

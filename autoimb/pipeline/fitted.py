@@ -25,9 +25,10 @@ from autoimb.assessment.calibration import (
     focal_posterior,
     log_proba,
 )
+from autoimb.assessment.costs import Matrix
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
-from autoimb.assessment.metrics import get_metric
+from autoimb.assessment.metrics import EXPECTED_COST, get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.schema import Columns, Schema, parse
@@ -438,6 +439,15 @@ class FittedPipeline:
         """
         return replace(self, rule=threshold_for(threshold, self.thresholds, self.positive))
 
+    @property
+    def cost_matrix(self) -> Matrix | None:
+        """Cost of each (true, predicted) pair of classes that the rule minimises, or None.
+
+        A rule that only carries class weights on has no such costs.
+        """
+        weighed = any(strategy.class_costs is not None for strategy in self.strategies)
+        return None if weighed else self.rule.costs
+
     def inspect(self) -> dict[str, Any]:
         """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""
         parts = zip(self.weights, self.strategies)
@@ -516,10 +526,14 @@ class FittedPipeline:
         asked = self.info.get("metric", "average_precision") if metric is None else metric
         try:
             found = get_metric(
-                asked, n_classes=len(self.classes), positive=self.positive, classes=self.classes
+                asked,
+                n_classes=len(self.classes),
+                positive=self.positive,
+                classes=self.classes,
+                costs=self.cost_matrix,
             )
         except OptionError as error:
-            if metric is not None:
+            if metric is not None or asked == EXPECTED_COST:
                 raise
             raise OptionError(
                 f"The pipeline was searched by the metric {asked!r}, a function or scorer that it "

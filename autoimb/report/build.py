@@ -69,6 +69,7 @@ MEANINGS = {
     "mcc": "correlation of labels and truth; 0 for chance",
     "log_loss": "mean surprise at the truth, given the probabilities",
     "brier": "mean squared error of the probabilities",
+    "expected_cost": "mean cost of a row by the cost matrix",
 }
 
 

@@ -242,6 +242,7 @@ def prepare(
             n_classes=dataset.n_classes,
             positive=dataset.positive,
             classes=target.classes,
+            costs=request.cost_matrix,
         ),
         costs=_costs(request, target),
         notices=(

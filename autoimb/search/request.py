@@ -7,12 +7,12 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.costs import GivenCosts, read_matrix, read_weights
+from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -147,7 +147,7 @@ class Request:
         check_budget(self.time_budget, self.most_trials)
         if self.strategy is not None:
             _check_alone(self.strategy, self.components, costs=self.weighs_loss)
-        if self.cost_in_loss and not self._has_cost_matrix:
+        if self.cost_in_loss and self.cost_matrix is None:
             raise OptionError(
                 "cost_in_loss=True needs a cost_matrix= that weighs the loss; "
                 f"got cost_matrix=None and class_weight={shown(self.costs)}."
@@ -172,11 +172,13 @@ class Request:
     @property
     def weighs_loss(self) -> bool:
         """Whether the user's costs weigh the loss: weights of classes, or a matrix on request."""
-        return self.costs is not None and (self.cost_in_loss or not self._has_cost_matrix)
+        return self.costs is not None and (self.cost_in_loss or self.cost_matrix is None)
 
     @property
-    def _has_cost_matrix(self) -> bool:
-        return isinstance(self.costs, tuple) and isinstance(self.costs[0], tuple)
+    def cost_matrix(self) -> Matrix | None:
+        """The costs where they are a matrix, and no weights of classes."""
+        is_matrix = isinstance(self.costs, tuple) and isinstance(self.costs[0], tuple)
+        return cast(Matrix, self.costs) if is_matrix else None
 
     @property
     def synchronous(self) -> bool:
