@@ -50,7 +50,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     ----------
     metric : str or callable, default="average_precision"
         What to optimize: a name of autoimb (``"pr_auc"``, ``"auc"``, ... are aliases;
-        ``"expected_cost"`` is the mean cost of a row by `cost_matrix`) or of a scikit-learn scorer (of two classes it judges the positive one), a scorer, or
+        ``"expected_cost"`` is the mean cost of a row by `cost_matrix`) or of a scikit-learn
+        scorer (of two classes it judges the positive one), a scorer, or
         ``callable(y_true, probabilities)``. The last two get the labels of `y` as they are, and
         probabilities with columns in the order of ``classes_``.
     time_budget : float or None, default=300
