@@ -9,8 +9,11 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GroupKFold, KFold
 
 from autoimb import AutoImbClassifier
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.evaluation.basis import plan_duels
+from autoimb.evaluation.calibrated import calibrated
 from autoimb.partners.rows import FoldRows
 from autoimb.runtime.worker import Work
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
@@ -133,6 +136,25 @@ def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_regions_of_unequal_rates_are_compared_by_one_calibration() -> None:
+    random = np.random.default_rng(0)
+    region = np.repeat([0, 1, 2, 3], 1_000)
+    logit = np.array([-1.5, -4.0, -4.5, -5.0])[region] + 1.5 * random.normal(size=4_000)
+    y = (random.random(4_000) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    # networks that have not seen the first region expect a fifth of the odds there
+    predicted = 1 / (1 + np.exp(-(logit - np.log(5) * (region == 0))))
+    proba = np.stack([1 - predicted, predicted], axis=1)
+    judge = Judge(
+        get_metric("average_precision", n_classes=2, positive=1), y, region, drawn_by_class=False
+    )
+    found = calibrated(judge, proba, lambda part: proba, class_costs=None)
+    true = average_precision_score(y, predicted)
+    assert average_precision_score(y, found.proba[:, 1]) == pytest.approx(true, abs=0.01)
+    for learn, use in judge.parts:
+        np.testing.assert_array_equal(learn, ~use)
+        assert set(region[use]) == set(region[learn]) == {0, 1, 2, 3}
+
+
 def test_copies_held_together_are_scored_and_calibrated_as_new_ones() -> None:
     frame, y, entity = copied_rows(1_000)
     classifier = AutoImbClassifier(

@@ -129,8 +129,15 @@ class Judge:
 
     @cached_property
     def parts(self) -> tuple[tuple[Mask, Mask], ...]:
-        """The rows to learn from and to use it on, part by part; see `leave_group_out`."""
-        return tuple(leave_group_out(self.y, self.group, cluster=self.cluster, period=self.period))
+        """The rows to learn from and to use it on, part by part; see `leave_group_out`.
+
+        Groups of the user's may differ in rates. Each would get a calibrator of its own, which the
+        others fitted, and rows of different groups could not be compared. So all of them have rows
+        in each part, as all have in what is deployed.
+        """
+        unlike = not self.drawn_by_class and self.period is None
+        group = np.zeros_like(self.group) if unlike else self.group
+        return tuple(leave_group_out(self.y, group, cluster=self.cluster, period=self.period))
 
     @cached_property
     def counted(self) -> Judge:
