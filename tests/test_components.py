@@ -66,8 +66,9 @@ def run(copied: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_a_new_resampler_shows_up_by_the_readme_alone(copied: Path) -> None:
-    (path, code), (index, line) = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+def test_a_new_resampler_shows_up_by_the_guide_alone(copied: Path) -> None:
+    guide = ROOT / "examples" / "guides" / "extending.md"
+    (path, code), (index, line) = BLOCK.findall(guide.read_text("utf-8"))
     (copied / path).write_text(code, "utf-8")
     assert forgotten(copied / "autoimb") == [f"resampling/{Path(path).name}"]
     with (copied / index).open("a", encoding="utf-8") as file:
@@ -76,7 +77,8 @@ def test_a_new_resampler_shows_up_by_the_readme_alone(copied: Path) -> None:
     name = Path(path).stem
     assert f"  {name}: Drop up to half" in run(copied, "-m", "autoimb", "options", "resampling")
     run(copied, "tests/test_docs.py")
-    assert f"| resampling | `{name}` | Drop up to half" in (copied / "README.md").read_text("utf-8")
+    page = (copied / "reports" / "reference" / "search-space.md").read_text("utf-8")
+    assert f"| resampling | `{name}` | Drop up to half" in page
     conformance = ["tests/test_options.py", "-p", "no:cacheprovider", "-k", name, "-rA"]
     output = run(copied, "-m", "pytest", *conformance)
     passed = re.findall(r"^PASSED .*::(test_\w+)\[resampling-", output, re.MULTILINE)

@@ -20,7 +20,7 @@ import pytest
 import studies
 import tables
 from distributed import Client
-from test_docs import README
+from reference_pages import ROOT
 from test_pool import WIDTHS, gather, strategies, work
 from test_schedule import searched, told
 
@@ -247,10 +247,13 @@ def test_workers_of_several_threads_are_refused():
 # --- the scheduler --------------------------------------------------------------------------------
 
 
-def readme_command(address: str, data: Path) -> list[str]:
-    """The search of the README's part on Dask, with this scheduler and these rows."""
-    part = README.read_text(encoding="utf-8").split("### On a Dask cluster")[1].split("\n##")[0]
-    lines = [shlex.split(line) for line in part.splitlines() if line.startswith("autoimb search")]
+def documented_command(address: str, data: Path) -> list[str]:
+    """Return the search of the guide to Dask, with this scheduler and these rows."""
+    guide = (ROOT / "examples/guides/large-tables-and-dask.md").read_text(encoding="utf-8")
+    section = guide.split("## Search on a Dask cluster")[1].split("\n##")[0]
+    lines = [
+        shlex.split(line) for line in section.splitlines() if line.startswith("autoimb search")
+    ]
     (words,) = lines
     words[words.index("--scheduler") + 1] = address
     words[2] = str(data)
@@ -261,7 +264,7 @@ def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_i
     frame, y = tables.mixed_table("binary", 240)
     frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
     with cluster(2) as (address, scheduler):
-        words = [*readme_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
+        words = [*documented_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
         command = [sys.executable, "-m", "autoimb", *words]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True

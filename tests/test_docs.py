@@ -1,69 +1,55 @@
-"""What the README says is so. ``python tests/test_docs.py`` fills its generated tables."""
+"""Check the user documentation: its commands, code, links, length and generated pages.
+
+``python tests/test_docs.py`` writes the generated pages of `reports/reference`.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
+from reference_pages import COMMANDS, PAGES, REFERENCE, ROOT, write_pages
 
-from autoimb.assessment.checks import CHECKS
-from autoimb.cli.app import app
-from autoimb.space.components import COMPONENTS
-from autoimb.space.option import OneOf, Range
+from autoimb import __version__
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
+CHANGELOG = ROOT / "CHANGELOG.md"
+GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
+DOCUMENTS = [README, *GUIDES]
+LINKING = [
+    *DOCUMENTS,
+    CHANGELOG,
+    *sorted((ROOT / "reports" / "design").glob("*.md")),
+    *sorted(REFERENCE.glob("*.md")),
+]
+MAX_README_WORDS = 1_100
+MAX_SEARCHES_IN_GUIDES = 4
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-TABLE = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
 SHELL = {"", "bash", "console", "sh", "shell"}
 
 
-def blocks(*languages: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
+def path_id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(document: Path, *languages: str) -> list[str]:
+    text = document.read_text(encoding="utf-8")
     return [code for language, code in BLOCK.findall(text) if language in languages]
 
 
 def command_lines() -> list[list[str]]:
-    """The README's ``autoimb ...`` lines, as words."""
-    joined = "\n".join(blocks(*SHELL)).replace("\\\n", " ").replace("&&", "\n")
+    """Return the ``autoimb ...`` lines of README and guides, as words."""
+    code = "\n".join(block for document in DOCUMENTS for block in blocks(document, *SHELL))
+    joined = code.replace("\\\n", " ").replace("&&", "\n")
     lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
     return [shlex.split(line, comments=True) for line in lines if line.startswith("autoimb ")]
 
 
-def options_table() -> str:
-    """The search space as a Markdown table, written from `COMPONENTS`."""
-    lines = ["| component | option | what it does | ranges |", "|---|---|---|---|"]
-    for component in COMPONENTS.values():
-        for option in component:
-            name = f"`{option.name}`" + ("" if option.searched else " (on request)")
-            ranges = "; ".join(f"{key} {bounds(own)}" for key, own in option.ranges.items())
-            lines.append(f"| {component.name} | {name} | {option.summary} | {ranges} |")
-    return "\n".join(lines) + "\n"
-
-
-def bounds(own: Range) -> str:
-    if isinstance(own, OneOf):
-        return ", ".join(str(value) for value in own.values)
-    return f"{own.low:g} to {own.high:g}" + (" (log)" if own.log else "")
-
-
-def checks_table() -> str:
-    """The checks as a Markdown table, written from `CHECKS`."""
-    lines = ["| code | severity | what it looks for | what to do |", "|---|---|---|---|"]
-    lines += [f"| `{c.code}` | {c.severity} | {c.title} | {c.advice} |" for c in CHECKS]
-    return "\n".join(lines) + "\n"
-
-
-GENERATED = {"options": options_table, "checks": checks_table}
-
-
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_is_in_the_readme(name: str) -> None:
+def test_every_command_has_help_and_an_example(name: str) -> None:
     assert COMMANDS[name].help
     assert name in {words[1] for words in command_lines()}
 
@@ -73,37 +59,73 @@ def test_every_option_of_a_command_has_help(name: str) -> None:
     assert [p.name for p in COMMANDS[name].params if not getattr(p, "help", None)] == []
 
 
-def test_the_readme_uses_commands_and_options_that_exist() -> None:
+def test_examples_use_commands_and_options_that_exist() -> None:
     for _, name, *words in command_lines():
         if name.startswith("-"):
             continue
-        known = {each for p in COMMANDS[name].params for each in p.opts} | {"-h", "--help"}
+        options = {option for p in COMMANDS[name].params for option in p.opts} | {"-h", "--help"}
         used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-        assert used <= known, (name, used - known)
+        assert used <= options, (name, used - options)
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python")], ids=path_id)
+def test_python_of_a_document_runs(
+    document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    code = blocks("python")
-    assert code
-    exec(compile("\n".join(code), str(README), "exec"), {"__name__": "__readme__"})
+    code = "\n".join(blocks(document, "python"))
+    exec(compile(code, str(document), "exec"), {"__name__": "__document__"})
 
 
-def test_generated_tables_are_those_of_the_program() -> None:
-    found = dict(TABLE.findall(README.read_text(encoding="utf-8")))
-    expected = {name: write() for name, write in GENERATED.items()}
-    assert found == expected, "run `python tests/test_docs.py`"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=path_id)
+def test_python_of_a_document_compiles(document: Path) -> None:
+    for code in blocks(document, "python", "py"):
+        compile(code, str(document), "exec")
+
+
+def test_readme_has_python() -> None:
+    assert blocks(README, "python")
+
+
+def test_guides_search_a_few_times_at_most() -> None:
+    code = "\n".join(block for guide in GUIDES for block in blocks(guide, "python"))
+    assert code.count(".fit(") <= MAX_SEARCHES_IN_GUIDES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_that_of_the_program(name: str) -> None:
+    text = (REFERENCE / name).read_text(encoding="utf-8")
+    assert text == PAGES[name](), "run `python tests/test_docs.py`"
+
+
+@pytest.mark.parametrize("document", LINKING, ids=path_id)
+def test_relative_links_point_to_files(document: Path) -> None:
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    relative = [t.partition("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
+    assert [target for target in relative if not (document.parent / target).exists()] == []
+
+
+def test_readme_links_every_guide_and_reference_page() -> None:
+    targets = set(LINK.findall(README.read_text(encoding="utf-8")))
+    pages = {path_id(path) for path in [*GUIDES, *REFERENCE.glob("*.md")]}
+    assert pages <= targets, pages - targets
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) <= MAX_README_WORDS
+
+
+def test_changelog_and_citation_name_the_version() -> None:
+    assert f"## [{__version__}]" in CHANGELOG.read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {__version__}" in citation.splitlines()
 
 
 def test_continuous_integration_runs_what_the_readme_says() -> None:
     *_, last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()
-    assert last in "\n".join(blocks(*SHELL)).splitlines()
+    assert last in "\n".join(blocks(README, *SHELL)).splitlines()
 
 
 if __name__ == "__main__":
-    before = README.read_text(encoding="utf-8")
-    after = TABLE.sub(
-        lambda found: f"<!-- {found[1]} -->\n{GENERATED[found[1]]()}<!-- /{found[1]} -->", before
-    )
-    README.write_text(after, encoding="utf-8")
+    write_pages()

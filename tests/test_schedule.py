@@ -131,7 +131,7 @@ def test_leaderboard_and_artifact_are_the_same_to_the_byte(
     assert found[1:] == found[:1] * 2
 
 
-def test_the_command_of_the_readme(tmp_path: Path) -> None:
+def test_the_documented_command(tmp_path: Path) -> None:
     (words,) = (words for words in command_lines() if "--schedule" in words)
     frame, y = tables.mixed_table("binary", 60)
     frame.assign(churned=y).to_csv(tmp_path / "churn.csv", index=False)

@@ -38,7 +38,16 @@ from reports.benchmarks.rows import Row, Rows, by, foot
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("seed", "number"))
 LOOKED_AT = Path(__file__).with_name("looked_at.json")
 MUTATED = ("autoimb/assessment", "autoimb/space")
-COPIED = ("autoimb", "tests", "examples", "reports", "README.md", "pyproject.toml")
+COPIED = (
+    "autoimb",
+    "tests",
+    "examples",
+    "reports",
+    "README.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "pyproject.toml",
+)
 SLACK, SLOWER = 30.0, 5.0  # seconds beside a multiple of those that the tests took
 KILLED = ("failed", "time", "died")
 IMPORTING = ""  # the context of what runs before any test
