@@ -13,7 +13,7 @@ down: less noise loses nothing, so no gain is below 0.
 The loss is an expected one: each row counts as every class, with the weight of its probability. So
 the few rare rows that happened to be drawn are not in it, and no label is read. It is too small
 rather than too large, as most networks were trained on the rows
-(``reports/decisions/0040-the-reported-score.md``).
+(``reports/design/reported-score.md``).
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floa
     """Newton's method with step halving on the free parameters of a convex loss.
 
     scipy's ``trust-exact`` takes one to seven times as long, once a part of every trial
-    (``reports/decisions/0028-libraries-for-what-is-not-ours.md``).
+    (``reports/design/calibration.md``).
     """
     loss = problem.loss(theta)
     for _ in range(_STEPS):
@@ -251,7 +251,7 @@ def for_all_networks(
     probabilities. The biases are those that keep the mean of the calibrated probabilities.
 
     Sees: rows that most of the networks were trained on. How far networks differ is the same there
-    as on new rows (``reports/decisions/0041-what-is-deployed-is-calibrated.md``).
+    as on new rows (``reports/design/calibration.md``).
 
     Parameters
     ----------

@@ -10,13 +10,13 @@ What mixing can better is probabilities, so the log-likelihood a row weighs besi
 metric of labels hardly tells one mixture from the next, and a few rows at the threshold decide; for
 such a metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend
 whose labels are worse by more than the error of the comparison is not kept
-(`reports/decisions/0025-likelihood-weighs-a-blend.md`).
+(`reports/design/blend.md`).
 
 Partners join what networks alone would give, and only where the exchange shows a gain over it. The
 networks keep a fifth of the weight at least: the greedy weights are moved there before anything is
-scored with them (`reports/decisions/0031-trees-as-partners.md`). Few rare rows can't tell such a
+scored with them (`reports/design/blend.md`). Few rare rows can't tell such a
 gain: there networks and partners have half of the weight each
-(`reports/decisions/0036-few-rare-rows.md`).
+(`reports/design/blend.md`).
 """
 
 from __future__ import annotations

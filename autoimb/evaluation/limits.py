@@ -3,7 +3,7 @@
 Bytes and seconds are counted: of a strategy before it is trained from its networks, afterwards from
 its arrays. No clock is read, so what keeps the limits is the same on every machine (law 8); what
 the finished pipeline takes is measured once, and told beside them
-(`reports/decisions/0056-limits.md`).
+(`reports/design/deployment-limits.md`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
 `churn_mlc` the codes of 51 states cost .02 of average precision
-(`reports/decisions/0031-trees-as-partners.md`). So such a column gives the numbers that networks
+(`reports/design/tree-models.md`). So such a column gives the numbers that networks
 read of it too: log-odds of its level and how many rows it has, of a training row cross-fitted.
 
 Splits know nothing of a level that training lacks, where no training row has a rare level or a

@@ -110,7 +110,7 @@ class _Unsynced(JournalFileBackend):
     """Appends without a sync, which costs 4 ms for each of some twenty lines of a trial.
 
     A kill loses nothing that was written; after a power cut the trials' files, which are synced,
-    bring the journal up again (``reports/decisions/0028-libraries-for-what-is-not-ours.md``).
+    bring the journal up again (``reports/design/long-searches.md``).
     """
 
     def __init__(self, path: Path) -> None:

@@ -20,7 +20,7 @@ class Bar:
     may still serve a blend. The worst fold is a forgiving bar, which folds that differ much lower
     by themselves (Bergman, Purucker & Hutter, "Don't waste your time: early stopping
     cross-validation", 2024); recorded curves asked for twice that distance
-    (``reports/decisions/0008-forgiving-pruning.md``).
+    (``reports/design/rungs-and-pruning.md``).
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ _TIE = 1e-9  # a probability that near to the threshold has reached it
 _NEAR = 1e-12  # counts that near are equal
 _EXPRESSION = re.compile(r"\s*(recall|precision)\s*>=\s*([0-9.eE+-]+)\s*(%?)\s*")
 
-# reports/decisions/0045-hostile-files.md
+# reports/design/artifact-and-threats.md
 _MOST_CUTS = 1_000
 _LEAST_ROWS = 3  # between two cuts, as of a level that is known by its name
 _FARTHEST = 40.0  # no logarithm of a ratio of probabilities is as far from 0

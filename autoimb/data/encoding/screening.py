@@ -2,7 +2,7 @@
 
 Of hundreds of columns some part the classes by chance, and a network that reads them all learns
 those as well. Each fold keeps the columns that say most of the class alone, one by one, by its
-training rows (`reports/decisions/0036-few-rare-rows.md`).
+training rows (`reports/design/encoding.md`).
 """
 
 from __future__ import annotations
