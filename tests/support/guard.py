@@ -1,4 +1,4 @@
-"""Reduce ten small searches to parameters, scores and predictions, and compare two checkouts.
+"""Reduce twelve small searches to parameters, scores and predictions, and compare two checkouts.
 
 A commit that only moves or deletes code must leave all of them equal to the last bit. On one
 machine, from the root of the checkout before the change and then of the one after it:
@@ -137,6 +137,19 @@ def groups_by_cv() -> Case:
     return fitted((frame, y), cv=list(GroupKFold(4).split(frame, y, groups)))
 
 
+def groups() -> Case:
+    """Hold whole groups out in every step."""
+    frame, y = customers()
+    return fitted((frame, y), fit={"groups": np.arange(len(frame)) // 4})
+
+
+def in_time() -> Case:
+    """Score later rows by earlier ones, of other groups."""
+    frame, y = customers()
+    groups = np.arange(len(frame)) % 60
+    return fitted((frame, y), fit={"time": np.arange(len(frame)), "groups": groups})
+
+
 def resumed() -> Case:
     """Search on the command line for five strategies, go on to nine, and read what was written."""
     frame, y = customers()
@@ -179,6 +192,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "ensembles": ensembles,
     "weights": weighted,
     "groups by cv": groups_by_cv,
+    "groups": groups,
+    "time and groups": in_time,
     "eval_set": with_eval_set,
     "resume": resumed,
     "class_counts": sample_with_counts,
