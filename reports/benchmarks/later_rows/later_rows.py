@@ -46,6 +46,7 @@ EXAMPLE = "example"
 PARTS = (EXAMPLE, *DATED, *LAWS)
 DATED_SECONDS, PLANTED_SECONDS = 30.0, 12.0
 ERRORS, TWO_ERRORS = 1.96, 2.0
+FRESH = 1_000  # tables from this number on were first drawn when all settings were fixed
 WITHIN, OF_RATE = 8, 0.1  # cuts of ten; how far a mean probability may be from the announced rate
 
 
@@ -73,6 +74,12 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, metavar="NAME")
     parser.add_argument("--dated", type=Path, help="Parquet file of `dated`, else left out")
     parser.add_argument("--searches", type=int, help="of each part, at most  [default: all]")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        help=f"number of the first simulated table; from {FRESH} on they chose no setting",
+    )
     parser.add_argument("--seconds", type=float, default=PLANTED_SECONDS, help="of a simulated one")
     parser.add_argument("--dated-seconds", type=float, default=DATED_SECONDS)
     parser.add_argument("--jobs", type=int, default=1, help="worker processes of a search")
@@ -119,7 +126,9 @@ def _tasks(options: Namespace) -> Iterator[Task]:
             continue
         searches = LAWS[part].searches if part in LAWS else dated.CUTS
         seconds = options.seconds if part in LAWS else options.dated_seconds
-        for number in range(searches if options.searches is None else options.searches):
+        first = options.first if part in LAWS else 0
+        count = searches if options.searches is None else options.searches
+        for number in range(first, first + count):
             measure = _planted if part in LAWS else _cut
             yield Task(part, number, seconds, partial(measure, part, number, options))
 
@@ -357,6 +366,7 @@ TITLES = {
     "drift": "Drift: the next block of a table whose coefficients rotate and whose rate rises",
     "copies": "Copies: new entities of a table that has each entity four times",
     "regions": "Regions: the same regions of unequal rates, in folds of whole regions",
+    "five_regions": "Five regions: the same regions, whose rates must be extrapolated in folds",
 }
 
 
@@ -370,12 +380,16 @@ def render(rows: list[Row]) -> str:
     table = pd.DataFrame(rows)
     for part in PARTS:
         of_part = table[table["part"] == part] if rows else table
-        for seconds, searches in of_part.groupby("seconds") if len(of_part) else ():
-            lines += _section(part, float(seconds), searches.sort_values("number"))
+        of_part = of_part.assign(fresh=of_part["number"] >= FRESH) if len(of_part) else of_part
+        for (seconds, fresh), searches in (
+            of_part.groupby(["seconds", "fresh"]) if len(of_part) else ()
+        ):
+            added = ", tables that chose no setting" if fresh else ""
+            lines += _section(part, float(seconds), searches.sort_values("number"), added)
     return "\n".join([*lines, *foot("later_rows", rows)])
 
 
-def _section(part: str, seconds: float, rows: pd.DataFrame) -> list[str]:
+def _section(part: str, seconds: float, rows: pd.DataFrame, added: str) -> list[str]:
     title = (DATED | TITLES).get(part, "")
     asked: Iterable[Line]
     if part == EXAMPLE:
@@ -393,4 +407,4 @@ def _section(part: str, seconds: float, rows: pd.DataFrame) -> list[str]:
         shown = written.table(["", "mean of the searches"], _planted_cells(rows))
         about = f"The truth is of {TEST_ROWS:,} further rows."
     listed = map(str, asked) if len(rows) > 1 else ()  # one search has no error of the mean
-    return ["", f"## {title}: {seconds:g} s", "", about, "", *shown, "", *listed]
+    return ["", f"## {title}: {seconds:g} s{added}", "", about, "", *shown, "", *listed]

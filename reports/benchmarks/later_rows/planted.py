@@ -17,11 +17,15 @@ region's risk up to noise. The five folds of ``cv=`` are two whole regions each,
 differ as well. Every region has one of a similar rate in another fold: for a region whose rate is
 far from all others no network can predict the rate without its rows, so that the score would be one
 on new regions. The further rows are of the same regions.
+
+``five_regions``: five regions with positive rates of 25, 3, 1.5, 1 and 0.6 %, each a fold, and a
+column that tells a region's risk exactly. What a network predicts for the first region has to be
+extrapolated from the others. The further rows are of the same regions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +47,7 @@ ENTITIES, COPIES, JITTER = 750, 4, 1e-3
 REGION_ROWS, RISK_NOISE = 300, 0.3
 REGION_RATES = (0.25, 0.2, 0.03, 0.025, 0.015, 0.012, 0.01, 0.008, 0.006, 0.005)
 REGION_FOLDS = ((0, 3), (2, 5), (4, 7), (6, 9), (8, 1))
+FIVE_RATES, FIVE_ROWS = (0.25, 0.03, 0.015, 0.01, 0.006), 800
 
 
 class Planted(NamedTuple):
@@ -132,15 +137,33 @@ def _copies(random: np.random.Generator, number: int) -> Planted:
 
 
 def _regions(random: np.random.Generator, _: int) -> Planted:
-    rates = np.array(REGION_RATES)
-    n_rows, n_regions = REGION_ROWS * len(rates), len(rates)
+    return _rows_of_regions(
+        random, REGION_RATES, REGION_FOLDS, n_each=REGION_ROWS, noise=RISK_NOISE
+    )
+
+
+def _five_regions(random: np.random.Generator, _: int) -> Planted:
+    folds = [(number,) for number in range(len(FIVE_RATES))]
+    return _rows_of_regions(random, FIVE_RATES, folds, n_each=FIVE_ROWS, noise=0.0)
+
+
+def _rows_of_regions(
+    random: np.random.Generator,
+    region_rates: Sequence[float],
+    folds: Sequence[tuple[int, ...]],
+    *,
+    n_each: int,
+    noise: float,
+) -> Planted:
+    rates = np.array(region_rates)
+    n_rows, n_regions = n_each * len(rates), len(rates)
     region = np.arange(n_rows + TEST_ROWS) % n_regions
     x = random.normal(size=(len(region), WIDTH))
     noisy = _signal(x) + random.logistic(size=len(x))
     y = (noisy > np.quantile(noisy, 1 - rates)[region]).astype(np.int64)
-    risk = np.log(rates / (1 - rates))[region] + random.normal(0, RISK_NOISE, len(region))
+    risk = np.log(rates / (1 - rates))[region] + random.normal(0, noise, len(region))
     frame, train, new = _frame(x, risk=risk), slice(n_rows), slice(n_rows, None)
-    parts = [np.isin(region[train], fold) for fold in REGION_FOLDS]
+    parts = [np.isin(region[train], fold) for fold in folds]
     cv = [(np.flatnonzero(~part), np.flatnonzero(part)) for part in parts]
     return Planted(frame.iloc[train], y[train], {"cv": cv}, {}, frame.iloc[new], y[new])
 
@@ -177,4 +200,5 @@ LAWS = {
     "drift": Law(_drift, 40, covered=34, below=0.03),
     "copies": Law(_copies, 20, unbiased=True),
     "regions": Law(_regions, 20, unbiased=True),
+    "five_regions": Law(_five_regions, 20, unbiased=True),
 }
