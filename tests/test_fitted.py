@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from msgspec import structs
 from pipelines import pack, pipeline, scored_rows, table
 from scipy.special import softmax
 
@@ -231,15 +232,15 @@ def test_the_repr_of_a_pipeline_is_short() -> None:
     assert "threshold=0.3" in text
     long = pipeline(tuple(f"{number:0500d}" for number in range(3)))
     names = {"metric": "m" * 500, "score": 1 / 3, "interval": [1 / 7, 1e-300]}
-    long = replace(long, info=names, schema=replace(long.schema, target="t" * 500))
-    long = replace(long, rule=replace(long.rule, name="r" * 500))
+    long = replace(long, info=names, schema=structs.replace(long.schema, target="t" * 500))
+    long = replace(long, rule=structs.replace(long.rule, name="r" * 500))
     for each in (PIPELINE, long):
         assert len(repr(each)) < 400
 
 
 def test_no_part_of_a_pipeline_prints_arrays() -> None:
     schema = PIPELINE.schema
-    wide = replace(schema, columns=schema.columns * 1_000)
+    wide = structs.replace(schema, columns=schema.columns * 1_000)
     for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
         assert len(repr(part)) < 1_000
         assert "array(" not in repr(part)

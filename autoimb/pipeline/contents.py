@@ -1,182 +1,78 @@
-"""What an artifact holds: each plain value and each array by name, with its kind and its range.
+"""What the arrays of an artifact are, and what of its parts must fit together.
 
-The tables are the schema of the format. What is not in them is refused, so something new has one
-line here.
+The tables are the description of ``weights.safetensors``: an array that is in none of them is
+refused. The plain values are described in `autoimb.pipeline.manifest`.
 """
 
 from __future__ import annotations
 
+import re
+import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
-from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, zone_named
 from autoimb.errors import ArtifactError
-from autoimb.fields import (
-    Array,
-    FieldError,
-    among,
-    each,
-    fields,
-    flag,
-    integer,
-    list_of,
-    nothing_or,
-    number,
-    plain,
-    text,
-)
-from autoimb.nn.plain import Activation
-from autoimb.nn.spec import Body
-from autoimb.pipeline.container import FORMAT
+from autoimb.pipeline.container import Arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
 __all__ = [
     "ENCODER_ARRAYS",
-    "MANIFEST",
     "PACK_ARRAYS",
     "RANGE_ARRAYS",
-    "STRATEGY",
     "THRESHOLD_ARRAYS",
     "TREES_ARRAYS",
+    "Array",
+    "check_arrays",
     "check_fit",
-    "check_sections",
+    "grouped",
+    "numbered",
 ]
 
-Arrays = Mapping[str, NDArray[Any]]
-
-# --- plain values --------------------------------------------------------------------------------
-
-_COUNT = integer(0, 2**31)
-_MOST_LOGIT = 1e4  # offsets and biases, which are logarithms of probabilities and of their ratios
-
-
-def _scalar(value: Any, name: str) -> None:
-    plain(value, name, 1)
-
-
-def _info(value: Any, name: str) -> None:
-    """Check what a file says beside: anything plain, but what is shown has its kind."""
-    each(plain, most=100)(value, name)
-    for key in _SHOWN.keys() & value.keys():
-        _SHOWN[key](value[key], f"{name}.{key}")
-
-
-def _zone(value: Any, name: str) -> None:
-    """Check the name of a time zone, or that it is empty."""
-    text(100)(value, name)
-    try:
-        if value:
-            zone_named(value)
-    except ValueError:
-        raise FieldError(name, "a time zone that this machine knows, or empty", value) from None
-
-
-_SHOWN = {
-    "metric": text(),
-    "score": number(undefined=True),
-    "error": number(undefined=True),
-    "interval": list_of(number(undefined=True), least=2, most=2),
-    "estimate": text(),
-    "created": text(),
-    "versions": each(text(), most=100),
-    "verdict": text(),
-}
-
-_COLUMN = fields(
-    {
-        "name": text(),
-        "kind": among(KINDS),
-        "parts": list_of(among(DATE_PARTS), most=20),
-        "form": among(("", DURATION, *FORMATS)),
-        "zone": _zone,
-    }
-)
-
-_ENCODER = fields(
-    {
-        "onehot": list_of(_COUNT),
-        "embedded": list_of(_COUNT),
-        "statistics": list_of(_COUNT),
-        "integers": list_of(_COUNT, most=256),
-        "repeated": flag,
-        "n_classes": _COUNT,
-    }
-)
-
-_NETWORK = fields(
-    {
-        "kind": text(100),
-        "width": integer(1, 2**14),
-        "depth": integer(1, 2**8),
-        "k": integer(1, 2**8),
-        "activation": among(get_args(Activation)),
-        "dropout": number(0, 1),
-        "embedding_dim": integer(1, 2**12),
-        "ple": flag,
-        "n_inputs": _COUNT,
-        "cardinalities": list_of(_COUNT),
-        "n_classes": integer(2, 2**20),
-        "body": among(get_args(Body)),
-        "periodic": _COUNT,
-    }
-)
-
-_CALIBRATOR = fields(
-    {
-        "slope": number(1e-6, 1e6),
-        "bias": list_of(number(-_MOST_LOGIT, _MOST_LOGIT), least=2),
-    }
-)
-
-STRATEGY = fields(
-    {
-        "strategy": each(fields({"name": text(100), "params": each(plain, most=100)}), most=20),
-        "description": text(),
-        "packs": list_of(fields({"spec": _NETWORK, "focal_gamma": number(0, 100)})),
-        "calibrator": _CALIBRATOR,
-        "class_costs": nothing_or(list_of(number(0))),
-        "rung": number(0, 1e6),
-        "confirmed": flag,
-        "trees": list_of(fields({"numbers": _COUNT, "bagged": flag})),
-    }
-)
-
-_RULE = fields(
-    {
-        "kind": among(("argmax", "offsets", "costs")),
-        "offsets": list_of(number(-_MOST_LOGIT, _MOST_LOGIT)),
-        "costs": nothing_or(list_of(list_of(number()))),
-        "name": text(),
-    }
-)
-
-MANIFEST = fields(
-    {
-        "format": integer(FORMAT, FORMAT),
-        "info": _info,
-        "schema": fields(
-            {
-                "target": nothing_or(text()),
-                "columns": list_of(_COLUMN),
-                "optional": list_of(text()),
-            }
-        ),
-        "classes": fields({"dtype": text(20), "labels": list_of(_scalar, least=2)}),
-        "positive": _COUNT,
-        "encoders": list_of(_ENCODER),
-        "strategies": list_of(STRATEGY, least=1),
-        "weights": list_of(number(0, 1e6), least=1),
-        "calibrator": _CALIBRATOR,
-        "rule": _RULE,
-    }
-)
+_LARGEST = sys.float_info.max  # what is larger is infinite
+_MAX_LOGIT = 1e4  # logarithms of probabilities and of their ratios
 
 # --- arrays --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Array:
+    """The kind and range of an array.
+
+    Attributes
+    ----------
+    dtype : str
+        As numpy names it.
+    ndim : int or None
+        Number of axes; None for any.
+    low, high : float
+        The range of every number, ends included; so none is NaN.
+    """
+
+    dtype: str
+    ndim: int | None = 1
+    low: float = -_LARGEST
+    high: float = _LARGEST
+
+    def check(self, values: NDArray[Any], name: str) -> None:
+        """Raise an `ArtifactError` where an array is of another kind or beyond the range."""
+        if values.dtype != np.dtype(self.dtype):
+            raise ArtifactError(f"{name} must be of {self.dtype}, got {values.dtype.name}.")
+        if self.ndim is not None and values.ndim != self.ndim:
+            raise ArtifactError(f"{name} must have {self.ndim} axes, got shape {values.shape}.")
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (low >= self.low and high <= self.high):
+            raise ArtifactError(
+                f"{name} must be from {self.low:g} to {self.high:g}, got {low:g} to {high:g}."
+            )
+
 
 _LEVELS = {
     "level_counts": Array("int64", low=0),
@@ -205,7 +101,7 @@ ENCODER_ARRAYS = _LEVELS | {
 PACK_ARRAYS = {
     "fold": Array("int64", low=0),
     "weight": Array("float64", low=0),
-    "log_prior": Array("float64", 2, -_MOST_LOGIT, _MOST_LOGIT),
+    "log_prior": Array("float64", 2, -_MAX_LOGIT, _MAX_LOGIT),
     "state.*": Array("float32", None),
 }
 
@@ -221,40 +117,67 @@ TREES_ARRAYS = _LEVELS | {
     "root": Array("int64", low=0),
     "output": Array("int64", low=0),
     "baseline": Array("float64", low=-np.inf),  # of a class that a fold's training lacked
-    "log_prior": Array("float64", 1, -_MOST_LOGIT, _MOST_LOGIT),
+    "log_prior": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
 }
 
 THRESHOLD_ARRAYS = {
-    "cuts": Array("float64", 1, -_MOST_LOGIT, _MOST_LOGIT),
+    "cuts": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
     "counts": Array("float64", 2, low=0),
 }
 
 RANGE_ARRAYS = {"low": Array("float64"), "high": Array("float64")}
 
 
-def check_sections(manifest: Mapping[str, Any], arrays: Arrays) -> None:
-    """Refuse arrays that belong to no part of the manifest.
+def check_arrays(table: Mapping[str, Array], arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Check that arrays are those of a table and no others.
+
+    Parameters
+    ----------
+    table : mapping of str to Array
+        By name; ``state.*`` stands for any number of arrays whose names begin with ``state.``.
+    arrays : mapping of str to ndarray
+    name : str
+        Of the part that the arrays belong to.
 
     Raises
     ------
     ArtifactError
     """
-    sections = {"thresholds.", "ranges."} | {
-        f"encoders.{place}." for place in range(len(manifest["encoders"]))
-    }
-    for place, strategy in enumerate(manifest["strategies"]):
-        for part in ("packs", "trees"):
-            own = range(len(strategy[part]))
-            sections |= {f"strategies.{place}.{part}.{one}." for one in own}
-    depths = {"encoders": 2, "strategies": 4}  # parts of a name that say the section
-    for name in arrays:
-        parts = name.split(".")
-        section = ".".join(parts[: depths.get(parts[0], 1)]) + "."
-        if section not in sections:
-            raise ArtifactError(f"it holds an array {name!r}, which no part of it has.")
+    missing = [key for key in table if key not in arrays and not key.endswith(".*")]
+    if missing:
+        raise ArtifactError(f"{name} lacks the arrays {', '.join(missing)}.")
+    for key, values in arrays.items():
+        description = table.get(key) or table.get(re.sub(r"\..*", ".*", key))
+        if description is None:
+            raise ArtifactError(f"{name} has no array {key!r}.")
+        description.check(values, f"{name}.{key}")
 
 
-# --- what fits what ------------------------------------------------------------------------------
+def grouped(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    """Group arrays by their name up to its first dot; the rest is the name within the group."""
+    groups: dict[str, Arrays] = defaultdict(dict)
+    for name, values in arrays.items():
+        first, _, rest = name.partition(".")
+        groups[first][rest] = values
+    return groups
+
+
+def numbered(arrays: Mapping[str, NDArray[Any]], count: int, name: str) -> list[Arrays]:
+    """Group the arrays of the parts of a list by position.
+
+    Raises
+    ------
+    ArtifactError
+        Where an array belongs to none of so many parts.
+    """
+    groups = grouped(arrays)
+    parts = [groups.pop(str(position), {}) for position in range(count)]
+    for position in groups:
+        raise ArtifactError(f"{name} has {count} parts, and arrays of a part {position!r}.")
+    return parts
+
+
+# --- what fits together --------------------------------------------------------------------------
 
 
 def check_fit(pipeline: FittedPipeline) -> None:
