@@ -222,9 +222,9 @@ DEEP = '{"format": 1, "deep": ' + "[" * 100_000
         (truncated, "is no whole .autoimb file"),
         (flipped_byte, "is damaged"),
         (Path.unlink, "There is no pipeline file at"),
-        (without("manifest.json"), "must hold one manifest.json, got 0"),
-        (without("weights.safetensors"), "must hold .*SHA256SUMS; got SHA256SUMS, manifest.json"),
-        (without("SHA256SUMS"), "must hold .*SHA256SUMS; got manifest.json, weights.safetensors"),
+        (without("manifest.json"), "has no manifest.json"),
+        (without("weights.safetensors"), "must have .*SHA256SUMS; got SHA256SUMS, manifest.json"),
+        (without("SHA256SUMS"), "must have .*SHA256SUMS; got manifest.json, weights.safetensors"),
         (bomb, "manifest.json is compressed"),
         (with_manifest(" " * (17 * 2**20)), "17,825,792 bytes of manifest.json, the limit is"),
         (with_manifest("{"), "is damaged"),
@@ -387,8 +387,36 @@ def test_a_network_of_other_sizes_is_refused_before_memory_is_taken(
     manifest, arrays = parts(path)
     manifest["strategies"][0]["packs"][0]["spec"][key] = value
     rewrite(path, manifest, arrays)
-    with pytest.raises(ArtifactError):
+    place = re.escape(f"$.strategies[0].packs[0].spec.{key}")
+    with pytest.raises(ArtifactError, match=f"manifest.json: Expected `int`.* - at `{place}`"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"form": "a"}, "No text is read in the form 'a'"),
+        ({"zone": "Mars/Dome"}, "'Mars/Dome' is no time zone that this machine knows"),
+        ({"more": 1}, "Object contains unknown field `more`"),
+        ({"kind": "colour"}, "Invalid enum value 'colour'"),
+    ],
+)
+def test_a_column_that_no_table_has_is_refused(
+    change: dict[str, Any], sentence: str, path: Path
+) -> None:
+    manifest, arrays = parts(path)
+    manifest["schema"]["columns"][2] |= change
+    rewrite(path, manifest, arrays)
+    with pytest.raises(ArtifactError, match=rf"{sentence}.* - at `\$\.schema\.columns\[2\]"):
+        load(path)
+
+
+def test_an_undefined_error_is_null(tmp_path: Path) -> None:
+    info = {"metric": "f1", "score": 0.5, "error": float("nan")}
+    save(replace(PIPELINE, info=info), tmp_path / "a.autoimb")
+    after = load(tmp_path / "a.autoimb")
+    assert after.info["error"] is None
+    assert "f1 0.5000 ± undefined" in after.describe()
 
 
 def test_every_key_of_the_manifest_is_needed(path: Path) -> None:

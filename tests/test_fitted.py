@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -215,11 +215,11 @@ def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
 
 
 def parts_of(value: Any) -> Iterator[Any]:
-    """Yield a dataclass and all dataclasses that it holds."""
-    if is_dataclass(value):
+    """Yield a dataclass or struct and all of them that it holds."""
+    if hasattr(type(value), "__match_args__"):
         yield value
-        for field in fields(value):
-            yield from parts_of(getattr(value, field.name))
+        for name in type(value).__match_args__:
+            yield from parts_of(getattr(value, name))
     elif isinstance(value, tuple | list):
         for item in value:
             yield from parts_of(item)

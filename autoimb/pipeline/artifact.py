@@ -170,26 +170,29 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 
 def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
     sections = grouped(arrays)
+    of_encoders = numbered(sections.pop("encoders", {}), len(manifest.encoders), "encoders")
     encoders = []
-    parts = numbered(sections.pop("encoders", {}), len(manifest.encoders), "encoders")
-    for number, (layout, part) in enumerate(zip(manifest.encoders, parts)):
+    for number, (layout, part) in enumerate(zip(manifest.encoders, of_encoders)):
         check_arrays(ENCODER_ARRAYS, part, f"encoders.{number}")
         encoders.append(Encoder.from_arrays(part, layout))
-    parts = numbered(sections.pop("strategies", {}), len(manifest.strategies), "strategies")
-    strategies = tuple(map(strategy_of, manifest.strategies, parts))
+    of_strategies = numbered(sections.pop("strategies", {}), len(manifest.strategies), "strategies")
+    strategies = [
+        strategy_of(description, part, f"strategies.{number}")
+        for number, (description, part) in enumerate(zip(manifest.strategies, of_strategies))
+    ]
     thresholds, ranges = sections.pop("thresholds", {}), sections.pop("ranges", {})
     check_arrays(THRESHOLD_ARRAYS, thresholds, "thresholds")
     check_arrays(RANGE_ARRAYS, ranges, "ranges")
     if sections:
-        raise ArtifactError(f"A pipeline has no arrays {', '.join(sections)}.")
+        raise ArtifactError(f"a pipeline has no arrays {', '.join(sections)}.")
     if ranges["low"].shape != ranges["high"].shape:
-        raise ArtifactError("Ranges need a lowest and a highest value of each number.")
+        raise ArtifactError("ranges must have a lowest and a highest value of each number.")
     return FittedPipeline(
         schema=manifest.schema,
         classes=_classes(manifest.classes),
         positive=manifest.positive,
         encoders=tuple(encoders),
-        strategies=strategies,
+        strategies=tuple(strategies),
         weights=manifest.weights,
         calibrator=manifest.calibrator,
         rule=manifest.rule,
@@ -199,8 +202,15 @@ def _pipeline(manifest: Manifest, arrays: Arrays) -> FittedPipeline:
     )
 
 
-def strategy_of(part: StrategyPart, arrays: Arrays) -> FittedStrategy:
+def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> FittedStrategy:
     """Build a fitted strategy from its description and the arrays of `strategy_arrays`.
+
+    Parameters
+    ----------
+    part : StrategyPart
+    arrays : dict of str to ndarray
+    place : str
+        Name of the strategy in errors.
 
     Raises
     ------
@@ -208,17 +218,17 @@ def strategy_of(part: StrategyPart, arrays: Arrays) -> FittedStrategy:
         Where an array is not what the description asks for.
     """
     sections = grouped(arrays)
-    packs, trees = [], []
-    parts = numbered(sections.pop("packs", {}), len(part.packs), "packs")
-    for number, (description, own) in enumerate(zip(part.packs, parts)):
-        check_arrays(PACK_ARRAYS, own, f"packs.{number}")
-        packs.append(_pack(description, own))
-    parts = numbered(sections.pop("trees", {}), len(part.trees), "trees")
-    for number, (grown, own) in enumerate(zip(part.trees, parts)):
-        check_arrays(TREES_ARRAYS, own, f"trees.{number}")
-        trees.append(FittedTrees.from_arrays(own, numbers=grown.numbers, bagged=grown.bagged))
+    of_packs = numbered(sections.pop("packs", {}), len(part.packs), f"{place}.packs")
+    of_trees = numbered(sections.pop("trees", {}), len(part.trees), f"{place}.trees")
     if sections:
-        raise ArtifactError(f"A strategy has no arrays {', '.join(sections)}.")
+        raise ArtifactError(f"{place} has no arrays {', '.join(sections)}.")
+    packs, trees = [], []
+    for number, (pack, values) in enumerate(zip(part.packs, of_packs)):
+        check_arrays(PACK_ARRAYS, values, f"{place}.packs.{number}")
+        packs.append(_pack(pack, values))
+    for number, (fold, values) in enumerate(zip(part.trees, of_trees)):
+        check_arrays(TREES_ARRAYS, values, f"{place}.trees.{number}")
+        trees.append(FittedTrees.from_arrays(values, numbers=fold.numbers, bagged=fold.bagged))
     return FittedStrategy(
         strategy={component: dict(choice) for component, choice in part.strategy.items()},
         description=part.description,
@@ -233,7 +243,9 @@ def strategy_of(part: StrategyPart, arrays: Arrays) -> FittedStrategy:
 
 def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
     state = {
-        name.removeprefix("state."): a for name, a in arrays.items() if name not in PACK_ARRAYS
+        name.removeprefix("state."): values
+        for name, values in arrays.items()
+        if name.startswith("state.")
     }
     if part.spec.depth > len(state):
         raise ArtifactError(f"A network of depth {part.spec.depth} has {len(state)} arrays.")

@@ -134,7 +134,7 @@ class Container:
         _check_format(self.manifest)
         if sorted(names) != sorted(_MEMBERS):
             got = ", ".join(sorted(names))
-            raise ArtifactError(f"it must hold {', '.join(_MEMBERS)}; got {got}.")
+            raise ArtifactError(f"it must have {', '.join(_MEMBERS)}; got {got}.")
         self._sums = self._read(_SUMS).splitlines(keepends=True)
         self._check_sum(_MANIFEST, self.manifest)
 
@@ -149,7 +149,7 @@ class Container:
         try:
             content = self._archive.read(name)
         except KeyError:
-            raise ArtifactError(f"it must hold one {name}, got 0.") from None
+            raise ArtifactError(f"it has no {name}.") from None
         _check_limits(name, content)
         return content
 
@@ -198,7 +198,7 @@ def _check_directory(file: BinaryIO) -> None:
         raise ArtifactError("it is no whole .autoimb file.")
     count, directory = _END.unpack(end)[4:6]
     if count > len(_MEMBERS) or directory > _MAX_DIRECTORY or before.startswith(b"PK\x06\x07"):
-        raise ArtifactError(f"it holds more than {len(_MEMBERS)} members.")
+        raise ArtifactError(f"it has more than {len(_MEMBERS)} members.")
 
 
 def _check_members(archive: zipfile.ZipFile, *, size: int) -> None:
@@ -206,7 +206,7 @@ def _check_members(archive: zipfile.ZipFile, *, size: int) -> None:
     for entry in archive.infolist():
         name = entry.filename
         if name not in _MEMBERS:
-            raise ArtifactError(f"it holds a member {name!r}, which no pipeline file has.")
+            raise ArtifactError(f"it has a member {name!r}, which no pipeline file has.")
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ArtifactError(f"its {name} is compressed; it must be stored as it is.")
         if entry.file_size != entry.compress_size or entry.file_size > size:

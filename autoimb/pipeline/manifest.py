@@ -20,10 +20,12 @@ from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline.container import FORMAT
 
 __all__ = [
+    "ChosenOption",
     "Info",
     "LabelPart",
     "Manifest",
     "PackPart",
+    "Rate",
     "StrategyPart",
     "TreesPart",
     "read_manifest",
@@ -35,7 +37,7 @@ _Number = float | None  # None where it is undefined
 _Weight = Annotated[float, Meta(ge=0, le=1e6)]
 
 
-class Choice(TypedDict):
+class ChosenOption(TypedDict):
     """An option of a component, as `autoimb.space.strategy.Strategy.to_json` writes it."""
 
     name: str
@@ -101,7 +103,7 @@ class TreesPart(Struct, frozen=True, forbid_unknown_fields=True):
 class StrategyPart(Struct, frozen=True, forbid_unknown_fields=True):
     """A fitted strategy without its arrays; see `autoimb.pipeline.fitted.FittedStrategy`."""
 
-    strategy: dict[str, Choice]
+    strategy: dict[str, ChosenOption]
     description: str
     packs: tuple[PackPart, ...]
     calibrator: Calibrator

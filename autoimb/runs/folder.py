@@ -26,7 +26,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Required, Self, TypedDict
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -49,31 +49,28 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _Seconds = Annotated[float, Meta(ge=0, le=1e300)]
 
 
-class Session(TypedDict):
+class _Session(TypedDict):
     """When the last session of a search began, in seconds since 1970."""
 
     started: _Seconds
 
 
-class PlanSection(TypedDict):
+class _PlanSection(TypedDict):
     """What a search was planned with."""
 
     time_budget: _Seconds | None
 
 
-class Sections(TypedDict, total=False):
+class _Sections(TypedDict, total=False):
     """The sections of ``run.json`` that are read by key; the others are plain values."""
 
-    fingerprint: str
-    study: str
-    version: str
-    sha256: str
+    fingerprint: Required[str]
+    study: Required[str]
+    version: Required[str]
+    sha256: Required[str]
     set_aside: dict[str, str]
-    session: Session
-    plan: PlanSection
-
-
-_REQUIRED = ("fingerprint", "study", "version")
+    session: _Session
+    plan: _PlanSection
 
 
 class RunFolder:
@@ -209,11 +206,9 @@ class RunFolder:
         """
         try:
             run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
-            msgspec.convert(run, Sections)
-            if run.pop("sha256", None) != hash_of(run):
+            msgspec.convert(run, _Sections)
+            if run.pop("sha256") != hash_of(run):
                 raise RunError("its checksum is wrong")
-            if missing := [name for name in _REQUIRED if name not in run]:
-                raise RunError(f"it lacks {', '.join(missing)}")
         except FileNotFoundError:
             return {}
         except OSError:
