@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import fields, is_dataclass
 from reprlib import Repr
 from typing import Any
 
@@ -62,11 +61,13 @@ def clock(seconds: float) -> str:
 
 
 class BriefRepr:
-    """Base of dataclasses that hold arrays: their repr names shapes and lengths, not contents."""
+    """Base of classes with fields: their repr names shapes and lengths, not contents."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
-        values: Any = self  # a dataclass
-        parts = (f"{field.name}={_brief(getattr(values, field.name))}" for field in fields(values))
+        names: tuple[str, ...] = type(self).__match_args__  # type: ignore[attr-defined]  # its fields
+        parts = (f"{name}={_brief(getattr(self, name))}" for name in names)
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
@@ -75,7 +76,7 @@ def _brief(value: Any) -> str:
     kind = type(value).__name__
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"
-    if is_dataclass(value):
+    if hasattr(type(value), "__match_args__"):
         return f"{kind}(...)"
     if isinstance(value, Mapping | Sequence | Set) and not isinstance(value, str | bytes):
         return f"<{kind} of {len(value)}>"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.decision.rule import DecisionRule
@@ -67,6 +67,8 @@ def pack(
             max(sizes) for sizes in zip(*(e.embedded_cardinalities for e in encoders))
         ),
         n_classes=n_classes,
+        body="plain",
+        periodic=0,
     )
     network = build(spec, len(fold))
     network.draw([Key(random_state, member=member) for member in range(len(fold))], widths)
@@ -85,13 +87,15 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
     """A blend of two strategies on two folds."""
     frame = table()
     schema, _ = infer_schema(frame)
-    schema = replace(schema, target="fraud")
+    schema = structs.replace(schema, target="fraud")
     columns = parse(frame, schema)
     labels = np.array(classes, dtype=dtype)
     n_classes = len(labels)
     y = np.random.default_rng(2).integers(0, n_classes, len(frame))
     layout = plan_layout(columns, n_classes=n_classes)
-    layout = replace(layout, embedded=plan_layout(columns).embedded)  # both ways of writing levels
+    layout = structs.replace(
+        layout, embedded=plan_layout(columns).embedded
+    )  # both ways of writing levels
     rows = np.arange(len(frame))
     encoders = tuple(
         Encoder.fit(columns, rows[rows % N_FOLDS != fold], layout=layout, y=y)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from pipelines import table
 
 import autoimb.evaluation.basis as basis
@@ -82,7 +83,7 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
         n_classes=len(counts),
         positive=int(counts.argmin()),
         # columns of many levels are written in both ways that there are
-        layout=replace(layout, embedded=plan_layout(columns).embedded),
+        layout=structs.replace(layout, embedded=plan_layout(columns).embedded),
     )
 
 
@@ -205,6 +206,8 @@ def tiny_spec(**changes: Any) -> NetworkSpec:
         "n_inputs": 1,
         "cardinalities": (),
         "n_classes": 2,
+        "body": "plain",
+        "periodic": 0,
     }
     return NetworkSpec(**fields | changes)
 

@@ -1,8 +1,8 @@
 """Decision rules, and the thresholds that users name."""
 
-import json
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,7 +85,7 @@ def test_offsets_as_far_as_floats_go_are_a_threshold():
     ],
 )
 def test_json(rule):
-    assert DecisionRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+    assert msgspec.json.decode(msgspec.json.encode(rule), type=DecisionRule) == rule
 
 
 # --- the best offsets -----------------------------------------------------------------------------

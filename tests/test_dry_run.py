@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from pipelines import table
 from sklearn.model_selection import StratifiedKFold
 from tables import ONE_TRIAL, dataset_of
@@ -180,7 +181,7 @@ def test_columns_that_no_network_reads_take_no_memory() -> None:
     random = np.random.default_rng(0)
     dataset = dataset_of(pd.DataFrame(random.normal(size=(300, 600))), np.arange(300) % 2)
     folds = plan_folds(dataset.y, random_state=0)
-    fewer = replace(dataset, layout=replace(dataset.layout, screened=256))
+    fewer = replace(dataset, layout=structs.replace(dataset.layout, screened=256))
     assert input_bytes(fewer, folds) == pytest.approx(
         input_bytes(dataset, folds) * 256 / 600, rel=0.01
     )

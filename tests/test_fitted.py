@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from msgspec import structs
 from pipelines import pack, pipeline, scored_rows, table
 from scipy.special import softmax
 
@@ -214,11 +215,11 @@ def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
 
 
 def parts_of(value: Any) -> Iterator[Any]:
-    """Yield a dataclass and all dataclasses that it holds."""
-    if is_dataclass(value):
+    """Yield a dataclass or struct and all of them that it holds."""
+    if hasattr(type(value), "__match_args__"):
         yield value
-        for field in fields(value):
-            yield from parts_of(getattr(value, field.name))
+        for name in type(value).__match_args__:
+            yield from parts_of(getattr(value, name))
     elif isinstance(value, tuple | list):
         for item in value:
             yield from parts_of(item)
@@ -231,15 +232,15 @@ def test_the_repr_of_a_pipeline_is_short() -> None:
     assert "threshold=0.3" in text
     long = pipeline(tuple(f"{number:0500d}" for number in range(3)))
     names = {"metric": "m" * 500, "score": 1 / 3, "interval": [1 / 7, 1e-300]}
-    long = replace(long, info=names, schema=replace(long.schema, target="t" * 500))
-    long = replace(long, rule=replace(long.rule, name="r" * 500))
+    long = replace(long, info=names, schema=structs.replace(long.schema, target="t" * 500))
+    long = replace(long, rule=structs.replace(long.rule, name="r" * 500))
     for each in (PIPELINE, long):
         assert len(repr(each)) < 400
 
 
 def test_no_part_of_a_pipeline_prints_arrays() -> None:
     schema = PIPELINE.schema
-    wide = replace(schema, columns=schema.columns * 1_000)
+    wide = structs.replace(schema, columns=schema.columns * 1_000)
     for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
         assert len(repr(part)) < 1_000
         assert "array(" not in repr(part)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from msgspec import structs
 from tables import (
     chosen,
     dataset_of,
@@ -101,7 +102,9 @@ def base_frame() -> tuple[pd.DataFrame, np.ndarray]:
 def base_dataset() -> Dataset:
     """With so many inputs that their padding has room for some levels more."""
     dataset = dataset_of(*base_frame())
-    return replace(dataset, layout=replace(dataset.layout, integers=dataset.layout.integers[:2]))
+    return replace(
+        dataset, layout=structs.replace(dataset.layout, integers=dataset.layout.integers[:2])
+    )
 
 
 def changed(rows: np.ndarray, *, label: bool = False, **values: object) -> Dataset:
@@ -251,7 +254,7 @@ def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
         mine = np.flatnonzero(trained.packs[0].fold == FOLD)
         known = encoder.dense(encoder.transform(base_dataset().columns), ple=own[0].spec.ple)
         return {
-            "encoder": (encoder.to_arrays(), encoder.to_json()),
+            "encoder": (encoder.to_arrays(), encoder.layout),
             "training part": (part.encoded.numbers, part.encoded.codes, part.y, part.weight),
             "prior": part.prior,
             "rows of the members": [
@@ -304,7 +307,7 @@ def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
 
 def screened(dataset: Dataset) -> Dataset:
     """The same rows, of which networks read two numbers and one column of categories at most."""
-    return replace(dataset, layout=replace(dataset.layout, screened=2))
+    return replace(dataset, layout=structs.replace(dataset.layout, screened=2))
 
 
 def screened_changes() -> dict[str, Dataset]:
@@ -651,7 +654,7 @@ def leaky_outline(patch: pytest.MonkeyPatch) -> None:
         width, rows = max(inputs.widths), inputs.evaluation
         return replace(
             inputs,
-            spec=replace(inputs.spec, n_inputs=width),
+            spec=structs.replace(inputs.spec, n_inputs=width),
             x=inputs.x[:, :width],
             evaluation=replace(rows, x=rows.x[..., :width]),
         )

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from small_networks import BATCH, MEMBERS, NUMBERS, drawn, some_rows, spec
 from tables import chosen, dataset_of, mixed_table, short_plan, tiny_spec
 from torch.nn import functional
@@ -150,7 +151,7 @@ def test_padding_and_the_pack_change_nothing(network_spec):
     width = network_spec.n_inputs - 2
     padded = build(network_spec, 3, dtype=torch.float64)
     alone = build(
-        tiny_spec(**network_spec.to_json() | {"n_inputs": width, "cardinalities": (4, 6)}),
+        tiny_spec(**structs.asdict(network_spec) | {"n_inputs": width, "cardinalities": (4, 6)}),
         1,
         dtype=torch.float64,
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from msgspec import structs
 from odd_columns import COLUMNS
 from odd_files import FILES, File
 from odd_tables import TABLES, Case
@@ -92,7 +93,7 @@ def untrained(prepared: Prepared) -> FittedPipeline:
     )
     return replace(
         pipeline(range(n_classes)),
-        schema=replace(prepared.schema, target="target"),
+        schema=structs.replace(prepared.schema, target="target"),
         classes=prepared.target.classes,
         positive=prepared.target.positive,
         encoders=encoders,

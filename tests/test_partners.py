@@ -65,7 +65,7 @@ from autoimb.partners.forest import MOST_CUTS, Forest
 from autoimb.partners.reader import Reader
 from autoimb.partners.rows import FoldRows
 from autoimb.partners.trees import FittedTrees
-from autoimb.pipeline.artifact import pack_strategy, save, unpack_strategy
+from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
@@ -152,7 +152,9 @@ def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -
     assert (arrays.category >= 0).any()
     assert ((arrays.feature >= 0) & (arrays.category < 0)).any()
     assert set(np.unique(arrays.missing_left)) == {0, 1}
-    again = FittedTrees.from_parts(forest.to_json(), forest.to_arrays())
+    again = FittedTrees.from_arrays(
+        forest.to_arrays(), numbers=forest.reader.numbers, bagged=forest.bagged
+    )
     np.testing.assert_array_equal(again.predictor()(columns), proba)
 
 
@@ -242,7 +244,9 @@ def test_a_level_that_training_lacks_is_an_average_one(bagged: bool) -> None:
     two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
     alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
     np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
-    again = FittedTrees.from_parts(trees.to_json(), trees.to_arrays())
+    again = FittedTrees.from_arrays(
+        trees.to_arrays(), numbers=trees.reader.numbers, bagged=trees.bagged
+    )
     np.testing.assert_array_equal(again.predictor()(two), predict(two))
 
 
@@ -406,7 +410,7 @@ def observed(dataset: Dataset) -> Stations:
     grown = grow(dataset, folds, FEW, Growth(200, measure, Deadline()), seed=0)
     own = grown.folds[FOLD]
     return {
-        "trees": (own.to_arrays(), own.to_json()),
+        "trees": (own.to_arrays(), own.bagged),
         "iterations": grown.iterations[FOLD],
         "posterior": own.predictor()(base_dataset().columns),
     }
@@ -421,7 +425,7 @@ def planted(dataset: Dataset) -> Stations:
     found = plant(dataset, folds_of().folds, Bagged(9, 16, None), Deadline(), trees=9, seed=0)
     own = found.folds[FOLD]
     return {
-        "trees": (own.to_arrays(), own.to_json()),
+        "trees": (own.to_arrays(), own.bagged),
         "posterior": own.predictor()(base_dataset().columns),
     }
 
@@ -573,10 +577,10 @@ def turned(array: np.ndarray) -> np.ndarray:
 def test_damaged_trees_are_refused(
     fitted: Any, name: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    values, arrays = pack_strategy(fitted)
+    arrays = strategy_arrays(fitted)
     place = f"trees.0.{name}"
     with pytest.raises(ArtifactError):
-        unpack_strategy(values, arrays | {place: change(arrays[place])})
+        strategy_of(fitted.part(), arrays | {place: change(arrays[place])})
 
 
 def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None:

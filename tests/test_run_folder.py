@@ -115,10 +115,11 @@ def test_a_broken_file_is_put_aside(finished):
 
 def test_run_json_keeps_its_sections(run):
     run.update_run({"request": {"metric": "f1"}})
-    run.update_run({"plan": [1]})
+    plan = {"time_budget": 5.0, "folds": 3}
+    run.update_run({"plan": plan})
     assert run.read_run()["request"] == {"metric": "f1"}
     assert run.read_run()["fingerprint"] == FINGERPRINT
-    assert RunFolder.view(run.path).read_run()["plan"] == [1]
+    assert RunFolder.view(run.path).read_run()["plan"] == plan
 
 
 def test_a_folder_holds_one_search(run):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from pipelines import pipeline
 from tables import ONE_TRIAL, dataset_of, short_plan
 
@@ -38,7 +39,7 @@ def wide_dataset(*, rows: int = 300, kept: int | None = 5, seed: int = 0) -> Dat
     for j in range(30):
         frame[f"c{j}"] = pd.Series([f"level {level}" for level in levels[:, j]], dtype=object)
     dataset = dataset_of(frame, y)
-    return replace(dataset, layout=replace(dataset.layout, screened=kept))
+    return replace(dataset, layout=structs.replace(dataset.layout, screened=kept))
 
 
 def fitted(dataset: Dataset, rows: np.ndarray | None = None) -> Encoder:
@@ -81,7 +82,7 @@ def test_an_encoder_of_screened_columns_is_that_of_a_table_of_them():
 def test_the_plan_counts_on_the_width_of_what_is_kept():
     dataset = wide_dataset()
     folds = plan_folds(dataset.y, cv=3, random_state=0)
-    wide = Outline.of(replace(dataset, layout=replace(dataset.layout, screened=None)))
+    wide = Outline.of(replace(dataset, layout=structs.replace(dataset.layout, screened=None)))
     outline = short_plan(dataset, folds).effort.outline
     assert outline.inputs[0] < wide.inputs[0] / 4
     assert all(

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from optuna.trial import FixedTrial
 from tables import short_plan
 
@@ -139,7 +140,7 @@ def test_a_program_that_plans_otherwise_has_another_fingerprint(prepared: Prepar
     dataset = prepared.dataset
     own = fingerprint(dataset)
     assert fingerprint(dataset, replace(DEFAULT_POLICY, least_columns=255)) != own
-    narrower = replace(dataset, layout=replace(dataset.layout, screened=1))
+    narrower = replace(dataset, layout=structs.replace(dataset.layout, screened=1))
     assert fingerprint(narrower) != own
     assert fingerprint(replace(dataset), replace(DEFAULT_POLICY)) == own
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from tables import (
     OPTION_IDS,
     OPTIONS,
@@ -169,7 +170,7 @@ def pipeline_of(outcome: Scored, made: Material) -> FittedPipeline:
     data, folds = made.first.dataset, made.plan.folds
     schema, _ = infer_schema(made.frame)
     return FittedPipeline(
-        schema=replace(schema, target="class"),
+        schema=structs.replace(schema, target="class"),
         classes=np.arange(data.n_classes),
         positive=data.positive,
         encoders=tuple(made.first.encoder(fold) for fold in range(len(folds.folds))),

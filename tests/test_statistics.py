@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from sklearn.metrics import roc_auc_score
 from tables import chosen, dataset_of, mixed_table, parts_of, short_plan
 from test_encoding import columns_of
@@ -27,7 +28,9 @@ NAN = np.nan
 def fit(columns, y, *, weight=None, layout=None):
     # of a single column rows are no more than levels
     layout = (
-        replace(plan_layout(columns, n_classes=2), repeated=False) if layout is None else layout
+        structs.replace(plan_layout(columns, n_classes=2), repeated=False)
+        if layout is None
+        else layout
     )
     return Encoder.fit(columns, np.arange(columns.n_rows), layout=layout, y=y, weight=weight)
 
@@ -266,7 +269,7 @@ def test_statistics_see_training_rows_only(change):
     columns, y = repeated_rows()
     numbers = np.column_stack([columns.numbers, np.arange(4_000) % 50])
     columns = columns_of(numbers, np.arange(4_000) % 31)
-    layout = replace(plan_layout(columns, n_classes=2), repeated=True)
+    layout = structs.replace(plan_layout(columns, n_classes=2), repeated=True)
     assert layout.statistics
     assert layout.integers
     train, weight = np.arange(0, 4_000, 2), np.ones(4_000)
@@ -310,7 +313,7 @@ def test_rows_of_other_vocabularies_and_parts_that_were_stored_are_told_the_same
     columns, y = levels_of_rates(np.linspace(0.02, 0.5, 60))
     encoder = fit(columns, y)
     arrays = encoder.to_arrays()
-    again = Encoder.from_parts(encoder.to_json(), arrays)
+    again = Encoder.from_arrays(arrays, encoder.layout)
     np.testing.assert_array_equal(told(again, columns), told(encoder, columns))
     shifted = Columns(
         columns.numbers,

@@ -273,7 +273,7 @@ def contents(value):
         made = [(value.encoder(fold), value.evaluation(fold)) for fold in folds]
         return contents([own, made])
     if isinstance(value, Encoder):
-        return contents([value.to_arrays(), value.to_json()])
+        return contents([value.to_arrays(), value.layout])
     if is_dataclass(value):
         return {one.name: contents(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, dict):

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -171,7 +172,7 @@ def test_weights_reach_the_score():
 def test_json():
     y, proba, group = sample(600, 0.2)
     result = Judge(AP, y, group).score(proba, proba.argmax(1))
-    assert Score.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert msgspec.convert(json.loads(json.dumps(result.to_json())), Score) == result
 
 
 # --- pairs ----------------------------------------------------------------------------------------

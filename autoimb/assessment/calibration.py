@@ -9,17 +9,18 @@ out-of-fold row has the answer of one network, a new row the mean of several:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 __all__ = [
     "Calibrator",
     "Finishing",
+    "LogRatio",
     "at_rates",
     "calibrator_that_gains",
     "correct_prior",
@@ -33,6 +34,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+LogRatio = Annotated[float, Meta(ge=-1e4, le=1e4)]  # logarithm of a ratio of probabilities
 
 _FLOOR = 1e-15  # probabilities below are taken as this
 _LEAST_SLOPE = 0.01  # a calibrator never turns the order of the classes around
@@ -54,8 +56,7 @@ def row_log_loss(y: Ints, proba: Floats, *, floor: float = _FLOOR) -> Floats:
     return losses
 
 
-@dataclass(frozen=True)
-class Calibrator:
+class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
     """Vector scaling: ``softmax(slope * log p + bias)``.
 
     Attributes
@@ -66,8 +67,8 @@ class Calibrator:
         One a class; it corrects how often a class is expected.
     """
 
-    slope: float
-    bias: tuple[float, ...]
+    slope: Annotated[float, Meta(ge=1e-6, le=1e6)]
+    bias: tuple[LogRatio, ...]
 
     @classmethod
     def identity(cls, n_classes: int) -> Calibrator:
@@ -78,15 +79,6 @@ class Calibrator:
         """Calibrate probabilities of shape (..., C); float64, rows sum to 1."""
         scaled: Floats = softmax(self.slope * log_proba(proba) + np.asarray(self.bias), axis=-1)
         return scaled
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {"slope": self.slope, "bias": list(self.bias)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Calibrator:
-        """Read what :meth:`to_json` wrote."""
-        return cls(float(value["slope"]), tuple(float(b) for b in value["bias"]))
 
 
 def finish(proba: Floats, calibrator: Calibrator, class_costs: tuple[float, ...] | None) -> Floats:

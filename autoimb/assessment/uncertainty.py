@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Reported",
     "Score",
+    "defined",
     "digits_of",
     "error_of_mean",
     "errors_needed",
@@ -58,11 +58,6 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Score:
-        """Read what :meth:`to_json` wrote."""
-        return cls(**{**value, "per_group": tuple(value["per_group"])})
 
 
 @dataclass(frozen=True)
@@ -120,8 +115,12 @@ class Reported:
 
     def to_info(self) -> dict[str, Any]:
         """Return what a pipeline says of its score."""
-        own = {"score": self.value, "error": self.error, "interval": [self.low, self.high]}
-        return own | {"estimate": self.estimate}
+        return {
+            "score": defined(self.value),
+            "error": defined(self.error),
+            "interval": [defined(self.low), defined(self.high)],
+            "estimate": self.estimate,
+        }
 
 
 def spread(low: float, high: float) -> float:
@@ -136,8 +135,15 @@ def digits_of(error: float | None) -> int:
     return min(max(math.ceil(-math.log10(error)) + 1, 3), 6)
 
 
-def with_interval(value: float, low: float | None, high: float | None) -> str:
+def defined(value: float) -> float | None:
+    """Return a number as JSON can hold it: None for NaN."""
+    return None if math.isnan(value) else value
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """Write a score: ``0.306 (95 % interval 0.261 to 0.354)``."""
+    if value is None:
+        return "undefined"
     if low is None or high is None or math.isnan(high - low):
         return f"{value:.3f} (no interval)"
     digits = digits_of(spread(low, high))
@@ -146,7 +152,7 @@ def with_interval(value: float, low: float | None, high: float | None) -> str:
 
 def expected_in_words(
     metric: str,
-    value: float,
+    value: float | None,
     low: float | None,
     high: float | None,
     *,

@@ -30,7 +30,6 @@ def refit(
     Where the search had a column of row weights, DATA has it as well.
     """
     from autoimb.evaluation.refit import refit as train_again
-    from autoimb.fields import nothing_or, number
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
     from autoimb.runs.folder import RunFolder
@@ -43,7 +42,6 @@ def refit(
     plan = section(folder, "plan")  # the one that the strategies were found with
     with understood(folder.path / "run.json", "request"):
         request, time_budget = Request.from_json(given), plan["time_budget"]
-        nothing_or(number(0))(time_budget, "time_budget")
     if request.target is None:
         raise RunError(f"{run} does not say which column was the target.")
     rows = read_sample(

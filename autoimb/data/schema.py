@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 from numpy.typing import NDArray
 from pandas.api import types
 
@@ -18,7 +19,9 @@ from autoimb.data.table import frame_of, read_table, table_of_rows
 from autoimb.data.values import (
     DATE_PARTS,
     DURATION,
+    FORMATS,
     ISO,
+    DatePart,
     date_formats,
     date_numbers,
     factorize,
@@ -27,6 +30,7 @@ from autoimb.data.values import (
     levels_of,
     numbers_of,
     parse_dates,
+    zone_named,
     zone_of,
 )
 from autoimb.errors import SchemaError, choices
@@ -48,8 +52,7 @@ ISO_DATE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True, forbid_unknown_fields=True):
     """One column, as inference found it.
 
     Attributes
@@ -66,9 +69,15 @@ class Column:
 
     name: str
     kind: Kind
-    parts: tuple[str, ...] = ()
-    form: str = ""
-    zone: str = ""
+    parts: tuple[DatePart, ...]
+    form: str
+    zone: str
+
+    def __post_init__(self) -> None:
+        if self.form not in ("", DURATION, *FORMATS):
+            raise SchemaError(f"No text is read in the form {self.form!r}.")
+        if self.zone:
+            zone_named(self.zone)
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -78,8 +87,7 @@ class Column:
         return tuple(f"{self.name}.{part}" for part in self.parts)
 
 
-@dataclass(frozen=True, repr=False)
-class Schema(BriefRepr):
+class Schema(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
     """The columns of a table, in its order and without the target.
 
     Attributes
@@ -92,8 +100,8 @@ class Schema(BriefRepr):
     """
 
     columns: tuple[Column, ...]
-    target: str | None = None
-    optional: tuple[str, ...] = ()
+    target: str | None
+    optional: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,20 +121,6 @@ class Schema(BriefRepr):
     def positional(self) -> bool:
         """Whether the schema came from an array, whose columns have no names of their own."""
         return self.names == tuple(f"x{position}" for position in range(len(self.columns)))
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain values for JSON."""
-        columns = [asdict(column) for column in self.columns]
-        return {"target": self.target, "columns": columns, "optional": list(self.optional)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Schema:
-        """Undo `to_json`."""
-        columns = (
-            Column(each["name"], each["kind"], tuple(each["parts"]), each["form"], each["zone"])
-            for each in data["columns"]
-        )
-        return cls(tuple(columns), data["target"], tuple(data["optional"]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -236,7 +230,8 @@ def _column(series: pd.Series, name: str, kind: Kind, *, recurring: bool) -> Col
         form = next(iter(date_formats(series, name)), ISO)
         varying = _recurring_parts if recurring else _varying_parts
         return Column(name, kind, varying(series, name, form), form, zone_of(series))
-    return Column(name, kind, form=DURATION if kind == "numeric" and is_duration(series) else "")
+    form = DURATION if kind == "numeric" and is_duration(series) else ""
+    return Column(name, kind, (), form, "")
 
 
 def _infer_kind(series: pd.Series, name: str) -> Kind:
@@ -276,8 +271,8 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
     return "categorical"
 
 
-def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
-    parts = []
+def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, ...]:
+    parts: list[DatePart] = []
     for part, values in zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)):
         present = values[~np.isnan(values)]
         if len(present) and (present != present[0]).any():
@@ -285,12 +280,12 @@ def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
     return tuple(parts) or ("days",)
 
 
-def _recurring_parts(series: pd.Series, name: str, form: str) -> tuple[str, ...]:
+def _recurring_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, ...]:
     values = dict(zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)))
     known = ~np.isnan(values["days"])
     days = np.floor(values["days"][known])
     months = values["year"][known] * 12 + values["month"][known]
-    periods = {
+    periods: dict[DatePart, NDArray[np.float64]] = {
         "month": values["year"][known],
         "day": months,
         "weekday": np.floor((days + 3) / 7),  # 1970 began on a Thursday

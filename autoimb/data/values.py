@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from itertools import product
 from numbers import Complex, Real
-from typing import cast
+from typing import Literal, cast, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -37,7 +37,8 @@ __all__ = [
     "zone_of",
 ]
 
-DATE_PARTS = ("days", "year", "month", "day", "weekday", "hour")
+DatePart = Literal["days", "year", "month", "day", "weekday", "hour"]
+DATE_PARTS: tuple[DatePart, ...] = get_args(DatePart)
 ISO = "ISO8601"
 DURATION = "duration"
 _DAYS = (

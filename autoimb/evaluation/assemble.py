@@ -14,7 +14,7 @@ from autoimb.assessment.calibration import Calibrator, at_rates, for_all_network
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
-from autoimb.assessment.uncertainty import Score
+from autoimb.assessment.uncertainty import Score, defined
 from autoimb.data.schema import Schema
 from autoimb.data.subsample import subsample
 from autoimb.evaluation.views import single_views
@@ -123,8 +123,8 @@ def assemble(
         ranges=ranges_of(dataset.columns.numbers),
         info={
             "metric": judge.metric.name,
-            "score": decided.score.value,
-            "error": decided.score.error,
+            "score": defined(decided.score.value),
+            "error": defined(decided.score.error),
         },
     )
     if judge.rates is not None:

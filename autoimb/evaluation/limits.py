@@ -8,7 +8,6 @@ the finished pipeline takes is measured once, and told beside them
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +23,7 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
 from autoimb.nn.network import NetworkSpec, build
-from autoimb.pipeline.artifact import pack_strategy
+from autoimb.pipeline.artifact import strategy_arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.policy import SearchPolicy
 from autoimb.space.ensemble import ENSEMBLE
@@ -106,7 +106,7 @@ class Deployment:
         if plan.folds.deploys_last:
             folds, encoders = (1,) * len(repeats), 1
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
-        own = _bytes(encoder.to_arrays()) + len(json.dumps(encoder.to_json()))
+        own = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # the schema, and counts between up to a thousand thresholds
         said = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
         read = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
@@ -133,16 +133,16 @@ class Deployment:
         networks = sum(self.folds) * shape.members * shape.rounds
         packs = len(self.folds) * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in wanted) + 8 * (2 + self.n_classes)
-        written = packs * (_ENTRY * (len(wanted) + 3) + len(json.dumps(spec.to_json())))
+        written = packs * (_ENTRY * (len(wanted) + 3) + len(msgspec.json.encode(spec)))
         return Footprint(networks * numbers + written, networks * self._seconds(spec))
 
     def after(self, fitted: FittedStrategy) -> Footprint:
         """Count what a fitted strategy takes, its encoders left out."""
-        values, arrays = pack_strategy(fitted)
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
         lookups = sum(len(own.forest.root) * own.reader.width for own in fitted.trees)
         seconds = networks + ROWS * lookups / self.policy.predicted_lookups_a_second
-        return Footprint(_bytes(arrays) + len(json.dumps(values)), seconds)
+        size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
+        return Footprint(size, seconds)
 
     def _seconds(self, spec: NetworkSpec) -> float:
         """Count a network's seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import most_bins
@@ -322,7 +323,7 @@ def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Data
     most = max(int(share * columns), policy.least_columns)
     if layout.screened is not None:
         most = min(most, layout.screened)
-    return replace(dataset, layout=replace(layout, screened=most))
+    return replace(dataset, layout=structs.replace(layout, screened=most))
 
 
 def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta, Struct
 
 from autoimb.errors import ArtifactError
 from autoimb.nn.periodic import Periodic
@@ -14,10 +14,10 @@ from autoimb.nn.residual import EXPANSION
 __all__ = ["Body", "NetworkSpec"]
 
 Body = Literal["plain", "residual", "scaled"]
+_Count = Annotated[int, Meta(ge=0, le=2**31)]
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
+class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that the shape of one member depends on.
 
     Attributes
@@ -48,25 +48,22 @@ class NetworkSpec:
     """
 
     kind: str
-    width: int
-    depth: int
-    k: int
+    width: Annotated[int, Meta(ge=1, le=2**14)]
+    depth: Annotated[int, Meta(ge=1, le=2**8)]
+    k: Annotated[int, Meta(ge=1, le=2**8)]
     activation: Activation
-    dropout: float
-    embedding_dim: int
+    dropout: Annotated[float, Meta(ge=0, le=1)]
+    embedding_dim: Annotated[int, Meta(ge=1, le=2**12)]
     ple: bool
-    n_inputs: int
-    cardinalities: tuple[int, ...]
-    n_classes: int
-    body: Body = "plain"
-    periodic: int = 0
+    n_inputs: _Count
+    cardinalities: tuple[_Count, ...]
+    n_classes: Annotated[int, Meta(ge=2, le=2**20)]
+    body: Body
+    periodic: _Count
 
     def __post_init__(self) -> None:
-        sizes = (self.width, self.depth, self.k, self.n_classes, self.embedding_dim)
-        possible = min(sizes) >= 1 and 0 <= self.periodic <= self.n_inputs
-        named = self.activation in get_args(Activation) and self.body in get_args(Body)
         copies = self.k == 1 or self.body == "plain"
-        if not (possible and named and copies):
+        if self.body not in get_args(Body) or self.periodic > self.n_inputs or not copies:
             raise ArtifactError(f"A network can't be built from {self!r}.")
 
     @property
@@ -91,12 +88,3 @@ class NetworkSpec:
         square = 2 * EXPANSION * self.depth if self.body == "residual" else self.depth - 1
         periodic = self.periodic * Periodic.FREQUENCIES * (Periodic.DIM + 1)
         return self.k * (first + square * self.width**2) + periodic
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self) | {"cardinalities": list(self.cardinalities)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NetworkSpec:
-        """Build from what `to_json` gave."""
-        return cls(**{**values, "cardinalities": tuple(values["cardinalities"])})

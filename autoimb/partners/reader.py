@@ -232,10 +232,6 @@ class Reader(BriefRepr):
 
     # --- storing -----------------------------------------------------------------------------
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what is no array as plain values."""
-        return {"numbers": self.numbers}
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
         tables = {f"tables.{j}": own for j, own in enumerate(self.tables) if own is not None}
@@ -243,8 +239,8 @@ class Reader(BriefRepr):
         return levels_to_arrays(self.levels) | tables | shares
 
     @classmethod
-    def from_parts(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Reader:
-        """Undo `to_json` and `to_arrays`.
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], numbers: int) -> Reader:
+        """Build a reader from the arrays of `to_arrays` and the number of numeric columns.
 
         Raises
         ------
@@ -274,4 +270,4 @@ class Reader(BriefRepr):
         for own, names in zip(shares, levels):
             if own is not None and not (own.shape == (len(names),) and abs(own.sum() - 1) < 1e-3):
                 raise ArtifactError("A column's shares must be one a level, and sum to 1.")
-        return cls(levels, tables, int(values["numbers"]), shares)
+        return cls(levels, tables, numbers, shares)

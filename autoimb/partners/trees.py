@@ -61,30 +61,33 @@ class FittedTrees(BriefRepr):
 
         return predict
 
-    def to_json(self) -> dict[str, Any]:
-        """Give what is no array as plain values."""
-        return self.reader.to_json() | {"bagged": self.bagged}
-
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give the arrays by name."""
         arrays = self.reader.to_arrays() | self.forest.to_arrays()
         return arrays | {"log_prior": self.log_prior}
 
     @classmethod
-    def from_parts(
-        cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], *, numbers: int, bagged: bool
     ) -> FittedTrees:
-        """Undo `to_json` and `to_arrays`.
+        """Build trees from the arrays of `to_arrays`.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+        numbers : int
+            Numeric columns that they read.
+        bagged : bool
 
         Raises
         ------
         ArtifactError
             Where the arrays are no trees, or don't go with the levels.
         """
-        reader, log_prior = Reader.from_parts(values, arrays), arrays["log_prior"]
+        reader, log_prior = Reader.from_arrays(arrays, numbers), arrays["log_prior"]
         if log_prior.ndim != 1 or log_prior.dtype != np.float64 or not np.isfinite(log_prior).all():
             raise ArtifactError("Trees need a finite number for the prior of each class.")
         forest = Forest.from_arrays(
             arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
         )
-        return cls(reader, forest, log_prior, bool(values["bagged"]))
+        return cls(reader, forest, log_prior, bagged)

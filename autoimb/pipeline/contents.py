@@ -1,182 +1,80 @@
-"""What an artifact holds: each plain value and each array by name, with its kind and its range.
+"""What the arrays of an artifact are, and what of its parts must fit together.
 
-The tables are the schema of the format. What is not in them is refused, so something new has one
-line here.
+The tables are the description of ``weights.safetensors``: an array that is in none of them is
+refused. The plain values are described in `autoimb.pipeline.manifest`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.data.encoding.encoder import MOST_BINS, Encoder
-from autoimb.data.schema import KINDS
-from autoimb.data.values import DATE_PARTS, DURATION, FORMATS, zone_named
 from autoimb.errors import ArtifactError
-from autoimb.fields import (
-    Array,
-    FieldError,
-    among,
-    each,
-    fields,
-    flag,
-    integer,
-    list_of,
-    nothing_or,
-    number,
-    plain,
-    text,
-)
-from autoimb.nn.plain import Activation
-from autoimb.nn.spec import Body
-from autoimb.pipeline.container import FORMAT
+from autoimb.nn.spec import NetworkSpec
+from autoimb.pipeline.container import Arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
 __all__ = [
     "ENCODER_ARRAYS",
-    "MANIFEST",
     "PACK_ARRAYS",
     "RANGE_ARRAYS",
-    "STRATEGY",
     "THRESHOLD_ARRAYS",
     "TREES_ARRAYS",
+    "Array",
+    "check_arrays",
     "check_fit",
-    "check_sections",
+    "grouped",
+    "numbered",
 ]
 
-Arrays = Mapping[str, NDArray[Any]]
-
-# --- plain values --------------------------------------------------------------------------------
-
-_COUNT = integer(0, 2**31)
-_MOST_LOGIT = 1e4  # offsets and biases, which are logarithms of probabilities and of their ratios
-
-
-def _scalar(value: Any, name: str) -> None:
-    plain(value, name, 1)
-
-
-def _info(value: Any, name: str) -> None:
-    """Check what a file says beside: anything plain, but what is shown has its kind."""
-    each(plain, most=100)(value, name)
-    for key in _SHOWN.keys() & value.keys():
-        _SHOWN[key](value[key], f"{name}.{key}")
-
-
-def _zone(value: Any, name: str) -> None:
-    """Check the name of a time zone, or that it is empty."""
-    text(100)(value, name)
-    try:
-        if value:
-            zone_named(value)
-    except ValueError:
-        raise FieldError(name, "a time zone that this machine knows, or empty", value) from None
-
-
-_SHOWN = {
-    "metric": text(),
-    "score": number(undefined=True),
-    "error": number(undefined=True),
-    "interval": list_of(number(undefined=True), least=2, most=2),
-    "estimate": text(),
-    "created": text(),
-    "versions": each(text(), most=100),
-    "verdict": text(),
-}
-
-_COLUMN = fields(
-    {
-        "name": text(),
-        "kind": among(KINDS),
-        "parts": list_of(among(DATE_PARTS), most=20),
-        "form": among(("", DURATION, *FORMATS)),
-        "zone": _zone,
-    }
-)
-
-_ENCODER = fields(
-    {
-        "onehot": list_of(_COUNT),
-        "embedded": list_of(_COUNT),
-        "statistics": list_of(_COUNT),
-        "integers": list_of(_COUNT, most=256),
-        "repeated": flag,
-        "n_classes": _COUNT,
-    }
-)
-
-_NETWORK = fields(
-    {
-        "kind": text(100),
-        "width": integer(1, 2**14),
-        "depth": integer(1, 2**8),
-        "k": integer(1, 2**8),
-        "activation": among(get_args(Activation)),
-        "dropout": number(0, 1),
-        "embedding_dim": integer(1, 2**12),
-        "ple": flag,
-        "n_inputs": _COUNT,
-        "cardinalities": list_of(_COUNT),
-        "n_classes": integer(2, 2**20),
-        "body": among(get_args(Body)),
-        "periodic": _COUNT,
-    }
-)
-
-_CALIBRATOR = fields(
-    {
-        "slope": number(1e-6, 1e6),
-        "bias": list_of(number(-_MOST_LOGIT, _MOST_LOGIT), least=2),
-    }
-)
-
-STRATEGY = fields(
-    {
-        "strategy": each(fields({"name": text(100), "params": each(plain, most=100)}), most=20),
-        "description": text(),
-        "packs": list_of(fields({"spec": _NETWORK, "focal_gamma": number(0, 100)})),
-        "calibrator": _CALIBRATOR,
-        "class_costs": nothing_or(list_of(number(0))),
-        "rung": number(0, 1e6),
-        "confirmed": flag,
-        "trees": list_of(fields({"numbers": _COUNT, "bagged": flag})),
-    }
-)
-
-_RULE = fields(
-    {
-        "kind": among(("argmax", "offsets", "costs")),
-        "offsets": list_of(number(-_MOST_LOGIT, _MOST_LOGIT)),
-        "costs": nothing_or(list_of(list_of(number()))),
-        "name": text(),
-    }
-)
-
-MANIFEST = fields(
-    {
-        "format": integer(FORMAT, FORMAT),
-        "info": _info,
-        "schema": fields(
-            {
-                "target": nothing_or(text()),
-                "columns": list_of(_COLUMN),
-                "optional": list_of(text()),
-            }
-        ),
-        "classes": fields({"dtype": text(20), "labels": list_of(_scalar, least=2)}),
-        "positive": _COUNT,
-        "encoders": list_of(_ENCODER),
-        "strategies": list_of(STRATEGY, least=1),
-        "weights": list_of(number(0, 1e6), least=1),
-        "calibrator": _CALIBRATOR,
-        "rule": _RULE,
-    }
-)
+_LARGEST = sys.float_info.max  # what is larger is infinite
+_MAX_LOGIT = 1e4  # logarithms of probabilities and of their ratios
 
 # --- arrays --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Array:
+    """The kind and range of an array.
+
+    Attributes
+    ----------
+    dtype : str
+        As numpy names it.
+    ndim : int or None
+        Number of axes; None for any.
+    low, high : float
+        The range of every number, ends included; so none is NaN.
+    """
+
+    dtype: str
+    ndim: int | None = 1
+    low: float = -_LARGEST
+    high: float = _LARGEST
+
+    def check(self, values: NDArray[Any], name: str) -> None:
+        """Raise an `ArtifactError` where an array is of another kind or beyond the range."""
+        if values.dtype != np.dtype(self.dtype):
+            raise ArtifactError(f"{name} must be of {self.dtype}, got {values.dtype.name}.")
+        if self.ndim is not None and values.ndim != self.ndim:
+            raise ArtifactError(f"{name} must have {self.ndim} axes, got shape {values.shape}.")
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (low >= self.low and high <= self.high):
+            raise ArtifactError(
+                f"{name} must be from {self.low:g} to {self.high:g}, got {low:g} to {high:g}."
+            )
+
 
 _LEVELS = {
     "level_counts": Array("int64", low=0),
@@ -205,7 +103,7 @@ ENCODER_ARRAYS = _LEVELS | {
 PACK_ARRAYS = {
     "fold": Array("int64", low=0),
     "weight": Array("float64", low=0),
-    "log_prior": Array("float64", 2, -_MOST_LOGIT, _MOST_LOGIT),
+    "log_prior": Array("float64", 2, -_MAX_LOGIT, _MAX_LOGIT),
     "state.*": Array("float32", None),
 }
 
@@ -221,40 +119,67 @@ TREES_ARRAYS = _LEVELS | {
     "root": Array("int64", low=0),
     "output": Array("int64", low=0),
     "baseline": Array("float64", low=-np.inf),  # of a class that a fold's training lacked
-    "log_prior": Array("float64", 1, -_MOST_LOGIT, _MOST_LOGIT),
+    "log_prior": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
 }
 
 THRESHOLD_ARRAYS = {
-    "cuts": Array("float64", 1, -_MOST_LOGIT, _MOST_LOGIT),
+    "cuts": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
     "counts": Array("float64", 2, low=0),
 }
 
 RANGE_ARRAYS = {"low": Array("float64"), "high": Array("float64")}
 
 
-def check_sections(manifest: Mapping[str, Any], arrays: Arrays) -> None:
-    """Refuse arrays that belong to no part of the manifest.
+def check_arrays(table: Mapping[str, Array], arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Check that arrays are those of a table and no others.
+
+    Parameters
+    ----------
+    table : mapping of str to Array
+        By name; ``state.*`` stands for any number of arrays whose names begin with ``state.``.
+    arrays : mapping of str to ndarray
+    name : str
+        Of the part that the arrays belong to.
 
     Raises
     ------
     ArtifactError
     """
-    sections = {"thresholds.", "ranges."} | {
-        f"encoders.{place}." for place in range(len(manifest["encoders"]))
-    }
-    for place, strategy in enumerate(manifest["strategies"]):
-        for part in ("packs", "trees"):
-            own = range(len(strategy[part]))
-            sections |= {f"strategies.{place}.{part}.{one}." for one in own}
-    depths = {"encoders": 2, "strategies": 4}  # parts of a name that say the section
-    for name in arrays:
-        parts = name.split(".")
-        section = ".".join(parts[: depths.get(parts[0], 1)]) + "."
-        if section not in sections:
-            raise ArtifactError(f"it holds an array {name!r}, which no part of it has.")
+    missing = [key for key in table if key not in arrays and not key.endswith(".*")]
+    if missing:
+        raise ArtifactError(f"{name} lacks the arrays {', '.join(missing)}.")
+    for key, values in arrays.items():
+        description = table.get(key) or table.get(re.sub(r"\..*", ".*", key))
+        if description is None:
+            raise ArtifactError(f"{name} has no array {key!r}.")
+        description.check(values, f"{name}.{key}")
 
 
-# --- what fits what ------------------------------------------------------------------------------
+def grouped(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    """Group arrays by their name up to its first dot; the rest is the name within the group."""
+    groups: dict[str, Arrays] = defaultdict(dict)
+    for name, values in arrays.items():
+        first, _, rest = name.partition(".")
+        groups[first][rest] = values
+    return groups
+
+
+def numbered(arrays: Mapping[str, NDArray[Any]], count: int, name: str) -> list[Arrays]:
+    """Group the arrays of the parts of a list by position.
+
+    Raises
+    ------
+    ArtifactError
+        Where an array belongs to none of so many parts.
+    """
+    groups = grouped(arrays)
+    parts = [groups.pop(str(position), {}) for position in range(count)]
+    for position in groups:
+        raise ArtifactError(f"{name} has {count} parts, and arrays of a part {position!r}.")
+    return parts
+
+
+# --- what fits together --------------------------------------------------------------------------
 
 
 def check_fit(pipeline: FittedPipeline) -> None:
@@ -263,93 +188,130 @@ def check_fit(pipeline: FittedPipeline) -> None:
     Raises
     ------
     ArtifactError
-        It says what a pipeline has.
+        Naming what a pipeline has.
     """
-    for wanted, holds in _rules(pipeline):
-        if not holds:
-            raise ArtifactError(f"The parts don't fit: a pipeline has {wanted}.")
-
-
-def _rules(pipeline: FittedPipeline) -> Iterator[tuple[str, bool]]:
-    """Say what makes parts a pipeline, each rule after those that it needs to be looked at."""
-    n_classes, names = len(pipeline.classes), pipeline.schema.names
-    kept = pipeline.schema.kept
+    n_classes, names, kept = len(pipeline.classes), pipeline.schema.names, pipeline.schema.kept
     n_categories = sum(column.kind == "categorical" for column in kept)
-    n_numbers = sum(len(c.numbers) for c in kept if c.kind != "categorical")
-    yield "columns of different names", len(set(names)) == len(names)
-    yield (
+    n_numbers = sum(len(column.numbers) for column in kept if column.kind != "categorical")
+    weights, cuts = pipeline.weights, pipeline.thresholds.cuts
+    _need(len(set(names)) == len(names), "columns of different names")
+    _need(
+        0 < len(pipeline.strategies) == len(weights) and sum(weights) > 0,
         "at least one strategy, with one weight each",
-        0 < len(pipeline.strategies) == len(pipeline.weights) and sum(pipeline.weights) > 0,
     )
-    yield "a positive class among the classes", 0 <= pipeline.positive < n_classes
-    yield (
-        "encoders of its own columns",
-        all(_encodes(own, n_numbers, n_categories) for own in pipeline.encoders),
-    )
-    classes_told = {own.layout.n_classes for own in pipeline.encoders}
-    yield "encoders of its own classes", classes_told <= {0, n_classes}
+    _need(pipeline.positive < n_classes, "a positive class among the classes")
+    for encoder in pipeline.encoders:
+        _need(_encodes(encoder, n_numbers, n_categories), "encoders of its own columns")
+        _need(encoder.layout.n_classes in (0, n_classes), "encoders of its own classes")
     for strategy in pipeline.strategies:
-        yield from _rules_of(strategy, pipeline.encoders, n_classes)
-        for own in strategy.trees:
-            reads = (len(own.reader.levels), own.reader.numbers)
-            yield "trees of its own columns", reads == (n_categories, n_numbers)
-    yield "a calibrator of its own classes", len(pipeline.calibrator.bias) == n_classes
-    yield "a rule of its own classes", _decides(pipeline, n_classes)
-    yield (
-        "the range of each number",
+        _check_strategy(strategy, pipeline.encoders, n_classes)
+        for trees in strategy.trees:
+            reads = (len(trees.reader.levels), trees.reader.numbers)
+            _need(reads == (n_categories, n_numbers), "trees of its own columns")
+    _need(len(pipeline.calibrator.bias) == n_classes, "a calibrator of its own classes")
+    _need(_decides(pipeline.rule, n_classes), "a rule of its own classes")
+    _need(
         pipeline.ranges.shape == (2, n_numbers)
         and bool((pipeline.ranges[0] <= pipeline.ranges[1]).all()),
+        "the range of each number",
     )
-    yield (
+    _need(
+        pipeline.thresholds.counts.shape == (len(cuts) + 1, n_classes)
+        and bool((np.diff(cuts) > 0).all()),
         "counts of its own classes between thresholds that rise",
-        pipeline.thresholds.counts.shape == (len(pipeline.thresholds.cuts) + 1, n_classes)
-        and bool((np.diff(pipeline.thresholds.cuts) > 0).all()),
     )
 
 
-def _encodes(own: Encoder, n_numbers: int, n_categories: int) -> bool:
-    """Whether an encoder reads a table of so many columns, as one that was fitted does."""
-    if not own.screen.fits(n_numbers, n_categories):
+def _need(holds: bool, what: str) -> None:
+    if not holds:
+        raise ArtifactError(f"The parts don't fit: a pipeline has {what}.")
+
+
+def _check_strategy(
+    strategy: FittedStrategy, encoders: tuple[Encoder, ...], n_classes: int
+) -> None:
+    costs, trees = strategy.class_costs, strategy.trees
+    _need(bool(strategy.packs) != bool(trees), "networks or trees in each strategy")
+    _need(len(strategy.calibrator.bias) == n_classes, "calibrators of its own classes")
+    _need(costs is None or (len(costs) == n_classes and sum(costs) > 0), "costs of its own classes")
+    _need(all(len(fold.log_prior) == n_classes for fold in trees), "trees of its own classes")
+    if trees:
+        return
+    folds = np.concatenate([pack.fold for pack in strategy.packs])
+    _need(bool((folds < len(encoders)).all()), "one encoder a fold")
+    weights = np.bincount(folds, np.concatenate([pack.weight for pack in strategy.packs]))
+    _need(len(folds) > 0 and bool((weights[folds] > 0).all()), "members that count in each fold")
+    for pack in strategy.packs:
+        _need(pack.spec.n_classes == n_classes, "networks of its own classes")
+        _need(
+            all(_feeds(encoders[fold], pack.spec) for fold in set(pack.fold.tolist())),
+            "networks as wide as what their encoders give",
+        )
+
+
+def _feeds(encoder: Encoder, spec: NetworkSpec) -> bool:
+    """Return whether a network has room for the columns of an encoder."""
+    levels = encoder.embedded_cardinalities
+    return (
+        encoder.width(ple=spec.ple) <= spec.n_inputs
+        and len(levels) == len(spec.cardinalities)
+        and all(a <= b for a, b in zip(levels, spec.cardinalities))
+        and spec.periodic <= len(encoder.bins)
+    )
+
+
+def _decides(rule: DecisionRule, n_classes: int) -> bool:
+    if rule.kind == "costs":
+        sizes = None if rule.costs is None else [len(row) for row in rule.costs]
+        return sizes == [n_classes] * n_classes and not rule.offsets
+    return rule.costs is None and len(rule.offsets) == (n_classes if rule.kind == "offsets" else 0)
+
+
+def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
+    """Return whether an encoder reads a table of so many columns, as a fitted one does."""
+    if not encoder.screen.fits(n_numbers, n_categories):
         return False
-    n_numbers, n_categories = len(own.screen.numbers), len(own.screen.categories)
-    layout, numbers = own.layout, (n_numbers,)
+    n_numbers, n_categories = len(encoder.screen.numbers), len(encoder.screen.categories)
+    layout, statistics = encoder.layout, encoder.statistics
+    by_number = (encoder.center, encoder.factor, encoder.bins, encoder.indicator)
     if not (
-        own.center.shape == own.factor.shape == own.bins.shape == own.indicator.shape == numbers
-        and own.seen.shape == (n_categories, 2)
-        and len(own.levels) == n_categories
-        and own.spike_column.shape == own.spike_value.shape
-        and len(own.edges) == int(own.bins.sum()) + n_numbers
+        all(values.shape == (n_numbers,) for values in by_number)
+        and encoder.seen.shape == (n_categories, 2)
+        and len(encoder.levels) == n_categories
+        and encoder.spike_column.shape == encoder.spike_value.shape
+        and len(encoder.edges) == int(encoder.bins.sum()) + n_numbers
     ):
         return False
-    inside = np.ones(len(own.edges), dtype=bool)  # whether an edge follows one of its own column
-    inside[np.cumsum(own.bins + 1) - own.bins - 1] = False
-    shown = np.unique(own.indicator)
+    # whether an edge follows another one of its column
+    inside = np.ones(len(encoder.edges), dtype=bool)
+    inside[np.cumsum(encoder.bins + 1) - encoder.bins - 1] = False
+    indicators = np.unique(encoder.indicator[encoder.indicator >= 0])
     return (
         all(
             _positions(columns, n_categories)
             for columns in (layout.onehot, layout.embedded, layout.statistics)
         )
         and _positions(layout.integers, n_numbers)
-        and _shares(own.onehot_mean, own.onehot_widths)
-        and bool((np.diff(own.edges, prepend=-np.inf) > 0)[inside].all())
-        and bool((own.spike_column < n_numbers).all())
-        and np.array_equal(shown[shown >= 0], np.arange(int((shown >= 0).sum())))
-        and bool(np.isin(own.statistics.value_column, layout.integers).all())
-        and bool((own.statistics.repeated[:-1] < own.statistics.repeated[1:]).all())
-        and _rising(own.statistics.value_column, own.statistics.value)
-        and _rising(own.spike_column, own.spike_value)
-        and bool((np.bincount(own.spike_column, minlength=1) <= MOST_BINS).all())
+        and _shares(encoder.onehot_mean, encoder.onehot_widths)
+        and bool((np.diff(encoder.edges, prepend=-np.inf) > 0)[inside].all())
+        and bool((encoder.spike_column < n_numbers).all())
+        and np.array_equal(indicators, np.arange(len(indicators)))
+        and bool(np.isin(statistics.value_column, layout.integers).all())
+        and bool((statistics.repeated[:-1] < statistics.repeated[1:]).all())
+        and _rising(statistics.value_column, statistics.value)
+        and _rising(encoder.spike_column, encoder.spike_value)
+        and bool((np.bincount(encoder.spike_column, minlength=1) <= MOST_BINS).all())
     )
 
 
 def _rising(column: NDArray[np.int64], values: NDArray[Any]) -> bool:
-    """Whether columns rise, and values within each."""
+    """Return whether columns rise, and values within each."""
     steps = np.diff(column)
     return bool(((steps > 0) | ((steps == 0) & (np.diff(values) > 0))).all())
 
 
 def _shares(values: NDArray[Any], widths: Sequence[int]) -> bool:
-    """Whether values are shares that sum to 1 in each of the parts of such widths."""
+    """Return whether values are shares that sum to 1 in each of the parts of such widths."""
     if len(values) != sum(widths):
         return False
     parts = np.split(values, np.cumsum(widths, dtype=np.int64))[:-1]
@@ -359,48 +321,3 @@ def _shares(values: NDArray[Any], widths: Sequence[int]) -> bool:
 def _positions(columns: tuple[int, ...], n_columns: int) -> bool:
     rising = list(columns) == sorted(set(columns))
     return rising and (not columns or columns[-1] < n_columns)
-
-
-def _rules_of(
-    strategy: FittedStrategy, encoders: tuple[Encoder, ...], n_classes: int
-) -> Iterator[tuple[str, bool]]:
-    yield "networks or trees in each strategy", bool(strategy.packs) != bool(strategy.trees)
-    yield "calibrators of its own classes", len(strategy.calibrator.bias) == n_classes
-    costs = strategy.class_costs
-    yield (
-        "costs of its own classes",
-        costs is None or (len(costs) == n_classes and sum(costs) > 0),
-    )
-    yield (
-        "trees of its own classes",
-        all(len(own.log_prior) == n_classes for own in strategy.trees),
-    )
-    if not strategy.packs:
-        return
-    folds = np.concatenate([pack.fold for pack in strategy.packs])
-    yield "one encoder a fold", bool((folds < len(encoders)).all())
-    weights = np.bincount(folds, np.concatenate([pack.weight for pack in strategy.packs]))
-    yield "members that count in each fold", len(folds) > 0 and bool((weights[folds] > 0).all())
-    for pack in strategy.packs:
-        spec, own = pack.spec, [encoders[fold] for fold in set(pack.fold.tolist())]
-        yield "networks of its own classes", spec.n_classes == n_classes
-        yield (
-            "networks as wide as what their encoders give",
-            all(
-                each.width(ple=spec.ple) <= spec.n_inputs
-                and len(each.embedded_cardinalities) == len(spec.cardinalities)
-                and all(a <= b for a, b in zip(each.embedded_cardinalities, spec.cardinalities))
-                and (not spec.periodic or spec.periodic <= len(each.bins))
-                for each in own
-            ),
-        )
-
-
-def _decides(pipeline: FittedPipeline, n_classes: int) -> bool:
-    rule = pipeline.rule
-    if rule.kind == "costs":
-        return (
-            rule.costs is not None and [len(row) for row in rule.costs] == [n_classes] * n_classes
-        )
-    wanted = {"offsets": (n_classes,), "argmax": (0, n_classes)}[rule.kind]
-    return rule.costs is None and len(rule.offsets) in wanted

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ from autoimb.errors import ArtifactError, InputError, OptionError
 from autoimb.nn.network import Network, NetworkSpec, build
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT
+from autoimb.pipeline.manifest import Info, LabelPart, Manifest, PackPart, StrategyPart, TreesPart
 from autoimb.pipeline.summary import in_a_line, in_a_table, in_words, plain_labels, summarise
 from autoimb.text import BriefRepr
 
@@ -303,6 +304,19 @@ class FittedStrategy(BriefRepr):
             fold_average([posterior(rows.dense) for posterior in posteriors], folds, weights)
         )
 
+    def part(self) -> StrategyPart:
+        """Return the description of the strategy in a manifest, without its arrays."""
+        return StrategyPart(
+            strategy=self.strategy,
+            description=self.description,
+            packs=tuple(PackPart(pack.spec, pack.focal_gamma) for pack in self.packs),
+            calibrator=self.calibrator,
+            class_costs=self.class_costs,
+            rung=self.rung,
+            confirmed=self.confirmed,
+            trees=tuple(TreesPart(fold.reader.numbers, fold.bagged) for fold in self.trees),
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_idle"}
 
@@ -337,7 +351,7 @@ class FittedPipeline:
     ranges : float64 ndarray of shape (2, p)
         The range of each number in the training table, rounded outwards; see `ranges_of`.
     info : dict
-        Plain values: metric, score, versions, created.
+        Plain values, see `autoimb.pipeline.manifest.Info`.
     """
 
     schema: Schema
@@ -448,18 +462,24 @@ class FittedPipeline:
         weighed = any(strategy.class_costs is not None for strategy in self.strategies)
         return None if weighed else self.rule.costs
 
-    def inspect(self) -> dict[str, Any]:
-        """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""
-        parts = zip(self.weights, self.strategies)
-        return summarise(
+    def manifest(self, info: Mapping[str, Any]) -> Manifest:
+        """Return the description of the pipeline in a file, with these facts about the search."""
+        return Manifest(
             format=FORMAT,
-            info=self.info,
+            info=cast(Info, info),
             schema=self.schema,
-            labels=plain_labels(self.classes),
+            classes=LabelPart(self.classes.dtype.str, plain_labels(self.classes)),
             positive=self.positive,
-            strategies=[(float(w), each.description, each.strategy) for w, each in parts],
+            encoders=tuple(encoder.layout for encoder in self.encoders),
+            strategies=tuple(strategy.part() for strategy in self.strategies),
+            weights=self.weights,
+            calibrator=self.calibrator,
             rule=self.rule,
         )
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""
+        return summarise(self.manifest(self.info))
 
     def describe(self) -> str:
         """Say in a few lines what predicts what, and how."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.uncertainty import expected_in_words
-from autoimb.data.schema import Schema
+from autoimb.pipeline.manifest import Manifest
 from autoimb.text import BRIEF, harmless
 from autoimb.version import __version__
 
@@ -24,51 +23,26 @@ __all__ = ["in_a_line", "in_a_table", "in_words", "plain_labels", "stamp", "summ
 _MOST_LABELS = 10  # that a table in a notebook names
 
 
-def summarise(
-    *,
-    format: int,
-    info: Mapping[str, Any],
-    schema: Schema,
-    labels: list[Any],
-    positive: int,
-    strategies: Iterable[tuple[float, str, dict[str, Any]]],
-    rule: DecisionRule,
-) -> dict[str, Any]:
-    """Gather what `autoimb.pipeline.artifact.inspect` returns.
-
-    Parameters
-    ----------
-    format : int
-        Of the file.
-    info : mapping
-        Metric, score, created, versions.
-    schema : Schema
-    labels : list
-        The classes as plain values.
-    positive : int
-        Code of the positive class.
-    strategies : iterable of (float, str, dict)
-        Weight, description and JSON of each.
-    rule : DecisionRule
-
-    Returns
-    -------
-    dict
-        Plain values.
-    """
+def summarise(manifest: Manifest) -> dict[str, Any]:
+    """Return what `autoimb.pipeline.artifact.inspect` returns, but for the bytes."""
+    schema, labels, positive = manifest.schema, manifest.classes.labels, manifest.positive
     return {
-        "format": format,
-        "info": dict(info),
+        "format": manifest.format,
+        "info": dict(manifest.info),
         "target": schema.target,
         "classes": labels,
         "positive": labels[positive],
         "columns": {column.name: column.kind for column in schema.columns},
         "strategies": [
-            {"weight": weight, "description": description, "strategy": strategy}
-            for weight, description, strategy in strategies
+            {
+                "weight": float(weight),
+                "description": strategy.description,
+                "strategy": strategy.strategy,
+            }
+            for weight, strategy in zip(manifest.weights, manifest.strategies)
         ],
-        "rule": rule.name,
-        "threshold": rule.threshold(positive) if len(labels) == 2 else None,
+        "rule": manifest.rule.name,
+        "threshold": manifest.rule.threshold(positive) if len(labels) == 2 else None,
     }
 
 
@@ -90,7 +64,9 @@ def in_words(summary: Mapping[str, Any]) -> str:
         expected = info["metric"], info["score"], *info["interval"]
         lines.append(expected_in_words(*expected, estimate=info["estimate"]))
     elif {"metric", "score", "error"} <= info.keys():
-        lines.append("{metric} {score:.4f} ± {error:.4f}, out of fold".format_map(info))
+        lines.append(
+            f"{info['metric']} {_decimals(info['score'])} ± {_decimals(info['error'])}, out of fold"
+        )
     return "\n".join(lines)
 
 
@@ -112,6 +88,10 @@ def in_a_line(summary: Mapping[str, Any]) -> str:
     return f"FittedPipeline({', '.join(parts)})"
 
 
+def _decimals(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
 def _rounded(value: Any) -> Any:
     """Round a number, or each of several, to four digits."""
     if isinstance(value, list):
@@ -128,9 +108,9 @@ def in_a_table(summary: Mapping[str, Any]) -> str:
         "From": f"{len(summary['columns'])} columns",
     }
     if {"metric", "score"} <= info.keys():
-        rows["Score"] = f"{info['metric']} {info['score']:.4f}, out of fold"
+        rows["Score"] = f"{info['metric']} {_decimals(info['score'])}, out of fold"
     if "interval" in info:
-        rows["95 % interval"] = "{:.4f} to {:.4f}".format(*info["interval"])
+        rows["95 % interval"] = " to ".join(map(_decimals, info["interval"]))
     if "verdict" in info:
         rows["Verdict"] = info["verdict"]
     rows["Decision rule"] = _rule_in_words(summary)
@@ -170,7 +150,7 @@ def stamp() -> dict[str, Any]:
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     created = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now(UTC)
-    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": torch.__version__}
+    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": str(torch.__version__)}
     return {
         "created": created.isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},

@@ -21,18 +21,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Required, Self, TypedDict
 
+import msgspec
 from filelock import FileLock, Timeout
+from msgspec import Meta
 
 from autoimb.errors import RunError
-from autoimb.fields import each, fields, number, plain, text
 from autoimb.files import FULL, sweep_drafts, write_file
 from autoimb.runs.seal import hash_of, reason_of, run_text
 from autoimb.runs.trials import TrialFiles
@@ -46,12 +46,31 @@ __all__ = ["RunFolder"]
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
-_OWN = {name: text(100) for name in ("fingerprint", "study", "version")}
-_KINDS = _OWN | {
-    "sha256": text(100),
-    "set_aside": each(text(), most=10**6),
-    "session": fields({"started": number(0)}),
-}
+_Seconds = Annotated[float, Meta(ge=0, le=1e300)]
+
+
+class _Session(TypedDict):
+    """When the last session of a search began, in seconds since 1970."""
+
+    started: _Seconds
+
+
+class _PlanSection(TypedDict):
+    """What a search was planned with."""
+
+    time_budget: _Seconds | None
+
+
+class _Sections(TypedDict, total=False):
+    """The sections of ``run.json`` that are read by key; the others are plain values."""
+
+    fingerprint: Required[str]
+    study: Required[str]
+    version: Required[str]
+    sha256: Required[str]
+    set_aside: dict[str, str]
+    session: _Session
+    plan: _PlanSection
 
 
 class RunFolder:
@@ -186,21 +205,17 @@ class RunFolder:
             Where it is not what `update_run` wrote.
         """
         try:
-            run = json.loads(self._run.read_text(encoding="utf-8"))
-            each(plain, most=100)(run, "it")
-            for key in _KINDS.keys() & run.keys():
-                _KINDS[key](run[key], key)
+            run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
+            msgspec.convert(run, _Sections)
+            if run.pop("sha256") != hash_of(run):
+                raise RunError("its checksum is wrong")
         except FileNotFoundError:
             return {}
         except OSError:
             raise
         except Exception as error:  # no text, no JSON, or other values
             raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
-        if run.pop("sha256", None) != hash_of(run):
-            raise RunError(f"{self._run} is damaged: it has not the checksum that it says.")
-        if not _OWN.keys() <= run.keys():
-            raise RunError(f"{self._run} is damaged: it must have {', '.join(_OWN)}.")
-        return dict(run)
+        return run
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
         """Replace these sections of ``run.json`` and keep the others."""

@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from safetensors import safe_open
 
 from autoimb.assessment.calibration import Calibrator, Finishing
@@ -23,21 +25,9 @@ from autoimb.evaluation.trial import (
     Scored,
     Trace,
 )
-from autoimb.fields import (
-    Array,
-    among,
-    check_arrays,
-    each,
-    fields,
-    flag,
-    integer,
-    list_of,
-    nothing_or,
-    number,
-    plain,
-    text,
-)
-from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
+from autoimb.pipeline.artifact import strategy_arrays, strategy_of
+from autoimb.pipeline.contents import Array, check_arrays
+from autoimb.pipeline.manifest import StrategyPart
 from autoimb.runs.seal import read_sealed, sealed, sealed_header
 from autoimb.space.strategy import Strategy
 
@@ -70,42 +60,8 @@ STATUSES: dict[type[Outcome], Status] = {
     Failed: "failed",
     Cut: "timeout",
 }
-_MEASURES = list_of(number(undefined=True))
-_SCORE = fields(
-    {
-        "value": number(undefined=True),
-        "error": number(undefined=True),
-        "per_group": _MEASURES,
-        "pooled": flag,
-        "utility": number(undefined=True),
-        "gain_of_mean": nothing_or(number(undefined=True)),
-    }
-)
-_MOST_TRIALS = 10**6
-_RECORD = fields(
-    {
-        "number": integer(0, _MOST_TRIALS),
-        "stage": among(get_args(Stage)),
-        "strategy": each(fields({"name": text(), "params": each(plain, most=100)}), most=20),
-        "status": among(get_args(Status)),
-        "reason": text(),
-        "score": nothing_or(_SCORE),
-        "seconds": number(0),
-        "epochs": list_of(integer(0, 2**31)),
-        "curve": _MEASURES,
-        "floor": _MEASURES,
-        "planned": integer(0, 2**31),
-        "rung": number(0, 1e6),
-        "ended": flag,
-        "follows": nothing_or(integer(0, _MOST_TRIALS)),
-    }
-)
-_CALIBRATORS = list_of(
-    fields({"slope": number(0), "bias": list_of(number(-1e4, 1e4))}),
-)
-_FINISHING = nothing_or(
-    fields({"calibrators": _CALIBRATORS, "class_costs": nothing_or(list_of(number(0)))})
-)
+_Number = Annotated[int, Meta(ge=0, le=10**6)]  # of a trial
+_Count = Annotated[int, Meta(ge=0, le=2**31)]
 _PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
@@ -149,20 +105,20 @@ class TrialRecord:
         The trial of the same strategy at the rung below.
     """
 
-    number: int
+    number: _Number
     stage: Stage
     strategy: Strategy
     status: Status
     reason: str
     score: Score | None
-    seconds: float
-    epochs: tuple[int, ...] = ()
+    seconds: Annotated[float, Meta(ge=0)]
+    epochs: tuple[_Count, ...] = ()
     curve: tuple[float, ...] = ()
     floor: tuple[float, ...] = ()
-    planned: int = 0
-    rung: float = 1.0
+    planned: _Count = 0
+    rung: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
     ended: bool = False
-    follows: int | None = None
+    follows: _Number | None = None
 
     @classmethod
     def of(
@@ -227,16 +183,16 @@ class TrialRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
-        """Read what `to_json` wrote."""
-        score = None if data["score"] is None else Score.from_json(data["score"])
-        converted = {
-            "strategy": Strategy.from_json(data["strategy"]),
-            "score": score,
-            "epochs": tuple(data["epochs"]),
-            "curve": tuple(data["curve"]),
-            "floor": tuple(data["floor"]),
-        }
-        return cls(**dict(data) | converted)
+        """Read what `to_json` wrote; a value of another kind or range raises `ValueError`."""
+        strategy = Strategy.from_json(data["strategy"])
+        return msgspec.convert(dict(data) | {"strategy": strategy}, cls)
+
+
+class _Calibration(msgspec.Struct):
+    """How the raw predictions of a trial became its probabilities."""
+
+    calibrators: tuple[Calibrator, ...]
+    class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None
 
 
 def _status(outcome: Outcome, rung: float) -> Status:
@@ -298,24 +254,16 @@ def trial_bytes(
     arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
     header = {"record": json.dumps(record.to_json()), "params": json.dumps(dict(params))}
     if finishing is not None:
-        calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
-        header["finishing"] = json.dumps(
-            {"calibrators": calibrators, "class_costs": finishing.class_costs}
-        )
+        calibration = _Calibration(finishing.calibrators, finishing.class_costs)
+        header["finishing"] = msgspec.json.encode(calibration).decode()
     return sealed(arrays, header, run=run, number=record.number)
 
 
 def weights_bytes(fitted: FittedStrategy, *, run: str, number: int) -> bytes:
     """Return the content of a trial's second file: its fitted networks."""
-    values, arrays = pack_strategy(fitted)
-    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return sealed(kept, {"strategy": json.dumps(values)}, run=run, number=number)
-
-
-def _record(text: str) -> TrialRecord:
-    values = json.loads(text)
-    _RECORD(values, "record")
-    return TrialRecord.from_json(values)
+    arrays = {name: np.ascontiguousarray(a) for name, a in strategy_arrays(fitted).items()}
+    header = {"strategy": msgspec.json.encode(fitted.part()).decode()}
+    return sealed(arrays, header, run=run, number=number)
 
 
 def read_header(path: Path, *, run: str, number: int) -> TrialRecord:
@@ -335,7 +283,8 @@ def read_header(path: Path, *, run: str, number: int) -> TrialRecord:
         Of any kind, where it is not what `trial_bytes` wrote.
     """
     with safe_open(path, framework="numpy") as file:
-        return _record(sealed_header(file, run=run, number=number)["record"])
+        header = sealed_header(file, run=run, number=number)
+    return TrialRecord.from_json(json.loads(header["record"]))
 
 
 def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
@@ -347,7 +296,7 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
         Of any kind, where it is not what `trial_bytes` wrote for this trial of this study.
     """
     header, arrays = read_sealed(path, run=run, number=number)
-    record = _record(header["record"])
+    record = TrialRecord.from_json(json.loads(header["record"]))
     result = None
     if record.score is not None and "oof" in arrays:
         kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", low=0)}
@@ -355,7 +304,7 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
         result = Scored(
             score=record.score,
             oof=arrays["oof"],
-            finishing=_finishing(arrays.get("raw"), header.get("finishing", "null")),
+            finishing=_finishing(arrays.get("raw"), header.get("finishing")),
             labels=arrays.get("labels"),
             trace=Trace(
                 record.curve,
@@ -367,24 +316,17 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
             ),
             seconds=record.seconds,
         )
-    params = json.loads(header["params"])
-    each(plain, most=1_000)(params, "params")
-    return StoredTrial(record, result, params)
+    return StoredTrial(record, result, msgspec.json.decode(header["params"], type=dict[str, Any]))
 
 
-def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
-    values = json.loads(text)
-    _FINISHING(values, "finishing")
-    if raw is None or values is None:
+def _finishing(raw: np.ndarray | None, text: str | None) -> Finishing | None:
+    if raw is None or text is None:
         return None
-    return Finishing(
-        raw=raw,
-        calibrators=tuple(Calibrator.from_json(value) for value in values["calibrators"]),
-        class_costs=None if values["class_costs"] is None else tuple(values["class_costs"]),
-    )
+    calibration = msgspec.json.decode(text, type=_Calibration)
+    return Finishing(raw, calibration.calibrators, calibration.class_costs)
 
 
 def read_weights(path: Path, *, run: str, number: int) -> FittedStrategy:
     """Read a trial's fitted networks; it raises as `read_trial` does."""
     header, arrays = read_sealed(path, run=run, number=number)
-    return unpack_strategy(json.loads(header["strategy"]), arrays)
+    return strategy_of(msgspec.json.decode(header["strategy"], type=StrategyPart), arrays)

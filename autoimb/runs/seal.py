@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -95,7 +96,8 @@ def read_sealed(path: Path, *, run: str, number: int) -> tuple[dict[str, str], A
 
 def run_text(sections: Mapping[str, Any]) -> str:
     """Write ``run.json`` with its checksum."""
-    run = json.loads(json.dumps(sections))  # as it is read again: both have one checksum
+    # the values as they are read again, NaN as null: both have one checksum
+    run = msgspec.json.decode(msgspec.json.encode(sections))
     return json.dumps(run | {"sha256": hash_of(run)}, indent=2) + "\n"
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
@@ -255,7 +256,7 @@ class Request:
             del asked[name]
         names = [columns.number_names, columns.category_names, columns.vocabularies]
         words = [asked, *names, [repr(label) for label in classes]]
-        words += [asdict(policy), asdict(dataset.layout)]
+        words += [asdict(policy), structs.asdict(dataset.layout)]
         words += [test] if test else []
         digest.update(json.dumps(words, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]

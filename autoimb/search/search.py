@@ -22,7 +22,6 @@ from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.limits import timed
 from autoimb.evaluation.rates import at_counted_rates
 from autoimb.evaluation.trial import evaluate
-from autoimb.fields import nothing_or, number
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
@@ -269,7 +268,6 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
     with understood(folder.path / "run.json", "plan"):
         plan = folder.read_run().get("plan", first)
         seconds: float | None = plan["time_budget"]
-        nothing_or(number(0))(seconds, "time_budget")
     folder.update_run(
         {
             "request": request.to_json(),

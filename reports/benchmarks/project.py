@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
 import numpy as np
 import optuna
 import pandas as pd
 import torch
+from msgspec import structs
 from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial, Trial
@@ -202,23 +204,25 @@ def searched_networks() -> list[tuple[str, str]]:
 def _beside(dataset: Dataset) -> Layout:
     """Embed the columns that have statistics as well."""
     layout = _levels(dataset)
-    return replace(layout, embedded=tuple(sorted((*layout.embedded, *layout.statistics))))
+    return structs.replace(layout, embedded=tuple(sorted((*layout.embedded, *layout.statistics))))
 
 
 def _levels(dataset: Dataset) -> Layout:
-    return replace(plan_layout(dataset.columns, n_classes=dataset.n_classes), repeated=False)
+    return structs.replace(
+        plan_layout(dataset.columns, n_classes=dataset.n_classes), repeated=False
+    )
 
 
 def _rows(dataset: Dataset) -> Layout:
     plain = plan_layout(dataset.columns)
-    return replace(plain, repeated=True, n_classes=dataset.n_classes)
+    return structs.replace(plain, repeated=True, n_classes=dataset.n_classes)
 
 
 ENCODINGS: dict[str, Callable[[Dataset], Layout]] = {
     "embeddings": lambda dataset: plan_layout(dataset.columns),
     "statistics": _levels,
     "beside": _beside,
-    "categories": lambda dataset: replace(_levels(dataset), integers=()),
+    "categories": lambda dataset: structs.replace(_levels(dataset), integers=()),
     "rows": _rows,
 }
 
@@ -290,7 +294,7 @@ class Planned:
 
     def screened(self, most: int | None) -> Planned:
         """Return the same rows and folds, of whose columns each fold keeps so many, or all."""
-        return self._laid_out(replace(self.dataset.layout, screened=most))
+        return self._laid_out(structs.replace(self.dataset.layout, screened=most))
 
     def _laid_out(self, layout: Layout) -> Planned:
         dataset = replace(self.dataset, layout=layout)
@@ -403,14 +407,16 @@ def _plain(dataset: Dataset) -> Layout:
     """Embed all columns of many levels, and leave whole numbers as they are."""
     own = dataset.layout
     plain = plan_layout(dataset.columns, screened=own.screened)
-    return replace(plain, repeated=own.repeated, n_classes=own.n_classes)
+    return structs.replace(plain, repeated=own.repeated, n_classes=own.n_classes)
 
 
 def _every_column(dataset: Dataset) -> Layout:
     """Keep all columns where some would be left out."""
     own = dataset.layout
     most = max(dataset.columns.numbers.shape[1], len(own.onehot))
-    return own if own.screened is None or most <= own.screened else replace(own, screened=None)
+    return (
+        own if own.screened is None or most <= own.screened else structs.replace(own, screened=None)
+    )
 
 
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
@@ -441,7 +447,9 @@ PARTS = {
     "partners": _Without(partial(replace, partners=())),
     "duels": _Without(partial(replace, duels_share=0.0)),
     "statistics of levels": _Without(layout=_plain),
-    "statistics of rows": _Without(layout=lambda dataset: replace(dataset.layout, repeated=False)),
+    "statistics of rows": _Without(
+        layout=lambda dataset: structs.replace(dataset.layout, repeated=False)
+    ),
     "screening": _Without(layout=_every_column),
 }
 
@@ -678,7 +686,7 @@ class Run:
 def artifact_parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
     """Read the plain values and the arrays of a pipeline's file."""
     with container.opened(path) as opened:
-        return opened.manifest, opened.arrays()
+        return msgspec.json.decode(opened.manifest), opened.arrays()
 
 
 def write_artifact(path: Path, manifest: Any, arrays: Any) -> None:
@@ -710,6 +718,8 @@ def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Ten
         n_inputs=inputs,
         cardinalities=(),
         n_classes=2,
+        body="plain",
+        periodic=0,
     )
     network = build(spec, 1)
     network.draw([Key(SEED)], [inputs])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from autoimb.assessment.calibration import log_proba
+from autoimb.assessment.calibration import LogRatio, log_proba
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.decision.offsets import Evidence, best_offsets
 from autoimb.assessment.metrics import Metric
@@ -21,8 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class DecisionRule:
+class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
     """What turns probabilities into labels.
 
     Attributes
@@ -39,7 +37,7 @@ class DecisionRule:
     """
 
     kind: Literal["argmax", "offsets", "costs"] = "argmax"
-    offsets: tuple[float, ...] = ()
+    offsets: tuple[LogRatio, ...] = ()
     costs: Matrix | None = None
     name: str = "most probable class"
 
@@ -75,27 +73,6 @@ class DecisionRule:
             return None
         gap = self.offsets[positive] - self.offsets[1 - positive]
         return float(1 / (1 + np.exp(np.clip(gap, -700, 700))))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        costs = None if self.costs is None else [list(row) for row in self.costs]
-        return {
-            "kind": self.kind,
-            "offsets": list(self.offsets),
-            "costs": costs,
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> DecisionRule:
-        """Read what :meth:`to_json` wrote."""
-        costs = value["costs"]
-        return cls(
-            kind=value["kind"],
-            offsets=tuple(float(o) for o in value["offsets"]),
-            costs=None if costs is None else tuple(tuple(float(c) for c in row) for row in costs),
-            name=str(value["name"]),
-        )
 
 
 def _cost_threshold(costs: Floats, positive: int) -> float | None:

@@ -341,7 +341,7 @@ class Encoder(BriefRepr):
     # --- storing -----------------------------------------------------------------------------
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the fitted arrays, levels among them; the layout is in `to_json`."""
+        """Return the fitted arrays by name, those of the levels among them, without the layout."""
         return {
             **self.screen.to_arrays(),
             "center": self.center,
@@ -357,14 +357,9 @@ class Encoder(BriefRepr):
             **self.statistics.to_arrays(),
         }
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the layout as plain values for JSON."""
-        return self.layout.to_json()
-
     @classmethod
-    def from_parts(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoder:
-        """Undo `to_json` and `to_arrays`."""
-        layout = Layout.from_json(data)
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], layout: Layout) -> Encoder:
+        """Build an encoder from the arrays of `to_arrays` and its layout."""
         levels = levels_of_arrays(arrays)
         return cls(
             screen=Screen.from_arrays(arrays),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.levels import RARE, row_hashes
@@ -23,9 +23,10 @@ _MOST_WITH_STATISTICS = 32  # columns
 _MANY_REPEATED = 0.2  # share of rows that are there three times and more
 _ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anything
 
+_Count = Annotated[int, Meta(ge=0, le=2**31)]
 
-@dataclass(frozen=True, repr=False)
-class Layout(BriefRepr):
+
+class Layout(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
     """Which columns are written how, by position.
 
     It is planned on all rows and without their labels, so that every fold agrees.
@@ -46,13 +47,13 @@ class Layout(BriefRepr):
         Numbers, and one-hot columns, that each fold keeps at most; None keeps all. See `Screen`.
     """
 
-    onehot: tuple[int, ...]
-    embedded: tuple[int, ...]
-    statistics: tuple[int, ...] = ()
-    integers: tuple[int, ...] = ()
+    onehot: tuple[_Count, ...]
+    embedded: tuple[_Count, ...]
+    statistics: tuple[_Count, ...] = ()
+    integers: Annotated[tuple[_Count, ...], Meta(max_length=256)] = ()
     repeated: bool = False
-    n_classes: int = 0
-    screened: int | None = None
+    n_classes: _Count = 0
+    screened: _Count | None = None
 
     def left_out(self, n_categories: int) -> tuple[int, ...]:
         """Return which of so many category columns are not read."""
@@ -63,29 +64,6 @@ class Layout(BriefRepr):
     def statistics_of_level(self) -> int:
         """Number of statistics of a level: log-odds by class, of two classes of one, and rows."""
         return 1 + (1 if self.n_classes == 2 else self.n_classes)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give what a fitted encoder needs of it: its columns are screened already."""
-        return {
-            "onehot": list(self.onehot),
-            "embedded": list(self.embedded),
-            "statistics": list(self.statistics),
-            "integers": list(self.integers),
-            "repeated": self.repeated,
-            "n_classes": self.n_classes,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Layout:
-        """Read what `to_json` wrote."""
-        return cls(
-            onehot=tuple(value["onehot"]),
-            embedded=tuple(value["embedded"]),
-            statistics=tuple(value["statistics"]),
-            integers=tuple(value["integers"]),
-            repeated=bool(value["repeated"]),
-            n_classes=int(value["n_classes"]),
-        )
 
 
 def plan_layout(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from autoimb.data.encoding.layout import Layout
@@ -107,7 +108,7 @@ class Screen(BriefRepr):
         """Give the layout of the columns that are read, by their new positions."""
         numbers = {int(old): new for new, old in enumerate(self.numbers)}
         categories = {int(old): new for new, old in enumerate(self.categories)}
-        return replace(
+        return structs.replace(
             layout,
             onehot=tuple(categories[j] for j in layout.onehot if j in categories),
             embedded=tuple(categories[j] for j in layout.embedded),

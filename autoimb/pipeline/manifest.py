@@ -1,0 +1,153 @@
+"""What an artifact says of its parts: the classes are the description of ``manifest.json``.
+
+msgspec reads and writes them and checks kinds, ranges and names of keys. What a field of another
+class holds, as a network's shape, is described by that class.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from msgspec import Meta, Struct, ValidationError
+from msgspec.json import Decoder
+
+from autoimb.assessment.calibration import Calibrator
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.data.encoding.layout import Layout
+from autoimb.data.schema import Schema
+from autoimb.errors import ArtifactError
+from autoimb.nn.spec import NetworkSpec
+from autoimb.pipeline.container import FORMAT
+
+__all__ = [
+    "ChosenOption",
+    "Info",
+    "LabelPart",
+    "Manifest",
+    "PackPart",
+    "Rate",
+    "StrategyPart",
+    "TreesPart",
+    "read_manifest",
+]
+
+Scalar = bool | int | float | str
+_Parameter = Scalar | None | list[Scalar | None] | dict[str, Scalar | None]
+_Number = float | None  # None where it is undefined
+_Weight = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class ChosenOption(TypedDict):
+    """An option of a component, as `autoimb.space.strategy.Strategy.to_json` writes it."""
+
+    name: str
+    params: dict[str, _Parameter]
+
+
+class Rate(TypedDict):
+    """The expected rate of the positive class with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    rule: str
+
+
+class Info(TypedDict, total=False):
+    """Facts about the search that users are shown; other keys are skipped.
+
+    Attributes
+    ----------
+    created : str
+        Date and time, ISO 8601.
+    versions : dict of str to str
+        Of autoimb and the packages that it was made with.
+    metric, estimate, verdict : str
+    score, error : float or None
+    interval : list of two floats or None
+    rows : int
+        Rows of the training table.
+    rate : Rate
+        Where rates were expected to change.
+    deployed : dict of str to number or None
+        See `autoimb.evaluation.limits.Limits.deployed`.
+    """
+
+    created: str
+    versions: dict[str, str]
+    metric: str
+    score: _Number
+    error: _Number
+    interval: Annotated[list[_Number], Meta(min_length=2, max_length=2)]
+    estimate: str
+    verdict: str
+    rows: int
+    rate: Rate
+    deployed: dict[str, int | float | None]
+
+
+class PackPart(Struct, frozen=True, forbid_unknown_fields=True):
+    """Networks of one shape; see `autoimb.pipeline.fitted.FittedMemberPack`."""
+
+    spec: NetworkSpec
+    focal_gamma: Annotated[float, Meta(ge=0, le=100)]
+
+
+class TreesPart(Struct, frozen=True, forbid_unknown_fields=True):
+    """Trees of one fold; see `autoimb.partners.trees.FittedTrees`."""
+
+    numbers: Annotated[int, Meta(ge=0, le=2**31)]
+    bagged: bool
+
+
+class StrategyPart(Struct, frozen=True, forbid_unknown_fields=True):
+    """A fitted strategy without its arrays; see `autoimb.pipeline.fitted.FittedStrategy`."""
+
+    strategy: dict[str, ChosenOption]
+    description: str
+    packs: tuple[PackPart, ...]
+    calibrator: Calibrator
+    class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None
+    rung: Annotated[float, Meta(ge=0, le=1e6)]
+    confirmed: bool
+    trees: tuple[TreesPart, ...]
+
+
+class LabelPart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The class labels as plain values, with the dtype of their array."""
+
+    dtype: str
+    labels: Annotated[list[Scalar], Meta(min_length=2)]
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A pipeline without its arrays; see `autoimb.pipeline.fitted.FittedPipeline`."""
+
+    format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
+    info: Info
+    schema: Schema
+    classes: LabelPart
+    positive: Annotated[int, Meta(ge=0)]
+    encoders: tuple[Layout, ...]
+    strategies: Annotated[tuple[StrategyPart, ...], Meta(min_length=1)]
+    weights: tuple[_Weight, ...]
+    calibrator: Calibrator
+    rule: DecisionRule
+
+
+# made when this is imported: it evaluates the annotations above, and loading a file evaluates none
+_DECODER = Decoder(Manifest)
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Read the JSON of a manifest.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the place and what is expected there.
+    """
+    try:
+        return _DECODER.decode(content)
+    except ValidationError as error:
+        raise ArtifactError(f"manifest.json: {error}.") from error
