@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from autoimb import __version__
 from autoimb.cli.options import with_options
 from autoimb.cli.runs import checks, export, options, report, status
-from autoimb.cli.searching import refit, search
+from autoimb.cli.searching import INTERRUPTED, refit, search
 from autoimb.cli.serving import evaluate, inspect, predict
 from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError
@@ -24,7 +24,6 @@ from autoimb.errors import AutoImbError
 __all__ = ["app", "main"]
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="autoimb",
@@ -51,27 +50,16 @@ class PanelCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def overview(context: typer.Context, version: bool = False) -> None:
+    """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
+    if version:
         say(f"autoimb {__version__}")
         raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def overview(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - the callback prints it
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
     if context.invoked_subcommand is None:
         say(context.get_help())
 
 
+app.callback(invoke_without_command=True)(with_options(overview))
 COMMANDS = (search, status, report, options, checks, predict, evaluate, inspect, export, refit)
 for command in COMMANDS:
     app.command(cls=PanelCommand)(with_options(command))

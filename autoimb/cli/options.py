@@ -7,6 +7,8 @@ placeholder of each option, and how its text is read.
 
 Parameters
 ----------
+version : bool
+    Print the version.
 component : str
     One component only [default: all].
 pipeline : path
@@ -209,6 +211,7 @@ PANELS = {
         "data": Option("DATA"),
     },
     "Options": {
+        "version": Option(),
         "out": Option("OUT", "--out -o"),
         "page": Option("FILE", "--out -o"),
         "form": Option("F", "--format"),

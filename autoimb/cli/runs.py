@@ -26,7 +26,7 @@ FORMATS = ("autoimb", "joblib")
 
 
 def status(run: Path, as_json: bool = False) -> None:
-    """Say how far the search in RUN is, also while it runs.
+    """Print the progress of the search in RUN, also while it runs.
 
     Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
     one: its result, the score and the verdict.
@@ -104,7 +104,7 @@ def report(run: Path, page: Path | None = None) -> None:
 
 
 def options(component: str | None = None) -> None:
-    """Print the search space, and the partners.
+    """Print the search space and the tree models.
 
     Each component's options, what they do, and their ranges.
     """

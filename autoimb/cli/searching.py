@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from autoimb.search.search import SearchResult
     from autoimb.search.untouched import GivenTest
 
-__all__ = ["refit", "search"]
+__all__ = ["INTERRUPTED", "refit", "search"]
 
 GRAVE_FINDING = 3  # the exit status that --fail-on asks for
 INTERRUPTED = 130
@@ -224,11 +224,7 @@ def _summary(result: SearchResult, facts: Facts, path: Path) -> str:
 
 
 def refit(
-    run: Path,
-    data: Path,
-    out: Path,
-    weight: str | None = None,
-    max_memory: str | None = None,
+    run: Path, data: Path, out: Path, weight: str | None = None, max_memory: str | None = None
 ) -> None:
     """Train RUN's winner again on newer DATA.
 

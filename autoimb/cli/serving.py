@@ -85,20 +85,21 @@ def _predictions(
     """
     import pyarrow as pa
 
-    from autoimb.cli.tables import kept_columns
+    from autoimb.cli.tables import copied_columns
     from autoimb.data.schema import parse
 
     rows = parse(frame, fitted.schema)
     unfamiliar.add(rows)
     proba = fitted.proba_of(rows)
-    columns = kept_columns(frame, keep, fitted)
+    columns = copied_columns(frame, keep, fitted)
     try:
         labels = pa.array(fitted.classes_)
     except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
         labels = pa.array([str(label) for label in fitted.classes_])
-    columns["prediction"] = labels.take(pa.array(fitted.rule.apply(proba)))
     if guard:
         columns = {name: _guarded(values) for name, values in columns.items()}
+        labels = _guarded(labels)
+    columns["prediction"] = labels.take(pa.array(fitted.rule.apply(proba)))
     probabilities = zip(_probability_names(fitted), map(pa.array, proba.T))
     return pa.table(columns | dict(probabilities))
 
@@ -129,12 +130,7 @@ def evaluate(
     import numpy as np
 
     from autoimb.assessment.judge import Judge
-    from autoimb.assessment.metrics import (
-        EXPECTED_COST,
-        confusion_counts,
-        get_metric,
-        metric_names,
-    )
+    from autoimb.assessment.metrics import EXPECTED_COST, confusion_counts, get_metric, metric_names
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
@@ -151,11 +147,7 @@ def evaluate(
     one_group = np.zeros(len(codes), dtype=np.int64)
     for name in (*metric_names(), *([] if costs is None else [EXPECTED_COST])):
         metric = get_metric(
-            name,
-            n_classes=len(classes),
-            positive=fitted.positive,
-            classes=classes,
-            costs=costs,
+            name, n_classes=len(classes), positive=fitted.positive, classes=classes, costs=costs
         )
         judge = Judge(metric, codes, one_group, weights)
         score = judge.score(proba, labels)
@@ -188,7 +180,7 @@ def evaluate(
 
 
 def inspect(pipeline: Path) -> None:
-    """Print what the pipeline is, as JSON."""
+    """Print a summary of the pipeline as JSON."""
     from autoimb.pipeline.artifact import inspect as read_summary
 
     say(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))

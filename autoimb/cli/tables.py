@@ -10,9 +10,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,8 +33,8 @@ from autoimb.pipeline.unfamiliar import known_levels
 __all__ = [
     "STANDARD_OUTPUT",
     "cells_of_piece",
+    "copied_columns",
     "in_order",
-    "kept_columns",
     "read_chunks",
     "text_columns",
     "writer",
@@ -96,7 +95,7 @@ def text_columns(pipeline: FittedPipeline) -> list[str]:
     return [name for name, texts in levels.items() if not all(map(_is_guessed, texts))]
 
 
-def kept_columns(
+def copied_columns(
     frame: pd.DataFrame, keep: Sequence[str], pipeline: FittedPipeline
 ) -> dict[str, pa.Array]:
     """Return the columns that are copied to the output, each of one type in all pieces.
@@ -264,10 +263,10 @@ def _line(cells: Iterable[str]) -> bytes:
 
 
 def _to_parquet(tables: Tables, out: BinaryIO) -> int:
-    first = next(tables)
-    n_rows = 0
-    with pq.ParquetWriter(out, first.schema) as rows:
-        for table in chain([first], tables):
-            rows.write_table(table.cast(first.schema))
+    n_rows, rows = 0, None
+    with ExitStack() as stack:
+        for table in tables:
+            rows = rows or stack.enter_context(pq.ParquetWriter(out, table.schema))
+            rows.write_table(table.cast(rows.schema))
             n_rows += len(table)
     return n_rows
