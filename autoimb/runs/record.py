@@ -14,15 +14,7 @@ from safetensors import safe_open
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.evaluation.trial import (
-    Cut,
-    Failed,
-    Infeasible,
-    Outcome,
-    Pruned,
-    Scored,
-    Trace,
-)
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Pruned, Scored, Trace
 from autoimb.fields import (
     Array,
     among,
