@@ -30,7 +30,7 @@ from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns, Schema
 from autoimb.errors import ArtifactError
 from autoimb.fields import check_arrays
-from autoimb.nn.network import NetworkSpec, build
+from autoimb.nn.spec import NetworkSpec
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT, Arrays, below, opened, packed, under, write
 from autoimb.pipeline.contents import (
@@ -206,6 +206,8 @@ def unpack_strategy(
     ArtifactError
         Where a value or an array is not what `pack_strategy` gives.
     """
+    from autoimb.nn.network import build  # torch, which a look at a file has no use for
+
     STRATEGY(values, "strategy")
     costs = values["class_costs"]
     packs, of_packs = [], _numbered("packs", arrays)

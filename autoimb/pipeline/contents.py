@@ -30,8 +30,7 @@ from autoimb.fields import (
     plain,
     text,
 )
-from autoimb.nn.plain import Activation
-from autoimb.nn.spec import Body
+from autoimb.nn.spec import Activation, Body
 from autoimb.pipeline.container import FORMAT
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 
