@@ -49,61 +49,66 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Parameters
     ----------
     metric : str or callable, default="average_precision"
-        What to optimize: a name of autoimb (``"pr_auc"``, ``"auc"``, ... are aliases;
-        ``"expected_cost"`` is the mean cost of a row by `cost_matrix`) or of a scikit-learn
-        scorer (of two classes it judges the positive one), a scorer, or
-        ``callable(y_true, probabilities)``. The last two get the labels of `y` as they are, and
+        Metric to optimize. A name of autoimb (``"pr_auc"``, ``"auc"``, ... are aliases;
+        ``"expected_cost"`` is the mean cost of a row by `cost_matrix`), a scikit-learn scorer or
+        its name, or ``callable(y_true, probabilities)``. A scorer that is named judges the positive
+        one of two classes; scorers and callables get the labels of `y` as they are, and
         probabilities with columns in the order of ``classes_``.
     time_budget : float or None, default=300
-        Wall-clock seconds for everything that `fit` does.
+        Wall-clock time for the whole search, in seconds. Everything that `fit` does counts.
     n_trials : int or None, default=None
-        How many strategies to try. With ``time_budget=None`` and one job the same seed is enough.
+        Number of strategies to try. With ``time_budget=None`` and one job the same seed gives the
+        same result.
     resampling : str, imbalanced-learn sampler, list of them or None, default=None
-        Restrict the component to some of its options (``autoimb options``). Samplers of
-        imbalanced-learn are accepted too, as instances or by class name; they run on the encoded
-        training rows of a fold with the parameters they have.
+        Restrict resampling to these options, or to samplers of imbalanced-learn by class name.
+        Instances of samplers are accepted too; all of them run on the encoded training rows of a
+        fold with the parameters they have. ``autoimb options`` prints the options.
     loss, ensemble, network : str, list of str or None, default=None
-        Restrict a component to some of its options.
+        Restrict the component to these options.
     class_weight : str, list of str, dict or "balanced", default=None
-        Names restrict the component. A dict of class to weight or ``"balanced"`` gives costs, which
-        loss, decision and probabilities follow.
+        Restrict class weights to these options, or give the costs of errors on each class. Costs
+        are a dict of class to weight, or ``"balanced"``; loss, decision rule and probabilities
+        follow them.
     cost_matrix : array-like of shape (C, C) or None, default=None
-        Costs by true class × predicted class, in the order of the sorted classes: the labels are
-        those of the least expected cost. Probabilities stay as they are.
+        Costs by true × predicted class, in the order of the sorted classes; labels cost least, and
+        probabilities stay as they are.
     cost_in_loss : bool, default=False
-        Weigh the loss by `cost_matrix` as well; the probabilities are corrected for it.
+        Weigh the loss by `cost_matrix` as well. The probabilities are corrected for it.
     strategy : Strategy, dict, str or row of a leaderboard, default=None
-        Evaluate this one alone, in one trial and with no partner: ``best_strategy_``, its JSON, or
-        one row of `leaderboard` or ``leaderboard.csv``.
+        Evaluate this strategy alone, without a search. It is one trial with no partner:
+        ``best_strategy_``, its JSON, or one row of `leaderboard` or ``leaderboard.csv``.
     partners : "auto", str, list of str or None, default="auto"
-        Trees that may share the blend: ``"small_trees"``, ``"medium_trees"``, ``"large_trees"``,
-        ``"forest"``, ``"wide_forest"``. ``"auto"``: all, forests below 15,000 rows; None none.
+        Tree models that may share the blend. They are ``"small_trees"``, ``"medium_trees"``,
+        ``"large_trees"``, ``"forest"`` and ``"wide_forest"``. ``"auto"`` uses all of them (random
+        forests only below 15,000 rows); ``None`` disables trees.
     cv : int, splitter, iterable of (train, test) or None, default=None
-        None plans the folds from the counts of rows and of minority rows.
+        Folds; by default planned from the counts of rows and of minority rows.
     pos_label : object, default=None
-        The positive class; None takes the rarest.
+        Positive class; by default the rarest.
     allow_many_classes : bool, default=False
-        Accept more than 20 numbers as classes; otherwise they are refused as the target of a
-        regression.
+        Accept a target of more than 20 numbers, which looks like that of a regression.
     kinds : dict of str to str or None, default=None
-        Overrules the kind of a column: ``{"zip": "categorical"}``.
+        Kind of a column, in place of the detected one. For example ``{"zip": "categorical"}``.
     holdout : float or None, default=None
-        Share of each class's rows to hold out as the `test` of `fit`, before anything looks at the
-        table; whole groups, or of rows in time the latest.
-    max_predict_seconds, max_artifact_mb : float or None, default=None
-        What the result may take, as it is counted: seconds for a thousand rows on one thread, and
-        megabytes of its file.
+        Share of the rows to hold out as `test`, before anything looks at the table. It is taken of
+        each class; with `groups` in whole groups, with `time` from the latest rows.
+    max_predict_seconds : float or None, default=None
+        Maximum time to predict a thousand rows on one thread, in seconds as they are counted.
+    max_artifact_mb : float or None, default=None
+        Maximum size of the exported file, in megabytes.
     n_jobs : int or None, default=None
-        Workers; None is 1 (on a cluster all threads), -1 all cores. On Linux each has an equal
-        share of the memory that is free when the search begins; a trial that takes more fails.
+        Number of workers; -1 uses all cores. None is 1, and on a cluster all threads. On Linux each
+        worker has an equal share of the memory that is free when the search begins; a trial that
+        takes more fails.
     schedule : {"asynchronous", "synchronous"}, default="asynchronous"
-        ``"synchronous"`` begins `n_jobs` trials together, and none before all have ended: with
-        ``time_budget=None`` the answer then depends on `random_state` and `n_jobs` alone.
+        "synchronous" starts `n_jobs` trials together and waits until all have ended, so that the
+        same `random_state`, `n_trials` and `n_jobs` give the same result. It needs
+        ``time_budget=None``.
     backend : {"local", "dask"}, default="local"
-        Where trials run: on this machine, or on the cluster of the current
-        ``distributed.Client``.
+        Where trials run: "local" on this machine, "dask" on a cluster. The cluster is that of the
+        current ``distributed.Client``.
     random_state : int, RandomState or None, default=None
-        The one seed.
+        Seed of all random choices.
     callbacks : list of callable or None, default=None
         Each is called with an `Event` when a trial has ended: its record, that of the best one,
         and counts. ``KeyboardInterrupt`` in it ends the search early; so does any other error,
@@ -230,7 +235,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         y : array-like of shape (n,)
             The labels: text, booleans, whole numbers or categories. `predict` gives them back.
         sample_weight : array-like of shape (n,) or None
-            Importance of each row, or what an error on it costs: it weighs the loss, calibration,
+            Importance of each row, or the cost of an error on it. It weighs the loss, calibration,
             decision rule and score, so that labels follow it as well.
         eval_set : (X, y) or None
             Rows to choose and to score on, instead of cross-validation. They are never trained on,
@@ -238,24 +243,24 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         test : (X, y) or None
             Rows that nothing sees but the last line of the report.
         class_counts : mapping of label to int or None
-            Of rows drawn class by class (`autoimb.read`): the whole table's, which count.
+            Counts of the whole table, of which rows were drawn class by class (`autoimb.read`).
         groups : str, list of str, array-like of shape (n,) or None
-            Rows that belong together, such as those of one customer: columns of `X` by name, or the
-            group of each row. No group is trained on and scored by the same network, and errors and
+            Rows that belong together, such as those of one customer: no network trains on a group
+            that it scores. They are columns of `X` by name, or the group of each row. Errors and
             intervals are those of drawing whole groups, so that the score is one on new groups. The
             columns are no features; `predict` takes rows with or without them.
         time : str, list of str, array-like of shape (n,) or None
-            When each row was observed: columns of `X` by name, or dates or numbers. No network
-            trains on a row that is as late as one that it scores, so that the score is one on later
-            rows; later rows count more in training. What is exported is trained through the newest
-            rows, and its probabilities are at the rate that the blocks of time so far let expect.
-            The columns are no features, but for the parts of a date that recur (its weekday);
-            `predict` takes rows with or without them.
+            When each row was observed: no network trains on a row that is as late as one that it
+            scores. Columns of `X` by name, or dates or numbers. The score is one on later rows, and
+            later rows count more in training. What is exported is trained through the newest rows,
+            and its probabilities are at the rate that the blocks of time so far let expect. The
+            columns are no features, but for the parts of a date that recur (its weekday); `predict`
+            takes rows with or without them.
         gap : number, str, timedelta or None
-            How much earlier than the rows that they score rows must be to train, where labels are
-            known late: days of dates (``30``, ``"30d"``), of numbers a number.
+            Minimum distance in time between training rows and the rows that they score: days, 30d
+            or 12h between dates, a number between numbers. It is for labels that are known late.
         keep_time : bool, default=False
-            Keep the columns of `time`, and of other dates the parts that count time, as features.
+            Keep the columns of `time` as features, and of all dates the parts that count time.
 
         Returns
         -------

@@ -90,8 +90,14 @@ def command_parts(name: str, command: Any) -> list[str]:
         parts.append(
             table(("argument", "description"), ((f"`{p.metavar}`", p.help) for p in arguments))
         )
-    if options:
-        rows = ((option_names(p), default_text(p), p.help) for p in options)
+    panels = list(dict.fromkeys(p.rich_help_panel for p in options))
+    for panel in panels:
+        rows = (
+            (option_names(p), default_text(p), p.help)
+            for p in options
+            if p.rich_help_panel == panel
+        )
+        parts += [f"### {panel}\n"] if len(panels) > 1 else []
         parts.append(table(("option", "default", "description"), rows))
     return parts
 

@@ -30,7 +30,7 @@ from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.trial import Outcome, Scored, Trace
+from autoimb.evaluation.outcome import Outcome, Scored, Trace
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy

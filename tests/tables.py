@@ -21,7 +21,8 @@ from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.evaluation.trial import Outcome, Scored, evaluate
+from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import NetworkSpec
 from autoimb.pipeline.fitted import FittedStrategy
 from autoimb.space.components import COMPONENTS, CONTROL

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import programs
 from pipelines import pipeline, table
+from studies import FINGERPRINT, study
 
 import autoimb
 from autoimb.pipeline.artifact import save
 from autoimb.policy import UNMEASURED, SearchPolicy
+from autoimb.runs.folder import RunFolder
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent
@@ -85,6 +87,20 @@ def test_importing_the_package_and_help_are_quick() -> None:
         "for words in [], ['--help'], ['--version'], ['search', '--help']:\n"
         "    assert main(words) == 0\n"
         f"    assert not sys.modules.keys() & set({HEAVY}), words"
+    )
+
+
+def test_reading_a_run_and_a_pipeline_needs_no_torch(tmp_path: Path) -> None:
+    file, run = tmp_path / "p.autoimb", tmp_path / "run"
+    save(pipeline(), file)
+    with RunFolder.open(run, fingerprint=FINGERPRINT) as folder:
+        study(folder, n_trials=2)
+    python(
+        "import sys\n"
+        "from autoimb.cli import main\n"
+        f"for words in ['status', {str(run)!r}], ['inspect', {str(file)!r}], ['options']:\n"
+        "    assert main(words) == 0\n"
+        "    assert 'torch' not in sys.modules, words\n"
     )
 
 

@@ -14,7 +14,7 @@ from autoimb.budget import Deadline
 from autoimb.errors import BudgetError
 from autoimb.evaluation import blend as module
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.weighing import ScoredRows, Weighing, draw_bags
 from autoimb.policy import SearchPolicy
 

@@ -12,7 +12,7 @@ from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier
 from autoimb.errors import OptionError
-from autoimb.evaluation.trial import Outcome
+from autoimb.evaluation.outcome import Outcome
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess, Local
 from autoimb.runtime.progress import Event

@@ -29,7 +29,7 @@ import autoimb
 from autoimb import load
 from autoimb.assessment.uncertainty import expected_in_words
 from autoimb.cli import main
-from autoimb.cli.arguments import seconds
+from autoimb.cli.options import seconds
 from autoimb.cli.tables import CELLS, _is_guessed, cells_of_piece, in_order, read_chunks, writer
 from autoimb.runs.folder import RunFolder
 

@@ -28,7 +28,7 @@ from autoimb import load
 from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.errors import OptionError, RunError
-from autoimb.evaluation.trial import Cut, Failed, Scored
+from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.evaluation.workload import trial_operations
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.batches import Synchronous

@@ -28,7 +28,7 @@ from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Budget
 from autoimb.data.folds import duel_folds, plan_folds
 from autoimb.evaluation.basis import Basis, plan_duels
-from autoimb.evaluation.trial import Infeasible
+from autoimb.evaluation.outcome import Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -480,6 +481,32 @@ def test_options_are_named_like_the_parameters_and_the_older_names_still_serve()
     assert "In Python the default" in known["--random-state"].help
     assert options("evaluate")["--weight"].help == known["--weight"].help
     assert "--weight" in options("refit")
+
+
+def test_options_of_a_search_are_declared_by_the_estimator() -> None:
+    methods = (AutoImbClassifier.__init__, AutoImbClassifier.fit)
+    declared = {name: p for method in methods for name, p in signature(method).parameters.items()}
+    known = {param.name: param for param in options("search").values()}
+    for name in known.keys() & declared.keys() - {"n_jobs", "random_state", "time_budget"}:
+        assert known[name].default == declared[name].default, name
+    assert (known["n_jobs"].default, known["random_state"].default) == (-1, 0)
+    types = {name: known[name].type_descriptor.annotation for name in known}
+    assert types["holdout"] is float
+    assert types["n_trials"] is types["random_state"] is types["cv"] is int
+    assert types["keep_time"] is bool
+    for first_sentence in (
+        "Number of strategies to try.",
+        "Weigh the loss by --cost-matrix as well.",
+        "Restrict the component to these options.",
+    ):
+        assert first_sentence in {param.help for param in known.values()}
+
+
+def test_help_groups_the_options_of_a_search(capsys: Captured) -> None:
+    assert main(["search", "--help"]) == 0
+    panels = re.findall(r"^(\w.*):\n", capsys.readouterr().out, re.MULTILINE)
+    panels_of_a_search = ["Data", "Validation", "Decision", "Limits", "Cluster"]
+    assert panels == ["Arguments", "Options", "Search space", *panels_of_a_search]
 
 
 def test_a_cost_matrix_and_a_strategy_from_the_command_line(

@@ -21,7 +21,7 @@ from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.choose import Winner
-from autoimb.evaluation.trial import Failed, Infeasible, Pruned, Scored
+from autoimb.evaluation.outcome import Failed, Infeasible, Pruned, Scored
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.report import curves
 from autoimb.report.against import Standing

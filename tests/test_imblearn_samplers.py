@@ -37,7 +37,7 @@ from test_law1 import base_dataset, changed, few_changes, folds_of
 
 from autoimb import AutoImbClassifier, dry_run, load
 from autoimb.cli import main
-from autoimb.cli.arguments import listed
+from autoimb.cli.options import listed
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.profile import profile

@@ -17,7 +17,7 @@ from test_source import in_parts
 from autoimb import AutoImbClassifier, load, read
 from autoimb.budget import Budget
 from autoimb.cli import main
-from autoimb.cli.folders import free_folder
+from autoimb.cli.folders import next_run_dir
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
@@ -236,7 +236,7 @@ def test_a_run_is_named_by_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert free_folder(Path(data)) == Path("runs") / name
+    assert next_run_dir(Path(data)) == Path("runs") / name
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])

@@ -45,7 +45,7 @@ from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.evaluation.calibrated import calibrated
-from autoimb.evaluation.trial import Outcome, Scored
+from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
 from autoimb.space.components import COMPONENTS

@@ -22,7 +22,8 @@ from autoimb.errors import OptionError
 from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
-from autoimb.evaluation.trial import Cut, Failed, Infeasible, Scored, evaluate, within
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
+from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.batches import Synchronous

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from autoimb.data.folds import plan_folds
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.option import Option

@@ -35,7 +35,7 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL

@@ -16,7 +16,7 @@ from tables import dataset_of, mixed_table
 from torch import nn
 
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.nn.residual import EXPANSION
+from autoimb.nn.spec import EXPANSION
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of what compiles pytabkit's activations

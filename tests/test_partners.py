@@ -56,7 +56,7 @@ from autoimb.errors import (
 from autoimb.evaluation import trial
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
-from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
 from autoimb.partners.bagging import _model, plant
 from autoimb.partners.bins import binned, cuts_of

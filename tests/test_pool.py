@@ -23,7 +23,7 @@ from programs import ENVIRONMENT, python
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.basis import Basis
-from autoimb.evaluation.trial import Cut, Failed, Scored
+from autoimb.evaluation.outcome import Cut, Failed, Scored
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool

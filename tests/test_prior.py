@@ -8,7 +8,7 @@ from tables import outcome_of as evaluated
 
 from autoimb.assessment.calibration import correct_prior
 from autoimb.data.folds import plan_folds
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.pipeline import fitted
 from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice

@@ -12,7 +12,8 @@ from studies import judge_of
 from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
 from autoimb.data.folds import plan_folds
-from autoimb.evaluation.trial import Outcome, Pruned, Scored, evaluate
+from autoimb.evaluation.outcome import Outcome, Pruned, Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import usable
 from autoimb.space.components import COMPONENTS

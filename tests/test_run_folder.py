@@ -17,7 +17,7 @@ from studies import FINGERPRINT, complete, material, study
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.errors import RunError
-from autoimb.evaluation.trial import Failed
+from autoimb.evaluation.outcome import Failed
 from autoimb.runs import folder as run_folder
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord

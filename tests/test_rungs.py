@@ -15,7 +15,8 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.basis import Basis
-from autoimb.evaluation.trial import Scored, evaluate
+from autoimb.evaluation.outcome import Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.queue import ENOUGH_STRATEGIES, Shown, as_strategies

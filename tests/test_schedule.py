@@ -21,7 +21,7 @@ from test_docs import command_lines
 from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
-from autoimb.evaluation.trial import Failed, Outcome
+from autoimb.evaluation.outcome import Failed, Outcome
 from autoimb.runtime.batches import Batches, Synchronous
 from autoimb.runtime.pool import LOCAL
 from autoimb.runtime.worker import Assignment

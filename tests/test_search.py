@@ -26,7 +26,8 @@ from autoimb.data.sample import Sample
 from autoimb.errors import BudgetError, RunError
 from autoimb.evaluation import refit as refitting
 from autoimb.evaluation.choose import Winner, choose
-from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, evaluate
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy

@@ -36,7 +36,8 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate
+from autoimb.evaluation.outcome import Infeasible, Outcome, Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.space.draw import infeasible

@@ -18,7 +18,7 @@ from studies import FINGERPRINT, complete, study
 
 from autoimb.budget import Deadline
 from autoimb.evaluation import trial
-from autoimb.evaluation.trial import Cut, Infeasible
+from autoimb.evaluation.outcome import Cut, Infeasible
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess

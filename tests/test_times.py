@@ -33,7 +33,7 @@ from autoimb.data.times import Times, read_times
 from autoimb.errors import InputError, OptionError, SchemaError
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.calibrated import calibrated
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.untouched import held_out
 from autoimb.space.components import COMPONENTS

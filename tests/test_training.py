@@ -20,7 +20,7 @@ from autoimb.budget import Deadline
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
 from autoimb.evaluation import trial
-from autoimb.evaluation.trial import Failed
+from autoimb.evaluation.outcome import Failed
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.network import build
 from autoimb.randomness import Key, Purpose

@@ -17,7 +17,7 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.subsample import subsample
 from autoimb.data.target import encode_target
-from autoimb.evaluation.trial import Infeasible, Scored
+from autoimb.evaluation.outcome import Infeasible, Scored
 from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
 from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS

@@ -1,20 +1,22 @@
-"""The command ``autoimb``: its commands, and what becomes of a mistake."""
+"""The command ``autoimb``: its commands, their help, and the exit status after an error."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from autoimb import __version__
-from autoimb.cli.refitting import refit
+from autoimb.cli.options import with_options
 from autoimb.cli.runs import checks, export, options, report, status
-from autoimb.cli.searching import search
+from autoimb.cli.searching import INTERRUPTED, refit, search
 from autoimb.cli.serving import evaluate, inspect, predict
 from autoimb.cli.terminal import say
 from autoimb.errors import AutoImbError
@@ -22,7 +24,6 @@ from autoimb.errors import AutoImbError
 __all__ = ["app", "main"]
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="autoimb",
@@ -33,40 +34,35 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+class PanelCommand(TyperCommand):
+    """A command whose help groups options by their panel, in plain text."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section of help for each panel."""
+        sections = defaultdict(list)
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
+            default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            title = parameter.rich_help_panel or default
+            sections[title].append(parameter.get_help_record(ctx))
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def overview(context: typer.Context, version: bool = False) -> None:
+    """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
+    if version:
         say(f"autoimb {__version__}")
         raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def overview(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - the callback prints it
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
     if context.invoked_subcommand is None:
         say(context.get_help())
 
 
-for command in (
-    search,
-    status,
-    report,
-    options,
-    checks,
-    predict,
-    evaluate,
-    inspect,
-    export,
-    refit,
-):
-    app.command()(command)
+app.callback(invoke_without_command=True)(with_options(overview))
+COMMANDS = (search, status, report, options, checks, predict, evaluate, inspect, export, refit)
+for command in COMMANDS:
+    app.command(cls=PanelCommand)(with_options(command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 2 after a user's mistake (one line on stderr), or 3 where a check saw what
         ``--fail-on`` names, or 130 after an interruption.
     """
-    # a shell that ended in exec hands over its own, much older, start: no start takes a second
+    # A shell that ended in exec hands over its start time, which is much older than the program:
+    # no start takes longer than a second.
     started = time.monotonic() - (min(_process_age(), 1.0) if arguments is None else 0.0)
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -92,16 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("autoimb: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # the reader of the output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except typer.TyperException as mistake:
-        return _complain(mistake.format_message())
-    except OSError as mistake:
-        culprit = f"{mistake.filename}: " if mistake.filename else ""
-        return _complain(f"{culprit}{mistake.strerror or mistake}")
-    except AutoImbError as mistake:
-        return _complain(str(mistake))
+    except typer.TyperException as error:
+        return _complain(error.format_message())
+    except OSError as error:
+        culprit = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{culprit}{error.strerror or error}")
+    except AutoImbError as error:
+        return _complain(str(error))
     return code if isinstance(code, int) else 0
 
 

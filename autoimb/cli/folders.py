@@ -1,4 +1,4 @@
-"""What commands need around a RUN folder: its sections, and how a search leaves it."""
+"""How a search takes and leaves its RUN folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,14 +23,22 @@ if TYPE_CHECKING:
     from autoimb.report.build import Facts
     from autoimb.runs.folder import RunFolder
 
-__all__ = ["free_folder", "nothing_left", "section", "stoppable", "way_on", "write_results"]
+__all__ = [
+    "next_run_dir",
+    "remove_if_empty",
+    "resume_hint",
+    "section",
+    "sigterm_as_interrupt",
+    "write_results",
+]
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM (a scheduler's stop) and SIGHUP (a closed terminal) as Ctrl-C.
 
-    What has finished is still written. SIGHUP stays ignored where it is, as under ``nohup``.
+    The results of the completed trials are still written. SIGHUP stays ignored where it is, as
+    under ``nohup``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,9 +46,10 @@ def stoppable() -> Iterator[None]:
     handlers: dict[int, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: lambda *_: signal.raise_signal(signal.SIGINT)
     }
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        handlers[hang_up] = _without([stream for stream in (1, 2) if os.isatty(stream)])
+    sighup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if sighup is not None and signal.getsignal(sighup) is not signal.SIG_IGN:
+        terminals = [stream for stream in (1, 2) if os.isatty(stream)]
+        handlers[sighup] = partial(_hang_up, terminals)
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -47,22 +58,18 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _without(terminals: Sequence[int]) -> Callable[[int, FrameType | None], None]:
-    """Return the handler of a signal after which nothing can be written to these terminals."""
-
-    def hear(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
-        # both the shell and the system may send it, and a second Ctrl-C would end the writing
-        signal.signal(signum, signal.SIG_IGN)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for terminal in terminals:
-            os.dup2(nowhere, terminal)
-        signal.raise_signal(signal.SIGINT)
-
-    return hear
+def _hang_up(terminals: Sequence[int], signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler
+    """Interrupt the search after its terminals were closed, to which nothing can be written."""
+    # Both the shell and the system may send it, and a second Ctrl-C would end the writing.
+    signal.signal(signum, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for terminal in terminals:
+        os.dup2(nowhere, terminal)
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager
-def nothing_left(folder: RunFolder) -> Iterator[None]:
+def remove_if_empty(folder: RunFolder) -> Iterator[None]:
     """Remove a folder that was made for a search that then never finished a trial."""
     try:
         yield
@@ -72,8 +79,8 @@ def nothing_left(folder: RunFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def way_on(path: Path) -> Iterator[None]:
-    """Say of a full disk how the search goes on."""
+def resume_hint(path: Path) -> Iterator[None]:
+    """Explain after a full disk how the search goes on."""
     try:
         yield
     except OSError as error:
@@ -85,18 +92,15 @@ def way_on(path: Path) -> Iterator[None]:
         ) from error
 
 
-def free_folder(data: Path) -> Path:
+def next_run_dir(data: Path) -> Path:
     """Return ``runs/<name>``, or the first of ``runs/<name>-2, ...`` that does not exist."""
-    named = data.name.split(".")[0].translate(dict.fromkeys(map(ord, "*?[]")))  # of a pattern
-    stem = named or "table"
-    path, number = Path("runs") / stem, 1
-    while path.exists():
-        number += 1
-        path = Path("runs") / f"{stem}-{number}"
-    return path
+    name = data.name.split(".")[0].translate(dict.fromkeys(map(ord, "*?[]")))  # of a pattern
+    first = Path("runs") / (name or "table")
+    paths = chain([first], (Path(f"{first}-{number}") for number in count(2)))
+    return next(path for path in paths if not path.exists())
 
 
-def section(folder: Any, name: str) -> dict[str, Any]:
+def section(folder: RunFolder, name: str) -> dict[str, Any]:
     """Return a section of a finished search's ``run.json``."""
     run = folder.read_run()
     if name not in run:
@@ -107,9 +111,9 @@ def section(folder: Any, name: str) -> dict[str, Any]:
 
 
 def write_results(
-    folder: Any, pipeline: FittedPipeline, facts: Facts, predictions: pd.DataFrame
+    folder: RunFolder, pipeline: FittedPipeline, facts: Facts, predictions: pd.DataFrame
 ) -> None:
-    """Write what a finished search leaves in RUN, each file whole or not at all.
+    """Write the results of a finished search to RUN, each file whole or not at all.
 
     Parameters
     ----------
@@ -124,9 +128,9 @@ def write_results(
     from autoimb.pipeline.artifact import save
     from autoimb.report.build import render
 
-    leaderboard = pd.DataFrame(facts.leaderboard)
     save(pipeline, folder.pipeline)
-    write_file(folder.leaderboard, leaderboard.to_csv(index=False).encode())
+    leaderboard = pd.DataFrame(facts.leaderboard).to_csv(index=False)
+    write_file(folder.leaderboard, leaderboard.encode())
     write_file(folder.oof, _parquet(predictions))
     write_file(folder.report, render(facts).encode())
     folder.update_run({"results": facts.to_json()})
@@ -134,15 +138,10 @@ def write_results(
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     """Write a table of predictions; labels that Arrow has no type for as text."""
-    import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import ArrowInvalid
 
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
+        return frame.to_parquet(index=False)
+    except (OverflowError, ArrowInvalid):  # whole numbers beyond 64 bits
         labels = frame["label"].map(str, na_action="ignore")
-        table = pa.Table.from_pandas(frame.assign(label=labels), preserve_index=False)
-    content = pa.BufferOutputStream()
-    parquet.write_table(table, content)
-    written: bytes = content.getvalue().to_pybytes()
-    return written
+        return frame.assign(label=labels).to_parquet(index=False)

@@ -1,16 +1,15 @@
-"""Commands that look: at a RUN folder, and at the search space."""
+"""Commands that read: a RUN folder, the search space, the checks."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from autoimb.cli.arguments import AsJson, Out, Run
-from autoimb.cli.terminal import counted, say, tried
+from autoimb.cli.folders import section
+from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, choices
 from autoimb.files import write_file
 from autoimb.text import clock
@@ -23,9 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["checks", "export", "options", "report", "status"]
 
+FORMATS = ("autoimb", "joblib")
 
-def status(run: Run, as_json: AsJson = False) -> None:
-    """Say how far the search in RUN is, also while it runs.
+
+def status(run: Path, as_json: bool = False) -> None:
+    """Print the progress of the search in RUN, also while it runs.
 
     Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
     one: its result, the score and the verdict.
@@ -35,17 +36,15 @@ def status(run: Run, as_json: AsJson = False) -> None:
     from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
-    found = RunStatus.of(folder)
-    facts = _finished(folder) if found.finished else None
+    progress = RunStatus.of(folder)
+    facts = _read_facts(folder) if progress.finished else None
     with understood(folder.trials, "best record"):
-        lines = [_as_json(found, facts)] if as_json else list(_lines(folder.path, found, facts))
-    for line in lines:
-        say(line)
+        text = _json(progress, facts) if as_json else "\n".join(_lines(run, progress, facts))
+    say(text)
 
 
-def _finished(folder: RunFolder) -> Facts:
-    """Read what a finished search wrote down."""
-    from autoimb.cli.folders import section
+def _read_facts(folder: RunFolder) -> Facts:
+    """Read the results of a finished search."""
     from autoimb.report.build import Facts
     from autoimb.runs.seal import understood
 
@@ -54,21 +53,25 @@ def _finished(folder: RunFolder) -> Facts:
         return Facts.from_json(results)
 
 
-def _as_json(found: RunStatus, facts: Facts | None) -> str:
-    result: dict[str, Any] | None = None
+def _json(progress: RunStatus, facts: Facts | None) -> str:
+    result = None
     if facts is not None:
         result = {"description": facts.winner["description"], "verdict": facts.verdict}
         result |= {name: facts.reported[name] for name in ("value", "low", "high")}
-    return json.dumps(found.to_json() | {"result": result}, indent=2, ensure_ascii=False)
+    return json.dumps(progress.to_json() | {"result": result}, indent=2, ensure_ascii=False)
 
 
-def _lines(run: Path, found: RunStatus, facts: Facts | None) -> Iterator[str]:
-    state = "running" if found.running else "not running"
-    finished = "finished" if found.finished else "not finished"
-    yield f"{run}: {state}, {finished}; {tried(found.strategies, found.apart)}"
-    pace, best = found.pace, found.best
+def _lines(run: Path, progress: RunStatus, facts: Facts | None) -> Iterator[str]:
+    state = "running" if progress.running else "not running"
+    finished = "finished" if progress.finished else "not finished"
+    by_status = ", ".join(f"{count} {name}" for name, count in progress.strategies.items())
+    tried = _counted(sum(progress.strategies.values()), "strategy", "strategies")
+    tried += f" ({by_status})" if by_status else ""
+    tried += "".join(f", {count} {stage}s" for stage, count in progress.apart.items())
+    yield f"{run}: {state}, {finished}; {tried}"
+    pace, best = progress.pace, progress.best
     if pace is not None:
-        workers = counted(pace.workers, "worker")
+        workers = _counted(pace.workers, "worker", "workers")
         end = "" if pace.ends is None else f", expected to end within {clock(pace.ends)}"
         rate = f"{pace.trials_a_minute:.1f} trials a minute"
         yield f"{workers}, {rate}; {clock(pace.seconds)} so far{end}"
@@ -77,37 +80,31 @@ def _lines(run: Path, found: RunStatus, facts: Facts | None) -> Iterator[str]:
     elif best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
         yield f"best: trial {best.number}, search score {score}: {best.strategy.describe()}"
-    for name, reason in found.set_aside.items():
+    for name, reason in progress.set_aside.items():
         yield f"set aside: {name}, {reason}"
 
 
-def report(
-    run: Run,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="[default: RUN/report.html]"),
-    ] = None,
-) -> None:
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
+
+
+def report(run: Path, page: Path | None = None) -> None:
     """Write the report of a finished search again."""
     from autoimb.report.build import render
     from autoimb.runs.folder import RunFolder
     from autoimb.runs.seal import understood
 
     folder = RunFolder.view(run)
-    facts = _finished(folder)
+    facts = _read_facts(folder)
     with understood(folder.path / "run.json", "results"):
-        page = render(facts)
-    path = out or folder.report
-    write_file(path, page.encode())
+        content = render(facts).encode()
+    path = page or folder.report
+    write_file(path, content)
     say(path)
 
 
-def options(
-    component: Annotated[
-        str | None, typer.Argument(metavar="COMPONENT", help="One component only [default: all].")
-    ] = None,
-) -> None:
-    """Print the search space, and the partners.
+def options(component: str | None = None) -> None:
+    """Print the search space and the tree models.
 
     Each component's options, what they do, and their ranges.
     """
@@ -117,7 +114,7 @@ def options(
     tables = COMPONENTS | {PARTNER.name: PARTNER}
     if component is not None and component not in tables:
         raise OptionError(choices("component", component, tables))
-    for name in [component] if component else list(tables):
+    for name in [component] if component else tables:
         say(f"{name}: {tables[name].summary}")
         for option in tables[name]:
             mark = "" if option.searched else " (on request)"
@@ -130,6 +127,14 @@ def options(
             )
 
 
+def _range(bounds: Range) -> str:
+    from autoimb.space.option import OneOf
+
+    if isinstance(bounds, OneOf):
+        return ", ".join(str(value) for value in bounds.values)
+    return f"{bounds.low:g} to {bounds.high:g}{', logarithmic' if bounds.log else ''}"
+
+
 def checks() -> None:
     """Print the checks of a search: code, severity, what each looks for and what to do."""
     from autoimb.assessment.checks import CHECKS
@@ -138,37 +143,20 @@ def checks() -> None:
         say(f"{check.code} {check.severity}: {check.title}\n    {check.advice}")
 
 
-def export(
-    run: Run,
-    out: Out,
-    form: Annotated[
-        str, typer.Option("--format", metavar="F", help="autoimb, or joblib (a pickle).")
-    ] = "autoimb",
-) -> None:
+def export(run: Path, out: Path, form: str = "autoimb") -> None:
     """Copy RUN's pipeline to a file of its own."""
     from autoimb.pipeline.artifact import load, save
     from autoimb.runs.folder import RunFolder
 
-    formats = ("autoimb", "joblib")
-    if form not in formats:
-        raise OptionError(choices("format", form, formats))
+    if form not in FORMATS:
+        raise OptionError(choices("format", form, FORMATS))
     pipeline = load(RunFolder.view(run).pipeline)
     if form == "autoimb":
         save(pipeline, out)
     else:
-        import io
-
         import joblib
 
-        content = io.BytesIO()  # joblib asks where in the file it is, which a pipe can't say
+        content = io.BytesIO()  # joblib asks for the position in the file, which a pipe has not
         joblib.dump(pipeline, content)
         write_file(out, content.getvalue())
     say(out)
-
-
-def _range(bounds: Range) -> str:
-    from autoimb.space.option import OneOf
-
-    if isinstance(bounds, OneOf):
-        return ", ".join(str(value) for value in bounds.values)
-    return f"{bounds.low:g} to {bounds.high:g}{', logarithmic' if bounds.log else ''}"

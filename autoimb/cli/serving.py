@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from autoimb.cli.arguments import (
-    AsJson,
-    Data,
-    MaxMemory,
-    Out,
-    Pipeline,
-    Target,
-    Weight,
-    listed,
-)
 from autoimb.cli.terminal import say
 from autoimb.errors import OptionError, TargetError
 from autoimb.text import no_formula
@@ -29,39 +19,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from autoimb.pipeline.fitted import FittedPipeline
+    from autoimb.pipeline.unfamiliar import Unfamiliar
 
 __all__ = ["evaluate", "inspect", "predict"]
 
-MOST_THREADS = 8  # that predict: each has its own networks, and the rows that it encodes
-
-Threshold = Annotated[
-    str | None,
-    typer.Option(
-        "--threshold",
-        metavar="RULE",
-        help='Instead of the fitted rule (two classes): a probability, or "recall>=0.8", '
-        '"precision>=0.5".',
-    ),
-]
+MAX_THREADS = 8  # of prediction: each has its own networks, and the rows that it encodes
 
 
 def predict(
-    pipeline: Pipeline,
-    data: Data,
-    out: Out,
-    threshold: Threshold = None,
-    keep: Annotated[
-        str | None,
-        typer.Option(metavar="A,B", help="Columns of DATA to copy to OUT, before the predictions."),
-    ] = None,
-    guard_formulas: Annotated[
-        bool,
-        typer.Option(
-            "--guard-formulas",
-            help="Put an apostrophe before labels, and text that is copied, which a spreadsheet "
-            "would compute, as =1+1.",
-        ),
-    ] = False,
+    pipeline: Path,
+    data: Path,
+    out: Path,
+    threshold: str | float | None = None,
+    keep: Sequence[str] | None = None,
+    guard_formulas: bool = False,
 ) -> None:
     """Predict each row of DATA.
 
@@ -72,35 +43,84 @@ def predict(
     import joblib
     import torch
 
-    from autoimb.cli.tables import (
-        STANDARD_OUTPUT,
-        cells_of_piece,
-        in_order,
-        read_chunks,
-        writer,
-    )
+    from autoimb.cli.tables import STANDARD_OUTPUT, cells_of_piece, in_order, read_chunks, writer
+    from autoimb.pipeline.unfamiliar import Unfamiliar
 
     fitted = _load(pipeline, threshold)
-    output = _Output(fitted, tuple(listed(keep) or ()), guard_formulas=guard_formulas)
+    copied = keep or ()
+    columns = [*copied, "prediction", *_probability_names(fitted)]
+    for name in copied:
+        if columns.count(name) > 1:
+            raise OptionError(f"--keep {name}: the output would have two columns {name!r}.")
+    unfamiliar = Unfamiliar(fitted)
     write = writer(out)
-    torch.set_num_threads(1)  # each of the threads that predict
-    threads = min(joblib.cpu_count(), MOST_THREADS)
+    torch.set_num_threads(1)  # in each of the threads that predict
+    threads = min(joblib.cpu_count(), MAX_THREADS)
+    work = partial(
+        _predictions, fitted=fitted, keep=copied, guard=guard_formulas, unfamiliar=unfamiliar
+    )
     cells = cells_of_piece(threads)
-    with closing(read_chunks(data, fitted, cells=cells, keep=output.keep)) as chunks:
-        n_rows = write(in_order(output.of, chunks, threads=threads))
-    for line in output.unfamiliar.lines():
+    with closing(read_chunks(data, fitted, cells=cells, keep=copied)) as chunks:
+        n_rows = write(in_order(work, chunks, threads=threads))
+    for line in unfamiliar.lines():
         say(line, err=True)
     say(f"{n_rows} rows -> {out}", err=str(out) == STANDARD_OUTPUT)
 
 
+def _probability_names(fitted: FittedPipeline) -> list[str]:
+    return [f"proba_{label}" for label in fitted.classes_]
+
+
+def _predictions(
+    frame: pd.DataFrame,
+    *,
+    fitted: FittedPipeline,
+    keep: Sequence[str],
+    guard: bool,
+    unfamiliar: Unfamiliar,
+) -> pa.Table:
+    """Predict a piece of the rows, and count in `unfamiliar` what training did not have.
+
+    The columns to keep are copied; `guard` puts an apostrophe before formulas.
+    """
+    import pyarrow as pa
+
+    from autoimb.cli.tables import copied_columns
+    from autoimb.data.schema import parse
+
+    rows = parse(frame, fitted.schema)
+    unfamiliar.add(rows)
+    proba = fitted.proba_of(rows)
+    columns = copied_columns(frame, keep, fitted)
+    try:
+        labels = pa.array(fitted.classes_)
+    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
+        labels = pa.array([str(label) for label in fitted.classes_])
+    if guard:
+        columns = {name: _guarded(values) for name, values in columns.items()}
+        labels = _guarded(labels)
+    columns["prediction"] = labels.take(pa.array(fitted.rule.apply(proba)))
+    probabilities = zip(_probability_names(fitted), map(pa.array, proba.T))
+    return pa.table(columns | dict(probabilities))
+
+
+def _guarded(values: pa.Array) -> pa.Array:
+    """Put an apostrophe before the formulas in a column of text."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return values
+    return pa.array([cell and no_formula(cell) for cell in values.to_pylist()], pa.string())
+
+
 def evaluate(
-    pipeline: Pipeline,
-    data: Data,
-    target: Target,
-    threshold: Threshold = None,
-    weight: Weight = None,
-    max_memory: MaxMemory = None,
-    as_json: AsJson = False,
+    pipeline: Path,
+    data: Path,
+    target: str,
+    threshold: str | float | None = None,
+    weight: str | None = None,
+    max_memory: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Score the pipeline on labelled rows.
 
@@ -110,149 +130,64 @@ def evaluate(
     import numpy as np
 
     from autoimb.assessment.judge import Judge
-    from autoimb.assessment.metrics import (
-        EXPECTED_COST,
-        confusion_counts,
-        get_metric,
-        metric_names,
-    )
+    from autoimb.assessment.metrics import EXPECTED_COST, confusion_counts, get_metric, metric_names
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
     fitted = _load(pipeline, threshold)
+    classes, costs = fitted.classes_, fitted.cost_matrix
     rows = read(data, target, max_memory=max_memory, weight=weight)
     frame, y, weights = reweighted(rows)
-    codes = match_labels(y, fitted.classes_)
+    codes = match_labels(y, classes)
     if len(set(codes.tolist())) < 2:
         raise TargetError(f"{target} has one class in {data}: no metric says anything on it.")
     proba = fitted.predict_proba(frame)
     labels = fitted.rule.apply(proba)
-    values, intervals = {}, {}
+    scores = {}
     one_group = np.zeros(len(codes), dtype=np.int64)
-    costs = fitted.cost_matrix
-    for name in metric_names() if costs is None else (*metric_names(), EXPECTED_COST):
+    for name in (*metric_names(), *([] if costs is None else [EXPECTED_COST])):
         metric = get_metric(
-            name,
-            n_classes=len(fitted.classes_),
-            positive=fitted.positive,
-            classes=fitted.classes_,
-            costs=costs,
+            name, n_classes=len(classes), positive=fitted.positive, classes=classes, costs=costs
         )
         judge = Judge(metric, codes, one_group, weights)
         score = judge.score(proba, labels)
-        values[name], *intervals[name] = judge.interval(score.value, score.error)
+        scores[name] = judge.interval(score.value, score.error)
     summary = fitted.inspect()
-    positive, drawn_from = summary["positive"], rows.class_counts
+    positive = summary["positive"]
     n_positive = int((codes == fitted.positive).sum())
+    n_drawn_from = None if rows.class_counts is None else sum(rows.class_counts.values())
     if as_json:
-        confusion = confusion_counts(codes, labels, n_classes=len(fitted.classes_), weight=weights)
-        found = {
+        confusion = confusion_counts(codes, labels, n_classes=len(classes), weight=weights)
+        finite = {name: [None if math.isnan(v) else v for v in s] for name, s in scores.items()}
+        result = {
             "rows": len(codes),
-            "drawn_from": None if drawn_from is None else sum(drawn_from.values()),
+            "drawn_from": n_drawn_from,
             "positive": positive,
             "positive_rows": n_positive,
             "rule": summary["rule"],
             "threshold": summary["threshold"],
-            "metrics": {name: _known(value) for name, value in values.items()},
-            "intervals": {name: [_known(end) for end in ends] for name, ends in intervals.items()},
+            "metrics": {name: value for name, (value, *_) in finite.items()},
+            "intervals": {name: interval for name, (_, *interval) in finite.items()},
             "confusion": {"classes": summary["classes"], "true_by_predicted": confusion.tolist()},
         }
-        say(json.dumps(found, indent=2, ensure_ascii=False))
+        say(json.dumps(result, indent=2, ensure_ascii=False))
         return
-    whole = "" if drawn_from is None else f" drawn from {sum(drawn_from.values())}"
+    whole = "" if n_drawn_from is None else f" drawn from {n_drawn_from}"
     say(f"{len(codes)} rows{whole}, {n_positive} of class {positive}")
-    for name, value in values.items():
-        low, high = intervals[name]
-        ends = "" if math.isnan(low) else f"  {low:.4f} to {high:.4f}"
-        say(f"{name:<20} {value:.4f}{ends}")
+    for name, (value, low, high) in scores.items():
+        interval = "" if math.isnan(low) else f"  {low:.4f} to {high:.4f}"
+        say(f"{name:<20} {value:.4f}{interval}")
 
 
-def _known(value: float) -> float | None:
-    """Return a number that JSON can hold; None for NaN."""
-    return None if math.isnan(value) else value
-
-
-def inspect(pipeline: Pipeline) -> None:
-    """Print what the pipeline is, as JSON."""
+def inspect(pipeline: Path) -> None:
+    """Print a summary of the pipeline as JSON."""
     from autoimb.pipeline.artifact import inspect as read_summary
 
     say(json.dumps(read_summary(pipeline), indent=2, ensure_ascii=False))
 
 
-def _load(path: Path, threshold: str | None) -> FittedPipeline:
+def _load(path: Path, threshold: str | float | None) -> FittedPipeline:
     from autoimb.pipeline.artifact import load
 
     fitted = load(path)
-    if threshold is None:
-        return fitted
-    try:
-        rule: str | float = float(threshold)
-    except ValueError:
-        rule = threshold
-    return fitted.with_threshold(rule)
-
-
-class _Output:
-    """What is written for rows.
-
-    Parameters
-    ----------
-    fitted : FittedPipeline
-    keep : tuple of str
-        Columns that are copied.
-    guard_formulas : bool
-        Whether what a spreadsheet would compute gets an apostrophe.
-
-    Attributes
-    ----------
-    unfamiliar : Unfamiliar
-        Counts of what training did not have.
-    """
-
-    def __init__(
-        self, fitted: FittedPipeline, keep: tuple[str, ...], *, guard_formulas: bool
-    ) -> None:
-        from autoimb.pipeline.unfamiliar import Unfamiliar
-
-        self.keep, self.unfamiliar = keep, Unfamiliar(fitted)
-        self._fitted, self._guards = fitted, guard_formulas
-        self._proba = [f"proba_{label}" for label in fitted.classes_]
-        for name in keep:
-            if keep.count(name) > 1 or name in ("prediction", *self._proba):
-                raise OptionError(f"--keep {name}: the output would have two columns {name!r}.")
-        self._labels = self._guarded(_labels(fitted))
-
-    def of(self, frame: pd.DataFrame) -> pa.Table:
-        """Predict the rows of a piece."""
-        import pyarrow as pa
-
-        from autoimb.cli.tables import kept_columns
-        from autoimb.data.schema import parse
-
-        rows = parse(frame, self._fitted.schema)
-        self.unfamiliar.add(rows)
-        proba = self._fitted.proba_of(rows)
-        kept = kept_columns(frame, self.keep, self._fitted)
-        columns: dict[str, Any] = {name: self._guarded(values) for name, values in kept.items()}
-        columns["prediction"] = self._labels.take(pa.array(self._fitted.rule.apply(proba)))
-        for name, values in zip(self._proba, proba.T):
-            columns[name] = pa.array(values)
-        return pa.table(columns)
-
-    def _guarded(self, values: pa.Array) -> pa.Array:
-        import pyarrow as pa
-
-        texts = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-        if not (self._guards and texts):
-            return values
-        return pa.array([cell and no_formula(cell) for cell in values.to_pylist()], pa.string())
-
-
-def _labels(fitted: FittedPipeline) -> pa.Array:
-    """Return what is written for each class."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(fitted.classes_)
-    except (OverflowError, pa.ArrowInvalid):  # whole numbers beyond 64 bits
-        return pa.array([str(label) for label in fitted.classes_])
+    return fitted if threshold is None else fitted.with_threshold(threshold)

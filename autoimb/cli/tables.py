@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
@@ -33,8 +33,8 @@ from autoimb.pipeline.unfamiliar import known_levels
 __all__ = [
     "STANDARD_OUTPUT",
     "cells_of_piece",
+    "copied_columns",
     "in_order",
-    "kept_columns",
     "read_chunks",
     "text_columns",
     "writer",
@@ -81,10 +81,9 @@ def read_chunks(
     for name in keep:
         if name not in source.names:
             raise SchemaError(choices("column to keep", name, source.names))
-    read = {column.name for column in pipeline.schema.kept}
-    texts += [name for name in keep if name not in read]
-    categories = (column.name for column in pipeline.schema.kept if column.kind == "categorical")
-    numbers = set(categories) - set(texts)
+    inputs = {column.name: column.kind for column in pipeline.schema.kept}
+    texts += [name for name in keep if name not in inputs]
+    numbers = {name for name, kind in inputs.items() if kind == "categorical"} - set(texts)
     with closing(source.pieces(cells=cells, texts=texts)) as pieces:
         for piece in pieces:
             yield _with_levels(frame_of(piece.frame), numbers)
@@ -93,10 +92,10 @@ def read_chunks(
 def text_columns(pipeline: FittedPipeline) -> list[str]:
     """Name the category columns with a level that pandas would not have read as number or bool."""
     levels = known_levels(pipeline)
-    return [name for name, known in levels.items() if not all(map(_is_guessed, known))]
+    return [name for name, texts in levels.items() if not all(map(_is_guessed, texts))]
 
 
-def kept_columns(
+def copied_columns(
     frame: pd.DataFrame, keep: Sequence[str], pipeline: FittedPipeline
 ) -> dict[str, pa.Array]:
     """Return the columns that are copied to the output, each of one type in all pieces.
@@ -141,13 +140,13 @@ def _is_guessed(level: str) -> bool:
 
 def _with_levels(frame: pd.DataFrame, numbers: set[str]) -> pd.DataFrame:
     """Write numbers as their levels are where one word in the piece made text of all of them."""
-    mixed = [name for name in frame.columns if name in numbers and not _guessed(frame[name])]
-    levels = {name: frame[name].map(_level, na_action="ignore") for name in mixed}
+    columns = {name: frame[name] for name in frame.columns if name in numbers}
+    levels = {
+        name: values.map(_level, na_action="ignore")
+        for name, values in columns.items()
+        if not (types.is_numeric_dtype(values.dtype) or types.is_bool_dtype(values.dtype))
+    }
     return frame.assign(**levels)
-
-
-def _guessed(column: pd.Series) -> bool:
-    return types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)
 
 
 def _level(cell: object) -> object:
@@ -183,14 +182,14 @@ def in_order(
     Table
         In the order of the frames.
     """
-    coming: deque[Future[pa.Table]] = deque()
+    pending: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for frame in frames:
-            coming.append(pool.submit(work, frame))
-            if len(coming) > threads:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+            pending.append(pool.submit(work, frame))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def writer(path: Path) -> Callable[[Tables], int]:
@@ -265,12 +264,9 @@ def _line(cells: Iterable[str]) -> bytes:
 
 def _to_parquet(tables: Tables, out: BinaryIO) -> int:
     n_rows, rows = 0, None
-    try:
+    with ExitStack() as stack:
         for table in tables:
-            rows = rows or pq.ParquetWriter(out, table.schema)
+            rows = rows or stack.enter_context(pq.ParquetWriter(out, table.schema))
             rows.write_table(table.cast(rows.schema))
             n_rows += len(table)
-    finally:
-        if rows is not None:
-            rows.close()
     return n_rows

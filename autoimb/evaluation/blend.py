@@ -35,7 +35,7 @@ from autoimb.budget import Deadline
 from autoimb.data.rarity import minority_count
 from autoimb.errors import BudgetError
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.trial import Scored, ranked
+from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.evaluation.weighing import FLAT, ScoredRows, Weighing, draw_bags
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 

@@ -16,8 +16,8 @@ from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend, blend
 from autoimb.evaluation.calibrated import Calibrated, calibrated
 from autoimb.evaluation.limits import Limits
+from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.evaluation.replay import Candidates, replay
-from autoimb.evaluation.trial import Scored, ranked
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.space.strategy import Strategy
 

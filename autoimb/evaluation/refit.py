@@ -9,8 +9,9 @@ from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.rates import Unseen, at_counted_rates
-from autoimb.evaluation.trial import Scored, evaluate
+from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,10 +19,19 @@ from autoimb.assessment.calibration import (
 )
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
-from autoimb.assessment.uncertainty import Score
 from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
+from autoimb.evaluation.outcome import (
+    Cut,
+    Failed,
+    Infeasible,
+    Outcome,
+    Pruned,
+    Scored,
+    Trace,
+    reason_of,
+)
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
 from autoimb.partners.bagging import plant
 from autoimb.partners.fit import Growth, grow
@@ -34,147 +43,7 @@ from autoimb.training.fit import Job, Trained, fit_members
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Plan
 
-__all__ = [
-    "Cut",
-    "Failed",
-    "Infeasible",
-    "Outcome",
-    "Pruned",
-    "Scored",
-    "Trace",
-    "evaluate",
-    "ranked",
-    "reason_of",
-    "within",
-]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """How a training went.
-
-    Attributes
-    ----------
-    curve, floor : tuple of float
-        The measure at each checkpoint: the mean over the folds, and the worst of them.
-    planned : int
-        Checkpoints of the planned work.
-    ended : bool
-        Whether its own patience ended it, so that more work would change nothing.
-    confirmed : bool
-        Whether it was on folds that had not chosen it.
-    checkpoints : tuple of int
-        The checkpoint that each fold kept, of every repeat.
-    """
-
-    curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
-    planned: int = 0
-    ended: bool = False
-    confirmed: bool = False
-    checkpoints: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """A trial that ended by itself.
-
-    Attributes
-    ----------
-    score : Score
-    oof : float64 array of shape (n_scored, C)
-        Out-of-fold probabilities of ``plan.folds.scored``, calibrated across folds.
-    finishing : Finishing or None
-        How they were calibrated and weighted by the user's costs, where they were.
-    labels : int64 array of shape (n_scored,), or None
-        Cross-fitted by the decision rule where the metric is one of labels; None where the most
-        probable class does.
-    fitted : FittedStrategy or None
-        None where its networks were not kept.
-    trace : Trace
-    seconds : float
-    """
-
-    score: Score
-    oof: np.ndarray
-    finishing: Finishing | None = None
-    labels: np.ndarray | None = None
-    fitted: FittedStrategy | None = None
-    trace: Trace = field(default_factory=Trace)
-    seconds: float = 0.0
-
-    @property
-    def class_costs(self) -> tuple[float, ...] | None:
-        """The user's costs of the classes, where its probabilities carry them."""
-        return None if self.finishing is None else self.finishing.class_costs
-
-    def view(self, part: int) -> np.ndarray:
-        """Return all rows' probabilities as what saw no label of a part gives them, (n_scored, C).
-
-        The parts are those of the judge; its own rows are those of `oof`.
-        """
-        return self.oof if self.finishing is None else self.finishing.view(part)
-
-    @property
-    def likeliest(self) -> np.ndarray:
-        """The labels, or the most probable class where there are none."""
-        return self.oof.argmax(axis=1) if self.labels is None else self.labels
-
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A trial that its deadline ended; `best` is what its best checkpoint gives, if any."""
-
-    reason: str
-    best: Scored | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A trial that was given up, being much worse than the best one."""
-
-    reason: str
-    trace: Trace = field(default_factory=Trace)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Infeasible:
-    """A strategy that can't run on these rows."""
-
-    reason: str
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A trial that broke."""
-
-    reason: str
-    seconds: float = 0.0
-
-
-Outcome = Scored | Cut | Pruned | Infeasible | Failed
-
-
-def ranked(results: Mapping[int, Scored]) -> list[int]:
-    """Return the numbers of trials, best first; of equals the earlier.
-
-    Confirmed ones come before others, whatever their values: those of the others were chosen by.
-    """
-
-    def place(number: int) -> tuple[bool, float, int]:
-        result = results[number]
-        return not result.trace.confirmed, -result.score.utility, number
-
-    return sorted(results, key=place)
-
-
-def reason_of(error: BaseException) -> str:
-    """Write an exception as one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+__all__ = ["evaluate", "within"]
 
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:

@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from autoimb.nn.plain import Activation, Entries, PlainKernels, Segment, Waves
+from autoimb.nn.plain import Entries, PlainKernels, Segment, Waves
+from autoimb.nn.spec import Activation
 
 __all__ = ["Kernels", "training_kernels"]
 

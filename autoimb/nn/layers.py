@@ -20,7 +20,8 @@ from torch import Tensor
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.kernels import Kernels
 from autoimb.nn.parameters import Parameter, Parameters
-from autoimb.nn.plain import Activation, Entries
+from autoimb.nn.plain import Entries
+from autoimb.nn.spec import Activation
 
 __all__ = ["Buffers", "Embedding", "Heads", "Layer", "Linear", "Node", "Spread", "SpreadLinear"]
 

@@ -17,9 +17,9 @@ from autoimb.nn.layers import Buffers, Embedding, Heads, Layer, Linear, SpreadLi
 from autoimb.nn.ntk import SLOW, ScaledHeads, ScaledLinear
 from autoimb.nn.parameters import Parameters
 from autoimb.nn.periodic import Periodic
-from autoimb.nn.plain import Activation, PlainKernels
+from autoimb.nn.plain import PlainKernels
 from autoimb.nn.residual import ActiveNorm, Block
-from autoimb.nn.spec import Body, NetworkSpec
+from autoimb.nn.spec import FREQUENCIES, Activation, Body, NetworkSpec
 from autoimb.randomness import Key, Purpose
 
 __all__ = ["Network", "NetworkSpec", "build"]
@@ -188,7 +188,7 @@ class Network:
         n, shared = x.shape[1], self.members // x.shape[0]
         if chunk is None:
             wide = self.members * max(
-                self.spec.k * self.spec.widest, self.spec.periodic * Periodic.FREQUENCIES
+                self.spec.k * self.spec.widest, self.spec.periodic * FREQUENCIES
             )
             chunk = min(max(CACHED // wide // 64 * 64, 64), 4096)
         out = torch.empty(

@@ -20,11 +20,10 @@ from torch import Tensor
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Buffers, Heads, Node
 from autoimb.nn.parameters import Parameter, Parameters
-from autoimb.nn.plain import Activation
+from autoimb.nn.spec import Activation
 
-__all__ = ["BETA2", "SLOW", "ScaledHeads", "ScaledLinear"]
+__all__ = ["SLOW", "ScaledHeads", "ScaledLinear"]
 
-BETA2 = 0.95  # of Adam, in the paper's default
 SLOW, _FAST = 0.1, 6.0  # factors of the learning rate
 _CORNERS = 5  # rows that a bias is a random mean of
 

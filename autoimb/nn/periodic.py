@@ -9,6 +9,7 @@ from torch import Tensor
 from autoimb.nn.layers import Buffers
 from autoimb.nn.parameters import Parameter, Parameters
 from autoimb.nn.plain import Waves
+from autoimb.nn.spec import FREQUENCIES, PERIODIC_DIM
 
 __all__ = ["Periodic"]
 
@@ -31,8 +32,6 @@ class Periodic:
         Factor of the learning rate.
     """
 
-    FREQUENCIES = 16
-    DIM = 3
     SIGMA = 0.1
 
     def __init__(self, name: str, numbers: int, *, rate: float) -> None:
@@ -40,7 +39,7 @@ class Periodic:
 
     def wanted(self) -> list[Parameter]:
         """Say which parameters the layer needs."""
-        many, dim, f, rate = self.FREQUENCIES, self.DIM, self.numbers, self.rate
+        many, dim, f, rate = FREQUENCIES, PERIODIC_DIM, self.numbers, self.rate
         return [
             Parameter(
                 f"{self.name}.frequency", (f, 1, many), "normal", True, self.SIGMA, rate=rate

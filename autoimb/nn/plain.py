@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import pi
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from autoimb.foreign import fused_adamw
+from autoimb.nn.spec import Activation
 
 __all__ = [
     "ADAMW_EPSILON",
     "NORM_EPSILON",
-    "Activation",
     "Entries",
     "PlainKernels",
     "Segment",
     "Waves",
 ]
-
-Activation = Literal["relu", "silu", "selu"]
 
 NORM_EPSILON, ADAMW_EPSILON = 1e-5, 1e-8  # of a norm, under the root; of AdamW, beside it
 _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805  # of SELU (Klambauer et al., 2017)

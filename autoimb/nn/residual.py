@@ -12,11 +12,9 @@ from torch import Tensor
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.layers import Buffers, Linear, Node
 from autoimb.nn.parameters import Parameter, Parameters
-from autoimb.nn.plain import Activation
+from autoimb.nn.spec import EXPANSION, Activation
 
-__all__ = ["EXPANSION", "ActiveNorm", "Block", "Norm"]
-
-EXPANSION = 2  # a block is so many times as wide inside, as in the paper's default
+__all__ = ["ActiveNorm", "Block", "Norm"]
 
 
 class Norm:

@@ -7,14 +7,15 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct
 
 from autoimb.errors import ArtifactError
-from autoimb.nn.periodic import Periodic
-from autoimb.nn.plain import Activation
-from autoimb.nn.residual import EXPANSION
 
-__all__ = ["Body", "NetworkSpec"]
+__all__ = ["EXPANSION", "FREQUENCIES", "PERIODIC_DIM", "Activation", "Body", "NetworkSpec"]
 
+Activation = Literal["relu", "silu", "selu"]
 Body = Literal["plain", "residual", "scaled"]
 _Count = Annotated[int, Meta(ge=0, le=2**31)]
+
+EXPANSION = 2  # factor from the width of a residual block to that inside, the paper's default
+FREQUENCIES, PERIODIC_DIM = 16, 3  # of the periodic embedding of a number
 
 
 class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,17 +75,17 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def embedded(self) -> int:
         """Columns that embeddings put before the dense ones."""
-        return self.embedding_dim * len(self.cardinalities) + Periodic.DIM * self.periodic
+        return self.embedding_dim * len(self.cardinalities) + PERIODIC_DIM * self.periodic
 
     @property
     def values(self) -> int:
         """Count the numbers that a row's forward pass makes one by one, from inputs to outputs."""
-        waves = self.periodic * Periodic.FREQUENCIES
+        waves = self.periodic * FREQUENCIES
         return self.n_inputs + self.embedded + waves + self.k * self.widest * self.depth
 
     def products(self, n_inputs: int) -> int:
         """Count the multiplications of a row's forward pass from so many dense columns."""
         first = self.width * (n_inputs + self.embedded)
         square = 2 * EXPANSION * self.depth if self.body == "residual" else self.depth - 1
-        periodic = self.periodic * Periodic.FREQUENCIES * (Periodic.DIM + 1)
+        periodic = self.periodic * FREQUENCIES * (PERIODIC_DIM + 1)
         return self.k * (first + square * self.width**2) + periodic

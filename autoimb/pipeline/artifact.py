@@ -26,7 +26,6 @@ from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError
-from autoimb.nn.network import build
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT, Arrays, opened, packed, write
 from autoimb.pipeline.contents import (
@@ -247,6 +246,8 @@ def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
         for name, values in arrays.items()
         if name.startswith("state.")
     }
+    from autoimb.nn.network import build  # torch, which a look at a file has no use for
+
     if part.spec.depth > len(state):
         raise ArtifactError(f"A network of depth {part.spec.depth} has {len(state)} arrays.")
     # on the meta device nothing is allocated, whatever sizes the file claims

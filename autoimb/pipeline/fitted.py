@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from autoimb.assessment.calibration import (
@@ -35,7 +34,7 @@ from autoimb.data.schema import Columns, Schema, parse
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import match_labels
 from autoimb.errors import ArtifactError, InputError, OptionError
-from autoimb.nn.network import Network, NetworkSpec, build
+from autoimb.nn.spec import NetworkSpec
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.container import FORMAT
 from autoimb.pipeline.manifest import Info, LabelPart, Manifest, PackPart, StrategyPart, TreesPart
@@ -44,6 +43,8 @@ from autoimb.text import BriefRepr
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
+
+    from autoimb.nn.network import Network
 
 __all__ = [
     "FittedMemberPack",
@@ -177,6 +178,8 @@ class FittedMemberPack(BriefRepr):
         callable
             From the rows, as each fold's encoder gives them, to ``(M, n, C)`` posteriors.
         """
+        from autoimb.nn.network import build  # torch, which a look at a file has no use for
+
         networks: list[tuple[NDArray[np.intp], Network]] = []
         for fold in np.unique(self.fold):
             members = np.flatnonzero(self.fold == fold)
@@ -203,6 +206,8 @@ class FittedMemberPack(BriefRepr):
         Matrix products use other kernels, with other roundings, for a handful of rows: hence the
         padding of the rows. The columns are padded as in training, to the widest fold.
         """
+        import torch
+
         n, rows = len(x), -(-len(x) // _PAD_ROWS) * _PAD_ROWS
         wide = torch.from_numpy(x)[None]
         if x.shape != (rows, self.spec.n_inputs):

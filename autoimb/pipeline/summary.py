@@ -7,10 +7,10 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from autoimb.assessment.uncertainty import expected_in_words
@@ -150,7 +150,7 @@ def stamp() -> dict[str, Any]:
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     created = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now(UTC)
-    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": str(torch.__version__)}
+    versions = {"autoimb": __version__, "numpy": np.__version__, "torch": version("torch")}
     return {
         "created": created.isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},

@@ -18,7 +18,7 @@ from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.limits import limits_beyond
-from autoimb.evaluation.trial import Scored, ranked
+from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import SearchPolicy
 from autoimb.report import curves
 from autoimb.report.against import (

@@ -22,7 +22,7 @@ from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy, partner
 
 if TYPE_CHECKING:
-    from autoimb.evaluation.trial import Scored
+    from autoimb.evaluation.outcome import Scored
     from autoimb.runs.folder import RunFolder
 
 __all__ = ["Journal"]

@@ -16,15 +16,7 @@ from safetensors import safe_open
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.evaluation.trial import (
-    Cut,
-    Failed,
-    Infeasible,
-    Outcome,
-    Pruned,
-    Scored,
-    Trace,
-)
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Pruned, Scored, Trace
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
 from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart

@@ -29,7 +29,7 @@ from autoimb.runs.record import (
 )
 
 if TYPE_CHECKING:
-    from autoimb.evaluation.trial import Scored
+    from autoimb.evaluation.outcome import Scored
 
 __all__ = ["TrialFiles"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autoimb.evaluation.trial import Outcome
+    from autoimb.evaluation.outcome import Outcome
     from autoimb.runtime.pool import Backend, Resources, Runner
     from autoimb.runtime.worker import Assignment, Work
     from autoimb.training.parts import Parts

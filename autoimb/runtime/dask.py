@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError, OptionError, RunError, choices
-from autoimb.evaluation.trial import Cut, Failed, Outcome, Scored, reason_of
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored, reason_of
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
 from autoimb.runtime.worker import Assignment, Jobs, Work, evaluated, one_thread
 from autoimb.training.states import waiting_key

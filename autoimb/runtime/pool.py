@@ -19,7 +19,7 @@ from typing import Protocol
 import joblib
 from pebble import ProcessExpired, ProcessPool
 
-from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.foreign import WorkerContext, passes_results, workers_of
 from autoimb.runtime.memory import kills_for_memory, memory_a_worker, private_memory
 from autoimb.runtime.process import warm_up

@@ -16,7 +16,7 @@ import joblib
 from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
 from autoimb.evaluation.basis import Basis
-from autoimb.evaluation.trial import Cut, Failed, Outcome, reason_of
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.runtime.interrupt import ignore_hang_up
 from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent

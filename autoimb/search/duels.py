@@ -21,7 +21,7 @@ from autoimb.space.portfolio import duels_of, first_networks, methods_of
 
 if TYPE_CHECKING:
     from autoimb.evaluation.basis import Basis
-    from autoimb.evaluation.trial import Scored
+    from autoimb.evaluation.outcome import Scored
     from autoimb.space.strategy import Strategy
 
 __all__ = ["duels_due", "fought", "next_duel"]

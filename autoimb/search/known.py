@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
 from autoimb.training.pruning import Bar

@@ -13,7 +13,8 @@ import optuna
 
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError
-from autoimb.evaluation.trial import Infeasible, Outcome, Scored, evaluate, reason_of, within
+from autoimb.evaluation.outcome import Infeasible, Outcome, Scored, reason_of
+from autoimb.evaluation.trial import evaluate, within
 from autoimb.runs.journal import Journal
 from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
 from autoimb.runtime.interrupt import Interrupt

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from autoimb.nn.kernels import training_kernels
 from autoimb.space.option import Component, Float
 
-__all__ = ["LOSS", "Loss"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+    from autoimb.nn.kernels import Kernels
+
+    Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+__all__ = ["LOSS", "Loss"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ class Loss:
 # resampling and all weights. A tensor (M, 1, C, 1), so that it broadcasts over k, C and rows.
 LOSS: Component[Loss] = Component("loss", "What the networks minimise.")
 
-_kernels = cache(training_kernels)
+
+@cache
+def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
+    from autoimb.nn.kernels import training_kernels  # torch, which a list of options has no use for
+
+    return training_kernels(dtype, device)
 
 
 def _cross_entropy_gradient(logits: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -61,7 +69,7 @@ def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  component's
 
     def gradient(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         # by how much it is that of the cross-entropy: a factor for each row
-        log_p = torch.log_softmax(logits, -2).mul(truth).sum(-2, keepdim=True)
+        log_p = logits.log_softmax(-2).mul(truth).sum(-2, keepdim=True)
         p = log_p.exp()
         rest = (1.0 - p).clamp_(min=1e-7)
         factor = rest**gamma - gamma * p * rest ** (gamma - 1.0) * log_p
@@ -73,7 +81,7 @@ def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  component's
 @LOSS.option(tau=Float(0.25, 1.5))
 def logit_adjusted(counts: Tensor, *, tau: float) -> Loss:
     """Logit adjustment: a margin of τ · log prior in training (Menon et al., 2021)."""
-    offset = tau * torch.log(counts / counts.sum(-2, keepdim=True))
+    offset = tau * (counts / counts.sum(-2, keepdim=True)).log()
 
     def gradient(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         return _cross_entropy_gradient(logits + offset, truth, weight)

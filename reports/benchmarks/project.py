@@ -39,7 +39,8 @@ from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
 from autoimb.evaluation.assemble import Decided, assemble
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.trial import Outcome, Scored, evaluate
+from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline import container

@@ -13,7 +13,8 @@ from torch import Tensor
 from autoimb.nn.compiled import activations, embeddings, norms, products, steps
 from autoimb.nn.compiled.activations import CODES
 from autoimb.nn.compiled.kernel import Code, Kernel, compile_all
-from autoimb.nn.plain import ADAMW_EPSILON, NORM_EPSILON, Activation, Entries, Segment, Waves
+from autoimb.nn.plain import ADAMW_EPSILON, NORM_EPSILON, Entries, Segment, Waves
+from autoimb.nn.spec import Activation
 
 __all__ = ["CompiledKernels", "compile_all"]
 

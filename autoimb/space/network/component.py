@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from autoimb.nn.plain import Activation
-from autoimb.nn.spec import Body
+from autoimb.nn.spec import Activation, Body
 from autoimb.space.option import Component
 
 __all__ = ["NETWORK", "Anneal", "Common", "Embedding", "Hyperparameters"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from autoimb.nn.ntk import BETA2
 from autoimb.space.network.component import NETWORK, Common, Hyperparameters
 from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["realmlp"]
+
+BETA2 = 0.95  # of Adam, in the paper's default
 
 
 @NETWORK.option(

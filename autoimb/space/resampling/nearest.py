@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["nearest"]
 
@@ -29,6 +33,8 @@ def nearest(space: np.ndarray, k: int) -> np.ndarray:
     int64 array of shape (n, k)
         Nearest first, never the row itself.
     """
+    import torch  # here, as a list of options has no use for it
+
     x = torch.from_numpy(space - space.mean(axis=0, dtype=np.float64).astype(np.float32))
     n, padding = len(x), -len(x) % _GROUPS
     columns = (n + padding) // _GROUPS

@@ -12,7 +12,7 @@ import torch
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Budget
-from autoimb.evaluation.trial import Scored
+from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request
