@@ -1,4 +1,4 @@
-"""Cross-fitting: who may learn from which rows, so that no row teaches what judges it."""
+"""Cross-fitting: splits of the rows in which no row is scored by a fit to its own label."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ __all__ = ["leave_group_out", "stratified_groups"]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_MOST_PARTS = 5  # so that many folds cost no more than a few
+# More folds than this are left out together, so that their number does not raise the cost.
+_MAX_PARTS = 5
 
 
 def stratified_groups(y: Ints, n_groups: int, cluster: Ints | None = None) -> Ints:
-    """Split rows into groups, the same ones whenever they are asked for; see `stratified`.
+    """Split rows into stratified groups, the same ones for the same arguments; see `stratified`.
 
     Parameters
     ----------
     y : ndarray of int64, shape (n,)
         Class codes.
     n_groups : int
-        Number of groups; at most as many as the user's.
+        Number of groups; at most the number of the user's groups.
     cluster : ndarray of int64, shape (n,), or None
-        The user's group of each row; such a group is never parted.
+        The user's group of each row; the rows of such a group stay together.
 
     Returns
     -------
@@ -48,30 +49,31 @@ def leave_group_out(
     cluster: Ints | None = None,
     period: Ints | None = None,
 ) -> Iterator[tuple[Mask, Mask]]:
-    """Yield (rows to learn from, rows to use it on) for each group, or for a few at a time.
+    """Yield (rows to learn from, rows to predict) for each part; a part is one group or several.
 
-    The same arguments give the same parts in the same order, so a part's number names it.
+    The same arguments give the same parts in the same order, so a number identifies a part.
 
     Parameters
     ----------
     y : ndarray of int64, shape (n,)
         Class codes.
     group : ndarray of int64, shape (n,)
-        Cross-fitting group of each row. One group alone is split into ``n_groups``.
+        Cross-fitting group of each row. A single group is split into ``n_groups``.
     n_groups : int, optional
-        Number of groups made where one is given. More than five groups are left out in five
-        parts.
+        Number of groups into which a single group is split. More than five groups are merged
+        into five parts.
     cluster : ndarray of int64, shape (n,), or None
-        The user's group of each row, which no group that is made parts.
+        The user's group of each row; the rows of such a group stay in one part.
     period : ndarray of int64, shape (n,), or None
-        The block of time of each row, of which each cross-fitting group has one. A group learns
-        from earlier blocks alone, and from no group of the user's that it has rows of; the first
-        ones from nothing.
+        Block of time of each row; each cross-fitting group belongs to one block. A group learns
+        from earlier blocks only, and not from rows of the user's groups that it contains. The
+        groups of the first block learn from no rows.
 
     Yields
     ------
     tuple of two ndarrays of bool, shape (n,)
-        Without blocks of time they are complements of each other.
+        Masks of the rows to learn from and of the rows to predict. Without blocks of time they
+        are complements of each other.
     """
     names = np.unique(group)
     if period is not None:
@@ -85,6 +87,6 @@ def leave_group_out(
     if len(names) < 2:
         group = stratified_groups(y, n_groups, cluster)
         names = np.unique(group)
-    for part in np.array_split(names, min(len(names), _MOST_PARTS)):
+    for part in np.array_split(names, min(len(names), _MAX_PARTS)):
         inside = np.isin(group, part)
         yield ~inside, inside
