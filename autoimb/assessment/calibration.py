@@ -1,10 +1,10 @@
-"""Calibration: probabilities that mean what they say.
+"""Calibration of predicted probabilities.
 
 Two corrections are exact where their formula applies (:func:`correct_prior`,
-:func:`focal_posterior`); the rest is learned from out-of-fold rows by vector scaling
-(:func:`fit_calibrator`), and cross-fitted wherever a row is judged (:class:`Finishing`). An
-out-of-fold row has the answer of one network, a new row the mean of several:
-:func:`for_all_networks` takes a calibrator from the one to the other.
+:func:`focal_posterior`). The remaining miscalibration is estimated from out-of-fold rows by vector
+scaling (:func:`fit_calibrator`), cross-fitted for rows that are scored (:class:`Finishing`). An
+out-of-fold row is predicted by one network, a new row by the mean of several networks;
+:func:`for_all_networks` adapts a calibrator of the former to the latter.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LogRatio = Annotated[float, Meta(ge=-1e4, le=1e4)]  # logarithm of a ratio of probabilities
 
-_FLOOR = 1e-15  # probabilities below are taken as this
-_LEAST_SLOPE = 0.01  # a calibrator never turns the order of the classes around
+_FLOOR = 1e-15  # smaller probabilities are raised to this value
+_MIN_SLOPE = 0.01  # a calibrator never reverses the order of the classes
 _PULL_SLOPE, _PULL_BIAS = 1.0, 0.1  # ridge toward the identity, worth about this many rows
 _STEPS = 50
-_MOST_SHARPENING = 2.0  # of a mean of networks: without signal they agree in nothing
+# Without signal the networks agree in nothing, and the regression of their mean has no slope.
+_MAX_SHARPENING = 2.0
 
 
 def log_proba(proba: Floats) -> Floats:
-    """Logarithm of probabilities, float64, those near 0 taken as 1e-15; same shape."""
+    """Return the logarithm of probabilities (float64, same shape), clipped at 1e-15."""
     logs: Floats = np.log(np.maximum(np.asarray(proba, dtype=np.float64), _FLOOR))
     return logs
 
 
 def row_log_loss(y: Ints, proba: Floats, *, floor: float = _FLOOR) -> Floats:
-    """Negative log-probability of each row's own class, (n,), of probabilities (n, C)."""
-    own = np.asarray(proba)[np.arange(len(y)), y]
-    losses: Floats = -np.log(np.clip(own, floor, 1.0))
+    """Return the negative log-probability (n,) of each row's class, of probabilities (n, C)."""
+    class_proba = np.asarray(proba)[np.arange(len(y)), y]
+    losses: Floats = -np.log(np.clip(class_proba, floor, 1.0))
     return losses
 
 
@@ -62,9 +63,9 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     slope : float
-        Positive; below 1 it takes back overconfidence.
+        Positive; a slope below 1 reduces overconfidence.
     bias : tuple of float
-        One a class; it corrects how often a class is expected.
+        Shift of each class; it corrects the class frequencies.
     """
 
     slope: Annotated[float, Meta(ge=1e-6, le=1e6)]
@@ -82,7 +83,7 @@ class Calibrator(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def finish(proba: Floats, calibrator: Calibrator, class_costs: tuple[float, ...] | None) -> Floats:
-    """Calibrate probabilities (n, C) and weight them by the user's costs (C,), if any."""
+    """Calibrate probabilities (n, C) and multiply them by class costs (C,), if there are any."""
     proba = calibrator.apply(proba)
     if class_costs is not None:
         proba = proba * np.asarray(class_costs)
@@ -92,18 +93,18 @@ def finish(proba: Floats, calibrator: Calibrator, class_costs: tuple[float, ...]
 
 @dataclass(frozen=True, eq=False)
 class Finishing:
-    """How out-of-fold probabilities were finished: for each part of the rows by the other parts.
+    """Cross-fitted calibration of out-of-fold probabilities: each part by the other parts.
 
-    What learns from finished rows and is used on a part must not have its labels by way of the
-    calibrators of the other parts either: it learns from :meth:`view` of that part.
+    A model that is fitted on calibrated rows and applied to a part must not see the labels of that
+    part through the calibrators of the other parts. So it is fitted on :meth:`view` of that part.
 
     Attributes
     ----------
     raw : ndarray of float64, shape (n, C)
-        Before it.
+        Probabilities before calibration.
     calibrators : tuple of Calibrator
-        One a part, in the order of :func:`autoimb.assessment.crossfit.leave_group_out`; it saw the
-        labels of the other parts.
+        One a part, in the order of :func:`autoimb.assessment.crossfit.leave_group_out`; each is
+        fitted on the labels of the other parts.
     class_costs : tuple of C floats, or None
         See :func:`finish`.
     """
@@ -113,7 +114,7 @@ class Finishing:
     class_costs: tuple[float, ...] | None = None
 
     def view(self, part: int) -> Floats:
-        """Finish all rows by what saw no label of a part; float64, (n, C)."""
+        """Return all rows by the calibrator that saw no label of the part; float64, (n, C)."""
         return finish(self.raw, self.calibrators[part], self.class_costs)
 
 
@@ -128,17 +129,20 @@ class _Problem:
     def loss(self, theta: Floats) -> float:
         logits = theta[0] * self.logs + theta[1:]
         top = logits.max(axis=1)
-        own = (self.truth * logits).sum(axis=1)
-        fit = self.weight @ (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - own)
+        true_logit = (self.truth * logits).sum(axis=1)
+        # The log-sum-exp is computed from the largest logit, so that it does not overflow.
+        fit = self.weight @ (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - true_logit)
         pull = _PULL_SLOPE * (theta[0] - 1) ** 2 + _PULL_BIAS * (theta[1:] ** 2).sum()
         return float(fit + pull / 2)
 
     def derivatives(self, theta: Floats) -> tuple[Floats, Floats]:
-        """Gradient (1 + C,) and Hessian (1 + C, 1 + C)."""
+        """Return the gradient (1 + C,) and the Hessian (1 + C, 1 + C)."""
         proba = softmax(theta[0] * self.logs + theta[1:], axis=1)
         miss = (proba - self.truth) * self.weight[:, None]
         gradient = np.concatenate([[(miss * self.logs).sum()], miss.sum(axis=0)])
         gradient += np.concatenate([[_PULL_SLOPE * (theta[0] - 1)], _PULL_BIAS * theta[1:]])
+        # The Hessian is the weighted covariance, under each row's softmax, of the log-probabilities
+        # (slope) and of the class indicators (biases), plus the ridge.
         weighted = proba * self.weight[:, None]
         mean_log = (proba * self.logs).sum(axis=1, keepdims=True)
         centred = self.logs - mean_log
@@ -150,10 +154,10 @@ class _Problem:
 
 
 def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floats:
-    """Newton's method with step halving on the free parameters of a convex loss.
+    """Minimise a convex loss over the free parameters by Newton's method with step halving.
 
-    scipy's ``trust-exact`` takes one to seven times as long, once a part of every trial
-    (``reports/design/calibration.md``).
+    scipy's ``trust-exact`` takes one to seven times as long, and each trial needs a minimum for
+    every part (``reports/design/calibration.md``).
     """
     loss = problem.loss(theta)
     for _ in range(_STEPS):
@@ -166,7 +170,7 @@ def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floa
         size = 1.0
         while (new := problem.loss(theta + size * step)) > loss - 1e-4 * size * decrease:
             size /= 2
-            if size < 1e-8:  # rounding, not curvature: as good as it gets
+            if size < 1e-8:  # only rounding errors keep the loss from falling
                 return theta
         theta, loss = theta + size * step, new
     return theta
@@ -175,8 +179,8 @@ def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floa
 def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
     """Fit vector scaling by weighted log-loss.
 
-    A tiny ridge pulls toward the identity, so few rows change little; a class without a row keeps
-    its bias of 0. Sees: the rows it is given, which must be out-of-fold.
+    A small ridge shrinks toward the identity, so few rows change little. A class without rows keeps
+    the bias 0. Sees: the rows passed in, which must be out-of-fold.
 
     Parameters
     ----------
@@ -200,23 +204,24 @@ def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> C
     problem = _Problem(log_proba(proba), np.eye(n_classes)[y], weight)
     start = np.concatenate([[1.0], np.zeros(n_classes)])
     theta = _minimise(problem, start, np.concatenate([[True], present]))
-    if theta[0] < _LEAST_SLOPE:
-        start[0] = _LEAST_SLOPE
+    # A slope at or below 0 would reverse the classes; it is fixed and the biases are refitted.
+    if theta[0] < _MIN_SLOPE:
+        start[0] = _MIN_SLOPE
         theta = _minimise(problem, start, np.concatenate([[False], present]))
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
 
 
 def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
-    """Fit vector scaling, and keep it where it gains more than by chance; else the identity.
+    """Fit vector scaling and return it if it gains more than chance would; else the identity.
 
-    By chance its C free parameters gain as much log-likelihood as they are (Akaike, 1974). Where
-    rows stand for others that were left out, a gain by chance is as many times larger as the mean
-    weight of a weighted row is (Kish, "Survey sampling", 1965).
+    By chance, C free parameters gain a log-likelihood of C (Akaike, 1974). Where rows are weighted
+    because they represent omitted rows, the gain by chance is multiplied by the weighted mean of
+    the weights (Kish, "Survey sampling", 1965).
 
     Parameters
     ----------
     y, proba, weight
-        As `fit_calibrator` takes them. Sees: these rows, which must be out-of-fold.
+        See `fit_calibrator`. Sees: these rows, which must be out-of-fold.
 
     Returns
     -------
@@ -227,50 +232,51 @@ def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = Non
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
     fitted = fit_calibrator(y, proba, weight=weight)
     gain = weight @ (row_log_loss(y, proba) - row_log_loss(y, fitted.apply(proba)))
-    enough = proba.shape[1] * (weight @ weight) / weight.sum()
-    return fitted if gain > enough else Calibrator.identity(proba.shape[1])
+    chance_gain = proba.shape[1] * (weight @ weight) / weight.sum()
+    return fitted if gain > chance_gain else Calibrator.identity(proba.shape[1])
 
 
 def for_all_networks(
-    calibrator: Calibrator, views: Floats, every: Floats, *, weight: Floats
+    calibrator: Calibrator, views: Floats, mean_proba: Floats, *, weight: Floats
 ) -> Calibrator:
-    """Take a calibrator from the answer of one network a row to the mean of all networks.
+    """Adapt a calibrator of single networks to the mean of all networks.
 
-    The mean has less of the noise of training than one network, so a calibrator of single networks
-    leaves it underconfident. The regression of the mean on one has the slope by which the two
-    calibrators differ, as in the formula for the reliability of several tests (Spearman, 1910;
-    Brown, 1910). No label is needed: vector scaling of the views is fitted to the mean's
-    probabilities. The biases are those that keep the mean of the calibrated probabilities.
+    The mean has less training noise than a single network, so a calibrator of single networks
+    leaves it underconfident. The regression of the mean on a single network has the slope by which
+    the two calibrators differ, as in the formula for the reliability of several tests (Spearman,
+    1910; Brown, 1910). No label is needed: vector scaling of the views is fitted to the mean's
+    probabilities. The biases keep the mean of the calibrated probabilities.
 
-    Sees: rows that most of the networks were trained on. How far networks differ is the same there
-    as on new rows (``reports/design/calibration.md``).
+    Sees: rows that most of the networks were trained on. Networks differ there by as much as on new
+    rows (``reports/design/calibration.md``).
 
     Parameters
     ----------
     calibrator : Calibrator
-        Of one network a row.
+        Calibrator of rows that are predicted by one network each.
     views : ndarray of float64, shape (V, n, C)
         Probabilities of the rows, by one network each.
-    every : ndarray of float64, shape (n, C)
-        By all networks.
+    mean_proba : ndarray of float64, shape (n, C)
+        Probabilities of the rows, by all networks.
     weight : ndarray of float64, shape (n,)
         Row weights.
 
     Returns
     -------
     Calibrator
-        Of all networks; its slope is one to two times that of `calibrator`.
+        Calibrator of the mean; its slope is one to two times that of `calibrator`.
     """
-    n_classes = every.shape[1]
+    n_classes = mean_proba.shape[1]
     free = np.ones(1 + n_classes, dtype=bool)
-    target, weights = np.tile(every, (len(views), 1)), np.tile(weight / len(views), len(views))
-    one = _Problem(log_proba(views.reshape(-1, n_classes)), target, weights)
-    step = _minimise(one, np.array([1.0, *np.zeros(n_classes)]), free)[0]
-    sharpening = np.clip(1.0 / max(step, _LEAST_SLOPE), 1.0, _MOST_SHARPENING)
+    target, weights = np.tile(mean_proba, (len(views), 1)), np.tile(weight / len(views), len(views))
+    regression = _Problem(log_proba(views.reshape(-1, n_classes)), target, weights)
+    step = _minimise(regression, np.array([1.0, *np.zeros(n_classes)]), free)[0]
+    sharpening = np.clip(1.0 / max(step, _MIN_SLOPE), 1.0, _MAX_SHARPENING)
+    # With the slope fixed, the biases are fitted to the calibrated probabilities of the views.
     free[0] = False
     calibrated = calibrator.apply(views).mean(axis=0)
     start = np.array([sharpening * calibrator.slope, *calibrator.bias])
-    theta = _minimise(_Problem(log_proba(every), calibrated, weight), start, free)
+    theta = _minimise(_Problem(log_proba(mean_proba), calibrated, weight), start, free)
     return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
 
 
@@ -285,25 +291,26 @@ def at_rates(
     calibrated : ndarray of float64, shape (n, C)
         Probabilities of rows, by this calibrator.
     rates : ndarray of float64, shape (C,)
-        With the sum 1.
+        Rates of the classes; their sum is 1.
     weight : ndarray of float64, shape (n,)
         Row weights.
 
     Returns
     -------
     Calibrator
-        With the same slope; the ridge leaves the rates missed by less than a row.
+        Calibrator with the same slope. Because of the ridge the mean may miss the rates, by less
+        than one row.
     """
     free = np.ones(1 + len(rates), dtype=bool)
     free[0] = False
-    wanted, rows = np.tile(rates, (len(weight), 1)), weight / weight.mean()
-    problem = _Problem(log_proba(calibrated), wanted, rows)
+    target, row_weight = np.tile(rates, (len(weight), 1)), weight / weight.mean()
+    problem = _Problem(log_proba(calibrated), target, row_weight)
     shift = _minimise(problem, np.array([1.0, *np.zeros(len(rates))]), free)[1:]
     return Calibrator(calibrator.slope, tuple(float(b) for b in calibrator.bias + shift))
 
 
 def focal_posterior(proba: Floats, gamma: float) -> Floats:
-    """Undo what the focal loss does to probabilities.
+    """Convert the output of a network trained with the focal loss to class posteriors.
 
     The minimiser ``v`` of the focal risk is not the class posterior, but determines it:
     ``h(v_c) / sum_j h(v_j)`` with ``h(v) = v / ((1-v)^gamma - gamma (1-v)^(gamma-1) v log v)``
@@ -324,7 +331,7 @@ def focal_posterior(proba: Floats, gamma: float) -> Floats:
     logs = log_proba(proba)
     v = np.exp(logs)
     rest = np.maximum(v.sum(axis=-1, keepdims=True) - v, _FLOOR)
-    if proba.shape[-1] == 2:  # without the rounding of 1 - v
+    if proba.shape[-1] == 2:  # exact, without the rounding of 1 - v
         rest = v[..., ::-1]
     curvature = np.clip(-v * logs / rest, 0.0, 1.0)  # 1 at v = 1, 0 at v = 0
     posterior: Floats = softmax(logs - gamma * np.log(rest) - np.log1p(gamma * curvature), axis=-1)
@@ -332,15 +339,15 @@ def focal_posterior(proba: Floats, gamma: float) -> Floats:
 
 
 def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:
-    """Take a member's probabilities from the prior it was trained under back to the real one.
+    """Correct log-probabilities from the effective prior of training to the real prior.
 
     Parameters
     ----------
     logp : array-like of float, shape (..., C)
-        Log-probabilities (or logits: a constant per row does not matter).
+        Log-probabilities, or logits: a constant per row cancels.
     log_ratio : array-like of float, shape (C,) or broadcastable to (..., C)
-        Logarithm of effective prior over real prior, for each class (up to a constant): the log of
-        rate times weight. Twice as many rows of a class have log 2. It is subtracted.
+        Logarithm of effective prior over real prior for each class, up to a constant: the log of
+        sampling rate times weight. A class with twice as many rows has log 2.
 
     Returns
     -------
@@ -348,7 +355,7 @@ def correct_prior(logp: ArrayLike, log_ratio: ArrayLike) -> Floats:
         Normalised log-probabilities.
     """
     logits = np.asarray(logp, dtype=np.float64) - np.asarray(log_ratio, dtype=np.float64)
-    # (..., C) -> (C, ...): sums over a last axis of two numbers would take most of a prediction
+    # (..., C) -> (C, ...): sums over a last axis of length two would dominate the prediction time.
     leading = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
     leading -= leading.max(axis=0)
     leading -= np.log(np.exp(leading).sum(axis=0))
