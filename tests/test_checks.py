@@ -201,7 +201,7 @@ def test_equal_rows_are_counted_by_fold_and_class() -> None:
         given_away=2,  # rows 4 and 5; of rows 0 and 1 half of the equal training rows differ
         contradicted=2,  # rows 0 and 1
         largest=4,
-        most_in_a_fold=8,
+        max_fold_rows=8,
     )
 
 

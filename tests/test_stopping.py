@@ -16,7 +16,7 @@ def steps(
     *folds: Sequence[float], chooses: Sequence[int] = (0, 0), patience: int = 9
 ) -> Iterator[Stopping]:
     """What is known after each checkpoint; `folds` are the measures of each fold's rows."""
-    known = Stopping.before(len(folds))
+    known = Stopping.initial(len(folds))
     choosers = [[k] if own else [1 - k] for k, own in enumerate(chooses)]
     for values in zip(*folds):
         known = known.after(values, choosers=choosers, patience=patience)

@@ -207,7 +207,7 @@ def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str 
     if seen.given_away <= policy.copied_share * seen.rarer:
         return None
     change = "would change that"
-    if seen.largest > seen.most_in_a_fold:
+    if seen.largest > seen.max_fold_rows:
         change = f"is not possible for all: one row is there {seen.largest:,} times"
     return (
         f"{seen.copied:,} of {seen.scored:,} scored rows ({seen.copied / seen.scored:.1%}) equal a "
@@ -313,12 +313,12 @@ def undeclared_structure(evidence: TableEvidence, policy: SearchPolicy) -> str |
     clearest = undeclared[0]
     unit, argument = ("days", "time") if clearest.is_date else ("values", "groups")
     also = ", ".join(
-        f"{difference.column!r} ({difference.random:.3f} and {difference.whole:.3f})"
+        f"{difference.column!r} ({difference.random:.3f} and {difference.grouped:.3f})"
         for difference in undeclared[1:]
     )
     return (
         f"The average precision of a quick model is {clearest.random:.3f} with random folds and "
-        f"{clearest.whole:.3f} (± {clearest.error:.3f} for the difference) with whole {unit} of "
+        f"{clearest.grouped:.3f} (± {clearest.error:.3f} for the difference) with whole {unit} of "
         f"{clearest.column!r} held out together"
         + (f"; likewise with {also}" if also else "")
         + f". Add {argument}={json.dumps(clearest.column, ensure_ascii=False)} "

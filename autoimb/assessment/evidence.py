@@ -1,6 +1,6 @@
-"""What the checks look at: counts and measures of a table, of its folds and of a result.
+"""Evidence for the checks: counts and measures of a table, of its folds and of a result.
 
-Nothing here is fitted for the result or reaches it: the checks only say what was seen.
+The evidence is only reported; it does not influence the search or its result.
 """
 
 from __future__ import annotations
@@ -31,32 +31,33 @@ __all__ = ["Repeats", "ResultEvidence", "TableEvidence", "label_changes"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_ROWS_A_CLASS = (500, 5_000)  # that columns are looked at with: fewer where they are many
+# Rows of each class with which columns are examined, at least and at most, and their cells.
+_ROWS_A_CLASS = (500, 5_000)
 _CELLS_A_CLASS = 4_000_000
-_FEW_VALUES = 64  # of a column of numbers, which then are levels too
-_FAR_FROM_PERFECT = 0.9  # a pair of classes below it ends the look at a column
+_MAX_LEVELS = 64  # numbers with at most this many distinct values are also examined as levels
+_FAR_FROM_PERFECT = 0.9  # a pair of classes below it ends the examination of a column
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows that are equal in all columns that are learned from.
+    """Counts of rows that are equal in all feature columns.
 
     Attributes
     ----------
     scored : int
-        Rows that some fold scores.
+        Rows that are scored by a fold.
     copied : int
-        Of them, those with an equal row among the training rows of the fold that scores them.
+        Scored rows with an equal row among the training rows of the fold that scores them.
     rarer : int
         Scored rows outside the most frequent class.
     given_away : int
-        Of those, the ones whose class more than half of their equal training rows have.
+        Rows of `rarer` whose class is that of more than half of their equal training rows.
     contradicted : int
-        Of those, the ones of which as many equal rows are of another class, or more.
+        Rows of `rarer` for which at least half of the equal rows are of other classes.
     largest : int
-        Rows of the largest set of equal ones.
-    most_in_a_fold : int
-        Rows of the largest fold.
+        Rows of the largest set of equal rows.
+    max_fold_rows : int
+        Scored rows of the largest fold.
     """
 
     scored: int
@@ -65,56 +66,59 @@ class Repeats:
     given_away: int
     contradicted: int
     largest: int
-    most_in_a_fold: int
+    max_fold_rows: int
 
     @classmethod
     def of(cls, dataset: Dataset, folds: FoldPlan) -> Repeats:
-        """Count them. Sees: all rows of the study, on its own folds."""
+        """Count equal rows. Sees: all rows of the study, on its folds."""
         y, n_classes = dataset.y, dataset.n_classes
         hashes = row_hashes(dataset.columns.numbers, dataset.columns.codes)
-        _, which, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+        _, row_set, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
 
         def by_class(rows: Ints) -> Ints:
             """Count the rows of each class in each set of equal rows, (sets, C)."""
-            cells = np.bincount(which[rows] * n_classes + y[rows], minlength=len(sizes) * n_classes)
+            cells = np.bincount(
+                row_set[rows] * n_classes + y[rows], minlength=len(sizes) * n_classes
+            )
             return cells.reshape(len(sizes), n_classes)
 
+        # Training rows differ by fold, so each scored row is compared with those of its fold.
         copied, given_away = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
         for fold in folds.folds:
-            equal = by_class(fold.train)[which[fold.score]]
-            own = equal[np.arange(len(fold.score)), y[fold.score]]
+            equal = by_class(fold.train)[row_set[fold.score]]
+            same_class = equal[np.arange(len(fold.score)), y[fold.score]]
             copied[fold.score] = equal.any(axis=1)
-            given_away[fold.score] = 2 * own > equal.sum(axis=1)
+            given_away[fold.score] = 2 * same_class > equal.sum(axis=1)
         scored = folds.scored
         rarer = scored[y[scored] != np.bincount(y).argmax()]
-        equal = by_class(np.arange(len(y)))[which[rarer]]
-        own = equal[np.arange(len(rarer)), y[rarer]]
+        equal = by_class(np.arange(len(y)))[row_set[rarer]]
+        same_class = equal[np.arange(len(rarer)), y[rarer]]
         return cls(
             scored=len(scored),
             copied=int(copied[scored].sum()),
             rarer=len(rarer),
             given_away=int(given_away[rarer].sum()),
-            contradicted=int((2 * own <= equal.sum(axis=1)).sum()),
+            contradicted=int((2 * same_class <= equal.sum(axis=1)).sum()),
             largest=int(sizes.max()),
-            most_in_a_fold=max(len(fold.score) for fold in folds.folds),
+            max_fold_rows=max(len(fold.score) for fold in folds.folds),
         )
 
 
 @dataclass(frozen=True)
 class TableEvidence:
-    """What is known before the first trial.
+    """Evidence that is available before the first trial.
 
     Attributes
     ----------
     metric : Metric
-        The one that was asked for.
+        Metric of the search.
     counts : tuple of int, of length C
         Scored rows of each class.
     names : tuple of str, of length C
         The labels as text.
     separating : mapping of str to float
-        Columns that part every pair of classes nearly or wholly by themselves, each with the
-        ROC AUC of its worst pair.
+        Columns that separate every pair of classes (almost) perfectly, with the ROC AUC of the
+        worst pair.
     repeats : Repeats
     structure : Structure
         Signs that rows are not independent.
@@ -138,20 +142,20 @@ class TableEvidence:
         structure: Structure = NO_STRUCTURE,
         policy: SearchPolicy = DEFAULT_POLICY,
     ) -> TableEvidence:
-        """Gather it.
+        """Collect the evidence.
 
         Parameters
         ----------
         dataset, folds : Dataset, FoldPlan
-            Of the study. Sees: all its rows and labels; of a class at most 5,000 rows for the
-            columns.
+            Rows and folds of the study. Sees: all rows and labels; columns are examined with at
+            most 5,000 rows of each class.
         metric : Metric
         names : tuple of str
             The labels as text, by code.
         structure : Structure, optional
-            None by default.
+            Signs that rows are not independent; no signs by default.
         policy : SearchPolicy, optional
-            From which AUC on a column is named, and how many rows a class needs for it.
+            Limits: the AUC from which a column is reported, and the rows that a class needs.
 
         Returns
         -------
@@ -170,20 +174,20 @@ class TableEvidence:
 
 @dataclass(frozen=True)
 class ResultEvidence:
-    """What is known when the search has ended.
+    """Evidence that is available after the search.
 
     Attributes
     ----------
     metric : str
     reported : Reported
-        The result's score, without the optimism of its choice.
+        Score of the result, corrected for the optimism of selection.
     prior : float
-        What the class rates alone reach, in the metric's own sign.
+        Score of predicting the class rates, in the metric's own sign.
     references : mapping of str to (float, float)
-        By reference its utility less that of the result, on the same rows, and the standard error
-        of that.
+        Utility of each reference minus that of the result, on the same rows, and the standard
+        error of the difference.
     label_changes : float or None
-        See the function of that name.
+        See the function `label_changes`.
     """
 
     metric: str
@@ -196,28 +200,28 @@ class ResultEvidence:
 def label_changes(
     judge: Judge, proba: Floats, rule: DecisionRule, *, replicates: int, deadline: Deadline
 ) -> float | None:
-    """Tell how many labels another sample of the same size would change, by its decision rule.
+    """Estimate the share of labels that change when the decision rule is fitted on another sample.
 
-    The rule is fitted anew on bootstrap samples of the rows, drawn within each class (Efron 1979).
+    The rule is refitted on bootstrap samples of the rows, drawn within each class (Efron 1979).
 
     Parameters
     ----------
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     proba : ndarray of float64, shape (n, C)
-        The result's out-of-fold probabilities.
+        Out-of-fold probabilities of the result.
     rule : DecisionRule
-        The result's, fitted on all rows.
+        Decision rule of the result, fitted on all rows.
     replicates : int
-        Bootstrap samples.
+        Number of bootstrap samples.
     deadline : Deadline
-        Past it there is no answer.
+        Time limit, after which None is returned.
 
     Returns
     -------
     float or None
-        Mean number of labels that change, for each label that is not the most frequent class;
-        None where the rule is not fitted to rows, or there was no time.
+        Mean number of changed labels, divided by the number of labels other than the most frequent
+        class; None if the rule is not fitted to rows or the time is not sufficient.
     """
     if rule.kind != "offsets":
         return None
@@ -235,59 +239,65 @@ def label_changes(
 
 
 def _times_drawn(y: Ints, random: np.random.Generator) -> Ints:
-    """Draw as many rows of each class as there are, with replacement; count each, (n,)."""
+    """Return how often a bootstrap sample within the classes contains each row, (n,)."""
     times = np.zeros(len(y), dtype=np.int64)
     for code in np.unique(y):
-        own = np.flatnonzero(y == code)
-        times[own] = random.multinomial(len(own), np.full(len(own), 1 / len(own)))
+        class_rows = np.flatnonzero(y == code)
+        times[class_rows] = random.multinomial(
+            len(class_rows), np.full(len(class_rows), 1 / len(class_rows))
+        )
     return times
 
 
-# --- columns that part the classes ----------------------------------------------------------------
+# --- columns that separate the classes ------------------------------------------------------------
 
 
 def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
-    """Find the columns that tell every class from every other one."""
+    """Return the columns that separate every pair of classes, with the AUC of the worst pair."""
     columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
-    most = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
+    max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
     rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
-    rows = [own[:: -(-len(own) // most)] for own in rows if len(own)]
-    rows = [own for own in rows if len(own) >= policy.least_separated_rows]
+    rows = [
+        class_rows[:: -(-len(class_rows) // max_rows)] for class_rows in rows if len(class_rows)
+    ]
+    rows = [class_rows for class_rows in rows if len(class_rows) >= policy.least_separated_rows]
     if len(rows) < 2:
         return {}
+    # The rows of each class are contiguous in the columns that `_columns` yields.
     ends = np.cumsum([0, *map(len, rows)])
-    places = [np.arange(start, end) for start, end in pairwise(ends)]  # of each class
-    found = {}
+    places = [np.arange(start, end) for start, end in pairwise(ends)]
+    separating = {}
     for name, numbers, levels in _columns(dataset, np.concatenate(rows)):
         worst = 1.0
-        for one, other in combinations(places, 2):
-            worst = min(worst, _separation(numbers, levels, one, other))
+        for first, second in combinations(places, 2):
+            worst = min(worst, _separation(numbers, levels, first, second))
             if worst < _FAR_FROM_PERFECT:
                 break
         if worst >= policy.perfect_separation:
-            found[name] = worst
-    return found
+            separating[name] = worst
+    return separating
 
 
 def _columns(dataset: Dataset, rows: Ints) -> Iterator[tuple[str, Floats | None, Ints | None]]:
-    """Give each column's name, its numbers and its levels in some rows, as far as it has them."""
+    """Yield name, numbers and levels of each column for some rows; None for what it lacks."""
     columns = dataset.columns
     for name, numbers in zip(columns.number_names, columns.numbers[rows].T):
-        values, levels = np.unique(numbers, return_inverse=True)  # all gaps are one value
-        yield name, numbers, levels if len(values) <= _FEW_VALUES else None
+        values, levels = np.unique(numbers, return_inverse=True)  # missing values are one level
+        yield name, numbers, levels if len(values) <= _MAX_LEVELS else None
     for name, codes in zip(columns.category_names, columns.codes[rows].T):
         yield name, None, codes.astype(np.int64) + 1
 
 
-def _separation(numbers: Floats | None, levels: Ints | None, one: Ints, other: Ints) -> float:
-    """Return the best ROC AUC of a column for two classes: by its order, or by its levels."""
-    rows = np.concatenate([one, other])
-    hit = np.arange(len(rows)) < len(one)
+def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second: Ints) -> float:
+    """Return the best ROC AUC of a column for two classes, by its order or by its levels."""
+    rows = np.concatenate([first, second])
+    hit = np.arange(len(rows)) < len(first)
     areas = [0.0]
     if numbers is not None:
         values = numbers[rows]
         missing = np.isnan(values)
-        for gap in (-np.inf, np.inf)[: 1 + int(missing.any())]:  # they stand at either end
+        # Missing values are ranked below all numbers, and then above them.
+        for gap in (-np.inf, np.inf)[: 1 + int(missing.any())]:
             area = _rank_area(np.where(missing, gap, values), hit)
             areas += [area, 1 - area]
     if levels is not None:
@@ -303,12 +313,12 @@ def _rank_area(values: Floats, hit: NDArray[np.bool_]) -> float:
 
 
 def _shares(levels: Ints, hit: NDArray[np.bool_]) -> Floats:
-    """Return each row's share of hits in its level, learned on the other half of the rows, (n,)."""
+    """Return the share of hits (n,) in each row's level, estimated on the other half of rows."""
     half = stratified_groups(hit.astype(np.int64), 2)
     shares = np.empty(len(levels))
-    for own in (0, 1):
-        learn = half != own
+    for part in (0, 1):
+        learn = half != part
         total = np.bincount(levels[learn], minlength=levels.max() + 1)
         hits = np.bincount(levels[learn & hit], minlength=len(total))
-        shares[half == own] = ((hits + 0.5) / (total + 1.0))[levels[half == own]]
+        shares[half == part] = ((hits + 0.5) / (total + 1.0))[levels[half == part]]
     return shares

@@ -1,4 +1,4 @@
-"""The formulas of the metrics: labels by confusion counts, rankings and probabilities by rows."""
+"""Formulas of the metrics: of confusion counts for labels, of rows for the other metrics."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ Ints = NDArray[np.int64]
 
 
 class Rows(NamedTuple):
-    """What a metric of rows is computed from.
+    """Input of a metric of rows.
 
     ``y`` and ``labels`` are codes of shape (n,), ``proba`` has shape (n, C), ``weight`` (n,) or is
-    None; ``classes`` are the codes that a macro mean runs over. The formulas of this module also
-    take weights (..., n), and then give values (...).
+    None; ``classes`` are the codes of the macro mean. The formulas of this module also take weights
+    (..., n), and then return values (...).
     """
 
     y: Ints
@@ -55,11 +55,11 @@ class Rows(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What label metrics need of confusion matrices.
+    """Summary of confusion matrices, from which label metrics are computed.
 
-    ``hits``, ``true`` and ``predicted`` are ndarrays of shape (..., C): weight of the rows of a
-    class that got its label, of all its rows, of all rows that got its label. ``classes`` are the
-    codes that a macro mean runs over.
+    ``hits``, ``true`` and ``predicted`` are ndarrays of shape (..., C): for each class the weight
+    of its correctly labelled rows, of all its rows, and of all rows with its label. ``classes`` are
+    the codes of the macro mean.
     """
 
     hits: Floats
@@ -68,7 +68,7 @@ class Counts(NamedTuple):
     classes: tuple[int, ...]
 
     def of_classes(self) -> tuple[Floats, Floats, Floats]:
-        """``hits``, ``true`` and ``predicted`` of ``classes`` only."""
+        """Return ``hits``, ``true`` and ``predicted`` of ``classes`` only."""
         chosen = list(self.classes)
         return self.hits[..., chosen], self.true[..., chosen], self.predicted[..., chosen]
 
@@ -76,7 +76,7 @@ class Counts(NamedTuple):
 def confusion_counts(
     y: Ints, labels: Ints, *, n_classes: int, weight: Floats | None = None
 ) -> Floats:
-    """Count (true, predicted) pairs, weighted.
+    """Return the weighted confusion matrix.
 
     Returns
     -------
@@ -90,14 +90,14 @@ def confusion_counts(
 # --- label metrics: counts (..., C) -> values (...) -----------------------------------------------
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    """Divide; nothing by nothing is 0."""
-    whole = np.asarray(whole, dtype=np.float64)
-    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
+def _ratio(part: Floats, total: Floats) -> Floats:
+    """Divide; a ratio with the total 0 is 0."""
+    total = np.asarray(total, dtype=np.float64)
+    return np.divide(part, total, out=np.zeros_like(total), where=total > 0)
 
 
 def _mean_present(values: Floats, true: Floats) -> Floats:
-    """Mean over the last axis of the classes that occur; NaN where none does."""
+    """Return the mean over the last axis of the classes that occur; NaN where none does."""
     present = true > 0
     number = present.sum(axis=-1)
     total = np.where(present, values, 0.0).sum(axis=-1)
@@ -106,17 +106,17 @@ def _mean_present(values: Floats, true: Floats) -> Floats:
 
 
 def accuracy(counts: Counts) -> Floats:
-    """Share of right labels."""
+    """Return the share of correct labels."""
     return _ratio(counts.hits.sum(axis=-1), counts.true.sum(axis=-1))
 
 
 def balanced_accuracy(counts: Counts) -> Floats:
-    """Mean recall of the classes."""
+    """Return the mean recall of the classes."""
     return _mean_present(_ratio(counts.hits, counts.true), counts.true)
 
 
 def geometric_mean(counts: Counts) -> Floats:
-    """Geometric mean of the classes' recalls."""
+    """Return the geometric mean of the classes' recalls."""
     with np.errstate(divide="ignore"):
         logs = np.log(_ratio(counts.hits, counts.true))
     mean: Floats = np.exp(_mean_present(logs, counts.true))
@@ -124,26 +124,26 @@ def geometric_mean(counts: Counts) -> Floats:
 
 
 def recall(counts: Counts) -> Floats:
-    """Share of a class's rows that got its label."""
+    """Return the share of a class's rows that have its label."""
     hits, true, _ = counts.of_classes()
     return _mean_present(_ratio(hits, true), true)
 
 
 def precision(counts: Counts) -> Floats:
-    """Share of a label's rows that are of the class."""
+    """Return the share of the rows with a class's label that are of the class."""
     hits, true, predicted = counts.of_classes()
     return _mean_present(_ratio(hits, predicted), true)
 
 
 def fbeta(counts: Counts, *, beta: float) -> Floats:
-    """Mean of precision and recall, the latter worth beta times the former."""
+    """Return the F score: the harmonic mean, recall weighted beta times as much as precision."""
     hits, true, predicted = counts.of_classes()
     square = beta * beta
     return _mean_present(_ratio((1 + square) * hits, square * true + predicted), true)
 
 
 AVERAGES = ("macro", "weighted", "micro")
-RATIOS: dict[str, Callable[[Counts], Floats]] = {  # what the hits are divided by
+RATIOS: dict[str, Callable[[Counts], Floats]] = {  # denominators of the hits
     "precision": lambda counts: counts.predicted,
     "recall": lambda counts: counts.true,
     "f1": lambda counts: (counts.true + counts.predicted) / 2,
@@ -152,19 +152,20 @@ RATIOS: dict[str, Callable[[Counts], Floats]] = {  # what the hits are divided b
 
 
 def averaged(counts: Counts, *, ratio: str, average: str) -> Floats:
-    """One of :data:`RATIOS`, averaged over all classes the way scikit-learn does."""
-    whole = RATIOS[ratio](counts)
+    """Return one of :data:`RATIOS`, averaged over all classes as in scikit-learn."""
+    denominator = RATIOS[ratio](counts)
     if average == "micro":
-        return _ratio(counts.hits.sum(axis=-1), whole.sum(axis=-1))
-    values = _ratio(counts.hits, whole)
+        return _ratio(counts.hits.sum(axis=-1), denominator.sum(axis=-1))
+    values = _ratio(counts.hits, denominator)
     if average == "weighted":
         return _ratio((counts.true * values).sum(axis=-1), counts.true.sum(axis=-1))
     return _mean_present(values, counts.true + counts.predicted)
 
 
 def mcc(counts: Counts) -> Floats:
-    """Matthews' correlation for any number of classes (Gorodkin 2004)."""
+    """Return Matthews' correlation for any number of classes (Gorodkin 2004)."""
     total = counts.true.sum(axis=-1)
+    # The covariance and variances of the class indicators, all times total squared.
     agreement = counts.hits.sum(axis=-1) * total - (counts.true * counts.predicted).sum(axis=-1)
     spread_true = total**2 - (counts.true**2).sum(axis=-1)
     spread_predicted = total**2 - (counts.predicted**2).sum(axis=-1)
@@ -175,7 +176,7 @@ def mcc(counts: Counts) -> Floats:
 
 
 def _steps(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
-    """Cumulative weight of hits and of misses at each distinct score, highest score first."""
+    """Return cumulative weights of hits and misses at each distinct score, highest first."""
     if weight is None:
         weight = np.ones(len(hit))
     order = np.argsort(score)[::-1]
@@ -187,7 +188,7 @@ def _steps(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tupl
 
 
 def one_vs_rest(summary: Callable[[Floats, Floats], Floats], rows: Rows) -> Floats:
-    """Mean of a curve's summary over the classes that occur among the rows."""
+    """Return the mean of a curve's summary over the classes that occur among the rows."""
     values = []
     for code in rows.classes:
         hit = rows.y == code
@@ -198,46 +199,46 @@ def one_vs_rest(summary: Callable[[Floats, Floats], Floats], rows: Rows) -> Floa
 
 
 def precision_area(hits: Floats, misses: Floats) -> Floats:
-    """Average precision of a curve's cumulative weights."""
+    """Return the average precision of a curve's cumulative weights."""
     gained = np.diff(hits, prepend=0.0)
     area: Floats = (gained * _ratio(hits, hits + misses)).sum(axis=-1) / hits[..., -1]
     return area
 
 
 def recall_at(hits: Floats, misses: Floats, *, precision: float) -> Floats:
-    """Highest recall of the cuts of a curve that have a precision; 0 where none has."""
-    precise = hits >= precision * (hits + misses) * (1.0 - 1e-12)  # equal but for rounding
-    most: Floats = np.where(precise, hits, 0.0).max(axis=-1) / hits[..., -1]
-    return most
+    """Return the highest recall at a precision of at least `precision`; 0 if there is none."""
+    precise = hits >= precision * (hits + misses) * (1.0 - 1e-12)  # tolerates rounding errors
+    highest: Floats = np.where(precise, hits, 0.0).max(axis=-1) / hits[..., -1]
+    return highest
 
 
 def roc_area(hits: Floats, misses: Floats) -> Floats:
-    """Area under the ROC curve; NaN without misses."""
-    before = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
-    area = (np.diff(misses, prepend=0.0) * (hits + before) / 2).sum(axis=-1)
-    whole = hits[..., -1] * misses[..., -1]
-    return np.where(whole > 0, _ratio(area, whole), math.nan)
+    """Return the area under the ROC curve; NaN without misses."""
+    previous = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], axis=-1)
+    area = (np.diff(misses, prepend=0.0) * (hits + previous) / 2).sum(axis=-1)  # trapezoids
+    rectangle = hits[..., -1] * misses[..., -1]
+    return np.where(rectangle > 0, _ratio(area, rectangle), math.nan)
 
 
 def _mean(values: Floats, weight: Floats | None) -> Floats:
-    """Mean of the rows' values (n,), by weights (..., n)."""
+    """Return the mean of the rows' values (n,), by weights (..., n)."""
     weight = np.ones(len(values)) if weight is None else weight
     return np.asarray(weight @ values / weight.sum(axis=-1))
 
 
 def expected_cost(rows: Rows, *, costs: tuple[tuple[float, ...], ...]) -> Floats:
-    """Mean cost of the labels, by a matrix of true and predicted classes."""
+    """Return the mean cost of the labels, by a matrix of true and predicted classes."""
     return _mean(np.asarray(costs, dtype=np.float64)[rows.y, rows.labels], rows.weight)
 
 
 def log_loss(rows: Rows) -> Floats:
-    """Mean negative log-probability of the true class."""
+    """Return the mean negative log-probability of the true class."""
     tiny = float(np.finfo(rows.proba.dtype).eps)
     return _mean(row_log_loss(rows.y, rows.proba, floor=tiny), rows.weight)
 
 
 def brier(rows: Rows) -> Floats:
-    """Mean squared distance to the truth; of two classes half of it, as scikit-learn has it."""
+    """Return the mean squared distance to the truth, halved for two classes as in scikit-learn."""
     n_classes = rows.proba.shape[1]
     distance = ((rows.proba - np.eye(n_classes)[rows.y]) ** 2).sum(axis=1)
     return _mean(distance / 2 if n_classes == 2 else distance, rows.weight)

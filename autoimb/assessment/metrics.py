@@ -1,11 +1,12 @@
-"""The metrics: one call for ranking, probability and label metrics, weights included.
+"""Metrics of rankings, probabilities and labels behind a common interface, with row weights.
 
-A metric sees class codes and class probabilities; a function or a scorer object of the user sees
-the user's labels. Two classes: ranking metrics, F and precision look at the positive class. More
-classes: they are macro means over the classes that occur in ``y``.
-Label metrics of the table are functions of confusion counts, vectorised over leading axes, so that
-a decision rule can try every threshold at once. A value that the rows cannot define (no row of the
-positive class, a probability that is not a number) is NaN, and NaN is worth :attr:`Metric.worst`.
+A metric gets class codes and class probabilities; a function or a scorer object of the user gets
+the user's labels. With two classes, ranking metrics, F and precision are those of the positive
+class. With more classes they are macro means over the classes that occur in ``y``.
+Built-in label metrics are functions of confusion counts, vectorised over leading axes, so that a
+decision rule can try every threshold at once. A value that is undefined on the rows (no row of the
+positive class, a probability that is not a number) is NaN, and its utility is
+:attr:`Metric.worst`.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ __all__ = [
     "metric_names",
 ]
 
-_NORMAL = 1.96  # errors to either side that hold 95 %
-_NO_SPREAD = 1e-9  # below it an error is 0 but for rounding
-_RULE_OF_THREE = 3.0  # events in n rows, which 95 % of samples would show at least once
+_NORMAL = 1.96  # standard errors to either side of a 95 % interval
+_NO_SPREAD = 1e-9  # smaller errors are 0 except for rounding
+_RULE_OF_THREE = 3.0  # expected events of which 95 % of samples contain at least one
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ class Metric:
     Attributes
     ----------
     name : str
-        What the user asked for.
+        Name as the user passed it.
     kind : {"ranking", "probability", "label"}
-        What it looks at: order of probabilities, their values, or labels.
+        Input of the metric: the order of the probabilities, their values, or labels.
     greater_is_better : bool
         Whether a higher raw value is better.
     worst : float
-        Utility told for a trial that gave no value.
+        Utility of a trial without a value.
     n_classes, positive : int
         Number of classes; code of the positive class (two classes only).
     rows, counts : callable or None
-        How it is computed: from :class:`Rows`, or from :class:`Counts`. One of them is given.
+        Function that computes the value, of :class:`Rows` or of :class:`Counts`; the other is None.
     summable : bool
-        A label metric of rows whose weights may be summed over equal rows.
+        Whether it is a label metric of rows in which the weights of equal rows may be summed.
     """
 
     name: str
@@ -78,17 +79,17 @@ class Metric:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Class codes that a macro mean runs over: the positive one, or all of several."""
+        """Class codes of the macro mean: the positive class of two, or all classes of more."""
         return (self.positive,) if self.n_classes == 2 else tuple(range(self.n_classes))
 
     @property
     def foreign(self) -> bool:
-        """Whether it is another's, which takes the rows of one sample at a time."""
+        """Whether it is a scorer or a user's function, which takes one sample of rows at a time."""
         return is_foreign(self.rows)
 
     @property
     def weighs(self) -> bool:
-        """Whether row weights reach it."""
+        """Whether the metric uses row weights."""
         return not self.foreign or takes_weight(self.rows)
 
     def __call__(
@@ -108,7 +109,7 @@ class Metric:
         proba : ndarray of float, shape (n, C)
             Class probabilities.
         labels : ndarray of int64, shape (n,), optional
-            Predicted codes; the most probable class if not given. Only label metrics look at them.
+            Predicted codes, which only label metrics use; the most probable class by default.
         weight : ndarray of float64, shape (n,), optional
             Row weights.
 
@@ -123,14 +124,14 @@ class Metric:
             labels = proba.argmax(axis=1)
         if self.rows is not None:
             return float(self.rows(Rows(y, proba, labels, weight, self.classes)))
-        assert labels is not None  # a metric without rows is of labels
+        assert labels is not None  # metrics without `rows` are label metrics
         cells = confusion_counts(y, labels, n_classes=self.n_classes, weight=weight)
         return float(self.of_confusion(cells))
 
     def of_samples(
         self, y: Ints, proba: Floats, labels: Ints, *, weight: Floats, counts: Floats
     ) -> Floats:
-        """Compute the raw values of samples of the rows, many at once.
+        """Compute the raw values of many samples of the rows at once.
 
         Parameters
         ----------
@@ -141,8 +142,8 @@ class Metric:
         weight : ndarray of float64, shape (n,)
             Row weights.
         counts : ndarray of float64, shape (B, n)
-            How often each sample holds each row: whole numbers where the metric takes no weights,
-            any share of a row elsewhere.
+            Multiplicity of each row in each sample: whole numbers if the metric takes no weights,
+            otherwise any number from 0.
 
         Returns
         -------
@@ -151,44 +152,48 @@ class Metric:
         """
         if self.counts is not None or self.summable:
             cells = [
-                confusion_counts(y, labels, n_classes=self.n_classes, weight=own)
-                for own in counts * weight
+                confusion_counts(y, labels, n_classes=self.n_classes, weight=sample_weight)
+                for sample_weight in counts * weight
             ]
             return self.of_confusion(np.stack(cells))
         if self.rows is not None and not self.foreign:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
+        # Scorers and users' functions are called once a sample, with the rows that the sample has:
+        # each once with its weight, or as often as it was drawn.
         if self.weighs:
-            weighed = [(np.flatnonzero(own), own * weight) for own in counts]
+            weighed = [(np.flatnonzero(count), count * weight) for count in counts]
             return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in weighed])
-        rows = [np.repeat(np.arange(len(y)), own.astype(np.int64)) for own in counts]
+        rows = [np.repeat(np.arange(len(y)), count.astype(np.int64)) for count in counts]
         return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
 
     def utility(self, value: float) -> float:
-        """Turn a raw value into one where higher is better and NaN is the worst."""
+        """Convert a raw value to a utility: higher is better, and NaN is the worst value."""
         if math.isnan(value):
             return self.worst
         return value if self.greater_is_better else -value
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The range of the raw values; infinite of a metric that is not built in."""
+        """Range of the raw values; infinite for metrics that are not built in."""
         if self.foreign:
             return -math.inf, math.inf
         return (self.worst, 1.0) if self.greater_is_better else (0.0, -self.worst)
 
     def interval(self, value: float, error: float, rows: int) -> tuple[float, float, float]:
-        """Return a value within the metric's range, and the ends of its 95 % interval there.
+        """Clip a value to the metric's range and return it with the ends of its 95 % interval.
 
-        The ends are 1.96 errors to either side, of a metric from 0 to 1 on the scale of log-odds.
-        A result that is perfect or constant has no error on any sample of its rows. Then the rule
-        of three applies: a share of 3 / n of the rows may still be as wrong, or as right, as it can
-        be (Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", 1983).
+        The interval extends 1.96 errors to either side; for metrics from 0 to 1 it is computed on
+        the log-odds scale. A result that is perfect or constant has the error 0 on any sample of
+        its rows. Then the rule of three applies: up to 3 / n of the rows may still have the worst,
+        or the best, value (Hanley & Lippman-Hand, "If nothing goes wrong, is everything all
+        right?", 1983).
 
         Parameters
         ----------
         value, error : float
+            Raw value and its standard error.
         rows : int
-            That the metric rests on, such as those of the positive class.
+            Number of rows that determine the metric, such as those of the positive class.
         """
         low, high = self.bounds
         value = min(max(value, low), high)
@@ -202,7 +207,7 @@ class Metric:
         return value, max(value - _NORMAL * error, low), min(value + _NORMAL * error, high)
 
     def of_confusion(self, confusion: Floats) -> Floats:
-        """Compute a label metric from confusion matrices, many at once.
+        """Compute a label metric from an array of confusion matrices.
 
         Parameters
         ----------
@@ -217,20 +222,20 @@ class Metric:
         Raises
         ------
         TypeError
-            A metric that is neither of counts nor summable.
+            If the metric is neither a function of counts nor summable.
         """
         if self.counts is not None:
             hits = np.diagonal(confusion, axis1=-2, axis2=-1)
             true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
             return self.counts(Counts(hits, true, predicted, self.classes))
         if not self.summable:
-            raise TypeError(f"Metric {self.name!r} can't be computed from confusion counts.")
+            raise TypeError(f"Metric {self.name!r} cannot be computed from confusion counts.")
         cells = confusion.reshape(-1, self.n_classes**2)  # (..., C, C) -> (N, C * C)
         values = np.array([self._of_cells(weight) for weight in cells], dtype=np.float64)
         return values.reshape(confusion.shape[:-2])
 
     def _of_cells(self, weight: Floats) -> float:
-        """Call a summable metric with one row a pair of true and predicted class."""
+        """Call a summable metric with one weighted row for each cell of a confusion matrix."""
         cell = np.flatnonzero(weight)
         if self.rows is None or not len(cell):
             return math.nan
@@ -241,9 +246,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Entry:
-    """One metric of the table: what it looks at, how it is computed, what failure is worth.
+    """Definition of a built-in metric, independent of the target's classes.
 
-    `worst` is of two classes, and of more unless `worst_of_several` is given.
+    The attributes are those of :class:`Metric`; `worst_of_several`, if set, replaces `worst` for
+    more than two classes.
     """
 
     kind: Kind
@@ -254,8 +260,8 @@ class Entry:
     worst_of_several: float | None = None
 
 
-def _recall_at(least: float) -> Entry:
-    summary = partial(formulas.recall_at, precision=least)
+def _recall_at(precision: float) -> Entry:
+    summary = partial(formulas.recall_at, precision=precision)
     return Entry("ranking", rows=partial(formulas.one_vs_rest, summary))
 
 
@@ -288,7 +294,7 @@ METRICS: dict[str, Entry] = {
     ),
 }
 
-# what other libraries and papers call them
+# Names in other libraries and in papers.
 ALIASES = {
     "pr_auc": "average_precision",
     "auprc": "average_precision",
@@ -298,7 +304,7 @@ ALIASES = {
     "gmean": "geometric_mean",
 }
 
-# the two families of ranking metrics: what marks a name, and the names
+# The two families of ranking metrics: a pattern that identifies a name, and the names.
 _FAMILIES = (
     (re.compile("roc"), {"roc_auc", "auc"}),
     (
@@ -307,18 +313,18 @@ _FAMILIES = (
     ),
 )
 
-EXPECTED_COST = "expected_cost"  # of the user's cost matrix
+EXPECTED_COST = "expected_cost"  # mean cost of a row by the user's cost matrix
 
-_FAR = -1e6  # the utility of failure where the metric's range is unknown
+_UNBOUNDED_WORST = -1e6  # utility of a missing value of metrics with an unknown range
 
 
 def metric_names() -> tuple[str, ...]:
-    """Names of the built-in metrics, the default first."""
+    """Return the names of the built-in metrics, the default first."""
     return tuple(METRICS)
 
 
 def canonical_metric(metric: Any) -> Any:
-    """Return the name of a metric that is given by an alias; all else as it is."""
+    """Replace an alias by the name of its metric; return anything else unchanged."""
     return ALIASES.get(metric, metric) if isinstance(metric, str) else metric
 
 
@@ -330,7 +336,7 @@ def get_metric(
     classes: NDArray[Any] | None = None,
     costs: Matrix | None = None,
 ) -> Metric:
-    """Find a metric and bind it to the classes of a target.
+    """Look up a metric and bind it to the classes of a target.
 
     Parameters
     ----------
@@ -338,46 +344,47 @@ def get_metric(
         A name of :data:`METRICS` or of :data:`ALIASES`, ``"fbeta:<beta>"``,
         ``"recall@precision:<precision>"`` (the highest recall at that precision or a higher one),
         ``"expected_cost"`` (the mean cost of a row by `costs`), any scorer name of scikit-learn, an
-        object of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` with
-        ``y_true`` the labels as the user gave them, ``proba`` of shape (n, C) with its columns in
-        the order of ``classes_``, higher is better; it also gets ``sample_weight`` if it has a
-        parameter of that name. A scorer object sees the user's labels too, so that
-        ``make_scorer(f1_score, pos_label="sick")`` works. A scorer that is only named judges the
-        positive class of two, which it sees as 1 and the other one as 0; of more classes it sees
-        the labels where they are numbers, else their codes.
+        object of ``sklearn.metrics.make_scorer``, or a function ``f(y_true, proba)`` whose value is
+        the higher the better. ``y_true`` has the user's labels, ``proba`` has shape (n, C) with its
+        columns in the order of ``classes_``; a parameter ``sample_weight`` gets the row weights. A
+        scorer object gets the user's labels too, so that ``make_scorer(f1_score,
+        pos_label="sick")`` works. A scorer name evaluates the positive class of two, which is
+        passed as 1 and the other class as 0; of more classes, numeric labels are passed as they
+        are and other labels as codes.
     n_classes : int
         Number of classes.
     positive : int
         Code of the positive class (two classes only).
     classes : ndarray of shape (C,), optional
-        The labels as the user gave them, by code; without them the codes are the labels.
+        The user's labels, by code; the codes themselves by default.
     costs : tuple of C tuples of C floats, optional
-        Cost of each pair of true and predicted class, which ``"expected_cost"`` needs.
+        Cost of each pair of true and predicted class; required by ``"expected_cost"``.
 
     Returns
     -------
     Metric
-        Picklable for names, and by cloudpickle for what it can pickle.
+        Picklable if the metric is a name; otherwise cloudpickle may be needed.
 
     Raises
     ------
     OptionError
-        An unknown name, a scorer that does not work on this number of classes, or
-        ``"expected_cost"`` without costs.
+        If the name is unknown, the scorer fails on this number of classes, or
+        ``"expected_cost"`` has no costs.
     """
     metric = canonical_metric(metric)
     labels = np.arange(n_classes) if classes is None else classes
     if not isinstance(metric, str):
-        if hasattr(metric, "set_score_request"):  # what make_scorer gives
+        if hasattr(metric, "set_score_request"):  # a scorer object of make_scorer
             return _of_scorer(str(metric), metric, labels, positive)
         name, rows = by_function(metric, labels, names=METRICS)
-        return Metric(name, "probability", True, _FAR, n_classes, positive, rows=rows)
+        return Metric(name, "probability", True, _UNBOUNDED_WORST, n_classes, positive, rows=rows)
     if metric == EXPECTED_COST:
         return _of_costs(costs, n_classes, positive)
     entry = _entry(metric)
     if entry is None:
-        found = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
-        return replace(found, summable=found.kind == "label" and takes_weight(found.rows))
+        named = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
+        # A named label scorer depends on its rows only through weighted (true, predicted) pairs.
+        return replace(named, summable=named.kind == "label" and takes_weight(named.rows))
     worst = entry.worst
     if n_classes > 2 and entry.worst_of_several is not None:
         worst = entry.worst_of_several
@@ -394,11 +401,11 @@ def get_metric(
 
 
 def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
-    """Return the mean cost of the labels."""
+    """Return the metric of the mean cost of the labels."""
     if costs is None:
         raise OptionError(
             f"The metric {EXPECTED_COST!r} needs the cost of each pair of true and predicted "
-            "class, and there is none: give cost_matrix=."
+            "class; give cost_matrix=."
         )
     return Metric(
         EXPECTED_COST,
@@ -413,11 +420,12 @@ def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
 
 
 def _entry(name: str) -> Entry | None:
-    """Find or make a built-in metric; None leaves the name to scikit-learn."""
+    """Return the definition of a built-in metric, or None for other names."""
     if name in METRICS:
         return METRICS[name]
     ratio, _, average = name.rpartition("_")
-    if ratio in formulas.RATIOS and average in formulas.AVERAGES:  # scikit-learn's, vectorised
+    # Averaged metrics of scikit-learn, such as f1_macro, are computed from counts, vectorised.
+    if ratio in formulas.RATIOS and average in formulas.AVERAGES:
         counts = partial(formulas.averaged, ratio=ratio, average=average)
         return Entry("label", counts=counts)
     base, colon, text = name.partition(":")
@@ -453,18 +461,20 @@ def _named_scorer(name: str) -> Any:
 
 
 def _likely(name: str) -> list[str]:
-    """Return the names that a misspelled one may mean.
+    """Return the names that a misspelled name may mean.
 
-    A name of one family of ranking metrics does not mean one of the other family.
+    A name that belongs to one family of ranking metrics is not corrected to the other family.
     """
     names = [*METRICS, *ALIASES]
-    marked = [own for mark, own in _FAMILIES if mark.search(name)]
-    others = set().union(*(own for _, own in _FAMILIES if own not in marked)) if marked else set()
-    return [each for each in names if each not in others]
+    matching = [family for pattern, family in _FAMILIES if pattern.search(name)]
+    excluded: set[str] = set()
+    if matching:
+        excluded = excluded.union(*(family for _, family in _FAMILIES if family not in matching))
+    return [candidate for candidate in names if candidate not in excluded]
 
 
 def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
-    """Return what a named scorer sees: 1 for the positive class of two, numbers in any case."""
+    """Return numeric labels for a named scorer; of two classes, the positive one is 1."""
     codes: NDArray[Any] = np.arange(len(labels))
     if len(labels) == 2:
         return np.where(codes == positive, 1, 0)
@@ -476,10 +486,10 @@ def _of_scorer(name: str, scorer: Any, labels: NDArray[Any], positive: int) -> M
     try:
         kind, rows = by_scorer(scorer, labels)
     except Exception as error:
-        seen = ", ".join(repr(label) for label in labels.tolist())
+        passed = ", ".join(repr(label) for label in labels.tolist())
         raise OptionError(
             f"Metric {name!r} does not work on {n_classes} classes: {error} (It sees the labels "
-            f"{seen}; a scorer of one of them names it, as make_scorer(f1_score, pos_label=...) "
+            f"{passed}; a scorer of one of them names it, as make_scorer(f1_score, pos_label=...) "
             f"does.) Built-in metrics: {', '.join(METRICS)}."
         ) from error
-    return Metric(name, kind, True, _FAR, n_classes, positive, rows=rows)
+    return Metric(name, kind, True, _UNBOUNDED_WORST, n_classes, positive, rows=rows)

@@ -1,4 +1,4 @@
-"""Metrics of others: scikit-learn scorers and users' functions, asked with what we predicted."""
+"""Adapters for scikit-learn scorers and users' metric functions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Labels = NDArray[Any]
 
 
 class _Frozen:
-    """A classifier that answers what it was given, so that a scorer can judge it."""
+    """Classifier with fixed predictions, so that a scorer can evaluate them."""
 
     _estimator_type = "classifier"
 
     def __init__(self, classes: Labels, proba: Floats, labels: Labels) -> None:
         self.classes_ = classes
-        self.asked: set[str] = set()
+        self.called: set[str] = set()
         self._proba = proba
         self._labels = labels
 
@@ -41,33 +41,33 @@ class _Frozen:
         )
 
     def fit(self, X: object, y: object) -> _Frozen:
-        """Do nothing; scorers only judge what has a ``fit``."""
+        """Do nothing; scorers require a ``fit`` method."""
         del X, y
         return self
 
     def predict(self, X: object) -> Labels:
         """Return the labels."""
         del X
-        self.asked.add("predict")
+        self.called.add("predict")
         return self._labels
 
     def predict_proba(self, X: object) -> Floats:
         """Return the probabilities."""
         del X
-        self.asked.add("predict_proba")
+        self.called.add("predict_proba")
         return self._proba
 
     def decision_function(self, X: object) -> Floats:
-        """Return log-odds of two classes, log-probabilities of more."""
+        """Return the log-odds of two classes, or the log-probabilities of more."""
         del X
-        self.asked.add("decision_function")
+        self.called.add("decision_function")
         logs: Floats = np.log(np.maximum(self._proba, 1e-300))
         return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
 
 
 @dataclass(frozen=True, eq=False)
 class _ByScorer:
-    """Rows function of a scikit-learn scorer; `names` are the labels that it sees, by code."""
+    """Function of :class:`Rows` that calls a scorer; `names` are the labels to pass, by code."""
 
     scorer: Any
     names: Labels
@@ -78,41 +78,42 @@ class _ByScorer:
         model = self.model(rows.proba, labels)
         try:
             return self.judge(model, self.names[rows.y], rows.weight)
-        except ValueError:  # these rows define no value: a class has none, say
+        except ValueError:  # the value is undefined on these rows, for example without a class
             return math.nan
 
     def model(self, proba: Floats, labels: Ints) -> _Frozen:
-        """Make the classifier that answers with these probabilities and labels."""
-        order = np.argsort(self.names, kind="stable")  # scikit-learn's columns
+        """Return a classifier that predicts these probabilities and labels."""
+        order = np.argsort(self.names, kind="stable")  # scikit-learn sorts classes_
         return _Frozen(self.names[order], proba[:, order], self.names[labels])
 
     def judge(self, model: _Frozen, y: Labels, weight: Floats | None) -> float:
-        """Let the scorer judge; what it only warns of is left to the value."""
+        """Return the scorer's value without its warnings."""
         extra = {"sample_weight": weight} if self.weighted and weight is not None else {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # undefined values come as numbers, once a threshold
+            warnings.simplefilter("ignore")  # undefined values are returned as numbers
             return float(self.scorer(model, np.zeros((len(y), 1)), y, **extra))
 
 
 def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
-    """Learn from a small example what a scorer asks for and whether it takes weights.
+    """Determine the inputs of a scorer on a small example, and whether it takes weights.
 
     Parameters
     ----------
     scorer : object
         A scorer of scikit-learn.
     names : ndarray of shape (C,)
-        The labels that it sees, by class code.
+        The labels to pass to the scorer, by class code.
 
     Returns
     -------
     tuple of str and callable
-        ``"label"`` or ``"probability"``; the function of :class:`Rows`, in the scorer's sign.
+        Kind, ``"label"`` or ``"probability"``, and the function of :class:`Rows`, in the scorer's
+        sign.
 
     Raises
     ------
     Exception
-        Whatever the scorer raises on classes that it can't judge.
+        Any exception of a scorer that does not support these classes.
     """
     n_classes = len(names)
     y = np.tile(np.arange(n_classes), 4)
@@ -122,20 +123,20 @@ def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
     model = function.model(proba, proba.argmax(axis=1))
     try:
         function.judge(model, names[y], np.ones(len(y)))
-    except (TypeError, ValueError):  # no sample_weight, or none for so many classes
+    except (TypeError, ValueError):  # sample_weight is not supported, or not for these classes
         function = _ByScorer(scorer, names, weighted=False)
         function.judge(model, names[y], None)
-    return ("label" if model.asked == {"predict"} else "probability"), function
+    return ("label" if model.called == {"predict"} else "probability"), function
 
 
 def takes_weight(function: object) -> bool:
-    """Whether a function of :func:`by_scorer` gives row weights to its scorer."""
+    """Return whether a function of :func:`by_scorer` passes row weights to its scorer."""
     return isinstance(function, _ByScorer) and function.weighted
 
 
 @dataclass(frozen=True, eq=False)
 class _ByFunction:
-    """Rows function of a user's ``f(y_true, proba)``, which sees the labels."""
+    """Function of :class:`Rows` that calls a user's ``f(y_true, proba)`` with the labels."""
 
     function: Callable[..., Any]
     classes: Labels
@@ -149,26 +150,26 @@ class _ByFunction:
 def by_function(
     function: Callable[..., Any], classes: Labels, *, names: Iterable[str]
 ) -> tuple[str, Callable[[Rows], float]]:
-    """Wrap a user's ``f(y_true, proba)``; it gets ``sample_weight`` if it has such a parameter.
+    """Wrap a user's ``f(y_true, proba)``; a parameter ``sample_weight`` gets the row weights.
 
     Parameters
     ----------
     function : callable
-        Higher is better.
+        Function whose value is the higher the better.
     classes : ndarray of shape (C,)
-        The labels, by class code: what it gets as ``y_true``, and the order of the columns.
+        The labels, by class code: the values of ``y_true``, and the order of the columns.
     names : iterable of str
-        Built-in names, for the error.
+        Names of the built-in metrics, for the error message.
 
     Returns
     -------
     tuple of str and callable
-        Its name and the function of :class:`Rows`.
+        Name of the function, and the function of :class:`Rows`.
 
     Raises
     ------
     OptionError
-        It can't be called.
+        If `function` is not callable.
     """
     if not callable(function):
         raise OptionError(
@@ -176,12 +177,12 @@ def by_function(
         )
     try:
         weighted = "sample_weight" in inspect.signature(function).parameters
-    except ValueError:  # some builtins have no signature
+    except ValueError:  # some built-in functions have no signature
         weighted = False
     name = str(getattr(function, "__name__", type(function).__name__))
     return name, _ByFunction(function, classes, weighted)
 
 
 def is_foreign(function: object) -> bool:
-    """Whether it is another's metric, which takes the rows of one sample at a time."""
+    """Return whether a function wraps a scorer or a user's function, called once a sample."""
     return isinstance(function, _ByScorer | _ByFunction)

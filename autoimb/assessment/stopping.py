@@ -1,7 +1,7 @@
-"""Which checkpoint each fold keeps, and when all have seen enough: of networks and of trees.
+"""Early stopping of networks and trees: the checkpoint of each fold, and the end of training.
 
-Law 1: the checkpoint of fold k is chosen by the rows of *other* folds, of forward folds the earlier
-ones, or by its own choosing rows that nobody scores.
+Law 1: the checkpoint of fold k is chosen by the rows of *other* folds (with forward folds, of
+earlier ones), or by choosing rows of the fold itself, which are never scored.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 
 __all__ = ["Stopping"]
 
-# Checkpoints that a running mean spans; the first ones, without one, stand until a later one.
+# Length of the running mean. Earlier checkpoints have no full mean and are always replaced.
 _SMOOTHED = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Stopping:
-    """What the checkpoints of F folds, trained side by side, have shown so far.
+    """State of early stopping of F folds that are trained in parallel.
 
     Attributes
     ----------
     values : tuple of tuples of F floats
-        The measure of each fold's own rows, by checkpoint; NaN where they define no value.
+        Measure on each fold's rows, by checkpoint; NaN where it is undefined.
     best : float64 array of shape (F,)
-        By what each fold's checkpoint was chosen.
+        Smoothed measure by which each fold's checkpoint was chosen.
     chosen : int64 array of shape (F,)
-        The checkpoint that each fold keeps.
+        Number of the checkpoint that each fold keeps.
     newest : tuple of int
-        The folds that keep the last checkpoint.
+        Folds that keep the last checkpoint.
     curve, floor : tuple of float
-        The measure at each checkpoint: the mean over the folds, and the worst of them.
+        Smoothed measure at each checkpoint: the mean and the minimum over the folds.
     ended : bool
-        Whether patience has ended in every fold.
+        Whether patience is exhausted in every fold.
     """
 
     values: tuple[tuple[float, ...], ...]
@@ -47,33 +47,34 @@ class Stopping:
     ended: bool = False
 
     @classmethod
-    def before(cls, folds: int) -> Stopping:
-        """Return what is known before the first checkpoint."""
+    def initial(cls, folds: int) -> Stopping:
+        """Return the state before the first checkpoint."""
         return cls((), np.full(folds, -np.inf), np.zeros(folds, dtype=np.int64))
 
     def after(
         self, values: Sequence[float], *, choosers: Sequence[Sequence[int]], patience: int
     ) -> Stopping:
-        """Return what is known after one more checkpoint.
+        """Return the state after another checkpoint.
 
         Parameters
         ----------
         values : sequence of F floats
-            The measure of each fold's own rows: its choosing rows if it has any, else all; NaN
-            where it has none.
+            Measure on each fold's rows: its choosing rows if it has any, otherwise all of its rows;
+            NaN where it has none.
         choosers : sequence of F sequences of int
-            The folds whose own rows choose for each fold, see `choosing_folds`.
+            Folds whose rows choose the checkpoint of each fold, see `choosing_folds`.
         patience : int
-            Checkpoints without a better one after which a fold's own training is over.
+            Number of checkpoints without improvement after which the training of a fold ends.
         """
         number = len(self.values)
         every = (*self.values, tuple(values))
         smoothed = _mean(np.array(every[-_SMOOTHED:]), axis=0)
         best, chosen, newest = self.best.copy(), self.chosen.copy(), []
-        for fold, own in enumerate(choosers):
+        for fold, choosing in enumerate(choosers):
             if number - chosen[fold] > patience:
-                continue  # its own patience has ended, however long the others go on
-            merit = _mean(smoothed[list(own)], axis=0)
+                continue  # its patience is exhausted; other folds may still train
+            merit = _mean(smoothed[list(choosing)], axis=0)
+            # Before the first full running mean every checkpoint replaces the last one.
             if len(every) < _SMOOTHED:
                 newest.append(fold)
             elif merit > best[fold]:
@@ -93,8 +94,8 @@ class Stopping:
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Mean over what is defined; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    total = np.where(known, values, 0.0).sum(axis)
+    """Return the mean of the defined values; NaN where all are undefined."""
+    defined = ~np.isnan(values)
+    count = defined.sum(axis)
+    total = np.where(defined, values, 0.0).sum(axis)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))

@@ -1,4 +1,4 @@
-"""Detect rows that belong together: days and repeating keys that random folds give away.
+"""Detection of dependent rows: days and repeating keys whose labels random folds leak.
 
 A quick model is scored twice on the same rows, once with random folds and once with folds that hold
 out whole days, or whole values of a column. Where rows are independent of the column, both are
@@ -61,7 +61,7 @@ class Difference:
     column : str
     is_date : bool
         Whether whole days are held out; otherwise whole values.
-    random, whole : float
+    random, grouped : float
         Average precision with random folds, and with whole days or values held out.
     error : float
         Standard error of the difference.
@@ -70,13 +70,13 @@ class Difference:
     column: str
     is_date: bool
     random: float
-    whole: float
+    grouped: float
     error: float
 
     @property
     def errors(self) -> float:
         """The difference in standard errors; positive where random folds score higher."""
-        gap = self.random - self.whole
+        gap = self.random - self.grouped
         return gap / self.error if self.error > 0 else math.copysign(math.inf, gap) if gap else 0.0
 
 
@@ -87,18 +87,18 @@ class Structure:
     Attributes
     ----------
     compared : tuple of Difference
-        Of the columns that may tie rows together.
+        Comparison of random and grouped folds for each column that may tie rows together.
     order : str
-        Why the order of the rows may carry time; empty where nothing suggests it.
+        Reason why the order of the rows may carry time; empty if there is none.
     """
 
     compared: tuple[Difference, ...] = ()
     order: str = ""
 
     def undeclared(self, errors: float) -> tuple[Difference, ...]:
-        """Return the differences beyond so many errors, the clearest first.
+        """Return the differences that exceed this many standard errors, the clearest first.
 
-        Holm's correction makes the level of one comparison that of all together.
+        Holm's correction gives the family of all comparisons the level of a single one.
         """
         level = 1 - NormalDist().cdf(errors)
         ranked = sorted(self.compared, key=lambda difference: -difference.errors)
@@ -121,9 +121,9 @@ class _Candidate:
     column : str
     is_date : bool
     key : ndarray of shape (n,), int64
-        Number of each row's day or value, from 0.
+        Code of each row's day or value, from 0.
     category : int or None
-        Position among the category columns, where it is one.
+        Position of the column among the category columns; None for other columns.
     """
 
     column: str
@@ -145,29 +145,32 @@ def find_structure(
     Parameters
     ----------
     dataset : Dataset
-        Of the study. Sees: all rows and labels.
+        Rows of the study. Sees: all rows and labels.
     schema : Schema
-        Tells dates from numbers.
+        Kinds of the columns, from which dates are recognised.
     time_budget : float or None
         Seconds of the whole search; it limits the number of rows. No clock is read.
     random_state : int
     policy : SearchPolicy
-        The share of the budget.
+        Settings; the share of the budget is `structure_share`.
 
     Returns
     -------
     Structure
     """
     candidates = _candidates(dataset, schema)
-    most = _MAX_ROWS
+    max_rows = _MAX_ROWS
     if time_budget is not None and candidates:
         n_columns = dataset.columns.numbers.shape[1] + dataset.columns.codes.shape[1]
         trees = _TREES if dataset.n_classes == 2 else 2 * _TREES
         fits = 2 * _FOLDS * len(candidates)
         cost = fits * trees * min(n_columns, _MAX_COLUMNS) * _SECONDS_PER_CELL
-        most = int(np.clip(policy.structure_share * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
+        max_rows = int(np.clip(policy.structure_share * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
+    # The rows are limited so that all fits together take their share of the budget.
     measured = (
-        _measured(dataset, candidate, most, stream(Purpose.STRUCTURE, random_state, index=number))
+        _measured(
+            dataset, candidate, max_rows, stream(Purpose.STRUCTURE, random_state, index=number)
+        )
         for number, candidate in enumerate(candidates)
     )
     with threadpool_limits(1):
@@ -176,7 +179,7 @@ def find_structure(
 
 
 def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
-    """Return class codes of rows for the quick model: the rarest of many classes are merged."""
+    """Return class codes for the quick model, and their number; rare classes are merged."""
     y = dataset.y[rows]
     if dataset.n_classes == 2:
         return (y == dataset.positive).astype(np.int64), 2
@@ -193,20 +196,21 @@ def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
 def _candidates(dataset: Dataset, schema: Schema) -> list[_Candidate]:
     """Return the columns that are most likely to tie rows together: dates, then keys."""
     columns = dataset.columns
-    dates = {f"{each.name}.days": each.name for each in schema.kept if each.kind == "date"}
-    parts = {name for each in schema.kept if each.kind == "date" for name in each.numbers}
+    date_columns = [column for column in schema.kept if column.kind == "date"]
+    dates = {f"{column.name}.days": column.name for column in date_columns}
+    parts = {name for column in date_columns for name in column.numbers}
     wide = len(columns.number_names) > _MAX_NUMBERS
-    found = []
+    candidates = []
     for name, values in zip(columns.number_names, columns.numbers.T):
         if name in dates:
-            found.append(_Candidate(dates[name], True, _keys(np.floor(values))))
+            candidates.append(_Candidate(dates[name], True, _keys(np.floor(values))))
         elif name not in parts and (ID_NAME.search(name) or not wide) and _are_whole(values):
-            found.append(_Candidate(name, False, _keys(values)))
+            candidates.append(_Candidate(name, False, _keys(values)))
     for place, (name, codes) in enumerate(zip(columns.category_names, columns.codes.T)):
         if len(columns.vocabularies[place]) >= _MIN_LEVELS:
             key = _keys(np.where(codes < 0, np.nan, codes))
-            found.append(_Candidate(name, False, key, place))
-    repeating = [candidate for candidate in found if _repeats(candidate.key)]
+            candidates.append(_Candidate(name, False, key, place))
+    repeating = [candidate for candidate in candidates if _repeats(candidate.key)]
     return sorted(repeating, key=_implausibility)[:_MAX_CANDIDATES]
 
 
@@ -228,7 +232,7 @@ def _keys(values: Floats) -> Ints:
 
 
 def _repeats(key: Ints) -> bool:
-    """Whether values are many, and most rows share theirs with others."""
+    """Return whether there are many values and most rows share their value with another row."""
     sizes = np.bincount(key)
     sizes = sizes[sizes > 0]
     return bool(
@@ -243,10 +247,10 @@ def _repeats(key: Ints) -> bool:
 
 
 def _measured(
-    dataset: Dataset, candidate: _Candidate, most: int, random: np.random.Generator
+    dataset: Dataset, candidate: _Candidate, max_rows: int, random: np.random.Generator
 ) -> Difference | None:
-    """Score the quick model with both kinds of folds; None where there are too few rows for it."""
-    rows, weight = _sampled(candidate.key, dataset.y, most, random)
+    """Score the quick model with both kinds of folds; None if there are too few rows."""
+    rows, weight = _sampled(candidate.key, dataset.y, max_rows, random)
     y, n_classes = _merged_classes(dataset, rows)
     _, key = np.unique(candidate.key[rows], return_inverse=True)
     enough = np.bincount(y, minlength=n_classes).min() >= _MIN_CLASS_ROWS
@@ -257,8 +261,9 @@ def _measured(
     # The codes of levels that no training row has would mislead the model.
     without_key = _features(dataset, rows, y, without=candidate.category)
     metric = get_metric("average_precision", n_classes=n_classes, positive=1)
-    # all rows, then all but those of a block
+    # The first sample has all rows; each of the others leaves out one block, for the jackknife.
     counts = (stratified_groups(y, _BLOCKS) != np.arange(-1, _BLOCKS)[:, None]).astype(np.float64)
+    # Splits are repeated only while the difference is neither clear nor clearly absent.
     total = np.zeros((2, len(y), n_classes))
     for repeat in range(1, _REPEATS + 1):
         total += (
@@ -280,26 +285,26 @@ def _measured(
     )
 
 
-def _sampled(key: Ints, y: Ints, most: int, random: np.random.Generator) -> tuple[Ints, Floats]:
-    """Draw rows of large tables, and return how many rows each of them stands for.
+def _sampled(key: Ints, y: Ints, max_rows: int, random: np.random.Generator) -> tuple[Ints, Floats]:
+    """Draw at most about `max_rows` rows, and return the number of rows that each represents.
 
-    The most frequent class is thinned as far as values keep some of its rows; what is still too
-    many is drawn as whole values, whatever their classes.
+    The most frequent class is thinned first, as far as values keep some of its rows. If this is not
+    enough, whole values are drawn, whatever their classes.
     """
     n_rows, n_values = len(key), int(key.max()) + 1
-    if n_rows <= most:
+    if n_rows <= max_rows:
         return np.arange(n_rows), np.ones(n_rows)
     frequent = y == np.bincount(y).argmax()
-    least = min(1.0, _ENOUGH_ROWS_PER_VALUE * n_values / n_rows)
-    within = float(np.clip((most - (~frequent).sum()) / frequent.sum(), least, 1.0))
-    share = min(1.0, most / ((~frequent).sum() + within * frequent.sum()))
+    min_share = min(1.0, _ENOUGH_ROWS_PER_VALUE * n_values / n_rows)
+    within = float(np.clip((max_rows - (~frequent).sum()) / frequent.sum(), min_share, 1.0))
+    share = min(1.0, max_rows / ((~frequent).sum() + within * frequent.sum()))
     drawn = (random.random(n_values) < share)[key] & (~frequent | (random.random(n_rows) < within))
     rows = np.flatnonzero(drawn)
     return rows, np.where(frequent[rows], 1 / within, 1.0)
 
 
 def _features(dataset: Dataset, rows: Ints, y: Ints, without: int | None = None) -> Floats:
-    """Return numbers and category codes of the rows, of many columns the strongest, (rows, p)."""
+    """Return numbers and category codes (rows, p) of the rows; of many columns the strongest."""
     numbers, codes = dataset.columns.numbers, dataset.columns.codes
     n_numbers, n_columns = numbers.shape[1], numbers.shape[1] + codes.shape[1]
     columns = np.arange(n_columns)
@@ -312,9 +317,9 @@ def _features(dataset: Dataset, rows: Ints, y: Ints, without: int | None = None)
         columns = columns[columns != n_numbers + without]
     if len(columns) == 0:
         return np.zeros((len(rows), 1))
-    of_codes = columns[columns >= n_numbers] - n_numbers
-    read = numbers[np.ix_(rows, columns[columns < n_numbers])]
-    return np.concatenate([read, codes[np.ix_(rows, of_codes)]], axis=1)
+    code_columns = columns[columns >= n_numbers] - n_numbers
+    selected = numbers[np.ix_(rows, columns[columns < n_numbers])]
+    return np.concatenate([selected, codes[np.ix_(rows, code_columns)]], axis=1)
 
 
 def _correlations(x: Floats, y: Ints) -> Floats:
@@ -330,7 +335,7 @@ def _correlations(x: Floats, y: Ints) -> Floats:
 
 
 def _iterations(n_classes: int) -> int:
-    """Return boosting iterations, each of which grows a tree for each of several classes."""
+    """Return the number of boosting iterations; with several classes each grows a tree a class."""
     return max(4, 2 * _TREES // n_classes) if n_classes > 2 else _TREES
 
 
@@ -339,7 +344,7 @@ def _out_of_fold(
 ) -> Floats:
     """Return out-of-fold probabilities of the quick model, (n, C).
 
-    With a key the model also reads the class rates of the row's value among the training rows.
+    With a key, the class rates of the row's value among the training rows are further features.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -361,17 +366,19 @@ def _out_of_fold(
 
 
 def _rates(key: Ints, y: Ints, train: NDArray[np.bool_], random: np.random.Generator) -> Floats:
-    """Return smoothed class rates of each row's value, cross-fitted for training rows, (n, C)."""
+    """Return smoothed class rates (n, C) of each row's value, cross-fitted for training rows."""
     n_values, n_classes, learn = int(key.max()) + 1, int(y.max()) + 1, np.flatnonzero(train)
-    inner = np.full(len(y), _INNER_PARTS)  # rows that are scored: the rates of all training rows
+    # A training row gets the rates of the training rows outside its inner part; a scored row, with
+    # the part number _INNER_PARTS, those of all training rows.
+    inner = np.full(len(y), _INNER_PARTS)
     inner[learn] = random.integers(_INNER_PARTS, size=len(learn))
     prior = np.bincount(y[learn], minlength=n_classes) / len(learn)
     cell = (inner[learn] * n_values + key[learn]) * n_classes + y[learn]
     counts = np.bincount(cell, minlength=_INNER_PARTS * n_values * n_classes)
     counts = counts.reshape(_INNER_PARTS, n_values, n_classes)
-    whole = counts.sum(axis=0)
-    others = np.concatenate([whole - counts, whole[None]])[inner, key]
-    rates: Floats = (others + _PRIOR_ROWS * prior) / (others.sum(axis=1)[:, None] + _PRIOR_ROWS)
+    total = counts.sum(axis=0)
+    learned = np.concatenate([total - counts, total[None]])[inner, key]
+    rates: Floats = (learned + _PRIOR_ROWS * prior) / (learned.sum(axis=1)[:, None] + _PRIOR_ROWS)
     return rates[:, 1:] if n_classes == 2 else rates
 
 
@@ -379,7 +386,7 @@ def _rates(key: Ints, y: Ints, train: NDArray[np.bool_], random: np.random.Gener
 
 
 def _order(dataset: Dataset, candidates: list[_Candidate]) -> str:
-    """Say whether rows are sorted by a date, or neighbours share their class beyond chance."""
+    """Return why the order may carry time (sorted dates, equal neighbours), or an empty string."""
     for candidate in candidates:
         steps = np.diff(candidate.key)
         if candidate.is_date and ((steps >= 0).all() or (steps <= 0).all()):
@@ -387,8 +394,10 @@ def _order(dataset: Dataset, candidates: list[_Candidate]) -> str:
     y = dataset.y
     counts = np.bincount(y)
     if (np.diff(y) != 0).sum() <= 2 * ((counts > 0).sum() - 1):
-        return ""  # blocks of classes
+        return ""  # the table is sorted by class
     rarer = y != counts.argmax()
+    # Under a random order the number of equal neighbours is nearly Poisson distributed. The most
+    # frequent class is left out, as its rows are neighbours in any order.
     pairs = int(((y[1:] == y[:-1]) & rarer[1:]).sum())
     counts[counts.argmax()] = 0
     expected = float((counts * (counts - 1.0)).sum() / len(y))

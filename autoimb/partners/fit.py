@@ -133,7 +133,7 @@ def grow(
         for number, fold in enumerate(folds)
     ]
     steps, cut, choosers = _looks(growth.iterations), False, choosing_folds(folds)
-    stopping = Stopping.before(len(folds))
+    stopping = Stopping.initial(len(folds))
     for iterations in steps:
         for each in growing:
             if growth.deadline.expired:

@@ -97,7 +97,7 @@ class Selector:
         """Return what is known before the first checkpoint."""
         folds = len(self.evaluation.rows)
         return Checkpoints(
-            stopping=Stopping.before(folds),
+            stopping=Stopping.initial(folds),
             weights=network.parameters.values.clone(),
             posteriors=(np.empty(0),) * folds,
         )

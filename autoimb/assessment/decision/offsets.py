@@ -1,4 +1,4 @@
-"""Offsets on log-probabilities: every cut of one class tried at once, on confusion counts."""
+"""Optimisation of class offsets on log-probabilities, with all cuts of a class at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ __all__ = ["Evidence", "best_offsets"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_CUTS = 50  # tried for one class of several
-_SLOW_CUTS = (50, 16)  # where each costs a call of another's metric: two classes, several
+_CUTS = 50  # cuts that are tried for a class of more than two
+# Fewer cuts where each one is a call of the metric: of two classes, and of more.
+_SLOW_CUTS = (50, 16)
 _PASSES = 3  # of coordinate ascent over the classes
-_FLAT = 1e-12  # values that near are equal
+_FLAT = 1e-12  # utilities that differ by less are equal
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows that a rule is fitted on.
+    """Rows on which a decision rule is fitted.
 
     Attributes
     ----------
@@ -46,16 +47,16 @@ class Evidence:
 
     @classmethod
     def of(cls, y: Ints, proba: Floats, weight: Floats | None) -> Evidence:
-        """Gather rows; without weights each counts as one."""
+        """Create the evidence; without weights each row counts as one."""
         weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
         return cls(y, proba, log_proba(proba), weight, np.eye(proba.shape[1])[y] * weight[:, None])
 
     def expected(self) -> Evidence:
-        """Replace the truth by what the probabilities expect."""
+        """Replace the truth by its expectation under the probabilities."""
         return replace(self, truth=self.proba * self.weight[:, None])
 
     def take(self, rows: NDArray[np.bool_]) -> Evidence:
-        """Keep some rows."""
+        """Select rows."""
         return Evidence(
             self.y[rows], self.proba[rows], self.logs[rows], self.weight[rows], self.truth[rows]
         )
@@ -64,26 +65,27 @@ class Evidence:
 def best_offsets(
     metric: Metric, rows: Evidence, start: Sequence[float], *, deadline: Deadline = FOREVER
 ) -> tuple[float, ...]:
-    """Find the class offsets that serve a label metric best on these rows.
+    """Find the class offsets that maximise a label metric on these rows.
 
-    Two classes: the exact optimum over all thresholds, in the middle where several are as good.
-    More: coordinate ascent from ``start``, rarest class first.
+    With two classes the optimum over all thresholds is exact, the middle one of equal thresholds.
+    With more it is found by coordinate ascent from ``start``, the rarest class first.
 
     Parameters
     ----------
     metric : Metric
-        A label metric; on :attr:`Evidence.truth` if it is of counts, else on ``y``.
+        A label metric; computed from :attr:`Evidence.truth` if it is a function of counts,
+        otherwise from ``y``.
     rows : Evidence
-        The rows to learn from.
+        Rows to learn from.
     start : sequence of float, length C
-        Where to begin.
+        Initial offsets.
     deadline : Deadline
-        Of the ascent, which stays where it is then.
+        Time limit of the ascent, which then returns the offsets reached so far.
 
     Returns
     -------
     tuple of float, length C
-        One of them 0.
+        Offsets, of which one is 0.
     """
     offsets = np.array(start, dtype=np.float64)
     if len(offsets) == 2:
@@ -91,28 +93,29 @@ def best_offsets(
         offsets[metric.positive] = _best_offset(metric, rows, offsets, metric.positive)
         return tuple(float(o) for o in offsets)
     for _ in range(_PASSES):
-        before = offsets.copy()
+        previous = offsets.copy()
         for code in np.argsort(rows.truth.sum(axis=0)):
             if deadline.expired:
                 break
             offsets[code] = _best_offset(metric, rows, offsets, int(code))
-        if np.array_equal(before, offsets):
+        if np.array_equal(previous, offsets):
             break
     return tuple(float(o) for o in offsets - offsets[0])
 
 
 def _best_offset(metric: Metric, rows: Evidence, offsets: Floats, code: int) -> float:
-    """Offset of one class that serves the metric best, the others' offsets given."""
-    margin, other = _margin(rows, offsets, code)
-    cuts = _cuts(margin)
+    """Return the offset of one class that maximises the metric, with the other offsets fixed."""
+    margins = _margin(rows, offsets, code)
+    cuts = _cuts(margins[0])
     if len(offsets) > 2 or metric.counts is None:
-        most = _CUTS if metric.counts is not None else _SLOW_CUTS[len(offsets) > 2]
-        cuts = _few(cuts, margin, rows.y == code, most=most)
-    utility = _utility(metric, rows, (margin, other), cuts, code)
-    if len(offsets) > 2:  # stay where nothing is better
-        here = _utility(metric, rows, (margin, other), offsets[[code]], code)[0]
-        if here >= utility.max() - _FLAT:
+        max_cuts = _CUTS if metric.counts is not None else _SLOW_CUTS[len(offsets) > 2]
+        cuts = _thinned(cuts, margins[0], rows.y == code, max_cuts=max_cuts)
+    utility = _utility(metric, rows, margins, cuts, code)
+    if len(offsets) > 2:  # the offset is kept unless a cut is better
+        current = _utility(metric, rows, margins, offsets[[code]], code)[0]
+        if current >= utility.max() - _FLAT:
             return float(offsets[code])
+    # Of the longest run of equally good cuts the middle one is the most robust.
     best = np.flatnonzero(utility >= utility.max() - _FLAT)
     runs = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
     longest = max(runs, key=len)
@@ -122,76 +125,81 @@ def _best_offset(metric: Metric, rows: Evidence, offsets: Floats, code: int) -> 
 def _utility(
     metric: Metric, rows: Evidence, margins: tuple[Floats, Ints], cuts: Floats, code: int
 ) -> Floats:
-    """Compute the utility (cuts,) of giving the class where the margin is below the cut."""
-    margin, other = margins
+    """Compute the utility (cuts,) of predicting the class where the margin is below the cut."""
+    margin, alternative = margins
     if metric.counts is not None:
         values = metric.counts(_counts(metric, rows, margins, cuts, code))
     elif metric.summable:
-        values = metric.of_confusion(_sweep(rows, margin, other, cuts, code))
+        values = metric.of_confusion(_sweep(rows, margin, alternative, cuts, code))
     else:
-        tried = (np.where(margin < cut, code, other) for cut in cuts)
-        values = np.array([metric(rows.y, rows.proba, t, weight=rows.weight) for t in tried])
+        labels = (np.where(margin < cut, code, alternative) for cut in cuts)
+        values = np.array([metric(rows.y, rows.proba, t, weight=rows.weight) for t in labels])
     signed = values if metric.greater_is_better else -values
     return np.where(np.isnan(values), metric.worst, signed)
 
 
 def _margin(rows: Evidence, offsets: Floats, code: int) -> tuple[Floats, Ints]:
-    """Offset above which each row gets the class ``code`` (n,), and what it gets else (n,)."""
-    others = rows.logs + offsets
-    others[:, code] = -np.inf
-    other = others.argmax(axis=1).astype(np.int64)
-    return others[np.arange(len(other)), other] - rows.logs[:, code], other
+    """Return the offset (n,) above which each row gets the class, and its label (n,) below."""
+    scores = rows.logs + offsets
+    scores[:, code] = -np.inf
+    alternative = scores.argmax(axis=1).astype(np.int64)
+    margin = scores[np.arange(len(alternative)), alternative] - rows.logs[:, code]
+    return margin, alternative
 
 
 def _cuts(margin: Floats) -> Floats:
-    """One offset between each two neighbouring margins, one below and one above all."""
+    """Return one offset between any two neighbouring margins, one below and one above all."""
     distinct = np.unique(margin)
     between = (distinct[1:] + distinct[:-1]) / 2
     return np.concatenate([[distinct[0] - 1.0], between, [distinct[-1] + 1.0]])
 
 
-def _few(cuts: Floats, margin: Floats, own: NDArray[np.bool_], *, most: int) -> Floats:
-    """Cuts near quantiles of the margins of the class's own rows and of the others'."""
-    share = np.linspace(0, 1, most // 2)
-    parts = [np.quantile(part, share) for part in (margin[own], margin[~own]) if len(part)]
+def _thinned(cuts: Floats, margin: Floats, in_class: NDArray[np.bool_], *, max_cuts: int) -> Floats:
+    """Return the cuts near quantiles of the margins of the class's rows and of all other rows."""
+    share = np.linspace(0, 1, max_cuts // 2)
+    parts = [
+        np.quantile(part, share) for part in (margin[in_class], margin[~in_class]) if len(part)
+    ]
     near = np.searchsorted(cuts, np.concatenate(parts))
-    kept: Floats = cuts[np.unique(np.append(np.minimum(near, len(cuts) - 1), 0))]
-    return kept
+    thinned: Floats = cuts[np.unique(np.append(np.minimum(near, len(cuts) - 1), 0))]
+    return thinned
 
 
 def _counts(
     metric: Metric, rows: Evidence, margins: tuple[Floats, Ints], cuts: Floats, code: int
 ) -> Counts:
-    """Count hits and predictions of each class, (cuts, C), as `_sweep` would sum them."""
-    margin, other = margins
+    """Return the counts of each class (cuts, C), equal to the sums over `_sweep`."""
+    margin, alternative = margins
     n_classes, n_cuts = rows.truth.shape[1], len(cuts)
-    first = np.searchsorted(cuts, margin, side="right")  # of the cuts that give the class
-    cell, size = first * n_classes + other, (n_cuts + 1) * n_classes
+    # Rows are tallied by their alternative label and by the first cut that gives them the class.
+    # The cumulative sum over the cuts is what moves from the alternative labels to the class.
+    first = np.searchsorted(cuts, margin, side="right")
+    cell, size = first * n_classes + alternative, (n_cuts + 1) * n_classes
 
-    def left(mass: Floats) -> tuple[Floats, Floats]:
-        """Sum a mass of the rows (n,) by what they get else: all, and what each cut takes away."""
+    def by_label(mass: Floats) -> tuple[Floats, Floats]:
+        """Sum a mass of the rows (n,) by alternative label: in total, and moved by each cut."""
         tally = np.bincount(cell, mass, size).reshape(n_cuts + 1, n_classes)
         return tally.sum(axis=0), tally.cumsum(axis=0)[:-1]
 
-    every, lost = left(rows.truth[np.arange(len(other)), other])
-    hits = np.maximum(every - lost, 0.0)
+    total, moved = by_label(rows.truth[np.arange(len(alternative)), alternative])
+    hits = np.maximum(total - moved, 0.0)
     hits[:, code] += np.bincount(first, rows.truth[:, code], n_cuts + 1).cumsum()[:-1]
-    every, lost = left(rows.truth.sum(axis=1))
-    predicted = np.maximum(every - lost, 0.0)
-    predicted[:, code] += lost.sum(axis=1)
+    total, moved = by_label(rows.truth.sum(axis=1))
+    predicted = np.maximum(total - moved, 0.0)
+    predicted[:, code] += moved.sum(axis=1)
     true = np.broadcast_to(rows.truth.sum(axis=0), hits.shape)
     return Counts(hits, true, predicted, metric.classes)
 
 
-def _sweep(rows: Evidence, margin: Floats, other: Ints, cuts: Floats, code: int) -> Floats:
-    """Confusion matrices (cuts, C, C) of giving the class ``code`` where ``margin < cut``."""
+def _sweep(rows: Evidence, margin: Floats, alternative: Ints, cuts: Floats, code: int) -> Floats:
+    """Return confusion matrices (cuts, C, C) of predicting ``code`` where ``margin < cut``."""
     n_classes = rows.truth.shape[1]
-    first = np.searchsorted(cuts, margin, side="right")  # of the cuts that give the class
-    cell = first * n_classes + other
+    first = np.searchsorted(cuts, margin, side="right")  # the first cut that gives the class
+    cell = first * n_classes + alternative
     size = (len(cuts) + 1) * n_classes
     tally = np.stack(
         [np.bincount(cell, rows.truth[:, true], size) for true in range(n_classes)]
-    ).reshape(n_classes, len(cuts) + 1, n_classes)  # (true, first, other)
+    ).reshape(n_classes, len(cuts) + 1, n_classes)  # (true, first, alternative)
     moved = tally.cumsum(axis=1)[:, :-1]
     counts = np.maximum(tally.sum(axis=1)[:, None] - moved, 0.0)
     counts[..., code] += moved.sum(axis=2)

@@ -1,4 +1,4 @@
-"""The decision rule, and the two that a label metric chooses from."""
+"""Decision rules: most probable class, class offsets, and least expected cost."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Ints = NDArray[np.int64]
 
 
 class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What turns probabilities into labels.
+    """Decision rule that converts class probabilities to labels.
 
     Attributes
     ----------
     kind : {"argmax", "offsets", "costs"}
-        The most probable class; the class of the highest ``log p + offset``; the class of the
-        least expected cost.
+        The most probable class; the class with the highest ``log p + offset``; the class with the
+        lowest expected cost.
     offsets : tuple of float
-        One a class, for ``"offsets"``. With two classes they are a threshold.
+        Offset of each class, for ``"offsets"``. With two classes they define a threshold.
     costs : tuple of tuple of float, or None
-        For ``"costs"``: rows are true classes, columns predicted ones.
+        Cost matrix, for ``"costs"``: rows are true classes, columns predicted classes.
     name : str
-        In words, for reports.
+        Description for reports.
     """
 
     kind: Literal["argmax", "offsets", "costs"] = "argmax"
@@ -42,7 +42,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "most probable class"
 
     def apply(self, proba: Floats) -> Ints:
-        """Label rows.
+        """Return the labels of rows.
 
         Parameters
         ----------
@@ -52,7 +52,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
         Returns
         -------
         ndarray of int64, shape (n,)
-            Class codes; of equal classes the first.
+            Class codes; the lowest code in a tie.
         """
         if self.kind == "offsets":
             values = log_proba(proba) + np.asarray(self.offsets)
@@ -64,7 +64,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
         return labels
 
     def threshold(self, positive: int) -> float | None:
-        """Probability from which a row gets the label ``positive``; None unless two classes."""
+        """Return the probability from which a row is positive; None without two classes."""
         if self.kind == "argmax":
             return 0.5 if len(self.offsets) in (0, 2) else None
         if self.costs is not None:
@@ -84,9 +84,10 @@ def _cost_threshold(costs: Floats, positive: int) -> float | None:
 
 
 def plug_in_rule(metric: Metric, rows: Evidence, deadline: Deadline = FOREVER) -> DecisionRule:
-    """Make the rule that needs no tuning where the probabilities are calibrated."""
+    """Return the plug-in rule of a metric, which is optimal for calibrated probabilities."""
     n_classes = rows.proba.shape[1]
     if metric.name == "balanced_accuracy":
+        # The class with the highest p / prior maximises the expected mean recall.
         total = rows.truth.sum(axis=0)
         prior = np.maximum(total, 0.5) / max(total.sum(), 1.0)
         offsets = tuple(float(o) for o in -np.log(prior))
@@ -94,14 +95,14 @@ def plug_in_rule(metric: Metric, rows: Evidence, deadline: Deadline = FOREVER) -
     if metric.counts is None:
         return DecisionRule()
     offsets = best_offsets(metric, rows.expected(), (0.0,) * n_classes, deadline=deadline)
-    what = "threshold" if n_classes == 2 else "class offsets"
-    return DecisionRule("offsets", offsets, name=f"{what} of the best expected {metric.name}")
+    parameter = "threshold" if n_classes == 2 else "class offsets"
+    return DecisionRule("offsets", offsets, name=f"{parameter} of the best expected {metric.name}")
 
 
 def tuned_rule(
     metric: Metric, rows: Evidence, start: DecisionRule, deadline: Deadline = FOREVER
 ) -> DecisionRule:
-    """Fit the offsets that serve a label metric best on these rows, beginning with a rule's."""
-    begin = start.offsets or (0.0,) * rows.proba.shape[1]
-    offsets = best_offsets(metric, rows, begin, deadline=deadline)
+    """Fit the offsets that maximise a label metric on these rows, starting from those of a rule."""
+    initial = start.offsets or (0.0,) * rows.proba.shape[1]
+    offsets = best_offsets(metric, rows, initial, deadline=deadline)
     return DecisionRule("offsets", offsets, name=f"tuned for {metric.name}")

@@ -1,4 +1,4 @@
-"""Thresholds that users name: a probability, a recall or a precision to reach."""
+"""Thresholds that users request: a probability, or a minimum recall or precision."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ __all__ = ["ThresholdCounts", "threshold_for"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_TIE = 1e-9  # a probability that near to the threshold has reached it
-_NEAR = 1e-12  # counts that near are equal
+_TIE = 1e-9  # a log-ratio of probabilities this close to the threshold has reached it
+_NEAR = 1e-12  # tolerance of a requested recall or precision
 _EXPRESSION = re.compile(r"\s*(recall|precision)\s*>=\s*([0-9.eE+-]+)\s*(%?)\s*")
 
-# reports/design/artifact-and-threats.md
-_MOST_CUTS = 1_000
-_LEAST_ROWS = 3  # between two cuts, as of a level that is known by its name
-_FARTHEST = 40.0  # no logarithm of a ratio of probabilities is as far from 0
+# Limits that protect training rows, see reports/design/artifact-and-threats.md.
+_MAX_CUTS = 1_000
+_MIN_ROWS = 3  # between two cuts, as for a category level that is stored by name
+_FARTHEST = 40.0  # larger than the logarithm of any ratio of probabilities
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ThresholdCounts(BriefRepr):
-    """How many out-of-fold rows of each class lie between thresholds.
+    """Counts of out-of-fold rows of each class between thresholds.
 
-    It stands for the rows themselves: no row's label or probability can be read off it.
+    They replace the rows: no label or probability of a single row can be recovered from them.
 
     Attributes
     ----------
     cuts : float64 ndarray of shape (T,)
-        Offsets of the positive class, rising: the strictest threshold first. At most 1,000, with at
-        least 3 rows between two. None unless there are two classes.
+        Offsets of the positive class in increasing order, the strictest threshold first. At most
+        1,000, with at least 3 rows between two; empty unless there are two classes.
     counts : float64 ndarray of shape (T + 1, C)
         Weight of the rows of each class that become positive from one cut to the next; the last
-        ones never do.
+        entry is that of rows that no cut makes positive.
     """
 
     cuts: Floats
@@ -51,7 +51,7 @@ class ThresholdCounts(BriefRepr):
     def of(
         cls, y: Ints, proba: Floats, positive: int, *, weight: Floats | None = None
     ) -> ThresholdCounts:
-        """Count rows.
+        """Count out-of-fold rows between thresholds.
 
         Parameters
         ----------
@@ -79,31 +79,31 @@ class ThresholdCounts(BriefRepr):
 
 
 def _cuts(margin: Floats, y: Ints) -> Floats:
-    """Offsets between rows: as many of them between rows of either class, and few rows in none.
+    """Return offsets between rows, at which each class and the rows are divided about evenly.
 
     Parameters
     ----------
     margin : float64 ndarray of shape (n,)
-        The offset above which each row becomes positive.
+        Offset above which each row becomes positive.
     y : int64 ndarray of shape (n,)
     """
     distinct, place = np.unique(margin, return_inverse=True)
     rows = np.cumsum(np.bincount(place))
-    # each class weighs as much as the other, so that a rare one gets as many cuts
+    # Both classes have the same total weight, so that the rare class gets as many cuts.
     share = np.cumsum(np.bincount(place, 1 / (2 * np.bincount(y)[y])))
-    last, found = -1, []
+    last, offsets = -1, []
     while True:
         rows_before, share_before = (rows[last], share[last]) if last >= 0 else (0, 0.0)
-        enough = np.searchsorted(rows, rows_before + _LEAST_ROWS)
-        last = max(int(enough), int(np.searchsorted(share, share_before + 1 / _MOST_CUTS)))
-        if last >= len(distinct) or rows[-1] - rows[last] < _LEAST_ROWS:
+        enough_rows = np.searchsorted(rows, rows_before + _MIN_ROWS)
+        last = max(int(enough_rows), int(np.searchsorted(share, share_before + 1 / _MAX_CUTS)))
+        if last >= len(distinct) or rows[-1] - rows[last] < _MIN_ROWS:
             break
-        found.append((distinct[last] + distinct[last + 1]) / 2)
-    return np.unique([-_FARTHEST, *found, _FARTHEST])
+        offsets.append((distinct[last] + distinct[last + 1]) / 2)
+    return np.unique([-_FARTHEST, *offsets, _FARTHEST])
 
 
 def threshold_for(expression: str | float, counts: ThresholdCounts, positive: int) -> DecisionRule:
-    """Make the rule that a user names.
+    """Return the decision rule of a threshold that a user requests.
 
     Parameters
     ----------
@@ -111,28 +111,29 @@ def threshold_for(expression: str | float, counts: ThresholdCounts, positive: in
         ``"recall>=0.8"``: the highest threshold that reaches this recall. ``"precision>=0.5"``:
         the lowest threshold that reaches this precision. A number in (0, 1): the threshold itself.
     counts : ThresholdCounts
-        Of out-of-fold rows; a recall or a precision is met by one of its thresholds.
+        Counts of out-of-fold rows; the threshold of a recall or a precision is one of its cuts.
     positive : int
         Code of the positive class.
 
     Returns
     -------
     DecisionRule
-        Two offsets.
+        Rule with two offsets.
 
     Raises
     ------
     OptionError
-        More than two classes, another expression, or a value that no threshold reaches.
+        If there are more than two classes, the expression is invalid, or no threshold reaches the
+        value.
     """
     n_classes = counts.counts.shape[1]
     if n_classes != 2:
         raise OptionError(f"A threshold needs two classes; this pipeline has {n_classes}.")
     if isinstance(expression, str) and (match := _EXPRESSION.fullmatch(expression)):
-        what, wanted = match[1], _number(match[2]) / (100 if match[3] else 1)
-        if 0 < wanted <= 1:
-            offset = _reaching(what, wanted, counts, positive)
-            return _on_positive(offset, positive, f"{what}>={wanted:g}")
+        name, target = match[1], _number(match[2]) / (100 if match[3] else 1)
+        if 0 < target <= 1:
+            offset = _reaching(name, target, counts, positive)
+            return _on_positive(offset, positive, f"{name}>={target:g}")
     threshold = _number(expression)
     if not 0 < threshold < 1:
         raise OptionError(
@@ -143,24 +144,24 @@ def threshold_for(expression: str | float, counts: ThresholdCounts, positive: in
     return _on_positive(offset, positive, f"threshold {threshold:g}")
 
 
-def _reaching(what: str, wanted: float, counts: ThresholdCounts, positive: int) -> float:
+def _reaching(name: str, target: float, counts: ThresholdCounts, positive: int) -> float:
     """Return the offset of the positive class that reaches a recall or a precision."""
-    called = np.cumsum(counts.counts, axis=0)[:-1]  # (T, 2), what each cut makes positive
+    called = np.cumsum(counts.counts, axis=0)[:-1]  # (T, 2), positive at each cut
     hits = called[:, positive]
-    whole = counts.counts[:, positive].sum() if what == "recall" else called.sum(axis=1)
-    value = np.where(hits > 0, hits / np.where(whole > 0, whole, 1.0), 0.0)
-    reached = np.flatnonzero(value >= wanted - _NEAR)
+    total = counts.counts[:, positive].sum() if name == "recall" else called.sum(axis=1)
+    value = np.where(hits > 0, hits / np.where(total > 0, total, 1.0), 0.0)
+    reached = np.flatnonzero(value >= target - _NEAR)
     if not len(reached):
         raise OptionError(
-            f"No threshold reaches {what}>={wanted:g} on the out-of-fold rows; the best reachable "
-            f"{what} is {value.max():.3g}."
+            f"No threshold reaches {name}>={target:g} on the out-of-fold rows; the best reachable "
+            f"{name} is {value.max():.3g}."
         )
-    return float(counts.cuts[reached[0] if what == "recall" else reached[-1]])
+    return float(counts.cuts[reached[0] if name == "recall" else reached[-1]])
 
 
 def _number(value: object) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # whatever it refuses is no number
+        return float(value)  # type: ignore[arg-type]  # rejected values are not numbers
     except (TypeError, ValueError):
         return float("nan")
 
