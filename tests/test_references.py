@@ -48,7 +48,7 @@ def test_a_reference_learns_on_the_same_folds(n_classes, reference):
     data, plan, encoders = table(n_classes=n_classes)
     assert data.layout.embedded
     metric = get_metric("average_precision", n_classes=n_classes, positive=1)
-    proba = cross_validate(reference, data, plan, encoders, steps=reference.least)
+    proba = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     scored = plan.scored
     assert proba.shape == (len(scored), n_classes)
     assert proba.dtype == np.float64
@@ -57,7 +57,7 @@ def test_a_reference_learns_on_the_same_folds(n_classes, reference):
     assert metric(data.y[scored], proba) > chance + 0.2
     rates = np.bincount(data.y) / len(data.y)
     np.testing.assert_allclose(proba.mean(axis=0), rates, atol=0.05)  # corrected for balancing
-    again = cross_validate(reference, data, plan, encoders, steps=reference.least)
+    again = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     assert again.tobytes() == proba.tobytes()
 
 
@@ -65,10 +65,10 @@ def test_a_reference_learns_on_the_same_folds(n_classes, reference):
 def test_a_scored_row_reaches_nothing_of_its_reference(reference):
     """Law 1: another label in a fold leaves what predicts the fold as it was, to the byte."""
     data, plan, encoders = table()
-    before = cross_validate(reference, data, plan, encoders, steps=reference.least)
+    before = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     own = plan.folds[0].score
     data.y[own] = 1 - data.y[own]
-    after = cross_validate(reference, data, plan, encoders, steps=reference.least)
+    after = cross_validate(reference, data, plan, encoders, steps=reference.min_steps)
     assert after[own].tobytes() == before[own].tobytes()
     assert after.tobytes() != before.tobytes()
 

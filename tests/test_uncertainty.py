@@ -77,8 +77,8 @@ def test_groups_speak_from_so_many_rows_of_the_rarest_class(groups):
     y = (np.arange(50 * groups) % 50 < 12).astype(np.int64)
     y[0] = 0  # 11 positive rows are left in the first group
     judge = Judge(AP, y, group)
-    assert judge.speaks_by_group(11)
-    assert not judge.speaks_by_group(12)
+    assert judge.scores_by_group(11)
+    assert not judge.scores_by_group(12)
 
 
 @pytest.mark.parametrize("name", METRICS)

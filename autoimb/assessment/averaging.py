@@ -1,18 +1,18 @@
-"""What the mean of several networks gains over one of them, without further labels.
+"""Gain of the mean of several networks over a single network, estimated without labels.
 
-Out of fold a row has the answer of one network, a new row the mean of V. So what is measured lacks
-the gain of the mean: it removes the share 1 - 1/V of the variance that training gives the
-networks' log-odds, which is just how much they vary around their mean. What removing that gains
-follows from what adding it loses, once and twice, by the parabola through the values
-(simulation-extrapolation: Cook & Stefanski, "Simulation-extrapolation estimation in parametric
-measurement error models", 1994).
+Out of fold a row is predicted by one network, a new row by the mean of V networks. So the measured
+score lacks the gain of the mean, which removes the share 1 - 1/V of the training variance of the
+networks' log-odds; this share is the variance of the networks around their mean. The gain of
+removing the variance is extrapolated from the loss of adding it once and twice, by the parabola
+through the three values (simulation-extrapolation: Cook & Stefanski, "Simulation-extrapolation
+estimation in parametric measurement error models", 1994).
 
-Where classes are far apart noise may do no harm until it is twice as much, and the parabola turns
-down: less noise loses nothing, so no gain is below 0.
+Where classes are well separated, noise may be harmless until it is doubled, and the extrapolation
+is negative. As less noise does no harm, the gain is at least 0.
 
-The loss is an expected one: each row counts as every class, with the weight of its probability. So
-the few rare rows that happened to be drawn are not in it, and no label is read. It is too small
-rather than too large, as most networks were trained on the rows
+The values are expected values: each row counts as every class, with the weight of its probability.
+So they do not depend on the few rare rows of the sample, and no label is read. The estimate is
+rather too small than too large, as most networks were trained on the rows
 (``reports/design/reported-score.md``).
 """
 
@@ -37,27 +37,27 @@ Floats = NDArray[np.float64]
 def gain_of_mean(
     judge: Judge, proba: Floats, expected: Floats, views: Floats, *, rule: DecisionRule
 ) -> float:
-    """Estimate what the mean of all networks gains over one.
+    """Estimate the gain of the mean of all networks over a single network.
 
-    Sees: no label. For a ranking rows have their places in their groups.
+    Sees: no label. For rankings, rows are compared by their places in their groups.
 
     Parameters
     ----------
     judge : Judge
-        Of n rows, by a metric of rankings, which takes weights, or of counts.
+        Judge of n rows, with a ranking metric that takes weights or with a metric of counts.
     proba : ndarray of float64, shape (n, C)
         Out-of-fold probabilities, all by the calibrator of `views`.
     expected : ndarray of float64, shape (n, C)
-        They, each part calibrated by the others: how often such a row is of each class.
+        The same probabilities with cross-fitted calibration: the expected classes of the rows.
     views : ndarray of float64, shape (V, n, C)
-        Calibrated probabilities of the rows by one network each, of whatever training parts.
+        Calibrated probabilities of the rows by one network each, of any training parts.
     rule : DecisionRule
-        That labels rows by such probabilities.
+        Rule that labels rows by these probabilities.
 
     Returns
     -------
     float
-        In the metric's own sign, and never a loss; 0 of a single view.
+        Gain in the metric's own sign, never a loss; 0 with a single view.
     """
     n_rows, n_classes = proba.shape
     y = np.repeat(np.arange(n_classes), n_rows)
@@ -72,8 +72,8 @@ def gain_of_mean(
         placed = np.tile(judge.placed(noisy), (n_classes, 1))  # (C * n, C)
         return judge.metric(y, placed, weight=weight.T.ravel())
 
-    logs, each = log_proba(proba), log_proba(views)
-    around = each - each.mean(axis=0)  # its variance is 1 - 1/V of one network's
+    logs, view_logs = log_proba(proba), log_proba(views)
+    around = view_logs - view_logs.mean(axis=0)  # has 1 - 1/V of the variance of a network
     once, twice = (
         value(logs) - np.mean([value(logs + scale * noise) for noise in around for scale in scales])
         for scales in ((1.0, -1.0), (np.sqrt(2), -np.sqrt(2)))
@@ -83,6 +83,6 @@ def gain_of_mean(
 
 
 def of_the_mean(reported: Reported, gain: float, judge: Judge) -> Reported:
-    """Add the gain of the mean of all networks to what is reported of one network a row."""
+    """Add the gain of the mean of all networks to the reported score of single networks."""
     value, low, high = judge.interval(reported.value + gain, reported.error)
     return replace(reported, value=value, low=low, high=high, gain_of_mean=gain)

@@ -1,4 +1,4 @@
-"""The rates of the classes that are expected of later rows, from the blocks of time so far."""
+"""Forecast of the class rates of later rows from the blocks of time so far."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["Forecast", "forecast"]
 
 Floats = NDArray[np.float64]
 
-_DECAY = 0.5  # what a block weighs beside the next one, in a decaying mean
-_MEMORY = 0.8  # and what its forecast counts beside the next one's
+_DECAY = 0.5  # weight of a block relative to the next one, in a decaying mean
+_MEMORY = 0.8  # weight of the forecast of a block relative to that of the next one
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Expected rates.
+    """Forecast of the class rates of a later block.
 
     Attributes
     ----------
     rates : tuple of C floats
-        Of the classes; their sum is 1.
+        Expected rates of the classes; their sum is 1.
     low, high : float
-        The 95 % interval of the positive class's rate in a block to come. It holds what blocks
-        differed from their forecasts so far, by chance and by change.
+        The 95 % prediction interval of the positive class's rate in a later block, from the
+        forecast errors of the blocks so far.
     rule : {"all", "decaying", "newest"}
-        Which forecast was best for the blocks so far.
+        Forecasting rule that was best for the blocks so far.
     """
 
     rates: tuple[float, ...]
@@ -40,10 +40,10 @@ class Forecast:
     rule: str
 
     def to_info(self, positive: int) -> dict[str, Any]:
-        """Return what a pipeline says of the rate of its positive class."""
-        own = asdict(self)
-        del own["rates"]
-        return {"value": self.rates[positive], **own}
+        """Return the rate of the positive class as it is described in a pipeline."""
+        info = asdict(self)
+        del info["rates"]
+        return {"value": self.rates[positive], **info}
 
 
 def _newest(masses: Floats) -> Floats:
@@ -68,18 +68,18 @@ RULES: Mapping[str, Callable[[Floats], Floats]] = {
 
 
 def forecast(masses: Floats, positive: int) -> Forecast:
-    """Forecast the rates of the next block, by the rule that was best for the blocks so far.
+    """Forecast the class rates of the next block, by the rule that was best for the blocks so far.
 
-    Each block is forecast from the blocks before it (all rows of them, a mean in which a block
-    weighs half as much as the next one, or the last block alone), and the rule with the highest
-    mean likelihood of the classes is kept; later forecasts count more. The interval comes from the
-    differences of the log-odds of the positive class from this rule's forecasts, by Student's t:
-    from their mean square, or that in which later ones count more where it is larger.
+    Each block is forecast from the earlier blocks by three rules: all of their rows, a mean in
+    which a block has half the weight of the next one, or the last block alone. The rule with the
+    highest mean log-likelihood of the classes is used; later forecasts have larger weights. The
+    interval is that of Student's t for the forecast errors of the rule, in log-odds of the positive
+    class. Their variance is the mean square or the weighted mean square, whichever is larger.
 
     Parameters
     ----------
     masses : ndarray of float64, shape (B, C)
-        Weight of the rows of each class in each block, in their order; at least two blocks.
+        Weight of the rows of each class in each block, the oldest block first; at least two blocks.
     positive : int
         Code of the positive class.
 
@@ -87,7 +87,7 @@ def forecast(masses: Floats, positive: int) -> Forecast:
     -------
     Forecast
     """
-    smoothed = masses + 0.5  # a class that a block lacks is not impossible
+    smoothed = masses + 0.5  # a class without rows in a block keeps a positive rate
     shares = smoothed / smoothed.sum(axis=1, keepdims=True)
     weight = _MEMORY ** np.arange(len(masses) - 1)[::-1]
     merits, errors = {}, {}
@@ -96,11 +96,11 @@ def forecast(masses: Floats, positive: int) -> Forecast:
         likelihood = (shares[1:] * np.log(expected)).sum(axis=1)
         merits[name] = float(np.average(likelihood, weights=weight))
         errors[name] = logit(shares[1:, positive]) - logit(expected[:, positive])
-    best = max(merits, key=merits.__getitem__)  # of equals the first
+    best = max(merits, key=merits.__getitem__)  # the first rule in a tie
     rates = _normed(RULES[best](smoothed))
-    own = np.square(errors[best])
-    variance = max(float(own.mean()), float(np.average(own, weights=weight)))
-    half = stdtrit(len(own), 0.975) * math.sqrt(variance)
+    squares = np.square(errors[best])
+    variance = max(float(squares.mean()), float(np.average(squares, weights=weight)))
+    half = stdtrit(len(squares), 0.975) * math.sqrt(variance)
     centre = logit(rates[positive])
     return Forecast(
         rates=tuple(float(rate) for rate in rates),

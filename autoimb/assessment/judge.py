@@ -1,16 +1,16 @@
-"""The judge of a set of scored rows: what scores, compares, fits decision rules and labels.
+"""The judge of a set of scored rows: scores, comparisons, decision rules and labels.
 
-Ranking and probability metrics are the mean over the groups where each group has enough rows of
-every class: folds' probabilities are not on one scale, and pooling them costs average precision.
-With fewer rows a group says nothing, so rows are pooled. Label metrics always come from pooled
-counts. All trials of a study have one judge, so they are judged the same way.
+Ranking and probability metrics are the mean over the groups if each group has enough rows of every
+class: the probabilities of folds differ in scale, and pooling them lowers average precision. With
+fewer rows the value of a group is mostly noise, so rows are pooled. Label metrics are always
+computed from pooled counts. All trials of a study share a judge, so their scores are comparable.
 
-A decision rule is fitted on out-of-fold probabilities. First comes the plug-in, which needs
-calibrated probabilities but no tuning: the prior-corrected one for balanced accuracy, the one of
-the best *expected* counts for other metrics of counts (for F1 of two classes that is half of the
-best F1 as the threshold), the most probable class otherwise. A tuned rule replaces it only where
-it is better cross-fitted, by more than the error of the comparison. Ranking and probability metrics
-do not say what a good label is: their labels get the plug-in for F1 (`label_metric_for`).
+A decision rule is fitted on out-of-fold probabilities. The default is the plug-in rule, which needs
+calibrated probabilities but no tuning: the prior-corrected rule for balanced accuracy, the rule
+with the best *expected* counts for other metrics of counts (for F1 of two classes its threshold is
+half of the best F1), the most probable class otherwise. A tuned rule replaces it only if it is
+better when cross-fitted, by more than the error of the comparison. Ranking and probability metrics
+do not define a good label; their labels use the plug-in rule of F1 (`label_metric_for`).
 """
 
 from __future__ import annotations
@@ -42,20 +42,21 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Prediction = tuple[Floats, Ints]  # probabilities (n, C) and labels (n,)
 
-_ENOUGH = 10  # rows of the rarest class that make a group speak for itself
-_GROUPS_WITH_A_SPREAD = 10  # with fewer the spread of their values says little of an error
+_MIN_CLASS_ROWS = 10  # rows of the rarest class from which a group is scored on its own
+_MIN_GROUPS = 10  # the spread of the values of fewer groups is a poor estimate of their error
 _BLOCKS = 20  # stratified blocks that the jackknife leaves out, one at a time
 _INNER = 5  # inner folds that compare the tuned rule with the plug-in
-_LEAST_SECONDS = 0.5  # that labels have, also past their deadline
-_TIE = 1e-9  # what a probability counts beside a place
-_MOST_WORK, _LEAST_ROWS = 400_000, 2_000  # rows times classes squared, that a rule is fitted on
+_MIN_SECONDS = 0.5  # time for labels, even after their deadline
+_TIE = 1e-9  # weight of the probability among rows with equal places
+# Rows on which a rule is fitted: a limit on rows times classes squared, and a minimum.
+_MAX_WORK, _MIN_ROWS = 400_000, 2_000
 
 
 def label_metric_for(metric: Metric) -> Metric:
-    """Metric that the labels maximise: itself, or F1 (macro for several classes).
+    """Return the metric that labels maximise: a label metric itself, otherwise (macro) F1.
 
-    Ranking and probability metrics say nothing of labels, and the most probable class of a rare
-    event is nearly always the other one.
+    Ranking and probability metrics do not depend on labels, and by the most probable class a rare
+    event is almost never predicted.
     """
     if metric.kind == "label":
         return metric
@@ -64,34 +65,35 @@ def label_metric_for(metric: Metric) -> Metric:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What a set of scored rows is judged by.
+    """Evaluation of predictions on a fixed set of scored rows.
 
     Attributes
     ----------
     metric : Metric
-        What is measured.
+        Metric of the scores.
     y : ndarray of int64, shape (n,)
         Class codes.
     group : ndarray of int64, shape (n,)
-        Cross-fitting group of each row: what labels or calibrates a group learns from the others.
+        Cross-fitting group of each row: rules and calibrators of a group are fitted on the others.
     weight : ndarray of float64, shape (n,), or None
         Row weights.
     costs : tuple of C tuples of C floats, or None
-        What the labels minimise instead: the cost of each (true, predicted) pair of classes, for
-        such probabilities (see `autoimb.assessment.costs.Costs`).
+        Cost of each (true, predicted) pair of classes, for the probabilities of the search (see
+        `autoimb.assessment.costs.Costs`). If set, labels minimise the expected cost.
     cluster : ndarray of int64, shape (n,), or None
-        The user's group of each row: what is fitted on some rows of one is not used on others, and
-        errors are those of drawing whole groups. None where rows are independent.
+        The user's group of each row: such a group is never split between fitting and use, and
+        standard errors are those of drawing whole groups. None if rows are independent.
     deadline : Deadline
-        Of the labels: past it, and half a second, rules of several classes stay what they are.
+        Time limit of the labels. After it, and at least half a second, the rules of more than two
+        classes are no longer improved.
     drawn_by_class : bool
-        Whether the groups were drawn at random, class by class, so that they are alike; groups of
-        the user's may differ in rates and in how hard they are.
+        Whether the groups were drawn at random, class by class, so that they are alike. The user's
+        groups may differ in class rates and in difficulty.
     period : ndarray of int64, shape (n,), or None
-        Of forward folds, the block of time of each row: what is fitted for it sees earlier blocks
-        alone. Scores leave out the first block, 0, for which nothing is fitted.
+        Block of time of each row, for forward folds: rules and calibrators of a block are fitted on
+        earlier blocks only. Scores exclude the first block, 0, for which nothing is fitted.
     rates : tuple of C floats, or None
-        The rates of the classes that are expected of new rows; None for those of the rows.
+        Class rates that are expected of new rows; None for the rates of these rows.
     """
 
     metric: Metric
@@ -106,11 +108,11 @@ class Judge:
     rates: tuple[float, ...] | None = None
 
     def until(self, deadline: Deadline) -> Judge:
-        """Judge the same rows, but label them by a deadline."""
+        """Return the judge with another deadline for labels."""
         return replace(self, deadline=deadline)
 
     def take(self, rows: Mask | Ints) -> Judge:
-        """Judge some of the rows by the same measure."""
+        """Return the judge of a subset of the rows."""
         weight = None if self.weight is None else self.weight[rows]
         cluster = None if self.cluster is None else self.cluster[rows]
         period = None if self.period is None else self.period[rows]
@@ -124,16 +126,16 @@ class Judge:
         )
 
     def with_metric(self, metric: Metric) -> Judge:
-        """Judge the same rows by another metric."""
+        """Return the judge of the same rows with another metric."""
         return replace(self, metric=metric)
 
     @cached_property
     def parts(self) -> tuple[tuple[Mask, Mask], ...]:
-        """The rows to learn from and to use it on, part by part; see `leave_group_out`.
+        """Masks of the rows to learn from and of the rows to predict, see `leave_group_out`.
 
-        Groups of the user's may differ in rates. Each would get a calibrator of its own, which the
-        others fitted, and rows of different groups could not be compared. So all of them have rows
-        in each part, as all have in what is deployed.
+        The user's groups may differ in class rates. If they were the parts, each would have its own
+        calibrator, fitted on the other groups, and rows of different groups would not be
+        comparable. So the parts are drawn anew, each with rows of all groups, as in deployment.
         """
         unlike = not self.drawn_by_class and self.period is None
         group = np.zeros_like(self.group) if unlike else self.group
@@ -141,13 +143,13 @@ class Judge:
 
     @cached_property
     def counted(self) -> Judge:
-        """The judge of the rows that scores rest on: all but those of the first block of time."""
+        """Judge of the rows that are scored: all except those of the first block of time."""
         if self.period is None or (self.period > 0).all():
             return self
         return self.take(self.period > 0)
 
     def of_counted(self, prediction: Prediction) -> Prediction:
-        """Return a prediction of the rows that scores rest on."""
+        """Return a prediction restricted to the rows of `counted`."""
         if self.period is None or self.counted is self:
             return prediction
         proba, labels = prediction
@@ -155,7 +157,7 @@ class Judge:
 
     @cached_property
     def deployment(self) -> Judge:
-        """The judge by which what is deployed is fitted: classes weigh as their expected rates."""
+        """Judge for fitting what is deployed: rows are weighted to the expected class rates."""
         if self.rates is None:
             return self
         weight = np.ones(len(self.y)) if self.weight is None else self.weight
@@ -179,7 +181,7 @@ class Judge:
         Returns
         -------
         Score
-            With its standard error over rows, see `_error`.
+            Score with its standard error over rows, see `_error`.
         """
         prediction = (proba, labels)
         if self.counted is not self:
@@ -187,17 +189,17 @@ class Judge:
         per_group = self._per_group(prediction)
         value = self._value(prediction) if self.pooled else float(per_group.mean())
         error = self._error(self._left_out(prediction), None if self.pooled else per_group)
-        shown = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
-        return Score(value, error, shown, self.pooled, self.metric.utility(value))
+        values = tuple(float(v) for v in per_group) if np.isfinite(per_group).all() else ()
+        return Score(value, error, values, self.pooled, self.metric.utility(value))
 
     def utility(self, prediction: Prediction) -> float:
-        """Return the value of a prediction as a utility, without the cost of an error."""
+        """Return the utility of a prediction, without computing its standard error."""
         if self.counted is not self:
             return self.counted.utility(self.of_counted(prediction))
         return self.metric.utility(self._value(prediction))
 
     def compare(self, a: Prediction, b: Prediction) -> tuple[float, float]:
-        """Compare two predictions of the rows.
+        """Return the difference in utility of two predictions of the rows.
 
         Parameters
         ----------
@@ -207,7 +209,7 @@ class Judge:
         Returns
         -------
         tuple of float
-            Utility of `a` less that of `b` (above 0: `a` is better), and its standard error over
+            Utility of `a` minus that of `b` (above 0: `a` is better), and its standard error over
             rows, see `_error`.
         """
         if self.counted is not self:
@@ -220,53 +222,54 @@ class Judge:
         return sign * float(gap.mean()), self._error(left_out, gap)
 
     def _error(self, left_out: Floats, per_group: Floats | None = None) -> float:
-        """Compute the standard error over rows of a value, or of the difference of two.
+        """Compute the standard error over rows of a value, or of the difference of two values.
 
-        It comes from a jackknife over 20 stratified blocks of rows. The spread of the values of ten
-        groups or more is an error as well, and the larger of the two is returned, as groups may
-        differ by more than their rows do. The spread of three or five values is mostly chance.
+        The error is estimated by a jackknife over 20 stratified blocks of rows. With ten groups or
+        more, the spread of their values is a second estimate, and the larger one is returned, as
+        groups may vary more than their rows do. The spread of three or five values is mostly
+        chance.
 
         Parameters
         ----------
         left_out : ndarray of float64, shape (20,)
-            Without each of the blocks.
+            Values without each of the blocks.
         per_group : ndarray of float64, shape (G,), optional
-            Of each group, where the value is their mean.
+            Values of the groups, if the value is their mean.
         """
         error = jackknife(left_out)
-        if per_group is None or len(per_group) < _GROUPS_WITH_A_SPREAD:
+        if per_group is None or len(per_group) < _MIN_GROUPS:
             return error
         return max(error, error_of_mean(per_group))
 
     def reported_score(self, prediction: Prediction, rare_rows: int) -> Score:
-        """Score a prediction in the way in which a result is reported, see `reporting`.
+        """Score a prediction in the form in which a result is reported, see `reporting`.
 
         Parameters
         ----------
         prediction : tuple of ndarray
             Probabilities (n, C) and labels (n,).
         rare_rows : int
-            Of the rarest class, that let a group speak for itself.
+            Rows of the rarest class from which a group is scored on its own.
 
         Returns
         -------
         Score
-            Its error comes from a jackknife over 20 stratified blocks of rows.
+            Score whose error is estimated by a jackknife over 20 stratified blocks of rows.
         """
         if self.counted is not self:
             return self.counted.reported_score(self.of_counted(prediction), rare_rows)
-        shown, pooled = self.reporting(prediction, rare_rows)
-        whole, without = np.ones((1, len(self.y))), self.blocks != np.arange(_BLOCKS)[:, None]
-        with np.errstate(invalid="ignore"):  # a block may hold all rows of a class
-            values = self.of_samples(shown, np.concatenate([whole, without]), pooled=pooled)
+        reported, pooled = self.reporting(prediction, rare_rows)
+        all_rows, without = np.ones((1, len(self.y))), self.blocks != np.arange(_BLOCKS)[:, None]
+        with np.errstate(invalid="ignore"):  # a block may contain all rows of a class
+            values = self.of_samples(reported, np.concatenate([all_rows, without]), pooled=pooled)
         value = float(values[0])
         return Score(value, jackknife(values[1:]), (), pooled, self.metric.utility(value))
 
     def interval(self, value: float, error: float) -> tuple[float, float, float]:
-        """Return a value within the metric's range and the ends of its 95 % interval.
+        """Clip a value to the metric's range and return it with the ends of its 95 % interval.
 
-        See `Metric.interval`; a mean over rows rests on all of them, everything else on those of
-        the rarest class that the metric looks at.
+        See `Metric.interval`. A mean over rows is determined by all rows, any other metric by those
+        of the rarest class that it uses.
         """
         rows = np.bincount(self.y, minlength=self.metric.n_classes)[list(self.metric.classes)]
         a_mean = self.metric.kind == "probability" and not self.metric.foreign
@@ -274,54 +277,54 @@ class Judge:
         return self.metric.interval(value, error, len(self.y) if a_mean else rarest)
 
     def reporting(self, prediction: Prediction, rare_rows: int) -> tuple[Prediction, bool]:
-        """Return a prediction as it is reported, and whether its value is of all rows together.
+        """Return a prediction in the form that is reported, and whether its rows are pooled.
 
-        Means over groups of few rare rows are too high. Where the rarest class has fewer rows than
-        `rare_rows` in a group, all rows are valued together, for a ranking by their places, unless
-        the groups are not alike: given by the user, or of few of the user's groups. Rows of
-        different times always are valued together.
+        Means over groups with few rare rows are too high. If the rarest class has fewer rows than
+        `rare_rows` in a group, all rows are pooled. For rankings they are then compared by their
+        places, unless the groups are not alike: the user's folds, or folds of few of the user's
+        groups. With forward folds rows are always pooled.
         """
-        pooled = self.period is not None or not self.speaks_by_group(rare_rows)
+        pooled = self.period is not None or not self.scores_by_group(rare_rows)
         proba, labels = prediction
-        alike = self.drawn_by_class and (self.cluster is None or self._least_units >= _ENOUGH)
+        alike = self.drawn_by_class and (self.cluster is None or self._min_units >= _MIN_CLASS_ROWS)
         if pooled and self.metric.kind == "ranking" and alike:
             return (self.placed(proba), labels), pooled
         return prediction, pooled
 
     def with_training(self, error: float, policy: SearchPolicy) -> float:
-        """Return an error over rows with what other training rows and seeds add to it.
+        """Return an error over rows, enlarged by the variance of training rows and seeds.
 
-        That can't be seen in one search, and was measured on simulated tables: it is more where
-        rows are not independent, as what trains varies as whole groups or times do.
+        A single search cannot estimate that variance; it was measured on simulated tables. It is
+        larger if rows are not independent, as training rows then vary by whole groups or times.
         """
         independent = self.drawn_by_class and self.cluster is None
         share = policy.trained_variance if independent else policy.dependent_trained_variance
         return error * math.sqrt(1 + share)
 
     def pseudo_values(self, prediction: Prediction) -> Floats:
-        """Return what each group contributes to the value, shape (G,), in the metric's sign.
+        """Return the contribution of each group to the value, shape (G,), in the metric's sign.
 
-        Their mean is the value, and their spread tells its error: the values of the groups, or,
-        pooled, the jackknife's pseudo-values (Tukey, 1958). NaN where leaving out a group leaves
-        no value.
+        Their mean is the value, and their spread determines its error. They are the values of the
+        groups or, for pooled rows, the jackknife's pseudo-values (Tukey, 1958); NaN if the value
+        without a group is undefined.
         """
         if not self.pooled:
             return self._per_group(prediction)
-        left_out = np.array([self._value(prediction, ~own) for own in self._groups])
+        left_out = np.array([self._value(prediction, ~group) for group in self._groups])
         groups = len(left_out)
         return groups * self._value(prediction) - (groups - 1) * left_out
 
     def of_samples(self, prediction: Prediction, counts: Floats, *, pooled: bool) -> Floats:
-        """Value a prediction of samples of the rows, many at once.
+        """Compute the values of a prediction on many samples of the rows at once.
 
         Parameters
         ----------
         prediction : tuple of ndarray
             Probabilities (n, C) and labels (n,).
         counts : ndarray of float64, shape (B, n)
-            How often each sample holds each row.
+            Multiplicity of each row in each sample.
         pooled : bool
-            Whether a value is of all rows together, or the mean over groups.
+            Whether rows are pooled; otherwise a value is the mean over groups.
 
         Returns
         -------
@@ -333,42 +336,46 @@ class Judge:
         parts = [np.ones(len(self.y), dtype=bool)] if pooled else self._groups
         values = [
             self.metric.of_samples(
-                self.y[own], proba[own], labels[own], weight=weight[own], counts=counts[:, own]
+                self.y[part],
+                proba[part],
+                labels[part],
+                weight=weight[part],
+                counts=counts[:, part],
             )
-            for own in parts
+            for part in parts
         ]
         return np.asarray(np.mean(values, axis=0))
 
     def placed(self, proba: Floats) -> Floats:
-        """Replace probabilities (n, C) by each row's place in its group, from 0 to 1: for rankings.
+        """Replace probabilities (n, C) by each row's place in its group, from 0 to 1, for rankings.
 
-        Groups are predicted by networks of their own, which differ in level and spread; and the
-        prior of a training part is the lower the more rare rows its fold holds, which turns a
-        ranking around where there is little signal (Parker, Günter & Bedo, "Stratification bias in
-        low signal microarray studies", 2007). Groups that were not drawn class by class differ
-        themselves, and places hide it.
+        Each group is predicted by other networks, which differ in level and spread. Moreover, the
+        more rare rows a fold contains, the lower is the prior of its training part, which reverses
+        a pooled ranking where there is little signal (Parker, Günter & Bedo, "Stratification bias
+        in low signal microarray studies", 2007). Groups that were not drawn class by class may
+        differ in fact, and places hide these differences.
         """
         places = np.empty_like(proba, dtype=np.float64)
-        for own in self._groups:
-            places[own] = (rankdata(proba[own], axis=0) - 0.5) / own.sum()
+        for group in self._groups:
+            places[group] = (rankdata(proba[group], axis=0) - 0.5) / group.sum()
         return places + _TIE * proba
 
     @cached_property
     def pooled(self) -> bool:
-        """Whether a value is of all rows together; else it is the mean over groups."""
-        return not self.speaks_by_group(_ENOUGH)
+        """Whether rows are pooled; otherwise a value is the mean over groups."""
+        return not self.scores_by_group(_MIN_CLASS_ROWS)
 
-    def speaks_by_group(self, enough: int) -> bool:
-        """Whether values are means over groups, where so many rows let one speak for itself.
+    def scores_by_group(self, min_rows: int) -> bool:
+        """Return whether values are means over groups: each has `min_rows` rows of every class.
 
-        Rows of one of the user's groups count once.
+        The rows of a user's group count once.
         """
-        several = self.metric.kind != "label" and len(self._groups) > 1
-        return several and self._least_units >= enough
+        grouped = self.metric.kind != "label" and len(self._groups) > 1
+        return grouped and self._min_units >= min_rows
 
     @cached_property
-    def _least_units(self) -> int:
-        """Rows, or groups of the user's, of the class that the fewest have in a group."""
+    def _min_units(self) -> int:
+        """Smallest number of rows, or of the user's groups, of a class in a group."""
         y, group = self.y, self.group
         if self.cluster is not None and self.period is None:
             cells = np.unique(np.stack([group, y, self.cluster], axis=1), axis=0)
@@ -387,29 +394,32 @@ class Judge:
 
     @cached_property
     def blocks(self) -> Ints:
-        """The block of each row that the jackknife leaves out together, (n,)."""
+        """Number of the jackknife block of each row, (n,)."""
         return stratified_groups(self.y, _BLOCKS, self.cluster)
 
     def _value(self, prediction: Prediction, rows: Mask | None = None) -> float:
-        """Value of some rows: of all together, or the mean over groups."""
-        keep = np.ones(len(self.y), dtype=bool) if rows is None else rows
+        """Return the value on a subset of the rows, pooled or as the mean over groups."""
+        subset = np.ones(len(self.y), dtype=bool) if rows is None else rows
         if self.pooled:
-            return self._on(prediction, keep)
-        return float(np.mean([self._on(prediction, keep & own) for own in self._groups]))
+            return self._on(prediction, subset)
+        return float(np.mean([self._on(prediction, subset & group) for group in self._groups]))
 
     def _per_group(self, prediction: Prediction) -> Floats:
-        """Values of the groups, shape (G,)."""
-        return np.array([self._on(prediction, own) for own in self._groups])
+        """Return the values of the groups, shape (G,)."""
+        return np.array([self._on(prediction, group) for group in self._groups])
 
     def _left_out(self, prediction: Prediction) -> Floats:
-        """Values without each of the blocks, shape (20,)."""
+        """Return the values without each of the blocks, shape (20,)."""
         block = self.blocks
-        if not (self.pooled or self.metric.foreign):  # all blocks at once
+        if not (self.pooled or self.metric.foreign):
             without = (block != np.arange(_BLOCKS)[:, None]).astype(np.float64)
-            with np.errstate(invalid="ignore"):  # a block may hold all rows of a class in a group
+            with np.errstate(
+                invalid="ignore"
+            ):  # a block may contain all rows of a class in a group
                 return self.of_samples(prediction, without, pooled=False)
         if not (self.metric.counts is not None or self.metric.summable):
             return np.array([self._value(prediction, block != b) for b in np.unique(block)])
+        # Counts are additive: the confusion matrix without a block is the total minus its own.
         n_classes = self.metric.n_classes
         cell = (block * n_classes + self.y) * n_classes + prediction[1]
         n_blocks = int(block.max()) + 1
@@ -425,7 +435,7 @@ class Judge:
     # --- labels -------------------------------------------------------------------------------
 
     def fit_rule(self, proba: Floats, deadline: Deadline | None = None) -> DecisionRule:
-        """Fit the rule whose labels serve the metric best.
+        """Fit the decision rule whose labels maximise the metric.
 
         Sees: all rows of the judge; `proba` must be out-of-fold and calibrated.
 
@@ -434,32 +444,33 @@ class Judge:
         proba : ndarray of float, shape (n, C)
             Probabilities.
         deadline : Deadline, optional
-            When the rule must be fitted; the judge's, by default.
+            Time limit; the judge's deadline by default.
 
         Returns
         -------
         DecisionRule
-            The plug-in, unless the metric is one of labels and a tuned rule is better, by more
-            than the error of the comparison, on rows that it was not tuned on. Of many rows and
-            classes it is fitted on some, the rarer classes whole as far as possible. Where there
-            are costs nothing is fitted: the rule is the least expected cost.
+            The plug-in rule, unless the metric is a label metric and a tuned rule is better, by
+            more than the error of the comparison, on rows that it was not tuned on. With many rows
+            and classes it is fitted on a sample, in which the rarer classes are complete as far as
+            possible. With costs nothing is fitted: the rule is the least expected cost.
         """
         if self.costs is not None:
             return DecisionRule("costs", costs=self.costs, name="least expected cost")
         if deadline is None:
             deadline = self._labelled_by()
         metric = label_metric_for(self.metric)
-        most = max(_MOST_WORK // proba.shape[1] ** 2, _LEAST_ROWS)
+        max_rows = max(_MAX_WORK // proba.shape[1] ** 2, _MIN_ROWS)
         random = stream(Purpose.RULE_ROWS, 0)
-        kept, scale = subsample(self.y, np.arange(len(self.y)), most, random)
-        weight = scale if self.weight is None else self.weight[kept] * scale
-        y, proba = self.y[kept], np.asarray(proba, dtype=np.float64)[kept]
+        sampled, scale = subsample(self.y, np.arange(len(self.y)), max_rows, random)
+        weight = scale if self.weight is None else self.weight[sampled] * scale
+        y, proba = self.y[sampled], np.asarray(proba, dtype=np.float64)[sampled]
         rows = Evidence.of(y, proba, weight)
         plug_in = plug_in_rule(metric, rows, deadline.fraction(0.5))
         if self.metric.kind != "label" or len(np.unique(y)) < 2:
             return plug_in
+        # The comparison is cross-fitted, as the tuned rule is optimistic on the rows of its fit.
         safe, tuned = np.empty(len(y), dtype=np.int64), np.empty(len(y), dtype=np.int64)
-        cluster = None if self.cluster is None else self.cluster[kept]
+        cluster = None if self.cluster is None else self.cluster[sampled]
         inner = Judge(metric, y, stratified_groups(y, _INNER, cluster), weight)
         for (learn, use), by in zip(inner.parts, deadline.shared(len(inner.parts) + 1)):
             part = rows.take(learn)
@@ -470,27 +481,27 @@ class Judge:
         return tuned_rule(metric, rows, plug_in, deadline) if gain > error else plug_in
 
     def _labelled_by(self) -> Deadline:
-        return max(self.deadline, Deadline.after(_LEAST_SECONDS), key=lambda each: each.at)
+        return max(self.deadline, Deadline.after(_MIN_SECONDS), key=lambda deadline: deadline.at)
 
     def labels(self, proba: Floats | Callable[[int], Floats]) -> Ints:
-        """Label each group by a rule that the other groups fit.
+        """Return labels of each part by a rule that is fitted on the other parts.
 
         Parameters
         ----------
         proba : ndarray of float, shape (n, C), or callable
-            Probabilities. Where something was fitted on labels to make them, a callable that gives
-            all rows' for the number of a part: those that no label of that part had a part in.
+            Probabilities. If they depend on labels, a callable that returns the probabilities of
+            all rows for the number of a part; these must not depend on the labels of that part.
 
         Returns
         -------
         ndarray of int64, shape (n,)
-            Labels; no row's own class has a part in its label.
+            Labels; no label depends on the class of its row.
         """
         labels = np.empty(len(self.y), dtype=np.int64)
-        shares = self._labelled_by().shared(len(self.parts) + 1)  # one is left for who comes next
+        shares = self._labelled_by().shared(len(self.parts) + 1)  # a share is left for later work
         for number, ((learn, use), by) in enumerate(zip(self.parts, shares)):
-            own = proba(number) if callable(proba) else proba
-            teaches = learn.any()  # nothing is earlier than the first block of time
-            rule = self.take(learn).fit_rule(own[learn], by) if teaches else DecisionRule()
-            labels[use] = rule.apply(own[use])
+            part_proba = proba(number) if callable(proba) else proba
+            can_learn = learn.any()  # no rows are earlier than the first block of time
+            rule = self.take(learn).fit_rule(part_proba[learn], by) if can_learn else DecisionRule()
+            labels[use] = rule.apply(part_proba[use])
         return labels

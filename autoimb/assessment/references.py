@@ -1,4 +1,4 @@
-"""References: plain models on the same folds, so that a score can be read."""
+"""Reference models on the folds of a study, with which scores are compared."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["REFERENCES", "Reference", "Size", "cross_validate", "prior_reference
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_MOST_ROWS = 50_000
+_MAX_ROWS = 50_000  # on which a reference is trained
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the time of a reference is counted from.
+    """Size of a study, from which the time of a reference is estimated.
 
     Attributes
     ----------
     rows, scored : int
-        That a fold trains on, and that it scores.
+        Training rows and scored rows of a fold.
     rarest : int
         Rows of the rarest class.
     classes, width : int
-        Classes, and columns that are read.
+        Number of classes and of input columns.
     """
 
     rows: int
@@ -48,9 +48,9 @@ class Size:
 
     @classmethod
     def of(cls, dataset: Dataset, plan: FoldPlan, encoders: Sequence[Encoder]) -> Size:
-        """Take the largest fold's."""
+        """Return the size of the largest fold."""
         return cls(
-            rows=min(max(len(fold.train) for fold in plan.folds), _MOST_ROWS),
+            rows=min(max(len(fold.train) for fold in plan.folds), _MAX_ROWS),
             scored=max(len(fold.score) for fold in plan.folds),
             rarest=int(np.bincount(dataset.y, minlength=dataset.n_classes).min()),
             classes=dataset.n_classes,
@@ -60,33 +60,33 @@ class Size:
 
 @dataclass(frozen=True)
 class Reference:
-    """One model.
+    """Reference model.
 
     Attributes
     ----------
     name : str
     model : callable
-        ``(steps, seed)`` -> an unfitted classifier of scikit-learn's kind.
-    least, most : int
-        Steps (iterations, trees) that it needs and that it gets where there is time.
+        ``(steps, seed)`` -> an unfitted classifier with the interface of scikit-learn.
+    min_steps, max_steps : int
+        Minimum and maximum of the steps (iterations or trees).
     seconds : callable
-        ``(size)`` -> seconds of a step on a fold, twice those of an idle core.
+        ``(size)`` -> seconds of a step on a fold, twice those on an idle core.
     balanced : bool
-        Whether it sees each class as often, so that its probabilities are corrected by the class
+        Whether it trains on balanced classes, so that its probabilities are corrected by the class
         rates (Elkan 2001).
     """
 
     name: str
     model: Callable[[int, int], Any]
-    least: int
-    most: int
+    min_steps: int
+    max_steps: int
     seconds: Callable[[Size], float]
     balanced: bool = False
 
     def affordable(self, size: Size, n_folds: int, seconds: float) -> int:
-        """Return how many steps end in so many seconds on all folds; 0 where too few do."""
-        steps = int(min(seconds / (n_folds * self.seconds(size)), self.most))
-        return steps if steps >= self.least else 0
+        """Return the steps that all folds have time for in `seconds`; 0 if they are too few."""
+        steps = int(min(seconds / (n_folds * self.seconds(size)), self.max_steps))
+        return steps if steps >= self.min_steps else 0
 
 
 def _logistic_regression(steps: int, _: int) -> Any:
@@ -117,15 +117,15 @@ REFERENCES = (  # the cheapest first
     Reference(
         "logistic regression",
         _logistic_regression,
-        least=50,
-        most=200,
+        min_steps=50,
+        max_steps=200,
         seconds=_seconds_of_logistic_regression,
     ),
     Reference(
         "balanced random forest",
         _balanced_forest,
-        least=20,
-        most=50,
+        min_steps=20,
+        max_steps=50,
         seconds=_seconds_of_balanced_forest,
         balanced=True,
     ),
@@ -133,7 +133,7 @@ REFERENCES = (  # the cheapest first
 
 
 def prior_reference(y: Ints, weight: Floats | None, n_classes: int) -> Floats:
-    """Give every scored row (n,) the class rates of them all: what chance can do, (n, C)."""
+    """Return the class rates of the scored rows as the prediction of each of them, (n, C)."""
     rates = np.bincount(y, weight, n_classes)
     return np.tile(rates / rates.sum(), (len(y), 1))
 
@@ -149,22 +149,22 @@ def cross_validate(
 ) -> Floats:
     """Cross-validate a reference on the folds of a study.
 
-    Sees: each fold's training rows, at most 50,000 of them (then the rarer classes are kept whole
-    as far as possible and the rows drawn of the others weigh more).
+    Sees: each fold's training rows, at most 50,000 of them. In a sample the rarer classes are
+    complete as far as possible, and the rows of the other classes have larger weights.
 
     Parameters
     ----------
     reference : Reference
     dataset : Dataset
-        The study's rows.
+        Rows of the study.
     plan : FoldPlan
-        Its folds.
+        Folds of the study.
     encoders : sequence of Encoder
-        One a fold, fitted on the fold's training rows.
+        Encoder of each fold, fitted on the fold's training rows.
     steps : int
-        Iterations or trees.
+        Number of iterations or trees.
     random_state : int, optional
-        Seed of the draw of rows, and of the model.
+        Seed of the row sample and of the model.
 
     Returns
     -------
@@ -176,8 +176,8 @@ def cross_validate(
         if not len(fold.score):
             continue
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
-        rows, scale = subsample(dataset.y, fold.train, _MOST_ROWS, generator)
-        known = encoder.transform_training(
+        rows, scale = subsample(dataset.y, fold.train, _MAX_ROWS, generator)
+        encoded = encoder.transform_training(
             dataset.columns,
             fold.train,
             dataset.y,
@@ -185,13 +185,14 @@ def cross_validate(
             dataset.cluster,
             dataset.time,
         )
-        train = _features(encoder, known.take(np.searchsorted(fold.train, rows)))
+        train = _features(encoder, encoded.take(np.searchsorted(fold.train, rows)))
         held_out = _features(encoder, encoder.transform(dataset.columns, fold.score))
         target = (dataset.y[rows], dataset.weight[rows] * scale)
         seed = seed_for(Purpose.REFERENCE_ROWS, random_state, fold=number, index=1)
         model = reference.model(steps, seed)
         proba = _fit_predict(model, train, target, held_out, dataset.n_classes)
         if reference.balanced:
+            # The model's prior is uniform; its probabilities are multiplied by the class rates.
             rates = np.bincount(target[0], target[1], dataset.n_classes)
             proba = np.exp(correct_prior(log_proba(proba), -log_proba(rates / rates.sum())))
         total[fold.score] += proba
@@ -204,7 +205,7 @@ def _width(encoder: Encoder) -> int:
 
 
 def _features(encoder: Encoder, encoded: Encoded) -> Any:
-    """Give a fold's network inputs (n, D) without PLE, embedded codes as sparse one-hots."""
+    """Return network inputs (n, D) without PLE; embedded codes become sparse indicators."""
     from scipy.sparse import csr_array, hstack
 
     x, codes = encoder.dense(encoded, ple=False)
@@ -212,7 +213,9 @@ def _features(encoder: Encoder, encoded: Encoded) -> Any:
     if not sizes:
         return x
     column = (codes + np.cumsum([0, *sizes[:-1]])).ravel().astype(np.int32)
-    ends = np.arange(0, len(column) + 1, len(sizes), dtype=np.int32)  # trees read 32 bits only
+    ends = np.arange(
+        0, len(column) + 1, len(sizes), dtype=np.int32
+    )  # trees accept 32-bit indices only
     ones = np.ones(len(column), dtype=np.float32)
     return hstack([csr_array(x), csr_array((ones, column, ends), (len(x), sum(sizes)))], "csr")
 
@@ -220,17 +223,17 @@ def _features(encoder: Encoder, encoded: Encoded) -> Any:
 def _fit_predict(
     model: Any, train: Any, target: tuple[Ints, Floats], held_out: Any, n_classes: int
 ) -> Floats:
-    """Probabilities (n, C); a class that the training rows lack gets 0."""
+    """Return probabilities (n, C); classes without training rows get 0."""
     from sklearn.exceptions import ConvergenceWarning
 
     y, weight = target
     proba = np.zeros((held_out.shape[0], n_classes))
-    if len(np.unique(y[weight > 0])) < 2 or train.shape[1] == 0:  # nothing to learn: the prior
+    if len(np.unique(y[weight > 0])) < 2 or train.shape[1] == 0:  # the prior is the best prediction
         prior = np.bincount(y, weight, n_classes)
         proba += prior / prior.sum()
         return proba
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly is near enough to compare with
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a reference need not be exact
         model.fit(train, y, sample_weight=weight)
     proba[:, model.classes_] = model.predict_proba(held_out)
     return proba

@@ -1,4 +1,4 @@
-"""A score with its standard error, and the one that is reported."""
+"""Scores with standard errors, the reported score, and formulas of uncertainty."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Score:
-    """What a prediction is worth.
+    """Score of a prediction on its rows.
 
     Attributes
     ----------
     value : float
-        In the metric's own sign; NaN where the rows define none.
+        Value in the metric's own sign; NaN if it is undefined on the rows.
     error : float
-        Standard error over rows; NaN where there are too few rows for one.
+        Standard error over rows; NaN if there are too few rows.
     per_group : tuple of float
-        Value of each group in order; empty where a group defines none.
+        Value of each group in order; empty if the value of a group is undefined.
     pooled : bool
-        Whether ``value`` is of all rows together; else it is the mean of ``per_group``.
+        Whether ``value`` is that of the pooled rows; otherwise it is the mean of ``per_group``.
     utility : float
-        Higher is better.
+        The value, with the sign for which higher is better.
     gain_of_mean : float or None
-        What the mean of the networks that predict a row gains over one of them, in utility; None
-        where one predicts it.
+        Gain in utility of the mean of the networks that predict a row over a single one of them;
+        None if a single network predicts it.
     """
 
     value: float
@@ -56,35 +56,34 @@ class Score:
     gain_of_mean: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Reported:
-    """What a search says that its result is worth on other rows of the same kind.
+    """Expected score of a search's result on new rows.
 
     Attributes
     ----------
     value : float
-        In the metric's own sign, without the optimism of a choice.
+        Value in the metric's own sign, corrected for the optimism of selection.
     error : float
-        Its standard error over other rows and other networks; NaN where there are too few rows for
-        one.
+        Standard error over new rows and new networks; NaN if there are too few rows.
     low, high : float
         The 95 % interval.
     raw : float
-        What the same out-of-fold rows gave that chose it.
+        Value on the out-of-fold rows by which the result was selected.
     optimism : float
-        What was taken off the value of these rows as one sample, in the metric's own sign.
+        Optimism of selection that was subtracted, in the metric's own sign.
     replays : int
-        Bootstrap samples on which the choice was made again.
+        Number of bootstrap samples on which the selection was repeated.
     greater_is_better : bool
     gain_of_mean : float or None
-        What is in the value of what the mean of all networks, which predicts new rows, gains over
-        what predicts these, in the metric's own sign; None where it is not known and not in it.
+        Gain of the mean of all networks, which predicts new rows, over the networks that predict
+        these rows, in the metric's own sign. It is included in `value`; None if it is unknown.
     estimate : str
-        What the score is expected on: ``"new data"``, rows like these; ``"later rows"``; or
+        Population of the score: ``"new data"``, rows like these; ``"later rows"``; or
         ``"new groups"``.
     """
 
@@ -100,21 +99,21 @@ class Reported:
     estimate: str = "new data"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @property
     def utility(self) -> float:
-        """The value, higher is better."""
+        """The value, with the sign for which higher is better."""
         return self.value if self.greater_is_better else -self.value
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval of the utility, the lower end first."""
+        """The 95 % interval of the utility, the lower end first."""
         return (self.low, self.high) if self.greater_is_better else (-self.high, -self.low)
 
     def to_info(self) -> dict[str, Any]:
-        """Return what a pipeline says of its score."""
+        """Return the score as it is described in a pipeline."""
         return {
             "score": defined(self.value),
             "error": defined(self.error),
@@ -124,24 +123,24 @@ class Reported:
 
 
 def spread(low: float, high: float) -> float:
-    """Return the standard error that a 95 % interval stands for."""
+    """Return the standard error that corresponds to a 95 % interval."""
     return (high - low) / (2 * 1.96)
 
 
 def digits_of(error: float | None) -> int:
-    """Return the decimals that a score is written with: two digits of its error, three at least."""
+    """Return the decimals of a printed score: two digits of its error, and at least three."""
     if error is None or not 0 < error < math.inf:
         return 3
     return min(max(math.ceil(-math.log10(error)) + 1, 3), 6)
 
 
 def defined(value: float) -> float | None:
-    """Return a number as JSON can hold it: None for NaN."""
+    """Return a number as a JSON value: None for NaN."""
     return None if math.isnan(value) else value
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Write a score: ``0.306 (95 % interval 0.261 to 0.354)``."""
+    """Format a score: ``0.306 (95 % interval 0.261 to 0.354)``."""
     if value is None:
         return "undefined"
     if low is None or high is None or math.isnan(high - low):
@@ -158,7 +157,7 @@ def expected_in_words(
     *,
     estimate: str = "new data",
 ) -> str:
-    """Write the reported score as the sentence that report and command line have in common."""
+    """Format the reported score as the sentence of the report and the command line."""
     name = metric.replace("_", " ")
     return f"Expected {name} on {estimate}: {with_interval(value, low, high)}."
 
@@ -169,16 +168,17 @@ def error_of_mean(values: Floats) -> float:
 
 
 def errors_needed(tried: int) -> float:
-    """Return by how many errors the best of so many must beat another (Bonferroni).
+    """Return the standard errors by which the best of `tried` candidates must lead (Bonferroni).
 
-    One of them must by a standard error, and several by as much more as chance would give them.
+    A single candidate must lead by one standard error. With more of them the threshold is higher,
+    so that the chance of a false lead stays the same.
     """
-    by_chance = 1 - NormalDist().cdf(1.0)  # how often equals differ by more than one error
-    return NormalDist().inv_cdf(1 - by_chance / max(tried, 1))
+    level = 1 - NormalDist().cdf(1.0)  # probability that a candidate without a gain leads by more
+    return NormalDist().inv_cdf(1 - level / max(tried, 1))
 
 
 def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:
-    """Return the ends of the 95 % intervals of shares (n,) of so many rows (n,) (Wilson, 1927)."""
+    """Return the ends of the 95 % intervals of shares (n,) of `count` rows (n,) (Wilson, 1927)."""
     z = 1.96
     widened = 1 + z**2 / count
     centre = (share + z**2 / (2 * count)) / widened
