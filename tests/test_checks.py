@@ -65,7 +65,7 @@ def seen(
         metric=get_metric(metric, n_classes=n_classes, positive=dataset.positive),
         names=tuple("abc"[:n_classes]),
     )
-    return {finding.code: finding for finding in CHECKS.look(evidence)}
+    return {finding.code: finding for finding in CHECKS.run(evidence)}
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_more_than_a_share_of_the_rarer_rows_must_be_given_away(given_away: int,
     )
     rarer = round(20 / DEFAULT_POLICY.copied_share)
     repeats = replace(evidence.repeats, rarer=rarer, given_away=given_away, copied=given_away)
-    found = CHECKS.look(replace(evidence, repeats=repeats))
+    found = CHECKS.run(replace(evidence, repeats=repeats))
     assert ("AIMB003" in {finding.code for finding in found}) == fires
 
 
@@ -253,7 +253,7 @@ GOOD = ResultEvidence(
 
 
 def codes(evidence: ResultEvidence) -> list[str]:
-    return [finding.code for finding in CHECKS.look(evidence)]
+    return [finding.code for finding in CHECKS.run(evidence)]
 
 
 def with_reference(name: str, difference: float, error: float) -> ResultEvidence:
@@ -274,7 +274,7 @@ def test_no_check_fires_at_its_limit() -> None:
 
 @pytest.mark.parametrize("prior", [0.41, 0.5, 0.7, np.nan])
 def test_a_score_that_chance_explains(prior: float) -> None:
-    (finding,) = CHECKS.look(replace(GOOD, prior=prior))
+    (finding,) = CHECKS.run(replace(GOOD, prior=prior))
     assert finding.code == "AIMB005"
     assert "new data is 0.500 (95 % interval 0.400 to 0.600), and the" in finding.evidence
 
@@ -319,7 +319,7 @@ def test_an_unstable_threshold() -> None:
 
 
 def test_a_reference_ahead() -> None:
-    (finding,) = CHECKS.look(with_reference("trees", 0.05, 0.02))
+    (finding,) = CHECKS.run(with_reference("trees", 0.05, 0.02))
     assert finding.code == "AIMB007"
     assert "the partners' trees (by 0.0500 ± 0.0200)" in finding.evidence
     assert codes(with_reference("trees", 0.05, np.nan)) == []

@@ -18,8 +18,8 @@ from autoimb.assessment.duels import (
     holm,
     holm_tests,
     margin,
-    most_rows_needed,
     p_of_method,
+    row_multiple_needed,
     word,
 )
 from autoimb.assessment.judge import Judge
@@ -85,7 +85,7 @@ def test_each_word_has_its_evidence():
     assert word(large, 1.0, 0.01, POLICY) == "not tested enough"
     assert word(Gain(math.nan, math.nan, 15), math.nan, 0.01, POLICY) == "not tested enough"
     assert word(Gain(0.0, 0.0, 15), 1.0, 0.01, POLICY) == "makes no difference"
-    needed = partial(most_rows_needed, limit=0.01, policy=POLICY, tests=1)
+    needed = partial(row_multiple_needed, limit=0.01, policy=POLICY, tests=1)
     assert needed(small) < 1 < needed(large)
     assert needed(Gain(math.nan, math.nan, 15)) == math.inf
 
@@ -93,7 +93,7 @@ def test_each_word_has_its_evidence():
 def test_the_rows_that_would_tell_follow_the_border_in_the_family():
     """A loss of .9 errors is found at 2.94 errors where Holm corrects for 12 tests."""
     one = Gain(-0.0130, 0.0145, 20)
-    needed = [most_rows_needed(one, 0.01, POLICY, tests=tests) for tests in (1, 12)]
+    needed = [row_multiple_needed(one, 0.01, POLICY, tests=tests) for tests in (1, 12)]
     assert needed == pytest.approx([3.72, 10.78], abs=0.01)
     assert holm_tests([0.03, math.nan, 0.01, 0.2]) == [2, 0, 3, 1]
     open_ = said_of(duel(-0.0130, 0.0145, folds=20), *[duel(-0.012, 0.0145, folds=20)] * 11)
@@ -102,7 +102,7 @@ def test_the_rows_that_would_tell_follow_the_border_in_the_family():
 
 def test_rows_that_would_tell_of_an_ensemble_are_those_for_both_controls():
     better, even = Gain(0.03, 0.02, 15), Gain(0.001, 0.02, 15)
-    needed = partial(most_rows_needed, better, 0.01, POLICY, tests=1)
+    needed = partial(row_multiple_needed, better, 0.01, POLICY, tests=1)
     assert needed() == needed(matched=better) < needed(matched=even) < math.inf
     assert needed(matched=Gain(-0.01, 0.02, 15)) == math.inf
 

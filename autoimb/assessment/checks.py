@@ -1,7 +1,7 @@
-"""The checks: what may be wrong with a table, its folds or a result, each with a code.
+"""Checks for possible problems of a table, its folds or a result, each with a code.
 
-A check is one entry of `CHECKS`: code, severity, what to do, and a pure function of one value of
-evidence whose docstring is the title. What it sees changes nothing of the search.
+A check is an entry of `CHECKS`: code, severity, advice, and a pure function of the evidence, whose
+docstring is the title. Checks do not influence the search.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 __all__ = ["AHEAD", "CHECKS", "SEVERITIES", "Check", "Checks", "Finding", "Severity"]
 
 Severity = Literal["info", "warning", "error"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the mildest first
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # in increasing order
 AHEAD = "AIMB007"
 
-Seen = TypeVar("Seen")
-Looks = Callable[[Seen, SearchPolicy], str | None]
+Evidence = TypeVar("Evidence")
+CheckFunction = Callable[[Evidence, SearchPolicy], str | None]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw.
+    """Problem that a check reports.
 
     Attributes
     ----------
     code : str
     severity : {"info", "warning", "error"}
     title : str
-        These are the check's.
+        Code, severity and title of the check.
     evidence : str
-        What was seen, in numbers.
+        The problem in numbers.
     advice : str
-        What to do.
+        Recommended action.
     """
 
     code: str
@@ -51,87 +51,87 @@ class Finding:
     advice: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     def is_at_least(self, severity: Severity) -> bool:
-        """Whether it is as grave as that."""
+        """Return whether the severity is at least the one passed."""
         return SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)
 
     def __str__(self) -> str:
-        """Write it in a line."""
+        """Format the finding as a line."""
         return f"{self.severity} {self.code}: {self.evidence} {self.advice}"
 
 
 @dataclass(frozen=True)
-class Check(Generic[Seen]):
-    """One check.
+class Check(Generic[Evidence]):
+    """Check of one kind of evidence.
 
     Attributes
     ----------
     code : str
-        ``AIMB001``; a code is never given to another check.
+        Code such as ``AIMB001``; codes are never reused for other checks.
     severity : {"info", "warning", "error"}
     of : type
-        The evidence that it looks at.
-    looks : callable
-        ``(evidence, policy)`` -> what is wrong, in numbers, or None.
+        Type of the evidence.
+    function : callable
+        ``(evidence, policy)`` -> the problem in numbers, or None.
     advice : str
-        What to do.
+        Recommended action.
     """
 
     code: str
     severity: Severity
-    of: type[Seen]
-    looks: Looks[Seen]
+    of: type[Evidence]
+    function: CheckFunction[Evidence]
     advice: str
 
     @property
     def title(self) -> str:
-        """The first line of the code's docstring."""
-        return (inspect.getdoc(self.looks) or "").partition("\n")[0]
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
 class Checks:
-    """The table of checks, in the order in which they were written."""
+    """Table of checks, in the order of their definition."""
 
     def __init__(self) -> None:
         self._checks: list[Check[Any]] = []
 
     def check(
-        self, code: str, severity: Severity, of: type[Seen], *, advice: str
-    ) -> Callable[[Looks[Seen]], Looks[Seen]]:
-        """Enter the decorated function as a check."""
+        self, code: str, severity: Severity, of: type[Evidence], *, advice: str
+    ) -> Callable[[CheckFunction[Evidence]], CheckFunction[Evidence]]:
+        """Register the decorated function as a check."""
 
-        def enter(looks: Looks[Seen]) -> Looks[Seen]:
-            self._checks.append(Check(code, severity, of, looks, advice))
-            return looks
+        def register(function: CheckFunction[Evidence]) -> CheckFunction[Evidence]:
+            self._checks.append(Check(code, severity, of, function, advice))
+            return function
 
-        return enter
+        return register
 
-    def look(
+    def run(
         self, evidence: TableEvidence | ResultEvidence, policy: SearchPolicy = DEFAULT_POLICY
     ) -> tuple[Finding, ...]:
-        """Return what the checks of this kind of evidence see, in the order of the table.
+        """Return the findings of the checks of this kind of evidence, in the order of the table.
 
         Parameters
         ----------
         evidence : TableEvidence or ResultEvidence
         policy : SearchPolicy, optional
-            The limits.
+            Limits from which problems are reported.
 
         Returns
         -------
         tuple of Finding
         """
-        seen = (
-            (check, check.looks(evidence, policy))
+        problems = (
+            (check, check.function(evidence, policy))
             for check in self
             if isinstance(evidence, check.of)
         )
         return tuple(
             Finding(check.code, check.severity, check.title, sentence, check.advice)
-            for check, sentence in seen
+            for check, sentence in problems
             if sentence is not None
         )
 
@@ -158,8 +158,8 @@ _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
 def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     """Too few rare rows for the metric.
 
-    A share of n rows has a standard error of at most ``1 / (2 √n)``; a mean over C classes, that
-    of the root of the mean of the squares, over √C.
+    The standard error of a share of n rows is at most ``1 / (2 √n)``. That of the mean of such
+    shares over C classes is the root mean square of their errors, divided by √C.
     """
     metric = evidence.metric
     classes = range(metric.n_classes) if metric.name in _OF_ALL_CLASSES else metric.classes
@@ -170,11 +170,11 @@ def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
         return None
     needed = math.ceil(0.25 / (len(counts) * limit**2))
     name = min(counts, key=counts.__getitem__)
-    each = f"class {name}" if len(counts) == 1 else "each class"
+    scope = f"class {name}" if len(counts) == 1 else "each class"
     return (
         f"{_in_words(metric.name)} rests on {counts[name]} scored rows of class {name}: such a "
-        f"share has a standard error of up to {error:.3f}; {needed} rows of {each} bring that to "
-        f"{limit:g}."
+        f"share has a standard error of up to {error:.3f}; {needed} rows of {scope} bring that "
+        f"to {limit:g}."
     )
 
 
@@ -203,16 +203,17 @@ def perfect_column(evidence: TableEvidence, _: SearchPolicy) -> str | None:
 )
 def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     """Rows that stand in several folds and give their class away."""
-    seen = evidence.repeats
-    if seen.given_away <= policy.copied_share * seen.rarer:
+    repeats = evidence.repeats
+    if repeats.given_away <= policy.copied_share * repeats.rarer:
         return None
     change = "would change that"
-    if seen.largest > seen.max_fold_rows:
-        change = f"is not possible for all: one row is there {seen.largest:,} times"
+    if repeats.largest > repeats.max_fold_rows:
+        change = f"is not possible for all: one row is there {repeats.largest:,} times"
     return (
-        f"{seen.copied:,} of {seen.scored:,} scored rows ({seen.copied / seen.scored:.1%}) equal a "
-        f"row that trains in their fold, and {seen.given_away:,} of the {seen.rarer:,} outside the "
-        f"most frequent class ({seen.given_away / seen.rarer:.1%}) could be looked up there. "
+        f"{repeats.copied:,} of {repeats.scored:,} scored rows "
+        f"({repeats.copied / repeats.scored:.1%}) equal a row that trains in their fold, and "
+        f"{repeats.given_away:,} of the {repeats.rarer:,} outside the most frequent class "
+        f"({repeats.given_away / repeats.rarer:.1%}) could be looked up there. "
         f"Keeping equal rows in one fold {change}."
     )
 
@@ -226,13 +227,13 @@ def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str 
 )
 def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     """Rows of the same features under different classes."""
-    seen = evidence.repeats
-    if seen.contradicted <= policy.contradicted_share * seen.rarer:
+    repeats = evidence.repeats
+    if repeats.contradicted <= policy.contradicted_share * repeats.rarer:
         return None
     return (
-        f"{seen.contradicted:,} of the {seen.rarer:,} rows outside the most frequent class "
-        f"({seen.contradicted / seen.rarer:.1%}) equal at least as many rows of other classes in "
-        "every column."
+        f"{repeats.contradicted:,} of the {repeats.rarer:,} rows outside the most frequent class "
+        f"({repeats.contradicted / repeats.rarer:.1%}) equal at least as many rows of other "
+        "classes in every column."
     )
 
 

@@ -1,13 +1,14 @@
-"""Matched duels: a network with one imbalance method and without, on the same folds.
+"""Matched duels: a network with and without an imbalance method, on the same folds.
 
 The folds of a cross-validation share most of their training rows, so the mean of their differences
-varies by more than differences that were independent: the variance of the mean is
+varies by more than that of independent differences: the variance of the mean is
 ``(1/J + test/train)`` times that between the J folds (Nadeau & Bengio, "Inference for the
-generalization error", 2003), with Student's t of J - 1 degrees of freedom. Several methods are
-corrected for by Holm (1979). A balanced ensemble has two controls, the single network and an
-ensemble as large on rows as they are, and helps only where it beats both: the larger of the two p
-values is that of the intersection-union test (Berger, 1982). That a method makes no difference is
-shown by two one-sided tests (Schuirmann, 1987); what is not significant is not equal for that.
+generalization error", 2003), with Student's t of J - 1 degrees of freedom. The p values of several
+methods are corrected by Holm (1979). A balanced ensemble has two controls, the single network and
+an ensemble of the same size on rows that are not balanced. It helps only if it beats both: the
+larger of the two p values is that of the intersection-union test (Berger, 1982). Equivalence to the
+control is shown by two one-sided tests (Schuirmann, 1987), as a difference that is not significant
+does not prove equality.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ __all__ = [
     "holm",
     "holm_tests",
     "margin",
-    "most_rows_needed",
     "p_of_method",
+    "row_multiple_needed",
     "word",
 ]
 
@@ -42,15 +43,16 @@ Word = Literal["helps", "hurts", "makes no difference", "not tested enough"]
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a method is better than a control.
+    """Gain of a method over a control.
 
     Attributes
     ----------
     value : float
-        Utility of the method less that of the control; NaN where the rows define none.
+        Utility of the method minus that of the control; NaN if it is undefined on the rows.
     error : float
-        Its standard error, the overlap of training sets counted.
+        Standard error, including the overlap of training sets.
     folds : int
+        Number of folds; Student's t has one degree of freedom less.
     """
 
     value: float
@@ -59,13 +61,14 @@ class Gain:
 
     @classmethod
     def of(cls, differences: Floats, test_share: float) -> Gain:
-        """Estimate it from the differences of the folds, (J,).
+        """Estimate the gain from the differences of the folds.
 
         Parameters
         ----------
         differences : ndarray of shape (J,)
+            Difference in utility of each fold.
         test_share : float
-            Scored rows of a fold for each row that it trains on.
+            Number of scored rows of a fold per training row.
         """
         folds = len(differences)
         variance = (1.0 / folds + test_share) * np.var(differences, ddof=1)
@@ -73,21 +76,21 @@ class Gain:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its 95 % interval, not corrected for the number of methods."""
+        """The 95 % interval, not corrected for the number of methods."""
         half = self.quantile(0.975) * self.error
         return self.value - half, self.value + half
 
     @property
     def p_value(self) -> float:
-        """How often equals differ by as much, in either direction."""
+        """Two-sided p value of the hypothesis that method and control are equal."""
         return 2.0 * self._tail(abs(self.value))
 
     def p_equivalent(self, limit: float) -> float:
-        """How often a method that differs by the limit would seem to differ by so little."""
+        """Return the p value of the hypothesis that they differ by the limit or more."""
         return self._tail(limit - abs(self.value))
 
     def quantile(self, share: float) -> float:
-        """Return the quantile of Student's t with its degrees of freedom."""
+        """Return a quantile of Student's t distribution of the gain."""
         return float(stdtrit(self.folds - 1, share))
 
     def _tail(self, distance: float) -> float:
@@ -99,23 +102,23 @@ class Gain:
 def gain(judge: Judge, method: Prediction, control: Prediction, *, test_share: float) -> Gain:
     """Compare a method with a control, paired by row and fold.
 
-    With forward folds the error comes from leaving out chunks of time.
+    With forward folds the error is estimated by leaving out chunks of time.
 
     Parameters
     ----------
     judge : Judge
-        Of the rows that both scored; its groups are their folds.
+        Judge of the rows that both predict; its groups are the folds.
     method, control : tuple of ndarray
         Out-of-fold probabilities (n, C) and labels (n,) of each.
     test_share : float
-        Scored rows of a fold for each row that it trains on.
+        Number of scored rows of a fold per training row.
 
     Returns
     -------
     Gain
-        In the metric of the judge, above 0 where the method is better.
+        Gain in the metric of the judge, above 0 if the method is better.
     """
-    if judge.period is not None:  # blocks of time differ, and are few
+    if judge.period is not None:  # blocks of time are few and not alike
         value, error = judge.compare(method, control)
         return Gain(value, error, len(np.unique(judge.counted.blocks)))
     differences = judge.pseudo_values(method) - judge.pseudo_values(control)
@@ -123,21 +126,22 @@ def gain(judge: Judge, method: Prediction, control: Prediction, *, test_share: f
 
 
 def margin(control: float, policy: SearchPolicy) -> float:
-    """Return the difference from a control's score that is none to care about."""
-    least, share = policy.duel_margin
-    return max(least, share * abs(control))
+    """Return the largest difference from the control's score that is considered irrelevant."""
+    min_margin, share = policy.duel_margin
+    return max(min_margin, share * abs(control))
 
 
 def p_of_method(gain: Gain, matched: Gain | None) -> float:
-    """Return the p value of a method: how often one that neither helps nor hurts seems to.
+    """Return the p value of the hypothesis that a method neither helps nor hurts.
 
     Parameters
     ----------
     gain : Gain
-        Over the control network.
+        Gain over the control network.
     matched : Gain or None
-        Of a balanced ensemble, over one as large on rows as they are. It helps only where it is
-        better than both; it hurts where it is worse than the control network.
+        Gain of a balanced ensemble over an ensemble of the same size on rows that are not balanced.
+        Such a method helps only if it beats both controls; it hurts if it is worse than the control
+        network.
     """
     if matched is None or not gain.value > 0:
         return gain.p_value
@@ -145,9 +149,9 @@ def p_of_method(gain: Gain, matched: Gain | None) -> float:
 
 
 def holm_tests(p_values: Sequence[float]) -> list[int]:
-    """Return the number of tests that Holm corrects each p value for; 0 for NaN, which is no test.
+    """Return the number of tests for which Holm corrects each p value; 0 for NaN.
 
-    The smallest is corrected for all of them, the next one for one less.
+    The smallest p value is corrected for all tests, each larger one for one test less.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
     tests = [0] * len(p_values)
@@ -157,56 +161,59 @@ def holm_tests(p_values: Sequence[float]) -> list[int]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p values of a family for their number (Holm, 1979); NaN is not in the family."""
+    """Correct the p values of a family for their number (Holm, 1979); NaN stays NaN."""
     tests = holm_tests(p_values)
-    corrected, least = [math.nan] * len(p_values), 0.0
+    # Corrected values must not decrease in the order of the p values, hence the running maximum.
+    corrected, largest = [math.nan] * len(p_values), 0.0
     for place in sorted(range(len(tests)), key=lambda place: -tests[place]):
         if tests[place]:
-            least = max(least, min(1.0, tests[place] * p_values[place]))
-            corrected[place] = least
+            largest = max(largest, min(1.0, tests[place] * p_values[place]))
+            corrected[place] = largest
     return corrected
 
 
 def word(gain: Gain, p_corrected: float, limit: float, policy: SearchPolicy) -> Word:
-    """Say what a duel has shown.
+    """Return the outcome of a duel in words.
 
     Parameters
     ----------
     gain : Gain
-        Over the control network.
+        Gain over the control network.
     p_corrected : float
-        The method's p value, see `p_of_method`, after `holm`.
+        p value of the method, see `p_of_method`, corrected by `holm`.
     limit : float
-        See `margin`.
+        Largest irrelevant difference, see `margin`.
     policy : SearchPolicy
-        The levels of the tests.
+        Settings; here the levels of the tests.
     """
     if p_corrected <= policy.duel_level:
         return "helps" if gain.value > 0 else "hurts"
     if gain.p_equivalent(limit) <= policy.equivalence_level:
         return "makes no difference"
-    return "not tested enough"  # so is NaN, which is below nothing
+    return "not tested enough"  # also for NaN, which fails both comparisons
 
 
-def most_rows_needed(
+def row_multiple_needed(
     gain: Gain, limit: float, policy: SearchPolicy, *, tests: int, matched: Gain | None = None
 ) -> float:
-    """Return how many times the rows would decide, if gains stayed what they are; inf for none.
+    """Return the multiple of the rows that would decide a duel with the same gains, or inf.
 
-    The error falls with the root of the rows. Either a difference is found, or one within the limit
-    is shown to be none, whichever takes fewer rows.
+    The error is proportional to one over the square root of the rows. A duel is decided when the
+    difference is significant, or when it is shown to be within the limit, whichever needs fewer
+    rows.
 
     Parameters
     ----------
     gain : Gain
-        Over the control network.
+        Gain over the control network.
     limit : float
-        See `margin`.
+        Largest irrelevant difference, see `margin`.
     policy : SearchPolicy
+        Settings; here the levels of the tests.
     tests : int
-        For which Holm corrects the method, see `holm_tests`.
+        Number of tests for which Holm corrects the method, see `holm_tests`.
     matched : Gain or None
-        Of a balanced ensemble, see `p_of_method`.
+        Second gain of a balanced ensemble, see `p_of_method`.
     """
     if not (math.isfinite(gain.value) and math.isfinite(gain.error)):
         return math.inf
@@ -219,5 +226,5 @@ def most_rows_needed(
 
 
 def _times(border: float, gain: Gain, distance: float) -> float:
-    """Return the times as many rows with which a distance is so many errors; inf where none is."""
+    """Return the multiple of the rows at which a distance is `border` errors, or inf."""
     return (border * gain.error / distance) ** 2 if distance > 0 else math.inf

@@ -1,7 +1,7 @@
 """The verdict: whether the rare class needs special treatment on this table, method by method.
 
-It is about the table, and rests on matched duels alone: what a search found best says nothing of
-the methods that it happened to hold.
+The verdict is about the table and is based on matched duels only. The best strategy of a search is
+no evidence for the methods that it contains.
 """
 
 from __future__ import annotations
@@ -17,41 +17,42 @@ from autoimb.assessment.duels import (
     holm,
     holm_tests,
     margin,
-    most_rows_needed,
     p_of_method,
+    row_multiple_needed,
     word,
 )
 from autoimb.policy import SearchPolicy
 
 __all__ = ["Duel", "Finding", "Verdict", "verdict"]
 
-MANY_TIMES = 100  # the rows that a duel would need, from where on the number says nothing
+MANY_TIMES = 100  # larger multiples of the rows are not printed as numbers
 
 
 @dataclass(frozen=True)
 class Duel:
-    """A method against the control network, and a balanced ensemble against another one as well.
+    """Duel of a method with the control network, and of a balanced ensemble with an ensemble.
 
     Attributes
     ----------
     component : str
-        Of the method.
+        Component of the method.
     option : str
     method : str
-        With its parameters, in words.
+        Description of the method with its parameters.
     reason : str
-        Why it was not fought; empty where it was.
+        Reason why the duel was not run; empty if it was.
     infeasible : bool
-        Whether the reason is that it can't run on this table.
+        Whether the reason is that the method cannot run on this table.
     control : float
-        The control network's score.
+        Score of the control network.
     gain, log_loss : Gain or None
-        Over the control network, in the asked metric and in log-loss; above 0 where the method is
-        better.
+        Gain over the control network, in the metric of the search and in log-loss; above 0 if the
+        method is better.
     matched : Gain or None
-        Of an ensemble on balanced rows, over one as large on rows as they are; in the asked metric.
+        Gain of an ensemble on balanced rows over an ensemble of the same size on rows that are not
+        balanced, in the metric of the search.
     control_name, matched_name : str
-        The two controls in words.
+        Descriptions of the two controls.
     """
 
     component: str
@@ -69,16 +70,17 @@ class Duel:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a method on this table.
+    """Finding about a method on this table.
 
     Attributes
     ----------
     duel : Duel
     word : {"helps", "hurts", "makes no difference", "not tested enough"} or str
-        "not tested" or "infeasible" where there was no duel.
+        Outcome of the duel; "not tested" or "infeasible" without a duel.
     p_value : float
-        Corrected for the number of methods; NaN where there was no duel.
+        p value, corrected for the number of methods; NaN without a duel.
     sentence : str
+        The finding in words.
     """
 
     duel: Duel
@@ -94,39 +96,39 @@ class Verdict:
     Attributes
     ----------
     findings : tuple of Finding
-        One a method, in the order given.
+        Findings in the order of the duels.
     sentence : str
-        The answer in plain words.
+        The answer in words.
     """
 
     findings: tuple[Finding, ...]
     sentence: str
 
     def of(self, word: str) -> tuple[Finding, ...]:
-        """Return the findings of one word."""
+        """Return the findings with an outcome."""
         return tuple(finding for finding in self.findings if finding.word == word)
 
 
 def verdict(
     duels: Sequence[Duel], *, metric: str, rare: str = "rare class", policy: SearchPolicy
 ) -> Verdict:
-    """Judge the methods from their duels.
+    """Return the verdict on the methods of a space from their duels.
 
     Parameters
     ----------
     duels : sequence of Duel
-        One a method of the space.
+        Duel of each method of the space.
     metric : str
-        What was asked for, in words.
+        Name of the metric of the search.
     rare : str, optional
-        What the methods treat, in words.
+        Description of what the methods treat.
     policy : SearchPolicy
-        Levels and margin of the tests.
+        Settings; here the levels and the margin of the tests.
 
     Returns
     -------
     Verdict
-        Infeasible methods and those without a duel are listed, and not counted.
+        Verdict that lists infeasible methods and methods without a duel, but does not count them.
     """
     p_values = [
         math.nan if duel.gain is None else p_of_method(duel.gain, duel.matched) for duel in duels
@@ -135,8 +137,8 @@ def verdict(
         _finding(duel, p_value, tests, metric, policy)
         for duel, p_value, tests in zip(duels, holm(p_values), holm_tests(p_values))
     )
-    found = Verdict(findings, "")
-    return Verdict(findings, _answer(found, metric, f"Special treatment of the {rare}"))
+    answer = _answer(Verdict(findings, ""), metric, f"Special treatment of the {rare}")
+    return Verdict(findings, answer)
 
 
 def _finding(duel: Duel, p_value: float, tests: int, metric: str, policy: SearchPolicy) -> Finding:
@@ -144,41 +146,41 @@ def _finding(duel: Duel, p_value: float, tests: int, metric: str, policy: Search
         name = "infeasible" if duel.infeasible else "not tested"
         return Finding(duel, name, math.nan, f"{duel.method}: {name}, {duel.reason}.")
     limit = margin(duel.control, policy)
-    said = word(duel.gain, p_value, limit, policy)
-    times = most_rows_needed(duel.gain, limit, policy, tests=tests, matched=duel.matched)
-    sentence = _sentence(duel, duel.gain, said, metric, limit=limit, times=times)
-    return Finding(duel, said, p_value, sentence)
+    outcome = word(duel.gain, p_value, limit, policy)
+    times = row_multiple_needed(duel.gain, limit, policy, tests=tests, matched=duel.matched)
+    sentence = _sentence(duel, duel.gain, outcome, metric, limit=limit, times=times)
+    return Finding(duel, outcome, p_value, sentence)
 
 
 def _sentence(
-    duel: Duel, gain: Gain, said: Word, metric: str, *, limit: float, times: float
+    duel: Duel, gain: Gain, outcome: Word, metric: str, *, limit: float, times: float
 ) -> str:
     if not math.isfinite(gain.value):
         return f"{duel.method}: not tested enough, {metric} has no value on so few rows."
-    size, found = f"{abs(gain.value):.4f}", f"95 % interval {_interval(gain)}"
-    if said == "helps":
+    size, evidence = f"{abs(gain.value):.4f}", f"95 % interval {_interval(gain)}"
+    if outcome == "helps":
         return f"{duel.method} helps: it {_gains(duel, gain, metric)}."
-    if said == "hurts":
+    if outcome == "hurts":
         return (
             f"{duel.method} hurts: it loses {size} in {metric} against {duel.control_name} "
-            f"({found})."
+            f"({evidence})."
         )
-    if said == "makes no difference":
+    if outcome == "makes no difference":
         return (
             f"{duel.method} makes no difference beyond {limit:.3g} in {metric}: "
-            f"{gain.value:+.4f} over {duel.control_name} ({found})."
+            f"{gain.value:+.4f} over {duel.control_name} ({evidence})."
         )
     if duel.matched is not None:
-        found += f"; {duel.matched.value:+.4f} over {duel.matched_name}"
-    many = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
+        evidence += f"; {duel.matched.value:+.4f} over {duel.matched_name}"
+    multiple = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
     return (
         f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} over "
-        f"{duel.control_name} ({found}); {many} as many rows would tell."
+        f"{duel.control_name} ({evidence}); {multiple} as many rows would tell."
     )
 
 
 def _gains(duel: Duel, gain: Gain, metric: str) -> str:
-    """Say what a method that helps gains, and over which controls."""
+    """Return the gains of a method that helps over its controls, in words."""
     if duel.matched is None:
         return (
             f"gains {gain.value:.4f} in {metric} over {duel.control_name} (95 % interval "
@@ -196,26 +198,28 @@ def _interval(gain: Gain) -> str:
     return f"{low:+.4f} to {high:+.4f}"
 
 
-def _answer(found: Verdict, metric: str, treatment: str) -> str:
-    """Answer in one sentence what the findings come to."""
-    helps, hurts = found.of("helps"), found.of("hurts")
-    even, open_ = found.of("makes no difference"), found.of("not tested enough")
+def _answer(result: Verdict, metric: str, treatment: str) -> str:
+    """Summarise the findings in one sentence."""
+    helps, hurts = result.of("helps"), result.of("hurts")
+    even, open_ = result.of("makes no difference"), result.of("not tested enough")
     tested = len(helps) + len(hurts) + len(even) + len(open_)
     if not tested:
-        reasons = {finding.duel.reason for finding in found.of("not tested")}
-        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
-        return f"{treatment} was not tested on this table{why}."
+        reasons = {finding.duel.reason for finding in result.of("not tested")}
+        reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        return f"{treatment} was not tested on this table{reason}."
     duels = f"{tested} method{'s' if tested > 1 else ''} tested by matched duels"
     if helps:
         best = max(helps, key=_value)
-        assert best.duel.gain is not None  # it helps
-        others = f", and {len(helps) - 1} more help" if len(helps) > 1 else ""
+        assert best.duel.gain is not None  # as it helps
+        further = f", and {len(helps) - 1} more help" if len(helps) > 1 else ""
         gains = _gains(best.duel, best.duel.gain, metric)
-        return f"{treatment} helps on this table: {best.duel.method} {gains}{others}; {duels}."
-    how = "is not shown to help" if open_ else "does not help"
-    said = [f"{len(even)} no different"] * bool(even) + [f"{len(hurts)} worse"] * bool(hurts)
-    said += [f"inconclusive for {len(open_)} (see the intervals)"] * bool(open_)
-    return f"{treatment} {how} on this table: of {duels}, none is better; {', '.join(said)}."
+        return f"{treatment} helps on this table: {best.duel.method} {gains}{further}; {duels}."
+    conclusion = "is not shown to help" if open_ else "does not help"
+    counts = [f"{len(even)} no different"] * bool(even) + [f"{len(hurts)} worse"] * bool(hurts)
+    counts += [f"inconclusive for {len(open_)} (see the intervals)"] * bool(open_)
+    return (
+        f"{treatment} {conclusion} on this table: of {duels}, none is better; {', '.join(counts)}."
+    )
 
 
 def _value(finding: Finding) -> float:

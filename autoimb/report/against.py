@@ -220,4 +220,4 @@ def check_result(
             deadline=deadline,
         ),
     )
-    return CHECKS.look(evidence, policy)
+    return CHECKS.run(evidence, policy)

@@ -542,7 +542,7 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
         structure=_structure(planned),
         policy=prepared.policy,
     )
-    return CHECKS.look(evidence, prepared.policy)
+    return CHECKS.run(evidence, prepared.policy)
 
 
 def _structure(planned: Planned) -> Structure:
