@@ -60,6 +60,7 @@ def gain_of_mean(
         Gain in the metric's own sign, never a loss; 0 with a single view.
     """
     n_rows, n_classes = proba.shape
+    # Each row is repeated as a row of every class, weighted by its probability of the class.
     y = np.repeat(np.arange(n_classes), n_rows)
     rows = np.ones(n_rows) if judge.weight is None else judge.weight
     weight = rows[:, None] * expected
@@ -74,6 +75,8 @@ def gain_of_mean(
 
     logs, view_logs = log_proba(proba), log_proba(views)
     around = view_logs - view_logs.mean(axis=0)  # has 1 - 1/V of the variance of a network
+    # The noise of the networks is added with both signs, which removes its linear effect. The scale
+    # of sqrt(2) doubles its variance. The parabola through the three values gives that without it.
     once, twice = (
         value(logs) - np.mean([value(logs + scale * noise) for noise in around for scale in scales])
         for scales in ((1.0, -1.0), (np.sqrt(2), -np.sqrt(2)))

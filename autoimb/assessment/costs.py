@@ -106,7 +106,7 @@ def read_matrix(value: Any, labels: list[object]) -> Matrix:
 
 
 def read_weights(weights: Mapping[Any, Any], labels: list[object]) -> tuple[float, ...]:
-    """Check class weights and return one a class, 1 for classes without an entry.
+    """Check class weights and return the weight of each class; the default weight is 1.
 
     Raises
     ------

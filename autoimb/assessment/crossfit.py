@@ -76,6 +76,8 @@ def leave_group_out(
         are complements of each other.
     """
     names = np.unique(group)
+    # Forward folds: only rows of earlier blocks are learned from, and rows of user's groups that
+    # are predicted are excluded.
     if period is not None:
         for name in names:
             inside = group == name

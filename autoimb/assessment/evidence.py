@@ -226,6 +226,7 @@ def label_changes(
     if rule.kind != "offsets":
         return None
     labels = rule.apply(proba)
+    # Labels of the most frequent class dominate; changes are related to the other labels.
     alarms = int((labels != np.bincount(judge.y).argmax()).sum())
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     changed = []
@@ -308,6 +309,7 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
 def _rank_area(values: Floats, hit: NDArray[np.bool_]) -> float:
     """Return the ROC AUC of values, from the sum of their ranks (Mann & Whitney 1947)."""
     hits, misses = int(hit.sum()), int((~hit).sum())
+    # The rank sum of the hits, minus its minimum, counts the misses below each hit.
     ranks = rankdata(values)[hit].sum()
     return float((ranks - hits * (hits + 1) / 2) / (hits * misses))
 

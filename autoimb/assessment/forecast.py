@@ -90,6 +90,7 @@ def forecast(masses: Floats, positive: int) -> Forecast:
     smoothed = masses + 0.5  # a class without rows in a block keeps a positive rate
     shares = smoothed / smoothed.sum(axis=1, keepdims=True)
     weight = _MEMORY ** np.arange(len(masses) - 1)[::-1]
+    # Each rule is evaluated by its one-step forecasts of all blocks but the first.
     merits, errors = {}, {}
     for name, rule in RULES.items():
         expected = np.array([_normed(rule(smoothed[:block])) for block in range(1, len(masses))])

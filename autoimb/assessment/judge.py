@@ -163,6 +163,7 @@ class Judge:
         weight = np.ones(len(self.y)) if self.weight is None else self.weight
         mass = np.bincount(self.y, weight, self.metric.n_classes)
         factor = np.asarray(self.rates) / np.maximum(mass / mass.sum(), 1e-12)
+        # The sum of the weights is unchanged, and with it the effect of regularisation.
         expected = weight * factor[self.y]
         return replace(self, weight=expected * (weight.sum() / expected.sum()), rates=None)
 
@@ -311,6 +312,7 @@ class Judge:
         if not self.pooled:
             return self._per_group(prediction)
         left_out = np.array([self._value(prediction, ~group) for group in self._groups])
+        # n times the value minus n - 1 times the value without a group.
         groups = len(left_out)
         return groups * self._value(prediction) - (groups - 1) * left_out
 

@@ -201,6 +201,7 @@ class Metric:
             share, unit = min(_RULE_OF_THREE / rows, 1.0), max(abs(value), 1.0)
             down, up = (far if math.isfinite(far) else unit for far in (value - low, high - value))
             return value, value - share * down, value + share * up
+        # By the delta method an error of the value is this many log-odds.
         if (low, high) == (0.0, 1.0) and self.greater_is_better and 0.0 < value < 1.0:
             reach = _NORMAL * error / (value * (1 - value))
             return value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach))

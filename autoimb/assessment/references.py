@@ -175,6 +175,7 @@ def cross_validate(
     for number, (fold, encoder) in enumerate(zip(plan.folds, encoders)):
         if not len(fold.score):
             continue
+        # The encoder is fitted on all training rows of the fold, the model on a sample of them.
         generator = stream(Purpose.REFERENCE_ROWS, random_state, fold=number)
         rows, scale = subsample(dataset.y, fold.train, _MAX_ROWS, generator)
         encoded = encoder.transform_training(
@@ -196,6 +197,7 @@ def cross_validate(
             rates = np.bincount(target[0], target[1], dataset.n_classes)
             proba = np.exp(correct_prior(log_proba(proba), -log_proba(rates / rates.sum())))
         total[fold.score] += proba
+    # With repeats each row is scored by several folds; their probabilities are averaged.
     scored = plan.scored
     return np.asarray(total[scored] / total[scored].sum(axis=1, keepdims=True))
 
@@ -212,6 +214,7 @@ def _features(encoder: Encoder, encoded: Encoded) -> Any:
     sizes = encoder.embedded_cardinalities
     if not sizes:
         return x
+    # The codes of a column become positions among the indicators of all columns, row by row.
     column = (codes + np.cumsum([0, *sizes[:-1]])).ravel().astype(np.int32)
     ends = np.arange(
         0, len(column) + 1, len(sizes), dtype=np.int32

@@ -188,6 +188,8 @@ def wilson(share: Floats, count: Floats) -> tuple[Floats, Floats]:
 
 def jackknife(values: Floats) -> float:
     """Estimate the standard error from the values without each block (Efron & Stein 1981)."""
+    # The jackknife variance is (n - 1) / n times the sum of squares around the mean, which is
+    # n - 1 times the variance of the values.
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return math.nan

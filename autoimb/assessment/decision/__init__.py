@@ -1,1 +1,1 @@
-"""How probabilities become labels."""
+"""Decision rules: conversion of class probabilities to labels."""

@@ -71,6 +71,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
             return _cost_threshold(np.asarray(self.costs), positive)
         if len(self.offsets) != 2:
             return None
+        # log p + offset is equal for both classes where the log-odds of p are minus the gap.
         gap = self.offsets[positive] - self.offsets[1 - positive]
         return float(1 / (1 + np.exp(np.clip(gap, -700, 700))))
 
@@ -78,6 +79,7 @@ class DecisionRule(Struct, frozen=True, forbid_unknown_fields=True):
 def _cost_threshold(costs: Floats, positive: int) -> float | None:
     if len(costs) != 2:
         return None
+    # The expected costs of both labels are equal where p * miss = (1 - p) * false_alarm.
     false_alarm = costs[1 - positive, positive] - costs[1 - positive, 1 - positive]
     miss = costs[positive, 1 - positive] - costs[positive, positive]
     return float(false_alarm / (false_alarm + miss)) if false_alarm + miss > 0 else None

@@ -68,6 +68,7 @@ class ThresholdCounts(BriefRepr):
         n_classes = proba.shape[1]
         if n_classes == 2:
             logs = log_proba(proba)
+            # A row is positive at offsets above its margin, and is counted at the first such cut.
             margin = logs[:, 1 - positive] - logs[:, positive]
             cuts = _cuts(margin, y)
             place = np.searchsorted(cuts, margin, side="right")
@@ -79,7 +80,7 @@ class ThresholdCounts(BriefRepr):
 
 
 def _cuts(margin: Floats, y: Ints) -> Floats:
-    """Return offsets between rows, at which each class and the rows are divided about evenly.
+    """Return offsets between rows, denser where either class has more rows.
 
     Parameters
     ----------
@@ -91,6 +92,7 @@ def _cuts(margin: Floats, y: Ints) -> Floats:
     rows = np.cumsum(np.bincount(place))
     # Both classes have the same total weight, so that the rare class gets as many cuts.
     share = np.cumsum(np.bincount(place, 1 / (2 * np.bincount(y)[y])))
+    # Between two cuts there are at least a minimum of rows and a minimum share of the weight.
     last, offsets = -1, []
     while True:
         rows_before, share_before = (rows[last], share[last]) if last >= 0 else (0, 0.0)
@@ -150,6 +152,8 @@ def _reaching(name: str, target: float, counts: ThresholdCounts, positive: int) 
     hits = called[:, positive]
     total = counts.counts[:, positive].sum() if name == "recall" else called.sum(axis=1)
     value = np.where(hits > 0, hits / np.where(total > 0, total, 1.0), 0.0)
+    # Recall increases with the cut: the strictest one that reaches it is the first. Precision need
+    # not be monotone; the last cut that reaches it has the highest recall.
     reached = np.flatnonzero(value >= target - _NEAR)
     if not len(reached):
         raise OptionError(
