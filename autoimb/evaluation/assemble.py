@@ -103,10 +103,10 @@ def assemble(
     """
     dataset = parts.dataset
     if plan.folds.deploys_last:  # which reads all rows in every repeat, by one encoder
-        strategies = [_by_the_first_encoder(one) for one in strategies]
+        strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
         encoders = parts.encoders(len(plan.folds.folds))[-1:]
     else:
-        read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
+        read = 1 + max(int(pack.fold.max()) for strategy in strategies for pack in strategy.packs)
         encoders = parts.encoders(read)
     pipeline = FittedPipeline(
         schema=schema,
@@ -137,15 +137,15 @@ def assemble(
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
     views = single_views(pipeline, plan.folds, columns)
-    few = judge.take(rows)
-    weight = scale if few.weight is None else few.weight * scale
+    compared = judge.take(rows)
+    weight = scale if compared.weight is None else compared.weight * scale
     calibrator = for_all_networks(
         decided.calibrator, views, pipeline.blended(columns), weight=weight
     )
     gain = None
     if gain_is_known(judge, strategies, views, plan.policy):
         gain = gain_of_mean(
-            replace(few, weight=weight),
+            replace(compared, weight=weight),
             decided.proba[rows],
             decided.crossed[rows],
             decided.calibrator.apply(views),
@@ -194,5 +194,5 @@ def gain_is_known(
     """
     metric = judge.metric
     work = 4 * views.size * len(metric.classes)  # two amounts of noise, of either sign
-    known = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
-    return known and strategies[0].class_costs is None and work <= policy.replay_work
+    estimable = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
+    return estimable and strategies[0].class_costs is None and work <= policy.replay_work

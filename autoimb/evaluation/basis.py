@@ -58,17 +58,19 @@ def plan_duels(study: Basis) -> Basis | None:
     policy, folds = plan.policy, plan.folds
     seed = seed_for(Purpose.DUELS, plan.seed)
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
-    few, rows = fewer_rows(dataset, rows, most=policy.most_duel_rows, random_state=seed)
-    options: Any = {"random_state": seed, "policy": policy, "cluster": few.cluster}
-    if few.times is None:
-        own = duel_folds(few.y, folds.take(rows), **options)
+    duel_dataset, rows = fewer_rows(
+        dataset, rows, max_rows=policy.most_duel_rows, random_state=seed
+    )
+    options: Any = {"random_state": seed, "policy": policy, "cluster": duel_dataset.cluster}
+    if duel_dataset.times is None:
+        fold_plan = duel_folds(duel_dataset.y, folds.take(rows), **options)
     else:
-        own = forward_duel_folds(few.y, few.times, **options)
-    if own is None:
+        fold_plan = forward_duel_folds(duel_dataset.y, duel_dataset.times, **options)
+    if fold_plan is None:
         return None
     duels = make_plan(
-        few,
-        own,
+        duel_dataset,
+        fold_plan,
         random_state=seed,
         operations=plan.effort.operations,
         class_costs=plan.class_costs,
@@ -76,9 +78,9 @@ def plan_duels(study: Basis) -> Basis | None:
         policy=policy,
     )
     return Basis(
-        dataset=few,
+        dataset=duel_dataset,
         plan=duels.at(policy.duel_rung),
-        judge=judge_of(few, own, study.judge.metric, costs=study.judge.costs),
+        judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
     )
 
 

@@ -61,7 +61,7 @@ class Blend:
         Cross-fitted labels.
     score : Score
         Of these predictions.
-    kept : bool
+    is_blend : bool
         Whether it is a blend.
     gain : float
         Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
@@ -81,7 +81,7 @@ class Blend:
     proba: Floats
     labels: Ints
     score: Score
-    kept: bool
+    is_blend: bool
     gain: float = 0.0
     networks: Blend | None = None
     partner_share: float = 0.0
@@ -140,26 +140,35 @@ def blend(
         Where no network can join: no trial was completed.
     """
     deadline, limits = deadline or Deadline(), limits or Limits()
-    own = {number: one for number, one in results.items() if number not in partners}
-    others = sorted(n for n in partners if n in results and results[n].fitted is not None)
+    network_results = {
+        number: result for number, result in results.items() if number not in partners
+    }
+    partner_numbers = sorted(n for n in partners if n in results and results[n].fitted is not None)
     of_networks = partial(
-        _of_networks, judge, own, random_state=random_state, policy=policy, limits=limits
+        _of_networks,
+        judge,
+        network_results,
+        random_state=random_state,
+        policy=policy,
+        limits=limits,
     )
-    if not others:
+    if not partner_numbers:
         return of_networks(deadline=deadline)
     alone = of_networks(deadline=deadline.fraction(0.5))
     if len(np.unique(judge.group)) < 2:
         return alone
     counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
     if minority_count(counts) < policy.few_rare_rows:
-        return _halved(judge, results, alone, others, limits)
+        return _halved(judge, results, alone, partner_numbers, limits)
     if deadline.expired:
         return alone
     n_rows = len(judge.y) * len(judge.metric.classes)
-    numbers = sorted([*_candidates(own, n_rows=n_rows, policy=policy), *others])
+    numbers = sorted(
+        [*_candidates(network_results, n_rows=n_rows, policy=policy), *partner_numbers]
+    )
     bags = draw_bags(len(numbers), n_rows, random_state, policy)
     weigh = Weighing(
-        bags, deadline, policy, np.isin(numbers, others), _shares(results, numbers, limits)
+        bags, deadline, policy, np.isin(numbers, partner_numbers), _shares(results, numbers, limits)
     )
     mixed = _Mixed.of(judge, results, numbers, weigh)
     crossed, weights = mixed.crossed, mixed.weights
@@ -201,8 +210,8 @@ def _of_networks(
         return replace(single(), gain=gain)
     labels = judge.labels(lambda part: mixed.view(results, part))
     if judge.metric.kind == "label":
-        other = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
-        gained, error = judge.compare((mixed.crossed, labels), other)
+        baseline = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
+        gained, error = judge.compare((mixed.crossed, labels), baseline)
         if gained < -error:
             return replace(single(), gain=gain)
     return mixed.blend(judge, labels, gain)
@@ -219,10 +228,10 @@ def _halved(
     taken = _shares(results, alone.numbers, limits).sum(axis=0)
     joining: list[int] = []
     for number in partners:
-        own = _shares(results, [number], limits)[0]
-        if (taken + own <= 1).all():
+        share = _shares(results, [number], limits)[0]
+        if (taken + share <= 1).all():
             joining.append(number)
-            taken = taken + own
+            taken = taken + share
     if not joining:
         return alone
 
@@ -230,21 +239,21 @@ def _halved(
         half = {number: 0.5 * weight for number, weight in weights.items()}
         return half | dict.fromkeys(joining, 0.5 / len(joining))
 
-    whole = halved(dict(zip(alone.numbers, alone.weights)))
-    own_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
-    by_part = tuple(map(halved, own_parts))
+    blend_weights = halved(dict(zip(alone.numbers, alone.weights)))
+    network_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
+    by_part = tuple(map(halved, network_parts))
     proba = np.empty_like(alone.proba)
     for part, (_, use) in enumerate(judge.parts):
         proba[use] = _mixed_view(results, by_part[part], part)[use]
     labels = judge.labels(lambda part: _mixed_view(results, by_part[part], part))
-    numbers = sorted(whole, key=lambda number: -whole[number])
+    numbers = sorted(blend_weights, key=lambda number: -blend_weights[number])
     return Blend(
         numbers=tuple(numbers),
-        weights=tuple(whole[number] for number in numbers),
+        weights=tuple(blend_weights[number] for number in numbers),
         proba=proba,
         labels=labels,
         score=judge.score(proba, labels),
-        kept=True,
+        is_blend=True,
         gain=math.inf,
         networks=alone,
         partner_share=0.5,
@@ -281,16 +290,16 @@ class _Mixed:
         rows = ScoredRows(judge, _stacked(results, numbers))
         gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
         for part, (learn, use) in enumerate(judge.parts):
-            seen = ScoredRows(judge, _stacked(results, numbers, part=part))
+            part_view = ScoredRows(judge, _stacked(results, numbers, part=part))
             if not learn.any():  # nothing is earlier than the first block of time
                 equal = np.full(len(numbers), 1.0 / len(numbers))
                 mixed.append(dict.fromkeys(numbers, float(equal[0])))
-                crossed[use] = seen.mix(equal)[use]
+                crossed[use] = part_view.mix(equal)[use]
                 continue
-            chosen, used = seen.take(learn), seen.take(use)
+            chosen, used = part_view.take(learn), part_view.take(use)
             weights, alone = weigh.fit(chosen)
             mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
-            crossed[use] = seen.mix(weights)[use]
+            crossed[use] = part_view.mix(weights)[use]
             gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
         weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
         return cls(numbers, weights, tuple(mixed), crossed, float(np.mean(gains)))
@@ -314,7 +323,7 @@ class _Mixed:
             proba=self.crossed,
             labels=labels,
             score=judge.score(self.crossed, labels),
-            kept=True,
+            is_blend=True,
             gain=gain,
             by_part=self.by_part,
         )
@@ -322,51 +331,54 @@ class _Mixed:
 
 def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) -> Prediction:
     """Predict each group as the strategy does that is best alone on the other groups."""
-    found = list(zip(stacked, (np.asarray(result.labels) for result in results)))
+    predictions = list(zip(stacked, (np.asarray(result.labels) for result in results)))
     proba, labels = np.empty_like(stacked[0]), np.empty_like(judge.y)
     for learn, use in judge.parts:
         if not learn.any():
-            proba[use], labels[use] = (one[use] for one in found[0])
+            proba[use], labels[use] = (array[use] for array in predictions[0])
             continue
-        seen = judge.take(learn)
+        learn_judge = judge.take(learn)
         values = [
-            judge.metric(seen.y, p[learn], own[learn], weight=seen.weight) for p, own in found
+            judge.metric(learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight)
+            for proba_k, labels_k in predictions
         ]
         best = int(np.argmax([judge.metric.utility(value) for value in values]))
-        proba[use], labels[use] = (one[use] for one in found[best])
+        proba[use], labels[use] = (array[use] for array in predictions[best])
     return proba, labels
 
 
 def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPolicy) -> list[int]:
     """Trials that can join, by number: the best, and fewer of them where rows are many."""
-    fitted = {number: one for number, one in results.items() if one.fitted is not None}
+    fitted = {number: result for number, result in results.items() if result.fitted is not None}
     if not fitted:
         raise BudgetError(
             "No trial was completed, so there is no result: give the search more time, "
             "or see the reasons in the leaderboard."
         )
-    least, most = policy.least_blend_candidates, policy.blend_candidates
-    number = int(np.clip(policy.blend_work // (policy.blend_steps * n_rows), least, most))
+    min_candidates, max_candidates = policy.least_blend_candidates, policy.blend_candidates
+    number = int(
+        np.clip(policy.blend_work // (policy.blend_steps * n_rows), min_candidates, max_candidates)
+    )
     return sorted(ranked(fitted)[:number])
 
 
 def _shares(results: Mapping[int, Scored], numbers: Sequence[int], limits: Limits) -> Floats:
     """Return what each candidate takes of what the limits leave to all, (K, 2)."""
     fitted = (results[number].fitted for number in numbers)
-    return np.array([limits.shares(own) for own in fitted if own is not None])
+    return np.array([limits.shares(strategy) for strategy in fitted if strategy is not None])
 
 
 def _stacked(
     results: Mapping[int, Scored], numbers: Sequence[int], *, part: int | None = None
 ) -> Floats:
     """Stack probabilities (K, n, C); of all rows, as no label of a part has touched."""
-    found = [results[number] for number in numbers]
-    own = [one.oof if part is None else one.view(part) for one in found]
-    return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
+    scored = [results[number] for number in numbers]
+    views = [result.oof if part is None else result.view(part) for result in scored]
+    return np.stack([np.asarray(proba, dtype=np.float64) for proba in views])
 
 
 def _single(judge: Judge, result: Scored, number: int) -> Blend:
     """Return the best strategy alone."""
     labels = judge.labels(result.view) if result.labels is None else result.labels
     proba = np.asarray(result.oof, dtype=np.float64)
-    return Blend((number,), (1.0,), proba, labels, result.score, kept=False)
+    return Blend((number,), (1.0,), proba, labels, result.score, is_blend=False)

@@ -75,9 +75,9 @@ def calibrated(
         weight = weight / weight.mean()
     views, crossed = [], np.empty_like(proba)
     for part, (learn, use) in enumerate(judge.parts):
-        own = view(part)
-        fitted = fit_calibrator(judge.y[learn], own[learn], weight=weight[learn])
-        views.append(fitted.apply(own))
+        part_view = view(part)
+        fitted = fit_calibrator(judge.y[learn], part_view[learn], weight=weight[learn])
+        views.append(fitted.apply(part_view))
         crossed[use] = views[part][use]
     labels = judge.labels(views.__getitem__)
     if judge.rates is not None:

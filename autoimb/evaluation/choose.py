@@ -60,7 +60,7 @@ class Winner:
         if self.blend.networks is not None:
             share = f"{self.blend.partner_share:.0%}"
             return f"The result is a blend in which trees have {share} of the weight."
-        if self.blend.kept:
+        if self.blend.is_blend:
             return (
                 f"The result is a blend of {len(self.blend.numbers)} "
                 "strategies: its probabilities were better on rows that did not weigh them."
@@ -125,17 +125,17 @@ def choose(
         single = treated[0]
     if single is None or results[single].fitted is None:  # its file was torn since
         single = next(number for number in order if results[number].fitted is not None)
-    if not best.kept:
+    if not best.is_blend:
         best = _alone(single, results[single], best, judge)
-    if best.networks is not None and not best.networks.kept:
+    if best.networks is not None and not best.networks.is_blend:
         alone = _alone(single, results[single], best.networks, judge)
         best = replace(best, networks=alone)
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
-    best, found = _calibrated(best, results, judge)
+    best, calibration = _calibrated(best, results, judge)
     n_rows = len(judge.y) * len(judge.metric.classes)
-    least, most = policy.least_blend_candidates, policy.replayed_trials
-    replayed = int(np.clip(policy.replay_work // n_rows, least, most))
+    min_trials, max_trials = policy.least_blend_candidates, policy.replayed_trials
+    replayed = int(np.clip(policy.replay_work // n_rows, min_trials, max_trials))
     numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,
@@ -144,9 +144,9 @@ def choose(
             control=np.array([strategies[number].is_control for number in numbers]),
             chosen=numbers.index(single),
             blends=[
-                ((one.proba, one.labels), one.gain)
-                for one in (best.networks, best)
-                if one is not None and one.kept
+                ((candidate.proba, candidate.labels), candidate.gain)
+                for candidate in (best.networks, best)
+                if candidate is not None and candidate.is_blend
             ],
         ),
         best.score.value,
@@ -154,14 +154,14 @@ def choose(
         deadline=deadline,
         policy=policy,
     )
-    rule, labels = _decide(best, judge, found.deployed)
+    rule, labels = _decide(best, judge, calibration.deployed)
     return Winner(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
         is_control=strategies[single].is_control,
-        calibrator=found.calibrator,
-        deployed=found.deployed,
+        calibrator=calibration.calibrator,
+        deployed=calibration.deployed,
         reported=reported,
     )
 
@@ -174,8 +174,10 @@ def _beats(
     One must be better by a standard error of the paired difference; the best of several by as much
     more as chance would give it (Bonferroni).
     """
-    best, other = results[treated[0]], results[control]
-    difference, error = judge.compare((best.oof, best.likeliest), (other.oof, other.likeliest))
+    best, control_result = results[treated[0]], results[control]
+    difference, error = judge.compare(
+        (best.oof, best.likeliest), (control_result.oof, control_result.likeliest)
+    )
     return difference > error * errors_needed(len(treated))  # NaN is not above anything
 
 
@@ -193,13 +195,16 @@ def _calibrated(
     best: Blend, results: Mapping[int, Scored], judge: Judge
 ) -> tuple[Blend, Calibrated]:
     """Calibrate what averaging and blending give; the rows by what the other parts teach."""
-    found = calibrated(
+    calibration = calibrated(
         judge,
         best.proba,
         lambda part: best.view(results, part),
         class_costs=results[best.numbers[0]].class_costs,
     )
-    return replace(best, proba=found.proba, labels=found.labels, score=found.score), found
+    best = replace(
+        best, proba=calibration.proba, labels=calibration.labels, score=calibration.score
+    )
+    return best, calibration
 
 
 def _decide(

@@ -39,8 +39,8 @@ MEGABYTE = 1_000_000  # bytes
 ROWS = 1_000  # that seconds are told for
 
 _ENTRY = 128  # bytes, about, of an array's line in a file
-_TIMED = 5  # times that prediction is timed at most
-_LONG = 0.1  # seconds that it may take to be timed once more
+_MAX_TIMINGS = 5  # times that prediction is timed at most
+_MAX_TIMED_SECONDS = 0.1  # seconds that it may take to be timed once more
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,20 @@ class Deployment:
         if plan.folds.deploys_last:
             folds, encoders = (1,) * len(repeats), 1
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
-        own = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
+        encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # the schema, and counts between up to a thousand thresholds
-        said = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
-        read = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
+        schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
+        read_seconds = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
         return cls(
             encoder=encoder,
             outline=plan.effort.outline,
             n_classes=data.n_classes,
             folds=folds,
-            fixed=Footprint(encoders * own + said, read),
+            fixed=Footprint(encoders * encoder_bytes + schema_bytes, read_seconds),
             policy=plan.policy,
         )
 
-    def before(self, network: Choice, ensemble: Choice) -> Footprint:
+    def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
         """Count what the networks of a strategy will take, and their encoders not."""
         shape = ENSEMBLE.make(ensemble)
         spec = network_spec(
@@ -129,17 +129,17 @@ class Deployment:
             outline=self.outline,
             n_classes=self.n_classes,
         )
-        wanted = build(spec, 1, device="meta").parameters.wanted
+        parameters = build(spec, 1, device="meta").parameters.wanted
         networks = sum(self.folds) * shape.members * shape.rounds
         packs = len(self.folds) * shape.rounds
-        numbers = 4 * sum(prod(p.shape) for p in wanted) + 8 * (2 + self.n_classes)
-        written = packs * (_ENTRY * (len(wanted) + 3) + len(msgspec.json.encode(spec)))
+        numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
+        written = packs * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
         return Footprint(networks * numbers + written, networks * self._seconds(spec))
 
-    def after(self, fitted: FittedStrategy) -> Footprint:
+    def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count what a fitted strategy takes, its encoders left out."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        lookups = sum(len(own.forest.root) * own.reader.width for own in fitted.trees)
+        lookups = sum(len(trees.forest.root) * trees.reader.width for trees in fitted.trees)
         seconds = networks + ROWS * lookups / self.policy.predicted_lookups_a_second
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)
@@ -156,13 +156,13 @@ class Limits:
 
     Attributes
     ----------
-    most : Footprint
+    maximum : Footprint
         Infinite where the user gave no limit.
     deployment : Deployment or None
         What it is counted by; None where nothing is limited.
     """
 
-    most: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
+    maximum: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
     deployment: Deployment | None = None
 
     def broken_by(self, strategy: Strategy) -> str | None:
@@ -173,27 +173,32 @@ class Limits:
         """Say the same of any strategy with this network and ensemble."""
         if self.deployment is None:
             return None
-        return self._broken(self.deployment.before(network, ensemble))
+        return self._broken(self.deployment.planned_footprint(network, ensemble))
 
     def broken_by_fitted(self, fitted: FittedStrategy) -> str | None:
         """Say which limit a fitted strategy alone breaks; None where none."""
-        return None if self.deployment is None else self._broken(self.deployment.after(fitted))
+        if self.deployment is None:
+            return None
+        return self._broken(self.deployment.fitted_footprint(fitted))
 
     def shares(self, fitted: FittedStrategy) -> tuple[float, float]:
         """Return what a strategy takes of what the limits leave to all, of bytes and of seconds."""
         if self.deployment is None:
             return 0.0, 0.0
-        own, fixed = self.deployment.after(fitted), self.deployment.fixed
+        footprint, fixed = self.deployment.fitted_footprint(fitted), self.deployment.fixed
         # a limit that the encoders alone break leaves nothing to divide by
-        left = max(self.most.bytes - fixed.bytes, 1.0), max(self.most.seconds - fixed.seconds, 1e-9)
-        return own.bytes / left[0], own.seconds / left[1]
+        available = (
+            max(self.maximum.bytes - fixed.bytes, 1.0),
+            max(self.maximum.seconds - fixed.seconds, 1e-9),
+        )
+        return footprint.bytes / available[0], footprint.seconds / available[1]
 
     def excess(self, network: Choice, ensemble: Choice) -> float:
         """Return how many times its limit a strategy takes of what it takes most of."""
         if self.deployment is None:
             return 0.0
-        whole = self.deployment.fixed + self.deployment.before(network, ensemble)
-        return max(whole.bytes / self.most.bytes, whole.seconds / self.most.seconds)
+        footprint = self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+        return max(footprint.bytes / self.maximum.bytes, footprint.seconds / self.maximum.seconds)
 
     def deployed(self, pipeline: FittedPipeline) -> dict[str, float | None]:
         """Return what a pipeline is counted to need and may need, as plain values.
@@ -211,23 +216,23 @@ class Limits:
         """
         counted: tuple[float | None, float | None] = (None, None)
         if self.deployment is not None:
-            parts = (self.deployment.after(fitted) for fitted in pipeline.strategies)
-            whole = sum(parts, self.deployment.fixed)
-            counted = (whole.seconds, whole.bytes)
-        own = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
-        return {"rows": ROWS} | own | self._asked
+            parts = (self.deployment.fitted_footprint(fitted) for fitted in pipeline.strategies)
+            footprint = sum(parts, self.deployment.fixed)
+            counted = (footprint.seconds, footprint.bytes)
+        counts = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
+        return {"rows": ROWS} | counts | self._asked
 
     @property
     def _asked(self) -> dict[str, float | None]:
         """The limits as plain values."""
-        asked = {"max_seconds": self.most.seconds, "max_bytes": self.most.bytes}
-        return {name: own if math.isfinite(own) else None for name, own in asked.items()}
+        asked = {"max_seconds": self.maximum.seconds, "max_bytes": self.maximum.bytes}
+        return {name: limit if math.isfinite(limit) else None for name, limit in asked.items()}
 
-    def _broken(self, own: Footprint) -> str | None:
+    def _broken(self, footprint: Footprint) -> str | None:
         assert self.deployment is not None
-        whole = self.deployment.fixed + own
-        said = limits_beyond(self._asked | {"bytes": whole.bytes, "seconds": whole.seconds})
-        return None if said is None else f"Deployed alone it would take {said}."
+        total = self.deployment.fixed + footprint
+        beyond = limits_beyond(self._asked | {"bytes": total.bytes, "seconds": total.seconds})
+        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
 
 def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:
@@ -239,17 +244,17 @@ def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:
         ``bytes``, ``seconds``, as they were measured, and the limits as `Limits.deployed` gives
         them.
     """
-    said = []
-    size, most = deployed.get("bytes"), deployed.get("max_bytes")
-    if size is not None and most is not None and size > most:
-        mb, largest = size / MEGABYTE, most / MEGABYTE
-        said.append(f"{mb:.3g} MB, where max_artifact_mb is {largest:.3g}")
-    seconds, longest = deployed.get("seconds"), deployed.get("max_seconds")
-    if seconds is not None and longest is not None and seconds > longest:
-        said.append(
-            f"{seconds:.3g} s for {ROWS:,} rows, where max_predict_seconds is {longest:.3g}"
+    exceeded = []
+    size, max_bytes = deployed.get("bytes"), deployed.get("max_bytes")
+    if size is not None and max_bytes is not None and size > max_bytes:
+        mb, largest = size / MEGABYTE, max_bytes / MEGABYTE
+        exceeded.append(f"{mb:.3g} MB, where max_artifact_mb is {largest:.3g}")
+    seconds, max_seconds = deployed.get("seconds"), deployed.get("max_seconds")
+    if seconds is not None and max_seconds is not None and seconds > max_seconds:
+        exceeded.append(
+            f"{seconds:.3g} s for {ROWS:,} rows, where max_predict_seconds is {max_seconds:.3g}"
         )
-    return " and ".join(said) or None
+    return " and ".join(exceeded) or None
 
 
 def timed(pipeline: FittedPipeline, columns: Columns) -> float:
@@ -271,7 +276,7 @@ def timed(pipeline: FittedPipeline, columns: Columns) -> float:
     """
     rows = columns.take(np.arange(ROWS) % columns.n_rows)
     times: list[float] = []
-    while len(times) < _TIMED and sum(times) < _LONG:
+    while len(times) < _MAX_TIMINGS and sum(times) < _MAX_TIMED_SECONDS:
         started = time.thread_time()
         pipeline.calibrator.apply(pipeline.blended(rows))
         times.append(time.thread_time() - started)
@@ -279,4 +284,4 @@ def timed(pipeline: FittedPipeline, columns: Columns) -> float:
 
 
 def _bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
-    return sum(own.nbytes + _ENTRY for own in arrays.values())
+    return sum(array.nbytes + _ENTRY for array in arrays.values())

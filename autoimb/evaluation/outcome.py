@@ -151,5 +151,5 @@ def ranked(results: Mapping[int, Scored]) -> list[int]:
 
 def reason_of(error: BaseException) -> str:
     """Write an exception as one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -40,7 +40,7 @@ class Unseen:
     shares: NDArray[np.float64]
 
     @classmethod
-    def of(cls, dataset: Dataset, seen: Rows, *, most: int, random_state: int) -> Self:
+    def of(cls, dataset: Dataset, study_rows: Rows, *, max_rows: int, random_state: int) -> Self:
         """Draw rows of the classes as they weigh in the table, as far as the study left any out.
 
         So they tell a mean over the table best; evenly over the classes they would tell it by few
@@ -55,14 +55,14 @@ class Unseen:
         most : int
         random_state : int
         """
-        others = np.setdiff1d(np.arange(len(dataset.y)), seen)
+        unused = np.setdiff1d(np.arange(len(dataset.y)), study_rows)
         mass = np.bincount(dataset.y, dataset.weight, dataset.n_classes).astype(np.float64)
         shares = mass / mass.sum()
         random, drawn = stream(Purpose.UNSEEN_ROWS, random_state), []
         for code, share in enumerate(shares):
-            own = others[dataset.y[others] == code]
-            number = min(round(share * most), len(own))
-            drawn.append(random.choice(own, number, replace=False))
+            class_rows = unused[dataset.y[unused] == code]
+            number = min(round(share * max_rows), len(class_rows))
+            drawn.append(random.choice(class_rows, number, replace=False))
         rows = np.sort(np.concatenate(drawn))
         return cls(dataset.columns.take(rows), dataset.y[rows], dataset.weight[rows], shares)
 
@@ -93,11 +93,11 @@ def at_counted_rates(
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     counts = [np.bincount(y, minlength=n_classes) for y in (unseen.y, judge.y)]
     by_unseen = counts[0] >= counts[1]
-    left, scored = by_unseen[unseen.y], ~by_unseen[judge.y]
+    from_unseen, from_scored = by_unseen[unseen.y], ~by_unseen[judge.y]
     new = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
-    y = np.concatenate([unseen.y[left], judge.y[scored]])
-    own = np.concatenate([unseen.weight[left], weight[scored]])
-    own *= unseen.shares[y] / np.bincount(y, own, n_classes)[y]
-    calibrated = np.concatenate([new[left], proba[scored]])
-    calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=own)
+    y = np.concatenate([unseen.y[from_unseen], judge.y[from_scored]])
+    row_weight = np.concatenate([unseen.weight[from_unseen], weight[from_scored]])
+    row_weight *= unseen.shares[y] / np.bincount(y, row_weight, n_classes)[y]
+    calibrated = np.concatenate([new[from_unseen], proba[from_scored]])
+    calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=row_weight)
     return replace(pipeline, calibrator=calibrator)

@@ -56,22 +56,26 @@ def refit(
 
     def mixed(part: int | None) -> NDArray[np.float64]:
         """Mix the strategies' probabilities; of all rows, as no label of a part has touched."""
-        own = [np.asarray(one.oof if part is None else one.view(part)) for one in results]
-        return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
+        views = [
+            np.asarray(result.oof if part is None else result.view(part)) for result in results
+        ]
+        return np.tensordot(np.array(pipeline.weights), np.stack(views), axes=1)
 
     proba = mixed(None)
-    found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
-    rule = judge.deployment.fit_rule(found.deployed)
+    calibration = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
+    rule = judge.deployment.fit_rule(calibration.deployed)
     fitted = assemble(
         data,
         plan,
         judge,
         schema=pipeline.schema,
         classes=pipeline.classes,
-        strategies=[one.fitted for one in results if one.fitted is not None],
+        strategies=[result.fitted for result in results if result.fitted is not None],
         weights=pipeline.weights,
-        decided=Decided(found.deployed, found.proba, found.score, found.calibrator, rule),
+        decided=Decided(
+            calibration.deployed, calibration.proba, calibration.score, calibration.calibrator, rule
+        ),
     ).pipeline
     if unseen is None:
         return fitted
-    return at_counted_rates(fitted, unseen, judge, found.deployed)
+    return at_counted_rates(fitted, unseen, judge, calibration.deployed)

@@ -51,7 +51,7 @@ __all__ = ["Candidates", "replay"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_LEAST_ROWS = 20  # of a class, in the mean
+_MIN_ROWS = 20  # of a class, in the mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,11 @@ class _Way:
     def values(self, judge: Judge, counts: Floats) -> Floats:
         """Return the value of each prediction on each sample, (P, B)."""
         with np.errstate(invalid="ignore"):  # a sample of whole groups may lack a class
-            found = [judge.of_samples(one, counts, pooled=self.pooled) for one in self.predictions]
-        return np.array(found)
+            values = [
+                judge.of_samples(prediction, counts, pooled=self.pooled)
+                for prediction in self.predictions
+            ]
+        return np.array(values)
 
     def moves(self, judge: Judge, counts: Floats) -> Floats:
         """Return how far the value of each prediction moves with each sample, (P, B)."""
@@ -150,18 +153,20 @@ def replay(
     if judge.counted is not judge:
         candidates = replace(
             candidates,
-            singles=[judge.of_counted(one) for one in candidates.singles],
-            blends=[(judge.of_counted(one), gain) for one, gain in candidates.blends],
+            singles=[judge.of_counted(prediction) for prediction in candidates.singles],
+            blends=[(judge.of_counted(prediction), gain) for prediction, gain in candidates.blends],
         )
         judge = judge.counted
-    predictions, whole = candidates.predictions, np.ones((1, len(judge.y)))
+    predictions, all_rows = candidates.predictions, np.ones((1, len(judge.y)))
     ways = [_Way(predictions, judge.pooled)]  # first the one that chose, last what is reported
-    shown = [judge.reporting(one, policy.rare_rows_a_reported_group) for one in predictions]
-    pooled = shown[0][1]
+    reporting = [
+        judge.reporting(prediction, policy.rare_rows_a_reported_group) for prediction in predictions
+    ]
+    pooled = reporting[0][1]
     if pooled != judge.pooled or (pooled and judge.metric.kind == "ranking"):
-        ways.append(_Way([one for one, _ in shown], pooled))
-    values = [way.values(judge, whole)[:, 0] for way in ways]  # (P,) each
-    rows, scale, few = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
+        ways.append(_Way([prediction for prediction, _ in reporting], pooled))
+    values = [way.values(judge, all_rows)[:, 0] for way in ways]  # (P,) each
+    rows, scale, sampled = _subsampled(judge, len(ways) * len(predictions), random_state, policy)
     taken = [way.take(rows) for way in ways]
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
@@ -170,9 +175,9 @@ def replay(
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
     while len(parts) * at_a_time < policy.replays:
         counts = _draw(
-            few, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
+            sampled, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
         )
-        parts.append(np.stack([way.moves(few, counts) for way in taken]))
+        parts.append(np.stack([way.moves(sampled, counts) for way in taken]))
         if deadline.expired:
             break
     moves = np.concatenate(parts, axis=2)  # [(W, P, B), ...] -> (W, P, all B)
@@ -200,7 +205,7 @@ def replay(
 def _error_over_folds(judge: Judge, prediction: Prediction, *, pooled: bool) -> float:
     """Return the standard error of a value over groups: of their mean, or leaving out each."""
     groups = [judge.group == name for name in np.unique(judge.group)]
-    samples = np.stack([~own if pooled else own for own in groups]).astype(np.float64)
+    samples = np.stack([~mask if pooled else mask for mask in groups]).astype(np.float64)
     values = judge.of_samples(prediction, samples, pooled=True)
     return jackknife(values) if pooled else error_of_mean(values)
 
@@ -220,12 +225,12 @@ def _subsampled(
     if not judge.metric.weighs:
         return np.arange(len(judge.y)), np.ones(len(judge.y)), judge
     a_row = n_candidates * policy.replayed_at_a_time * len(judge.metric.classes)
-    most = max(_work(judge, policy) // a_row, _LEAST_ROWS * judge.metric.n_classes)
+    max_rows = max(_work(judge, policy) // a_row, _MIN_ROWS * judge.metric.n_classes)
     random = stream(Purpose.REPLAY_ROWS, random_state)
-    rows, scale = subsample(judge.y, np.arange(len(judge.y)), most, random)
-    few = judge.take(rows)
-    weight = scale if few.weight is None else few.weight * scale
-    return rows, scale, replace(few, weight=weight)
+    rows, scale = subsample(judge.y, np.arange(len(judge.y)), max_rows, random)
+    sampled = judge.take(rows)
+    weight = scale if sampled.weight is None else sampled.weight * scale
+    return rows, scale, replace(sampled, weight=weight)
 
 
 def _work(judge: Judge, policy: SearchPolicy) -> int:
@@ -255,10 +260,10 @@ def _draw(
         np.maximum.at(stratum, unit, fold * judge.metric.n_classes + scarcity[judge.y])
     counts = np.empty((number, len(stratum)))
     for name in np.unique(stratum):
-        own = np.flatnonzero(stratum == name)
-        draws = max(round(scale[own].sum()), 1)
-        drawn = random.multinomial(draws, np.full(len(own), 1 / len(own)), number)
-        counts[:, own] = drawn * len(own) / draws
+        members = np.flatnonzero(stratum == name)
+        draws = max(round(scale[members].sum()), 1)
+        drawn = random.multinomial(draws, np.full(len(members), 1 / len(members)), number)
+        counts[:, members] = drawn * len(members) / draws
     return counts[:, unit]
 
 
@@ -274,21 +279,21 @@ def _choose(candidates: Candidates, values: Floats, moves: Floats, *, metric: Me
         Places among the candidates.
     """
     n_singles = len(candidates.singles)
-    shown = _pulled(values[:n_singles], moves[:n_singles])[:, None] + moves[:n_singles]
-    places = [np.flatnonzero(own) for own in (candidates.control, ~candidates.control)]
-    best = [own[shown[own].argmax(axis=0)] for own in places if len(own)]
+    estimates = _pulled(values[:n_singles], moves[:n_singles])[:, None] + moves[:n_singles]
+    places = [np.flatnonzero(mask) for mask in (candidates.control, ~candidates.control)]
+    best = [group[estimates[group].argmax(axis=0)] for group in places if len(group)]
     choice: Ints = best[0]
     if len(best) == 2:
-        each = np.arange(moves.shape[1])
+        samples = np.arange(moves.shape[1])
         control, treated = best
-        error = (moves[treated, each] - moves[control, each]).std()
-        gap = shown[treated, each] - shown[control, each]
+        error = (moves[treated, samples] - moves[control, samples]).std()
+        gap = estimates[treated, samples] - estimates[control, samples]
         choice = np.where(gap > error * errors_needed(len(places[1])), treated, control)
-    before = candidates.chosen
+    previous = candidates.chosen
     for place, (_, gain) in enumerate(candidates.blends, n_singles):
-        stays = gain + moves[place] - moves[before] > 0
+        stays = gain + moves[place] - moves[previous] > 0
         choice = np.where(stays | (metric.kind == "label"), place, choice)
-        before = place
+        previous = place
     return choice
 
 

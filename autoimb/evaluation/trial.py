@@ -96,17 +96,17 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
         curve=first.curve,
         floor=first.floor,
         planned=first.planned,
-        ended=all(one.ended for one in trained),
+        ended=all(result.ended for result in trained),
         confirmed=job.plan.repeats != (0,),
-        checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
+        checkpoints=tuple(checkpoint for result in trained for checkpoint in result.checkpoints),
     )
     if first.pruned:
         done, planned = len(first.curve), first.planned
         return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
     # of each row, from the networks of all repeats that did not see it
     repeats = [job.data.repeat(number) for number in job.plan.repeats]
-    each = [_out_of_fold(one, own) for one, own in zip(trained, repeats)]
-    raw = np.mean(each, axis=0)
+    by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
+    raw = np.mean(by_repeat, axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
     packs = _packs(trained, job.plan)
@@ -118,11 +118,11 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
-    if len(each) > 1:
-        gain = _gain_of_mean(judge, [raw, *each], fitted.class_costs)
+    if len(by_repeat) > 1:
+        gain = _gain_of_mean(judge, [raw, *by_repeat], fitted.class_costs)
         score = replace(scored.score, gain_of_mean=gain)
         scored = replace(scored, score=score)
-    if any(one.cut for one in trained):
+    if any(result.cut for result in trained):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
 
@@ -133,25 +133,25 @@ def _gain_of_mean(
     """Return what the mean, which comes first, gains over a repeat's probabilities, in utility."""
     of_labels = judge.metric.kind == "label"
     identity = Calibrator.identity(judge.metric.n_classes)
-    mean, *each = [
+    mean, *singles = [
         judge.utility((proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)))
-        for proba in (finish(own, identity, class_costs) for own in probabilities)
+        for proba in (finish(raw, identity, class_costs) for raw in probabilities)
     ]
-    return mean - float(np.mean(each))
+    return mean - float(np.mean(singles))
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     """Fit a partner's trees, on the folds that confirm where there is time for them."""
-    dataset, made = job.data.dataset, PARTNER.make(job.strategy.network)
-    plan = partner_plan(dataset, job.plan, made)
-    given = (dataset, plan.folds.folds)
+    dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
+    plan = partner_plan(dataset, job.plan, partner)
+    data = (dataset, plan.folds.folds)
     seed, costs = plan.seed, plan.class_costs
-    if isinstance(made, Bagged):
-        trees = forest_trees(dataset, plan, made)
-        grown = plant(*given, made, job.deadline, trees=trees, seed=seed, class_costs=costs)
+    if isinstance(partner, Bagged):
+        trees = forest_trees(dataset, plan, partner)
+        grown = plant(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
     else:
-        growth = Growth(tree_iterations(dataset, plan, made), measure, job.deadline)
-        grown = grow(*given, made, growth, seed=seed, class_costs=costs)
+        growth = Growth(tree_iterations(dataset, plan, partner), measure, job.deadline)
+        grown = grow(*data, partner, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
@@ -215,11 +215,11 @@ def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ..
     Where only the last fold is deployed, its networks alone are returned.
     """
     packs = []
-    for number, one in zip(plan.repeats, trained):
+    for number, result in zip(plan.repeats, trained):
         last = len(plan.folds.repeat(number).folds) - 1
-        for pack in one.packs:
-            own = pack.of_folds({last}) if plan.folds.deploys_last else pack
-            packs.append(replace(own, fold=own.fold + plan.folds.offset(number)))
+        for pack in result.packs:
+            deployed = pack.of_folds({last}) if plan.folds.deploys_last else pack
+            packs.append(replace(deployed, fold=deployed.fold + plan.folds.offset(number)))
     return tuple(packs)
 
 
@@ -230,10 +230,10 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
     for number, fold in enumerate(folds.folds):
         posteriors, members, weights = [], [], []
         for pack, posterior in zip(trained.packs, trained.posteriors):
-            mine = np.flatnonzero(pack.fold == number)
+            networks = np.flatnonzero(pack.fold == number)
             posteriors.append(posterior[number])
-            members.append(np.zeros(len(mine), dtype=np.int64))
-            weights.append(pack.weight[mine])
+            members.append(np.zeros(len(networks), dtype=np.int64))
+            weights.append(pack.weight[networks])
         out[fold.score] = fold_average(posteriors, members, weights)
     return out[folds.scored]
 

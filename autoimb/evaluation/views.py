@@ -35,12 +35,12 @@ def single_views(
         As many views as the strategy with the most folds has folds in a repeat, not yet calibrated.
         One of fewer folds has some of its networks in several of them.
     """
-    own = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
+    by_strategy = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
     views = []
-    for view in range(max(len(repeat) for repeats in own for repeat in repeats)):
+    for view in range(max(len(repeat) for repeats in by_strategy for repeat in repeats)):
         strategies = (
             _of_folds(strategy, np.array([repeat[view % len(repeat)] for repeat in repeats]))
-            for strategy, repeats in zip(pipeline.strategies, own)
+            for strategy, repeats in zip(pipeline.strategies, by_strategy)
         )
         views.append(replace(pipeline, strategies=tuple(strategies)).blended(columns))
     return np.stack(views)
@@ -50,7 +50,7 @@ def _by_repeat(strategy: FittedStrategy, folds: FoldPlan) -> list[Rows]:
     """Return the folds that a strategy was trained on, repeat by repeat."""
     if strategy.trees:  # of one repeat
         return [np.arange(len(strategy.trees))]
-    lengths = [len(own) for own in (folds.folds, *folds.further)]
+    lengths = [len(repeat_folds) for repeat_folds in (folds.folds, *folds.further)]
     repeat = np.repeat(np.arange(len(lengths)), lengths)
     trained = np.unique(np.concatenate([pack.fold for pack in strategy.packs]))
     return np.split(trained, np.flatnonzero(np.diff(repeat[trained])) + 1)

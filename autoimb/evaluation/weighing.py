@@ -55,8 +55,8 @@ class ScoredRows:
         y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
         starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
         parts = [slice(*ends) for ends in pairwise(starts.tolist())]
-        least = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
-        return parts if least >= ENOUGH_ROWS else [slice(None)]
+        min_rows = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
+        return parts if min_rows >= ENOUGH_ROWS else [slice(None)]
 
     def merit(self, proba: Floats) -> float:
         """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
@@ -66,8 +66,8 @@ class ScoredRows:
             return likelihood
         values = []
         for part in self._parts:
-            own = None if weight is None else weight[part]
-            values.append(metric(y[part], proba[part], weight=own))
+            part_weight = None if weight is None else weight[part]
+            values.append(metric(y[part], proba[part], weight=part_weight))
         return likelihood + float(np.mean([metric.utility(value) for value in values]))
 
 
@@ -114,33 +114,36 @@ class Weighing:
             total += self._greedy(rows, members)
             if self.deadline.expired:
                 break
-        total[~self._kept(total, alone)] = 0.0
+        total[~self._within_limits(total, alone)] = 0.0
         if not total.any():  # partners alone were chosen, and leave no room for themselves
             return alone, alone
         weights = total / total.sum()
         return self._floored(weights, alone) if self.partner.any() else weights, alone
 
-    def _kept(self, weights: Floats, alone: Floats) -> Mask:
+    def _within_limits(self, weights: Floats, alone: Floats) -> Mask:
         """Choose the heaviest that keep the limits together, a network among them: (K,)."""
-        own = np.where(self.partner, 0.0, weights)
-        first = int(np.argmax(own if own.any() else alone))
-        kept, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
-        kept[first] = True
+        network_weights = np.where(self.partner, 0.0, weights)
+        first = int(np.argmax(network_weights if network_weights.any() else alone))
+        selected, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
+        selected[first] = True
         for k in np.argsort(-weights, kind="stable"):
             fits = bool((taken + self.shares[k] <= 1).all())
-            if fits and not kept[k] and kept.sum() < self.policy.blended_strategies:
-                kept[k], taken = True, taken + self.shares[k]
-        return kept
+            if fits and not selected[k] and selected.sum() < self.policy.blended_strategies:
+                selected[k], taken = True, taken + self.shares[k]
+        return selected
 
     def _floored(self, weights: Floats, alone: Floats) -> Floats:
         """Give networks their least share: in their own proportions, or all to the best one."""
-        own, least = np.where(self.partner, 0.0, weights), self.policy.networks_share
-        share = own.sum()
-        if share >= least:
+        min_share = self.policy.networks_share
+        network_weights = np.where(self.partner, 0.0, weights)
+        share = network_weights.sum()
+        if share >= min_share:
             return weights
-        own = own / share if share > 0 else alone
-        others = np.where(self.partner, weights, 0.0)
-        floored: Floats = least * own + (1 - least) * others / others.sum()
+        network_weights = network_weights / share if share > 0 else alone
+        partner_weights = np.where(self.partner, weights, 0.0)
+        floored: Floats = (
+            min_share * network_weights + (1 - min_share) * partner_weights / partner_weights.sum()
+        )
         return floored
 
     def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:

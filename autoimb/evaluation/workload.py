@@ -27,14 +27,14 @@ __all__ = [
     "input_bytes",
     "make_plan",
     "partner_plan",
-    "seen",
+    "study_profile",
     "subsampled",
     "tree_iterations",
     "trial_operations",
 ]
 
 _BYTES = 4  # of an input, in float32
-_LEAST_TREES, _MOST_CLASSES = 20, 20  # of a forest
+_MIN_TREES, _MAX_CLASSES = 20, 20  # of a forest
 
 
 def make_plan(
@@ -66,10 +66,12 @@ def make_plan(
     Plan
     """
     rows = len(dataset.y)
-    most, patience = next((m, p) for below, m, p in policy.checkpoints_by_rows if rows < below)
+    max_checkpoints, patience = next(
+        (m, p) for below, m, p in policy.checkpoints_by_rows if rows < below
+    )
     effort = Effort(
         operations=operations,
-        most_checkpoints=most,
+        most_checkpoints=max_checkpoints,
         least_checkpoints=policy.least_checkpoints,
         patience=patience,
         outline=Outline.of(dataset),
@@ -137,23 +139,27 @@ def subsampled(
     an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
     affordable = operations / (an_input * (inputs + width))
     fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
-    most = max(int(min(affordable, fitting)), policy.least_training_rows)
-    kept = min(len(dataset.y), most)
-    fitting = policy.most_input_bytes / (_BYTES * n_folds * kept)
-    most_inputs = min(operations / (an_input * kept) - width, fitting)
+    max_rows = max(int(min(affordable, fitting)), policy.least_training_rows)
+    n_rows = min(len(dataset.y), max_rows)
+    fitting = policy.most_input_bytes / (_BYTES * n_folds * n_rows)
+    most_inputs = min(operations / (an_input * n_rows) - width, fitting)
     if inputs > most_inputs:
         dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
-    seen = np.arange(len(dataset.y))
-    if len(seen) > most:
-        dataset, seen = fewer_rows(dataset, seen, most=most, random_state=random_state)
-        folds = folds.take(seen)
+    study_rows = np.arange(len(dataset.y))
+    if len(study_rows) > max_rows:
+        dataset, study_rows = fewer_rows(
+            dataset, study_rows, max_rows=max_rows, random_state=random_state
+        )
+        folds = folds.take(study_rows)
     scored = folds.scored
-    most = min(policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes)
-    if len(scored) > most:
+    max_scored = min(
+        policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes
+    )
+    if len(scored) > max_scored:
         random = stream(Purpose.SCORED_ROWS, random_state)
-        rows, scale = subsample(dataset.y, scored, most, random)
+        rows, scale = subsample(dataset.y, scored, max_scored, random)
         folds = folds.scoring(rows, scale)
-    return dataset, folds, seen
+    return dataset, folds, study_rows
 
 
 def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
@@ -165,7 +171,7 @@ def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
 
 
 def fewer_rows(
-    dataset: Dataset, rows: Rows, *, most: int, random_state: int
+    dataset: Dataset, rows: Rows, *, max_rows: int, random_state: int
 ) -> tuple[Dataset, Rows]:
     """Draw some rows of a table, the rarer classes whole as far as possible.
 
@@ -183,19 +189,21 @@ def fewer_rows(
         Those that are kept, weighing as much more as their class has lost, and their numbers.
     """
     random = stream(Purpose.TRAINING_ROWS, random_state)
-    kept, scale = subsample(dataset.y, rows, most, random)
-    weight = dataset.weight[kept] * scale
-    had, have = (np.bincount(dataset.y[own], minlength=dataset.n_classes) for own in (rows, kept))
-    before = 1.0 if dataset.kept is None else dataset.kept
-    few = replace(
-        dataset.take(kept),
-        weight=weight / weight.mean(),
-        kept=before * have / np.maximum(had, 1),
+    chosen, scale = subsample(dataset.y, rows, max_rows, random)
+    weight = dataset.weight[chosen] * scale
+    had, have = (
+        np.bincount(dataset.y[indices], minlength=dataset.n_classes) for indices in (rows, chosen)
     )
-    return few, kept
+    sampled_share = 1.0 if dataset.kept is None else dataset.kept
+    subset = replace(
+        dataset.take(chosen),
+        weight=weight / weight.mean(),
+        kept=sampled_share * have / np.maximum(had, 1),
+    )
+    return subset, chosen
 
 
-def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
+def study_profile(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
     """Return the profile of what a trial sees, which its feasibility is read from."""
     counts = tuple(int(n) for n in np.bincount(dataset.y, minlength=dataset.n_classes))
     return replace(
@@ -207,7 +215,7 @@ def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
     )
 
 
-def partner_plan(dataset: Dataset, plan: Plan, made: Trees | Bagged) -> Plan:
+def partner_plan(dataset: Dataset, plan: Plan, partner: Trees | Bagged) -> Plan:
     """Return the plan of a partner: on the folds that confirm, where the same work is enough there.
 
     No fold has chosen a partner, so all are fresh to it. But those that confirm are more and leave
@@ -226,10 +234,10 @@ def partner_plan(dataset: Dataset, plan: Plan, made: Trees | Bagged) -> Plan:
     """
     first = plan.folds.confirming[0]
     fresh = replace(plan, folds=plan.folds.repeat(first))
-    if isinstance(made, Bagged):
-        enough = _affordable_trees(dataset, fresh, made) >= _most_trees(dataset, made)
+    if isinstance(partner, Bagged):
+        enough = _affordable_trees(dataset, fresh, partner) >= _max_trees(dataset, partner)
     else:
-        enough = _affordable_iterations(dataset, fresh, made) >= plan.policy.fresh_iterations
+        enough = _affordable_iterations(dataset, fresh, partner) >= plan.policy.fresh_iterations
     return fresh if enough else plan
 
 
@@ -283,17 +291,17 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     InfeasibleError
         Where so many classes would make of twenty trees too many.
     """
-    if dataset.n_classes > _MOST_CLASSES:
+    if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
-            f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
+            f"a forest has trees of its own for each class: at most {_MAX_CLASSES} classes, got "
             f"{dataset.n_classes}"
         )
     affordable = int(_affordable_trees(dataset, plan, bagged))
-    return int(np.clip(affordable, _LEAST_TREES, _most_trees(dataset, bagged)))
+    return int(np.clip(affordable, _MIN_TREES, _max_trees(dataset, bagged)))
 
 
-def _most_trees(dataset: Dataset, bagged: Bagged) -> int:
-    return max(bagged.trees // (dataset.n_classes - 1), _LEAST_TREES)
+def _max_trees(dataset: Dataset, bagged: Bagged) -> int:
+    return max(bagged.trees // (dataset.n_classes - 1), _MIN_TREES)
 
 
 def _affordable_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> float:
@@ -320,16 +328,16 @@ def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Data
     """Let each fold keep about such a share of the columns, but never fewer than the least."""
     layout = dataset.layout
     columns = max(dataset.columns.numbers.shape[1], len(layout.onehot))
-    most = max(int(share * columns), policy.least_columns)
+    max_columns = max(int(share * columns), policy.least_columns)
     if layout.screened is not None:
-        most = min(most, layout.screened)
-    return replace(dataset, layout=structs.replace(layout, screened=most))
+        max_columns = min(max_columns, layout.screened)
+    return replace(dataset, layout=structs.replace(layout, screened=max_columns))
 
 
 def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
     """Return the bytes of a network's inputs on all folds, about, which each worker may hold."""
-    one = dataset.columns.take(np.arange(min(len(dataset.y), 1)))  # how many, not which
-    read = Screen.fit(one, None, layout=dataset.layout).columns(dataset.columns)
+    sample = dataset.columns.take(np.arange(min(len(dataset.y), 1)))  # how many, not which
+    read = Screen.fit(sample, None, layout=dataset.layout).columns(dataset.columns)
     return _BYTES * len(folds.folds) * _inputs(read) * len(dataset.y)
 
 

@@ -69,8 +69,8 @@ def next_duel(
     if first is None or not any(record.status in SCORED for record in duels):
         return None
     planned = duels_of(space, first.strategy, policy)
-    left = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
-    place = next(left, None)
+    remaining = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
+    place = next(remaining, None)
     return None if place is None else (f"duel.{place}", planned[place])
 
 
@@ -112,18 +112,21 @@ def duels_due(
     bool
         False also where it would not end in time.
     """
-    begun = sum(plan.startswith("duel.") for plan in plans)
+    n_started = sum(plan.startswith("duel.") for plan in plans)
     tried = [record for record in standing(records) if record.score is not None]
     if math.isinf(left):
-        return begun < policy.duels_a_strategy * len(tried)
+        return n_started < policy.duels_a_strategy * len(tried)
     # the first encodes the rows of all
     took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
     took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
     expected = mean(took) if took else math.inf
-    own = sum(record.seconds for record in duels)
-    own += (max(begun - len(duels), 0) + 1) * expected  # those that run, and this one
-    every = own + sum(record.seconds for record in tried)
-    return own <= policy.duels_share * every and policy.confirming_margin * expected < left
+    duel_seconds = sum(record.seconds for record in duels)
+    duel_seconds += (max(n_started - len(duels), 0) + 1) * expected  # those that run, and this one
+    total_seconds = duel_seconds + sum(record.seconds for record in tried)
+    return (
+        duel_seconds <= policy.duels_share * total_seconds
+        and policy.confirming_margin * expected < left
+    )
 
 
 def fought(
@@ -146,7 +149,9 @@ def fought(
     """
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
-    results = {n: own for n, (r, own) in duels.items() if own is not None and r.status in SCORED}
+    results = {
+        n: result for n, (r, result) in duels.items() if result is not None and r.status in SCORED
+    }
     controls = {
         (record.strategy.network, record.strategy.ensemble): results[record.number]
         for record in records
@@ -161,14 +166,14 @@ def fought(
     if basis is None:
         only = space.only is not None
         why = "one strategy was asked for" if only else "the rarest class has too few rows"
-    found = []
+    compared = []
     for component, option in methods_of(space):
         record = treated.get((component, option))
         if basis is None or record is None:
-            found.append(Duel(component, option, option, why))
+            compared.append(Duel(component, option, option, why))
             continue
         choice: Choice = getattr(record.strategy, component)
-        own = Duel(component, option, choice.brief)
+        duel = Duel(component, option, choice.brief)
         method = results.get(record.number)
         ensembles = _control_ensembles(record.strategy, base)
         scored = [
@@ -178,16 +183,16 @@ def fought(
         ]
         if method is None:
             reason = record.reason.rstrip(".")
-            own = replace(own, reason=reason, infeasible=record.status == "infeasible")
+            duel = replace(duel, reason=reason, infeasible=record.status == "infeasible")
         elif not scored or len(scored) < len(ensembles):
-            own = replace(own, reason="its matched control has no score")
+            duel = replace(duel, reason="its matched control has no score")
         else:
-            own = _compared(own, method, scored, basis)
+            duel = _compared(duel, method, scored, basis)
             if component == "ensemble":
                 names = [_in_words(ensemble) for ensemble in ensembles]
-                own = replace(own, control_name=names[0], matched_name=names[-1])
-        found.append(own)
-    return found
+                duel = replace(duel, control_name=names[0], matched_name=names[-1])
+        compared.append(duel)
+    return compared
 
 
 def _method_of(strategy: Strategy) -> tuple[str, str]:
@@ -225,12 +230,14 @@ def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], basis: Bas
         "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
     )
     prediction = (method.oof, method.likeliest)
-    others = [(control.oof, control.likeliest) for control in controls]
-    first, *more = [gain(judge, prediction, other, test_share=share) for other in others]
+    baselines = [(control.oof, control.likeliest) for control in controls]
+    first, *matched = [
+        gain(judge, prediction, baseline, test_share=share) for baseline in baselines
+    ]
     return replace(
         duel,
         control=controls[0].score.value,
         gain=first,
-        log_loss=gain(judge.with_metric(log_loss), prediction, others[0], test_share=share),
-        matched=more[0] if more else None,
+        log_loss=gain(judge.with_metric(log_loss), prediction, baselines[0], test_share=share),
+        matched=matched[0] if matched else None,
     )

@@ -42,7 +42,7 @@ from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis, judge_of
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
-from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
+from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runtime.pool import LOCAL
 from autoimb.search.limiting import limits_of
@@ -173,34 +173,34 @@ def prepare(
         Naming the column, label or value that no search can use.
     """
     _check_together(table, request)
-    kept = weighing_rows(table.weight, len(table.frame))
+    retained = weighing_rows(table.weight, len(table.frame))
     if table.class_counts is not None:
         encode_target(table.y, class_counts=table.class_counts)  # what is no count is said first
     if request.holdout is not None:
-        whole = (table.frame, label_array(table.y), table.weight)
-        test, kept = hold_out(
-            whole,
-            kept,
+        all_rows = (table.frame, label_array(table.y), table.weight)
+        test, retained = hold_out(
+            all_rows,
+            retained,
             request.holdout,
             random_state=request.random_state,
             cluster=table.groups,
             time=None if table.times is None else table.times.values,
         )
         table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
-    table = _take(table, kept)
+    table = _take(table, retained)
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
-    folds = _folds(table, request, target, kept, n_eval=n_eval, policy=policy)
-    seen_first = np.arange(len(frame) - n_eval)  # by what decides kinds and layout
+    positions = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
+    folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
+    first_rows = np.arange(len(frame) - n_eval)  # by what decides kinds and layout
     if table.times is not None:
-        seen_first = np.flatnonzero(folds.period == FIRST_BLOCK)
+        first_rows = np.flatnonzero(folds.period == FIRST_BLOCK)
     notices: tuple[str, ...] = ()
     if schema is None:
         schema, notices = infer_schema(
-            frame.iloc[seen_first],
+            frame.iloc[first_rows],
             kinds=table.kinds,
             target=request.target,
             optional=() if table.times is None else table.times.optional,
@@ -209,7 +209,7 @@ def prepare(
     columns = parse(frame, schema)
     planning = columns
     if table.times is not None:
-        planning = parse(frame.iloc[seen_first], schema)
+        planning = parse(frame.iloc[first_rows], schema)
     apart = folds.given or len(folds.folds) == 1 or table.groups is not None
     apart = apart and table.times is None
     dataset = Dataset(
@@ -221,7 +221,7 @@ def prepare(
         layout=plan_layout(
             planning,
             n_classes=len(target.classes),
-            screened=_most_columns(target, policy),
+            screened=_max_columns(target, policy),
             # of folds that were drawn class by class, training rows have the levels of the others
             folds=folds.folds if apart else (),
         ),
@@ -253,8 +253,8 @@ def prepare(
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
-        rows=given.astype(np.int64),
-        n_given=len(kept) + n_eval,
+        rows=positions.astype(np.int64),
+        n_given=len(retained) + n_eval,
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
@@ -290,7 +290,7 @@ def _folds(
     table: Table,
     request: Request,
     target: Target,
-    kept: NDArray[np.bool_],
+    retained: NDArray[np.bool_],
     *,
     n_eval: int,
     policy: SearchPolicy,
@@ -301,7 +301,7 @@ def _folds(
     if table.times is None:
         return plan_folds(
             target.codes,
-            cv=kept_splits(request.cv, kept),
+            cv=kept_splits(request.cv, retained),
             random_state=request.random_state,
             eval_rows=eval_rows,
             cluster=table.groups,
@@ -346,12 +346,12 @@ def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
 
 def _about_sample(target: Target) -> Iterator[str]:
     """Say so where the rows are a sample of a larger table."""
-    whole, here = target.counts.sum(), len(target.codes)
-    if here < whole:
+    n_total, n_sampled = target.counts.sum(), len(target.codes)
+    if n_sampled < n_total:
         yield (
-            f"{here:,} rows were drawn from the {whole:,} of the table, class by class, each "
-            "standing for as many as its weight says: more would not fit the memory. What columns "
-            "hold, and how much they miss, is what these rows show."
+            f"{n_sampled:,} rows were drawn from the {n_total:,} of the table, class by class, "
+            "each standing for as many as its weight says: more would not fit the memory. What "
+            "columns hold, and how much they miss, is what these rows show."
         )
 
 
@@ -368,30 +368,30 @@ def _about_levels(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
+def _max_columns(target: Target, policy: SearchPolicy) -> int | None:
     """Return the columns of each kind that networks may read; None where all of them."""
-    few = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
-    return policy.columns_on_few_rare_rows if few else None
+    is_rare = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
+    return policy.columns_on_few_rare_rows if is_rare else None
 
 
-def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
+def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
     """Drop the rows of weight 0 and those of a test, and scale the other weights to mean 1."""
-    if kept.all() and table.weight is None:
+    if retained.all() and table.weight is None:
         return table
     weight = None
     if table.weight is not None:
-        weight = np.asarray(table.weight, dtype=np.float64)[kept]
+        weight = np.asarray(table.weight, dtype=np.float64)[retained]
         weight = weight / weight.mean()
     groups, times = table.groups, table.times
     if groups is not None:
-        groups = np.concatenate([groups[: len(kept)][kept], groups[len(kept) :]])
+        groups = np.concatenate([groups[: len(retained)][retained], groups[len(retained) :]])
     if times is not None:
-        further = np.ones(len(times.values) - len(kept), dtype=bool)
-        times = times.take(np.concatenate([kept, further]))
+        further = np.ones(len(times.values) - len(retained), dtype=bool)
+        times = times.take(np.concatenate([retained, further]))
     return replace(
         table,
-        frame=table.frame.loc[kept],
-        y=label_array(table.y)[kept],
+        frame=table.frame.loc[retained],
+        y=label_array(table.y)[retained],
         weight=weight,
         groups=groups,
         times=times,
@@ -420,13 +420,13 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
 
 def _costs(request: Request, target: Target) -> Costs | None:
     """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
-    given = request.costs
-    if given is None:
+    costs = request.costs
+    if costs is None:
         return None
-    if isinstance(given, str):
+    if isinstance(costs, str):
         counts = target.counts
-        given = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
-    return Costs.of(given, in_loss=request.cost_in_loss)
+        costs = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
+    return Costs.of(costs, in_loss=request.cost_in_loss)
 
 
 @dataclass(frozen=True)
@@ -458,8 +458,10 @@ class Planned:
     @cached_property
     def limits(self) -> Limits:
         """Of the result."""
-        own = self.prepared
-        return limits_of(own.request, own.dataset, self.plan, time_budget=self.time_budget)
+        prepared = self.prepared
+        return limits_of(
+            prepared.request, prepared.dataset, self.plan, time_budget=self.time_budget
+        )
 
     @property
     def basis(self) -> Basis:
@@ -469,7 +471,7 @@ class Planned:
     @property
     def trial_profile(self) -> Profile:
         """The profile of what a trial sees."""
-        return seen(self.prepared.profile, self.prepared.dataset, self.plan)
+        return study_profile(self.prepared.profile, self.prepared.dataset, self.plan)
 
 
 def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
@@ -486,14 +488,14 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
     Planned
     """
     policy, seed = prepared.policy, prepared.request.random_state
-    before = len(prepared.dataset.y)
+    n_rows = len(prepared.dataset.y)
     dataset, folds, rows = subsampled(
         prepared.dataset, prepared.folds, random_state=seed, time_budget=time_budget, policy=policy
     )
     notices = prepared.notices
-    if len(dataset.y) < before:
+    if len(dataset.y) < n_rows:
         notices += (
-            f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
+            f"The search sees {len(dataset.y):,} of the {n_rows:,} rows, the rarer classes whole "
             "as far as possible: more would not fit its time or memory.",
         )
     costs = prepared.costs
@@ -512,8 +514,8 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         blocks = rate_blocks(dataset.times)
         masses = np.array(
             [
-                np.bincount(dataset.y[own], dataset.weight[own], dataset.n_classes)
-                for own in (blocks == block for block in np.unique(blocks))
+                np.bincount(dataset.y[block_rows], dataset.weight[block_rows], dataset.n_classes)
+                for block_rows in (blocks == block for block in np.unique(blocks))
             ]
         )
         expected = forecast(masses, dataset.positive)
@@ -524,8 +526,10 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
         rates=None if expected is None else expected.rates,
     )
-    own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
-    return Planned(own, plan, judge, _unseen(prepared, rows), time_budget, expected)
+    reduced = replace(
+        prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows]
+    )
+    return Planned(reduced, plan, judge, _unseen(prepared, rows), time_budget, expected)
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
@@ -568,16 +572,16 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     off them.
     """
     policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
-    most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
+    max_rows = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
-        most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
-    whole = len(rows) == len(prepared.dataset.y)
+        max_rows = min(max_rows, int(policy.unseen_share * time_budget / policy.test_row_seconds))
+    is_complete = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
     timed = prepared.dataset.times is not None  # the level is that of the newest rows
-    if whole or prepared.dataset.kept is None or moved or timed:
+    if is_complete or prepared.dataset.kept is None or moved or timed:
         return None
     seed = prepared.request.random_state
-    return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
+    return Unseen.of(prepared.dataset, rows, max_rows=max_rows, random_state=seed)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:

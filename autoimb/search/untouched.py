@@ -69,23 +69,23 @@ def held_out(
         if late.all():
             raise OptionError(f"holdout={share} of the rows by time is all: give a smaller share.")
         return np.asarray(late)
-    random, held = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
+    random, mask = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
     codes = np.unique(y, return_inverse=True)[1]
     if cluster is not None:
         part = deal_groups(codes, cluster, np.array([1.0 - share, share]), random)
         return np.asarray(part == 1)
     for code in np.unique(codes):
-        own = np.flatnonzero(codes == code)
-        number = min(round(share * len(own)), len(own) - 1)
-        held[random.choice(own, number, replace=False)] = True
-    if not held.any():
+        class_rows = np.flatnonzero(codes == code)
+        number = min(round(share * len(class_rows)), len(class_rows) - 1)
+        mask[random.choice(class_rows, number, replace=False)] = True
+    if not mask.any():
         raise OptionError(f"holdout={share} of {len(y)} rows is none: give a larger share.")
-    return held
+    return mask
 
 
 def hold_out(
-    whole: GivenTest,
-    kept: NDArray[np.bool_],
+    table: GivenTest,
+    retained: NDArray[np.bool_],
     share: float,
     *,
     random_state: int,
@@ -111,19 +111,19 @@ def hold_out(
     ndarray of bool, shape (n,)
         The rows that stay.
     """
-    frame, y, weight = _weighed(whole)
-    held = np.zeros(len(kept), dtype=bool)
-    groups = None if cluster is None else cluster[: len(kept)][kept]
-    times = None if time is None else time[: len(kept)][kept]
-    held[kept] = held_out(
-        np.asarray(y)[kept], share, random_state=random_state, cluster=groups, time=times
+    frame, y, weight = _weighed(table)
+    mask = np.zeros(len(retained), dtype=bool)
+    groups = None if cluster is None else cluster[: len(retained)][retained]
+    times = None if time is None else time[: len(retained)][retained]
+    mask[retained] = held_out(
+        np.asarray(y)[retained], share, random_state=random_state, cluster=groups, time=times
     )
-    own = None if weight is None else np.asarray(weight, dtype=np.float64)[held]
-    return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
+    test_weight = None if weight is None else np.asarray(weight, dtype=np.float64)[mask]
+    return (frame.loc[mask], np.asarray(y)[mask], test_weight), retained & ~mask
 
 
-def _weighed(given: GivenTest) -> Weighed:
-    return given if len(given) == 3 else (*given, None)
+def _weighed(test: GivenTest) -> Weighed:
+    return test if len(test) == 3 else (*test, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ class Untouched:
     n_given: int
 
     @classmethod
-    def of(cls, given: GivenTest, schema: Schema, classes: NDArray[Any]) -> Self:
+    def of(cls, test: GivenTest, schema: Schema, classes: NDArray[Any]) -> Self:
         """Check that the rows can be predicted and scored, before anything is trained.
 
         Parameters
@@ -170,7 +170,7 @@ class Untouched:
         InputError
             Naming the column or label that is none of the training rows.
         """
-        frame, y, weight = _weighed(given)
+        frame, y, weight = _weighed(test)
         try:
             columns, codes = parse(frame, schema), match_labels(y, classes)
         except InputError as error:
@@ -180,10 +180,10 @@ class Untouched:
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return cls(frame, codes, weight, digest.hexdigest()[:16], len(codes))
 
-    def at_most(self, most: int) -> Self:
+    def at_most(self, max_rows: int) -> Self:
         """Keep so many rows, the rarer classes whole as far as possible; the others weigh more."""
         random = stream(Purpose.TEST_ROWS, 0, index=1)
-        rows, scale = subsample(self.codes, np.arange(len(self.codes)), most, random)
+        rows, scale = subsample(self.codes, np.arange(len(self.codes)), max_rows, random)
         if len(rows) == len(self.codes):
             return self
         weight = scale if self.weight is None else self.weight[rows] * scale
@@ -204,10 +204,10 @@ class Untouched:
         """
         proba = pipeline.predict_proba(self.frame)
         one_group = np.zeros(len(self.codes), dtype=np.int64)
-        own = replace(
+        test_judge = replace(
             judge, y=self.codes, group=one_group, weight=self.weight, cluster=None, period=None
         )
-        return Tested(own, (proba, pipeline.rule.apply(proba)), self.n_given)
+        return Tested(test_judge, (proba, pipeline.rule.apply(proba)), self.n_given)
 
 
 @dataclass(frozen=True, eq=False)
