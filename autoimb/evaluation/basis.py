@@ -1,4 +1,4 @@
-"""What trials are evaluated on: those of the search, and matched duels apart from them."""
+"""Basis of evaluation: the rows, folds and judge of the search, and those of matched duels."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["Basis", "judge_of", "plan_duels"]
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What trials are evaluated on, the same for all that are compared.
+    """Rows, plan and judge of trials, the same for all trials that are compared.
 
     Attributes
     ----------
     dataset : Dataset
     plan : Plan
     judge : Judge
-        Of the rows that the plan scores.
+        Judge of the rows that the plan scores.
     limits : Limits
-        Of what is deployed; trials that only compare have none.
+        Limits of the deployed pipeline; trials that are only compared have none.
     """
 
     dataset: Dataset
@@ -42,17 +42,18 @@ class Basis:
 
 
 def plan_duels(study: Basis) -> Basis | None:
-    """Plan the duels of a study from counts: few rows, many folds, a seed of their own.
+    """Plan the duels of a study from counts: few rows, many folds and a separate seed.
 
     Parameters
     ----------
     study : Basis
+        Basis of the search.
 
     Returns
     -------
     Basis or None
-        At the rung of all duels; the groups of its judge are its folds. None where the rarer
-        classes have too few rows; see `duel_folds`. The rows that score in a hold-out have no part.
+        Basis at the rung of all duels; the groups of its judge are its folds. None where the rarer
+        classes have too few rows; see `duel_folds`. The scored rows of a hold-out are excluded.
     """
     dataset, plan = study.dataset, study.plan
     policy, folds = plan.policy, plan.folds
@@ -94,7 +95,7 @@ def judge_of(
 ) -> Judge:
     """Return the judge of the rows that folds score.
 
-    Where rows have times and no groups, what is drawn together is chunks of time.
+    Where rows have times and no groups, the clusters of the bootstrap are chunks of time.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def judge_of(
     folds : FoldPlan
     metric : Metric
     costs, rates
-        As in `Judge`.
+        Costs and expected class rates, as in `Judge`.
     """
     scored, period, cluster = folds.scored, folds.period, dataset.cluster
     if period is not None:
