@@ -187,7 +187,7 @@ def _beats(
 
 
 def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
-    """Return the single strategy as the result, in place of the best of the blend's candidates."""
+    """Return a result that consists of the single strategy."""
     if best.numbers == (number,):
         return best
     labels = judge.labels(result.view) if result.labels is None else result.labels

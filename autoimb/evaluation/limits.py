@@ -170,7 +170,7 @@ class Limits:
         return None if strategy.is_partner else self.broken(strategy.network, strategy.ensemble)
 
     def broken(self, network: Choice, ensemble: Choice) -> str | None:
-        """Return the reason why this network and ensemble break a limit before training, or None."""
+        """Return the reason why a network and an ensemble break a limit, or None."""
         if self.deployment is None:
             return None
         return self._broken(self.deployment.planned_footprint(network, ensemble))
@@ -276,7 +276,7 @@ def timed(pipeline: FittedPipeline, columns: Columns) -> float:
     Returns
     -------
     float
-        Minimum over up to five timings, or the first timing where it is long.
+        Minimum over up to five timings; fewer where predictions take long.
     """
     rows = columns.take(np.arange(ROWS) % columns.n_rows)
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""The level of what is deployed, by rows of a sample that no network of its study has seen."""
+"""Calibration of deployed pipelines to class rates, on rows that no network was trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Unseen", "at_counted_rates"]
 
 @dataclass(frozen=True, eq=False)
 class Unseen:
-    """Rows of a table that its study left out.
+    """Rows of a table that are not part of its study.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Unseen:
     y : ndarray of shape (n,), int64
         Class codes.
     weight : ndarray of shape (n,), float64
-        How much a row counts among those of its class.
+        Weights of the rows; their scale matters within a class only.
     shares : ndarray of shape (C,), float64
-        Of the weight of the whole table, that each class has.
+        Share of each class in the weight of the whole table.
     """
 
     columns: Columns
@@ -72,18 +72,19 @@ def at_counted_rates(
 ) -> FittedPipeline:
     """Shift a pipeline's calibrator so that the mean probabilities are the rates of the classes.
 
-    The scored rows of a common class are few and stand for many, so their mean has an error that
-    the rates, which were counted, do not have. A class of which the study left out fewer rows than
-    it scores is looked at out of fold instead.
+    A few scored rows of a common class represent many rows, so their mean probabilities have a
+    sampling error, whereas the rates were counted. The mean is therefore taken over unseen rows. A
+    class with fewer unseen than scored rows is represented by its out-of-fold probabilities.
 
     Parameters
     ----------
     pipeline : FittedPipeline
     unseen : Unseen
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     proba : ndarray of float64, shape (n, C)
-        Of the scored rows, out of fold, by the calibrator that the pipeline's comes from.
+        Out-of-fold probabilities of the scored rows, by the calibrator from which that of the
+        pipeline was derived.
 
     Returns
     -------
@@ -97,6 +98,7 @@ def at_counted_rates(
     new = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
     y = np.concatenate([unseen.y[from_unseen], judge.y[from_scored]])
     row_weight = np.concatenate([unseen.weight[from_unseen], weight[from_scored]])
+    # Rescale the weights so that each class has its share of the table.
     row_weight *= unseen.shares[y] / np.bincount(y, row_weight, n_classes)[y]
     calibrated = np.concatenate([new[from_unseen], proba[from_scored]])
     calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=row_weight)

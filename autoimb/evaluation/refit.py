@@ -1,4 +1,4 @@
-"""The same strategies on newer data: no search."""
+"""Refitting: training the strategies of a pipeline on newer data, without a search."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ __all__ = ["refit"]
 def refit(
     pipeline: FittedPipeline, study: Basis, *, unseen: Unseen | None = None
 ) -> FittedPipeline:
-    """Train a pipeline's strategies again.
+    """Train the strategies of a pipeline on newer rows.
 
     Parameters
     ----------
     pipeline : FittedPipeline
-        Gives the schema, the strategies and their weights; nothing fitted in it is used.
+        Source of the schema, the strategies and their weights; its fitted networks are not used.
     study : Basis
-        The newer rows, whose classes are those of the pipeline, their plan and judge.
+        The newer rows, with the classes of the pipeline, and their plan and judge.
     unseen : Unseen or None
-        Of rows drawn from a larger table those outside the study, that set the level.
+        Rows of a larger table outside the study, on which the mean probabilities are calibrated.
 
     Returns
     -------
     FittedPipeline
-        With the same blend weights, and a decision rule fitted on the new out-of-fold rows.
+        Pipeline with the same blend weights, and a decision rule fitted on the new out-of-fold
+        predictions.
 
     Raises
     ------
     RunError
-        Where a strategy can't be trained on these rows; the message says why.
+        Where a strategy cannot be trained on these rows; the message has the reason.
     """
     dataset, plan, judge = study.dataset, study.plan, study.judge
     data = Parts(dataset, plan.folds, seed=plan.seed)
@@ -55,7 +56,7 @@ def refit(
         results.append(outcome)
 
     def mixed(part: int | None) -> NDArray[np.float64]:
-        """Mix the strategies' probabilities; of all rows, as no label of a part has touched."""
+        """Mix out-of-fold probabilities, or those fitted without the labels of a part."""
         views = [
             np.asarray(result.oof if part is None else result.view(part)) for result in results
         ]
