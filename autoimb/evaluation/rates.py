@@ -41,18 +41,19 @@ class Unseen:
 
     @classmethod
     def of(cls, dataset: Dataset, study_rows: Rows, *, max_rows: int, random_state: int) -> Self:
-        """Draw rows of the classes as they weigh in the table, as far as the study left any out.
+        """Draw unused rows of each class in proportion to its weight in the table.
 
-        So they tell a mean over the table best; evenly over the classes they would tell it by few
-        rows of the common ones.
+        Proportional numbers estimate a mean over the table with the smallest error; with equal
+        numbers the mean would depend on a few rows of the common classes.
 
         Parameters
         ----------
         dataset : Dataset
             All rows in memory.
-        seen : ndarray of int64
-            Those of the study.
-        most : int
+        study_rows : ndarray of int64
+            Positions of the rows of the study.
+        max_rows : int
+            Largest number of rows to draw.
         random_state : int
         """
         unused = np.setdiff1d(np.arange(len(dataset.y)), study_rows)
