@@ -1,4 +1,4 @@
-"""One trial: a strategy in; scores and a fitted strategy out, or why there are none."""
+"""Evaluation of one trial: training, calibration and scores of a strategy, out of fold."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = ["evaluate", "within"]
 
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:
-    """Return an outcome, or that it is infeasible where what was fitted breaks a limit."""
+    """Return an outcome, or `Infeasible` where the fitted strategy breaks a limit."""
     best = outcome.best if isinstance(outcome, Cut) else outcome
     fitted = best.fitted if isinstance(best, Scored) else None
     reason = None if fitted is None else limits.broken_by_fitted(fitted)
@@ -55,18 +55,18 @@ def within(outcome: Outcome, limits: Limits) -> Outcome:
 
 
 def evaluate(job: Job, judge: Judge) -> Outcome:
-    """Evaluate a strategy out of fold; never raises for a bad one.
+    """Evaluate a strategy out of fold; an exception becomes an outcome.
 
     Parameters
     ----------
     job : Job
     judge : Judge
-        Of the rows that the plan scores, in their order.
+        Judge of the rows that the plan scores, in their order.
 
     Returns
     -------
     Outcome
-        The same for the same arguments, but for its seconds.
+        Equal for equal arguments, except for the seconds.
     """
     started = time.monotonic()
     outcome: Outcome
@@ -90,7 +90,7 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
 
 
 def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
-    """Turn what the repeats gave into the outcome."""
+    """Return the outcome of networks that were trained on one or more repeats of the folds."""
     first = trained[0]
     trace = Trace(
         curve=first.curve,
@@ -103,7 +103,7 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     if first.pruned:
         done, planned = len(first.curve), first.planned
         return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
-    # of each row, from the networks of all repeats that did not see it
+    # Each row is predicted by the networks of all repeats that were not trained on it.
     repeats = [job.data.repeat(number) for number in job.plan.repeats]
     by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
     raw = np.mean(by_repeat, axis=0)
@@ -130,7 +130,7 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
 def _gain_of_mean(
     judge: Judge, probabilities: Sequence[np.ndarray], class_costs: tuple[float, ...] | None
 ) -> float:
-    """Return what the mean, which comes first, gains over a repeat's probabilities, in utility."""
+    """Return the gain in utility of the mean, which comes first, over single repeats."""
     of_labels = judge.metric.kind == "label"
     identity = Calibrator.identity(judge.metric.n_classes)
     mean, *singles = [
@@ -141,7 +141,7 @@ def _gain_of_mean(
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Fit a partner's trees, on the folds that confirm where there is time for them."""
+    """Fit the trees of a partner, on the confirming folds where there is time for them."""
     dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
     plan = partner_plan(dataset, job.plan, partner)
     data = (dataset, plan.folds.folds)
@@ -170,7 +170,7 @@ def _fitted(
     packs: tuple[FittedMemberPack, ...] = (),
     trees: tuple[FittedTrees, ...] = (),
 ) -> FittedStrategy:
-    """Return a job's fitted strategy, not yet calibrated."""
+    """Return the fitted strategy of a job, without calibration."""
     strategy, plan = job.strategy, job.plan
     if plan.folds.deploys_last:
         trees = trees[-1:]
@@ -189,7 +189,8 @@ def _fitted(
 def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bool) -> Scored:
     """Calibrate, label and score out-of-fold probabilities."""
     fitted = replace(fitted, calibrator=_calibrator(judge, raw, needed=needed))
-    # a part is finished by what the other parts teach, as new rows are by what all do
+    # The probabilities of a part are calibrated on the other parts; those of new rows are
+    # calibrated on all parts.
     calibrators = tuple(
         _calibrator(judge.take(learn), raw[learn], needed=needed) for learn, _ in judge.parts
     )
@@ -210,9 +211,9 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
 
 
 def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
-    """Return all packs, their folds numbered through all repeats, as the pipeline's encoders.
+    """Return the packs of all repeats, their folds numbered as the encoders of the pipeline.
 
-    Where only the last fold is deployed, its networks alone are returned.
+    Where only the last fold is deployed, only its networks are returned.
     """
     packs = []
     for number, result in zip(plan.repeats, trained):
@@ -224,7 +225,7 @@ def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ..
 
 
 def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
-    """Combine members and rounds within each fold, for the scored rows in table order."""
+    """Average members and rounds within each fold, for the scored rows in table order."""
     dataset, folds = data.dataset, data.folds
     out = np.zeros((len(dataset.y), dataset.n_classes))
     for number, fold in enumerate(folds.folds):
@@ -239,18 +240,18 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
 
 
 def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
-    """Fit a calibrator where no formula corrects the prior, or where it gains enough."""
+    """Fit a calibrator if it is needed to correct the prior, or if it improves the likelihood."""
     fit = fit_calibrator if needed else calibrator_that_gains
     return fit(judge.y, raw, weight=judge.weight)
 
 
 def _measure(metric: Metric, plan: Plan) -> Measure:
-    """Return what chooses the checkpoint.
+    """Return the measure that chooses the checkpoint.
 
-    The metric itself, but the log-loss where minority rows are few, and the average precision
-    where the metric is one of labels, which would need a decision rule at every checkpoint. A
-    hundredth of the log-loss decides where a ranking can't be better: an easy table is ranked
-    rightly long before its probabilities are right.
+    The measure is the log-loss where minority rows are few; the average precision where the metric
+    is one of labels, which would need a decision rule at every checkpoint; and otherwise the metric
+    itself. A hundredth of the log-loss is subtracted to break ties: on an easy table the ranking is
+    perfect long before the probabilities are accurate.
     """
     chosen = metric
     named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
