@@ -240,7 +240,7 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
 
 
 def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
-    """Fit a calibrator if it is needed to correct the prior, or if it improves the likelihood."""
+    """Fit a calibrator if it is needed to correct the prior, or if its gain is large enough."""
     fit = fit_calibrator if needed else calibrator_that_gains
     return fit(judge.y, raw, weight=judge.weight)
 
