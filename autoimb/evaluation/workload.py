@@ -137,8 +137,8 @@ def subsampled(
     """
     operations = trial_operations(time_budget, policy)
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
-    # Operations of one input in all folds. A row costs its inputs plus the width of the network,
-    # since a hidden layer has as many inputs as the layer before it is wide.
+    # Operations for one input in all folds. A row counts as its inputs plus the width of the
+    # network, since a hidden layer has as many inputs as the layer before it is wide.
     an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
     affordable = operations / (an_input * (inputs + width))
     fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
@@ -362,7 +362,7 @@ def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
     dataset : Dataset
     folds : FoldPlan
     """
-    # The screen depends on the rows only by which columns it selects; their number is the same.
+    # A screen of one row selects as many columns as one of all rows, and only their number counts.
     sample = dataset.columns.take(np.arange(min(len(dataset.y), 1)))
     read = Screen.fit(sample, None, layout=dataset.layout).columns(dataset.columns)
     return _BYTES * len(folds.folds) * _inputs(read) * len(dataset.y)

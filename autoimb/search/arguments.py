@@ -1,4 +1,4 @@
-"""What the estimator is given, as a search takes it."""
+"""Check of an estimator's parameters and of the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     keep_time: bool = False,
     backend: Backend = LOCAL,
 ) -> Prepared:
-    """Check an estimator's parameters and the arguments of its `fit`.
+    """Check an estimator's parameters and the arguments of `fit`, and prepare the search.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
+        Estimator with the parameters of `AutoImbClassifier`; the names and number of columns are
+        stored in it.
     X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
         As in `AutoImbClassifier.fit`.
     backend : Backend
-        Where trials run.
+        Backend that runs the trials.
 
     Returns
     -------
@@ -56,9 +57,10 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     Raises
     ------
     InputError
-        On a table, a target or a parameter that no search can use.
+        If the table, the target or a parameter is invalid.
     """
-    X = in_pandas(X, "X")  # once, as a stream is read
+    # The table is converted once, since a stream can be read only once.
+    X = in_pandas(X, "X")
     if eval_set is not None:
         eval_set = in_pandas(eval_set[0], "X"), eval_set[1]
     table_frame, eval_frame = pd.DataFrame(), None

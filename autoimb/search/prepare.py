@@ -1,4 +1,4 @@
-"""From the user's table to what a study needs: checked once, then frozen."""
+"""Preparation of a study: the user's table is checked, encoded as a dataset, and planned."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ __all__ = ["Planned", "Prepared", "Table", "check_table", "plan_study", "prepare
 
 @dataclass(frozen=True)
 class Table:
-    """The user's rows before anything looks at them.
+    """The user's rows before they are checked.
 
     Parameters
     ----------
@@ -69,16 +69,16 @@ class Table:
     eval_set : (DataFrame, Series or ndarray) or None
         Rows that choose and score instead of cross-validation.
     kinds : mapping of str to str or None
-        The user's word on the kind of columns.
+        Kinds of columns, as set by the user.
     test : (DataFrame, labels) or (DataFrame, labels, weights or None), or None
-        Rows that nothing sees but the last line of the report.
+        Test rows, which only the last line of the report uses.
     class_counts : mapping of label to int or None
-        Where the rows are a sample of a larger table, drawn class by class: the rows of each class
-        in all of it.
+        Number of rows of each class in a larger table, of which the rows are a sample that was
+        drawn class by class.
     groups : ndarray of shape (n,), int64, or None
-        The number of each row's group, the rows of an eval set behind the others.
+        Number of each row's group; the rows of an eval set follow those of the table.
     times : Times or None
-        When each row was observed, in the same order.
+        Time of each row, in the same order.
     """
 
     frame: pd.DataFrame
@@ -94,7 +94,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is decided before the first trial.
+    """Checked table, folds and metric: everything that is decided before the study is planned.
 
     Attributes
     ----------
@@ -106,17 +106,17 @@ class Prepared:
     folds : FoldPlan
     metric : Metric
     costs : Costs or None
-        The user's.
+        The user's misclassification costs.
     notices : tuple of str
-        What the user should know about the table.
+        Notices to the user about the table.
     policy : SearchPolicy
     test : Untouched or None
-        Rows that all of the above does not know.
+        Test rows, on which none of the other attributes depends.
     rows : ndarray of int64, shape (n,)
-        Position of each row of `dataset` among those that were given: the table's, then those of
+        Position of each row of `dataset` among the input rows: those of the table, then those of
         the evaluation set.
     n_given : int
-        How many were given.
+        Number of input rows.
     """
 
     request: Request
@@ -135,7 +135,7 @@ class Prepared:
 
     @property
     def space(self) -> Space:
-        """What may be chosen from, as the user restricted it."""
+        """The search space, as restricted by the user."""
         if self.request.strategy is not None:
             return Space.of(self.request.strategy)
         return Space.restricted(dict(self.request.components), costs=self.request.weighs_loss)
@@ -148,34 +148,35 @@ def prepare(
     schema: Schema | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> Prepared:
-    """Check the table and plan the study.
+    """Check the table, and derive schema, dataset and folds.
 
     Parameters
     ----------
     table : Table
         The user's rows.
     request : Request
-        What was asked for.
+        Parameters of the search.
     schema : Schema or None
-        A schema to keep (``refit``); None infers it from the training rows.
+        Schema of an earlier search (``refit``); None infers it from the training rows.
     policy : SearchPolicy, optional
-        What steers the search.
+        Constants of the search.
 
     Returns
     -------
     Prepared
-        Sees all rows but those of a test, and for the vocabulary and the layout only; nothing is
+        Sees: all rows except those of a test, for the vocabularies and the layout only. Nothing is
         fitted here.
 
     Raises
     ------
     InputError
-        Naming the column, label or value that no search can use.
+        If a column, label or value cannot be used; the message names it.
     """
     _check_together(table, request)
     retained = weighing_rows(table.weight, len(table.frame))
     if table.class_counts is not None:
-        encode_target(table.y, class_counts=table.class_counts)  # what is no count is said first
+        # Invalid counts are reported before rows are held out.
+        encode_target(table.y, class_counts=table.class_counts)
     if request.holdout is not None:
         all_rows = (table.frame, label_array(table.y), table.weight)
         test, retained = hold_out(
@@ -194,7 +195,9 @@ def prepare(
         check_few_numbers(target.classes)
     positions = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
-    first_rows = np.arange(len(frame) - n_eval)  # by what decides kinds and layout
+    # Kinds and layout are inferred from the training rows; where rows have times, from those of the
+    # first block, since later rows are scored.
+    first_rows = np.arange(len(frame) - n_eval)
     if table.times is not None:
         first_rows = np.flatnonzero(folds.period == FIRST_BLOCK)
     notices: tuple[str, ...] = ()
@@ -222,7 +225,8 @@ def prepare(
             planning,
             n_classes=len(target.classes),
             screened=_max_columns(target, policy),
-            # of folds that were drawn class by class, training rows have the levels of the others
+            # Folds that are drawn class by class need no check of unseen levels, since their
+            # training and scored rows have the same distribution.
             folds=folds.folds if apart else (),
         ),
         kept=None if table.class_counts is None else target.sampled,
@@ -261,7 +265,7 @@ def prepare(
 
 
 def _check_together(table: Table, request: Request) -> None:
-    """Refuse arguments that exclude each other."""
+    """Raise an error for arguments that exclude each other."""
     if table.class_counts is not None and table.eval_set is not None:
         raise OptionError(
             "class_counts and eval_set exclude each other: the rows that score a sample are its "
@@ -295,7 +299,7 @@ def _folds(
     n_eval: int,
     policy: SearchPolicy,
 ) -> FoldPlan:
-    """Plan the folds: forward ones where rows have times."""
+    """Plan the folds; where rows have times, those that train precede those that are scored."""
     rows = np.arange(len(target.codes), dtype=np.int64)
     eval_rows = rows[len(rows) - n_eval :] if n_eval else None
     if table.times is None:
@@ -325,7 +329,7 @@ def _folds(
 
 
 def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
-    """Say so where one label for all rows is the best answer."""
+    """Yield a notice where predicting one class for all rows maximizes the metric."""
     if metric == "recall" and n_classes == 2:
         yield (
             "The metric 'recall' is best when every row is called positive, so such labels are "
@@ -335,7 +339,7 @@ def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
 
 
 def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
-    """Say so where workers have to share the processors of this machine."""
+    """Yield a notice where there are more workers than processors."""
     cores = joblib.cpu_count()
     if backend == LOCAL.name and n_jobs > cores:
         yield (
@@ -345,7 +349,7 @@ def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
 
 
 def _about_sample(target: Target) -> Iterator[str]:
-    """Say so where the rows are a sample of a larger table."""
+    """Yield a notice where the rows are a sample of a larger table."""
     n_total, n_sampled = target.counts.sum(), len(target.codes)
     if n_sampled < n_total:
         yield (
@@ -356,7 +360,7 @@ def _about_sample(target: Target) -> Iterator[str]:
 
 
 def _about_levels(dataset: Dataset) -> Iterator[str]:
-    """Say so where columns are not read."""
+    """Yield a notice where columns are not used because their levels are mostly unseen."""
     columns = dataset.columns
     places = dataset.layout.left_out(len(columns.category_names))
     if places:
@@ -369,7 +373,7 @@ def _about_levels(dataset: Dataset) -> Iterator[str]:
 
 
 def _max_columns(target: Target, policy: SearchPolicy) -> int | None:
-    """Return the columns of each kind that networks may read; None where all of them."""
+    """Return the largest number of columns of each kind that networks read; None without limit."""
     is_rare = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
     return policy.columns_on_few_rare_rows if is_rare else None
 
@@ -399,7 +403,7 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
 
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
-    """Append the eval rows to the training rows, their columns in the training order."""
+    """Append the rows of the eval set to the training rows, with columns in training order."""
     frame = read_table(table.frame)
     y = label_array(table.y)
     if table.eval_set is None:
@@ -412,14 +416,15 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
     if unknown:
         raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
-    classes, codes = np.unique(y, return_inverse=True)  # in one type, not in that of both
+    # The labels keep the type of the training labels, whatever the type of the eval labels.
+    classes, codes = np.unique(y, return_inverse=True)
     codes = np.concatenate([codes, match_labels(eval_y, classes)])
     joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
     return joined, classes[codes], len(eval_frame)
 
 
 def _costs(request: Request, target: Target) -> Costs | None:
-    """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
+    """Return the costs of a request; ``"balanced"`` weighs all classes equally."""
     costs = request.costs
     if costs is None:
         return None
@@ -436,16 +441,16 @@ class Planned:
     Attributes
     ----------
     prepared : Prepared
-        With the rows that trials see; its profile stays that of the whole table.
+        Preparation, reduced to the rows of the trials; its profile is that of the whole table.
     plan : Plan
     judge : Judge
-        Of the rows that the plan scores.
+        Judge of the rows that the plan scores.
     unseen : Unseen or None
-        Of a sample, rows that no trial sees; None where there are none to draw.
+        Rows of a sample that no trial uses; None where there are none to draw.
     time_budget : float or None
-        Seconds that it is planned for.
+        Seconds for which the study is planned.
     expected : Forecast or None
-        The rates of the classes in rows to come; None where rows have no times.
+        Expected class rates of future rows; None where rows have no times.
     """
 
     prepared: Prepared
@@ -457,7 +462,7 @@ class Planned:
 
     @cached_property
     def limits(self) -> Limits:
-        """Of the result."""
+        """Deployment limits of the result."""
         prepared = self.prepared
         return limits_of(
             prepared.request, prepared.dataset, self.plan, time_budget=self.time_budget
@@ -465,23 +470,23 @@ class Planned:
 
     @property
     def basis(self) -> Basis:
-        """What the trials of the search are evaluated on."""
+        """Rows, plan, judge and limits of the trials of the search."""
         return Basis(self.prepared.dataset, self.plan, self.judge, self.limits)
 
     @property
     def trial_profile(self) -> Profile:
-        """The profile of what a trial sees."""
+        """Profile of the rows that trials use."""
         return study_profile(self.prepared.profile, self.prepared.dataset, self.plan)
 
 
 def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
-    """Plan a study, of fewer rows where not all of them fit; no clock is read.
+    """Plan a study, with fewer rows where not all of them fit; no clock is read.
 
     Parameters
     ----------
     prepared : Prepared
     time_budget : float or None
-        Seconds.
+        Seconds of the search.
 
     Returns
     -------
@@ -503,7 +508,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         dataset,
         folds,
         random_state=seed,
-        # where only ensembles are allowed, their networks train longer, and trials are fewer
+        # Where only ensembles are allowed, trials get more work, and there are fewer of them.
         operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
         class_costs=None if costs is None else costs.class_costs,
         costs_in_probabilities=costs is None or costs.in_probabilities,
@@ -533,9 +538,9 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
-    """Look for what may be wrong with the rows and the folds before any trial.
+    """Check the rows and the folds for problems before any trial.
 
-    Sees: all rows of the study, scored ones too. What is found reaches no trial.
+    Sees: all rows of the study, including scored ones. The findings do not influence trials.
     """
     prepared = planned.prepared
     evidence = TableEvidence.of(
@@ -550,7 +555,7 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
 
 
 def _structure(planned: Planned) -> Structure:
-    """Look for structure where the user declared none and left the folds to the search."""
+    """Search for groups or times where the user declared neither them nor the folds."""
     prepared = planned.prepared
     folds, dataset = prepared.folds, prepared.dataset
     declared = dataset.cluster is not None or dataset.times is not None
@@ -566,18 +571,20 @@ def _structure(planned: Planned) -> Structure:
 
 
 def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
-    """Draw rows beside those of the study, as many as there is time to predict.
+    """Draw rows outside the study, as many as there is time to predict.
 
-    Only a sample has rates that were counted on more rows; weights of classes move probabilities
-    off them.
+    Such rows are used only for samples, whose class rates were counted on more rows, and only if
+    the probabilities do not include class costs, which shift them away from the rates.
     """
-    policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
+    # The time budget is that of this run, which may differ from that of the plan.
+    policy, time_budget = prepared.policy, prepared.request.time_budget
     max_rows = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
         max_rows = min(max_rows, int(policy.unseen_share * time_budget / policy.test_row_seconds))
     is_complete = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
-    timed = prepared.dataset.times is not None  # the level is that of the newest rows
+    # With times, the mean probabilities are calibrated on the newest rows instead.
+    timed = prepared.dataset.times is not None
     if is_complete or prepared.dataset.kept is None or moved or timed:
         return None
     seed = prepared.request.random_state
@@ -585,9 +592,10 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
-    """Give the rows of an eval set, and those without weights, the weight 1; of a sample, more.
+    """Return the weights of all rows: those of the user, or 1 for an eval set or without weights.
 
-    A row of a sample also stands for the rows of its class that are not here.
+    The rows of a sample also represent the rows of their class that were not drawn, so their
+    weights are divided by the sampled share of the class.
     """
     unit = np.ones(len(target.codes), dtype=np.float64)
     if weight is not None:
