@@ -223,9 +223,9 @@ def test_work_is_bounded_by_rows():
     trace = SimpleNamespace(confirmed=False)
     result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object(), trace=trace)
     results = dict.fromkeys(range(40), result)
-    most = [len(module._candidates(results, n_rows=n, policy=POLICY)) for n in (1000, 200_000)]
+    most = [len(module._candidates(results, n_cells=n, policy=POLICY)) for n in (1000, 200_000)]
     assert most == [POLICY.blend_candidates, 6]
-    assert len(module._candidates(results, n_rows=10**7, policy=POLICY)) == (
+    assert len(module._candidates(results, n_cells=10**7, policy=POLICY)) == (
         POLICY.least_blend_candidates
     )
 

@@ -108,8 +108,10 @@ def assemble(
         strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
         encoders = parts.encoders(len(plan.folds.folds))[-1:]
     else:
-        read = 1 + max(int(pack.fold.max()) for strategy in strategies for pack in strategy.packs)
-        encoders = parts.encoders(read)
+        n_encoders = 1 + max(
+            int(pack.fold.max()) for strategy in strategies for pack in strategy.packs
+        )
+        encoders = parts.encoders(n_encoders)
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,

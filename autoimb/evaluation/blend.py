@@ -165,11 +165,12 @@ def blend(
         return _halved(judge, results, alone, partner_numbers, limits)
     if deadline.expired:
         return alone
-    n_rows = len(judge.y) * len(judge.metric.classes)
+    # Weighing a blend costs work in proportion to the rows times the classes of the metric.
+    n_cells = len(judge.y) * len(judge.metric.classes)
     numbers = sorted(
-        [*_candidates(network_results, n_rows=n_rows, policy=policy), *partner_numbers]
+        [*_candidates(network_results, n_cells=n_cells, policy=policy), *partner_numbers]
     )
-    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    bags = draw_bags(len(numbers), n_cells, random_state, policy)
     weigh = Weighing(
         bags, deadline, policy, np.isin(numbers, partner_numbers), _shares(results, numbers, limits)
     )
@@ -198,14 +199,14 @@ def _of_networks(
     limits: Limits,
 ) -> Blend:
     """Choose between the best network and a blend of networks."""
-    n_rows = len(judge.y) * len(judge.metric.classes)
-    numbers = _candidates(results, n_rows=n_rows, policy=policy)
+    n_cells = len(judge.y) * len(judge.metric.classes)
+    numbers = _candidates(results, n_cells=n_cells, policy=policy)
     best = ranked({number: results[number] for number in numbers})[0]
     rows = ScoredRows(judge, _stacked(results, numbers))
     single = partial(_single, judge, results[best], best)
     if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
         return single()
-    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    bags = draw_bags(len(numbers), n_cells, random_state, policy)
     none = np.zeros(len(numbers), dtype=bool)
     weigh = Weighing(bags, deadline, policy, none, _shares(results, numbers, limits))
     mixed = _Mixed.of(judge, results, numbers, weigh)
@@ -356,7 +357,7 @@ def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) ->
     return proba, labels
 
 
-def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPolicy) -> list[int]:
+def _candidates(results: Mapping[int, Scored], *, n_cells: int, policy: SearchPolicy) -> list[int]:
     """Return the numbers of the best trials that can join; large tables allow fewer of them."""
     fitted = {number: result for number, result in results.items() if result.fitted is not None}
     if not fitted:
@@ -366,7 +367,7 @@ def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPol
         )
     min_candidates, max_candidates = policy.least_blend_candidates, policy.blend_candidates
     number = int(
-        np.clip(policy.blend_work // (policy.blend_steps * n_rows), min_candidates, max_candidates)
+        np.clip(policy.blend_work // (policy.blend_steps * n_cells), min_candidates, max_candidates)
     )
     return sorted(ranked(fitted)[:number])
 

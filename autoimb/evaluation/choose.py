@@ -136,9 +136,9 @@ def choose(
     best, calibration = _calibrated(best, results, judge)
     # The replay repeats this choice on bootstrap samples, among as many of the best trials as its
     # work allows, and subtracts the optimism from the score.
-    n_rows = len(judge.y) * len(judge.metric.classes)
+    n_cells = len(judge.y) * len(judge.metric.classes)
     min_trials, max_trials = policy.least_blend_candidates, policy.replayed_trials
-    replayed = int(np.clip(policy.replay_work // n_rows, min_trials, max_trials))
+    replayed = int(np.clip(policy.replay_work // n_cells, min_trials, max_trials))
     numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,

@@ -74,11 +74,11 @@ class ScoredRows:
 
 
 def draw_bags(
-    n_candidates: int, n_rows: int, random_state: int, policy: SearchPolicy
+    n_candidates: int, n_cells: int, random_state: int, policy: SearchPolicy
 ) -> list[Ints]:
     """Draw the candidates of each bag, about half of all."""
     size = max(min(n_candidates, 5), -(-n_candidates // 2))
-    affordable = policy.blend_work // (n_rows * size * policy.blend_steps)
+    affordable = policy.blend_work // (n_cells * size * policy.blend_steps)
     number = int(np.clip(affordable, 1, policy.blend_bags))
     random = stream(Purpose.BLEND_BAGS, random_state)
     return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]

@@ -310,8 +310,8 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     """
     if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
-            f"a forest has trees of its own for each class: at most {_MAX_CLASSES} classes, got "
-            f"{dataset.n_classes}"
+            f"a forest has separate trees for each class and supports at most {_MAX_CLASSES} "
+            f"classes, got {dataset.n_classes}"
         )
     affordable = int(_affordable_trees(dataset, plan, bagged))
     return int(np.clip(affordable, _MIN_TREES, _max_trees(dataset, bagged)))

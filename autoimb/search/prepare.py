@@ -268,8 +268,8 @@ def _check_together(table: Table, request: Request) -> None:
     """Raise an error for arguments that exclude each other."""
     if table.class_counts is not None and table.eval_set is not None:
         raise OptionError(
-            "class_counts and eval_set exclude each other: the rows that score a sample are its "
-            "own, by cross-validation."
+            "class_counts and eval_set exclude each other: a sample is scored on its own rows, by "
+            "cross-validation."
         )
     if request.holdout is not None and table.test is not None:
         raise OptionError(

@@ -68,7 +68,9 @@ def held_out(
         first = np.sort(time)[min(round((1.0 - share) * len(y)), len(y) - 1)]
         late = time >= first
         if late.all():
-            raise OptionError(f"holdout={share} of the rows by time is all: give a smaller share.")
+            raise OptionError(
+                f"holdout={share} selects all {len(y)} rows by time; use a smaller share."
+            )
         return np.asarray(late)
     random, mask = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
     codes = np.unique(y, return_inverse=True)[1]
@@ -80,7 +82,7 @@ def held_out(
         number = min(round(share * len(class_rows)), len(class_rows) - 1)
         mask[random.choice(class_rows, number, replace=False)] = True
     if not mask.any():
-        raise OptionError(f"holdout={share} of {len(y)} rows is none: give a larger share.")
+        raise OptionError(f"holdout={share} selects no rows out of {len(y)}; use a larger share.")
     return mask
 
 
