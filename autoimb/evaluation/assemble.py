@@ -161,6 +161,7 @@ def assemble(
 
 
 def _by_the_first_encoder(strategy: FittedStrategy) -> FittedStrategy:
+    """Return a strategy whose networks all read the rows by the first encoder."""
     packs = tuple(replace(pack, fold=np.zeros_like(pack.fold)) for pack in strategy.packs)
     return replace(strategy, packs=packs)
 
@@ -173,6 +174,7 @@ def _at_expected_rates(
     The networks are biased towards the class rates of their training rows, which cover all times.
     """
     dataset, period = parts.dataset, np.asarray(plan.folds.period)
+    # The newest rows resemble future rows most, so their mean probabilities are matched.
     newest = np.flatnonzero(period == period.max())
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(dataset.y, newest, plan.policy.compared_rows, random)

@@ -58,6 +58,7 @@ def plan_duels(study: Basis) -> Basis | None:
     dataset, plan = study.dataset, study.plan
     policy, folds = plan.policy, plan.folds
     seed = seed_for(Purpose.DUELS, plan.seed)
+    # A hold-out has separate rows for scores, which must not enter a comparison of methods.
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
     duel_dataset, rows = fewer_rows(
         dataset, rows, max_rows=policy.most_duel_rows, random_state=seed

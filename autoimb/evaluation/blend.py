@@ -96,6 +96,7 @@ class Blend:
 
 
 def _mixed_view(results: Mapping[int, Scored], weights: Mapping[int, float], part: int) -> Floats:
+    """Mix the views of trials by weights: probabilities fitted without the labels of a part."""
     views = [weight * results[number].view(part) for number, weight in weights.items()]
     return np.asarray(np.sum(views, axis=0), dtype=np.float64)
 
@@ -159,6 +160,7 @@ def blend(
     # The result of the networks is the baseline: partners join only where they gain over it.
     alone = of_networks(deadline=deadline.fraction(0.5))
     if len(np.unique(judge.group)) < 2:
+        # Weights cannot be cross-fitted with a single group of rows.
         return alone
     counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
     if minority_count(counts) < policy.few_rare_rows:
@@ -232,6 +234,7 @@ def _halved(
     limits: Limits,
 ) -> Blend:
     """Mix the result of the networks and the mean of the partners with equal weights."""
+    # Partners join in order while all strategies together keep the deployment limits.
     taken = _shares(results, alone.numbers, limits).sum(axis=0)
     joining: list[int] = []
     for number in partners:
@@ -243,6 +246,7 @@ def _halved(
         return alone
 
     def halved(weights: Mapping[int, float]) -> dict[int, float]:
+        """Halve the weights of networks, and divide the other half among the partners."""
         half = {number: 0.5 * weight for number, weight in weights.items()}
         return half | dict.fromkeys(joining, 0.5 / len(joining))
 
@@ -296,6 +300,7 @@ class _Mixed:
     def of(
         cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: Weighing
     ) -> _Mixed:
+        """Choose the weights from all rows, and cross-fit them part by part."""
         rows = ScoredRows(judge, _stacked(results, numbers))
         gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
         for part, (learn, use) in enumerate(judge.parts):
@@ -311,6 +316,7 @@ class _Mixed:
             mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
             crossed[use] = part_view.mix(weights)[use]
             gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
+        # The deployed weights are chosen from all rows.
         weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
         return cls(numbers, weights, tuple(mixed), crossed, float(np.mean(gains)))
 
@@ -348,6 +354,7 @@ def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) ->
             proba[use], labels[use] = (array[use] for array in predictions[0])
             continue
         learn_judge = judge.take(learn)
+        # The metric of each strategy on the rows of the other groups decides for this group.
         values = [
             judge.metric(learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight)
             for proba_k, labels_k in predictions

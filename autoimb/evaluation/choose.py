@@ -117,6 +117,7 @@ def choose(
         policy=policy,
         limits=limits,
     )
+    # Law 3 chooses the single strategy: the best treated one has to beat the best control.
     order = [number for number in ranked(results) if not strategies[number].is_partner]
     control = next((n for n in order if strategies[n].is_control), None)
     treated = [n for n in order if not strategies[n].is_control]
@@ -157,6 +158,7 @@ def choose(
         deadline=deadline,
         policy=policy,
     )
+    # The decision rule is fitted on the probabilities of the deployed calibrator.
     rule, labels = _decide(best, judge, calibration.deployed)
     return Winner(
         single=single,

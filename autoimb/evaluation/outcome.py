@@ -144,6 +144,7 @@ def ranked(results: Mapping[int, Scored]) -> list[int]:
     """
 
     def place(number: int) -> tuple[bool, float, int]:
+        """Return the sort key of a trial."""
         result = results[number]
         return not result.trace.confirmed, -result.score.utility, number
 

@@ -47,6 +47,7 @@ def refit(
     """
     dataset, plan, judge = study.dataset, study.plan, study.judge
     data = Parts(dataset, plan.folds, seed=plan.seed)
+    # Each strategy is trained with the work and on the kind of folds that it had in the search.
     results: list[Scored] = []
     for old in pipeline.strategies:
         job = Job(Strategy.from_json(old.strategy), plan.at(old.rung, confirm=old.confirmed), data)

@@ -84,7 +84,8 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
         outcome = Infeasible(str(error))
     except DeadlineExceeded as error:
         outcome = Cut(str(error))
-    except Exception as error:  # law 7: one bad trial never ends a search
+    except Exception as error:
+        # Law 7: a failed trial never ends a search.
         outcome = Failed(reason_of(error))
     return replace(outcome, seconds=time.monotonic() - started)
 
@@ -199,6 +200,7 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
     for number, (_, use) in enumerate(judge.parts):
         proba[use] = finishing.view(number)[use]
     labels = judge.labels(finishing.view) if judge.metric.kind == "label" else None
+    # Without costs and calibration the views equal the probabilities and need not be stored.
     identity = Calibrator.identity(raw.shape[1])
     as_it_is = finishing.class_costs is None and set(calibrators) == {identity}
     return Scored(
@@ -228,6 +230,7 @@ def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
     """Average members and rounds within each fold, for the scored rows in table order."""
     dataset, folds = data.dataset, data.folds
     out = np.zeros((len(dataset.y), dataset.n_classes))
+    # The scored rows of a fold are predicted by the networks of that fold only.
     for number, fold in enumerate(folds.folds):
         posteriors, members, weights = [], [], []
         for pack, posterior in zip(trained.packs, trained.posteriors):
@@ -261,6 +264,7 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
         chosen = named("average_precision")
 
     def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        """Return the utility of probabilities, minus a hundredth of their log-loss."""
         value = chosen(y, proba, None, weight=weight)
         merit = value if chosen.greater_is_better else -value
         return float(merit - 0.01 * (weight @ row_log_loss(y, proba)) / float(weight.sum()))

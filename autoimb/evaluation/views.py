@@ -37,6 +37,7 @@ def single_views(
         views.
     """
     by_strategy = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
+    # Strategies with fewer folds than views use their folds in turn.
     views = []
     for view in range(max(len(repeat) for repeats in by_strategy for repeat in repeats)):
         strategies = (

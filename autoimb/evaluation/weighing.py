@@ -132,6 +132,7 @@ class Weighing:
         first = int(np.argmax(network_weights if network_weights.any() else alone))
         selected, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
         selected[first] = True
+        # Candidates are added in order of decreasing weight while their shares still fit.
         for k in np.argsort(-weights, kind="stable"):
             fits = bool((taken + self.shares[k] <= 1).all())
             if fits and not selected[k] and selected.sum() < self.policy.blended_strategies:

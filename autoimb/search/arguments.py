@@ -63,6 +63,7 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     X = in_pandas(X, "X")
     if eval_set is not None:
         eval_set = in_pandas(eval_set[0], "X"), eval_set[1]
+    # Group and time columns may be left out of the features, so they are read from the full table.
     table_frame, eval_frame = pd.DataFrame(), None
     if groups is not None or time is not None:
         table_frame, eval_frame = plain_frame(X), eval_set and plain_frame(eval_set[0])

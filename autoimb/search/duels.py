@@ -116,6 +116,7 @@ def duels_due(
     """
     n_started = sum(plan.startswith("duel.") for plan in plans)
     tried = [record for record in standing(records) if record.score is not None]
+    # Without a deadline the duels are a share of the strategies, since no clock is read.
     if math.isinf(left):
         return n_started < policy.duels_a_strategy * len(tried)
     # The control comes first and encodes the rows for all duels, so its time is not typical.
@@ -161,6 +162,7 @@ def fought(
         for record in records
         if record.strategy.is_control and record.number in results
     }
+    # A trial with a result comes after one without, so that it has precedence in the mapping.
     treated = {
         _method_of(record.strategy): record
         for record in sorted(records, key=lambda record: record.number in results)
@@ -180,6 +182,7 @@ def fought(
         duel = Duel(component, option, choice.brief)
         method = results.get(record.number)
         ensembles = _control_ensembles(record.strategy, base)
+        # A duel is complete only if the method and all of its controls have a score.
         scored = [
             controls[record.strategy.network, ensemble]
             for ensemble in ensembles

@@ -386,6 +386,7 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
     if table.weight is not None:
         weight = np.asarray(table.weight, dtype=np.float64)[retained]
         weight = weight / weight.mean()
+    # Groups and times also cover the eval set, whose rows follow those of the table and all remain.
     groups, times = table.groups, table.times
     if groups is not None:
         groups = np.concatenate([groups[: len(retained)][retained], groups[len(retained) :]])
@@ -429,6 +430,7 @@ def _costs(request: Request, target: Target) -> Costs | None:
     if costs is None:
         return None
     if isinstance(costs, str):
+        # The cost of a class is inversely proportional to its number of rows.
         counts = target.counts
         costs = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
     return Costs.of(costs, in_loss=request.cost_in_loss)
@@ -514,6 +516,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,
     )
+    # Class rates that change with time are extrapolated to the rows to come.
     expected = None
     if dataset.times is not None:
         blocks = rate_blocks(dataset.times)

@@ -65,6 +65,7 @@ def held_out(
         If the share selects no rows, or all rows by time.
     """
     if time is not None:
+        # The latest rows are held out, from the time at which the share of the rows begins.
         first = np.sort(time)[min(round((1.0 - share) * len(y)), len(y) - 1)]
         late = time >= first
         if late.all():
@@ -180,6 +181,7 @@ class Untouched:
             columns, codes = parse(frame, schema), match_labels(y, classes)
         except InputError as error:
             raise type(error)(f"In the test rows: {error}") from error
+        # The digest covers all parsed values, so that a resumed search detects other rows.
         digest = hashlib.sha256(repr(columns.vocabularies).encode())
         for array in (columns.numbers, columns.codes, codes, weight):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -211,6 +213,7 @@ class Untouched:
         Tested
         """
         proba = pipeline.predict_proba(self.frame)
+        # All test rows are predicted by the same networks, so their scores need no groups.
         one_group = np.zeros(len(self.codes), dtype=np.int64)
         test_judge = replace(
             judge, y=self.codes, group=one_group, weight=self.weight, cluster=None, period=None
