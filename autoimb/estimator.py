@@ -24,7 +24,7 @@ from autoimb.report.build import render
 from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
 from autoimb.runtime.dask import backend_for
-from autoimb.search.given import prepare_given
+from autoimb.search.arguments import prepare_arguments
 from autoimb.search.out_of_fold import out_of_fold
 from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
@@ -281,7 +281,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         rows |= {"groups": groups, "time": time, "gap": gap, "keep_time": keep_time}
         self.columns_apart_ = column_names(groups) + column_names(time)
         with backend_for(self.backend) as backend:
-            prepared = prepare_given(self, X, y, sample_weight, backend=backend, **rows)
+            prepared = prepare_arguments(self, X, y, sample_weight, backend=backend, **rows)
             budget = Budget.start(prepared.request.time_budget, started=started)
             callbacks = read_callbacks(self.callbacks)
             result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)

@@ -28,7 +28,7 @@ from autoimb.errors import (
 from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.seal import run_text
 from autoimb.runs.trials import TrialFiles
-from autoimb.search.given import prepare_given
+from autoimb.search.arguments import prepare_arguments
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
@@ -69,10 +69,10 @@ def test_many_numbers_are_no_classes_unless_they_are_said_to_be(kind: Any) -> No
     y = pd.Series(np.arange(120) % 21, dtype=kind)
     with pytest.raises(TargetError, match=r"looks like a regression target.*21 different numbers"):
         fit(frame, y)
-    told = prepare_given(classifier(allow_many_classes=True), frame, y)
+    told = prepare_arguments(classifier(allow_many_classes=True), frame, y)
     assert len(told.target.classes) == 21
-    assert len(prepare_given(classifier(), frame, y.astype(str)).target.classes) == 21
-    assert len(prepare_given(classifier(), frame, y % 20).target.classes) == 20
+    assert len(prepare_arguments(classifier(), frame, y.astype(str)).target.classes) == 21
+    assert len(prepare_arguments(classifier(), frame, y % 20).target.classes) == 20
 
 
 @pytest.fixture(scope="module")

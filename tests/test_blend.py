@@ -59,7 +59,7 @@ def test_independent_errors_are_blended(metric):
     judge, results = case(metric)
     found = blend(judge, results)
     best = max(result.score.utility for result in results.values())
-    assert found.kept
+    assert found.is_blend
     assert found.gain > 0
     assert found.score.utility > best
     assert 2 <= len(found.numbers) <= POLICY.blended_strategies
@@ -73,7 +73,7 @@ def test_independent_errors_are_blended(metric):
 def test_several_classes_are_blended():
     judge, results = case("balanced_accuracy", n_classes=3, n=1500)
     found = blend(judge, results)
-    assert found.kept
+    assert found.is_blend
     assert found.proba.shape == (len(judge.y), 3)
 
 
@@ -93,7 +93,7 @@ def test_what_weighs_a_blend(name):
 def test_for_labels_the_likelihood_alone_weighs():
     """The same candidates for another metric of labels: the same blend."""
     f1, accuracy = (blend(*case(name)) for name in ("f1", "balanced_accuracy"))
-    assert f1.kept
+    assert f1.is_blend
     assert (f1.numbers, f1.weights) == (accuracy.numbers, accuracy.weights)
 
 
@@ -104,14 +104,14 @@ def test_a_blend_whose_labels_are_worse_is_not_kept():
     results[2] = result_of(judge, results[2].oof, labels=judge.y, score=right)
     found = blend(judge, results)
     assert found.gain > 0
-    assert not found.kept
+    assert not found.is_blend
     assert found.numbers == (2,)
 
 
 def test_equal_strategies_stay_single():
     judge, results = case(same=True)
     found = blend(judge, results)
-    assert not found.kept
+    assert not found.is_blend
     assert (found.numbers, found.weights) == ((0,), (1.0,))
     np.testing.assert_array_equal(found.proba, results[0].oof)
     assert found.score is results[0].score
@@ -126,7 +126,7 @@ def test_where_the_metric_is_at_its_limit_the_log_loss_decides():
         results[number] = result_of(judge, proba)
     found = blend(judge, results)
     assert {r.score.value for r in results.values()} == {1.0}
-    assert found.kept
+    assert found.is_blend
     assert found.score.value == 1.0
 
 
@@ -167,7 +167,7 @@ def test_one_candidate_or_one_group_is_single():
     judge, results = case()
     assert blend(judge, {4: results[4]}).numbers == (4,)
     alone = replace(judge, group=np.zeros_like(judge.group))
-    assert not blend(alone, results).kept
+    assert not blend(alone, results).is_blend
 
 
 def test_labels_are_there_for_every_metric():
@@ -196,7 +196,7 @@ def test_a_row_has_no_part_in_the_weights_that_mix_it():
 def test_a_view_mixes_a_part_as_it_was_predicted():
     judge, results = case()
     found = blend(judge, results)
-    assert found.kept
+    assert found.is_blend
     assert len(found.by_part) == len(judge.parts)
     for part, (_, use) in enumerate(judge.parts):
         np.testing.assert_allclose(found.view(results, part)[use], found.proba[use])
@@ -207,7 +207,7 @@ def test_a_view_mixes_a_part_as_it_was_predicted():
 def test_an_expired_deadline_gives_the_best_single():
     judge, results = case()
     found = blend(judge, results, deadline=Deadline.after(-1))
-    assert not found.kept
+    assert not found.is_blend
     assert found.score.utility == max(r.score.utility for r in results.values())
 
 
@@ -223,9 +223,9 @@ def test_work_is_bounded_by_rows():
     trace = SimpleNamespace(confirmed=False)
     result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object(), trace=trace)
     results = dict.fromkeys(range(40), result)
-    most = [len(module._candidates(results, n_rows=n, policy=POLICY)) for n in (1000, 200_000)]
+    most = [len(module._candidates(results, n_cells=n, policy=POLICY)) for n in (1000, 200_000)]
     assert most == [POLICY.blend_candidates, 6]
-    assert len(module._candidates(results, n_rows=10**7, policy=POLICY)) == (
+    assert len(module._candidates(results, n_cells=10**7, policy=POLICY)) == (
         POLICY.least_blend_candidates
     )
 

@@ -120,7 +120,7 @@ def _found(planned, study, numbers=(3,)):
     proba = sum(w * study.results[n].oof for n, w in zip(numbers, weights))
     labels = planned.judge.labels(proba)
     score = planned.judge.score(proba, labels)
-    blend = Blend(numbers, weights, proba, labels, score, kept=len(numbers) > 1)
+    blend = Blend(numbers, weights, proba, labels, score, is_blend=len(numbers) > 1)
     rule = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
     power = Duel(
         *("class_weight", "power", "power(tau=0.5)"),

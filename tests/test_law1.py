@@ -432,7 +432,7 @@ def observed_handing_over() -> Observe:
             deployed = calibrated(
                 judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
             )
-        assert found.kept
+        assert found.is_blend
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
             "labels": (single[rows], found.labels[rows]),

@@ -88,8 +88,8 @@ def test_what_is_counted_before_training_is_there_after_it(network: str, ensembl
     outcome = evaluate(job, given.judge)
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
-    before = deployment.before(strategy.network, strategy.ensemble)
-    after = deployment.after(outcome.fitted)
+    before = deployment.planned_footprint(strategy.network, strategy.ensemble)
+    after = deployment.fitted_footprint(outcome.fitted)
     assert before.seconds == pytest.approx(after.seconds)
     assert before.bytes == pytest.approx(after.bytes, rel=0.05)
 
@@ -98,9 +98,9 @@ def test_each_network_counts() -> None:
     single, bagging, boosting = (by_network("mlp", own) for own in ENSEMBLES)
     deployment = limits_of().deployment
     assert deployment is not None
-    alone = deployment.before(single.network, single.ensemble)
+    alone = deployment.planned_footprint(single.network, single.ensemble)
     for strategy in (bagging, boosting):
-        several = deployment.before(strategy.network, strategy.ensemble)
+        several = deployment.planned_footprint(strategy.network, strategy.ensemble)
         assert several.seconds == pytest.approx(3 * alone.seconds)
         assert several.bytes > 2.5 * alone.bytes
 
@@ -109,7 +109,7 @@ def test_the_splits_that_confirm_count_where_there_are_any() -> None:
     given, network = material(), by_network("mlp").network
     assert given.plan.folds.confirming == (0, 1, 2, 3)
     counted = [Deployment.of(given.dataset, given.plan, confirmed=own) for own in (False, True)]
-    once, confirmed = (own.before(network, ENSEMBLES[0]).seconds for own in counted)
+    once, confirmed = (own.planned_footprint(network, ENSEMBLES[0]).seconds for own in counted)
     assert confirmed == pytest.approx(4 * once)
     assert counted[1].fixed.bytes > 2 * counted[0].fixed.bytes  # the encoders of all folds
 
@@ -221,7 +221,7 @@ def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
             return 0.2, 0.5
 
     found = blend(judge, results, limits=Half())
-    assert found.kept
+    assert found.is_blend
     assert found.numbers == free.numbers[:2]
     assert sum(found.weights) == pytest.approx(1)
     assert all(len(weights) <= 2 for weights in found.by_part)

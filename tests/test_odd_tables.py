@@ -24,7 +24,7 @@ from pipelines import pack, pipeline
 from sklearn.exceptions import DataConversionWarning
 from tables import ONE_TRIAL
 
-import autoimb.search.given as given
+import autoimb.search.arguments as arguments
 from autoimb import AutoImbClassifier, FittedPipeline, load
 from autoimb.assessment.calibration import Calibrator
 from autoimb.cli import main
@@ -75,7 +75,7 @@ def classifier() -> AutoImbClassifier:
 def prepared(case: Case) -> Prepared:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataConversionWarning)  # of a column vector, by convention
-        return given.prepare_given(classifier(), *case.make())
+        return arguments.prepare_arguments(classifier(), *case.make())
 
 
 def untrained(prepared: Prepared) -> FittedPipeline:

@@ -29,7 +29,7 @@ from tables import (
 )
 from tables import outcome_of as evaluated
 
-import autoimb.search.given as given
+import autoimb.search.arguments as arguments
 from autoimb import AutoImbClassifier
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
@@ -95,7 +95,7 @@ def fitted() -> Fit:
             **forced,
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(given, "prepare", partial(prepare, policy=SHORT))
+            patch.setattr(arguments, "prepare", partial(prepare, policy=SHORT))
             return model.fit(frame, LABELS[kind][y])
 
     return fit

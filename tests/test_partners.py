@@ -705,7 +705,7 @@ def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: flo
     alone = blend(judge, {n: one for n, one in results.items() if n < 8})
     found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
     assert np.bincount(judge.y).min() < DEFAULT_POLICY.few_rare_rows
-    assert found.kept
+    assert found.is_blend
     assert found.partner_share == 0.5
     weights = dict(zip(found.numbers, found.weights))
     assert (weights[8], weights[9]) == (0.25, 0.25)

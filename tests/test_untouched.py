@@ -90,7 +90,7 @@ def test_weights_and_given_splits_follow_the_rows_that_stay() -> None:
     [
         ({"holdout": 1.0}, OptionError, "share between 0 and 1, got 1.0"),
         ({"holdout": 0.0}, OptionError, "share between 0 and 1"),
-        ({"holdout": 1e-4}, OptionError, "is none: give a larger share"),
+        ({"holdout": 1e-4}, OptionError, "selects no rows out of .*; use a larger share"),
         ({"holdout": 0.2, "test": table()}, OptionError, "test and holdout exclude each other"),
         ({"test": (table()[0][["a"]], table()[1])}, SchemaError, "In the test rows: .*'b'"),
         ({"test": (table()[0], np.full(300, "dead"))}, TargetError, "In the test rows: .*'dead'"),

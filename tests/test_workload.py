@@ -18,7 +18,7 @@ from autoimb.data.schema import infer_schema
 from autoimb.data.subsample import subsample
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Infeasible, Scored
-from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
+from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
@@ -215,7 +215,7 @@ def test_work_that_does_not_fit_a_trial_is_infeasible_and_says_so():
     plan = make_plan(dataset, folds, random_state=0, operations=trial_operations(60.0))
     frame, y = simulated()
     schema, _ = infer_schema(frame)
-    table = seen(profile(frame, schema, encode_target(y)), dataset, plan)
+    table = study_profile(profile(frame, schema, encode_target(y)), dataset, plan)
     option = RESAMPLING["tomek_links"]
     assert option.feasible(table) is None
     reason = option.feasible(replace(table, n_rows=500_000))

@@ -1,1 +1,1 @@
-"""What a trial is: planned, evaluated out of fold, chosen from and blended."""
+"""Evaluation of trials: planning, out-of-fold scores, the choice of the result and blending."""

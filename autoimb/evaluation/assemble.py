@@ -1,4 +1,4 @@
-"""From chosen trials to the fitted pipeline."""
+"""Assembly of the fitted pipeline from the chosen trials."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ __all__ = ["Assembled", "Decided", "assemble", "gain_is_known"]
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """What was learned from the out-of-fold probabilities of a blend.
+    """Calibration, score and decision rule from the out-of-fold probabilities of a blend.
 
     Attributes
     ----------
     proba : ndarray of float64, shape (n, C)
-        They, by `calibrator`.
+        Out-of-fold probabilities, calibrated by `calibrator`.
     crossed : ndarray of float64, shape (n, C)
-        They, each part by a calibrator that the other parts fitted.
+        Out-of-fold probabilities, each part of the rows calibrated by a calibrator that was fitted
+        on the other parts.
     score : Score
-        Of them, calibrated across parts.
+        Score of `crossed`.
     calibrator : Calibrator
-        Fitted on all of them.
+        Calibrator fitted on all scored rows.
     rule : DecisionRule
-        Fitted on `proba`.
+        Decision rule fitted on `proba`.
     """
 
     proba: NDArray[np.float64]
@@ -55,14 +56,14 @@ class Decided:
 
 @dataclass(frozen=True, eq=False)
 class Assembled:
-    """A pipeline, and what the mean of its networks gains.
+    """A pipeline, and the gain of the mean over all of its networks.
 
     Attributes
     ----------
     pipeline : FittedPipeline
     gain_of_mean : float or None
-        Over what predicts an out-of-fold row, in the metric's own sign; None where it is not known,
-        as with folds of the user's.
+        Gain over the networks that predict an out-of-fold row, with the sign of the metric; None
+        where it cannot be estimated, for example with user-defined folds.
     """
 
     pipeline: FittedPipeline
@@ -80,21 +81,21 @@ def assemble(
     weights: Sequence[float],
     decided: Decided,
 ) -> Assembled:
-    """Put a pipeline together, and calibrate the mean of all its networks.
+    """Assemble a pipeline, and calibrate the mean of all its networks.
 
-    With folds of the user's the calibrator stays that of single networks.
+    With user-defined folds the calibrator remains that of the out-of-fold probabilities.
 
     Parameters
     ----------
     parts, plan : Parts, Plan
-        Of the study. Sees: each encoder its fold's training rows only.
+        Encoded folds and plan of the study. Sees: each encoder its fold's training rows only.
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     schema : Schema
     classes : ndarray of shape (C,)
         The original labels.
     strategies, weights : sequences
-        Of the blend.
+        Fitted strategies of the blend, and the weights of their probabilities.
     decided : Decided
 
     Returns
@@ -102,12 +103,15 @@ def assemble(
     Assembled
     """
     dataset = parts.dataset
-    if plan.folds.deploys_last:  # which reads all rows in every repeat, by one encoder
-        strategies = [_by_the_first_encoder(one) for one in strategies]
+    if plan.folds.deploys_last:
+        # The last fold trains on all rows in every repeat, so one encoder serves all networks.
+        strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
         encoders = parts.encoders(len(plan.folds.folds))[-1:]
     else:
-        read = 1 + max(int(pack.fold.max()) for one in strategies for pack in one.packs)
-        encoders = parts.encoders(read)
+        n_encoders = 1 + max(
+            int(pack.fold.max()) for strategy in strategies for pack in strategy.packs
+        )
+        encoders = parts.encoders(n_encoders)
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
@@ -130,22 +134,24 @@ def assemble(
     if judge.rates is not None:
         return Assembled(_at_expected_rates(pipeline, parts, plan, judge.rates), None)
     if plan.folds.given or judge.cluster is not None:
-        # The networks of other folds were trained on rows of the same group, which say nothing of
-        # how far networks differ on new groups.
+        # The networks of other folds were trained on rows of the same group, so their predictions
+        # do not show how far networks differ on new groups.
         return Assembled(pipeline, None)
+    # The calibrator was fitted on predictions of single networks, but new rows are predicted by the
+    # mean of all networks. It is therefore adapted on rows that have both kinds of predictions.
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
     views = single_views(pipeline, plan.folds, columns)
-    few = judge.take(rows)
-    weight = scale if few.weight is None else few.weight * scale
+    compared = judge.take(rows)
+    weight = scale if compared.weight is None else compared.weight * scale
     calibrator = for_all_networks(
         decided.calibrator, views, pipeline.blended(columns), weight=weight
     )
     gain = None
     if gain_is_known(judge, strategies, views, plan.policy):
         gain = gain_of_mean(
-            replace(few, weight=weight),
+            replace(compared, weight=weight),
             decided.proba[rows],
             decided.crossed[rows],
             decided.calibrator.apply(views),
@@ -155,6 +161,7 @@ def assemble(
 
 
 def _by_the_first_encoder(strategy: FittedStrategy) -> FittedStrategy:
+    """Return a strategy whose networks all read the rows by the first encoder."""
     packs = tuple(replace(pack, fold=np.zeros_like(pack.fold)) for pack in strategy.packs)
     return replace(strategy, packs=packs)
 
@@ -164,9 +171,10 @@ def _at_expected_rates(
 ) -> FittedPipeline:
     """Shift the calibrator until the mean probabilities of the newest rows are the expected rates.
 
-    The rates of training rows, by which networks are biased, are those of all times.
+    The networks are biased towards the class rates of their training rows, which cover all times.
     """
     dataset, period = parts.dataset, np.asarray(plan.folds.period)
+    # The newest rows resemble future rows most, so their mean probabilities are matched.
     newest = np.flatnonzero(period == period.max())
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(dataset.y, newest, plan.policy.compared_rows, random)
@@ -186,13 +194,14 @@ def gain_is_known(
     views: NDArray[np.float64],
     policy: SearchPolicy,
 ) -> bool:
-    """Say whether the gain of the mean can be estimated, in so much work.
+    """Return whether the gain of the mean can be estimated within the work that the policy allows.
 
-    It can of a ranking, and of a metric of confusion counts. Each row counts as every class, and is
-    ranked by each. Probabilities that carry the user's costs do not say how often a row is of a
-    class.
+    The estimate exists for rankings and for metrics of confusion counts. It counts each row as
+    every class, by the probabilities of the classes; probabilities that include the user's costs
+    are not class frequencies, so they are excluded.
     """
     metric = judge.metric
-    work = 4 * views.size * len(metric.classes)  # two amounts of noise, of either sign
-    known = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
-    return known and strategies[0].class_costs is None and work <= policy.replay_work
+    # Two amounts of noise, each with either sign, are evaluated for each row and class.
+    work = 4 * views.size * len(metric.classes)
+    estimable = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
+    return estimable and strategies[0].class_costs is None and work <= policy.replay_work

@@ -1,4 +1,4 @@
-"""What trials are evaluated on: those of the search, and matched duels apart from them."""
+"""Basis of evaluation: the rows, folds and judge of the search, and those of matched duels."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["Basis", "judge_of", "plan_duels"]
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What trials are evaluated on, the same for all that are compared.
+    """Rows, plan and judge of trials, the same for all trials that are compared.
 
     Attributes
     ----------
     dataset : Dataset
     plan : Plan
     judge : Judge
-        Of the rows that the plan scores.
+        Judge of the rows that the plan scores.
     limits : Limits
-        Of what is deployed; trials that only compare have none.
+        Limits of the deployed pipeline; trials that are only compared have none.
     """
 
     dataset: Dataset
@@ -42,33 +42,37 @@ class Basis:
 
 
 def plan_duels(study: Basis) -> Basis | None:
-    """Plan the duels of a study from counts: few rows, many folds, a seed of their own.
+    """Plan the duels of a study from counts: few rows, many folds and a separate seed.
 
     Parameters
     ----------
     study : Basis
+        Basis of the search.
 
     Returns
     -------
     Basis or None
-        At the rung of all duels; the groups of its judge are its folds. None where the rarer
-        classes have too few rows; see `duel_folds`. The rows that score in a hold-out have no part.
+        Basis at the rung of all duels; the groups of its judge are its folds. None where the rarer
+        classes have too few rows; see `duel_folds`. The scored rows of a hold-out are excluded.
     """
     dataset, plan = study.dataset, study.plan
     policy, folds = plan.policy, plan.folds
     seed = seed_for(Purpose.DUELS, plan.seed)
+    # A hold-out has separate rows for scores, which must not enter a comparison of methods.
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
-    few, rows = fewer_rows(dataset, rows, most=policy.most_duel_rows, random_state=seed)
-    options: Any = {"random_state": seed, "policy": policy, "cluster": few.cluster}
-    if few.times is None:
-        own = duel_folds(few.y, folds.take(rows), **options)
+    duel_dataset, rows = fewer_rows(
+        dataset, rows, max_rows=policy.most_duel_rows, random_state=seed
+    )
+    options: Any = {"random_state": seed, "policy": policy, "cluster": duel_dataset.cluster}
+    if duel_dataset.times is None:
+        fold_plan = duel_folds(duel_dataset.y, folds.take(rows), **options)
     else:
-        own = forward_duel_folds(few.y, few.times, **options)
-    if own is None:
+        fold_plan = forward_duel_folds(duel_dataset.y, duel_dataset.times, **options)
+    if fold_plan is None:
         return None
     duels = make_plan(
-        few,
-        own,
+        duel_dataset,
+        fold_plan,
         random_state=seed,
         operations=plan.effort.operations,
         class_costs=plan.class_costs,
@@ -76,9 +80,9 @@ def plan_duels(study: Basis) -> Basis | None:
         policy=policy,
     )
     return Basis(
-        dataset=few,
+        dataset=duel_dataset,
         plan=duels.at(policy.duel_rung),
-        judge=judge_of(few, own, study.judge.metric, costs=study.judge.costs),
+        judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
     )
 
 
@@ -92,7 +96,7 @@ def judge_of(
 ) -> Judge:
     """Return the judge of the rows that folds score.
 
-    Where rows have times and no groups, what is drawn together is chunks of time.
+    Where rows have times and no groups, the clusters of the bootstrap are chunks of time.
 
     Parameters
     ----------
@@ -100,7 +104,7 @@ def judge_of(
     folds : FoldPlan
     metric : Metric
     costs, rates
-        As in `Judge`.
+        Costs and expected class rates, as in `Judge`.
     """
     scored, period, cluster = folds.scored, folds.period, dataset.cluster
     if period is not None:

@@ -1,22 +1,22 @@
-"""The blend: a few strategies whose mean predicts better than the best of them alone.
+"""Blending: a weighted mean of a few strategies, used where it predicts better than the best one.
 
-Bagged greedy selection with replacement (Caruana et al., "Ensemble selection from libraries of
-models", 2004) on out-of-fold probabilities. Weights are cheap to overfit, so a blend is kept only
-where blends whose weights the other groups chose beat, on the group left out, the single strategy
-that the same groups chose. Its score and its predictions here come from that exchange too: no row
-is predicted by weights that it had a part in.
+The weights come from bagged greedy selection with replacement (Caruana et al., "Ensemble selection
+from libraries of models", 2004) on out-of-fold probabilities. Weights overfit easily, so they are
+cross-fitted: for each group of rows a blend and a single strategy are chosen on the other groups,
+and the blend is used only where it beats the single strategy on the groups left out. The score and
+the predictions of a blend are cross-fitted too: no row is predicted by weights that its label
+influenced.
 
-What mixing can better is probabilities, so the log-likelihood a row weighs beside the metric. A
-metric of labels hardly tells one mixture from the next, and a few rows at the threshold decide; for
-such a metric the log-likelihood alone weighs, the decision rule serves the metric, and a blend
-whose labels are worse by more than the error of the comparison is not kept
-(`reports/design/blend.md`).
+Averaging improves probabilities, so the weights maximize the mean log-likelihood of the rows in
+addition to the metric. A metric of labels hardly distinguishes similar mixtures, since only a few
+rows at the threshold differ. For such a metric the weights maximize the log-likelihood alone, the
+decision rule is fitted for the metric, and a blend is rejected where its labels are worse by more
+than the error of the comparison (`reports/design/blend.md`).
 
-Partners join what networks alone would give, and only where the exchange shows a gain over it. The
-networks keep a fifth of the weight at least: the greedy weights are moved there before anything is
-scored with them (`reports/design/blend.md`). Few rare rows can't tell such a
-gain: there networks and partners have half of the weight each
-(`reports/design/blend.md`).
+Partners (tree ensembles) join the result of the networks only where cross-fitting shows a gain. The
+networks have at least a fifth of the weight; the greedy weights are adjusted to this share before
+they are scored. A few rare rows cannot show such a gain; in that case networks and partners have
+half of the weight each (`reports/design/blend.md`).
 """
 
 from __future__ import annotations
@@ -52,28 +52,30 @@ class Blend:
     Attributes
     ----------
     numbers : tuple of int
-        Trials, by falling weight.
+        Numbers of the trials, in order of decreasing weight.
     weights : tuple of float
-        Of their probabilities; they sum to 1.
+        Weights of the trials' probabilities; they sum to 1.
     proba : ndarray of float64, shape (n, C)
-        Out-of-fold probabilities; of a blend, mixed by weights that the row's group did not choose.
+        Out-of-fold probabilities; those of a blend are mixed by weights that the row's group did
+        not influence.
     labels : ndarray of int64, shape (n,)
         Cross-fitted labels.
     score : Score
-        Of these predictions.
-    kept : bool
-        Whether it is a blend.
+        Score of `proba` and `labels`.
+    is_blend : bool
+        Whether the result is a blend of several strategies.
     gain : float
-        Cross-fitted gain over the best single strategy in what weighs: the log-likelihood a row
-        and, unless the metric is one of labels, its utility. 0 where no blend was tried. With
-        partners it is the gain over the networks alone; infinite where half of the weight is theirs
-        whatever the gain.
+        Cross-fitted gain over the best single strategy, in the mean log-likelihood plus, unless the
+        metric is one of labels, the utility of the metric. 0 where no blend was tried. With
+        partners it is the gain over the networks alone; infinite where partners have half of the
+        weight whatever their gain.
     networks : Blend or None
-        What the networks reach alone, where partners have a share.
+        Result of the networks alone, where partners have a share.
     partner_share : float
-        The partners' share of the weight.
+        Share of the weight that partners have.
     by_part : tuple of dict of int to float
-        Of a blend, the weights by trial that mix each part of the rows; the part chose none.
+        Weights of a blend by trial, for each part of the rows; each part is mixed by weights that
+        were chosen on the other parts.
     """
 
     numbers: tuple[int, ...]
@@ -81,19 +83,20 @@ class Blend:
     proba: Floats
     labels: Ints
     score: Score
-    kept: bool
+    is_blend: bool
     gain: float = 0.0
     networks: Blend | None = None
     partner_share: float = 0.0
     by_part: tuple[Mapping[int, float], ...] = ()
 
     def view(self, results: Mapping[int, Scored], part: int) -> Floats:
-        """Return all rows' probabilities as no label of a part has touched them, (n, C)."""
+        """Return the probabilities of all rows, (n, C), fitted without the labels of a part."""
         weights = self.by_part[part] if self.by_part else {self.numbers[0]: 1.0}
         return _mixed_view(results, weights, part)
 
 
 def _mixed_view(results: Mapping[int, Scored], weights: Mapping[int, float], part: int) -> Floats:
+    """Mix the views of trials by weights: probabilities fitted without the labels of a part."""
     views = [weight * results[number].view(part) for number, weight in weights.items()]
     return np.asarray(np.sum(views, axis=0), dtype=np.float64)
 
@@ -108,58 +111,70 @@ def blend(
     policy: SearchPolicy = DEFAULT_POLICY,
     limits: Limits | None = None,
 ) -> Blend:
-    """Choose the result.
+    """Choose between the best single strategy and a blend.
 
     Sees: the scored rows, by out-of-fold probabilities only.
 
     Parameters
     ----------
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     results : mapping of int to Scored
-        By trial. Only those with a fitted strategy can join.
+        Results by trial. Only those with a fitted strategy can join a blend.
     partners : collection of int, optional
-        Trials that are no networks: none is the result alone.
+        Trials of tree ensembles; they can join a blend but are never the result alone.
     random_state : int
         Seed of the bags.
     deadline : Deadline, optional
-        Past it the bags made so far must do. Without one no clock is read.
+        Time after which no further bag is started. Without a deadline no clock is read.
     policy : SearchPolicy, optional
-        How large a blend may be, and how much work to weigh it.
+        Size limit of a blend, and the work for its weights.
     limits : Limits, optional
-        What its strategies may take together; each alone keeps them.
+        Limits that the strategies of a blend keep together; each strategy alone keeps them.
 
     Returns
     -------
     Blend
-        A few strategies, or one.
+        Several strategies, or one.
 
     Raises
     ------
     BudgetError
-        Where no network can join: no trial was completed.
+        Where no trial of a network was completed.
     """
     deadline, limits = deadline or Deadline(), limits or Limits()
-    own = {number: one for number, one in results.items() if number not in partners}
-    others = sorted(n for n in partners if n in results and results[n].fitted is not None)
+    network_results = {
+        number: result for number, result in results.items() if number not in partners
+    }
+    partner_numbers = sorted(n for n in partners if n in results and results[n].fitted is not None)
     of_networks = partial(
-        _of_networks, judge, own, random_state=random_state, policy=policy, limits=limits
+        _of_networks,
+        judge,
+        network_results,
+        random_state=random_state,
+        policy=policy,
+        limits=limits,
     )
-    if not others:
+    if not partner_numbers:
         return of_networks(deadline=deadline)
+    # The result of the networks is the baseline: partners join only where they gain over it.
     alone = of_networks(deadline=deadline.fraction(0.5))
     if len(np.unique(judge.group)) < 2:
+        # Weights cannot be cross-fitted with a single group of rows.
         return alone
     counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
     if minority_count(counts) < policy.few_rare_rows:
-        return _halved(judge, results, alone, others, limits)
+        return _halved(judge, results, alone, partner_numbers, limits)
     if deadline.expired:
         return alone
-    n_rows = len(judge.y) * len(judge.metric.classes)
-    numbers = sorted([*_candidates(own, n_rows=n_rows, policy=policy), *others])
-    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    # Weighing a blend costs work in proportion to the rows times the classes of the metric.
+    n_cells = len(judge.y) * len(judge.metric.classes)
+    numbers = sorted(
+        [*_candidates(network_results, n_cells=n_cells, policy=policy), *partner_numbers]
+    )
+    bags = draw_bags(len(numbers), n_cells, random_state, policy)
     weigh = Weighing(
-        bags, deadline, policy, np.isin(numbers, others), _shares(results, numbers, limits)
+        bags, deadline, policy, np.isin(numbers, partner_numbers), _shares(results, numbers, limits)
     )
     mixed = _Mixed.of(judge, results, numbers, weigh)
     crossed, weights = mixed.crossed, mixed.weights
@@ -185,14 +200,15 @@ def _of_networks(
     policy: SearchPolicy,
     limits: Limits,
 ) -> Blend:
-    n_rows = len(judge.y) * len(judge.metric.classes)
-    numbers = _candidates(results, n_rows=n_rows, policy=policy)
+    """Choose between the best network and a blend of networks."""
+    n_cells = len(judge.y) * len(judge.metric.classes)
+    numbers = _candidates(results, n_cells=n_cells, policy=policy)
     best = ranked({number: results[number] for number in numbers})[0]
     rows = ScoredRows(judge, _stacked(results, numbers))
     single = partial(_single, judge, results[best], best)
     if len(numbers) < 2 or len(np.unique(judge.group)) < 2 or deadline.expired:
         return single()
-    bags = draw_bags(len(numbers), n_rows, random_state, policy)
+    bags = draw_bags(len(numbers), n_cells, random_state, policy)
     none = np.zeros(len(numbers), dtype=bool)
     weigh = Weighing(bags, deadline, policy, none, _shares(results, numbers, limits))
     mixed = _Mixed.of(judge, results, numbers, weigh)
@@ -201,8 +217,10 @@ def _of_networks(
         return replace(single(), gain=gain)
     labels = judge.labels(lambda part: mixed.view(results, part))
     if judge.metric.kind == "label":
-        other = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
-        gained, error = judge.compare((mixed.crossed, labels), other)
+        # The likelihood chose the weights, so the labels are compared separately: those of the
+        # blend must not be worse than those of the best single strategy.
+        baseline = _best_of_others(judge, rows.proba, [results[n] for n in numbers])
+        gained, error = judge.compare((mixed.crossed, labels), baseline)
         if gained < -error:
             return replace(single(), gain=gain)
     return mixed.blend(judge, labels, gain)
@@ -215,36 +233,38 @@ def _halved(
     partners: Sequence[int],
     limits: Limits,
 ) -> Blend:
-    """Give what the networks give half of the weight, and the partners together the other half."""
+    """Mix the result of the networks and the mean of the partners with equal weights."""
+    # Partners join in order while all strategies together keep the deployment limits.
     taken = _shares(results, alone.numbers, limits).sum(axis=0)
     joining: list[int] = []
     for number in partners:
-        own = _shares(results, [number], limits)[0]
-        if (taken + own <= 1).all():
+        share = _shares(results, [number], limits)[0]
+        if (taken + share <= 1).all():
             joining.append(number)
-            taken = taken + own
+            taken = taken + share
     if not joining:
         return alone
 
     def halved(weights: Mapping[int, float]) -> dict[int, float]:
+        """Halve the weights of networks, and divide the other half among the partners."""
         half = {number: 0.5 * weight for number, weight in weights.items()}
         return half | dict.fromkeys(joining, 0.5 / len(joining))
 
-    whole = halved(dict(zip(alone.numbers, alone.weights)))
-    own_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
-    by_part = tuple(map(halved, own_parts))
+    blend_weights = halved(dict(zip(alone.numbers, alone.weights)))
+    network_parts = alone.by_part or ({alone.numbers[0]: 1.0},) * len(judge.parts)
+    by_part = tuple(map(halved, network_parts))
     proba = np.empty_like(alone.proba)
     for part, (_, use) in enumerate(judge.parts):
         proba[use] = _mixed_view(results, by_part[part], part)[use]
     labels = judge.labels(lambda part: _mixed_view(results, by_part[part], part))
-    numbers = sorted(whole, key=lambda number: -whole[number])
+    numbers = sorted(blend_weights, key=lambda number: -blend_weights[number])
     return Blend(
         numbers=tuple(numbers),
-        weights=tuple(whole[number] for number in numbers),
+        weights=tuple(blend_weights[number] for number in numbers),
         proba=proba,
         labels=labels,
         score=judge.score(proba, labels),
-        kept=True,
+        is_blend=True,
         gain=math.inf,
         networks=alone,
         partner_share=0.5,
@@ -254,18 +274,20 @@ def _halved(
 
 @dataclass(frozen=True, eq=False)
 class _Mixed:
-    """Candidates, mixed: by weights of all rows, and each part by weights of the other parts.
+    """Mixture of candidates: weights from all rows, and cross-fitted weights for each part.
 
     Attributes
     ----------
     numbers : sequence of K ints
+        Numbers of the candidate trials.
     weights : float64 array of shape (K,)
+        Weights from all rows.
     by_part : tuple of dict of int to float
-        By trial.
+        Weights by trial for each part of the rows, chosen on the other parts.
     crossed : float64 array of shape (n, C)
-        Each row by weights that its part did not choose.
+        Probabilities of each row, mixed by weights that its part did not influence.
     gain : float
-        Over the best network alone, of what the other parts chose.
+        Cross-fitted gain over the best network alone, the mean over the parts.
     """
 
     numbers: Sequence[int]
@@ -278,25 +300,28 @@ class _Mixed:
     def of(
         cls, judge: Judge, results: Mapping[int, Scored], numbers: Sequence[int], weigh: Weighing
     ) -> _Mixed:
+        """Choose the weights from all rows, and cross-fit them part by part."""
         rows = ScoredRows(judge, _stacked(results, numbers))
         gains, crossed, mixed = [], np.empty_like(rows.proba[0]), []
         for part, (learn, use) in enumerate(judge.parts):
-            seen = ScoredRows(judge, _stacked(results, numbers, part=part))
-            if not learn.any():  # nothing is earlier than the first block of time
+            part_view = ScoredRows(judge, _stacked(results, numbers, part=part))
+            if not learn.any():
+                # No rows are earlier than the first block of time, so its weights are equal.
                 equal = np.full(len(numbers), 1.0 / len(numbers))
                 mixed.append(dict.fromkeys(numbers, float(equal[0])))
-                crossed[use] = seen.mix(equal)[use]
+                crossed[use] = part_view.mix(equal)[use]
                 continue
-            chosen, used = seen.take(learn), seen.take(use)
+            chosen, used = part_view.take(learn), part_view.take(use)
             weights, alone = weigh.fit(chosen)
             mixed.append({n: float(w) for n, w in zip(numbers, weights) if w > 0})
-            crossed[use] = seen.mix(weights)[use]
+            crossed[use] = part_view.mix(weights)[use]
             gains.append(used.merit(used.mix(weights)) - used.merit(used.mix(alone)))
+        # The deployed weights are chosen from all rows.
         weights, _ = weigh.fit(rows.take(np.ones(len(judge.y), dtype=bool)))
         return cls(numbers, weights, tuple(mixed), crossed, float(np.mean(gains)))
 
     def view(self, results: Mapping[int, Scored], part: int) -> Floats:
-        """Mix all rows' probabilities as no label of a part has touched them."""
+        """Mix the probabilities of all rows, fitted without the labels of a part."""
         return _mixed_view(results, self.by_part[part], part)
 
     def gain_over(self, judge: Judge, proba: Floats) -> float:
@@ -306,7 +331,7 @@ class _Mixed:
         return float(np.mean([p.merit(p.proba[0]) - p.merit(p.proba[1]) for p in parts]))
 
     def blend(self, judge: Judge, labels: Ints, gain: float) -> Blend:
-        """Return the result."""
+        """Return the mixture as the result of blending."""
         order = [k for k in np.argsort(-self.weights, kind="stable") if self.weights[k] > 0]
         return Blend(
             numbers=tuple(self.numbers[k] for k in order),
@@ -314,59 +339,63 @@ class _Mixed:
             proba=self.crossed,
             labels=labels,
             score=judge.score(self.crossed, labels),
-            kept=True,
+            is_blend=True,
             gain=gain,
             by_part=self.by_part,
         )
 
 
 def _best_of_others(judge: Judge, stacked: Floats, results: Sequence[Scored]) -> Prediction:
-    """Predict each group as the strategy does that is best alone on the other groups."""
-    found = list(zip(stacked, (np.asarray(result.labels) for result in results)))
+    """Return the predictions of each group by the strategy that is best on the other groups."""
+    predictions = list(zip(stacked, (np.asarray(result.labels) for result in results)))
     proba, labels = np.empty_like(stacked[0]), np.empty_like(judge.y)
     for learn, use in judge.parts:
         if not learn.any():
-            proba[use], labels[use] = (one[use] for one in found[0])
+            proba[use], labels[use] = (array[use] for array in predictions[0])
             continue
-        seen = judge.take(learn)
+        learn_judge = judge.take(learn)
+        # The metric of each strategy on the rows of the other groups decides for this group.
         values = [
-            judge.metric(seen.y, p[learn], own[learn], weight=seen.weight) for p, own in found
+            judge.metric(learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight)
+            for proba_k, labels_k in predictions
         ]
         best = int(np.argmax([judge.metric.utility(value) for value in values]))
-        proba[use], labels[use] = (one[use] for one in found[best])
+        proba[use], labels[use] = (array[use] for array in predictions[best])
     return proba, labels
 
 
-def _candidates(results: Mapping[int, Scored], *, n_rows: int, policy: SearchPolicy) -> list[int]:
-    """Trials that can join, by number: the best, and fewer of them where rows are many."""
-    fitted = {number: one for number, one in results.items() if one.fitted is not None}
+def _candidates(results: Mapping[int, Scored], *, n_cells: int, policy: SearchPolicy) -> list[int]:
+    """Return the numbers of the best trials that can join; large tables allow fewer of them."""
+    fitted = {number: result for number, result in results.items() if result.fitted is not None}
     if not fitted:
         raise BudgetError(
             "No trial was completed, so there is no result: give the search more time, "
             "or see the reasons in the leaderboard."
         )
-    least, most = policy.least_blend_candidates, policy.blend_candidates
-    number = int(np.clip(policy.blend_work // (policy.blend_steps * n_rows), least, most))
+    min_candidates, max_candidates = policy.least_blend_candidates, policy.blend_candidates
+    number = int(
+        np.clip(policy.blend_work // (policy.blend_steps * n_cells), min_candidates, max_candidates)
+    )
     return sorted(ranked(fitted)[:number])
 
 
 def _shares(results: Mapping[int, Scored], numbers: Sequence[int], limits: Limits) -> Floats:
-    """Return what each candidate takes of what the limits leave to all, (K, 2)."""
+    """Return the shares of the deployment limits that each candidate takes, (K, 2)."""
     fitted = (results[number].fitted for number in numbers)
-    return np.array([limits.shares(own) for own in fitted if own is not None])
+    return np.array([limits.shares(strategy) for strategy in fitted if strategy is not None])
 
 
 def _stacked(
     results: Mapping[int, Scored], numbers: Sequence[int], *, part: int | None = None
 ) -> Floats:
-    """Stack probabilities (K, n, C); of all rows, as no label of a part has touched."""
-    found = [results[number] for number in numbers]
-    own = [one.oof if part is None else one.view(part) for one in found]
-    return np.stack([np.asarray(proba, dtype=np.float64) for proba in own])
+    """Stack out-of-fold probabilities (K, n, C), or those fitted without the labels of a part."""
+    scored = [results[number] for number in numbers]
+    views = [result.oof if part is None else result.view(part) for result in scored]
+    return np.stack([np.asarray(proba, dtype=np.float64) for proba in views])
 
 
 def _single(judge: Judge, result: Scored, number: int) -> Blend:
-    """Return the best strategy alone."""
+    """Return the best single strategy as a result without a blend."""
     labels = judge.labels(result.view) if result.labels is None else result.labels
     proba = np.asarray(result.oof, dtype=np.float64)
-    return Blend((number,), (1.0,), proba, labels, result.score, kept=False)
+    return Blend((number,), (1.0,), proba, labels, result.score, is_blend=False)

@@ -1,4 +1,4 @@
-"""Calibration of what averaging and blending give."""
+"""Cross-fitted calibration of averaged or blended probabilities."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """Out-of-fold predictions, calibrated.
+    """Calibrated out-of-fold predictions.
 
     Attributes
     ----------
     calibrator : Calibrator
-        Fitted on all rows, at the expected rates of the classes.
+        Calibrator fitted on all rows, at the expected rates of the classes.
     proba : ndarray of float64, shape (n, C)
-        Each part of the rows by a calibrator that the other parts fitted.
+        Probabilities of each part of the rows, calibrated by a calibrator that was fitted on the
+        other parts.
     labels : ndarray of int64, shape (n,)
         Cross-fitted labels.
     score : Score
-        Of these predictions.
+        Score of `proba` and `labels`.
     deployed : ndarray of float64, shape (n, C)
-        All rows by the one calibrator: as the parts' calibrators differ, a decision rule for new
-        rows is fitted on these.
+        Probabilities of all rows, calibrated by `calibrator`. The calibrators of the parts differ,
+        so the decision rule for new rows is fitted on these.
     """
 
     calibrator: Calibrator
@@ -50,20 +51,20 @@ def calibrated(
     *,
     class_costs: tuple[float, ...] | None,
 ) -> Calibrated:
-    """Calibrate out-of-fold probabilities by vector scaling, always.
+    """Calibrate out-of-fold probabilities by vector scaling.
 
     Parameters
     ----------
     judge : Judge
-        Of the rows.
+        Judge of the rows.
     proba : ndarray of float64, shape (n, C)
         Out-of-fold probabilities.
     view : callable
-        Gives all rows' probabilities for the number of a part: those that no label of that part
-        had a part in.
+        Function of the number of a part; returns the probabilities of all rows, fitted without the
+        labels of that part.
     class_costs : tuple of C floats, or None
-        That the probabilities carry; a row of a class counts as much in the fit, so that they keep
-        them.
+        Class costs that the probabilities include. The rows of a class have this weight in the fit,
+        so that calibration preserves the costs.
 
     Returns
     -------
@@ -75,12 +76,14 @@ def calibrated(
         weight = weight / weight.mean()
     views, crossed = [], np.empty_like(proba)
     for part, (learn, use) in enumerate(judge.parts):
-        own = view(part)
-        fitted = fit_calibrator(judge.y[learn], own[learn], weight=weight[learn])
-        views.append(fitted.apply(own))
+        part_view = view(part)
+        fitted = fit_calibrator(judge.y[learn], part_view[learn], weight=weight[learn])
+        views.append(fitted.apply(part_view))
         crossed[use] = views[part][use]
     labels = judge.labels(views.__getitem__)
     if judge.rates is not None:
+        # New rows are expected to have other class rates than the scored rows, so the deployed
+        # calibrator is fitted with the weights of the expected rates.
         deployed = judge.deployment.weight
         weight = weight * np.asarray(deployed) / (1.0 if judge.weight is None else judge.weight)
     calibrator = fit_calibrator(judge.y, proba, weight=weight)

@@ -1,4 +1,4 @@
-"""The choice: the best strategy, the control where it is no worse, or a blend."""
+"""Choice of the result: the best strategy, the control where it is no worse, or a blend."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = ["Winner", "choose"]
 
 @dataclass(frozen=True)
 class Winner:
-    """The outcome of the choice.
+    """Result of the choice, with its calibrator, decision rule and reported score.
 
     Attributes
     ----------
     single : int
-        The best trial of one strategy, after law 3.
+        Number of the best trial of one strategy, after law 3.
     blend : Blend
-        The result: a blend, or the single strategy; calibrated.
+        The calibrated result: a blend, or the single strategy.
     rule : DecisionRule
-        Fitted on `deployed`.
+        Decision rule fitted on `deployed`.
     is_control : bool
-        Whether `single` is a control: it has no imbalance method.
+        Whether `single` is a control, which has no imbalance method.
     calibrator : Calibrator
-        Of the result's out-of-fold probabilities, fitted on all rows.
+        Calibrator of the out-of-fold probabilities, fitted on all rows.
     deployed : ndarray of float64, shape (n, C)
-        They, by this calibrator.
+        Out-of-fold probabilities, calibrated by `calibrator`.
     reported : Reported
-        The score of the result, without the optimism of its choice.
+        Score of the result, corrected for the optimism of the choice.
     """
 
     single: int
@@ -56,11 +56,11 @@ class Winner:
 
     @property
     def sentence(self) -> str:
-        """What the result is."""
+        """Description of the result in one sentence."""
         if self.blend.networks is not None:
             share = f"{self.blend.partner_share:.0%}"
             return f"The result is a blend in which trees have {share} of the weight."
-        if self.blend.kept:
+        if self.blend.is_blend:
             return (
                 f"The result is a blend of {len(self.blend.numbers)} "
                 "strategies: its probabilities were better on rows that did not weigh them."
@@ -79,33 +79,33 @@ def choose(
     policy: SearchPolicy = DEFAULT_POLICY,
     limits: Limits | None = None,
 ) -> Winner:
-    """Choose the result.
+    """Choose the result of a search.
 
     Law 3: where the best strategy with an imbalance method does not beat the best control by more
-    than chance explains, the single strategy is the control. What the search compares decides what
-    the result is; what is said of methods comes from matched duels. A blend only needs to predict
-    better, cross-fitted. Partners have a share of a blend or none: they are never the single
-    strategy.
+    than chance explains, the single strategy is the control. This choice compares the trials of the
+    search; statements on methods come from matched duels instead. A blend only has to predict
+    better, cross-fitted. Partners can have a share of a blend, but are never the single strategy.
 
     Parameters
     ----------
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     strategies : mapping of int to Strategy
-        By trial.
+        Strategies by trial.
     results : mapping of int to Scored
-        Those that can be exported. Sees: out-of-fold predictions of the scored rows.
+        Results that can be exported, by trial. Sees: out-of-fold predictions of the scored rows.
     random_state : int
+        Seed of the blend's bags and of the bootstrap samples.
     deadline : Deadline
-        For the blend, the labels, and the replays of the choice.
+        Time limit of the blend, the labels, and the replays of the choice.
     policy : SearchPolicy, optional
     limits : Limits, optional
-        Of a blend; each strategy alone keeps them.
+        Limits that the strategies of a blend keep together; each strategy alone keeps them.
 
     Returns
     -------
     Winner
-        Its trials have out-of-fold predictions and fitted networks, or trees.
+        The trials of the result have out-of-fold predictions and fitted networks, or trees.
     """
     judge = judge.until(deadline)
     best = blend(
@@ -117,25 +117,29 @@ def choose(
         policy=policy,
         limits=limits,
     )
+    # Law 3 chooses the single strategy: the best treated one has to beat the best control.
     order = [number for number in ranked(results) if not strategies[number].is_partner]
     control = next((n for n in order if strategies[n].is_control), None)
     treated = [n for n in order if not strategies[n].is_control]
     single = control
     if treated and (control is None or _beats(judge, results, treated, control)):
         single = treated[0]
-    if single is None or results[single].fitted is None:  # its file was torn since
+    if single is None or results[single].fitted is None:
+        # The file of the fitted strategy has become unreadable, so the next best one is used.
         single = next(number for number in order if results[number].fitted is not None)
-    if not best.kept:
+    if not best.is_blend:
         best = _alone(single, results[single], best, judge)
-    if best.networks is not None and not best.networks.kept:
+    if best.networks is not None and not best.networks.is_blend:
         alone = _alone(single, results[single], best.networks, judge)
         best = replace(best, networks=alone)
     if best.networks is not None:
         best = replace(best, networks=_calibrated(best.networks, results, judge)[0])
-    best, found = _calibrated(best, results, judge)
-    n_rows = len(judge.y) * len(judge.metric.classes)
-    least, most = policy.least_blend_candidates, policy.replayed_trials
-    replayed = int(np.clip(policy.replay_work // n_rows, least, most))
+    best, calibration = _calibrated(best, results, judge)
+    # The replay repeats this choice on bootstrap samples, among as many of the best trials as its
+    # work allows, and subtracts the optimism from the score.
+    n_cells = len(judge.y) * len(judge.metric.classes)
+    min_trials, max_trials = policy.least_blend_candidates, policy.replayed_trials
+    replayed = int(np.clip(policy.replay_work // n_cells, min_trials, max_trials))
     numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,
@@ -144,9 +148,9 @@ def choose(
             control=np.array([strategies[number].is_control for number in numbers]),
             chosen=numbers.index(single),
             blends=[
-                ((one.proba, one.labels), one.gain)
-                for one in (best.networks, best)
-                if one is not None and one.kept
+                ((candidate.proba, candidate.labels), candidate.gain)
+                for candidate in (best.networks, best)
+                if candidate is not None and candidate.is_blend
             ],
         ),
         best.score.value,
@@ -154,14 +158,15 @@ def choose(
         deadline=deadline,
         policy=policy,
     )
-    rule, labels = _decide(best, judge, found.deployed)
+    # The decision rule is fitted on the probabilities of the deployed calibrator.
+    rule, labels = _decide(best, judge, calibration.deployed)
     return Winner(
         single=single,
         blend=replace(best, labels=labels),
         rule=rule,
         is_control=strategies[single].is_control,
-        calibrator=found.calibrator,
-        deployed=found.deployed,
+        calibrator=calibration.calibrator,
+        deployed=calibration.deployed,
         reported=reported,
     )
 
@@ -169,18 +174,22 @@ def choose(
 def _beats(
     judge: Judge, results: Mapping[int, Scored], treated: Sequence[int], control: int
 ) -> bool:
-    """Say whether the best of several with a method beats the control, a tie being none.
+    """Return whether the best of several strategies with a method beats the control.
 
-    One must be better by a standard error of the paired difference; the best of several by as much
-    more as chance would give it (Bonferroni).
+    A single strategy has to be better by one standard error of the paired difference. The best of
+    several has to be better by more, since the maximum of several differences is larger by chance
+    (Bonferroni). A tie counts for the control.
     """
-    best, other = results[treated[0]], results[control]
-    difference, error = judge.compare((best.oof, best.likeliest), (other.oof, other.likeliest))
-    return difference > error * errors_needed(len(treated))  # NaN is not above anything
+    best, control_result = results[treated[0]], results[control]
+    difference, error = judge.compare(
+        (best.oof, best.likeliest), (control_result.oof, control_result.likeliest)
+    )
+    # A difference of NaN compares as False and thus counts for the control.
+    return difference > error * errors_needed(len(treated))
 
 
 def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
-    """Return the single strategy as the result."""
+    """Return a result that consists of the single strategy."""
     if best.numbers == (number,):
         return best
     labels = judge.labels(result.view) if result.labels is None else result.labels
@@ -192,14 +201,17 @@ def _alone(number: int, result: Scored, best: Blend, judge: Judge) -> Blend:
 def _calibrated(
     best: Blend, results: Mapping[int, Scored], judge: Judge
 ) -> tuple[Blend, Calibrated]:
-    """Calibrate what averaging and blending give; the rows by what the other parts teach."""
-    found = calibrated(
+    """Calibrate the probabilities of a result, each part of the rows by the other parts."""
+    calibration = calibrated(
         judge,
         best.proba,
         lambda part: best.view(results, part),
         class_costs=results[best.numbers[0]].class_costs,
     )
-    return replace(best, proba=found.proba, labels=found.labels, score=found.score), found
+    best = replace(
+        best, proba=calibration.proba, labels=calibration.labels, score=calibration.score
+    )
+    return best, calibration
 
 
 def _decide(
@@ -207,8 +219,9 @@ def _decide(
 ) -> tuple[DecisionRule, NDArray[np.int64]]:
     """Fit the decision rule as it is deployed, and label the rows out of fold.
 
-    Where the metric does not judge labels and the user gave no costs, the most probable class is
-    the answer unless the rule beats it by more than its error: as scikit-learn would have it.
+    Where the metric does not judge labels and the user defined no costs, the most probable class is
+    predicted, as in scikit-learn, unless the rule beats it by more than the error of the
+    comparison.
     """
     rule = judge.deployment.fit_rule(deployed)
     if judge.metric.kind == "label" or judge.costs is not None:

@@ -1,8 +1,8 @@
-"""What a pipeline takes where it is deployed, and the limits that the user sets to it.
+"""Size and prediction time of deployed pipelines, and the user's limits on them.
 
-Bytes and seconds are counted: of a strategy before it is trained from its networks, afterwards from
-its arrays. No clock is read, so what keeps the limits is the same on every machine (law 8); what
-the finished pipeline takes is measured once, and told beside them
+Bytes and seconds are counted: before training from the networks of a strategy, afterwards from its
+arrays. No clock is read, so the same strategies keep the limits on every machine (law 8). The size
+and time of the finished pipeline are measured once and reported with the limits
 (`reports/design/deployment-limits.md`).
 """
 
@@ -36,23 +36,23 @@ from autoimb.training.plan import Outline, Plan
 __all__ = ["MEGABYTE", "ROWS", "Deployment", "Footprint", "Limits", "limits_beyond", "timed"]
 
 MEGABYTE = 1_000_000  # bytes
-ROWS = 1_000  # that seconds are told for
+ROWS = 1_000  # rows that prediction times refer to
 
-_ENTRY = 128  # bytes, about, of an array's line in a file
-_TIMED = 5  # times that prediction is timed at most
-_LONG = 0.1  # seconds that it may take to be timed once more
+_ENTRY = 128  # approximate bytes of the entry of an array in a file
+_MAX_TIMINGS = 5  # largest number of timed predictions
+_MAX_TIMED_SECONDS = 0.1  # seconds after which no further prediction is timed
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a pipeline or a part of it takes.
+    """Size and prediction time of a pipeline or of a part of it.
 
     Attributes
     ----------
     bytes : float
-        Of its file.
+        Size of the file.
     seconds : float
-        Of one thread, that it needs for a thousand rows.
+        Time that one thread takes to predict a thousand rows.
     """
 
     bytes: float = 0.0
@@ -64,18 +64,18 @@ class Footprint:
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """How the strategies of a study are deployed, as far as it can be counted before training.
+    """Quantities from which the footprint of a strategy is counted, also before training.
 
     Attributes
     ----------
     encoder : Encoder
-        Of the whole table: no fold's is larger by much.
+        Encoder of the whole table; the encoders of the folds have about the same size.
     outline : Outline
     n_classes : int
     folds : tuple of int
-        Of each repeat whose networks are deployed.
+        Number of folds of each repeat whose networks are deployed.
     fixed : Footprint
-        What every pipeline takes: its encoders, and what it says of itself.
+        Footprint that all pipelines have in common: encoders, schema and thresholds.
     policy : SearchPolicy
     """
 
@@ -88,15 +88,15 @@ class Deployment:
 
     @classmethod
     def of(cls, dataset: Dataset, plan: Plan, *, confirmed: bool) -> Deployment:
-        """Count what does not depend on a strategy.
+        """Count the part of the footprint that does not depend on a strategy.
 
         Parameters
         ----------
         dataset : Dataset
-            Sees: all rows, for the sizes of what is fitted.
+            Sees: all rows, for the sizes of the encoders.
         plan : Plan
         confirmed : bool
-            Whether the best are trained on the splits that confirm.
+            Whether the best strategies are trained on the confirming splits.
         """
         rows, data = np.arange(len(dataset.y)), dataset
         encoder = Encoder.fit(data.columns, rows, layout=data.layout, y=data.y, weight=data.weight)
@@ -106,21 +106,21 @@ class Deployment:
         if plan.folds.deploys_last:
             folds, encoders = (1,) * len(repeats), 1
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
-        own = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
-        # the schema, and counts between up to a thousand thresholds
-        said = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
-        read = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
+        encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
+        # The file also has the schema, and class counts for up to a thousand thresholds.
+        schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
+        read_seconds = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
         return cls(
             encoder=encoder,
             outline=plan.effort.outline,
             n_classes=data.n_classes,
             folds=folds,
-            fixed=Footprint(encoders * own + said, read),
+            fixed=Footprint(encoders * encoder_bytes + schema_bytes, read_seconds),
             policy=plan.policy,
         )
 
-    def before(self, network: Choice, ensemble: Choice) -> Footprint:
-        """Count what the networks of a strategy will take, and their encoders not."""
+    def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
+        """Count the footprint of a strategy's networks before training, without encoders."""
         shape = ENSEMBLE.make(ensemble)
         spec = network_spec(
             NETWORK.make(network),
@@ -129,74 +129,83 @@ class Deployment:
             outline=self.outline,
             n_classes=self.n_classes,
         )
-        wanted = build(spec, 1, device="meta").parameters.wanted
+        parameters = build(spec, 1, device="meta").parameters.wanted
         networks = sum(self.folds) * shape.members * shape.rounds
         packs = len(self.folds) * shape.rounds
-        numbers = 4 * sum(prod(p.shape) for p in wanted) + 8 * (2 + self.n_classes)
-        written = packs * (_ENTRY * (len(wanted) + 3) + len(msgspec.json.encode(spec)))
+        numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
+        written = packs * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
         return Footprint(networks * numbers + written, networks * self._seconds(spec))
 
-    def after(self, fitted: FittedStrategy) -> Footprint:
-        """Count what a fitted strategy takes, its encoders left out."""
+    def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
+        """Count the footprint of a fitted strategy, without encoders."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        lookups = sum(len(own.forest.root) * own.reader.width for own in fitted.trees)
+        lookups = sum(len(trees.forest.root) * trees.reader.width for trees in fitted.trees)
         seconds = networks + ROWS * lookups / self.policy.predicted_lookups_a_second
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)
 
     def _seconds(self, spec: NetworkSpec) -> float:
-        """Count a network's seconds."""
+        """Count the seconds that a network takes for a thousand rows."""
         products = spec.products(spec.n_inputs) / self.policy.predicted_products_a_second
         return ROWS * (products + spec.values / self.policy.predicted_values_a_second)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the result of a search may take at most.
+    """Limits on the footprint of the result of a search.
 
     Attributes
     ----------
-    most : Footprint
-        Infinite where the user gave no limit.
+    maximum : Footprint
+        Largest footprint; infinite where the user set no limit.
     deployment : Deployment or None
-        What it is counted by; None where nothing is limited.
+        Quantities from which footprints are counted; None without limits.
     """
 
-    most: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
+    maximum: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
     deployment: Deployment | None = None
 
     def broken_by(self, strategy: Strategy) -> str | None:
-        """Say which limit a strategy alone breaks, before it is trained; None where none."""
+        """Return the reason why a strategy alone breaks a limit before training, or None."""
         return None if strategy.is_partner else self.broken(strategy.network, strategy.ensemble)
 
     def broken(self, network: Choice, ensemble: Choice) -> str | None:
-        """Say the same of any strategy with this network and ensemble."""
+        """Return the reason why a network and an ensemble break a limit, or None."""
         if self.deployment is None:
             return None
-        return self._broken(self.deployment.before(network, ensemble))
+        return self._broken(self.deployment.planned_footprint(network, ensemble))
 
     def broken_by_fitted(self, fitted: FittedStrategy) -> str | None:
-        """Say which limit a fitted strategy alone breaks; None where none."""
-        return None if self.deployment is None else self._broken(self.deployment.after(fitted))
+        """Return the reason why a fitted strategy alone breaks a limit, or None."""
+        if self.deployment is None:
+            return None
+        return self._broken(self.deployment.fitted_footprint(fitted))
 
     def shares(self, fitted: FittedStrategy) -> tuple[float, float]:
-        """Return what a strategy takes of what the limits leave to all, of bytes and of seconds."""
+        """Return the shares of bytes and seconds that a strategy takes.
+
+        The shares refer to the limits minus the fixed footprint, which all strategies have in
+        common.
+        """
         if self.deployment is None:
             return 0.0, 0.0
-        own, fixed = self.deployment.after(fitted), self.deployment.fixed
-        # a limit that the encoders alone break leaves nothing to divide by
-        left = max(self.most.bytes - fixed.bytes, 1.0), max(self.most.seconds - fixed.seconds, 1e-9)
-        return own.bytes / left[0], own.seconds / left[1]
+        footprint, fixed = self.deployment.fitted_footprint(fitted), self.deployment.fixed
+        # The lower bounds avoid division by zero where the encoders alone break a limit.
+        available = (
+            max(self.maximum.bytes - fixed.bytes, 1.0),
+            max(self.maximum.seconds - fixed.seconds, 1e-9),
+        )
+        return footprint.bytes / available[0], footprint.seconds / available[1]
 
     def excess(self, network: Choice, ensemble: Choice) -> float:
-        """Return how many times its limit a strategy takes of what it takes most of."""
+        """Return the larger of a strategy's ratios of bytes and of seconds to the limits."""
         if self.deployment is None:
             return 0.0
-        whole = self.deployment.fixed + self.deployment.before(network, ensemble)
-        return max(whole.bytes / self.most.bytes, whole.seconds / self.most.seconds)
+        footprint = self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+        return max(footprint.bytes / self.maximum.bytes, footprint.seconds / self.maximum.seconds)
 
     def deployed(self, pipeline: FittedPipeline) -> dict[str, float | None]:
-        """Return what a pipeline is counted to need and may need, as plain values.
+        """Return the counted footprint of a pipeline and the limits, as plain values.
 
         Parameters
         ----------
@@ -205,73 +214,73 @@ class Limits:
         Returns
         -------
         dict of str to float or None
-            ``rows`` that seconds are for; ``max_seconds``, ``max_bytes``: the limits, and
-            ``counted_seconds``, ``counted_bytes``: by what they are kept; None where nothing is
-            limited.
+            ``rows``: the number of rows that seconds refer to; ``max_seconds``, ``max_bytes``: the
+            limits; ``counted_seconds``, ``counted_bytes``: the footprint that is compared with the
+            limits. Values are None where there is no limit.
         """
         counted: tuple[float | None, float | None] = (None, None)
         if self.deployment is not None:
-            parts = (self.deployment.after(fitted) for fitted in pipeline.strategies)
-            whole = sum(parts, self.deployment.fixed)
-            counted = (whole.seconds, whole.bytes)
-        own = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
-        return {"rows": ROWS} | own | self._asked
+            parts = (self.deployment.fitted_footprint(fitted) for fitted in pipeline.strategies)
+            footprint = sum(parts, self.deployment.fixed)
+            counted = (footprint.seconds, footprint.bytes)
+        counts = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
+        return {"rows": ROWS} | counts | self._asked
 
     @property
     def _asked(self) -> dict[str, float | None]:
-        """The limits as plain values."""
-        asked = {"max_seconds": self.most.seconds, "max_bytes": self.most.bytes}
-        return {name: own if math.isfinite(own) else None for name, own in asked.items()}
+        """The limits as plain values; None where a limit is infinite."""
+        asked = {"max_seconds": self.maximum.seconds, "max_bytes": self.maximum.bytes}
+        return {name: limit if math.isfinite(limit) else None for name, limit in asked.items()}
 
-    def _broken(self, own: Footprint) -> str | None:
+    def _broken(self, footprint: Footprint) -> str | None:
+        """Return the reason why a footprint breaks a limit once the fixed one is added, or None."""
         assert self.deployment is not None
-        whole = self.deployment.fixed + own
-        said = limits_beyond(self._asked | {"bytes": whole.bytes, "seconds": whole.seconds})
-        return None if said is None else f"Deployed alone it would take {said}."
+        total = self.deployment.fixed + footprint
+        beyond = limits_beyond(self._asked | {"bytes": total.bytes, "seconds": total.seconds})
+        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
 
 def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:
-    """Say what a pipeline takes beyond its limits, with the limits; None where it keeps them.
+    """Describe how a pipeline exceeds its limits, or return None where it keeps them.
 
     Parameters
     ----------
     deployed : mapping of str to float or None
-        ``bytes``, ``seconds``, as they were measured, and the limits as `Limits.deployed` gives
-        them.
+        ``bytes`` and ``seconds`` of the pipeline, and the limits as returned by `Limits.deployed`.
     """
-    said = []
-    size, most = deployed.get("bytes"), deployed.get("max_bytes")
-    if size is not None and most is not None and size > most:
-        mb, largest = size / MEGABYTE, most / MEGABYTE
-        said.append(f"{mb:.3g} MB, where max_artifact_mb is {largest:.3g}")
-    seconds, longest = deployed.get("seconds"), deployed.get("max_seconds")
-    if seconds is not None and longest is not None and seconds > longest:
-        said.append(
-            f"{seconds:.3g} s for {ROWS:,} rows, where max_predict_seconds is {longest:.3g}"
+    exceeded = []
+    size, max_bytes = deployed.get("bytes"), deployed.get("max_bytes")
+    if size is not None and max_bytes is not None and size > max_bytes:
+        mb, largest = size / MEGABYTE, max_bytes / MEGABYTE
+        exceeded.append(f"{mb:.3g} MB, where max_artifact_mb is {largest:.3g}")
+    seconds, max_seconds = deployed.get("seconds"), deployed.get("max_seconds")
+    if seconds is not None and max_seconds is not None and seconds > max_seconds:
+        exceeded.append(
+            f"{seconds:.3g} s for {ROWS:,} rows, where max_predict_seconds is {max_seconds:.3g}"
         )
-    return " and ".join(said) or None
+    return " and ".join(exceeded) or None
 
 
 def timed(pipeline: FittedPipeline, columns: Columns) -> float:
-    """Return the seconds of one thread that a pipeline needs for a thousand rows.
+    """Return the seconds that one thread takes to predict a thousand rows by a pipeline.
 
-    Those of the processor: how much other programs do is no matter.
+    Processor time is measured, so other programs do not change the result.
 
     Parameters
     ----------
     pipeline : FittedPipeline
     columns : Columns
-        Rows as they were parsed, one at least; they are repeated. What parsing a table takes is
-        not in the seconds.
+        Parsed rows, at least one; they are repeated up to a thousand. The time of parsing a table
+        is not included.
 
     Returns
     -------
     float
-        The least of a few times; of one where that is long.
+        Minimum over up to five timings; fewer where predictions take long.
     """
     rows = columns.take(np.arange(ROWS) % columns.n_rows)
     times: list[float] = []
-    while len(times) < _TIMED and sum(times) < _LONG:
+    while len(times) < _MAX_TIMINGS and sum(times) < _MAX_TIMED_SECONDS:
         started = time.thread_time()
         pipeline.calibrator.apply(pipeline.blended(rows))
         times.append(time.thread_time() - started)
@@ -279,4 +288,5 @@ def timed(pipeline: FittedPipeline, columns: Columns) -> float:
 
 
 def _bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
-    return sum(own.nbytes + _ENTRY for own in arrays.values())
+    """Count the bytes of arrays in a file."""
+    return sum(array.nbytes + _ENTRY for array in arrays.values())

@@ -1,4 +1,4 @@
-"""How a trial ended: what it scored, or why there is no score."""
+"""Outcomes of trials: scores, or the reason why there is no score."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Trace:
-    """How a training went.
+    """Course of a training.
 
     Attributes
     ----------
     curve, floor : tuple of float
-        The measure at each checkpoint: the mean over the folds, and the worst of them.
+        Mean and minimum over the folds of the measure at each checkpoint.
     planned : int
-        Checkpoints of the planned work.
+        Number of checkpoints of the planned work.
     ended : bool
-        Whether its own patience ended it, so that more work would change nothing.
+        Whether early stopping ended the training, so that more work would change nothing.
     confirmed : bool
-        Whether it was on folds that had not chosen it.
+        Whether the trial was trained on confirming folds, which had not chosen it.
     checkpoints : tuple of int
-        The checkpoint that each fold kept, of every repeat.
+        Checkpoint used by each fold, of every repeat.
     """
 
     curve: tuple[float, ...] = ()
@@ -55,7 +55,7 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A trial that ended by itself.
+    """A completed trial.
 
     Attributes
     ----------
@@ -63,12 +63,12 @@ class Scored:
     oof : float64 array of shape (n_scored, C)
         Out-of-fold probabilities of ``plan.folds.scored``, calibrated across folds.
     finishing : Finishing or None
-        How they were calibrated and weighted by the user's costs, where they were.
+        Calibration and cost weighting of the probabilities; None where neither was applied.
     labels : int64 array of shape (n_scored,), or None
-        Cross-fitted by the decision rule where the metric is one of labels; None where the most
-        probable class does.
+        Cross-fitted labels of the decision rule where the metric is one of labels; None where the
+        most probable class is the label.
     fitted : FittedStrategy or None
-        None where its networks were not kept.
+        Fitted networks or trees; None where they were not stored.
     trace : Trace
     seconds : float
     """
@@ -83,13 +83,13 @@ class Scored:
 
     @property
     def class_costs(self) -> tuple[float, ...] | None:
-        """The user's costs of the classes, where its probabilities carry them."""
+        """The user's class costs, where the probabilities include them."""
         return None if self.finishing is None else self.finishing.class_costs
 
     def view(self, part: int) -> np.ndarray:
-        """Return all rows' probabilities as what saw no label of a part gives them, (n_scored, C).
+        """Return the probabilities of all rows, (n_scored, C), fitted without the labels of a part.
 
-        The parts are those of the judge; its own rows are those of `oof`.
+        The parts are those of the judge. In the rows of the part itself the view equals `oof`.
         """
         return self.oof if self.finishing is None else self.finishing.view(part)
 
@@ -101,7 +101,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A trial that its deadline ended; `best` is what its best checkpoint gives, if any."""
+    """A trial that was ended by its deadline; `best` is the result at its best checkpoint."""
 
     reason: str
     best: Scored | None = None
@@ -110,7 +110,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A trial that was given up, being much worse than the best one."""
+    """A trial that was stopped early because it was much worse than the best trial."""
 
     reason: str
     trace: Trace = field(default_factory=Trace)
@@ -119,7 +119,7 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Infeasible:
-    """A strategy that can't run on these rows."""
+    """A trial whose strategy cannot be trained on these rows."""
 
     reason: str
     seconds: float = 0.0
@@ -127,7 +127,7 @@ class Infeasible:
 
 @dataclass(frozen=True)
 class Failed:
-    """A trial that broke."""
+    """A trial that raised an exception or diverged."""
 
     reason: str
     seconds: float = 0.0
@@ -137,12 +137,14 @@ Outcome = Scored | Cut | Pruned | Infeasible | Failed
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:
-    """Return the numbers of trials, best first; of equals the earlier.
+    """Return the numbers of trials, best first; ties are in order of the numbers.
 
-    Confirmed ones come before others, whatever their values: those of the others were chosen by.
+    Confirmed trials come first whatever their values, since the values of unconfirmed trials are
+    optimistic: they were used to choose the trials.
     """
 
     def place(number: int) -> tuple[bool, float, int]:
+        """Return the sort key of a trial."""
         result = results[number]
         return not result.trace.confirmed, -result.score.utility, number
 
@@ -150,6 +152,6 @@ def ranked(results: Mapping[int, Scored]) -> list[int]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Write an exception as one line."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+    """Format an exception as one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

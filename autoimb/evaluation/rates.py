@@ -1,4 +1,4 @@
-"""The level of what is deployed, by rows of a sample that no network of its study has seen."""
+"""Calibration of deployed pipelines to class rates, on rows that no network was trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Unseen", "at_counted_rates"]
 
 @dataclass(frozen=True, eq=False)
 class Unseen:
-    """Rows of a table that its study left out.
+    """Rows of a table that are not part of its study.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Unseen:
     y : ndarray of shape (n,), int64
         Class codes.
     weight : ndarray of shape (n,), float64
-        How much a row counts among those of its class.
+        Weights of the rows; their scale matters within a class only.
     shares : ndarray of shape (C,), float64
-        Of the weight of the whole table, that each class has.
+        Share of each class in the weight of the whole table.
     """
 
     columns: Columns
@@ -40,29 +40,30 @@ class Unseen:
     shares: NDArray[np.float64]
 
     @classmethod
-    def of(cls, dataset: Dataset, seen: Rows, *, most: int, random_state: int) -> Self:
-        """Draw rows of the classes as they weigh in the table, as far as the study left any out.
+    def of(cls, dataset: Dataset, study_rows: Rows, *, max_rows: int, random_state: int) -> Self:
+        """Draw unused rows of each class in proportion to its weight in the table.
 
-        So they tell a mean over the table best; evenly over the classes they would tell it by few
-        rows of the common ones.
+        Proportional numbers estimate a mean over the table with the smallest error; with equal
+        numbers the mean would depend on a few rows of the common classes.
 
         Parameters
         ----------
         dataset : Dataset
             All rows in memory.
-        seen : ndarray of int64
-            Those of the study.
-        most : int
+        study_rows : ndarray of int64
+            Positions of the rows of the study.
+        max_rows : int
+            Largest number of rows to draw.
         random_state : int
         """
-        others = np.setdiff1d(np.arange(len(dataset.y)), seen)
+        unused = np.setdiff1d(np.arange(len(dataset.y)), study_rows)
         mass = np.bincount(dataset.y, dataset.weight, dataset.n_classes).astype(np.float64)
         shares = mass / mass.sum()
         random, drawn = stream(Purpose.UNSEEN_ROWS, random_state), []
         for code, share in enumerate(shares):
-            own = others[dataset.y[others] == code]
-            number = min(round(share * most), len(own))
-            drawn.append(random.choice(own, number, replace=False))
+            class_rows = unused[dataset.y[unused] == code]
+            number = min(round(share * max_rows), len(class_rows))
+            drawn.append(random.choice(class_rows, number, replace=False))
         rows = np.sort(np.concatenate(drawn))
         return cls(dataset.columns.take(rows), dataset.y[rows], dataset.weight[rows], shares)
 
@@ -72,18 +73,19 @@ def at_counted_rates(
 ) -> FittedPipeline:
     """Shift a pipeline's calibrator so that the mean probabilities are the rates of the classes.
 
-    The scored rows of a common class are few and stand for many, so their mean has an error that
-    the rates, which were counted, do not have. A class of which the study left out fewer rows than
-    it scores is looked at out of fold instead.
+    A few scored rows of a common class represent many rows, so their mean probabilities have a
+    sampling error, whereas the rates were counted. The mean is therefore taken over unseen rows. A
+    class with fewer unseen than scored rows is represented by its out-of-fold probabilities.
 
     Parameters
     ----------
     pipeline : FittedPipeline
     unseen : Unseen
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     proba : ndarray of float64, shape (n, C)
-        Of the scored rows, out of fold, by the calibrator that the pipeline's comes from.
+        Out-of-fold probabilities of the scored rows, by the calibrator from which that of the
+        pipeline was derived.
 
     Returns
     -------
@@ -93,11 +95,12 @@ def at_counted_rates(
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     counts = [np.bincount(y, minlength=n_classes) for y in (unseen.y, judge.y)]
     by_unseen = counts[0] >= counts[1]
-    left, scored = by_unseen[unseen.y], ~by_unseen[judge.y]
+    from_unseen, from_scored = by_unseen[unseen.y], ~by_unseen[judge.y]
     new = pipeline.calibrator.apply(pipeline.blended(unseen.columns))
-    y = np.concatenate([unseen.y[left], judge.y[scored]])
-    own = np.concatenate([unseen.weight[left], weight[scored]])
-    own *= unseen.shares[y] / np.bincount(y, own, n_classes)[y]
-    calibrated = np.concatenate([new[left], proba[scored]])
-    calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=own)
+    y = np.concatenate([unseen.y[from_unseen], judge.y[from_scored]])
+    row_weight = np.concatenate([unseen.weight[from_unseen], weight[from_scored]])
+    # Rescale the weights so that each class has its share of the table.
+    row_weight *= unseen.shares[y] / np.bincount(y, row_weight, n_classes)[y]
+    calibrated = np.concatenate([new[from_unseen], proba[from_scored]])
+    calibrator = at_rates(pipeline.calibrator, calibrated, unseen.shares, weight=row_weight)
     return replace(pipeline, calibrator=calibrator)

@@ -1,4 +1,4 @@
-"""The same strategies on newer data: no search."""
+"""Refitting: training the strategies of a pipeline on newer data, without a search."""
 
 from __future__ import annotations
 
@@ -23,29 +23,31 @@ __all__ = ["refit"]
 def refit(
     pipeline: FittedPipeline, study: Basis, *, unseen: Unseen | None = None
 ) -> FittedPipeline:
-    """Train a pipeline's strategies again.
+    """Train the strategies of a pipeline on newer rows.
 
     Parameters
     ----------
     pipeline : FittedPipeline
-        Gives the schema, the strategies and their weights; nothing fitted in it is used.
+        Source of the schema, the strategies and their weights; its fitted networks are not used.
     study : Basis
-        The newer rows, whose classes are those of the pipeline, their plan and judge.
+        The newer rows, with the classes of the pipeline, and their plan and judge.
     unseen : Unseen or None
-        Of rows drawn from a larger table those outside the study, that set the level.
+        Rows of a larger table outside the study, on which the mean probabilities are calibrated.
 
     Returns
     -------
     FittedPipeline
-        With the same blend weights, and a decision rule fitted on the new out-of-fold rows.
+        Pipeline with the same blend weights, and a decision rule fitted on the new out-of-fold
+        predictions.
 
     Raises
     ------
     RunError
-        Where a strategy can't be trained on these rows; the message says why.
+        Where a strategy cannot be trained on these rows; the message has the reason.
     """
     dataset, plan, judge = study.dataset, study.plan, study.judge
     data = Parts(dataset, plan.folds, seed=plan.seed)
+    # Each strategy is trained with the work and on the kind of folds that it had in the search.
     results: list[Scored] = []
     for old in pipeline.strategies:
         job = Job(Strategy.from_json(old.strategy), plan.at(old.rung, confirm=old.confirmed), data)
@@ -55,23 +57,27 @@ def refit(
         results.append(outcome)
 
     def mixed(part: int | None) -> NDArray[np.float64]:
-        """Mix the strategies' probabilities; of all rows, as no label of a part has touched."""
-        own = [np.asarray(one.oof if part is None else one.view(part)) for one in results]
-        return np.tensordot(np.array(pipeline.weights), np.stack(own), axes=1)
+        """Mix out-of-fold probabilities, or those fitted without the labels of a part."""
+        views = [
+            np.asarray(result.oof if part is None else result.view(part)) for result in results
+        ]
+        return np.tensordot(np.array(pipeline.weights), np.stack(views), axes=1)
 
     proba = mixed(None)
-    found = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
-    rule = judge.deployment.fit_rule(found.deployed)
+    calibration = calibrated(judge, proba, mixed, class_costs=results[0].class_costs)
+    rule = judge.deployment.fit_rule(calibration.deployed)
     fitted = assemble(
         data,
         plan,
         judge,
         schema=pipeline.schema,
         classes=pipeline.classes,
-        strategies=[one.fitted for one in results if one.fitted is not None],
+        strategies=[result.fitted for result in results if result.fitted is not None],
         weights=pipeline.weights,
-        decided=Decided(found.deployed, found.proba, found.score, found.calibrator, rule),
+        decided=Decided(
+            calibration.deployed, calibration.proba, calibration.score, calibration.calibrator, rule
+        ),
     ).pipeline
     if unseen is None:
         return fitted
-    return at_counted_rates(fitted, unseen, judge, found.deployed)
+    return at_counted_rates(fitted, unseen, judge, calibration.deployed)

@@ -1,4 +1,4 @@
-"""One trial: a strategy in; scores and a fitted strategy out, or why there are none."""
+"""Evaluation of one trial: training, calibration and scores of a strategy, out of fold."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = ["evaluate", "within"]
 
 
 def within(outcome: Outcome, limits: Limits) -> Outcome:
-    """Return an outcome, or that it is infeasible where what was fitted breaks a limit."""
+    """Return an outcome, or `Infeasible` where the fitted strategy breaks a limit."""
     best = outcome.best if isinstance(outcome, Cut) else outcome
     fitted = best.fitted if isinstance(best, Scored) else None
     reason = None if fitted is None else limits.broken_by_fitted(fitted)
@@ -55,18 +55,18 @@ def within(outcome: Outcome, limits: Limits) -> Outcome:
 
 
 def evaluate(job: Job, judge: Judge) -> Outcome:
-    """Evaluate a strategy out of fold; never raises for a bad one.
+    """Evaluate a strategy out of fold; an exception becomes an outcome.
 
     Parameters
     ----------
     job : Job
     judge : Judge
-        Of the rows that the plan scores, in their order.
+        Judge of the rows that the plan scores, in their order.
 
     Returns
     -------
     Outcome
-        The same for the same arguments, but for its seconds.
+        Equal for equal arguments, except for the seconds.
     """
     started = time.monotonic()
     outcome: Outcome
@@ -84,29 +84,30 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
         outcome = Infeasible(str(error))
     except DeadlineExceeded as error:
         outcome = Cut(str(error))
-    except Exception as error:  # law 7: one bad trial never ends a search
+    except Exception as error:
+        # Law 7: a failed trial never ends a search.
         outcome = Failed(reason_of(error))
     return replace(outcome, seconds=time.monotonic() - started)
 
 
 def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
-    """Turn what the repeats gave into the outcome."""
+    """Return the outcome of networks that were trained on one or more repeats of the folds."""
     first = trained[0]
     trace = Trace(
         curve=first.curve,
         floor=first.floor,
         planned=first.planned,
-        ended=all(one.ended for one in trained),
+        ended=all(result.ended for result in trained),
         confirmed=job.plan.repeats != (0,),
-        checkpoints=tuple(checkpoint for one in trained for checkpoint in one.checkpoints),
+        checkpoints=tuple(checkpoint for result in trained for checkpoint in result.checkpoints),
     )
     if first.pruned:
         done, planned = len(first.curve), first.planned
         return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
-    # of each row, from the networks of all repeats that did not see it
+    # Each row is predicted by the networks of all repeats that were not trained on it.
     repeats = [job.data.repeat(number) for number in job.plan.repeats]
-    each = [_out_of_fold(one, own) for one, own in zip(trained, repeats)]
-    raw = np.mean(each, axis=0)
+    by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
+    raw = np.mean(by_repeat, axis=0)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
     packs = _packs(trained, job.plan)
@@ -118,11 +119,11 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
-    if len(each) > 1:
-        gain = _gain_of_mean(judge, [raw, *each], fitted.class_costs)
+    if len(by_repeat) > 1:
+        gain = _gain_of_mean(judge, [raw, *by_repeat], fitted.class_costs)
         score = replace(scored.score, gain_of_mean=gain)
         scored = replace(scored, score=score)
-    if any(one.cut for one in trained):
+    if any(result.cut for result in trained):
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
 
@@ -130,28 +131,28 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
 def _gain_of_mean(
     judge: Judge, probabilities: Sequence[np.ndarray], class_costs: tuple[float, ...] | None
 ) -> float:
-    """Return what the mean, which comes first, gains over a repeat's probabilities, in utility."""
+    """Return the gain in utility of the mean, which comes first, over single repeats."""
     of_labels = judge.metric.kind == "label"
     identity = Calibrator.identity(judge.metric.n_classes)
-    mean, *each = [
+    mean, *singles = [
         judge.utility((proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)))
-        for proba in (finish(own, identity, class_costs) for own in probabilities)
+        for proba in (finish(raw, identity, class_costs) for raw in probabilities)
     ]
-    return mean - float(np.mean(each))
+    return mean - float(np.mean(singles))
 
 
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Fit a partner's trees, on the folds that confirm where there is time for them."""
-    dataset, made = job.data.dataset, PARTNER.make(job.strategy.network)
-    plan = partner_plan(dataset, job.plan, made)
-    given = (dataset, plan.folds.folds)
+    """Fit the trees of a partner, on the confirming folds where there is time for them."""
+    dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
+    plan = partner_plan(dataset, job.plan, partner)
+    data = (dataset, plan.folds.folds)
     seed, costs = plan.seed, plan.class_costs
-    if isinstance(made, Bagged):
-        trees = forest_trees(dataset, plan, made)
-        grown = plant(*given, made, job.deadline, trees=trees, seed=seed, class_costs=costs)
+    if isinstance(partner, Bagged):
+        trees = forest_trees(dataset, plan, partner)
+        grown = plant(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
     else:
-        growth = Growth(tree_iterations(dataset, plan, made), measure, job.deadline)
-        grown = grow(*given, made, growth, seed=seed, class_costs=costs)
+        growth = Growth(tree_iterations(dataset, plan, partner), measure, job.deadline)
+        grown = grow(*data, partner, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
@@ -170,7 +171,7 @@ def _fitted(
     packs: tuple[FittedMemberPack, ...] = (),
     trees: tuple[FittedTrees, ...] = (),
 ) -> FittedStrategy:
-    """Return a job's fitted strategy, not yet calibrated."""
+    """Return the fitted strategy of a job, without calibration."""
     strategy, plan = job.strategy, job.plan
     if plan.folds.deploys_last:
         trees = trees[-1:]
@@ -189,7 +190,8 @@ def _fitted(
 def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bool) -> Scored:
     """Calibrate, label and score out-of-fold probabilities."""
     fitted = replace(fitted, calibrator=_calibrator(judge, raw, needed=needed))
-    # a part is finished by what the other parts teach, as new rows are by what all do
+    # The probabilities of a part are calibrated on the other parts; those of new rows are
+    # calibrated on all parts.
     calibrators = tuple(
         _calibrator(judge.take(learn), raw[learn], needed=needed) for learn, _ in judge.parts
     )
@@ -198,6 +200,7 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
     for number, (_, use) in enumerate(judge.parts):
         proba[use] = finishing.view(number)[use]
     labels = judge.labels(finishing.view) if judge.metric.kind == "label" else None
+    # Without costs and calibration the views equal the probabilities and need not be stored.
     identity = Calibrator.identity(raw.shape[1])
     as_it_is = finishing.class_costs is None and set(calibrators) == {identity}
     return Scored(
@@ -210,47 +213,48 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
 
 
 def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
-    """Return all packs, their folds numbered through all repeats, as the pipeline's encoders.
+    """Return the packs of all repeats, their folds numbered as the encoders of the pipeline.
 
-    Where only the last fold is deployed, its networks alone are returned.
+    Where only the last fold is deployed, only its networks are returned.
     """
     packs = []
-    for number, one in zip(plan.repeats, trained):
+    for number, result in zip(plan.repeats, trained):
         last = len(plan.folds.repeat(number).folds) - 1
-        for pack in one.packs:
-            own = pack.of_folds({last}) if plan.folds.deploys_last else pack
-            packs.append(replace(own, fold=own.fold + plan.folds.offset(number)))
+        for pack in result.packs:
+            deployed = pack.of_folds({last}) if plan.folds.deploys_last else pack
+            packs.append(replace(deployed, fold=deployed.fold + plan.folds.offset(number)))
     return tuple(packs)
 
 
 def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:
-    """Combine members and rounds within each fold, for the scored rows in table order."""
+    """Average members and rounds within each fold, for the scored rows in table order."""
     dataset, folds = data.dataset, data.folds
     out = np.zeros((len(dataset.y), dataset.n_classes))
+    # The scored rows of a fold are predicted by the networks of that fold only.
     for number, fold in enumerate(folds.folds):
         posteriors, members, weights = [], [], []
         for pack, posterior in zip(trained.packs, trained.posteriors):
-            mine = np.flatnonzero(pack.fold == number)
+            networks = np.flatnonzero(pack.fold == number)
             posteriors.append(posterior[number])
-            members.append(np.zeros(len(mine), dtype=np.int64))
-            weights.append(pack.weight[mine])
+            members.append(np.zeros(len(networks), dtype=np.int64))
+            weights.append(pack.weight[networks])
         out[fold.score] = fold_average(posteriors, members, weights)
     return out[folds.scored]
 
 
 def _calibrator(judge: Judge, raw: np.ndarray, *, needed: bool) -> Calibrator:
-    """Fit a calibrator where no formula corrects the prior, or where it gains enough."""
+    """Fit a calibrator if it is needed to correct the prior, or if its gain is large enough."""
     fit = fit_calibrator if needed else calibrator_that_gains
     return fit(judge.y, raw, weight=judge.weight)
 
 
 def _measure(metric: Metric, plan: Plan) -> Measure:
-    """Return what chooses the checkpoint.
+    """Return the measure that chooses the checkpoint.
 
-    The metric itself, but the log-loss where minority rows are few, and the average precision
-    where the metric is one of labels, which would need a decision rule at every checkpoint. A
-    hundredth of the log-loss decides where a ranking can't be better: an easy table is ranked
-    rightly long before its probabilities are right.
+    The measure is the log-loss where minority rows are few; the average precision where the metric
+    is one of labels, which would need a decision rule at every checkpoint; and otherwise the metric
+    itself. A hundredth of the log-loss is subtracted to break ties: on an easy table the ranking is
+    perfect long before the probabilities are accurate.
     """
     chosen = metric
     named = partial(get_metric, n_classes=metric.n_classes, positive=metric.positive)
@@ -260,6 +264,7 @@ def _measure(metric: Metric, plan: Plan) -> Measure:
         chosen = named("average_precision")
 
     def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        """Return the utility of probabilities, minus a hundredth of their log-loss."""
         value = chosen(y, proba, None, weight=weight)
         merit = value if chosen.greater_is_better else -value
         return float(merit - 0.01 * (weight @ row_log_loss(y, proba)) / float(weight.sum()))

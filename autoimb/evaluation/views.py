@@ -1,4 +1,4 @@
-"""What a pipeline's networks say one at a time: new rows get the mean of what is here apart."""
+"""Predictions by the networks of single folds, whose mean is the prediction of new rows."""
 
 from __future__ import annotations
 
@@ -19,45 +19,49 @@ Rows = NDArray[np.int64]
 def single_views(
     pipeline: FittedPipeline, folds: FoldPlan, columns: Columns
 ) -> NDArray[np.float64]:
-    """Predict rows by the networks of one fold of each repeat, as out-of-fold rows are.
+    """Predict rows by the networks of one fold of each repeat, as out-of-fold rows are predicted.
 
     Parameters
     ----------
     pipeline : FittedPipeline
     folds : FoldPlan
-        That its strategies were trained on.
+        Folds on which the strategies were trained.
     columns : Columns
-        n rows.
+        n rows to predict.
 
     Returns
     -------
     float64 ndarray of shape (V, n, C)
-        As many views as the strategy with the most folds has folds in a repeat, not yet calibrated.
-        One of fewer folds has some of its networks in several of them.
+        Probabilities of V views, without calibration. V is the largest number of folds that a
+        strategy has in a repeat; a strategy with fewer folds uses some of its networks in several
+        views.
     """
-    own = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
+    by_strategy = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
+    # Strategies with fewer folds than views use their folds in turn.
     views = []
-    for view in range(max(len(repeat) for repeats in own for repeat in repeats)):
+    for view in range(max(len(repeat) for repeats in by_strategy for repeat in repeats)):
         strategies = (
             _of_folds(strategy, np.array([repeat[view % len(repeat)] for repeat in repeats]))
-            for strategy, repeats in zip(pipeline.strategies, own)
+            for strategy, repeats in zip(pipeline.strategies, by_strategy)
         )
         views.append(replace(pipeline, strategies=tuple(strategies)).blended(columns))
     return np.stack(views)
 
 
 def _by_repeat(strategy: FittedStrategy, folds: FoldPlan) -> list[Rows]:
-    """Return the folds that a strategy was trained on, repeat by repeat."""
-    if strategy.trees:  # of one repeat
+    """Return the folds on which a strategy was trained, one array for each repeat."""
+    if strategy.trees:
+        # Partners are trained on a single repeat.
         return [np.arange(len(strategy.trees))]
-    lengths = [len(own) for own in (folds.folds, *folds.further)]
+    lengths = [len(repeat_folds) for repeat_folds in (folds.folds, *folds.further)]
     repeat = np.repeat(np.arange(len(lengths)), lengths)
+    # Folds are numbered through all repeats, so the repeat changes between consecutive numbers.
     trained = np.unique(np.concatenate([pack.fold for pack in strategy.packs]))
     return np.split(trained, np.flatnonzero(np.diff(repeat[trained])) + 1)
 
 
 def _of_folds(strategy: FittedStrategy, folds: Rows) -> FittedStrategy:
-    """Return the same strategy with the networks, or trees, of some folds alone."""
+    """Return a strategy restricted to the networks, or trees, of the given folds."""
     if strategy.trees:
         return replace(strategy, trees=tuple(strategy.trees[fold] for fold in folds))
     return replace(strategy, packs=tuple(pack.of_folds(folds) for pack in strategy.packs))

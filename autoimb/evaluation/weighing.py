@@ -1,7 +1,7 @@
-"""What weighs a blend: bagged greedy selection on out-of-fold probabilities.
+"""Weights of a blend: bagged greedy selection on out-of-fold probabilities.
 
-Of Caruana et al., "Ensemble selection from libraries of models", 2004: with replacement, from bags
-of the candidates.
+The method is that of Caruana et al., "Ensemble selection from libraries of models", 2004: selection
+with replacement, from bags of the candidates.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-ENOUGH_ROWS = 10  # of the rarest class in each group, so that groups are scored one by one
-FLAT = 1e-9  # a gain that small is rounding
+# Groups are scored separately if each has this number of rows of the rarest class.
+ENOUGH_ROWS = 10
+FLAT = 1e-9  # Gains up to this size are rounding errors.
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRows:
-    """Rows with the probabilities of all candidates (K, n, C)."""
+    """Scored rows and their probabilities by all candidates, (K, n, C)."""
 
     judge: Judge
     proba: Floats
 
     def take(self, mask: Mask) -> ScoredRows:
-        """Take rows, sorted by group: then a group is a slice, which costs no copy."""
+        """Return a selection of rows, sorted by group so that a group is a slice without a copy."""
         rows = np.flatnonzero(mask)[np.argsort(self.judge.group[mask], kind="stable")]
         return ScoredRows(self.judge.take(rows), self.proba[:, rows])
 
@@ -48,35 +49,36 @@ class ScoredRows:
 
     @cached_property
     def _parts(self) -> list[slice]:
-        """Each group of sorted rows, where each has enough of every class.
+        """Slices of the groups if each has enough rows of every class, or one slice of all rows.
 
-        Folds' probabilities are not on one scale: see `autoimb.assessment.judge`.
+        Groups are scored separately because the probabilities of different folds are not on one
+        scale: see `autoimb.assessment.judge`.
         """
         y, group, n_classes = self.judge.y, self.judge.group, self.judge.metric.n_classes
         starts = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
         parts = [slice(*ends) for ends in pairwise(starts.tolist())]
-        least = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
-        return parts if least >= ENOUGH_ROWS else [slice(None)]
+        min_rows = min(np.bincount(y[part], minlength=n_classes).min() for part in parts)
+        return parts if min_rows >= ENOUGH_ROWS else [slice(None)]
 
     def merit(self, proba: Floats) -> float:
-        """Judge probabilities (n, C) of sorted rows: what weighs a blend."""
+        """Return the value of probabilities (n, C) of sorted rows that the weights maximize."""
         metric, y, weight = self.judge.metric, self.judge.y, self.judge.weight
         likelihood = -float(np.average(row_log_loss(y, proba), weights=weight))
         if metric.kind == "label":
             return likelihood
         values = []
         for part in self._parts:
-            own = None if weight is None else weight[part]
-            values.append(metric(y[part], proba[part], weight=own))
+            part_weight = None if weight is None else weight[part]
+            values.append(metric(y[part], proba[part], weight=part_weight))
         return likelihood + float(np.mean([metric.utility(value) for value in values]))
 
 
 def draw_bags(
-    n_candidates: int, n_rows: int, random_state: int, policy: SearchPolicy
+    n_candidates: int, n_cells: int, random_state: int, policy: SearchPolicy
 ) -> list[Ints]:
-    """Draw the candidates that each bag may choose from: about half of them."""
+    """Draw the candidates of each bag, about half of all."""
     size = max(min(n_candidates, 5), -(-n_candidates // 2))
-    affordable = policy.blend_work // (n_rows * size * policy.blend_steps)
+    affordable = policy.blend_work // (n_cells * size * policy.blend_steps)
     number = int(np.clip(affordable, 1, policy.blend_bags))
     random = stream(Purpose.BLEND_BAGS, random_state)
     return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
@@ -89,14 +91,14 @@ class Weighing:
     Attributes
     ----------
     bags : sequence of int64 arrays
-        The candidates that each may choose from.
+        Candidates that each bag can choose.
     deadline : Deadline
-        Past it the bags made so far must do.
+        Time after which no further bag is started.
     policy : SearchPolicy
     partner : bool array of shape (K,)
-        Which candidates are no networks.
+        Mask of the candidates that are partners, not networks.
     shares : float64 array of shape (K, R)
-        What each takes of what there is for all, of R resources; see `Limits.shares`.
+        Shares of R limited resources that each candidate takes; see `Limits.shares`.
     """
 
     bags: Sequence[Ints]
@@ -106,7 +108,7 @@ class Weighing:
     shares: Floats
 
     def fit(self, rows: ScoredRows) -> tuple[Floats, Floats]:
-        """Weights (K,) by these rows, and those of the best network alone."""
+        """Return the weights (K,) that fit these rows, and those of the best network alone."""
         alone, total = np.zeros(len(rows.proba)), np.zeros(len(rows.proba))
         merits = np.array([rows.merit(proba) for proba in rows.proba])
         alone[np.argmax(np.where(self.partner, -np.inf, merits))] = 1.0
@@ -114,37 +116,48 @@ class Weighing:
             total += self._greedy(rows, members)
             if self.deadline.expired:
                 break
-        total[~self._kept(total, alone)] = 0.0
-        if not total.any():  # partners alone were chosen, and leave no room for themselves
+        total[~self._within_limits(total, alone)] = 0.0
+        if not total.any():
+            # Only partners were chosen, and the limits have no room for them beside a network.
             return alone, alone
         weights = total / total.sum()
         return self._floored(weights, alone) if self.partner.any() else weights, alone
 
-    def _kept(self, weights: Floats, alone: Floats) -> Mask:
-        """Choose the heaviest that keep the limits together, a network among them: (K,)."""
-        own = np.where(self.partner, 0.0, weights)
-        first = int(np.argmax(own if own.any() else alone))
-        kept, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
-        kept[first] = True
+    def _within_limits(self, weights: Floats, alone: Floats) -> Mask:
+        """Select the largest weights whose candidates together keep the limits, (K,).
+
+        At least one network is selected.
+        """
+        network_weights = np.where(self.partner, 0.0, weights)
+        first = int(np.argmax(network_weights if network_weights.any() else alone))
+        selected, taken = np.zeros(len(weights), dtype=bool), self.shares[first]
+        selected[first] = True
+        # Candidates are added in order of decreasing weight while their shares still fit.
         for k in np.argsort(-weights, kind="stable"):
             fits = bool((taken + self.shares[k] <= 1).all())
-            if fits and not kept[k] and kept.sum() < self.policy.blended_strategies:
-                kept[k], taken = True, taken + self.shares[k]
-        return kept
+            if fits and not selected[k] and selected.sum() < self.policy.blended_strategies:
+                selected[k], taken = True, taken + self.shares[k]
+        return selected
 
     def _floored(self, weights: Floats, alone: Floats) -> Floats:
-        """Give networks their least share: in their own proportions, or all to the best one."""
-        own, least = np.where(self.partner, 0.0, weights), self.policy.networks_share
-        share = own.sum()
-        if share >= least:
+        """Raise the weights of networks to their minimum share, in their proportions.
+
+        Where no network has a weight, the best one gets the whole share.
+        """
+        min_share = self.policy.networks_share
+        network_weights = np.where(self.partner, 0.0, weights)
+        share = network_weights.sum()
+        if share >= min_share:
             return weights
-        own = own / share if share > 0 else alone
-        others = np.where(self.partner, weights, 0.0)
-        floored: Floats = least * own + (1 - least) * others / others.sum()
+        network_weights = network_weights / share if share > 0 else alone
+        partner_weights = np.where(self.partner, weights, 0.0)
+        floored: Floats = (
+            min_share * network_weights + (1 - min_share) * partner_weights / partner_weights.sum()
+        )
         return floored
 
     def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:
-        """Add the candidate that helps most, again and again, while one helps: weights (K,)."""
+        """Add the best candidate repeatedly while the value increases; return weights (K,)."""
         counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
         for size in range(1, self.policy.blend_steps + 1):
             values = [rows.merit((total + rows.proba[member]) / size) for member in members]

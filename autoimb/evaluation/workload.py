@@ -1,4 +1,4 @@
-"""How much of a table a study works on, and how much work a trial is: counted, never timed."""
+"""Workload of a study: rows and columns of the table, and work of a trial, from counts alone."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = [
     "input_bytes",
     "make_plan",
     "partner_plan",
-    "seen",
+    "study_profile",
     "subsampled",
     "tree_iterations",
     "trial_operations",
 ]
 
-_BYTES = 4  # of an input, in float32
-_LEAST_TREES, _MOST_CLASSES = 20, 20  # of a forest
+_BYTES = 4  # bytes of an input, in float32
+_MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
 
 
 def make_plan(
@@ -55,10 +55,10 @@ def make_plan(
     folds : FoldPlan
     random_state : int
     operations : float
-        Of a trial; see `trial_operations`.
+        Floating-point operations of a trial; see `trial_operations`.
     class_costs : tuple of C floats, or None
     costs_in_probabilities : bool
-        See `autoimb.assessment.costs.Costs`.
+        Whether the probabilities include the costs; see `autoimb.assessment.costs.Costs`.
     policy : SearchPolicy, optional
 
     Returns
@@ -66,10 +66,12 @@ def make_plan(
     Plan
     """
     rows = len(dataset.y)
-    most, patience = next((m, p) for below, m, p in policy.checkpoints_by_rows if rows < below)
+    max_checkpoints, patience = next(
+        (m, p) for below, m, p in policy.checkpoints_by_rows if rows < below
+    )
     effort = Effort(
         operations=operations,
-        most_checkpoints=most,
+        most_checkpoints=max_checkpoints,
         least_checkpoints=policy.least_checkpoints,
         patience=patience,
         outline=Outline.of(dataset),
@@ -88,12 +90,12 @@ def make_plan(
 def trial_operations(time_budget: float | None, policy: SearchPolicy = DEFAULT_POLICY) -> float:
     """Return the floating-point operations of a trial.
 
-    More workers complete more trials, and not larger ones.
+    The number does not depend on the workers: more workers complete more trials of the same size.
 
     Parameters
     ----------
     time_budget : float or None
-        Seconds; None plans as for 300.
+        Seconds of the search; None plans as for 300.
     policy : SearchPolicy, optional
     """
     seconds = policy.unlimited_seconds if time_budget is None else time_budget
@@ -109,13 +111,14 @@ def subsampled(
     time_budget: float | None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> tuple[Dataset, FoldPlan, Rows]:
-    """Take as many rows and columns as a trial has time and memory for; no clock is read.
+    """Reduce a table to the rows and columns that a trial has time and memory for.
 
-    The rarer classes stay whole as far as possible, and the rows that are kept of the others
-    weigh more. Beyond 40,000 rows, and fewer of many classes, in the same way only some are scored:
-    more would sharpen the scores of the common classes alone, and what follows the search would
-    not end in its share of the time. Where the fewest rows of all columns
-    are still too much, each fold keeps as many columns as are affordable; see `Screen`.
+    As many rows of the rarer classes as possible are used, and the rows of the other classes weigh
+    more. The scored rows are limited in the same way, to 40,000 and fewer of many classes: more
+    scored rows would only make the scores of the common classes more precise, and the steps after
+    the search would not finish in their share of the time. Where all columns of the minimum number
+    of rows are too many, each fold uses as many columns as are affordable; see `Screen`. No clock
+    is read.
 
     Parameters
     ----------
@@ -123,41 +126,47 @@ def subsampled(
     folds : FoldPlan
     random_state : int
     time_budget : float or None
-        Seconds; None plans as for 300, and scores as many rows as a policy allows at most.
+        Seconds of the search; None plans as for 300, and scores as many rows as the policy allows.
     policy : SearchPolicy, optional
 
     Returns
     -------
     tuple of Dataset, FoldPlan and ndarray of int64
-        The same folds of fewer rows, and which they are; what was given where all rows fit.
+        The reduced table, the same folds of its rows, and the positions of these rows; the table
+        and folds are unchanged where all rows fit.
     """
     operations = trial_operations(time_budget, policy)
     n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
-    # of an input, and of a row that has as many as the network is wide
+    # Operations for one input in all folds. A row counts as its inputs plus the width of the
+    # network, since a hidden layer has as many inputs as the layer before it is wide.
     an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
     affordable = operations / (an_input * (inputs + width))
     fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
-    most = max(int(min(affordable, fitting)), policy.least_training_rows)
-    kept = min(len(dataset.y), most)
-    fitting = policy.most_input_bytes / (_BYTES * n_folds * kept)
-    most_inputs = min(operations / (an_input * kept) - width, fitting)
+    max_rows = max(int(min(affordable, fitting)), policy.least_training_rows)
+    n_rows = min(len(dataset.y), max_rows)
+    fitting = policy.most_input_bytes / (_BYTES * n_folds * n_rows)
+    most_inputs = min(operations / (an_input * n_rows) - width, fitting)
     if inputs > most_inputs:
         dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
-    seen = np.arange(len(dataset.y))
-    if len(seen) > most:
-        dataset, seen = fewer_rows(dataset, seen, most=most, random_state=random_state)
-        folds = folds.take(seen)
+    study_rows = np.arange(len(dataset.y))
+    if len(study_rows) > max_rows:
+        dataset, study_rows = fewer_rows(
+            dataset, study_rows, max_rows=max_rows, random_state=random_state
+        )
+        folds = folds.take(study_rows)
     scored = folds.scored
-    most = min(policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes)
-    if len(scored) > most:
+    max_scored = min(
+        policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes
+    )
+    if len(scored) > max_scored:
         random = stream(Purpose.SCORED_ROWS, random_state)
-        rows, scale = subsample(dataset.y, scored, most, random)
+        rows, scale = subsample(dataset.y, scored, max_scored, random)
         folds = folds.scoring(rows, scale)
-    return dataset, folds, seen
+    return dataset, folds, study_rows
 
 
 def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
-    """Return how many rows times classes may be scored."""
+    """Return the largest number of scored rows times classes."""
     if time_budget is None:
         return policy.most_scored_cells
     in_time = policy.reserve_share * time_budget / policy.cell_reserve
@@ -165,38 +174,51 @@ def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
 
 
 def fewer_rows(
-    dataset: Dataset, rows: Rows, *, most: int, random_state: int
+    dataset: Dataset, rows: Rows, *, max_rows: int, random_state: int
 ) -> tuple[Dataset, Rows]:
-    """Draw some rows of a table, the rarer classes whole as far as possible.
+    """Draw rows of a table, with as many rows of the rarer classes as possible.
 
     Parameters
     ----------
     dataset : Dataset
     rows : ndarray of int64, sorted
-        To draw from.
-    most : int
+        Positions of the rows to draw from.
+    max_rows : int
+        Largest number of rows to draw.
     random_state : int
 
     Returns
     -------
     tuple of Dataset and ndarray of int64
-        Those that are kept, weighing as much more as their class has lost, and their numbers.
+        The drawn rows, whose weights also represent the other rows of their class, and their
+        positions.
     """
     random = stream(Purpose.TRAINING_ROWS, random_state)
-    kept, scale = subsample(dataset.y, rows, most, random)
-    weight = dataset.weight[kept] * scale
-    had, have = (np.bincount(dataset.y[own], minlength=dataset.n_classes) for own in (rows, kept))
-    before = 1.0 if dataset.kept is None else dataset.kept
-    few = replace(
-        dataset.take(kept),
-        weight=weight / weight.mean(),
-        kept=before * have / np.maximum(had, 1),
+    chosen, scale = subsample(dataset.y, rows, max_rows, random)
+    weight = dataset.weight[chosen] * scale
+    had, have = (
+        np.bincount(dataset.y[indices], minlength=dataset.n_classes) for indices in (rows, chosen)
     )
-    return few, kept
+    sampled_share = 1.0 if dataset.kept is None else dataset.kept
+    subset = replace(
+        dataset.take(chosen),
+        weight=weight / weight.mean(),
+        kept=sampled_share * have / np.maximum(had, 1),
+    )
+    return subset, chosen
 
 
-def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
-    """Return the profile of what a trial sees, which its feasibility is read from."""
+def study_profile(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
+    """Return the profile of the rows that trials use, which decides whether options are feasible.
+
+    Parameters
+    ----------
+    profile : Profile
+        Profile of the whole table.
+    dataset : Dataset
+        Rows of the study.
+    plan : Plan
+    """
     counts = tuple(int(n) for n in np.bincount(dataset.y, minlength=dataset.n_classes))
     return replace(
         profile,
@@ -207,54 +229,57 @@ def seen(profile: Profile, dataset: Dataset, plan: Plan) -> Profile:
     )
 
 
-def partner_plan(dataset: Dataset, plan: Plan, made: Trees | Bagged) -> Plan:
-    """Return the plan of a partner: on the folds that confirm, where the same work is enough there.
+def partner_plan(dataset: Dataset, plan: Plan, partner: Trees | Bagged) -> Plan:
+    """Return the plan of a partner, on the confirming folds where its work is enough for them.
 
-    No fold has chosen a partner, so all are fresh to it. But those that confirm are more and leave
-    each more rows, and the best networks, which it is weighed against, were trained on them.
+    Partners are not chosen on any fold, so all folds are independent of them. The confirming folds
+    have more training rows each, and the best networks, with which a partner is compared, were
+    trained on them.
 
     Parameters
     ----------
     dataset : Dataset
     plan : Plan
-    made : Trees or Bagged
+    partner : Trees or Bagged
 
     Returns
     -------
     Plan
-        With the folds to grow on.
+        Plan with the folds on which the partner is trained.
     """
     first = plan.folds.confirming[0]
     fresh = replace(plan, folds=plan.folds.repeat(first))
-    if isinstance(made, Bagged):
-        enough = _affordable_trees(dataset, fresh, made) >= _most_trees(dataset, made)
+    if isinstance(partner, Bagged):
+        enough = _affordable_trees(dataset, fresh, partner) >= _max_trees(dataset, partner)
     else:
-        enough = _affordable_iterations(dataset, fresh, made) >= plan.policy.fresh_iterations
+        enough = _affordable_iterations(dataset, fresh, partner) >= plan.policy.fresh_iterations
     return fresh if enough else plan
 
 
 def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
-    """Return how many iterations boosted trees have time for; counted, no clock is read.
+    """Return the number of iterations that boosted trees have time for; no clock is read.
 
     Parameters
     ----------
     dataset : Dataset
     plan : Plan
-        A partner may be several times the work of a trial.
+        Plan of the partner, whose work can be several times that of a trial.
     trees : Trees
 
     Returns
     -------
     int
-        Between the policy's bounds.
+        Number of iterations, within the bounds of the policy.
     """
     affordable, policy = _affordable_iterations(dataset, plan, trees), plan.policy
     return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
 
 
 def _affordable_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> float:
+    """Count the iterations of boosted trees that the work of a partner allows."""
     rows, width = _grown(dataset, plan)
-    # for each row and column, for each leaf and column, for each leaf, and for each tree
+    # The cost model has terms for each leaf and column, for each leaf, for each tree, and for each
+    # row and column.
     a_tree = trees.leaves * (800 * width + 45_000) + 400_000
     nanoseconds = 4.0 * rows * width + len(plan.folds.folds) * a_tree
     outputs = 1 if dataset.n_classes == 2 else dataset.n_classes
@@ -262,44 +287,46 @@ def _affordable_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> float:
 
 
 def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
-    """Return how many trees of a forest a fold has time for; counted, no clock is read.
+    """Return the number of trees of a forest that a fold has time for; no clock is read.
 
     Parameters
     ----------
     dataset : Dataset
     plan : Plan
-        A partner may be several times the work of a trial.
+        Plan of the partner, whose work can be several times that of a trial.
     bagged : Bagged
-        Has the most of them. Of C classes a tree is C - 1 trees of the pipeline, so there are as
-        many fewer.
+        Forest with its largest number of trees. For C classes a tree becomes C - 1 trees of the
+        pipeline, so the number is divided by C - 1.
 
     Returns
     -------
     int
-        At least twenty, however large the table.
+        Number of trees, at least twenty.
 
     Raises
     ------
     InfeasibleError
-        Where so many classes would make of twenty trees too many.
+        Where twenty trees for each of so many classes are too many for a pipeline.
     """
-    if dataset.n_classes > _MOST_CLASSES:
+    if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
-            f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
-            f"{dataset.n_classes}"
+            f"a forest has separate trees for each class and supports at most {_MAX_CLASSES} "
+            f"classes, got {dataset.n_classes}"
         )
     affordable = int(_affordable_trees(dataset, plan, bagged))
-    return int(np.clip(affordable, _LEAST_TREES, _most_trees(dataset, bagged)))
+    return int(np.clip(affordable, _MIN_TREES, _max_trees(dataset, bagged)))
 
 
-def _most_trees(dataset: Dataset, bagged: Bagged) -> int:
-    return max(bagged.trees // (dataset.n_classes - 1), _LEAST_TREES)
+def _max_trees(dataset: Dataset, bagged: Bagged) -> int:
+    """Return the largest number of trees of a forest for the classes of a table."""
+    return max(bagged.trees // (dataset.n_classes - 1), _MIN_TREES)
 
 
 def _affordable_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> float:
+    """Count the trees of a forest that the work of a partner allows."""
     rows, width = _grown(dataset, plan)
     tried = np.sqrt(width) if bagged.features is None else bagged.features * width
-    # for each tree, and for each row and column that a split may choose
+    # The cost model has terms for each tree, and for each row and candidate column of a split.
     nanoseconds = len(plan.folds.folds) * 700_000 + 40.0 * rows * tried
     return float(_partner_seconds(plan) / (1e-9 * nanoseconds))
 
@@ -312,29 +339,37 @@ def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:
 
 
 def _partner_seconds(plan: Plan) -> float:
+    """Return the seconds that the work of a partner takes at the assumed speed."""
     policy = plan.policy
     return policy.partner_work * plan.effort.operations / policy.operations_a_second
 
 
 def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:
-    """Let each fold keep about such a share of the columns, but never fewer than the least."""
+    """Limit the columns of each fold to about a share of them, but not below the minimum."""
     layout = dataset.layout
     columns = max(dataset.columns.numbers.shape[1], len(layout.onehot))
-    most = max(int(share * columns), policy.least_columns)
+    max_columns = max(int(share * columns), policy.least_columns)
     if layout.screened is not None:
-        most = min(most, layout.screened)
-    return replace(dataset, layout=structs.replace(layout, screened=most))
+        max_columns = min(max_columns, layout.screened)
+    return replace(dataset, layout=structs.replace(layout, screened=max_columns))
 
 
 def input_bytes(dataset: Dataset, folds: FoldPlan) -> int:
-    """Return the bytes of a network's inputs on all folds, about, which each worker may hold."""
-    one = dataset.columns.take(np.arange(min(len(dataset.y), 1)))  # how many, not which
-    read = Screen.fit(one, None, layout=dataset.layout).columns(dataset.columns)
+    """Estimate the bytes of a network's inputs on all folds, which each worker may have in memory.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : FoldPlan
+    """
+    # A screen of one row selects as many columns as one of all rows, and only their number counts.
+    sample = dataset.columns.take(np.arange(min(len(dataset.y), 1)))
+    read = Screen.fit(sample, None, layout=dataset.layout).columns(dataset.columns)
     return _BYTES * len(folds.folds) * _inputs(read) * len(dataset.y)
 
 
 def _inputs(columns: Columns) -> int:
-    """Count the inputs of a network, about: bins of numbers, and levels."""
+    """Estimate the number of inputs of a network: bins of numbers, and levels of categories."""
     numbers = columns.numbers.shape[1]
     levels = (len(vocabulary) for vocabulary in columns.vocabularies)
     written = sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels)
@@ -342,6 +377,7 @@ def _inputs(columns: Columns) -> int:
 
 
 def _device() -> str:
+    """Return the device that trains networks."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

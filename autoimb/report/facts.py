@@ -415,7 +415,7 @@ def _winner(
     return {
         "description": description,
         "strategies": strategies,
-        "blend": blend.kept,
+        "blend": blend.is_blend,
         "rule": rule_in_words(rule, names, positive),
     }
 

@@ -15,7 +15,7 @@ from autoimb.data.profile import Profile
 from autoimb.evaluation.workload import input_bytes
 from autoimb.report.formats import count, percent, plain
 from autoimb.runtime.pool import LOCAL
-from autoimb.search.given import prepare_given
+from autoimb.search.arguments import prepare_arguments
 from autoimb.search.limiting import options_beyond
 from autoimb.search.prepare import Planned, Prepared, check_table, plan_study
 from autoimb.space.components import COMPONENTS
@@ -147,7 +147,7 @@ def dry_run(  # noqa: PLR0913 - the arguments of `fit`
     """
     own = copy(estimator)
     own.random_state = deepcopy(estimator.random_state)
-    given = prepare_given(
+    given = prepare_arguments(
         own,
         X,
         y,

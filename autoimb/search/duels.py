@@ -1,4 +1,4 @@
-"""Matched duels in a study: which comes next, when it is its turn, and what all of them say."""
+"""Matched duels in a study: the next duel, the time for it, and the results of all duels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["duels_due", "fought", "next_duel"]
 
-SCORED = ("complete", "partial")  # with the work of a duel; no other is as long
+SCORED = ("complete", "partial")  # statuses of duels with a score, which took their full work
 
 
 def next_duel(
@@ -37,24 +37,25 @@ def next_duel(
     *,
     policy: SearchPolicy,
 ) -> tuple[str, dict[str, Any]] | None:
-    """Find the next trial of a duel.
+    """Return the next trial of a duel.
 
-    All duels have one control network: the best of the first ones that have a score, chosen once.
-    It comes first, and the methods when it has a score, one at a time on the same network.
+    All duels have the same control network: the best of the first control networks that have a
+    score, which is chosen once. The control is trained first. When it has a score, the methods
+    follow one by one, on the same network.
 
     Parameters
     ----------
     space : Space
     plans : collection of str
-        What was enqueued.
+        Names of the enqueued plans.
     records, duels : sequence of TrialRecord
-        Of the search, and of the duels so far.
+        Trials of the search, and of the duels so far.
     policy : SearchPolicy
 
     Returns
     -------
     tuple of str and dict, or None
-        The plan's name, and the parameters to enqueue; None where none can come now.
+        Name of the plan, and the parameters to enqueue; None where no duel can be enqueued now.
     """
     if not methods_of(space):
         return None
@@ -69,8 +70,8 @@ def next_duel(
     if first is None or not any(record.status in SCORED for record in duels):
         return None
     planned = duels_of(space, first.strategy, policy)
-    left = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
-    place = next(left, None)
+    remaining = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
+    place = next(remaining, None)
     return None if place is None else (f"duel.{place}", planned[place])
 
 
@@ -95,63 +96,73 @@ def duels_due(
     left: float,
     policy: SearchPolicy,
 ) -> bool:
-    """Say whether another duel may begin: with it they keep within their share of the time.
+    """Return whether another duel fits in the duels' share of the time.
 
     Parameters
     ----------
     plans : collection of str
-        What was enqueued.
+        Names of the enqueued plans.
     records, duels : sequence of TrialRecord
-        Of the search, and of the duels so far.
+        Trials of the search, and of the duels so far.
     left : float
-        Seconds of the search. Without a deadline no clock is read: strategies are counted.
+        Remaining seconds of the search. Without a deadline they are infinite: no clock is read, and
+        the duels have a share of the strategies instead.
     policy : SearchPolicy
 
     Returns
     -------
     bool
-        False also where it would not end in time.
+        False also where the duel would not end in time.
     """
-    begun = sum(plan.startswith("duel.") for plan in plans)
+    n_started = sum(plan.startswith("duel.") for plan in plans)
     tried = [record for record in standing(records) if record.score is not None]
+    # Without a deadline the duels are a share of the strategies, since no clock is read.
     if math.isinf(left):
-        return begun < policy.duels_a_strategy * len(tried)
-    # the first encodes the rows of all
+        return n_started < policy.duels_a_strategy * len(tried)
+    # The control comes first and encodes the rows for all duels, so its time is not typical.
     took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
     took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
     expected = mean(took) if took else math.inf
-    own = sum(record.seconds for record in duels)
-    own += (max(begun - len(duels), 0) + 1) * expected  # those that run, and this one
-    every = own + sum(record.seconds for record in tried)
-    return own <= policy.duels_share * every and policy.confirming_margin * expected < left
+    duel_seconds = sum(record.seconds for record in duels)
+    # Duels that run, and the next one, are expected to take the mean time.
+    duel_seconds += (max(n_started - len(duels), 0) + 1) * expected
+    total_seconds = duel_seconds + sum(record.seconds for record in tried)
+    return (
+        duel_seconds <= policy.duels_share * total_seconds
+        and policy.confirming_margin * expected < left
+    )
 
 
 def fought(
     space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], basis: Basis | None
 ) -> list[Duel]:
-    """Gather what duels say of each method of a space.
+    """Return the result of the duel of each method of a space.
 
     Parameters
     ----------
     space : Space
     duels : mapping of int to (TrialRecord, Scored or None)
-        By trial. Sees: out-of-fold predictions of the duels' own rows.
+        Records and results of the duels by trial. Sees: out-of-fold predictions of the rows of the
+        duels.
     basis : Basis or None
-        What they ran on; None where the rarest class has too few rows.
+        Basis of the duels; None where the rarest class has too few rows.
 
     Returns
     -------
     list of Duel
-        One a method, fought or not.
+        One duel for each method; a duel that did not take place has the reason.
     """
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
-    results = {n: own for n, (r, own) in duels.items() if own is not None and r.status in SCORED}
+    results = {
+        n: result for n, (r, result) in duels.items() if result is not None and r.status in SCORED
+    }
     controls = {
         (record.strategy.network, record.strategy.ensemble): results[record.number]
         for record in records
         if record.strategy.is_control and record.number in results
     }
+    # A trial with a result comes after one without, so that it has precedence in the mapping.
     treated = {
         _method_of(record.strategy): record
         for record in sorted(records, key=lambda record: record.number in results)
@@ -161,16 +172,17 @@ def fought(
     if basis is None:
         only = space.only is not None
         why = "one strategy was asked for" if only else "the rarest class has too few rows"
-    found = []
+    compared = []
     for component, option in methods_of(space):
         record = treated.get((component, option))
         if basis is None or record is None:
-            found.append(Duel(component, option, option, why))
+            compared.append(Duel(component, option, option, why))
             continue
         choice: Choice = getattr(record.strategy, component)
-        own = Duel(component, option, choice.brief)
+        duel = Duel(component, option, choice.brief)
         method = results.get(record.number)
         ensembles = _control_ensembles(record.strategy, base)
+        # A duel is complete only if the method and all of its controls have a score.
         scored = [
             controls[record.strategy.network, ensemble]
             for ensemble in ensembles
@@ -178,20 +190,20 @@ def fought(
         ]
         if method is None:
             reason = record.reason.rstrip(".")
-            own = replace(own, reason=reason, infeasible=record.status == "infeasible")
+            duel = replace(duel, reason=reason, infeasible=record.status == "infeasible")
         elif not scored or len(scored) < len(ensembles):
-            own = replace(own, reason="its matched control has no score")
+            duel = replace(duel, reason="its matched control has no score")
         else:
-            own = _compared(own, method, scored, basis)
+            duel = _compared(duel, method, scored, basis)
             if component == "ensemble":
                 names = [_in_words(ensemble) for ensemble in ensembles]
-                own = replace(own, control_name=names[0], matched_name=names[-1])
-        found.append(own)
-    return found
+                duel = replace(duel, control_name=names[0], matched_name=names[-1])
+        compared.append(duel)
+    return compared
 
 
 def _method_of(strategy: Strategy) -> tuple[str, str]:
-    """Return the component and the option that was put into a control."""
+    """Return the component and the option by which a strategy differs from its control."""
     put_in = ((component, getattr(strategy, component).name) for component in strategy.methods)
     return next(
         (component, name)
@@ -201,16 +213,16 @@ def _method_of(strategy: Strategy) -> tuple[str, str]:
 
 
 def _control_ensembles(strategy: Strategy, base: Choice | None) -> list[Choice]:
-    """Return the ensembles of the controls of a strategy with a method, that of all duels first.
+    """Return the ensembles of a method's controls; the common control of all duels is the first.
 
-    A balanced ensemble has one as large on rows as they are as well.
+    A balanced ensemble also has a control of the same size, whose rows are not balanced.
     """
     both = (base, ENSEMBLE.make(strategy.ensemble).matched_control)
     return list(dict.fromkeys(choice for choice in both if choice is not None))
 
 
 def _in_words(ensemble: Choice) -> str:
-    """Name an ensemble that is a control."""
+    """Describe the ensemble of a control."""
     if ensemble.name == CONTROL["ensemble"]:
         return "the single network of the same work"
     sizes = {"members": "networks", "rounds": "rounds"}
@@ -219,18 +231,20 @@ def _in_words(ensemble: Choice) -> str:
 
 
 def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], basis: Basis) -> Duel:
-    """Compare a method with the control network, and an ensemble with the matched one as well."""
+    """Compare a method with the common control, and an ensemble also with its matched control."""
     judge, share = basis.judge, basis.plan.folds.test_share
     log_loss = get_metric(
         "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
     )
     prediction = (method.oof, method.likeliest)
-    others = [(control.oof, control.likeliest) for control in controls]
-    first, *more = [gain(judge, prediction, other, test_share=share) for other in others]
+    baselines = [(control.oof, control.likeliest) for control in controls]
+    first, *matched = [
+        gain(judge, prediction, baseline, test_share=share) for baseline in baselines
+    ]
     return replace(
         duel,
         control=controls[0].score.value,
         gain=first,
-        log_loss=gain(judge.with_metric(log_loss), prediction, others[0], test_share=share),
-        matched=more[0] if more else None,
+        log_loss=gain(judge.with_metric(log_loss), prediction, baselines[0], test_share=share),
+        matched=matched[0] if matched else None,
     )

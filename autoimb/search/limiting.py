@@ -42,7 +42,7 @@ def limits_of(
     # a number of trials alone confirms none, nor does one strategy alone
     confirmed = time_budget is not None and request.strategy is None
     return Limits(
-        most=Footprint(
+        maximum=Footprint(
             math.inf if megabytes is None else MEGABYTE * megabytes,
             math.inf if seconds is None else seconds,
         ),

@@ -1,4 +1,4 @@
-"""From the user's table to what a study needs: checked once, then frozen."""
+"""Preparation of a study: the user's table is checked, encoded as a dataset, and planned."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from autoimb.errors import OptionError, SchemaError, TargetError
 from autoimb.evaluation.basis import Basis, judge_of
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
-from autoimb.evaluation.workload import make_plan, seen, subsampled, trial_operations
+from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runtime.pool import LOCAL
 from autoimb.search.limiting import limits_of
@@ -56,7 +56,7 @@ __all__ = ["Planned", "Prepared", "Table", "check_table", "plan_study", "prepare
 
 @dataclass(frozen=True)
 class Table:
-    """The user's rows before anything looks at them.
+    """The user's rows before they are checked.
 
     Parameters
     ----------
@@ -69,16 +69,16 @@ class Table:
     eval_set : (DataFrame, Series or ndarray) or None
         Rows that choose and score instead of cross-validation.
     kinds : mapping of str to str or None
-        The user's word on the kind of columns.
+        Kinds of columns, as set by the user.
     test : (DataFrame, labels) or (DataFrame, labels, weights or None), or None
-        Rows that nothing sees but the last line of the report.
+        Test rows, which only the last line of the report uses.
     class_counts : mapping of label to int or None
-        Where the rows are a sample of a larger table, drawn class by class: the rows of each class
-        in all of it.
+        Number of rows of each class in a larger table, of which the rows are a sample that was
+        drawn class by class.
     groups : ndarray of shape (n,), int64, or None
-        The number of each row's group, the rows of an eval set behind the others.
+        Number of each row's group; the rows of an eval set follow those of the table.
     times : Times or None
-        When each row was observed, in the same order.
+        Time of each row, in the same order.
     """
 
     frame: pd.DataFrame
@@ -94,7 +94,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is decided before the first trial.
+    """Checked table, folds and metric: everything that is decided before the study is planned.
 
     Attributes
     ----------
@@ -106,17 +106,17 @@ class Prepared:
     folds : FoldPlan
     metric : Metric
     costs : Costs or None
-        The user's.
+        The user's misclassification costs.
     notices : tuple of str
-        What the user should know about the table.
+        Notices to the user about the table.
     policy : SearchPolicy
     test : Untouched or None
-        Rows that all of the above does not know.
+        Test rows, on which none of the other attributes depends.
     rows : ndarray of int64, shape (n,)
-        Position of each row of `dataset` among those that were given: the table's, then those of
+        Position of each row of `dataset` among the input rows: those of the table, then those of
         the evaluation set.
     n_given : int
-        How many were given.
+        Number of input rows.
     """
 
     request: Request
@@ -135,7 +135,7 @@ class Prepared:
 
     @property
     def space(self) -> Space:
-        """What may be chosen from, as the user restricted it."""
+        """The search space, as restricted by the user."""
         if self.request.strategy is not None:
             return Space.of(self.request.strategy)
         return Space.restricted(dict(self.request.components), costs=self.request.weighs_loss)
@@ -148,59 +148,62 @@ def prepare(
     schema: Schema | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> Prepared:
-    """Check the table and plan the study.
+    """Check the table, and derive schema, dataset and folds.
 
     Parameters
     ----------
     table : Table
         The user's rows.
     request : Request
-        What was asked for.
+        Parameters of the search.
     schema : Schema or None
-        A schema to keep (``refit``); None infers it from the training rows.
+        Schema of an earlier search (``refit``); None infers it from the training rows.
     policy : SearchPolicy, optional
-        What steers the search.
+        Constants of the search.
 
     Returns
     -------
     Prepared
-        Sees all rows but those of a test, and for the vocabulary and the layout only; nothing is
+        Sees: all rows except those of a test, for the vocabularies and the layout only. Nothing is
         fitted here.
 
     Raises
     ------
     InputError
-        Naming the column, label or value that no search can use.
+        If a column, label or value cannot be used; the message names it.
     """
     _check_together(table, request)
-    kept = weighing_rows(table.weight, len(table.frame))
+    retained = weighing_rows(table.weight, len(table.frame))
     if table.class_counts is not None:
-        encode_target(table.y, class_counts=table.class_counts)  # what is no count is said first
+        # Invalid counts are reported before rows are held out.
+        encode_target(table.y, class_counts=table.class_counts)
     if request.holdout is not None:
-        whole = (table.frame, label_array(table.y), table.weight)
-        test, kept = hold_out(
-            whole,
-            kept,
+        all_rows = (table.frame, label_array(table.y), table.weight)
+        test, retained = hold_out(
+            all_rows,
+            retained,
             request.holdout,
             random_state=request.random_state,
             cluster=table.groups,
             time=None if table.times is None else table.times.values,
         )
         table = replace(table, test=reweighted(Sample(*test, table.class_counts)))
-    table = _take(table, kept)
+    table = _take(table, retained)
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
     if not request.allow_many_classes:
         check_few_numbers(target.classes)
-    given = np.concatenate([np.flatnonzero(kept), len(kept) + np.arange(n_eval)])
-    folds = _folds(table, request, target, kept, n_eval=n_eval, policy=policy)
-    seen_first = np.arange(len(frame) - n_eval)  # by what decides kinds and layout
+    positions = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
+    folds = _folds(table, request, target, retained, n_eval=n_eval, policy=policy)
+    # Kinds and layout are inferred from the training rows; where rows have times, from those of the
+    # first block, since later rows are scored.
+    first_rows = np.arange(len(frame) - n_eval)
     if table.times is not None:
-        seen_first = np.flatnonzero(folds.period == FIRST_BLOCK)
+        first_rows = np.flatnonzero(folds.period == FIRST_BLOCK)
     notices: tuple[str, ...] = ()
     if schema is None:
         schema, notices = infer_schema(
-            frame.iloc[seen_first],
+            frame.iloc[first_rows],
             kinds=table.kinds,
             target=request.target,
             optional=() if table.times is None else table.times.optional,
@@ -209,7 +212,7 @@ def prepare(
     columns = parse(frame, schema)
     planning = columns
     if table.times is not None:
-        planning = parse(frame.iloc[seen_first], schema)
+        planning = parse(frame.iloc[first_rows], schema)
     apart = folds.given or len(folds.folds) == 1 or table.groups is not None
     apart = apart and table.times is None
     dataset = Dataset(
@@ -221,8 +224,9 @@ def prepare(
         layout=plan_layout(
             planning,
             n_classes=len(target.classes),
-            screened=_most_columns(target, policy),
-            # of folds that were drawn class by class, training rows have the levels of the others
+            screened=_max_columns(target, policy),
+            # Folds that are drawn class by class need no check of unseen levels, since their
+            # training and scored rows have the same distribution.
             folds=folds.folds if apart else (),
         ),
         kept=None if table.class_counts is None else target.sampled,
@@ -253,19 +257,19 @@ def prepare(
             *_about_metric(request.metric, dataset.n_classes),
             *_about_jobs(request.n_jobs, request.backend),
         ),
-        rows=given.astype(np.int64),
-        n_given=len(kept) + n_eval,
+        rows=positions.astype(np.int64),
+        n_given=len(retained) + n_eval,
         policy=policy,
         test=None if table.test is None else Untouched.of(table.test, schema, target.classes),
     )
 
 
 def _check_together(table: Table, request: Request) -> None:
-    """Refuse arguments that exclude each other."""
+    """Raise an error for arguments that exclude each other."""
     if table.class_counts is not None and table.eval_set is not None:
         raise OptionError(
-            "class_counts and eval_set exclude each other: the rows that score a sample are its "
-            "own, by cross-validation."
+            "class_counts and eval_set exclude each other: a sample is scored on its own rows, by "
+            "cross-validation."
         )
     if request.holdout is not None and table.test is not None:
         raise OptionError(
@@ -290,18 +294,18 @@ def _folds(
     table: Table,
     request: Request,
     target: Target,
-    kept: NDArray[np.bool_],
+    retained: NDArray[np.bool_],
     *,
     n_eval: int,
     policy: SearchPolicy,
 ) -> FoldPlan:
-    """Plan the folds: forward ones where rows have times."""
+    """Plan the folds; where rows have times, those that train precede those that are scored."""
     rows = np.arange(len(target.codes), dtype=np.int64)
     eval_rows = rows[len(rows) - n_eval :] if n_eval else None
     if table.times is None:
         return plan_folds(
             target.codes,
-            cv=kept_splits(request.cv, kept),
+            cv=kept_splits(request.cv, retained),
             random_state=request.random_state,
             eval_rows=eval_rows,
             cluster=table.groups,
@@ -325,7 +329,7 @@ def _folds(
 
 
 def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
-    """Say so where one label for all rows is the best answer."""
+    """Yield a notice where predicting one class for all rows maximizes the metric."""
     if metric == "recall" and n_classes == 2:
         yield (
             "The metric 'recall' is best when every row is called positive, so such labels are "
@@ -335,7 +339,7 @@ def _about_metric(metric: object, n_classes: int) -> Iterator[str]:
 
 
 def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
-    """Say so where workers have to share the processors of this machine."""
+    """Yield a notice where there are more workers than processors."""
     cores = joblib.cpu_count()
     if backend == LOCAL.name and n_jobs > cores:
         yield (
@@ -345,18 +349,18 @@ def _about_jobs(n_jobs: int, backend: str) -> Iterator[str]:
 
 
 def _about_sample(target: Target) -> Iterator[str]:
-    """Say so where the rows are a sample of a larger table."""
-    whole, here = target.counts.sum(), len(target.codes)
-    if here < whole:
+    """Yield a notice where the rows are a sample of a larger table."""
+    n_total, n_sampled = target.counts.sum(), len(target.codes)
+    if n_sampled < n_total:
         yield (
-            f"{here:,} rows were drawn from the {whole:,} of the table, class by class, each "
-            "standing for as many as its weight says: more would not fit the memory. What columns "
-            "hold, and how much they miss, is what these rows show."
+            f"{n_sampled:,} rows were drawn from the {n_total:,} of the table, class by class, "
+            "each standing for as many as its weight says: more would not fit the memory. What "
+            "columns hold, and how much they miss, is what these rows show."
         )
 
 
 def _about_levels(dataset: Dataset) -> Iterator[str]:
-    """Say so where columns are not read."""
+    """Yield a notice where columns are not used because their levels are mostly unseen."""
     columns = dataset.columns
     places = dataset.layout.left_out(len(columns.category_names))
     if places:
@@ -368,30 +372,31 @@ def _about_levels(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _most_columns(target: Target, policy: SearchPolicy) -> int | None:
-    """Return the columns of each kind that networks may read; None where all of them."""
-    few = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
-    return policy.columns_on_few_rare_rows if few else None
+def _max_columns(target: Target, policy: SearchPolicy) -> int | None:
+    """Return the largest number of columns of each kind that networks read; None without limit."""
+    is_rare = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
+    return policy.columns_on_few_rare_rows if is_rare else None
 
 
-def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
+def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
     """Drop the rows of weight 0 and those of a test, and scale the other weights to mean 1."""
-    if kept.all() and table.weight is None:
+    if retained.all() and table.weight is None:
         return table
     weight = None
     if table.weight is not None:
-        weight = np.asarray(table.weight, dtype=np.float64)[kept]
+        weight = np.asarray(table.weight, dtype=np.float64)[retained]
         weight = weight / weight.mean()
+    # Groups and times also cover the eval set, whose rows follow those of the table and all remain.
     groups, times = table.groups, table.times
     if groups is not None:
-        groups = np.concatenate([groups[: len(kept)][kept], groups[len(kept) :]])
+        groups = np.concatenate([groups[: len(retained)][retained], groups[len(retained) :]])
     if times is not None:
-        further = np.ones(len(times.values) - len(kept), dtype=bool)
-        times = times.take(np.concatenate([kept, further]))
+        further = np.ones(len(times.values) - len(retained), dtype=bool)
+        times = times.take(np.concatenate([retained, further]))
     return replace(
         table,
-        frame=table.frame.loc[kept],
-        y=label_array(table.y)[kept],
+        frame=table.frame.loc[retained],
+        y=label_array(table.y)[retained],
         weight=weight,
         groups=groups,
         times=times,
@@ -399,7 +404,7 @@ def _take(table: Table, kept: NDArray[np.bool_]) -> Table:
 
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
-    """Append the eval rows to the training rows, their columns in the training order."""
+    """Append the rows of the eval set to the training rows, with columns in training order."""
     frame = read_table(table.frame)
     y = label_array(table.y)
     if table.eval_set is None:
@@ -412,21 +417,23 @@ def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
     if unknown:
         raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
-    classes, codes = np.unique(y, return_inverse=True)  # in one type, not in that of both
+    # The labels keep the type of the training labels, whatever the type of the eval labels.
+    classes, codes = np.unique(y, return_inverse=True)
     codes = np.concatenate([codes, match_labels(eval_y, classes)])
     joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
     return joined, classes[codes], len(eval_frame)
 
 
 def _costs(request: Request, target: Target) -> Costs | None:
-    """Split costs; ``"balanced"`` is weights by which a class counts as much as any other."""
-    given = request.costs
-    if given is None:
+    """Return the costs of a request; ``"balanced"`` weighs all classes equally."""
+    costs = request.costs
+    if costs is None:
         return None
-    if isinstance(given, str):
+    if isinstance(costs, str):
+        # The cost of a class is inversely proportional to its number of rows.
         counts = target.counts
-        given = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
-    return Costs.of(given, in_loss=request.cost_in_loss)
+        costs = tuple(float(counts.sum() / (len(counts) * count)) for count in counts)
+    return Costs.of(costs, in_loss=request.cost_in_loss)
 
 
 @dataclass(frozen=True)
@@ -436,16 +443,16 @@ class Planned:
     Attributes
     ----------
     prepared : Prepared
-        With the rows that trials see; its profile stays that of the whole table.
+        Preparation, reduced to the rows of the trials; its profile is that of the whole table.
     plan : Plan
     judge : Judge
-        Of the rows that the plan scores.
+        Judge of the rows that the plan scores.
     unseen : Unseen or None
-        Of a sample, rows that no trial sees; None where there are none to draw.
+        Rows of a sample that no trial uses; None where there are none to draw.
     time_budget : float or None
-        Seconds that it is planned for.
+        Seconds for which the study is planned.
     expected : Forecast or None
-        The rates of the classes in rows to come; None where rows have no times.
+        Expected class rates of future rows; None where rows have no times.
     """
 
     prepared: Prepared
@@ -457,43 +464,45 @@ class Planned:
 
     @cached_property
     def limits(self) -> Limits:
-        """Of the result."""
-        own = self.prepared
-        return limits_of(own.request, own.dataset, self.plan, time_budget=self.time_budget)
+        """Deployment limits of the result."""
+        prepared = self.prepared
+        return limits_of(
+            prepared.request, prepared.dataset, self.plan, time_budget=self.time_budget
+        )
 
     @property
     def basis(self) -> Basis:
-        """What the trials of the search are evaluated on."""
+        """Rows, plan, judge and limits of the trials of the search."""
         return Basis(self.prepared.dataset, self.plan, self.judge, self.limits)
 
     @property
     def trial_profile(self) -> Profile:
-        """The profile of what a trial sees."""
-        return seen(self.prepared.profile, self.prepared.dataset, self.plan)
+        """Profile of the rows that trials use."""
+        return study_profile(self.prepared.profile, self.prepared.dataset, self.plan)
 
 
 def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
-    """Plan a study, of fewer rows where not all of them fit; no clock is read.
+    """Plan a study, with fewer rows where not all of them fit; no clock is read.
 
     Parameters
     ----------
     prepared : Prepared
     time_budget : float or None
-        Seconds.
+        Seconds of the search.
 
     Returns
     -------
     Planned
     """
     policy, seed = prepared.policy, prepared.request.random_state
-    before = len(prepared.dataset.y)
+    n_rows = len(prepared.dataset.y)
     dataset, folds, rows = subsampled(
         prepared.dataset, prepared.folds, random_state=seed, time_budget=time_budget, policy=policy
     )
     notices = prepared.notices
-    if len(dataset.y) < before:
+    if len(dataset.y) < n_rows:
         notices += (
-            f"The search sees {len(dataset.y):,} of the {before:,} rows, the rarer classes whole "
+            f"The search sees {len(dataset.y):,} of the {n_rows:,} rows, the rarer classes whole "
             "as far as possible: more would not fit its time or memory.",
         )
     costs = prepared.costs
@@ -501,19 +510,20 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         dataset,
         folds,
         random_state=seed,
-        # where only ensembles are allowed, their networks train longer, and trials are fewer
+        # Where only ensembles are allowed, trials get more work, and there are fewer of them.
         operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
         class_costs=None if costs is None else costs.class_costs,
         costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,
     )
+    # Class rates that change with time are extrapolated to the rows to come.
     expected = None
     if dataset.times is not None:
         blocks = rate_blocks(dataset.times)
         masses = np.array(
             [
-                np.bincount(dataset.y[own], dataset.weight[own], dataset.n_classes)
-                for own in (blocks == block for block in np.unique(blocks))
+                np.bincount(dataset.y[block_rows], dataset.weight[block_rows], dataset.n_classes)
+                for block_rows in (blocks == block for block in np.unique(blocks))
             ]
         )
         expected = forecast(masses, dataset.positive)
@@ -524,14 +534,16 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         costs=None if costs is None else costs.matrix,
         rates=None if expected is None else expected.rates,
     )
-    own = replace(prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows])
-    return Planned(own, plan, judge, _unseen(prepared, rows), time_budget, expected)
+    reduced = replace(
+        prepared, dataset=dataset, folds=folds, notices=notices, rows=prepared.rows[rows]
+    )
+    return Planned(reduced, plan, judge, _unseen(prepared, rows), time_budget, expected)
 
 
 def check_table(planned: Planned) -> tuple[Finding, ...]:
-    """Look for what may be wrong with the rows and the folds before any trial.
+    """Check the rows and the folds for problems before any trial.
 
-    Sees: all rows of the study, scored ones too. What is found reaches no trial.
+    Sees: all rows of the study, including scored ones. The findings do not influence trials.
     """
     prepared = planned.prepared
     evidence = TableEvidence.of(
@@ -546,7 +558,7 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
 
 
 def _structure(planned: Planned) -> Structure:
-    """Look for structure where the user declared none and left the folds to the search."""
+    """Search for groups or times where the user declared neither them nor the folds."""
     prepared = planned.prepared
     folds, dataset = prepared.folds, prepared.dataset
     declared = dataset.cluster is not None or dataset.times is not None
@@ -562,28 +574,31 @@ def _structure(planned: Planned) -> Structure:
 
 
 def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
-    """Draw rows beside those of the study, as many as there is time to predict.
+    """Draw rows outside the study, as many as there is time to predict.
 
-    Only a sample has rates that were counted on more rows; weights of classes move probabilities
-    off them.
+    Such rows are used only for samples, whose class rates were counted on more rows, and only if
+    the probabilities do not include class costs, which shift them away from the rates.
     """
-    policy, time_budget = prepared.policy, prepared.request.time_budget  # of this run
-    most = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
+    # The time budget is that of this run, which may differ from that of the plan.
+    policy, time_budget = prepared.policy, prepared.request.time_budget
+    max_rows = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
-        most = min(most, int(policy.unseen_share * time_budget / policy.test_row_seconds))
-    whole = len(rows) == len(prepared.dataset.y)
+        max_rows = min(max_rows, int(policy.unseen_share * time_budget / policy.test_row_seconds))
+    is_complete = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
-    timed = prepared.dataset.times is not None  # the level is that of the newest rows
-    if whole or prepared.dataset.kept is None or moved or timed:
+    # With times, the mean probabilities are calibrated on the newest rows instead.
+    timed = prepared.dataset.times is not None
+    if is_complete or prepared.dataset.kept is None or moved or timed:
         return None
     seed = prepared.request.random_state
-    return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
+    return Unseen.of(prepared.dataset, rows, max_rows=max_rows, random_state=seed)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
-    """Give the rows of an eval set, and those without weights, the weight 1; of a sample, more.
+    """Return the weights of all rows: those of the user, or 1 for an eval set or without weights.
 
-    A row of a sample also stands for the rows of its class that are not here.
+    The rows of a sample also represent the rows of their class that were not drawn, so their
+    weights are divided by the sampled share of the class.
     """
     unit = np.ones(len(target.codes), dtype=np.float64)
     if weight is not None:

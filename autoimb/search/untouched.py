@@ -1,4 +1,4 @@
-"""Test rows that nothing sees but the last line of the report."""
+"""Test rows, which are used for the test score in the last line of the report only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["GivenTest", "Tested", "Untouched", "held_out", "hold_out"]
 Labels = pd.Series | NDArray[Any]
 Weight = NDArray[np.float64] | None
 Weighed = tuple[pd.DataFrame, Labels, Weight]
-GivenTest = tuple[pd.DataFrame, Labels] | Weighed  # without: all are 1
+GivenTest = tuple[pd.DataFrame, Labels] | Weighed  # Without weights all weights are 1.
 
 
 def held_out(
@@ -36,111 +36,117 @@ def held_out(
     cluster: NDArray[np.int64] | None = None,
     time: NDArray[np.float64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Draw the rows to hold out, class by class; no value of a column is looked at.
+    """Draw the rows to hold out, stratified by class; the values of columns are not used.
 
-    Where rows come in groups, whole groups are held out, about the share of each class; where they
-    have times, the latest rows.
+    Where rows have groups, whole groups are held out, with about the share of each class; where
+    rows have times, the latest rows are held out.
 
     Parameters
     ----------
     y : ndarray of shape (n,)
         The labels.
     share : float
-        Of each class; at least one of its rows stays.
+        Share of each class; at least one row of each class is not held out.
     random_state : int
-        The same seed and labels give the same rows.
+        Seed; equal seeds and labels result in the same rows.
     cluster : ndarray of int64, shape (n,), or None
-        The group of each row.
+        Group of each row.
     time : ndarray of float64, shape (n,), or None
-        When each row was observed; rows of one time are not parted.
+        Time of each row; rows of the same time are not separated.
 
     Returns
     -------
     ndarray of bool, shape (n,)
+        Mask of the rows that are held out.
 
     Raises
     ------
     OptionError
-        Where that is no row.
+        If the share selects no rows, or all rows by time.
     """
     if time is not None:
+        # The latest rows are held out, from the time at which the share of the rows begins.
         first = np.sort(time)[min(round((1.0 - share) * len(y)), len(y) - 1)]
         late = time >= first
         if late.all():
-            raise OptionError(f"holdout={share} of the rows by time is all: give a smaller share.")
+            raise OptionError(
+                f"holdout={share} selects all {len(y)} rows by time; use a smaller share."
+            )
         return np.asarray(late)
-    random, held = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
+    random, mask = stream(Purpose.TEST_ROWS, random_state), np.zeros(len(y), dtype=bool)
     codes = np.unique(y, return_inverse=True)[1]
     if cluster is not None:
         part = deal_groups(codes, cluster, np.array([1.0 - share, share]), random)
         return np.asarray(part == 1)
     for code in np.unique(codes):
-        own = np.flatnonzero(codes == code)
-        number = min(round(share * len(own)), len(own) - 1)
-        held[random.choice(own, number, replace=False)] = True
-    if not held.any():
-        raise OptionError(f"holdout={share} of {len(y)} rows is none: give a larger share.")
-    return held
+        class_rows = np.flatnonzero(codes == code)
+        number = min(round(share * len(class_rows)), len(class_rows) - 1)
+        mask[random.choice(class_rows, number, replace=False)] = True
+    if not mask.any():
+        raise OptionError(f"holdout={share} selects no rows out of {len(y)}; use a larger share.")
+    return mask
 
 
 def hold_out(
-    whole: GivenTest,
-    kept: NDArray[np.bool_],
+    table: GivenTest,
+    retained: NDArray[np.bool_],
     share: float,
     *,
     random_state: int,
     cluster: NDArray[np.int64] | None = None,
     time: NDArray[np.float64] | None = None,
 ) -> tuple[Weighed, NDArray[np.bool_]]:
-    """Part the rows of a table into those of a test and those that stay.
+    """Split the rows of a table into test rows and remaining rows.
 
     Parameters
     ----------
-    whole : tuple of DataFrame, labels and weights or None
+    table : tuple of DataFrame, labels and weights or None
         All n rows.
-    kept : ndarray of bool, shape (n,)
-        Rows of a weight above 0; no other is held out or stays.
+    retained : ndarray of bool, shape (n,)
+        Mask of the rows with a positive weight; other rows are in neither part.
     share : float
+        Share of each class to hold out.
     random_state, cluster, time
         As in `held_out`.
 
     Returns
     -------
     tuple of DataFrame, labels and weights or None
-        Of the test.
+        The test rows.
     ndarray of bool, shape (n,)
-        The rows that stay.
+        Mask of the remaining rows.
     """
-    frame, y, weight = _weighed(whole)
-    held = np.zeros(len(kept), dtype=bool)
-    groups = None if cluster is None else cluster[: len(kept)][kept]
-    times = None if time is None else time[: len(kept)][kept]
-    held[kept] = held_out(
-        np.asarray(y)[kept], share, random_state=random_state, cluster=groups, time=times
+    frame, y, weight = _weighed(table)
+    mask = np.zeros(len(retained), dtype=bool)
+    groups = None if cluster is None else cluster[: len(retained)][retained]
+    times = None if time is None else time[: len(retained)][retained]
+    mask[retained] = held_out(
+        np.asarray(y)[retained], share, random_state=random_state, cluster=groups, time=times
     )
-    own = None if weight is None else np.asarray(weight, dtype=np.float64)[held]
-    return (frame.loc[held], np.asarray(y)[held], own), kept & ~held
+    test_weight = None if weight is None else np.asarray(weight, dtype=np.float64)[mask]
+    return (frame.loc[mask], np.asarray(y)[mask], test_weight), retained & ~mask
 
 
-def _weighed(given: GivenTest) -> Weighed:
-    return given if len(given) == 3 else (*given, None)
+def _weighed(test: GivenTest) -> Weighed:
+    """Return test rows with weights, or None in place of them."""
+    return test if len(test) == 3 else (*test, None)
 
 
 @dataclass(frozen=True, eq=False)
 class Untouched:
-    """Rows that neither train nor choose anything.
+    """Test rows, which are used neither for training nor for any choice.
 
     Attributes
     ----------
     frame : DataFrame of shape (n, p)
-        The columns of the training table, as they came.
+        Unparsed columns of the training table.
     codes : ndarray of int64, shape (n,)
         Class codes.
     weight : ndarray of float64, shape (n,), or None
     digest : str
-        Of all rows: a resumed search has the same.
+        Digest of all rows, by which a resumed search checks that they are the same.
     n_given : int
-        Rows before `at_most`.
+        Number of rows before `at_most`.
     """
 
     frame: pd.DataFrame
@@ -150,16 +156,16 @@ class Untouched:
     n_given: int
 
     @classmethod
-    def of(cls, given: GivenTest, schema: Schema, classes: NDArray[Any]) -> Self:
+    def of(cls, test: GivenTest, schema: Schema, classes: NDArray[Any]) -> Self:
         """Check that the rows can be predicted and scored, before anything is trained.
 
         Parameters
         ----------
-        given : tuple of DataFrame, labels and, where there are any, weights
+        test : tuple of DataFrame, labels and, where there are any, weights
         schema : Schema
-            Of the training rows.
+            Schema of the training rows.
         classes : ndarray of shape (C,)
-            Of the training rows.
+            Labels of the training rows.
 
         Returns
         -------
@@ -168,60 +174,65 @@ class Untouched:
         Raises
         ------
         InputError
-            Naming the column or label that is none of the training rows.
+            If a column or label is not one of the training rows; the message names it.
         """
-        frame, y, weight = _weighed(given)
+        frame, y, weight = _weighed(test)
         try:
             columns, codes = parse(frame, schema), match_labels(y, classes)
         except InputError as error:
             raise type(error)(f"In the test rows: {error}") from error
+        # The digest covers all parsed values, so that a resumed search detects other rows.
         digest = hashlib.sha256(repr(columns.vocabularies).encode())
         for array in (columns.numbers, columns.codes, codes, weight):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return cls(frame, codes, weight, digest.hexdigest()[:16], len(codes))
 
-    def at_most(self, most: int) -> Self:
-        """Keep so many rows, the rarer classes whole as far as possible; the others weigh more."""
+    def at_most(self, max_rows: int) -> Self:
+        """Draw at most `max_rows` rows, with as many of the rarer classes as possible.
+
+        The drawn rows of the other classes weigh more.
+        """
         random = stream(Purpose.TEST_ROWS, 0, index=1)
-        rows, scale = subsample(self.codes, np.arange(len(self.codes)), most, random)
+        rows, scale = subsample(self.codes, np.arange(len(self.codes)), max_rows, random)
         if len(rows) == len(self.codes):
             return self
         weight = scale if self.weight is None else self.weight[rows] * scale
         return replace(self, frame=self.frame.iloc[rows], codes=self.codes[rows], weight=weight)
 
     def predicted(self, pipeline: FittedPipeline, judge: Judge) -> Tested:
-        """Predict the rows, by the pipeline as it is exported.
+        """Predict the rows by the exported pipeline.
 
         Parameters
         ----------
         pipeline : FittedPipeline
         judge : Judge
-            Of the search: gives metric and costs.
+            Judge of the search, for its metric and costs.
 
         Returns
         -------
         Tested
         """
         proba = pipeline.predict_proba(self.frame)
+        # All test rows are predicted by the same networks, so their scores need no groups.
         one_group = np.zeros(len(self.codes), dtype=np.int64)
-        own = replace(
+        test_judge = replace(
             judge, y=self.codes, group=one_group, weight=self.weight, cluster=None, period=None
         )
-        return Tested(own, (proba, pipeline.rule.apply(proba)), self.n_given)
+        return Tested(test_judge, (proba, pipeline.rule.apply(proba)), self.n_given)
 
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """What a pipeline says of untouched rows.
+    """Predictions of test rows by a pipeline.
 
     Attributes
     ----------
     judge : Judge
-        Of these rows, in one group.
+        Judge of the test rows, in one group.
     prediction : tuple of ndarray
         Probabilities (n, C) and labels (n,).
     n_given : int
-        Rows that were given; of very many some are predicted.
+        Number of test rows; only a sample of very many rows is predicted.
     """
 
     judge: Judge
@@ -230,5 +241,5 @@ class Tested:
 
     @property
     def score(self) -> Score:
-        """By the metric of the search; its error is of a jackknife over rows."""
+        """Score by the metric of the search, with the error of a jackknife over rows."""
         return self.judge.score(*self.prediction)

@@ -144,7 +144,7 @@ def searched(cases_of: Sequence[Case]) -> Iterator[Row]:
     for result in results:
         yield drawn.as_row(result.best_score, result.winner.blend.score) | {
             "true": project.value_on(result, frame, y),
-            "blend": result.winner.blend.kept,
+            "blend": result.winner.blend.is_blend,
         }
 
 

@@ -1,4 +1,4 @@
-"""What the estimator is given, as a search takes it."""
+"""Check of an estimator's parameters and of the arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from autoimb.search.prepare import Prepared, Table, prepare
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-__all__ = ["prepare_given"]
+__all__ = ["prepare_arguments"]
 
 
-def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
+def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     estimator: BaseEstimator,
     X: Any,
     y: Any,
@@ -38,16 +38,17 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     keep_time: bool = False,
     backend: Backend = LOCAL,
 ) -> Prepared:
-    """Check an estimator's parameters and the arguments of its `fit`.
+    """Check an estimator's parameters and the arguments of `fit`, and prepare the search.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        Its parameters are those of `AutoImbClassifier`; it gets the names and number of columns.
+        Estimator with the parameters of `AutoImbClassifier`; the names and number of columns are
+        stored in it.
     X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
         As in `AutoImbClassifier.fit`.
     backend : Backend
-        Where trials run.
+        Backend that runs the trials.
 
     Returns
     -------
@@ -56,33 +57,39 @@ def prepare_given(  # noqa: PLR0913 - the arguments of `fit`
     Raises
     ------
     InputError
-        On a table, a target or a parameter that no search can use.
+        If the table, the target or a parameter is invalid.
     """
-    X = in_pandas(X, "X")  # once, as a stream is read
+    # The table is converted once, since a stream can be read only once.
+    X = in_pandas(X, "X")
     if eval_set is not None:
         eval_set = in_pandas(eval_set[0], "X"), eval_set[1]
-    whole, further = pd.DataFrame(), None
+    # Group and time columns may be left out of the features, so they are read from the full table.
+    table_frame, eval_frame = pd.DataFrame(), None
     if groups is not None or time is not None:
-        whole, further = plain_frame(X), eval_set and plain_frame(eval_set[0])
-    times = read_times(time, whole, further, gap=gap, keep=keep_time)
+        table_frame, eval_frame = plain_frame(X), eval_set and plain_frame(eval_set[0])
+    times = read_times(time, table_frame, eval_frame, gap=gap, keep=keep_time)
     apart = column_names(groups) + column_names(time)
     optional = () if times is None else times.optional
     frame = named_frame(estimator, X, reset=True, apart=apart, optional=optional)
     labels = label_array(y)
     check_lengths(frame, labels)
-    given = estimator.get_params(deep=False)
-    given |= {"groups": column_names(groups), "time": column_names(time), "keep_time": keep_time}
-    given |= {"gap": gap if gap is None or isinstance(gap, int | float) else str(gap)}
-    request = read_request(given, encode_target(labels).classes, backend=backend)
-    read_callbacks(given["callbacks"])
+    parameters = estimator.get_params(deep=False)
+    parameters |= {
+        "groups": column_names(groups),
+        "time": column_names(time),
+        "keep_time": keep_time,
+    }
+    parameters |= {"gap": gap if gap is None or isinstance(gap, int | float) else str(gap)}
+    request = read_request(parameters, encode_target(labels).classes, backend=backend)
+    read_callbacks(parameters["callbacks"])
     weight = row_weights(sample_weight, len(frame))
-    codes = group_codes(groups, whole, further)
+    codes = group_codes(groups, table_frame, eval_frame)
     table = Table(
         frame,
         labels,
         weight,
         further_rows(estimator, eval_set, apart, optional),
-        given["kinds"],
+        parameters["kinds"],
         further_rows(estimator, test, apart, optional),
         class_counts,
         codes,
