@@ -94,7 +94,7 @@ def test_dropped_columns_and_text_numbers_are_noticed():
         }
     )
     schema, notices = infer_schema(frame)
-    assert [column.name for column in schema.kept] == ["x"]
+    assert [column.name for column in schema.features] == ["x"]
     assert notices == (
         "Dropped 2 constant column(s), one value in every row: 'same', 'empty'; "
         "kinds={'same': ...} keeps one.",
@@ -118,7 +118,7 @@ def test_the_user_overrules():
     np.testing.assert_array_equal(columns.numbers[:, 0], [15706, 15707, 15707])
     np.testing.assert_array_equal(columns.numbers[:, 3], [1, 2.5, np.nan])
     schema, notices = infer_schema(frame, kinds={"zip": "identifier"})
-    assert [column.name for column in schema.kept] == ["day", "n"]
+    assert [column.name for column in schema.features] == ["day", "n"]
 
 
 def test_the_target_is_left_out():

@@ -193,8 +193,8 @@ def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
 def _candidates(dataset: Dataset, schema: Schema) -> list[_Candidate]:
     """Return the columns that are most likely to tie rows together: dates, then keys."""
     columns = dataset.columns
-    dates = {f"{each.name}.days": each.name for each in schema.kept if each.kind == "date"}
-    parts = {name for each in schema.kept if each.kind == "date" for name in each.numbers}
+    dates = {f"{each.name}.days": each.name for each in schema.features if each.kind == "date"}
+    parts = {name for each in schema.features if each.kind == "date" for name in each.numbers}
     wide = len(columns.number_names) > _MAX_NUMBERS
     found = []
     for name, values in zip(columns.number_names, columns.numbers.T):

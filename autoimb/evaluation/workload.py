@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import most_bins
+from autoimb.data.encoding.encoder import max_bins
 from autoimb.data.encoding.layout import MOST_ONE_HOT
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, Rows
@@ -186,11 +186,11 @@ def fewer_rows(
     kept, scale = subsample(dataset.y, rows, most, random)
     weight = dataset.weight[kept] * scale
     had, have = (np.bincount(dataset.y[own], minlength=dataset.n_classes) for own in (rows, kept))
-    before = 1.0 if dataset.kept is None else dataset.kept
+    before = 1.0 if dataset.sampled_shares is None else dataset.sampled_shares
     few = replace(
         dataset.take(kept),
         weight=weight / weight.mean(),
-        kept=before * have / np.maximum(had, 1),
+        sampled_shares=before * have / np.maximum(had, 1),
     )
     return few, kept
 
@@ -338,7 +338,7 @@ def _inputs(columns: Columns) -> int:
     numbers = columns.numbers.shape[1]
     levels = (len(vocabulary) for vocabulary in columns.vocabularies)
     written = sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels)
-    return int(numbers * most_bins(numbers) + written + 1)
+    return int(numbers * max_bins(numbers) + written + 1)
 
 
 def _device() -> str:

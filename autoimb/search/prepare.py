@@ -210,7 +210,7 @@ def prepare(
     planning = columns
     if table.times is not None:
         planning = parse(frame.iloc[seen_first], schema)
-    apart = folds.given or len(folds.folds) == 1 or table.groups is not None
+    apart = folds.predefined or len(folds.folds) == 1 or table.groups is not None
     apart = apart and table.times is None
     dataset = Dataset(
         columns=columns,
@@ -225,7 +225,7 @@ def prepare(
             # of folds that were drawn class by class, training rows have the levels of the others
             folds=folds.folds if apart else (),
         ),
-        kept=None if table.class_counts is None else target.sampled,
+        sampled_shares=None if table.class_counts is None else target.sampled,
         labels=tuple(text_of(label) for label in target.classes),
         cluster=table.groups,
         times=table.times,
@@ -550,7 +550,7 @@ def _structure(planned: Planned) -> Structure:
     prepared = planned.prepared
     folds, dataset = prepared.folds, prepared.dataset
     declared = dataset.cluster is not None or dataset.times is not None
-    if declared or folds.given or len(folds.folds) == 1:
+    if declared or folds.predefined or len(folds.folds) == 1:
         return NO_STRUCTURE
     return find_structure(
         dataset,
@@ -574,7 +574,7 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     whole = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
     timed = prepared.dataset.times is not None  # the level is that of the newest rows
-    if whole or prepared.dataset.kept is None or moved or timed:
+    if whole or prepared.dataset.sampled_shares is None or moved or timed:
         return None
     seed = prepared.request.random_state
     return Unseen.of(prepared.dataset, rows, most=most, random_state=seed)
