@@ -139,7 +139,7 @@ def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
         # dates.
         values = series.to_numpy() if types.is_object_dtype(series.dtype) else series
         codes, levels = pd.factorize(values)
-    except TypeError:  # unhashable values
+    except TypeError:  # values that Python cannot hash or compare
         row, cell = next((row, cell) for row, cell in enumerate(series) if not _is_value(cell))
         raise _no_value(cell, name, row) from None
     return codes, _checked(levels, codes, name)

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.encoder import max_bins
-from autoimb.data.encoding.layout import MOST_ONE_HOT
+from autoimb.data.encoding.layout import MAX_ONE_HOT
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
@@ -337,7 +337,7 @@ def _inputs(columns: Columns) -> int:
     """Count the inputs of a network, about: bins of numbers, and levels."""
     numbers = columns.numbers.shape[1]
     levels = (len(vocabulary) for vocabulary in columns.vocabularies)
-    written = sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels)
+    written = sum(n + 2 if n <= MAX_ONE_HOT else 8 for n in levels)
     return int(numbers * max_bins(numbers) + written + 1)
 
 
