@@ -69,6 +69,7 @@ class Dataset:
             return self.weight
         values = self.times.values
         span = values.max() - values.min()
+        # Age from 0 to 1 in time spans; equal times have age 0.
         age = (values.max() - values) / (span if span > 0 else 1.0)
         weight = self.weight * 0.5 ** (2.0 * age)
         return np.asarray(weight * (self.weight.sum() / weight.sum()))

@@ -118,6 +118,7 @@ def _n_bytes(path: Path, kind: str, types: Sequence[pa.DataType]) -> int:
         return UNPACKED[kind] * path.stat().st_size
     metadata = pq.read_metadata(path)
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    # The estimate is the larger of the size in pandas and the uncompressed size in the file.
     row = sum(dtype.bit_width // 8 if pa.types.is_floating(dtype) else CELL for dtype in types)
     return int(max(row * metadata.num_rows, sum(group.total_byte_size for group in groups)))
 
@@ -185,6 +186,7 @@ def _binary_pieces(
         yielded = False
         for batch in batches:
             rows = max(cells // max(len(schema.names), 1), 1)
+            # Batches of Feather files may be larger than a piece.
             for start in range(0, batch.num_rows, rows):
                 yielded = True
                 yield _frame(batch.slice(start, rows), schema)
@@ -286,6 +288,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     ) as chunks:
         lines = (str(line) for chunk in chunks for line in chunk["line"])
         line = next((line for line in lines if line.strip()), "")
+    # Separators within quotes do not count.
     separator = max(",;\t|", key=QUOTED.sub("", line).count)
     names = next(csv.reader([line], delimiter=separator))
     check_names(name for name in names if name)

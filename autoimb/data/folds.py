@@ -154,6 +154,7 @@ class FoldPlan:
 
     def take(self, rows: Rows) -> FoldPlan:
         """Return the plan restricted to some sorted rows, which are renumbered from 0."""
+        # New number of each row; -1 for rows that are dropped.
         place = np.full(len(self.group), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
 
@@ -272,6 +273,7 @@ def plan_folds(
             max_folds_of_cv = min(n_rows, max_folds)
             n_folds = _check_count(cast(int, cv), max_folds_of_cv, grouped=cluster is not None)
         further = (min(number, max_folds) for number in _further_folds(y, n_folds, policy))
+        # The first repeat is the plan itself; each repeat has its own random stream.
         repeats = [
             _plan(
                 _stratified_splits(
@@ -339,6 +341,7 @@ def duel_folds(
     FoldPlan or None
         None if the rarer classes have too few rows or groups for the minimum number of folds.
     """
+    # Only rows that train in the study take part, so that hold-out rows remain untouched.
     rows = folds.training
     counts = np.bincount(y[rows])
     row_groups = None if cluster is None else cluster[rows]
@@ -389,6 +392,7 @@ def _stratified_parts(
 ) -> Rows:
     """Assign rows to parts at random, stratified by class and without dividing groups."""
     parts = stratified(y, n_parts, generator, cluster)
+    # The parts that get one more row of a class are random as well.
     return np.asarray(generator.permutation(n_parts)[parts])
 
 
@@ -434,6 +438,7 @@ def _hold_out(
     def groups_of(rows: Rows) -> Rows | None:
         return None if cluster is None else cluster[rows]
 
+    # One half chooses the epoch. The other half is scored in groups, for cross-fitted thresholds.
     generator = stream(Purpose.HOLD_OUT, random_state)
     half = _stratified_parts(y[test], 2, generator, groups_of(test))
     score = test[half == 0]
@@ -541,6 +546,7 @@ def kept_splits(cv: object, kept_rows: NDArray[np.bool_]) -> object:
         or hasattr(cv, "split")
     ):
         return cv
+    # New number of each row that was not dropped.
     place = np.cumsum(kept_rows) - 1
 
     def renumbered(rows: ArrayLike) -> Rows:
@@ -577,6 +583,7 @@ def stratified(
     """
     if cluster is not None:
         return deal_groups(y, cluster, np.full(n_parts, 1.0 / n_parts), random)
+    # Sort the rows by class, in random order within each class.
     shuffled = random.permutation(len(y))
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
     part = np.empty(len(y), dtype=np.int64)
@@ -612,6 +619,7 @@ def deal_groups(
     _, group = np.unique(cluster, return_inverse=True)
     class_shares = np.zeros((group.max() + 1, y.max() + 1))  # of each class's rows, by group
     np.add.at(class_shares, (group, y), 1.0 / np.bincount(y)[y])
+    # The stable sort keeps the random order of groups with equal shares.
     order = random.permutation(len(class_shares))
     part, load = np.empty(len(class_shares), dtype=np.int64), np.zeros((len(shares), y.max() + 1))
     for number in order[np.argsort(-class_shares[order].sum(axis=1), kind="stable")]:

@@ -165,6 +165,8 @@ def forward_hold_out(
         random = stream(Purpose.HOLD_OUT, random_state)
         choosing = stratified(y[eval_rows], 2, random, cluster[eval_rows]) == 0
         scoring = ~choosing
+    # With groups, rows of the choosing groups in late blocks, and of the others in early ones, are
+    # not used.
     late = period[eval_rows] >= 0
     train = train[times.values[train] < eval_times.values.min() - times.gap]
     fold = Fold(train, eval_rows[late & scoring], eval_rows[~late & choosing])
@@ -209,6 +211,7 @@ def rate_blocks(times: Times) -> Rows:
 def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
     """Return the start times of the quarters of all blocks; None if there are too few rare rows."""
     blocks = int(min(policy.time_blocks, _is_rare(y).sum() // policy.rare_rows_a_block))
+    # Use as many blocks as possible, provided that all of them begin at different times.
     for number in range(blocks, _MIN_BLOCKS - 1, -1):
         starts = _block_starts(y, times.values, number)
         if len(np.unique(starts[::4])) == number and np.isfinite(starts).all():
@@ -245,6 +248,7 @@ def _block_starts(y: Rows, values: Floats, blocks: int) -> Floats:
     times, place = np.unique(values, return_inverse=True)
     counts = np.bincount(place.reshape(-1), weights=_is_rare(y))
     earlier_share = (np.cumsum(counts) - counts) / counts.sum()
+    # The tolerance keeps rounding errors from moving a start to the following time.
     at = np.searchsorted(earlier_share, np.arange(4 * blocks) / (4 * blocks) - 1e-9)
     return np.append(times, np.inf)[at]
 

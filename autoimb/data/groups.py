@@ -105,7 +105,7 @@ def group_codes(
             row = int(np.flatnonzero(number < 0)[0])
             raise OptionError(
                 f"groups: {name} has no value in {int((number < 0).sum())} rows, the first is row "
-                f"{row}; each row needs a group, a row that stands alone one of its own."
+                f"{row}; each row needs a group, and a row without related rows a separate one."
             )
         # Combine the groups of the previous columns with this one, and number them consecutively.
         pair = codes * (number.max(initial=0) + 1) + number

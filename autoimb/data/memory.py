@@ -99,6 +99,7 @@ def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
     """
     with suppress(OSError):
         for line in (root / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            # Version 2 has one line without controllers, version 1 a line for each controller.
             _, controllers, path = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue

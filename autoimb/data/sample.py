@@ -109,6 +109,7 @@ def read(
     if not 0 <= random_state < 2**64:
         raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {random_state}.")
     memory = policy.memory_share * machine_bytes() if max_memory is None else read_bytes(max_memory)
+    # Rows as they are read may take this part of the memory of a search.
     max_bytes = policy.table_share * memory
     source = Source.of(Path(path))
     counts: Mapping[str, int] | None = None
@@ -143,6 +144,7 @@ def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], We
     """
     if rows.class_counts is None:
         return rows.frame, rows.y, rows.weight
+    # A drawn row represents the rows of its class in the table per drawn row of the class.
     codes, levels = pd.factorize(label_array(rows.y))
     totals = {text_of(label): count for label, count in rows.class_counts.items()}
     class_weight = np.array([totals[text_of(level)] for level in levels]) / np.bincount(codes)
@@ -239,10 +241,11 @@ def _taken(
     # Positions within a class continue from piece to piece.
     n_read = dict.fromkeys(drawn, 0)
     for frame, codes, labels in _labelled(source, columns, texts=texts):
+        # Positions in the class that fall into this piece, as positions in the piece.
         taken = []
         for code, label in enumerate(labels):
             if label not in drawn:
-                raise TargetError(f"The target holds {label!r} as a number and as text.")
+                raise TargetError(f"The target contains {label!r} both as a number and as text.")
             class_rows = np.flatnonzero(codes == code)
             start, end = n_read[label], n_read[label] + len(class_rows)
             first, last = np.searchsorted(drawn[label], [start, end])

@@ -242,6 +242,7 @@ def _infer_kind(series: pd.Series, name: str) -> Kind:
     if types.is_integer_dtype(series.dtype):
         long = len(series) >= 100 and not missing.any()
         return "identifier" if long and ID_NAME.search(name) and series.is_unique else kind
+    # The share of distinct text refers to the present values.
     n_present = int(len(series) - missing.sum())
     if kind == "categorical" and _is_text(series) and n_present >= 50:
         return "identifier" if series.nunique() >= 0.99 * n_present else kind
@@ -330,6 +331,7 @@ def _notices(frame: pd.DataFrame, schema: Schema, declared: dict[str, str]) -> t
                 f"Dates of {column.name!r} are of the format {forms[0]} and of {forms[1]} alike: "
                 "taken as the first; write them as 2020-12-31 to be sure."
             )
+    # Text that looks numeric is not converted silently, since codes such as "02139" are text.
     looks = [
         column.name
         for column in schema.columns
@@ -387,6 +389,7 @@ def parse(frame: Any, schema: Schema) -> Columns:
     number_columns = [column for column in schema.features if column.kind != "categorical"]
     category_columns = [column for column in schema.features if column.kind == "categorical"]
     number_names = tuple(name for column in number_columns for name in column.numbers)
+    # The arrays are allocated once and filled column by column to limit the peak of memory.
     numbers = np.empty((len(frame), len(number_names)), dtype=np.float64)
     for position, values in enumerate(
         values for column in number_columns for values in _values(frame[column.name], column)
@@ -409,6 +412,7 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     lacking = [column.name for column in schema.features if column.name not in names]
     if not lacking:
         return frame
+    # A table without any known name is read by position if the schema came from an array.
     same_width = frame.shape[1] == len(schema.columns)
     if schema.positional and same_width and not names & set(schema.names):
         return frame.set_axis(list(schema.names), axis=1)

@@ -104,6 +104,7 @@ class Source:
         TableError
             If a part cannot be read.
         """
+        # Columns of all pieces are returned in the order of the first piece.
         order: list[str] | None = None
         for part in self.parts:
             start = 0
@@ -141,6 +142,7 @@ def _check_same(first: tuple[Path, Header], second: tuple[Path, Header]) -> None
     (first_path, header), (second_path, second_header) = first, second
     lacking = [f"lacks {name!r}" for name in header.names if name not in second_header.names]
     beyond = [f"has {name!r} besides" for name in second_header.names if name not in header.names]
+    # Kinds are compared where both files record one.
     second_kinds = dict(zip(second_header.names, second_header.holds))
     unlike = [
         f"holds {second_kinds[name]} in {name!r} instead of {kind}"

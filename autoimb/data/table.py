@@ -72,6 +72,7 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
     else:
         frame = _frame_of_array(source, names)
     check_names(frame.columns)
+    # Columns of types that pandas only stores are converted one by one.
     for name, dtype in frame.dtypes.items():
         if not is_native(dtype):
             frame[name] = native_column(frame[name], f"Column {name!r}")
@@ -335,6 +336,7 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
     positive = weight > 0
     if not positive.any():
         raise TableError("sample_weight must not be zero in all rows.")
+    # The sum of the weights must be finite as well.
     if weight.max() > np.finfo(np.float64).max / n_rows:
         raise TableError("sample_weight must have a finite sum; scale it down.")
     lowest, highest = weight[positive].min(), weight.max()

@@ -104,10 +104,12 @@ def encode_target(
         raise TargetError(f"All {len(labels)} rows have different classes; is it an identifier?")
     if class_counts is not None:
         counts = _whole_counts(class_counts, classes, counts)
+    # The search in reversed order selects the last of equally rare classes.
     if positive is None:
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
         code = _find_label(classes, positive, role="positive class")
+    # Codes follow the order of appearance; convert them to the sorted order of the classes.
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     notices = _rare_notices(classes, counts)
@@ -273,7 +275,7 @@ def _rare_notices(classes: NDArray[Any], counts: NDArray[np.int64]) -> tuple[str
     rare = [f"{text_of(classes[code])!r} ({counts[code]})" for code in np.where(counts < 3)[0]]
     if not rare:
         return ()
-    return (f"Classes with one or two rows, whose scores say nothing: {', '.join(rare)}.",)
+    return (f"Classes with one or two rows, whose scores are meaningless: {', '.join(rare)}.",)
 
 
 def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:

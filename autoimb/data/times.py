@@ -84,6 +84,7 @@ def chunks(values: Floats, number: int) -> NDArray[np.int64]:
     ndarray of int64, shape (n,)
         Chunk of each row, from 0 in the order of time; fewer chunks if there are few times.
     """
+    # A time belongs to the chunk in which the first of its rows falls.
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     n_earlier = np.cumsum(counts) - counts
     return np.asarray((n_earlier * number // max(len(values), 1))[place.reshape(-1)])
@@ -140,6 +141,7 @@ def read_times(
             )
         for name, values in values_of_rows("time", time, further).items():
             columns[name] = pd.concat([columns[name], values], ignore_index=True)
+    # Each column is converted to numbers; several columns are combined to ranks.
     read = {name: _numbers(values.reset_index(drop=True), name) for name, values in columns.items()}
     by_column = [numbers for numbers, _ in read.values()]
     numbers = by_column[0]
@@ -148,6 +150,7 @@ def read_times(
     if n_rows and (numbers[:n_rows] == numbers[0]).all():
         value = shown(next(iter(columns.values())).iloc[0])
         raise OptionError(f"time: all {n_rows} rows are of one time, {value}; 4 are needed.")
+    # Rows of the evaluation set follow those of the table.
     early = int((numbers[n_rows:] <= numbers[:n_rows].max(initial=-np.inf)).sum())
     if early:
         raise OptionError(

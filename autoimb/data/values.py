@@ -48,9 +48,8 @@ _DAYS = (
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
 _CLOCK = ("now", "today")  # text for which pandas returns the current time
-_OFFSET = re.compile(
-    r"(?:Z|UTC|[+-]\d{2}:?\d{2})$"
-)  # at the end of text that represents an instant
+# The end of text that represents an instant.
+_OFFSET = re.compile(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$")
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
@@ -237,6 +236,7 @@ def _read_dates(series: pd.Series, name: str, form: str, zone: tzinfo | None) ->
     parsed = parse_dates(levels, form)
     rule = f"Column {name!r} must hold dates of the format {form}"
     _refuse(np.asarray(parsed.isna()), codes, levels, rule)
+    # Text with an offset was parsed as UTC and is converted; other text is wall time in the zone.
     if zone is not None:
         converted = parsed.tz_localize(UTC).tz_convert(zone).tz_localize(None)
         parsed = parsed.where([not _is_instant(level) for level in levels], converted)
@@ -349,10 +349,12 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
         levels = _checked(series.cat.categories, codes, name)
     else:
         codes, levels = factorize(series, name)
+    # Several levels may have the same text, and declared categories may not occur.
     texts = [text_of(level) for level in levels]
     occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
     vocabulary = sorted({text for text, used in zip(texts, occurs) if used})
     position = {text: number for number, text in enumerate(vocabulary)}
+    # The last entry is that of code -1, a missing value.
     lookup = np.array([*(position.get(text, -1) for text in texts), -1], dtype=np.int32)
     return lookup[codes], tuple(vocabulary)
 

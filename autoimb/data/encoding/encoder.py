@@ -124,6 +124,7 @@ class Encoder(BriefRepr):
         screen = Screen.fit(columns.take(rows), None if y is None else y[rows], layout=layout)
         columns, layout = screen.columns(columns), screen.layout(layout)
         numbers = columns.numbers[rows]
+        # Numbers: scale, edges of bins and spikes, from the present values of the training rows.
         edges, spikes, limit = [], [], max_bins(numbers.shape[1])
         center, factor = scales(numbers)
         for values, middle, slope in zip(numbers.T, center, factor):
@@ -132,6 +133,7 @@ class Encoder(BriefRepr):
             scaled = squash(values[present], middle, slope)
             edges.append(edges_of(scaled, limit, labels))
             spikes.append(spikes_of(scaled, limit, labels))
+        # Categories: frequent levels, reserved levels that occur, and shares of the rows.
         levels, reserved_seen, shares = [], [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)
@@ -321,6 +323,7 @@ class Encoder(BriefRepr):
         first, last = ends - self.bins, ends - 1
         lower = np.arange(len(column)) + column  # each column has one edge more than bins
         slope = 1 / (self.edges[lower + 1] - self.edges[lower])
+        # Bins are clipped to [0, 1], except that the first and the last extend by one width.
         low, high = np.zeros_like(slope), np.ones_like(slope)
         low[first], high[last] = -1, 2
         for block in _blocks(encoded.n_rows):
@@ -329,6 +332,7 @@ class Encoder(BriefRepr):
             view *= slope
             np.maximum(view, low, out=view)
             np.minimum(view, high, out=view)
+            # A missing number has been scaled to 0, which would fall into a bin.
             for j in np.flatnonzero(self.indicator >= 0):
                 view[self._absent(encoded, int(j), block), first[j] : ends[j]] = 0
 

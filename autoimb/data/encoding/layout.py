@@ -104,8 +104,10 @@ def plan_layout(
     """
     sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
     onehot = tuple(j for j, size in enumerate(sizes) if size <= MAX_ONE_HOT)
+    # Columns of many levels, those with most levels first.
     wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
     familiar = [j for j in wide if _mostly_trained(columns.codes[:, j], folds)]
+    # Unfamiliar columns are dropped only if other columns remain.
     if familiar or onehot or columns.numbers.shape[1]:
         wide = familiar
     repeated = n_classes > 0 and _many_repeated(columns, folds)

@@ -42,6 +42,7 @@ def coded(numbers: NDArray[Number], values: NDArray[Number]) -> NDArray[np.int64
     """Return the code of each number among sorted values: 2 and up, 0 for others, 1 for NaN."""
     codes = np.full(len(numbers), OTHER_LEVEL, dtype=np.int64)
     if len(values):
+        # The values are sorted, so that the only candidate is the first one that is not smaller.
         place = np.minimum(np.searchsorted(values, numbers), len(values) - 1)
         is_level = values[place] == numbers
         codes[is_level] = FIRST_LEVEL + place[is_level]
@@ -125,12 +126,13 @@ def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...
     rising = bool((np.diff(starts) >= 0).all()) and int(starts[-1]) == len(text)
     # Counts from a file may have any value. Python integers prevent an overflow of their sum.
     if not rising or sum(map(int, counts)) != len(ends):
-        raise ArtifactError("The ends of levels don't fit their text.")
+        raise ArtifactError("The ends of the levels do not match their text.")
     encoded = text.tobytes()
     texts = [
         encoded[start:end].decode(errors="surrogatepass")
         for start, end in pairwise(starts.tolist())
     ]
+    # Distribute the texts to the columns.
     last = np.cumsum(counts).tolist()
     levels = tuple(tuple(texts[end - count : end]) for end, count in zip(last, counts.tolist()))
     if not all(

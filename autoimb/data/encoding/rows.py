@@ -66,6 +66,7 @@ class Encoded:
         matrix = np.zeros((self.n_rows, int(starts[-1])), dtype=np.float32)
         matrix[:, :width] = self.numbers
         rows = np.arange(self.n_rows)
+        # Two rows that differ in a code differ in two cells by sqrt(0.5), a distance of 1.
         for j, start in enumerate(starts[:-1]):
             matrix[rows, start + self.codes[:, j]] = np.float32(np.sqrt(0.5))
         return matrix

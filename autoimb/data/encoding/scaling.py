@@ -40,6 +40,7 @@ def quantiles(numbers: Numbers, shares: tuple[float, ...]) -> Numbers:
     low = np.floor(place).astype(np.int64)
     column = np.arange(len(ordered))
     below, above = ordered[column, low], ordered[column, np.minimum(low + 1, last)]
+    # Interpolation from the nearer end avoids rounding errors, as in NumPy.
     part = place - low
     with np.errstate(over="ignore", invalid="ignore"):
         step = above - below
@@ -69,6 +70,7 @@ def scales(numbers: Numbers) -> tuple[Numbers, Numbers]:
         low, first, middle, third, high = quantiles(numbers[:, block], (0, 0.25, 0.5, 0.75, 1))
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             slope = 1 / (third - first)
+        # The interquartile range is usable for most columns; the others are scaled one by one.
         usual = (slope > 0) & np.isfinite(slope) & (low < high)
         center[block], factor[block] = np.where(usual, middle, 0), np.where(usual, slope, 0)
         for j in block.start + np.flatnonzero(~usual):

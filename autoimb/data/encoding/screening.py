@@ -81,6 +81,7 @@ class Screen(BriefRepr):
             screen = replace(screen, numbers=_best(_places_of_numbers(columns.numbers, y), limit))
         if len(onehot) > limit:
             best = onehot[_best(_places_of_categories(columns.codes[:, onehot], y), limit)]
+            # Categorical columns that are not one-hot encoded are always read.
             wide = np.setdiff1d(screen.categories, onehot)
             screen = replace(screen, categories=np.union1d(wide, best))
         return screen
@@ -143,6 +144,7 @@ def _places_of_numbers(numbers: NDArray[np.float64], y: Positions | None) -> NDA
     membership = _class_membership(y)
     for block in column_blocks(numbers):
         values = numbers[:, block]
+        # Both criteria treat missing values as a value: the median, or a code of their own.
         scaled = np.nan_to_num(squash(values, *scales(values)))
         between[block] = _variance_between(scaled, membership)
         ends = quantiles(values, _QUARTERS)
@@ -174,6 +176,7 @@ def _class_membership(y: Positions) -> csr_array:
 
 def _variance_between(x: NDArray[np.float32], membership: csr_array) -> NDArray[np.float64]:
     """Return the variance of the class means as a share of the total variance; 0 if that is 0."""
+    # Products with the sparse membership matrix are sums over the rows of each class.
     counts = membership.sum(1, dtype=np.float64)
     means = (membership.astype(np.float64) @ x) / np.maximum(counts, 1)[:, None]
     total = x.var(0, dtype=np.float64)

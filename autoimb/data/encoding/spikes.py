@@ -46,9 +46,8 @@ def spikes_of(scaled: Numbers, max_spikes: int, y: NDArray[np.int64] | None = No
     rows, _ = subsample(y, np.arange(len(y)), MAX_ROWS, stream(Purpose.SPIKE_ROWS, 0))
     values, counts = np.unique(scaled[rows], return_counts=True)
     tested = np.flatnonzero(counts >= _MIN_ROWS)
-    tested = tested[
-        (tested > 0) & (tested < len(values) - 1)
-    ]  # values with neighbours on both sides
+    # The smallest and the largest value have no neighbours on one side.
+    tested = tested[(tested > 0) & (tested < len(values) - 1)]
     if not len(tested):
         return np.empty(0, dtype=np.float32)
     classes, codes = np.unique(y[rows], return_inverse=True)
@@ -65,7 +64,7 @@ def spikes_of(scaled: Numbers, max_spikes: int, y: NDArray[np.int64] | None = No
     first = np.searchsorted(ends, np.maximum(ends[tested] - n_neighbours, 0), side="right") - 1
     last = np.searchsorted(ends, np.minimum(ends[tested + 1] + n_neighbours, ends[-1]))
     below, above = upto[tested] - upto[first], upto[last] - upto[tested + 1]
-    # A spike differs from both sides.
+    # A spike differs from both sides, so that its statistic is that of the more similar side.
     statistic = np.minimum(_g(of_value[tested], below), _g(of_value[tested], above))
     significant = np.flatnonzero(statistic > chi2.isf(_ERROR / len(tested), df=len(classes) - 1))
     order = np.argsort(-statistic[significant], kind="stable")

@@ -231,6 +231,7 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
     `level_statistics`.
     """
     counts = _counts(codes, size, target)
+    # Without times and with groups, the rows or groups are distributed to inner folds.
     fold, n_folds = np.zeros_like(codes), 1
     if target.time is None or target.cluster is not None:
         unit, n_folds = np.arange(len(codes)), _INNER_FOLDS
@@ -238,6 +239,7 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
             unit = np.unique(target.cluster, return_inverse=True)[1]
         n_units = int(unit.max(initial=-1)) + 1
         fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % n_folds)[unit]
+    # With times, rows are also divided into chunks of time.
     chunk, n_chunks = np.zeros_like(codes), 1
     if target.time is not None:
         chunk, n_chunks = chunks(target.time, _TIME_CHUNKS), _TIME_CHUNKS
@@ -258,6 +260,7 @@ def _mass(
     codes: Codes, size: int, target: Target, n_classes: int, fold: Codes, folds: int
 ) -> Floats:
     """Return the sum of weights of each fold, level and class, shape (F, L, C)."""
+    # One flat index per row for fold, level and class.
     place = (fold * size + codes) * n_classes + target.y
     mass = np.bincount(place, target.weight, folds * size * n_classes)
     return np.asarray(mass.reshape(folds, size, n_classes), dtype=np.float64)
@@ -275,6 +278,7 @@ def _log_odds(mass: Floats) -> Floats:
     hits = mass[:, 1:] if mass.shape[1] == 2 else mass  # one of two classes is sufficient
     prior = (hits.sum(axis=0) + 0.5) / (rows.sum() + 1.0)
     strength = _rows_of_prior(hits, rows, prior)
+    # The prior has the weight of `strength` rows, and the log-odds are clipped smoothly.
     odds = np.log((hits + strength * prior) / (rows - hits + strength * (1 - prior)))
     odds -= np.log(prior / (1 - prior))
     return np.asarray(odds / np.sqrt(1 + np.square(odds / _MAX_LOG_ODDS)))
@@ -293,6 +297,7 @@ def _rows_of_prior(hits: Floats, rows: Floats, prior: Floats) -> Floats:
     strength = np.full(hits.shape[1], _MAX_PRIOR)
     if between_levels < 1 or within_levels <= 0:
         return strength
+    # If levels do not differ more than rows within a level, the prior keeps its maximum weight.
     rate = hits / rows
     between = (rows * np.square(rate - prior)).sum(axis=0) / between_levels
     within = (rows * rate * (1 - rate)).sum(axis=0) / within_levels
