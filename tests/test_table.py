@@ -235,7 +235,7 @@ def test_split_target():
     assert target.name == "city"
     with pytest.raises(TargetError, match=r"Unknown target column 'citty'. Did you mean 'city'?"):
         split_target(FRAME, "citty")
-    with pytest.raises(TargetError, match="no column beside the target"):
+    with pytest.raises(TargetError, match="no column other than the target"):
         split_target(FRAME[["age"]], "age")
 
 

@@ -45,7 +45,8 @@ def as_column(values: object, name: str) -> pd.Series:
         column = native_column(pd.Series(_one_dimensional(values, name)), name)
         return column.infer_objects() if column.dtype == object else column
     except UnicodeEncodeError as error:
-        raise TableError(f"{name} holds {error.object[:80]!r}, no Unicode text.") from None
+        text = error.object[:80]
+        raise TableError(f"{name} contains {text!r}, not valid Unicode text.") from None
 
 
 def _one_dimensional(values: Any, name: str) -> Any:

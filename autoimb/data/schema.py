@@ -75,7 +75,7 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.form not in ("", DURATION, *FORMATS):
-            raise SchemaError(f"No text is read in the form {self.form!r}.")
+            raise SchemaError(f"{self.form!r} is not a format of dates or durations.")
         if self.zone:
             zone_named(self.zone)
 

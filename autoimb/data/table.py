@@ -123,7 +123,7 @@ def _texts(labels: pd.Index) -> pd.Index:
         for name in names:
             name.encode()
     except UnicodeEncodeError as error:
-        raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
+        raise TableError(f"The column name {error.object!r} is not valid Unicode text.") from None
     return pd.Index(names)
 
 
@@ -216,7 +216,7 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     if target not in frame.columns:
         raise TargetError(choices("target column", target, frame.columns))
     if frame.shape[1] == 1:
-        raise TargetError(f"The table has no column beside the target {target!r}.")
+        raise TargetError(f"The table has no column other than the target {target!r}.")
     return frame.drop(columns=[target]), frame[target]
 
 
@@ -248,7 +248,9 @@ def split_weight(
     if name not in frame.columns:
         raise SchemaError(choices("weight column", name, frame.columns))
     if frame.shape[1] == 1:
-        raise SchemaError(f"The table has no column beside the weights {name!r} and the target.")
+        raise SchemaError(
+            f"The table has no column other than the weights {name!r} and the target."
+        )
     weight = numbers_of(frame[name], name)
     bad = np.isnan(weight) | (weight < 0)
     if bad.any():

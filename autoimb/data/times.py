@@ -129,15 +129,15 @@ def read_times(
     """
     if time is None:
         if gap is not None:
-            raise OptionError(f"gap={shown(gap)} needs time=, which says when rows were observed.")
+            raise OptionError(f"gap={shown(gap)} needs time=, the observation times of the rows.")
         return None
     columns = values_of_rows("time", time, frame)
     names, n_rows = column_names(time), len(frame)
     if further is not None:
         if not names:
             raise OptionError(
-                "time= must name columns where there is an eval_set, whose rows need theirs; got "
-                "an array."
+                "time= must name columns if there is an eval_set, whose rows need times as well; "
+                "got an array."
             )
         for name, values in values_of_rows("time", time, further).items():
             columns[name] = pd.concat([columns[name], values], ignore_index=True)
@@ -182,8 +182,8 @@ def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
     forms = date_formats(values, name)
     if not forms:
         raise SchemaError(
-            f"Column {name!r} must hold dates of one format, or numbers, to say when rows were "
-            f"observed; its first row holds {shown(values.iloc[0])}."
+            f"Column {name!r} must hold dates of one format, or numbers, to provide the times of "
+            f"rows; its first row holds {shown(values.iloc[0])}."
         )
     if len(forms) > 1 and ISO not in forms:
         raise SchemaError(

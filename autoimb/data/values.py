@@ -272,7 +272,7 @@ def zone_named(name: str) -> tzinfo:
     Raises
     ------
     ValueError
-        Where there is no such zone.
+        If there is no such time zone.
     """
     fixed = re.fullmatch(r"UTC([+-])([01]\d|2[0-3]):([0-5]\d)", name)
     if fixed is not None:
@@ -282,7 +282,7 @@ def zone_named(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, invalid, or the name of a folder
-        raise ValueError(f"{name!r} is no time zone that this machine knows.") from None
+        raise ValueError(f"{name!r} is not a time zone that this machine supports.") from None
 
 
 def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:

@@ -114,7 +114,7 @@ def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]
 
 
 def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], ...]:
-    """Undo `levels_to_arrays`.
+    """Build the levels of columns from the arrays of `levels_to_arrays`.
 
     Raises
     ------

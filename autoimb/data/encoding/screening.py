@@ -127,7 +127,7 @@ class Screen(BriefRepr):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Screen:
-        """Undo `to_arrays`."""
+        """Build a selection from the arrays of `to_arrays`."""
         return cls(arrays["read_numbers"], arrays["read_categories"])
 
 
