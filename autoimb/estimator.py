@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from autoimb.budget import Budget
-from autoimb.data.given import named_frame
 from autoimb.data.groups import column_names
+from autoimb.data.input_frames import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render

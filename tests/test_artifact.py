@@ -395,8 +395,8 @@ def test_a_network_of_other_sizes_is_refused_before_memory_is_taken(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"form": "a"}, "No text is read in the form 'a'"),
-        ({"zone": "Mars/Dome"}, "'Mars/Dome' is no time zone that this machine knows"),
+        ({"form": "a"}, "'a' is not a format of dates or durations"),
+        ({"zone": "Mars/Dome"}, "'Mars/Dome' is not a time zone that this machine supports"),
         ({"more": 1}, "Object contains unknown field `more`"),
         ({"kind": "colour"}, "Invalid enum value 'colour'"),
     ],

@@ -180,7 +180,7 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
         columns=whole.columns.take(left),
         y=y[left],
         weight=scale / scale.mean(),
-        kept=np.array([0.5, 1.0]),
+        sampled_shares=np.array([0.5, 1.0]),
     )
     choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
     of_all, of_few = (begun_with(d, resampling=choice).seen[0] for d in (whole, few))

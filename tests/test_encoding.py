@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from autoimb.data.encoding.bins import edges_of
-from autoimb.data.encoding.encoder import MOST_BINS, Encoder
+from autoimb.data.encoding.encoder import MAX_BINS, Encoder
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.encoding.scaling import quantiles, scales
 from autoimb.data.schema import Columns
@@ -133,7 +133,7 @@ def test_a_missing_number_is_zero_in_all_bins():
     values = np.array([NAN, *np.arange(40.0)])
     encoder = fit(columns_of(values))
     x, _ = encoder.dense(encoder.transform(columns_of(values)), ple=True)
-    np.testing.assert_array_equal(x[0], [0] * MOST_BINS + [1])
+    np.testing.assert_array_equal(x[0], [0] * MAX_BINS + [1])
     assert (x[1:, :-1].sum(axis=1) > 0).sum() == 39  # the smallest is at the first edge
     assert (x[1:, -1] == 0).all()
 
@@ -148,7 +148,7 @@ def test_bins_are_those_of_the_paper():
     encoded = encoder.transform(columns)
     x, _ = encoder.dense(encoded, ple=True)
     scaled, edges = encoded.numbers[:, 0], encoder.edges
-    assert encoder.bins.tolist() == [MOST_BINS]
+    assert encoder.bins.tolist() == [MAX_BINS]
     expected = np.clip((scaled[:, None] - edges[:-1]) / np.diff(edges), 0, 1)
     np.testing.assert_allclose(x, expected, atol=1e-5)
     np.testing.assert_allclose(
@@ -162,10 +162,10 @@ def test_a_value_that_fills_many_bins_leaves_the_others_to_the_rest():
     tail = random.exponential(size=2_000)
     values = np.concatenate([np.zeros(18_000), tail])
     encoder = fit(columns_of(values))
-    assert encoder.bins.tolist() == [MOST_BINS]
+    assert encoder.bins.tolist() == [MAX_BINS]
     scaled = encoder.transform(columns_of(values)).numbers[:, 0]
     filled, _ = np.histogram(scaled[18_000:], encoder.edges)
-    np.testing.assert_allclose(filled[1:], 2_000 / (MOST_BINS - 1), rtol=0.15)
+    np.testing.assert_allclose(filled[1:], 2_000 / (MAX_BINS - 1), rtol=0.15)
 
 
 def test_every_value_of_few_is_an_edge():
@@ -315,7 +315,7 @@ def test_bins_end_where_classes_part():
     scaled = encoder.transform(columns).numbers[:, 0]
     gap = scaled[y == 0].max(), scaled[y == 1].min()
     assert ((encoder.edges > gap[0]) & (encoder.edges < gap[1])).any()
-    assert encoder.bins.tolist() == [MOST_BINS]
+    assert encoder.bins.tolist() == [MAX_BINS]
     alone = fit(columns)
     assert not ((alone.edges > gap[0]) & (alone.edges < gap[1])).any()
 
@@ -382,16 +382,16 @@ def test_the_spread_is_the_first_that_is_usable(column, center, factor):
 def test_bins_by_classes_rise_and_are_not_too_many(n, n_classes):
     generator = np.random.default_rng(n)
     scaled = np.sort(generator.standard_normal(n)).astype(np.float32)
-    edges = edges_of(scaled, MOST_BINS, generator.integers(0, n_classes, n))
+    edges = edges_of(scaled, MAX_BINS, generator.integers(0, n_classes, n))
     assert (np.diff(edges) > 0).all()
-    assert 2 <= len(edges) <= MOST_BINS + 1
+    assert 2 <= len(edges) <= MAX_BINS + 1
     if n > 1:
         assert (edges[0], edges[-1]) == (scaled[0], scaled[-1])
 
 
 def test_few_values_have_an_edge_each_whatever_their_classes():
     scaled = np.repeat(np.arange(5, dtype=np.float32), 20)
-    edges = edges_of(scaled, MOST_BINS, (scaled > 2).astype(np.int64))
+    edges = edges_of(scaled, MAX_BINS, (scaled > 2).astype(np.int64))
     assert edges.tolist() == [0, 1, 2, 3, 4]
 
 

@@ -67,7 +67,7 @@ def test_a_sample_weighs_as_the_table(rows: Sample) -> None:
     assert found.profile.minority_count == 1_200
     share = np.bincount(found.dataset.y, found.dataset.weight) / found.dataset.weight.sum()
     np.testing.assert_allclose(share, [1 - RATE, RATE], rtol=1e-12)
-    np.testing.assert_allclose(found.dataset.kept, [1_800 / 58_800, 1.0], rtol=1e-12)
+    np.testing.assert_allclose(found.dataset.sampled_shares, [1_800 / 58_800, 1.0], rtol=1e-12)
     assert any("3,000 rows were drawn from the 60,000" in notice for notice in found.notices)
 
 
@@ -77,7 +77,7 @@ def test_a_sample_that_is_sampled_again_weighs_as_the_table(rows: Sample) -> Non
     few = planned.prepared.dataset
     assert len(few.y) == 1_000
     counts = np.bincount(few.y)
-    np.testing.assert_allclose(few.kept, counts / [58_800, 1_200], rtol=1e-12)
+    np.testing.assert_allclose(few.sampled_shares, counts / [58_800, 1_200], rtol=1e-12)
     for y, weight in ((few.y, few.weight), (planned.judge.y, planned.judge.weight)):
         share = np.bincount(y, weight) / weight.sum()
         np.testing.assert_allclose(share, [1 - RATE, RATE], rtol=1e-12)

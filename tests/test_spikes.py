@@ -93,7 +93,7 @@ def test_of_many_classes_any_may_stand_out():
 
 
 def test_large_tables_are_looked_at_in_part(monkeypatch):
-    monkeypatch.setattr(spikes, "MOST_ROWS", 2_000)
+    monkeypatch.setattr(spikes, "MAX_ROWS", 2_000)
     assert found_in(*column(rates(_37=0.9))).tolist() == [37]
 
 

@@ -197,7 +197,7 @@ def test_an_identifier_of_noise_gives_no_label_away(monkeypatch):
     columns, y = noise()
     layout = plan_layout(columns, n_classes=2)
     # a prior of one row, the least: levels are believed as far as they ever are
-    monkeypatch.setattr("autoimb.data.encoding.statistics._MOST_PRIOR", 1.0)
+    monkeypatch.setattr("autoimb.data.encoding.statistics._MAX_PRIOR", 1.0)
     base = dataset_of(*mixed_table("binary", 60))
     dataset = replace(base, columns=columns, y=y, weight=np.ones(N_ROWS), layout=layout)
     plan = short_plan(dataset, plan_folds(y, cv=3, random_state=0))

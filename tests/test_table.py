@@ -235,7 +235,7 @@ def test_split_target():
     assert target.name == "city"
     with pytest.raises(TargetError, match=r"Unknown target column 'citty'. Did you mean 'city'?"):
         split_target(FRAME, "citty")
-    with pytest.raises(TargetError, match="no column beside the target"):
+    with pytest.raises(TargetError, match="no column other than the target"):
         split_target(FRAME[["age"]], "age")
 
 
@@ -254,7 +254,7 @@ def test_rare_classes_are_allowed_and_named():
     target = encode_target([0] * 5 + [1] * 2 + [2])
     assert target.counts.tolist() == [5, 2, 1]
     assert target.notices == (
-        "Classes with one or two rows, whose scores say nothing: '1' (2), '2' (1).",
+        "Classes with one or two rows, whose scores are meaningless: '1' (2), '2' (1).",
     )
     assert encode_target([0, 0, 0, 1, 1, 1]).notices == ()
 

@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
     assert len(few.y) == 1_000
     rare = int((dataset.y == 1).sum())
     assert int((few.y == 1).sum()) == rare
-    np.testing.assert_allclose(few.kept, [(1_000 - rare) / (dataset.y == 0).sum(), 1.0])
+    np.testing.assert_allclose(few.sampled_shares, [(1_000 - rare) / (dataset.y == 0).sum(), 1.0])
     # by weight the classes are as they were
     share = np.bincount(few.y, few.weight) / few.weight.sum()
     np.testing.assert_allclose(share, np.bincount(dataset.y) / len(dataset.y))

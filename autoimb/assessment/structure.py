@@ -196,7 +196,7 @@ def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
 def _candidates(dataset: Dataset, schema: Schema) -> list[_Candidate]:
     """Return the columns that are most likely to tie rows together: dates, then keys."""
     columns = dataset.columns
-    date_columns = [column for column in schema.kept if column.kind == "date"]
+    date_columns = [column for column in schema.features if column.kind == "date"]
     dates = {f"{column.name}.days": column.name for column in date_columns}
     parts = {name for column in date_columns for name in column.numbers}
     wide = len(columns.number_names) > _MAX_NUMBERS

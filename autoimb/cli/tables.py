@@ -81,7 +81,7 @@ def read_chunks(
     for name in keep:
         if name not in source.names:
             raise SchemaError(choices("column to keep", name, source.names))
-    inputs = {column.name: column.kind for column in pipeline.schema.kept}
+    inputs = {column.name: column.kind for column in pipeline.schema.features}
     texts += [name for name in keep if name not in inputs]
     numbers = {name for name, kind in inputs.items() if kind == "categorical"} - set(texts)
     with closing(source.pieces(cells=cells, texts=texts)) as pieces:
@@ -109,7 +109,7 @@ def copied_columns(
         Its columns of text files may be of another type in the next piece: numbers become floats,
         categories text.
     """
-    kinds = {column.name: column.kind for column in pipeline.schema.kept}
+    kinds = {column.name: column.kind for column in pipeline.schema.features}
     columns = {}
     for name in keep:
         values, kind = frame[name], kinds.get(name)

@@ -1,4 +1,4 @@
-"""What other libraries hold, in the types that pandas computes with."""
+"""Conversion of data of other libraries to types with which pandas computes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from autoimb.errors import TableError
 
 __all__ = ["as_column", "in_pandas", "is_native", "native_column"]
 
-_PANDAS_HOLDS = (  # of Arrow's types: nothing of theirs may go through float
+# Arrow types that pandas keeps, since a conversion through float could change their values.
+_PANDAS_HOLDS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean),
     *(pa.types.is_string, pa.types.is_large_string),
 )
 
 
-def as_column(values: object, what: str) -> pd.Series:
-    """Give one value a row as a column, objects as what they are.
+def as_column(values: object, name: str) -> pd.Series:
+    """Convert a one-dimensional array-like to a Series, inferring the type of objects.
 
     Parameters
     ----------
     values : Series, Index, array of pandas, NumPy or Arrow, sequence
-        What a masked array hides is missing; a column vector is a column, with scikit-learn's
-        warning.
-    what : str
-        What was given, for the error.
+        One value per row. Masked values of a masked array are missing. A column vector is accepted
+        with the warning of scikit-learn.
+    name : str
+        Name of the argument, for errors.
 
     Returns
     -------
@@ -37,55 +38,57 @@ def as_column(values: object, what: str) -> pd.Series:
     Raises
     ------
     TableError
-        What is not of one dimension, half a character, or what pandas can't hold.
+        If the values are not one-dimensional, contain invalid Unicode, or have a type that pandas
+        does not support.
     """
     try:
-        column = native_column(pd.Series(_one_dimensional(values, what)), what)
+        column = native_column(pd.Series(_one_dimensional(values, name)), name)
         return column.infer_objects() if column.dtype == object else column
     except UnicodeEncodeError as error:
-        raise TableError(f"{what} holds {error.object[:80]!r}, no Unicode text.") from None
+        text = error.object[:80]
+        raise TableError(f"{name} contains {text!r}, not valid Unicode text.") from None
 
 
-def _one_dimensional(values: Any, what: str) -> Any:
-    values = in_pandas(values, what)
+def _one_dimensional(values: Any, name: str) -> Any:
+    values = in_pandas(values, name)
     if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         return values
     try:
         array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
     except ValueError as error:
         raise TableError(
-            f"{what} should be a 1d array, got lists inside instead: {error}"
+            f"{name} should be a 1d array, got lists inside instead: {error}"
         ) from None
     if array.ndim == 2 and array.shape[1] == 1:
         from sklearn.exceptions import DataConversionWarning
 
-        message = f"A column-vector {what} was passed when a 1d array was expected."
+        message = f"A column-vector {name} was passed when a 1d array was expected."
         warnings.warn(message, DataConversionWarning, stacklevel=6)
         return values.iloc[:, 0] if isinstance(values, pd.DataFrame) else array.ravel()
     if array.ndim != 1 or array.dtype.names:
         got = f"an array of shape {array.shape}" if array.ndim else f"a {type(values).__name__}"
-        raise TableError(f"{what} should be a 1d array, got {got} instead.")
+        raise TableError(f"{name} should be a 1d array, got {got} instead.")
     return array
 
 
-def in_pandas(source: Any, what: str) -> Any:
-    """Give what another library's table or column is in pandas; all else as it is.
+def in_pandas(source: Any, name: str) -> Any:
+    """Convert a table or column of another library to pandas; return other objects unchanged.
 
     Parameters
     ----------
     source : object
-        Asked for ``to_pandas``, then for the PyCapsule interface of Arrow.
-    what : str
-        What was given, for the error.
+        Object that is converted by its method ``to_pandas`` or by the PyCapsule interface of Arrow.
+    name : str
+        Name of the argument, for errors.
 
     Returns
     -------
-    DataFrame or Series, of as many rows and columns, or what was given
+    DataFrame, Series, or `source`
 
     Raises
     ------
     TableError
-        What its library can't convert.
+        If the conversion of the other library fails.
     """
     if isinstance(source, pd.DataFrame | pd.Series):
         return source
@@ -96,12 +99,12 @@ def in_pandas(source: Any, what: str) -> Any:
             return pa.table(source).to_pandas()
     except (pa.ArrowException, TypeError, ValueError) as error:
         kind = type(source).__name__
-        raise TableError(f"{what} is a {kind} that pandas can't hold: {error}.") from None
+        raise TableError(f"{name} is a {kind} that pandas can't hold: {error}.") from None
     return source
 
 
 def is_native(dtype: object) -> bool:
-    """Whether pandas computes with a column of this type, and does not only carry it."""
+    """Return whether pandas computes with values of a type, rather than only storing them."""
     if isinstance(dtype, pd.ArrowDtype):
         return any(holds(dtype.pyarrow_dtype) for holds in _PANDAS_HOLDS)
     if isinstance(dtype, np.dtype):
@@ -110,26 +113,27 @@ def is_native(dtype: object) -> bool:
 
 
 def native_column(series: pd.Series, name: str) -> pd.Series:
-    """Give a column in a type that pandas computes with.
+    """Convert a column to a type with which pandas computes.
 
-    Sparse cells become dense, bytes objects, the order of bytes that of the machine, and what Arrow
-    holds what pandas reads it as from a file; Arrow's numbers, booleans and text stay.
+    Sparse columns become dense, bytes become objects, and the byte order becomes that of the
+    machine. Numbers, booleans and text of Arrow are retained; other types of Arrow are converted as
+    pandas converts them when it reads a file.
 
     Parameters
     ----------
     series : Series of shape (n,)
     name : str
-        What it is, for the error.
+        Description of the column, for errors.
 
     Returns
     -------
     Series of shape (n,)
-        With the same index; the column itself where it is native already.
+        Column with the same index; `series` itself if its type is native.
 
     Raises
     ------
     TableError
-        What pandas can't hold, such as nanoseconds of a time of day.
+        If pandas does not support the values, such as nanoseconds of a time of day.
     """
     dtype = series.dtype
     if is_native(dtype):

@@ -17,29 +17,29 @@ __all__ = ["Dataset"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All training rows of a study, as evaluation sees them; nothing in it is fitted.
+    """Unfitted arrays of all training rows of a study.
 
     Attributes
     ----------
     columns : Columns
-        The features, typed.
+        Typed values of the features.
     y : ndarray of shape (n,), int64
         Class codes.
     weight : ndarray of shape (n,), float64
-        The user's sample weights, of mean 1.
+        Sample weights of the user, scaled to a mean of 1.
     n_classes, positive : int
-        Number of classes; code of the positive one.
+        Number of classes, and code of the positive class.
     layout : Layout
         Which category columns are one-hot and which are embedded.
-    kept : ndarray of shape (C,), float64, or None
-        Where the user's table has more rows than these: the share of each class's rows that are
-        here. Their weights make up for the others.
+    sampled_shares : ndarray of shape (C,), float64, or None
+        Share of each class's rows in the user's table that this data set contains, where it is a
+        sample of that table. The weights of the sampled rows compensate for the missing ones.
     labels : tuple of C str
-        The text of each class's label, by code.
+        Text of each class label, by code.
     cluster : ndarray of shape (n,), int64, or None
-        The user's group of each row; None where there are no groups.
+        Group of each row as defined by the user; None without groups.
     times : Times or None
-        When each row was observed; None where the user did not say.
+        Observation times of the rows; None without times.
     """
 
     columns: Columns
@@ -48,32 +48,34 @@ class Dataset:
     n_classes: int
     positive: int
     layout: Layout
-    kept: NDArray[np.float64] | None = None
+    sampled_shares: NDArray[np.float64] | None = None
     labels: tuple[str, ...] = ()
     cluster: NDArray[np.int64] | None = None
     times: Times | None = None
 
     @property
     def time(self) -> NDArray[np.float64] | None:
-        """When each row was observed, as a number."""
+        """Observation time of each row as a number."""
         return None if self.times is None else self.times.values
 
     @cached_property
     def training_weight(self) -> NDArray[np.float64]:
-        """What rows weigh in training: later ones more, where they have times.
+        """Weights of the rows in training; recent rows weigh more where rows have times.
 
-        A row that is half of the time span older counts half.
+        The weight of a row halves with each half of the time span that the row is older than the
+        newest one. The sum of the weights stays the same.
         """
         if self.times is None:
             return self.weight
         values = self.times.values
         span = values.max() - values.min()
+        # Age from 0 to 1 in time spans; equal times have age 0.
         age = (values.max() - values) / (span if span > 0 else 1.0)
         weight = self.weight * 0.5 ** (2.0 * age)
         return np.asarray(weight * (self.weight.sum() / weight.sum()))
 
     def take(self, rows: NDArray[np.int64]) -> Dataset:
-        """Keep some rows, with their weights as they are."""
+        """Return the data set restricted to some rows, with unchanged weights."""
         return replace(
             self,
             columns=self.columns.take(rows),

@@ -1,4 +1,4 @@
-"""Read one table file, whole or in pieces."""
+"""Reading of single table files, completely or in pieces."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ BROKEN = (
     pa.ArrowException,
 )
 QUOTED = re.compile('"[^"]*("|$)')
-NO_SEPARATOR = "\x1f"  # stands in no table
+NO_SEPARATOR = "\x1f"  # a control character that tables do not contain
 CELL = 8  # bytes of a number in memory
-UNPACKED = {".feather": 4, "text": 2, "packed": 12}  # bytes in memory for one of a file, about
+UNPACKED = {".feather": 4, "text": 2, "packed": 12}  # approximate bytes in memory per file byte
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a table file says of itself before its rows are read.
+    """Columns and size of a table file, which are read before its rows.
 
     Attributes
     ----------
     names : tuple of str
-        Its columns.
+        Names of the columns.
     holds : tuple of str
-        What each of them holds (``"numbers"``, ``"text"``, ...); empty where the file doesn't say.
+        Kind of values in each column (``"numbers"``, ``"text"``, ...); empty if the file does not
+        record it.
     n_bytes : int
-        Of memory that its rows are expected to take.
+        Expected size of the rows in memory.
     """
 
     names: tuple[str, ...]
@@ -59,12 +60,12 @@ class Header:
 
 
 def read_file(path: Path) -> pd.DataFrame:
-    """Read a table by the ending of its name.
+    """Read a table file in the format that its name extension denotes.
 
     Parameters
     ----------
     path : Path
-        Text, plain or packed (`TEXT`, `PACKINGS`), or any of `BINARY`.
+        File with an extension of `TEXT`, possibly followed by one of `PACKINGS`, or of `BINARY`.
 
     Returns
     -------
@@ -73,7 +74,8 @@ def read_file(path: Path) -> pd.DataFrame:
     Raises
     ------
     TableError
-        Another ending, no such file, a file that is not what its ending says, repeated names.
+        If the extension is unknown, the file does not exist or is not in the format of its
+        extension, or column names are repeated.
     """
     with _reading(path) as kind:
         if kind in BINARY:
@@ -83,12 +85,12 @@ def read_file(path: Path) -> pd.DataFrame:
 
 
 def read_header(path: Path) -> Header:
-    """Read what a file says of its columns and its size, and no row.
+    """Read the columns and the expected size of a table file, without its rows.
 
     Parameters
     ----------
     path : Path
-        As for `read_file`.
+        File as for `read_file`.
 
     Returns
     -------
@@ -97,13 +99,13 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     TableError
-        As in `read_file`.
+        Under the conditions of `read_file`.
     """
     with _reading(path) as kind:
         if kind not in BINARY:
-            _, found = _read_header(path)
-            each = UNPACKED["packed" if path.suffix.lower() in PACKINGS else "text"]
-            return Header(tuple(found), ("",) * len(found), each * path.stat().st_size)
+            _, names = _read_header(path)
+            expansion = UNPACKED["packed" if path.suffix.lower() in PACKINGS else "text"]
+            return Header(tuple(names), ("",) * len(names), expansion * path.stat().st_size)
         with pa.OSFile(str(path)) as file:
             schema, _ = BATCHES[kind](file, CELL)
             check_names(schema.names)
@@ -114,53 +116,54 @@ def read_header(path: Path) -> Header:
 def _n_bytes(path: Path, kind: str, types: Sequence[pa.DataType]) -> int:
     if kind != ".parquet":
         return UNPACKED[kind] * path.stat().st_size
-    about = pq.read_metadata(path)
-    groups = (about.row_group(number) for number in range(about.num_row_groups))
-    row = sum(own.bit_width // 8 if pa.types.is_floating(own) else CELL for own in types)
-    return int(max(row * about.num_rows, sum(group.total_byte_size for group in groups)))
+    metadata = pq.read_metadata(path)
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    # The estimate is the larger of the size in pandas and the uncompressed size in the file.
+    row = sum(dtype.bit_width // 8 if pa.types.is_floating(dtype) else CELL for dtype in types)
+    return int(max(row * metadata.num_rows, sum(group.total_byte_size for group in groups)))
 
 
 def _holds(kind: pa.DataType) -> str:
-    """Name what a column holds, in which the parts of a table have to agree."""
+    """Return the kind of a column's values, in which the parts of a table must agree."""
     if pa.types.is_dictionary(kind):
         return _holds(kind.value_type)
     families = {
         "": pa.types.is_null,
         "booleans": pa.types.is_boolean,
-        "numbers": lambda own: pa.types.is_primitive(own) and not pa.types.is_temporal(own),
+        "numbers": lambda dtype: pa.types.is_primitive(dtype) and not pa.types.is_temporal(dtype),
         "decimals": pa.types.is_decimal,
         "durations": pa.types.is_duration,
         "dates": pa.types.is_temporal,
-        "text": lambda own: own in (pa.string(), pa.large_string(), pa.string_view()),
+        "text": lambda dtype: dtype in (pa.string(), pa.large_string(), pa.string_view()),
     }
-    return next((name for name, is_one in families.items() if is_one(kind)), str(kind))
+    return next((name for name, matches in families.items() if matches(kind)), str(kind))
 
 
 def read_pieces(
     path: Path, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
 ) -> Generator[pd.DataFrame]:
-    """Read a file in pieces, so that no more of it is in memory.
+    """Read a file piece by piece to limit the memory that it takes.
 
     Parameters
     ----------
     path : Path
-        As for `read_file`. Of Parquet one row group is unpacked at a time, of Feather one batch.
+        File as for `read_file`. Parquet files are unpacked by row groups, Feather files by batches.
     cells : int
-        Cells of a piece, which has a row at least.
+        Number of cells of a piece; a piece has at least one row.
     texts : iterable of str
-        Columns of text files to read as text, whatever they look like.
+        Columns of text files that are read as text whatever their values look like.
     columns : sequence of str, optional
-        Of binary files the columns to read; text files are always read whole.
+        Columns of binary files to read; all columns of text files are read.
 
     Yields
     ------
     DataFrame
-        At least one, perhaps of no rows where the file has none.
+        At least one piece, which is empty if the file has no rows.
 
     Raises
     ------
     TableError
-        As in `read_file`.
+        Under the conditions of `read_file`.
     """
     with _reading(path) as kind:
         if kind in BINARY:
@@ -183,6 +186,7 @@ def _binary_pieces(
         yielded = False
         for batch in batches:
             rows = max(cells // max(len(schema.names), 1), 1)
+            # Batches of Feather files may be larger than a piece.
             for start in range(0, batch.num_rows, rows):
                 yielded = True
                 yield _frame(batch.slice(start, rows), schema)
@@ -191,7 +195,7 @@ def _binary_pieces(
 
 
 def _frame(batch: pa.RecordBatch | None, schema: pa.Schema) -> pd.DataFrame:
-    """Give a batch as pandas reads its file, also what pandas wrote down of its columns."""
+    """Convert a batch as pandas converts the file, including the pandas metadata of its schema."""
     table = pa.Table.from_batches([] if batch is None else [batch], schema)
     frame: pd.DataFrame = table.to_pandas()
     return frame.reset_index(drop=True)
@@ -201,12 +205,12 @@ Batches = tuple[pa.Schema, Iterator[pa.RecordBatch]]
 
 
 def _parquet(file: pa.NativeFile, cells: int, columns: Sequence[str] | None = None) -> Batches:
-    parquet = pq.ParquetFile(file, pre_buffer=False)  # else all of a file is read at once
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # otherwise the whole file is read at once
     schema = _only(parquet.schema_arrow, columns)
     rows = max(cells // max(len(schema.names), 1), 1)
-    wanted = None if columns is None else schema.names
+    names = None if columns is None else schema.names
     return schema, chain.from_iterable(
-        parquet.iter_batches(batch_size=rows, row_groups=[group], columns=wanted, use_threads=False)
+        parquet.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=False)
         for group in range(parquet.num_row_groups)
     )
 
@@ -219,24 +223,24 @@ def _feather(file: pa.NativeFile, _: int, columns: Sequence[str] | None = None) 
 
 
 def _only(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
-    """Leave these columns of a schema, in its own order."""
+    """Return a schema restricted to some columns, in the order of the schema."""
     if columns is None:
         return schema
-    return pa.schema([own for own in schema if own.name in columns], metadata=schema.metadata)
+    return pa.schema([field for field in schema if field.name in columns], metadata=schema.metadata)
 
 
 BATCHES = {".parquet": _parquet, ".feather": _feather}
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse repeated column names."""
+    """Check that column names are unique."""
     repeated = [repr(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise TableError(f"Column names must differ; repeated: {', '.join(repeated)}.")
 
 
 def kind_of(path: Path) -> str:
-    """Return the ending of a name, that of the packing aside: ``.csv`` of ``rows.CSV.gz``."""
+    """Return the extension of a name without that of a packing: ``.csv`` for ``rows.CSV.gz``."""
     kind = path.suffix.lower()
     if kind in PACKINGS and (packed := Path(path.stem).suffix.lower()) in TEXT:
         return packed
@@ -245,7 +249,7 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[str]:
-    """Say what is wrong with a file as one `TableError`; give its kind."""
+    """Yield the kind of a table file; raise its read errors as `TableError`."""
     kind = kind_of(path)
     if kind not in (*TEXT, *BINARY):
         raise TableError(
@@ -262,15 +266,15 @@ def _reading(path: Path) -> Iterator[str]:
 
 
 def _source(path: Path) -> Any:
-    """Return what pandas is to read; it unpacks by itself, but zstd with one more package only."""
+    """Return the path or stream that pandas reads; pandas unpacks all packings but zstd itself."""
     return pa.input_stream(str(path), "zstd") if path.suffix.lower() == ".zst" else path
 
 
 def _read_header(path: Path) -> tuple[str, list[str]]:
-    """Return what separates, and the names.
+    """Return the separator and the column names of a text file.
 
-    The most frequent of ``, ; tab |`` in the first line separates, what stands in quotes aside.
-    pandas would rename a repeated column to "name.1" without a word.
+    The separator is the most frequent of ``, ; tab |`` outside of quotes in the first line that is
+    not empty. The names are checked here because pandas would silently rename a repeated column.
     """
     with pd.read_csv(
         _source(path),
@@ -284,6 +288,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     ) as chunks:
         lines = (str(line) for chunk in chunks for line in chunk["line"])
         line = next((line for line in lines if line.strip()), "")
+    # Separators within quotes do not count.
     separator = max(",;\t|", key=QUOTED.sub("", line).count)
     names = next(csv.reader([line], delimiter=separator))
     check_names(name for name in names if name)

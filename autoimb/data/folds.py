@@ -1,4 +1,4 @@
-"""Fold plans: which rows train, choose the epoch and score. Rows are split, never copied."""
+"""Fold plans: rows that train, choose the epoch and are scored. Rows are never copied."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ HOLD_OUT_GROUPS = 5
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One split of the rows.
+    """One split of the rows into training, epoch choice and scoring.
 
     Attributes
     ----------
     train, score, choose : ndarray of int64, sorted
-        Rows that train, that are scored, and that choose the epoch. An empty `choose` means that
+        Rows that train, rows that are scored, and rows that choose the epoch. If `choose` is empty,
         the rows of other folds choose.
     choosers : tuple of int or None
-        Those folds; None is all others.
+        Numbers of the folds whose rows choose the epoch if `choose` is empty; None is all others.
     """
 
     train: Rows
@@ -53,109 +53,113 @@ class Fold:
 
 
 def choosing_folds(folds: Sequence[Fold]) -> list[tuple[int, ...]]:
-    """Return for each fold the folds whose own rows choose its epoch.
+    """Return for each fold the numbers of the folds whose rows choose its epoch.
 
-    The own rows of a fold are those that choose, where it has any, else those that it scores.
+    A fold contributes its `choose` rows, or its scored rows if it has no `choose` rows.
     """
     return [
-        (number,) if len(fold.choose) else _others(number, len(folds), fold.choosers)
+        (number,) if len(fold.choose) else _choosers(number, len(folds), fold.choosers)
         for number, fold in enumerate(folds)
     ]
 
 
-def _others(number: int, n_folds: int, choosers: tuple[int, ...] | None) -> tuple[int, ...]:
+def _choosers(number: int, n_folds: int, choosers: tuple[int, ...] | None) -> tuple[int, ...]:
     if choosers is not None:
         return choosers
-    return tuple(other for other in range(n_folds) if other != number)
+    return tuple(chooser for chooser in range(n_folds) if chooser != number)
 
 
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """The folds of a study, the same for every trial.
+    """Folds of a study, which all trials share.
 
     Attributes
     ----------
     folds : tuple of Fold
     group : ndarray of shape (n,), int64
-        Cross-fitting group of each scored row: what labels or calibrates a group is fitted on the
-        other groups. -1 marks rows that are never scored. With several folds it is the fold.
+        Cross-fitting group of each scored row: thresholds and calibration of a group are fitted on
+        the other groups. -1 marks rows that are never scored. With several folds the group is the
+        number of the fold.
     scale : ndarray of shape (n,), float64, or None
-        How many rows each scored row stands for, where not all are scored.
+        Number of rows that each scored row represents, if not all rows are scored.
     further : tuple of tuple of Fold
-        Further repeats, to confirm what the plan's own folds chose: other random splits of all
-        rows, that score each row once. Several into as many folds, or one into more folds.
-    given : bool
-        Whether the user split the rows: other splits would not know what theirs hold apart.
+        Additional repeats, which confirm what `folds` chose: other random splits of all rows, each
+        of which scores every row once. They are several repeats with as many folds, or one repeat
+        with more folds.
+    predefined : bool
+        Whether the user defined the splits. Random splits could then mix rows that the user's
+        splits separate.
     period : ndarray of shape (n,), int64, or None
-        Of forward folds, the block of time of each row, from 0 for the first that is scored; -1
-        for the block that chooses for it, and -2 for the first of all. What labels or calibrates a
-        block is fitted on earlier ones.
+        Time block of each row in forward folds: 0 and up for scored blocks, -1 for the block that
+        chooses the epoch of the first scored one, and -2 for the earliest block. Thresholds and
+        calibration of a block are fitted on earlier blocks.
     """
 
     folds: tuple[Fold, ...]
     group: Rows
     scale: NDArray[np.float64] | None = None
     further: tuple[tuple[Fold, ...], ...] = ()
-    given: bool = False
+    predefined: bool = False
     period: Rows | None = None
 
     @property
     def deploys_last(self) -> bool:
-        """Whether the last fold of each repeat scores no row: it alone is deployed."""
+        """Return whether only the last fold of each repeat is deployed, since it scores no row."""
         return not len(self.folds[-1].score)
 
     @property
     def training(self) -> Rows:
-        """The rows that some fold trains on, sorted."""
+        """Sorted rows on which at least one fold trains."""
         return np.unique(np.concatenate([fold.train for fold in self.folds]))
 
     @property
     def test_share(self) -> float:
-        """Scored rows of a fold for each row that it trains on, in the mean of the folds."""
+        """Ratio of scored rows to training rows, averaged over the folds."""
         return float(np.mean([len(fold.score) / len(fold.train) for fold in self.folds]))
 
     def repeat(self, number: int) -> FoldPlan:
-        """Give the folds of a repeat, 0 being the plan's own; groups stay those of the plan."""
+        """Return the plan with the folds of a repeat and unchanged groups; repeat 0 is `folds`."""
         return self if number == 0 else replace(self, folds=self.further[number - 1], further=())
 
     @property
     def confirming(self) -> tuple[int, ...]:
-        """The repeats that a confirmation trains on, 0 being the plan's own.
+        """Numbers of the repeats on which a confirmation trains; repeat 0 is `folds`.
 
-        Repeats of as many folds join the own ones; one of more folds stands alone, so that
-        nothing in it has chosen what it confirms.
+        Repeats with as many folds are averaged with repeat 0. A repeat with more folds is used
+        alone, so that a choice is confirmed by folds that took no part in it.
         """
         alone = any(len(folds) > len(self.folds) for folds in self.further)
         return tuple(range(int(alone), 1 + len(self.further)))
 
     @property
     def confirming_work(self) -> float:
-        """How many times the rows of the own folds' training parts a confirmation trains on."""
-        own = sum(len(fold.train) for fold in self.folds)
+        """Ratio of the training rows of a confirmation to those of `folds`."""
+        n_trained = sum(len(fold.train) for fold in self.folds)
         folds = (fold for number in self.confirming for fold in self.repeat(number).folds)
-        return sum(len(fold.train) for fold in folds) / own
+        return sum(len(fold.train) for fold in folds) / n_trained
 
     def offset(self, number: int) -> int:
-        """Give the place of a repeat's first fold among `every`."""
+        """Return the index of the first fold of a repeat in `every`."""
         return sum(len(folds) for folds in (self.folds, *self.further)[:number])
 
     @property
     def every(self) -> tuple[Fold, ...]:
-        """The folds of all repeats, one after the other."""
+        """Folds of all repeats in sequence."""
         return sum(self.further, self.folds)
 
     @property
     def scored(self) -> Rows:
-        """The rows that some fold scores, sorted."""
+        """Sorted rows that are scored by a fold."""
         return np.flatnonzero(self.group >= 0).astype(np.int64)
 
     def take(self, rows: Rows) -> FoldPlan:
-        """Give the same folds of these rows (sorted), by their new numbers."""
+        """Return the plan restricted to some sorted rows, which are renumbered from 0."""
+        # New number of each row; -1 for rows that are dropped.
         place = np.full(len(self.group), -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
 
-        def renumbered(own: Rows) -> Rows:
-            numbers: Rows = place[own]
+        def renumbered(fold_rows: Rows) -> Rows:
+            numbers: Rows = place[fold_rows]
             return numbers[numbers >= 0]
 
         def renumbered_folds(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
@@ -179,22 +183,26 @@ class FoldPlan:
         )
 
     def scoring(self, rows: Rows, scale: NDArray[np.float64]) -> FoldPlan:
-        """Give the same folds, but score these rows only, each standing for so many."""
+        """Return the plan with fewer scored rows, each of which represents `scale` rows."""
         group = np.full_like(self.group, -1)
         group[rows] = self.group[rows]
-        stands_for = np.ones(len(group))
-        stands_for[rows] = scale
+        multiplicity = np.ones(len(group))
+        multiplicity[rows] = scale
 
-        def fewer(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
+        def restricted(folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
             return tuple(replace(f, score=f.score[group[f.score] >= 0]) for f in folds)
 
-        further = tuple(fewer(folds) for folds in self.further)
+        further = tuple(restricted(folds) for folds in self.further)
         return replace(
-            self, folds=fewer(self.folds), group=group, scale=stands_for, further=further
+            self,
+            folds=restricted(self.folds),
+            group=group,
+            scale=multiplicity,
+            further=further,
         )
 
     def scored_weight(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the weights of the scored rows, from those of all rows."""
+        """Return the weights of the scored rows, given those of all rows."""
         rows = self.scored
         return weight[rows] if self.scale is None else weight[rows] * self.scale[rows]
 
@@ -208,35 +216,36 @@ def plan_folds(
     cluster: Rows | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> FoldPlan:
-    """Plan the folds.
+    """Plan the folds of a study.
 
-    By default 5 stratified, shuffled folds below 15,000 rows, and 3 from there on unless the rarer
-    classes have fewer than 150 rows (`minority_count`). **A class with fewer rows than folds** has
-    its rows in different folds, one each: the remaining folds score none of it, and it trains in
-    every fold but those that score it. A single split (or an evaluation set) is a hold-out: a
-    stratified half of its rows chooses the epoch, the other half scores in up to 5 stratified
-    groups. Below 3,000 rows the plan holds three more repeats: other random splits of the rows into
-    as many folds; from there on one more, of 8 folds, where each of them gets 10 rows of the rarer
-    classes.
+    The default is 5 stratified, shuffled folds below 15,000 rows and 3 folds from there on, unless
+    the rarer classes have fewer than 150 rows (`minority_count`). **A class with fewer rows than
+    folds** has each of its rows in a different fold. The remaining folds score none of its rows,
+    and it trains in every fold that does not score it. A single split, or an evaluation set, is a
+    hold-out: a stratified half of its rows chooses the epoch, and the other half is scored in up to
+    5 stratified groups. Below 3,000 rows the plan has three additional repeats, which split the
+    rows at random into as many folds. From 3,000 rows on it has one additional repeat of 8 folds if
+    each of these gets 10 rows of the rarer classes.
 
-    With groups each fold holds whole groups out, each class as evenly as they allow, and there are
-    at most as many folds as groups that hold a class.
+    With groups, each fold holds out whole groups, which are distributed so that each class is split
+    as evenly as possible. The number of folds is then limited by the number of groups in which the
+    scarcest class occurs.
 
     Parameters
     ----------
     y : ndarray of shape (n,), int64
         Class codes.
     cv : int, splitter or iterable of (train, test), optional
-        Number of stratified folds; a scikit-learn splitter; or rows (or masks) that train and
-        score. Test sets must not overlap; rows in none of them are never scored.
+        Number of stratified folds, a scikit-learn splitter, or pairs of training and test rows as
+        row numbers or masks. Test sets must not overlap. Rows in none of them are never scored.
     random_state : int
         Seed of the shuffle.
     eval_rows : ndarray of int64, optional
-        Rows of the user's evaluation set; all others train.
+        Rows of the user's evaluation set; all other rows train.
     cluster : ndarray of shape (n,), int64, optional
-        The user's group of each row.
+        Group of each row as defined by the user.
     policy : SearchPolicy, optional
-        From which counts on there are fewer folds and no repeats.
+        Row counts from which there are fewer folds and no repeats.
 
     Returns
     -------
@@ -245,11 +254,11 @@ def plan_folds(
     Raises
     ------
     OptionError
-        A `cv` that is no number of folds, splits rows that don't exist, lets rows train and score
-        in one fold, or scores a row twice; `cv` together with `eval_rows`; a split that parts a
-        group; a class that one group alone holds.
+        If `cv` is neither of these, refers to missing rows, lets a row train and score in one fold,
+        scores a row twice, or is combined with `eval_rows`; if a split divides a group, or if all
+        rows of a class belong to one group.
     """
-    n_rows, most = len(y), groups_of_a_class(y, cluster)
+    n_rows, max_folds = len(y), groups_of_a_class(y, cluster)
     if eval_rows is not None:
         if cv is not None:
             raise OptionError("cv and an evaluation set exclude each other; give one of them.")
@@ -259,33 +268,35 @@ def plan_folds(
         return _hold_out(y, train, test, random_state, cluster)
     if cv is None or _is_whole_number(cv):
         if cv is None:
-            n_folds = min(_count_folds(y, policy), most)
+            n_folds = min(_count_folds(y, policy), max_folds)
         else:
-            n_folds = _check_count(cast(int, cv), min(n_rows, most), grouped=cluster is not None)
-        further = (min(number, most) for number in _further_folds(y, n_folds, policy))
+            max_folds_of_cv = min(n_rows, max_folds)
+            n_folds = _check_count(cast(int, cv), max_folds_of_cv, grouped=cluster is not None)
+        further = (min(number, max_folds) for number in _further_folds(y, n_folds, policy))
+        # The first repeat is the plan itself; each repeat has its own random stream.
         repeats = [
             _plan(
                 _stratified_splits(
-                    y, own, stream(Purpose.FOLDS, random_state, repeat=number), cluster
+                    y, n_splits, stream(Purpose.FOLDS, random_state, repeat=number), cluster
                 ),
                 n_rows,
             )
-            for number, own in enumerate([n_folds, *further])
+            for number, n_splits in enumerate([n_folds, *further])
         ]
         return replace(repeats[0], further=tuple(plan.folds for plan in repeats[1:]))
     splits = _read_splits(cv, y, cluster)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state, cluster)
-    return replace(_plan(splits, n_rows), given=True)
+    return replace(_plan(splits, n_rows), predefined=True)
 
 
 def groups_of_a_class(y: NDArray[np.int64], cluster: Rows | None) -> int:
-    """Count the groups that hold the class which the fewest hold; the rows where there are none.
+    """Count the groups in which the scarcest class occurs; without groups, count all rows.
 
     Raises
     ------
     OptionError
-        Where one group alone holds a class, so that no fold could train on it and score it.
+        If a class occurs in one group only, so that no fold could both train on it and score it.
     """
     if cluster is None:
         return len(y)
@@ -309,38 +320,39 @@ def duel_folds(
     policy: SearchPolicy,
     cluster: Rows | None = None,
 ) -> FoldPlan | None:
-    """Plan the folds of matched duels: fresh ones, which chose nothing that they compare.
+    """Plan the folds of matched duels, which took no part in the choice of what they compare.
 
     Parameters
     ----------
     y : ndarray of shape (n,), int64
         Class codes.
     folds : FoldPlan
-        Of the study. Splits of the user's stay as they are; of a hold-out the training rows are
-        split, and its other rows have no part in duels.
+        Folds of the study. Splits that the user defined are reused. Of a hold-out, the training
+        rows are split and the other rows are not used in duels.
     random_state : int
-        Another one than the study's.
+        Seed, which must differ from the seed of the study.
     policy : SearchPolicy
-        How many folds, and how many rows of the rarer classes each of them needs.
+        Number of folds, and the number of rows of the rarer classes that each of them needs.
     cluster : ndarray of shape (n,), int64, optional
-        The user's group of each row.
+        Group of each row as defined by the user.
 
     Returns
     -------
     FoldPlan or None
-        None where the rarer classes have too few rows, or groups, for the least number of folds.
+        None if the rarer classes have too few rows or groups for the minimum number of folds.
     """
+    # Only rows that train in the study take part, so that hold-out rows remain untouched.
     rows = folds.training
     counts = np.bincount(y[rows])
-    of_rows = None if cluster is None else cluster[rows]
-    most = minority_count(counts[counts > 0]) // policy.rare_rows_a_duel_fold
-    most = min(most, groups_of_a_class(y[rows], of_rows))
-    if most < policy.least_duel_folds:
+    row_groups = None if cluster is None else cluster[rows]
+    max_folds = minority_count(counts[counts > 0]) // policy.rare_rows_a_duel_fold
+    max_folds = min(max_folds, groups_of_a_class(y[rows], row_groups))
+    if max_folds < policy.least_duel_folds:
         return None
-    if folds.given and len(folds.folds) > 1:
+    if folds.predefined and len(folds.folds) > 1:
         return replace(folds, further=())
-    n_folds, generator = min(policy.duel_folds, most), stream(Purpose.FOLDS, random_state)
-    splits = _stratified_splits(y[rows], n_folds, generator, of_rows)
+    n_folds, generator = min(policy.duel_folds, max_folds), stream(Purpose.FOLDS, random_state)
+    splits = _stratified_splits(y[rows], n_folds, generator, row_groups)
     return _plan([(rows[train], rows[test]) for train, test in splits], len(y))
 
 
@@ -352,23 +364,23 @@ def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     counts = np.bincount(y)
     enough = minority_count(counts[counts > 0]) >= policy.rare_rows_for_three_folds
     many = len(y) >= policy.rows_for_three_folds and enough
-    wanted = 3 if many else 5
-    return min(wanted, len(y))
+    return min(3 if many else 5, len(y))
 
 
 def _further_folds(y: NDArray[np.int64], n_folds: int, policy: SearchPolicy) -> list[int]:
-    """Return the number of folds of each further repeat."""
+    """Return the number of folds of each additional repeat."""
     if len(y) < policy.rows_for_one_repeat:
         return [n_folds] * (policy.repeats - 1)
-    counts, more = np.bincount(y), policy.confirming_folds
-    enough = minority_count(counts[counts > 0]) >= policy.rare_rows_a_confirming_fold * more
-    return [more] if enough and more > n_folds else []
+    counts, n_confirming = np.bincount(y), policy.confirming_folds
+    required = policy.rare_rows_a_confirming_fold * n_confirming
+    enough = minority_count(counts[counts > 0]) >= required
+    return [n_confirming] if enough and n_confirming > n_folds else []
 
 
-def _check_count(cv: int, most: int, *, grouped: bool) -> int:
-    if not 2 <= cv <= most:
+def _check_count(cv: int, max_folds: int, *, grouped: bool) -> int:
+    if not 2 <= cv <= max_folds:
         of = "groups that hold the scarcest class" if grouped else "rows"
-        raise OptionError(f"cv={cv} folds: must be between 2 and the number of {of}, {most}.")
+        raise OptionError(f"cv={cv} folds: must be between 2 and the number of {of}, {max_folds}.")
     return int(cv)
 
 
@@ -378,8 +390,9 @@ def _stratified_parts(
     generator: np.random.Generator,
     cluster: Rows | None = None,
 ) -> Rows:
-    """Assign rows to parts, each class as evenly as it goes, and no group to several."""
+    """Assign rows to parts at random, stratified by class and without dividing groups."""
     parts = stratified(y, n_parts, generator, cluster)
+    # The parts that get one more row of a class are random as well.
     return np.asarray(generator.permutation(n_parts)[parts])
 
 
@@ -389,14 +402,14 @@ def _stratified_splits(
     generator: np.random.Generator,
     cluster: Rows | None = None,
 ) -> list[tuple[Rows, Rows]]:
-    """Split rows into folds; return the rows that train and that are scored in each."""
+    """Split rows into stratified folds; return the training and the scored rows of each."""
     part = _stratified_parts(y, n_folds, generator, cluster)
     return [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(n_folds)]
 
 
 def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
     group = np.full(n_rows, -1, dtype=np.int64)
-    nobody = np.empty(0, dtype=np.int64)
+    no_rows = np.empty(0, dtype=np.int64)
     for number, (_, test) in enumerate(splits):
         twice = test[group[test] >= 0]
         if len(twice):
@@ -405,7 +418,7 @@ def _plan(splits: list[tuple[Rows, Rows]], n_rows: int) -> FoldPlan:
                 f"and {number}. Test sets must not overlap; repeated splitters are not supported."
             )
         group[test] = number
-    return FoldPlan(tuple(Fold(train, test, nobody) for train, test in splits), group)
+    return FoldPlan(tuple(Fold(train, test, no_rows) for train, test in splits), group)
 
 
 def _hold_out(
@@ -417,21 +430,22 @@ def _hold_out(
 ) -> FoldPlan:
     units = test if cluster is None else np.unique(cluster[test])
     if len(units) < 2:
-        what = "row" if cluster is None else "group"
+        unit = "row" if cluster is None else "group"
         raise OptionError(
-            f"A hold-out needs 2 {what}s, one that chooses and one that scores; got 1."
+            f"A hold-out needs 2 {unit}s, one that chooses and one that scores; got 1."
         )
 
-    def of(rows: Rows) -> Rows | None:
+    def groups_of(rows: Rows) -> Rows | None:
         return None if cluster is None else cluster[rows]
 
+    # One half chooses the epoch. The other half is scored in groups, for cross-fitted thresholds.
     generator = stream(Purpose.HOLD_OUT, random_state)
-    half = _stratified_parts(y[test], 2, generator, of(test))
+    half = _stratified_parts(y[test], 2, generator, groups_of(test))
     score = test[half == 0]
     units = score if cluster is None else np.unique(cluster[score])
     group = np.full(len(y), -1, dtype=np.int64)
     n_groups = min(HOLD_OUT_GROUPS, len(units))
-    group[score] = _stratified_parts(y[score], n_groups, generator, of(score))
+    group[score] = _stratified_parts(y[score], n_groups, generator, groups_of(score))
     return FoldPlan((Fold(train, score, test[half == 1]),), group)
 
 
@@ -487,12 +501,14 @@ def _read_rows(part: object, n_rows: int, number: int) -> Rows:
 
 
 def check_split(train: Rows, test: Rows, *, name: str, cluster: Rows | None = None) -> None:
-    """Refuse a split of no rows, of rows on both sides, and one that parts a group."""
+    """Check that both sides of a split have rows and share neither a row nor a group."""
     if not len(train) or not len(test):
         raise OptionError(f"{name}: both sides need rows; {len(train)} train, {len(test)} score.")
-    both = np.intersect1d(train, test)
-    if len(both):
-        raise OptionError(f"{name}: {len(both)} rows train and score, the first is row {both[0]}.")
+    shared = np.intersect1d(train, test)
+    if len(shared):
+        raise OptionError(
+            f"{name}: {len(shared)} rows train and score, the first is row {shared[0]}."
+        )
     if cluster is not None:
         parted = np.intersect1d(cluster[train], cluster[test])
         if len(parted):
@@ -503,31 +519,42 @@ def check_split(train: Rows, test: Rows, *, name: str, cluster: Rows | None = No
             )
 
 
-def kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
-    """Renumber the rows of given splits, (train, test) of the user's table, after the dropping.
+def kept_splits(cv: object, kept_rows: NDArray[np.bool_]) -> object:
+    """Renumber the rows of predefined splits after rows were dropped from the user's table.
 
     Parameters
     ----------
     cv : object
-        What is no iterable of splits is returned as it is.
-    kept : bool array of shape (n,)
-        Which rows are left.
+        Iterable of (train, test) splits; other objects are returned unchanged.
+    kept_rows : bool array of shape (n,)
+        Mask of the rows that were not dropped.
+
+    Returns
+    -------
+    object
+        List of (train, test) row numbers without the dropped rows, or `cv`.
 
     Raises
     ------
     OptionError
-        Where a split names a row outside the table.
+        If a split refers to a row outside the table.
     """
-    if kept.all() or not isinstance(cv, Iterable) or isinstance(cv, str) or hasattr(cv, "split"):
+    if (
+        kept_rows.all()
+        or not isinstance(cv, Iterable)
+        or isinstance(cv, str)
+        or hasattr(cv, "split")
+    ):
         return cv
-    place = np.cumsum(kept) - 1
+    # New number of each row that was not dropped.
+    place = np.cumsum(kept_rows) - 1
 
     def renumbered(rows: ArrayLike) -> Rows:
         numbers = np.asarray(rows)
         numbers = np.flatnonzero(numbers) if numbers.dtype == bool else numbers
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept):
-            raise OptionError(f"cv names rows outside the table, which has {len(kept)} rows.")
-        return np.asarray(place[numbers[kept[numbers]]], dtype=np.int64)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept_rows):
+            raise OptionError(f"cv names rows outside the table, which has {len(kept_rows)} rows.")
+        return np.asarray(place[numbers[kept_rows[numbers]]], dtype=np.int64)
 
     return [(renumbered(train), renumbered(test)) for train, test in cv]
 
@@ -535,7 +562,7 @@ def kept_splits(cv: object, kept: NDArray[np.bool_]) -> object:
 def stratified(
     y: Rows, n_parts: int, random: np.random.Generator, cluster: Rows | None = None
 ) -> Rows:
-    """Split rows into parts, each class as evenly as it goes.
+    """Split rows into parts, each class as evenly as possible.
 
     Parameters
     ----------
@@ -544,42 +571,45 @@ def stratified(
     n_parts : int
         Number of parts.
     random : Generator
-        Of the order within a class, and among equal groups.
+        Generator of the order within a class and of the order of equal groups.
     cluster : ndarray of int64, shape (n,), or None
-        Rows of one group get one part; see `deal_groups`.
+        Group of each row. The rows of a group are assigned to one part; see `deal_groups`.
 
     Returns
     -------
     ndarray of int64, shape (n,)
-        Part of each row, from 0. Without groups the sizes of parts, and of their classes, differ
-        by one at most; with fewer groups than parts some parts are empty.
+        Part of each row, from 0. Without groups, the sizes of the parts and of each class in them
+        differ by at most one. With fewer groups than parts, some parts are empty.
     """
     if cluster is not None:
         return deal_groups(y, cluster, np.full(n_parts, 1.0 / n_parts), random)
+    # Sort the rows by class, in random order within each class.
     shuffled = random.permutation(len(y))
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]
     part = np.empty(len(y), dtype=np.int64)
-    part[by_class] = np.arange(len(y)) % n_parts  # classes follow each other: each is split evenly
+    # The rows of a class are consecutive here, so that the parts take turns within each class.
+    part[by_class] = np.arange(len(y)) % n_parts
     return part
 
 
 def deal_groups(
     y: Rows, cluster: Rows, shares: NDArray[np.float64], random: np.random.Generator
 ) -> Rows:
-    """Deal whole groups of rows to parts, each with about its share of each class.
+    """Assign whole groups of rows to parts, so that each part gets about its share of each class.
 
-    Greedy: the groups with the largest shares of the classes come first, each goes to the part
-    that has least of the group's classes so far. scikit-learn's ``StratifiedGroupKFold`` deals as
-    evenly into equal parts, in some fifty times the time, which shows from 10,000 groups on.
+    The algorithm is greedy. Groups are assigned in the order of their share of the classes, the
+    largest first, each to the part that has the least of the group's classes so far. scikit-learn's
+    ``StratifiedGroupKFold`` splits into equal parts as evenly but takes some fifty times as long,
+    which matters from 10,000 groups on.
 
     Parameters
     ----------
     y, cluster : ndarrays of int64, shape (n,)
         Class codes and groups.
     shares : ndarray of float64, shape (K,)
-        Of the rows, that each part should have.
+        Share of the rows that each part should have.
     random : Generator
-        Of the order of equal groups.
+        Generator of the order of equal groups.
 
     Returns
     -------
@@ -587,11 +617,12 @@ def deal_groups(
         Part of each row, from 0.
     """
     _, group = np.unique(cluster, return_inverse=True)
-    of_class = np.zeros((group.max() + 1, y.max() + 1))  # share of each class's rows, by group
-    np.add.at(of_class, (group, y), 1.0 / np.bincount(y)[y])
-    order = random.permutation(len(of_class))
-    part, load = np.empty(len(of_class), dtype=np.int64), np.zeros((len(shares), y.max() + 1))
-    for number in order[np.argsort(-of_class[order].sum(axis=1), kind="stable")]:
-        part[number] = (load @ of_class[number]).argmin()
-        load[part[number]] += of_class[number] / shares[part[number]]
+    class_shares = np.zeros((group.max() + 1, y.max() + 1))  # of each class's rows, by group
+    np.add.at(class_shares, (group, y), 1.0 / np.bincount(y)[y])
+    # The stable sort keeps the random order of groups with equal shares.
+    order = random.permutation(len(class_shares))
+    part, load = np.empty(len(class_shares), dtype=np.int64), np.zeros((len(shares), y.max() + 1))
+    for number in order[np.argsort(-class_shares[order].sum(axis=1), kind="stable")]:
+        part[number] = (load @ class_shares[number]).argmin()
+        load[part[number]] += class_shares[number] / shares[part[number]]
     return np.asarray(part[group])

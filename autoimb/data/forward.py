@@ -1,10 +1,10 @@
-"""Forward folds: what trains is earlier than what it scores.
+"""Forward folds, in which training rows are earlier than the rows that they score.
 
 The rows are cut into blocks of time with about equally many rows outside the most frequent class.
-The first block trains, the second chooses when training ends, and each later one is scored by
-networks of all rows before it (rolling-origin evaluation: Tashman, "Out-of-sample tests of
-forecasting accuracy", 2000). The last fold trains on all rows, through the newest, and scores none:
-it is what is deployed.
+The first block trains, the second one chooses the epoch, and each later block is scored by
+networks that were trained on all earlier rows (rolling-origin evaluation: Tashman, "Out-of-sample
+tests of forecasting accuracy", 2000). The last fold trains on all rows, scores none, and is the one
+that is deployed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-FIRST_BLOCK = -2  # in `FoldPlan.period`: rows that train alone
-_LEAST_BLOCKS = 4  # to begin with, to choose, and two to score: the first of them only calibrates
+FIRST_BLOCK = -2  # in `FoldPlan.period`: rows that only train
+_MIN_BLOCKS = 4  # one trains, one chooses, two are scored: the first of them only calibrates
 _RATE_BLOCKS = 8
-_CHUNKS = 10  # of a block, that are drawn together
+_CHUNKS = 10  # per block; the rows of a chunk are drawn together
 
 
 def plan_forward(
@@ -53,23 +53,23 @@ def plan_forward(
     cluster: Rows | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> FoldPlan:
-    """Plan forward folds, and as a repeat others whose blocks begin half a block later.
+    """Plan forward folds and one repeat, whose blocks begin half a block later.
 
-    With groups, these are dealt to parts. Rows of a block and part are scored by networks of
-    earlier rows of the other parts.
+    Groups are distributed to parts. The rows of a block and part are scored by networks that were
+    trained on the earlier rows of the other parts.
 
     Parameters
     ----------
     y : ndarray of shape (n,), int64
         Class codes.
     times : Times
-        Of n rows; rows of one time are never parted.
+        Times of the n rows; rows of one time are never separated.
     random_state : int
-        Seed by which groups are dealt.
+        Seed of the distribution of groups to parts.
     cluster : ndarray of shape (n,), int64, optional
-        The user's group of each row.
+        Group of each row as defined by the user.
     policy : SearchPolicy, optional
-        How many blocks there are, and how many rows of the rarer classes each needs.
+        Maximum number of blocks, and the number of rows of the rarer classes that each needs.
 
     Returns
     -------
@@ -78,14 +78,17 @@ def plan_forward(
     Raises
     ------
     OptionError
-        Where there are too few rows of the rarer classes, or too few times that have some.
+        If there are too few rows of the rarer classes, or too few times at which they occur.
     """
     starts = _blocks(y, times, policy)
     if starts is None:
         raise _too_few(y, times, policy, "the table")
-    whole = range(8, len(starts), 4)  # quarters of blocks
+    # Blocks consist of quarters. The repeat begins its first block with the plan, and the following
+    # ones two quarters later.
+    block_starts = range(8, len(starts), 4)
+    shifted_starts = (8, *(quarter + 2 for quarter in block_starts))
     plans = []
-    for number, quarters in enumerate((whole, (8, *(quarter + 2 for quarter in whole)))):
+    for number, quarters in enumerate((block_starts, shifted_starts)):
         random = stream(Purpose.FOLDS, random_state, repeat=number)
         part = _parts(y, cluster, random, policy)
         at = [starts[quarter] for quarter in quarters]
@@ -102,9 +105,10 @@ def forward_duel_folds(
     cluster: Rows | None,
     policy: SearchPolicy,
 ) -> FoldPlan | None:
-    """Plan the folds of matched duels: a quarter of a block later, and none that is deployed.
+    """Plan the folds of matched duels, whose blocks begin a quarter of a block later.
 
-    The arguments are those of `plan_forward`. There are none where it would refuse the rows.
+    None of these folds is deployed. The parameters are those of `plan_forward`; the result is None
+    if `plan_forward` would refuse the rows.
     """
     starts = _blocks(y, times, policy)
     if starts is None:
@@ -117,22 +121,23 @@ def forward_duel_folds(
 def forward_hold_out(
     y: Rows, times: Times, eval_rows: Rows, *, random_state: int, cluster: Rows | None = None
 ) -> FoldPlan:
-    """Plan a hold-out of later rows: the earlier half chooses, the later one scores in blocks.
+    """Plan a hold-out of later rows: the earlier half chooses, the later half is scored in blocks.
 
-    With groups, half of them choose, by their earlier rows, and the other half scores.
+    With groups, the earlier rows of one half of the groups choose the epoch, and the later rows of
+    the other half are scored.
 
     Parameters
     ----------
     y : ndarray of shape (n,), int64
         Class codes.
     times : Times
-        Of n rows.
+        Times of the n rows.
     eval_rows : ndarray of int64
-        The rows of the evaluation set, which are later than all others; only the others train.
+        Rows of the evaluation set, which are later than all other rows. Only the others train.
     random_state : int
-        Seed by which groups are dealt.
+        Seed of the distribution of groups to halves.
     cluster : ndarray of shape (n,), int64, optional
-        The user's group of each row.
+        Group of each row as defined by the user.
 
     Returns
     -------
@@ -141,27 +146,30 @@ def forward_hold_out(
     Raises
     ------
     OptionError
-        Where the evaluation set has too few rows of the rarer classes, or too few times, or shares
-        a group with the rows that train.
+        If the evaluation set has too few rows of the rarer classes or too few times, or shares a
+        group with the training rows.
     """
-    own = times.take(eval_rows)
-    starts = _blocks(y[eval_rows], own, DEFAULT_POLICY)
+    eval_times = times.take(eval_rows)
+    starts = _blocks(y[eval_rows], eval_times, DEFAULT_POLICY)
     if starts is None:
-        raise _too_few(y[eval_rows], own, DEFAULT_POLICY, "the eval_set")
-    block = np.searchsorted(starts[::4], own.values, side="right") - 1
+        raise _too_few(y[eval_rows], eval_times, DEFAULT_POLICY, "the eval_set")
+    block = np.searchsorted(starts[::4], eval_times.values, side="right") - 1
+    # The earlier half of the blocks chooses (period -1); the later half is numbered from 0.
     period = np.full(len(y), FIRST_BLOCK, dtype=np.int64)
     period[eval_rows] = np.maximum(block - len(starts) // 8, -1)
     train = np.setdiff1d(np.arange(len(y)), eval_rows)
     check_split(train, eval_rows, name="the evaluation set", cluster=cluster)
-    scores = np.ones(len(eval_rows), dtype=bool)
-    chooses = scores
+    scoring = np.ones(len(eval_rows), dtype=bool)
+    choosing = scoring
     if cluster is not None:
         random = stream(Purpose.HOLD_OUT, random_state)
-        chooses = stratified(y[eval_rows], 2, random, cluster[eval_rows]) == 0
-        scores = ~chooses
+        choosing = stratified(y[eval_rows], 2, random, cluster[eval_rows]) == 0
+        scoring = ~choosing
+    # With groups, rows of the choosing groups in late blocks, and of the others in early ones, are
+    # not used.
     late = period[eval_rows] >= 0
-    train = train[times.values[train] < own.values.min() - times.gap]
-    fold = Fold(train, eval_rows[late & scores], eval_rows[~late & chooses])
+    train = train[times.values[train] < eval_times.values.min() - times.gap]
+    fold = Fold(train, eval_rows[late & scoring], eval_rows[~late & choosing])
     _check_training([fold], y)
     group = np.full(len(y), -1, dtype=np.int64)
     group[fold.score] = period[fold.score]
@@ -169,40 +177,42 @@ def forward_hold_out(
 
 
 def time_chunks(times: Times, period: Rows) -> Rows:
-    """Cut the rows of each block into chunks of time, which are alike: what is drawn together.
+    """Divide the rows of each block into chunks of time, whose rows are drawn together.
 
     Parameters
     ----------
     times : Times
-        Of n rows.
+        Times of the n rows.
     period : ndarray of shape (n,), int64
-        The block of each row.
+        Block of each row.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        About ten chunks of a block, each of whole times and of about as many rows.
+        Chunk of each row. A block has about ten chunks with about equally many rows; rows of one
+        time are in one chunk.
     """
     chunk = np.zeros(len(period), dtype=np.int64)
     for number, block in enumerate(np.unique(period)):
-        own = np.flatnonzero(period == block)
-        chunk[own] = number * _CHUNKS + chunks(times.values[own], _CHUNKS)
+        rows = np.flatnonzero(period == block)
+        chunk[rows] = number * _CHUNKS + chunks(times.values[rows], _CHUNKS)
     return chunk
 
 
 def rate_blocks(times: Times) -> Rows:
-    """Cut rows into blocks of time of about as many rows, (n,) numbers from 0 in their order.
+    """Return the block of each row, (n,), for blocks of time with about equally many rows.
 
-    Blocks of as many rare rows would be the shorter the higher the rate is, so that each short time
-    of a high rate would be a block.
+    Blocks with equally many rare rows would be shorter where the rate is higher, so that a short
+    time with a high rate would become a block by itself.
     """
     return chunks(times.values, _RATE_BLOCKS)
 
 
 def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
-    """Return when each quarter of each block begins; None where there are too few rare rows."""
+    """Return the start times of the quarters of all blocks; None if there are too few rare rows."""
     blocks = int(min(policy.time_blocks, _is_rare(y).sum() // policy.rare_rows_a_block))
-    for number in range(blocks, _LEAST_BLOCKS - 1, -1):
+    # Use as many blocks as possible, provided that all of them begin at different times.
+    for number in range(blocks, _MIN_BLOCKS - 1, -1):
         starts = _block_starts(y, times.values, number)
         if len(np.unique(starts[::4])) == number and np.isfinite(starts).all():
             return starts
@@ -210,23 +220,23 @@ def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
 
 
 def _too_few(y: Rows, times: Times, policy: SearchPolicy, of: str) -> OptionError:
-    rare, least = _is_rare(y), policy.rare_rows_a_block
+    rare, min_rows = _is_rare(y), policy.rare_rows_a_block
     return OptionError(
         f"time: {of} has {int(rare.sum())} rows outside its most frequent class, at "
         f"{len(np.unique(times.values[rare]))} different times; at least "
-        f"{_LEAST_BLOCKS * least} are needed, in {_LEAST_BLOCKS} blocks of time with about "
-        f"{least} or more each: one to train on, one that ends training, and two to score."
+        f"{_MIN_BLOCKS * min_rows} are needed, in {_MIN_BLOCKS} blocks of time with about "
+        f"{min_rows} or more each: one to train on, one that ends training, and two to score."
     )
 
 
 def _parts(
     y: Rows, cluster: Rows | None, random: np.random.Generator, policy: SearchPolicy
 ) -> Rows:
-    """Deal groups to parts, of which each has a group of each class; one without groups."""
+    """Return the part of each row, where each part has a group of each class; 0 without groups."""
     if cluster is None:
         return np.zeros(len(y), dtype=np.int64)
-    fewest = groups_of_a_class(y, cluster)
-    return stratified(y, min(policy.time_parts, fewest), random, cluster)
+    max_parts = groups_of_a_class(y, cluster)
+    return stratified(y, min(policy.time_parts, max_parts), random, cluster)
 
 
 def _is_rare(y: Rows) -> NDArray[np.bool_]:
@@ -234,11 +244,12 @@ def _is_rare(y: Rows) -> NDArray[np.bool_]:
 
 
 def _block_starts(y: Rows, values: Floats, blocks: int) -> Floats:
-    """Return when each quarter of a block begins, (4 * blocks,); infinity for one without rows."""
+    """Return the start times of the quarters, (4 * blocks,); infinity for one without rows."""
     times, place = np.unique(values, return_inverse=True)
     counts = np.bincount(place.reshape(-1), weights=_is_rare(y))
-    before = (np.cumsum(counts) - counts) / counts.sum()
-    at = np.searchsorted(before, np.arange(4 * blocks) / (4 * blocks) - 1e-9)
+    earlier_share = (np.cumsum(counts) - counts) / counts.sum()
+    # The tolerance keeps rounding errors from moving a start to the following time.
+    at = np.searchsorted(earlier_share, np.arange(4 * blocks) / (4 * blocks) - 1e-9)
     return np.append(times, np.inf)[at]
 
 
@@ -250,11 +261,26 @@ def _forward(
     *,
     final: bool,
 ) -> FoldPlan:
-    """Make the folds of blocks that begin at such times, of each part of the groups.
+    """Return one fold for each block and part, given the start times of the blocks.
 
-    The first block's folds have rows of their own that choose. Later ones look at what chose for
-    them, and at the scored rows of earlier blocks and other parts, which their part has no share
-    in.
+    Parameters
+    ----------
+    times : Times
+        Times of the n rows.
+    choosing : float
+        Start time of the rows that choose the epoch of the first block's folds.
+    starts : sequence of float
+        Start times of the scored blocks.
+    part : ndarray of shape (n,), int64
+        Part of each row. Rows of one group are in one part.
+    final : bool
+        Whether the last fold trains on all rows and scores none, to be deployed.
+
+    Returns
+    -------
+    FoldPlan
+        The folds of the first block have `choose` rows. The epoch of a later fold is chosen by rows
+        of earlier blocks that are outside the fold's part.
     """
     values, gap, n_parts = times.values, times.gap, int(part.max()) + 1
     starts = sorted({start for start in starts if np.isfinite(start)})
@@ -262,15 +288,16 @@ def _forward(
     folds: list[Fold] = []
     places: list[tuple[int, int]] = []
     group = np.full(len(values), -1, dtype=np.int64)
-    nobody = np.empty(0, dtype=np.int64)
+    no_rows = np.empty(0, dtype=np.int64)
     for block, start in enumerate(starts):
-        for own in range(n_parts):
-            others = part != own if n_parts > 1 else np.ones(len(part), dtype=bool)
-            scored = np.flatnonzero((period == block) & (part == own))
+        for fold_part in range(n_parts):
+            # Without groups there is one part, whose earlier rows train as well.
+            trainable = part != fold_part if n_parts > 1 else np.ones(len(part), dtype=bool)
+            scored = np.flatnonzero((period == block) & (part == fold_part))
             if block > 0 and not len(scored):
                 continue
-            earlier = others & (values < start - gap)
-            choose: Rows = nobody
+            earlier = trainable & (values < start - gap)
+            choose: Rows = no_rows
             choosers: tuple[int, ...] = ()
             if block == 0:
                 choose = np.flatnonzero(earlier & (values >= choosing))
@@ -278,21 +305,24 @@ def _forward(
             else:
                 choosers = tuple(
                     number
-                    for number, (before, other) in enumerate(places)
-                    # those of the first block choose by rows of the other parts
-                    if before < block and (n_parts == 1 or (other == own) == (before == 0))
+                    for number, (chooser_block, chooser_part) in enumerate(places)
+                    # A fold of the first block chooses by rows of the parts other than its own, so
+                    # that the one with the same part is taken. A later fold chooses by its scored
+                    # rows, so that those with other parts are taken.
+                    if chooser_block < block
+                    and (n_parts == 1 or (chooser_part == fold_part) == (chooser_block == 0))
                 )
             group[scored] = len(folds)
-            places.append((block, own))
+            places.append((block, fold_part))
             folds.append(Fold(np.flatnonzero(earlier), scored, choose, choosers))
     if final:
-        folds.append(Fold(np.arange(len(values)), nobody, nobody, tuple(range(len(folds)))))
+        folds.append(Fold(np.arange(len(values)), no_rows, no_rows, tuple(range(len(folds)))))
     period[values < choosing] = FIRST_BLOCK
     return FoldPlan(tuple(folds), group, period=period)
 
 
 def _check_training(folds: Sequence[Fold], y: Rows) -> None:
-    """Refuse folds that would learn from one class alone."""
+    """Check that the training rows and the choosing rows of each fold have two classes."""
     for fold in folds:
         chosen = bool(fold.choosers) or len(np.unique(y[fold.choose])) > 1
         if len(np.unique(y[fold.train])) < 2 or not chosen:

@@ -1,4 +1,4 @@
-"""Groups of rows that belong together: rows of one customer, patient or batch."""
+"""Groups of dependent rows, such as the rows of one customer, patient or batch."""
 
 from __future__ import annotations
 
@@ -15,75 +15,85 @@ from autoimb.text import shown
 __all__ = ["column_names", "group_codes", "values_of_rows", "without"]
 
 
-def column_names(given: object) -> tuple[str, ...]:
-    """Return the columns that an argument names; none where it is an array of n rows, or None."""
-    if isinstance(given, str):
-        return (given,)
-    if isinstance(given, list | tuple) and given and all(isinstance(n, str) for n in given):
-        return tuple(given)
+def column_names(argument: object) -> tuple[str, ...]:
+    """Return the column names that an argument consists of; none for an array or None."""
+    if isinstance(argument, str):
+        return (argument,)
+    if (
+        isinstance(argument, list | tuple)
+        and argument
+        and all(isinstance(name, str) for name in argument)
+    ):
+        return tuple(argument)
     return ()
 
 
-def values_of_rows(argument: str, given: object, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the values that an argument gives each row, by the name of their column.
+def values_of_rows(name: str, argument: object, frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the values of an argument that assigns one or more values to each row.
 
     Parameters
     ----------
-    argument : str
-        Its name, for errors, and that of values that came as an array.
-    given : str, list of str or array-like of shape (n,)
+    name : str
+        Name of the argument. It appears in errors and is the key of values passed as an array.
+    argument : str, list of str or array-like of shape (n,)
         Names of columns, or the values themselves.
     frame : DataFrame of n rows
+
+    Returns
+    -------
+    dict of str to Series
+        Values of the rows by column name.
 
     Raises
     ------
     SchemaError
-        On a column that the table does not have.
+        If the table lacks a named column.
     OptionError
-        On another number of values than rows.
+        If the number of values differs from the number of rows.
     """
-    names = column_names(given)
-    for name in names:
-        if name not in frame.columns:
-            raise SchemaError(choices(f"column of {argument}", name, frame.columns))
-    if names:
-        return {name: frame[name] for name in names}
-    values = as_column(given, argument)
+    columns = column_names(argument)
+    for column in columns:
+        if column not in frame.columns:
+            raise SchemaError(choices(f"column of {name}", column, frame.columns))
+    if columns:
+        return {column: frame[column] for column in columns}
+    values = as_column(argument, name)
     if len(values) != len(frame):
-        raise OptionError(f"{argument} has {len(values)} values and the table {len(frame)} rows.")
-    return {argument: values}
+        raise OptionError(f"{name} has {len(values)} values and the table {len(frame)} rows.")
+    return {name: values}
 
 
 def without(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return a table without the columns that are no features, whether it has them or not."""
+    """Return a table without some columns; names that it does not have are ignored."""
     return frame.drop(columns=[name for name in names if name in frame.columns])
 
 
 def group_codes(
     groups: object, frame: pd.DataFrame, further: pd.DataFrame | None = None
 ) -> NDArray[np.int64] | None:
-    """Return the number of each row's group.
+    """Return the group number of each row.
 
     Parameters
     ----------
     groups : str, list of str, array-like of shape (n,) or None
-        Names of columns, whose values together are the group, or the groups themselves.
+        Names of columns whose combined values define the groups, or the groups themselves.
     frame : DataFrame of n rows
     further : DataFrame of m rows or None
-        Rows of an evaluation set. Where they lack the columns, or the groups are an array, each of
-        them is a group of its own.
+        Rows of an evaluation set. Each of them is a separate group if they lack the columns or if
+        the groups are an array.
 
     Returns
     -------
     ndarray of int64, shape (n + m,), or None
-        From 0, by first appearance; None where there are no groups.
+        Group numbers from 0 in the order of first appearance; None without groups.
 
     Raises
     ------
     SchemaError
-        On a column that the table does not have.
+        If the table lacks a named column.
     OptionError
-        On missing groups, on another number of them than rows, and on one group only.
+        If a row has no group, if the number of groups differs from the number of rows, or if all
+        rows belong to one group.
     """
     if groups is None:
         return None
@@ -95,8 +105,9 @@ def group_codes(
             row = int(np.flatnonzero(number < 0)[0])
             raise OptionError(
                 f"groups: {name} has no value in {int((number < 0).sum())} rows, the first is row "
-                f"{row}; each row needs a group, a row that stands alone one of its own."
+                f"{row}; each row needs a group, and a row without related rows a separate one."
             )
+        # Combine the groups of the previous columns with this one, and number them consecutively.
         pair = codes * (number.max(initial=0) + 1) + number
         codes = pd.factorize(pair)[0].astype(np.int64)
     if len(frame) and codes.max() == 0:
@@ -105,6 +116,6 @@ def group_codes(
     if further is None:
         return codes
     if names and all(name in further.columns for name in names):
-        both = pd.concat([frame[list(names)], further[list(names)]], ignore_index=True)
-        return group_codes(names, both)
+        combined = pd.concat([frame[list(names)], further[list(names)]], ignore_index=True)
+        return group_codes(names, combined)
     return np.concatenate([codes, codes.max() + 1 + np.arange(len(further))])

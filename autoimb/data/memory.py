@@ -1,6 +1,6 @@
-"""How much memory there is, and how much of it a user gives.
+"""Memory of the machine and its cgroups, and amounts of memory as users write them.
 
-cgroups, in which containers and schedulers run programs, are read in both of their versions
+Containers and schedulers run programs in cgroups, of which both versions are supported
 (https://docs.kernel.org/admin-guide/cgroup-v2.html, .../cgroup-v1/memory.html).
 """
 
@@ -21,16 +21,16 @@ ROOT = Path("/")
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
-UNKNOWN = 8 * 10**9  # where the system does not say
+UNKNOWN = 8 * 10**9  # assumed where the system does not report its memory
 
 
 class _Files(NamedTuple):
-    """Where a version of cgroups keeps its numbers."""
+    """File names of one version of cgroups."""
 
     mount: str
     limit: str
     usage: str
-    cache: str  # the line of memory.stat that counts what can be given back
+    cache: str  # the line of memory.stat that counts reclaimable bytes
 
 
 _VERSIONS = {
@@ -45,48 +45,48 @@ _VERSIONS = {
 
 
 class CGroup(NamedTuple):
-    """A limit on the memory of a group of processes, and what is left of it; bytes."""
+    """Memory limit of a group of processes and the part of it that is available, in bytes."""
 
     limit: int
-    left: int
+    available: int
 
 
-def read_bytes(given: str | int) -> int:
-    """Read an amount of memory.
+def read_bytes(amount: str | int) -> int:
+    """Convert an amount of memory to bytes.
 
     Parameters
     ----------
-    given : str or int
-        Bytes, or text such as ``"4GB"``, ``"500 MB"`` and ``"1.5GiB"``.
+    amount : str or int
+        Number of bytes, or text such as ``"4GB"``, ``"500 MB"`` and ``"1.5GiB"``.
 
     Returns
     -------
     int
-        Bytes, from 1.
+        Number of bytes, at least 1.
 
     Raises
     ------
     OptionError
-        Anything else.
+        If the amount is in another format or less than one byte.
     """
-    found = BYTES.fullmatch(str(given).strip())
+    match = BYTES.fullmatch(str(amount).strip())
     number = 0
-    if found is not None:
-        amount, unit, binary = found.groups()
+    if match is not None:
+        quantity, unit, binary = match.groups()
         power = list(UNITS).index(unit.upper())
-        number = int(float(amount) * (1024**power if binary else UNITS[unit.upper()]))
+        number = int(float(quantity) * (1024**power if binary else UNITS[unit.upper()]))
     if number < 1:
-        raise OptionError(f"max_memory must be bytes, or text such as '4GB', got {given!r}.")
+        raise OptionError(f"max_memory must be bytes, or text such as '4GB', got {amount!r}.")
     return number
 
 
 def machine_bytes(root: Path = ROOT) -> int:
-    """Return the memory of the machine, or of its cgroup; the same however much is free."""
+    """Return the total memory of the machine, or the limit of its cgroup if that is lower."""
     try:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return UNKNOWN
-    return min([whole, *(group.limit for group in cgroups(root))])
+    return min([physical, *(group.limit for group in cgroups(root))])
 
 
 def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
@@ -95,25 +95,29 @@ def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
     Parameters
     ----------
     root : Path
-        Where ``proc`` and ``sys`` are.
+        Directory that contains ``proc`` and ``sys``.
     """
     with suppress(OSError):
         for line in (root / "proc" / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            # Version 2 has one line without controllers, version 1 a line for each controller.
             _, controllers, path = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
             files = _VERSIONS[1 if controllers else 2]
             inner = Path(path.lstrip("/"))
-            for folder in (inner, *inner.parents):  # of a container only the last may be seen
-                with suppress(OSError, ValueError, KeyError):  # not seen, or "max"
+            # In a container only the outermost of these folders may be visible.
+            for folder in (inner, *inner.parents):
+                with suppress(OSError, ValueError, KeyError):  # not visible, or "max": no limit
                     place = root / files.mount / folder
                     limit = int((place / files.limit).read_text())
                     used = int((place / files.usage).read_text())
-                    given_back = counts_of(place / "memory.stat")[files.cache]
-                    yield CGroup(limit, max(0, limit - used + given_back))
+                    reclaimable = counts_of(place / "memory.stat")[files.cache]
+                    yield CGroup(limit, max(0, limit - used + reclaimable))
 
 
 def counts_of(path: Path) -> dict[str, int]:
-    """Read lines of a name and a whole number."""
+    """Read a file whose lines consist of a name and a whole number."""
     lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdecimal()}
+    return {
+        fields[0]: int(fields[1]) for fields in lines if len(fields) > 1 and fields[1].isdecimal()
+    }

@@ -1,4 +1,4 @@
-"""The counts of a table: what feasibility, planning and the report look at."""
+"""Counts of a table, which feasibility checks, planning and the report use."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ FEW_ROWS = 30  # of the rarest class: every score has a wide interval
 
 @dataclass(frozen=True)
 class Profile:
-    """Counts of a table; of one that was sampled, what the sample says of the whole.
+    """Counts of a table; for a sampled table, estimates of the counts of the whole table.
 
     Attributes
     ----------
     n_rows, n_classes, minority_count : int
-        Rows, classes, rows of the rarest class.
+        Number of rows, of classes, and of rows of the rarest class.
     n_numbers, n_categories : int
-        Numbers (with the parts of dates) and category columns that are learned from.
+        Number of numeric features (including parts of dates) and of categorical features.
     class_counts : tuple of int
-        Rows per class, by code.
+        Number of rows of each class, by code.
     class_names : tuple of str
-        The labels as text, by code.
+        Class labels as text, by code.
     positive : int
         Code of the positive class.
     kinds : dict of str to int
-        Columns per kind, dropped ones too.
+        Number of columns of each kind, including dropped columns.
     missing : dict of str to int
-        Missing cells of each column that is learned from and misses any; of a sample each cell
-        counts as many as its row stands for.
+        Number of missing cells of each feature that has any. In a sample each cell counts for as
+        many rows as its row represents.
     cardinality : dict of str to int
-        Levels of each category column, in the rows that were read.
+        Number of levels of each categorical feature in the rows that were read.
     notices : tuple of str
-        What the user should know about the table.
+        Messages to the user about the table.
     operations : float or None
-        Floating-point operations that a trial is planned to be; None where nothing was planned.
+        Planned number of floating-point operations of a trial; None without a plan.
     """
 
     n_rows: int
@@ -64,7 +64,7 @@ class Profile:
 def profile(
     frame: pd.DataFrame, schema: Schema, target: Target, *, notices: tuple[str, ...] = ()
 ) -> Profile:
-    """Count what is in a table.
+    """Count the rows, classes, columns and missing cells of a table.
 
     Parameters
     ----------
@@ -75,25 +75,28 @@ def profile(
     target : Target
         Its classes.
     notices : tuple of str, optional
-        Notices of the schema, put before those of the target.
+        Notices of the schema, which precede those of the target.
 
     Returns
     -------
     Profile
     """
-    kept = schema.kept
-    categories = [column.name for column in kept if column.kind == "categorical"]
-    stands_for = (1.0 / target.sampled)[target.codes]
-    missing = {column.name: round(stands_for[frame[column.name].isna()].sum()) for column in kept}
+    features = schema.features
+    categories = [column.name for column in features if column.kind == "categorical"]
+    # A sampled row represents several rows of its class, and so do its missing cells.
+    multiplicity = (1.0 / target.sampled)[target.codes]
+    missing = {
+        column.name: round(multiplicity[frame[column.name].isna()].sum()) for column in features
+    }
     counts = tuple(int(count) for count in target.counts)
-    few: tuple[str, ...] = ()
+    rarity_notices: tuple[str, ...] = ()
     if min(counts) < FEW_ROWS:
-        few = (f"The rarest class has {min(counts)} rows: expect wide intervals.",)
+        rarity_notices = (f"The rarest class has {min(counts)} rows: expect wide intervals.",)
     return Profile(
         n_rows=sum(counts),
         n_classes=len(counts),
         minority_count=min(counts),
-        n_numbers=sum(len(column.numbers) for column in kept),
+        n_numbers=sum(len(column.numbers) for column in features),
         n_categories=len(categories),
         class_counts=counts,
         class_names=tuple(text_of(label) for label in target.classes),
@@ -101,5 +104,5 @@ def profile(
         kinds=dict(Counter(column.kind for column in schema.columns)),
         missing={name: count for name, count in missing.items() if count},
         cardinality={name: int(frame[name].nunique()) for name in categories},
-        notices=(*notices, *target.notices, *few),
+        notices=(*notices, *target.notices, *rarity_notices),
     )

@@ -1,4 +1,4 @@
-"""How much evidence there is of the rare classes."""
+"""Number of rows that carry evidence of the rare classes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ __all__ = ["minority_count"]
 def minority_count(counts: Sequence[int] | NDArray[np.int64]) -> int:
     """Return the median number of rows of the classes other than the largest.
 
-    Rules for few rare rows look at it. Of two classes it is that of the rarer one. Of several
-    classes a metric weighs all, so one class of a few rows does not make the others rare.
+    Rules for scarce classes use this count. With two classes it is the size of the rarer one. With
+    several classes a metric weighs all of them, so that one tiny class does not make the other
+    classes rare.
 
     Parameters
     ----------
     counts : sequence of C ints
-        Rows of each class.
+        Number of rows of each class.
 
     Returns
     -------
     int
-        That of the class itself where there is one only.
+        The median; the size of the only class if there is one class.
     """
     rising = np.sort(np.asarray(counts))
     return int(np.median(rising[:-1] if len(rising) > 1 else rising))

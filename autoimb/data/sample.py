@@ -1,4 +1,4 @@
-"""A table that memory does not hold: a sample of its rows, and the counts of all of them."""
+"""Samples of tables that exceed the memory, with the class counts of the whole tables."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ from autoimb.randomness import Purpose, stream
 
 __all__ = ["Sample", "read", "reweighted"]
 
-CELLS = 4_000_000  # of a piece
-GUESSED: tuple[set[str], ...] = ({"numbers"}, {"booleans"})  # in every piece that has values
+CELLS = 4_000_000  # per piece
+# Kinds of values for which pandas infers the same type in all pieces of a column.
+GUESSED: tuple[set[str], ...] = ({"numbers"}, {"booleans"})
 Rows = NDArray[np.int64]
 Weight = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A table, or rows that were drawn from it class by class.
+    """A table, or rows drawn from it class by class.
 
     Attributes
     ----------
     frame : DataFrame of shape (n, p)
-        The columns, without the target and the weights.
+        Columns without the target and the weights.
     y : Series or ndarray of shape (n,)
-        The labels.
+        Labels of the rows.
     weight : ndarray of shape (n,) or None
-        The user's weights.
+        Sample weights of the user.
     class_counts : mapping of label to int, or None
-        Rows of each class in the whole table, by the label or its text; None where all are here.
+        Number of rows of each class in the whole table, by label or by its text; None if the sample
+        is the whole table.
     rows : ndarray of int64, shape (n,), or None
-        Their positions in the whole table; None where all are here.
+        Positions of the rows in the whole table; None if the whole table was read at once.
     """
 
     frame: pd.DataFrame
@@ -68,63 +70,65 @@ def read(
     random_state: int = 0,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> Sample:
-    """Read a table, or as many rows of it as memory may hold, in two passes over its files.
+    """Read a table, or as many of its rows as the memory limit allows.
 
-    The first pass counts the classes, and of text files finds out which columns are text. The
-    second one keeps rows of every class, drawn without replacement: the rarer classes whole as far
-    as possible. Which rows are drawn depends on the seed, on the labels and on the order of the
-    rows; neither on other columns nor on how the rows lie in parts and pieces.
+    Rows are drawn in two passes over the files. The first pass counts the classes and, in text
+    files, determines the columns that contain text. The second pass draws rows of every class
+    without replacement; the rarer classes remain complete as far as possible. The drawn rows depend
+    on the seed, the labels and the order of the rows. They depend neither on other columns nor on
+    the division of the table into parts and pieces.
 
     Parameters
     ----------
     path : path-like
-        A file, a folder of parts, or a pattern: see `autoimb.data.source.Source.of`.
+        A file, a folder of parts, or a pattern; see `autoimb.data.source.Source.of`.
     target : str
         Name of the target column.
     max_memory : str, int or None
-        What a search of the rows may take in all, as ``"4GB"`` or in bytes; a sixteenth of it is
-        for the rows as they are read. None is half of the machine's. A program with its packages
-        takes about 1 GB, and 20,000 rows are always drawn.
+        Memory limit of a whole search, as ``"4GB"`` or in bytes; a sixteenth of it is available to
+        the rows as they are read. None is half of the machine's memory. The program and its
+        packages take about 1 GB. At least 20,000 rows are always drawn.
     weight : str or None
         Name of a column of row weights; rows of weight 0 are neither counted nor drawn.
     random_state : int
-        From 0.
+        Seed, at least 0.
     policy : SearchPolicy, optional
-        Which share the rows may take, how many are drawn at least, how many classes there may be.
+        Share of memory for the rows, minimum number of rows, and maximum number of classes.
 
     Returns
     -------
     Sample
-        In the order of the table. One file that fits is read whole.
+        Rows in the order of the table. A single file that fits into memory is read completely.
 
     Raises
     ------
     InputError
-        No table file, parts that can't be read or are not of the same columns, an unknown column,
-        a label, a weight or a seed that can't be one.
+        If there is no table file, if parts cannot be read or differ in their columns, or if a
+        column name, label, weight or the seed is invalid.
     """
     if not 0 <= random_state < 2**64:
         raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {random_state}.")
     memory = policy.memory_share * machine_bytes() if max_memory is None else read_bytes(max_memory)
-    most_bytes = policy.table_share * memory
+    # Rows as they are read may take this part of the memory of a search.
+    max_bytes = policy.table_share * memory
     source = Source.of(Path(path))
     counts: Mapping[str, int] | None = None
     rows: Rows | None = None
-    if len(source.parts) == 1 and source.n_bytes <= most_bytes:
-        whole = read_table(source.parts[0])
+    if len(source.parts) == 1 and source.n_bytes <= max_bytes:
+        table = read_table(source.parts[0])
     else:
         columns = _Columns.of(source, target, weight)
-        share = most_bytes / max(source.n_bytes, 1)
-        whole, rows, counts = _drawn(
+        share = max_bytes / max(source.n_bytes, 1)
+        table, rows, counts = _drawn(
             source, columns, share, random_state=random_state, policy=policy
         )
-    frame, y = split_target(whole, target)
+    frame, y = split_target(table, target)
     frame, values = split_weight(frame, weight)
     return Sample(frame, y, values, counts, rows)
 
 
 def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], Weight]:
-    """Let the rows of a sample stand for the whole table.
+    """Return the rows of a sample with weights that make them represent the whole table.
 
     Parameters
     ----------
@@ -135,28 +139,29 @@ def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], We
     frame : DataFrame of shape (n, p)
     y : Series or ndarray of shape (n,)
     weight : ndarray of shape (n,) or None
-        Times the user's weight, the rows of the class for each that was drawn; where nothing was
-        drawn the user's weight.
+        Weight of the user times the number of rows of the class per drawn row; the weight of the
+        user if the sample is the whole table.
     """
     if rows.class_counts is None:
         return rows.frame, rows.y, rows.weight
+    # A drawn row represents the rows of its class in the table per drawn row of the class.
     codes, levels = pd.factorize(label_array(rows.y))
-    whole = {text_of(label): count for label, count in rows.class_counts.items()}
-    each = np.array([whole[text_of(level)] for level in levels]) / np.bincount(codes)
-    weight = each[codes] if rows.weight is None else each[codes] * rows.weight
+    totals = {text_of(label): count for label, count in rows.class_counts.items()}
+    class_weight = np.array([totals[text_of(level)] for level in levels]) / np.bincount(codes)
+    weight = class_weight[codes] if rows.weight is None else class_weight[codes] * rows.weight
     return rows.frame, rows.y, weight
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns that tell which rows are drawn."""
+    """Names of the columns that determine the drawn rows."""
 
     target: str
     weight: str | None
 
     @classmethod
     def of(cls, source: Source, target: str, weight: str | None) -> _Columns:
-        """Check that the table has them."""
+        """Check that the table has the target column and the weight column."""
         if target not in source.names:
             raise TargetError(choices("target column", target, source.names))
         if weight is not None and weight not in source.names:
@@ -165,47 +170,47 @@ class _Columns:
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """Names of the columns."""
         return [self.target] if self.weight is None else [self.target, self.weight]
 
 
 def _drawn(
     source: Source, columns: _Columns, share: float, *, random_state: int, policy: SearchPolicy
 ) -> tuple[pd.DataFrame, Rows, Mapping[str, int] | None]:
-    """Draw about this share of the rows.
+    """Draw about a share of the rows of a table.
 
     Returns
     -------
     frame : DataFrame of shape (n, p)
     rows : ndarray of int64, shape (n,)
-        Their positions in the table.
+        Positions of the drawn rows in the table.
     counts : mapping of str to int, or None
-        Of all rows, where some were not drawn.
+        Class counts of all rows; None if all rows were drawn.
     """
-    counts, texts = _count(source, columns, most_classes=policy.most_classes)
+    counts, texts = _count(source, columns, max_classes=policy.most_classes)
     n_rows = sum(counts.values())
-    most = max(int(share * n_rows), policy.least_training_rows)
-    drawn = _draw(counts, most, random_state)
+    max_rows = max(int(share * n_rows), policy.least_training_rows)
+    drawn = _draw(counts, max_rows, random_state)
     frames = list(_taken(source, columns, texts=texts, drawn=drawn))
     frame = read_table(_joined(frames, source.names))
-    rows = np.concatenate([own.index.to_numpy(np.int64) for own in frames])
+    rows = np.concatenate([piece.index.to_numpy(np.int64) for piece in frames])
     return frame, rows, counts if len(frame) < n_rows else None
 
 
 def _count(
-    source: Source, columns: _Columns, *, most_classes: int
+    source: Source, columns: _Columns, *, max_classes: int
 ) -> tuple[Counter[str], list[str]]:
-    """Count the rows of each class, and name the columns of text files that are text."""
+    """Return the number of rows of each class, and the columns of text files that contain text."""
     counts: Counter[str] = Counter()
     guesses: defaultdict[str, set[str]] = defaultdict(set)
     for frame, codes, labels in _labelled(source, columns, only=columns.names):
         counts.update(dict(zip(labels, np.bincount(codes).tolist())))
-        if len(counts) > most_classes:
+        if len(counts) > max_classes:
             raise TargetError(
-                f"The target has more than {most_classes:,} classes: is it an identifier?"
+                f"The target has more than {max_classes:,} classes: is it an identifier?"
             )
         for name, column in frame.items():
-            if not column.isna().all():  # else it may be anything
+            if not column.isna().all():  # an empty column may be of any kind
                 guesses[str(name)].add(_guess(column))
     return counts, [name for name, kinds in guesses.items() if kinds not in GUESSED]
 
@@ -216,15 +221,15 @@ def _guess(column: pd.Series) -> str:
     return "numbers" if types.is_numeric_dtype(column.dtype) else "text"
 
 
-def _draw(counts: Mapping[str, int], most: int, random_state: int) -> dict[str, Rows]:
-    """Draw rows of each class by their number in the class, sorted."""
+def _draw(counts: Mapping[str, int], max_rows: int, random_state: int) -> dict[str, Rows]:
+    """Draw rows of each class; return their sorted positions within the class."""
     labels = sorted(counts)
     sizes = np.array([counts[label] for label in labels], dtype=np.int64)
-    numbers = sizes if sizes.sum() <= most else allotted(sizes, most)
+    numbers = sizes if sizes.sum() <= max_rows else allotted(sizes, max_rows)
     drawn = {}
     for index, (label, size, number) in enumerate(zip(labels, sizes, numbers)):
         random = stream(Purpose.DRAWN_ROWS, random_state, index=index)
-        # unshuffled, as else an array of all rows of the class is made for a 50th of them
+        # A shuffled draw of more than a 50th of a class would allocate an array of all its rows.
         drawn[label] = np.sort(random.choice(size, number, replace=False, shuffle=False))
     return drawn
 
@@ -233,16 +238,19 @@ def _taken(
     source: Source, columns: _Columns, *, texts: Sequence[str], drawn: Mapping[str, Rows]
 ) -> Generator[pd.DataFrame]:
     """Yield the drawn rows of each piece."""
-    seen = dict.fromkeys(drawn, 0)
+    # Positions within a class continue from piece to piece.
+    n_read = dict.fromkeys(drawn, 0)
     for frame, codes, labels in _labelled(source, columns, texts=texts):
+        # Positions in the class that fall into this piece, as positions in the piece.
         taken = []
         for code, label in enumerate(labels):
             if label not in drawn:
-                raise TargetError(f"The target holds {label!r} as a number and as text.")
-            own = np.flatnonzero(codes == code)
-            first, last = np.searchsorted(drawn[label], [seen[label], seen[label] + len(own)])
-            taken.append(own[drawn[label][first:last] - seen[label]])
-            seen[label] += len(own)
+                raise TargetError(f"The target contains {label!r} both as a number and as text.")
+            class_rows = np.flatnonzero(codes == code)
+            start, end = n_read[label], n_read[label] + len(class_rows)
+            first, last = np.searchsorted(drawn[label], [start, end])
+            taken.append(class_rows[drawn[label][first:last] - start])
+            n_read[label] = end
         yield frame.iloc[np.sort(np.concatenate(taken))]
 
 
@@ -253,9 +261,9 @@ def _labelled(
     texts: Sequence[str] = (),
     only: Sequence[str] | None = None,
 ) -> Generator[tuple[pd.DataFrame, NDArray[np.intp], list[str]]]:
-    """Yield the rows of a weight above 0, the codes of their labels, and the labels as text.
+    """Yield the rows with weights above 0, the codes of their labels, and the labels as text.
 
-    The index of the rows is their position in the table.
+    The index of a row is its position in the table.
     """
     n_before = 0
     with closing(source.pieces(cells=CELLS, texts=texts, columns=only)) as pieces:
@@ -284,7 +292,7 @@ def _factorized(labels: pd.Series) -> tuple[NDArray[np.intp], NDArray[Any]]:
 
 @contextmanager
 def _at(piece: Piece) -> Generator[None]:
-    """Say of which rows an error is, whose own numbers begin with the piece."""
+    """Prefix errors with the place of a piece, since row numbers in them count from its start."""
     try:
         yield
     except InputError as error:
@@ -292,7 +300,7 @@ def _at(piece: Piece) -> Generator[None]:
 
 
 def _joined(frames: list[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """Put pieces together; categories of all of them are those of each."""
+    """Concatenate pieces; a categorical column gets the categories of all pieces."""
     if not frames:
         return pd.DataFrame(columns=list(names))
     for name, dtype in frames[0].dtypes.items():
@@ -300,9 +308,9 @@ def _joined(frames: list[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
             continue
         columns = [frame[name] for frame in frames]
         if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-            every = union_categoricals(columns, ignore_order=True).categories
+            categories = union_categoricals(columns, ignore_order=True).categories
             frames = [
-                frame.assign(**{str(name): column.cat.set_categories(every)})
+                frame.assign(**{str(name): column.cat.set_categories(categories)})
                 for frame, column in zip(frames, columns)
             ]
     return pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""What the columns are, and their values as typed arrays; nothing here is fitted."""
+"""Kinds of the columns, and parsing of their values to typed arrays; nothing is fitted."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ ISO_DATE = re.compile(
 
 
 class Column(Struct, frozen=True, forbid_unknown_fields=True):
-    """One column, as inference found it.
+    """Name and inferred kind of one column, with the format of its dates.
 
     Attributes
     ----------
     name : str
     kind : Kind
     parts : tuple of str
-        Of a date, those that varied; none where it is not learned from.
+        Parts of a date that are features; empty for other kinds and for dates that are not used.
     form : str
-        How text holds a date or a duration: the format of all cells; else empty.
+        Format of dates or durations that are written as text; otherwise empty.
     zone : str
-        Of a date, the time zone of the column, which other zones are converted to; else empty.
+        Time zone of a date column, to which other zones are converted; otherwise empty.
     """
 
     name: str
@@ -75,28 +75,28 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.form not in ("", DURATION, *FORMATS):
-            raise SchemaError(f"No text is read in the form {self.form!r}.")
+            raise SchemaError(f"{self.form!r} is not a format of dates or durations.")
         if self.zone:
             zone_named(self.zone)
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Names of the numbers that it gives."""
+        """Names of the numeric features of the column."""
         if self.kind == "numeric":
             return (self.name,)
         return tuple(f"{self.name}.{part}" for part in self.parts)
 
 
 class Schema(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
-    """The columns of a table, in its order and without the target.
+    """Columns of a table in its order, without the target.
 
     Attributes
     ----------
     columns : tuple of Column
     target : str or None
-        Name of the target column, where the table had one.
+        Name of the target column, if the table had one.
     optional : tuple of str
-        Columns that rows may lack; they are missing there.
+        Columns that rows may lack; their values are then missing.
     """
 
     columns: tuple[Column, ...]
@@ -109,8 +109,8 @@ class Schema(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(column.name for column in self.columns)
 
     @property
-    def kept(self) -> tuple[Column, ...]:
-        """The columns that are learned from."""
+    def features(self) -> tuple[Column, ...]:
+        """Columns that networks and trees learn from."""
         return tuple(
             column
             for column in self.columns
@@ -119,24 +119,24 @@ class Schema(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def positional(self) -> bool:
-        """Whether the schema came from an array, whose columns have no names of their own."""
+        """Return whether the schema was inferred from an array, whose columns are numbered."""
         return self.names == tuple(f"x{position}" for position in range(len(self.columns)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Columns(BriefRepr):
-    """The kept columns as arrays.
+    """Values of the features as arrays.
 
     Attributes
     ----------
     numbers : ndarray of shape (n, p), float64
-        Numeric columns and parts of dates; NaN is missing, nothing is infinite.
+        Numeric columns and parts of dates. NaN is a missing value; infinity does not occur.
     codes : ndarray of shape (n, q), int32
-        Positions in the vocabularies; -1 is missing.
+        Positions in the vocabularies; -1 is a missing value.
     vocabularies : tuple of q tuples of str
-        The levels of each category column in the rows that were parsed, sorted as text.
+        Levels of each categorical column in the rows that were parsed, sorted as text.
     number_names, category_names : tuple of str
-        Names of the p and of the q columns.
+        Names of the p numbers and of the q categorical columns.
     """
 
     numbers: NDArray[np.float64]
@@ -151,7 +151,7 @@ class Columns(BriefRepr):
         return len(self.numbers)
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
-        """Give these rows, with the same vocabularies."""
+        """Return the values of some rows, with the same vocabularies."""
         return replace(self, numbers=self.numbers[rows], codes=self.codes[rows])
 
 
@@ -166,32 +166,32 @@ def infer_schema(
     optional: tuple[str, ...] = (),
     recurring: bool = False,
 ) -> tuple[Schema, tuple[str, ...]]:
-    """Infer what each column is; labels are not looked at.
+    """Infer the kind of each column, without looking at the labels.
 
-    Numbers, also Python numbers in an ``object`` column, are numeric. Text, categories and
-    booleans are categorical: also text that looks like numbers, because codes like "02139" do.
-    Dates, and text that is an ISO date in every row, are dates; durations and times of day are
-    numbers. Text that the user calls a date must be of one format in every row, which prediction
-    keeps. Dropped with a notice are *constants* (one value and nothing missing, or nothing at all)
-    and *identifiers*: text that is different in 99 % of at least 50 rows, and whole numbers that
-    are different in all of at least 100 rows and are called like one (``id``, ``customer_id``,
-    ``index``, ``uuid``).
+    Numbers, including Python numbers in an ``object`` column, are numeric. Text, categories and
+    booleans are categorical; so is text that looks like numbers, because codes such as "02139" do.
+    Dates, and text that is an ISO date in every row, are dates. Durations and times of day are
+    numeric. Text that the user declares as dates must have one format in all rows, which
+    prediction then requires. *Constants* and *identifiers* are dropped with a notice. A constant
+    has one value in all rows, or no value at all. An identifier is text that differs in 99 % of at
+    least 50 rows, or whole numbers that differ in all of at least 100 rows under a name such as
+    ``id``, ``customer_id``, ``index`` or ``uuid``.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, p)
         All rows of the table.
     kinds : mapping of str to str, optional
-        Kinds that the user knows better, by column name: one of `KINDS`; "constant" and
-        "identifier" drop the column.
+        Kinds that the user declares, by column name: one of `KINDS`; "constant" and "identifier"
+        drop the column.
     target : str, optional
         Name of the target; a column of that name is left out.
     optional : tuple of str, optional
         Columns that rows to predict may lack.
     recurring : bool, optional
-        Keep a part of a date only where each of its values occurs in two periods or more: a month
+        Retain a part of a date only if each of its values occurs in two or more periods: a month
         in two years, a day of the month in two months, a weekday in two weeks, an hour on two days.
-        Otherwise it counts time, as days and years do, and new rows have values of their own.
+        Any other part counts time, as days and years do, so that new rows have new values.
 
     Returns
     -------
@@ -201,31 +201,31 @@ def infer_schema(
     Raises
     ------
     SchemaError
-        An unknown column or kind in `kinds`; no column is left.
+        If `kinds` has an unknown column or kind, or if no column is left.
     CellError
-        A cell that is neither text, number nor date.
+        If a cell is neither text, number nor date.
     """
     frame = read_table(frame)
-    wanted = dict(kinds or {})
+    declared = dict(kinds or {})
     names = [name for name in frame.columns if name != target]
-    for name, kind in wanted.items():
+    for name, kind in declared.items():
         if name not in names:
             raise SchemaError(choices("column in kinds", name, names))
         if kind not in KINDS:
             raise SchemaError(choices(f"kind of column {name!r}", kind, KINDS))
     columns = []
     for name in names:
-        kind = cast(Kind, wanted[name]) if name in wanted else _infer_kind(frame[name], name)
+        kind = cast(Kind, declared[name]) if name in declared else _infer_kind(frame[name], name)
         columns.append(_column(frame[name], name, kind, recurring=recurring))
     schema = Schema(tuple(columns), target, optional)
-    if not schema.kept:
+    if not schema.features:
         dropped = ", ".join(f"{column.name!r} ({column.kind})" for column in columns[:20])
         raise SchemaError(f"No column is left to learn from: {dropped}. Keep one by kinds=...")
-    return schema, _notices(frame, schema, wanted)
+    return schema, _notices(frame, schema, declared)
 
 
 def _column(series: pd.Series, name: str, kind: Kind, *, recurring: bool) -> Column:
-    """Fix what prediction must obey: the parts, format and zone of dates, durations."""
+    """Return a column with the parts, format and zone that prediction applies to its values."""
     if kind == "date":
         form = next(iter(date_formats(series, name)), ISO)
         varying = _recurring_parts if recurring else _varying_parts
@@ -242,6 +242,7 @@ def _infer_kind(series: pd.Series, name: str) -> Kind:
     if types.is_integer_dtype(series.dtype):
         long = len(series) >= 100 and not missing.any()
         return "identifier" if long and ID_NAME.search(name) and series.is_unique else kind
+    # The share of distinct text refers to the present values.
     n_present = int(len(series) - missing.sum())
     if kind == "categorical" and _is_text(series) and n_present >= 50:
         return "identifier" if series.nunique() >= 0.99 * n_present else kind
@@ -261,12 +262,12 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
     if types.is_datetime64_any_dtype(dtype) or isinstance(dtype, pd.PeriodDtype):
         return "date"
     _, levels = factorize(series, name)
-    found = types.infer_dtype(levels, skipna=True)
+    inferred = types.infer_dtype(levels, skipna=True)
     if all(isinstance(level, Real | Decimal) and not isinstance(level, bool) for level in levels):
         return "numeric"
-    if found in {"datetime", "datetime64", "date"}:
+    if inferred in {"datetime", "datetime64", "date"}:
         return "date"
-    if found == "string" and all(ISO_DATE.fullmatch(level) for level in levels):
+    if inferred == "string" and all(ISO_DATE.fullmatch(level) for level in levels):
         return "date" if not parse_dates(levels, ISO).isna().any() else "categorical"
     return "categorical"
 
@@ -282,39 +283,43 @@ def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, .
 
 def _recurring_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, ...]:
     values = dict(zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)))
-    known = ~np.isnan(values["days"])
-    days = np.floor(values["days"][known])
-    months = values["year"][known] * 12 + values["month"][known]
+    present = ~np.isnan(values["days"])
+    days = np.floor(values["days"][present])
+    months = values["year"][present] * 12 + values["month"][present]
+    # The period within which each part of a date can recur.
     periods: dict[DatePart, NDArray[np.float64]] = {
-        "month": values["year"][known],
+        "month": values["year"][present],
         "day": months,
         "weekday": np.floor((days + 3) / 7),  # 1970 began on a Thursday
         "hour": days,
     }
     parts = []
     for part, period in periods.items():
-        own = values[part][known]
-        pairs = np.unique(np.stack([own, period], axis=1), axis=0)[:, 0]
+        part_values = values[part][present]
+        # Each value once for every period in which it occurs.
+        pairs = np.unique(np.stack([part_values, period], axis=1), axis=0)[:, 0]
         levels, times = np.unique(pairs, return_counts=True)
         if len(levels) > 1 and times.min() > 1:
             parts.append(part)
     return tuple(parts)
 
 
-def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tuple[str, ...]:
+def _notices(frame: pd.DataFrame, schema: Schema, declared: dict[str, str]) -> tuple[str, ...]:
     notices = []
     for kind, rule in (
         ("constant", "one value in every row"),
         ("identifier", "different in (nearly) every row"),
     ):
-        names = [each.name for each in schema.columns if each.kind == kind]
-        names = [name for name in names if name not in wanted]
+        names = [column.name for column in schema.columns if column.kind == kind]
+        names = [name for name in names if name not in declared]
         if names:
             keep = f"kinds={{{names[0]!r}: ...}} keeps one"
             notices.append(
                 f"Dropped {len(names)} {kind} column(s), {rule}: {_listed(names)}; {keep}."
             )
-    counting = [each.name for each in schema.columns if each.kind == "date" and not each.parts]
+    counting = [
+        column.name for column in schema.columns if column.kind == "date" and not column.parts
+    ]
     if counting:
         notices.append(
             f"Not learned from, as new rows are later than all of these dates: {_listed(counting)}."
@@ -326,10 +331,11 @@ def _notices(frame: pd.DataFrame, schema: Schema, wanted: dict[str, str]) -> tup
                 f"Dates of {column.name!r} are of the format {forms[0]} and of {forms[1]} alike: "
                 "taken as the first; write them as 2020-12-31 to be sure."
             )
+    # Text that looks numeric is not converted silently, since codes such as "02139" are text.
     looks = [
         column.name
         for column in schema.columns
-        if column.name not in wanted
+        if column.name not in declared
         and column.kind in ("categorical", "identifier")
         and _is_text(frame[column.name])
         and _looks_numeric(frame[column.name])
@@ -347,7 +353,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _looks_numeric(series: pd.Series) -> bool:
-    """Whether nearly all of more levels than a code has are numbers."""
+    """Return whether text has more than 24 levels, of which 90 % are numbers."""
     levels = np.asarray(series.dropna().unique(), dtype=object)
     return len(levels) > 24 and bool((~np.isnan(floats_of(levels))).mean() >= 0.9)
 
@@ -356,34 +362,34 @@ def _looks_numeric(series: pd.Series) -> bool:
 
 
 def parse(frame: Any, schema: Schema) -> Columns:
-    """Turn a table into typed arrays, as the schema says.
+    """Parse a table to typed arrays according to a schema.
 
     Parameters
     ----------
     frame : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
-        A DataFrame is read by name: the order is free, other columns are ignored, dropped ones may
-        be absent. So are a dict or a Series, which are one row, and a list of dicts. An array is
-        read by position, and so is a DataFrame with no known name where the schema came from an
-        array.
+        A DataFrame, a dict or Series (one row) or a list of dicts is read by column name: the order
+        is free, unknown columns are ignored, and dropped columns may be absent. An array is read by
+        position. So is a DataFrame without any known name if the schema was inferred from an array.
     schema : Schema
-        What the columns are.
+        Kinds and formats of the columns.
 
     Returns
     -------
     Columns
-        Of n rows. A number column takes text that holds numbers; whole numbers of a category
-        column have the same text as integers and as floats ("1").
+        Values of the n rows. A numeric column accepts text that contains numbers. Whole numbers of
+        a categorical column have the same text as integers and as floats ("1").
 
     Raises
     ------
     SchemaError
-        Missing columns, text where a number or a date is due, infinite values, an array of another
-        width.
+        If columns are missing, text is neither the number nor the date that is required, a value
+        is infinite, or an array has another number of columns.
     """
     frame = _select(frame_of(table_of_rows(frame), schema.names), schema)
-    number_columns = [column for column in schema.kept if column.kind != "categorical"]
-    category_columns = [column for column in schema.kept if column.kind == "categorical"]
+    number_columns = [column for column in schema.features if column.kind != "categorical"]
+    category_columns = [column for column in schema.features if column.kind == "categorical"]
     number_names = tuple(name for column in number_columns for name in column.numbers)
+    # The arrays are allocated once and filled column by column to limit the peak of memory.
     numbers = np.empty((len(frame), len(number_names)), dtype=np.float64)
     for position, values in enumerate(
         values for column in number_columns for values in _values(frame[column.name], column)
@@ -403,14 +409,15 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     absent = [name for name in schema.optional if name not in names]
     if absent:
         frame, names = frame.assign(**dict.fromkeys(absent)), names | set(absent)
-    lacking = [column.name for column in schema.kept if column.name not in names]
+    lacking = [column.name for column in schema.features if column.name not in names]
     if not lacking:
         return frame
+    # A table without any known name is read by position if the schema came from an array.
     same_width = frame.shape[1] == len(schema.columns)
     if schema.positional and same_width and not names & set(schema.names):
         return frame.set_axis(list(schema.names), axis=1)
     raise SchemaError(
-        f"The table lacks {len(lacking)} of the {len(schema.kept)} columns that were learned "
+        f"The table lacks {len(lacking)} of the {len(schema.features)} columns that were learned "
         f"from: {_listed(lacking)}."
     )
 

@@ -1,4 +1,4 @@
-"""A table as one file or many: its parts in order, and its rows piece by piece."""
+"""Tables in one or several files, which are read part by part and piece by piece."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Piece", "Source"]
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Rows that follow each other in one part of a table.
+    """Consecutive rows of one part of a table.
 
     Attributes
     ----------
     frame : DataFrame
     part : Path
-        The file they are of.
+        File of the rows.
     start : int
-        How many of its rows come before them.
+        Position of the first row in the file.
     """
 
     frame: pd.DataFrame
@@ -35,22 +35,22 @@ class Piece:
 
     @property
     def place(self) -> str:
-        """Where its rows stand, for an error about one of them."""
+        """Description of the position of the rows, for errors."""
         return f"Rows from {self.start} on of {str(self.part)!r}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table that lies in files.
+    """A table that consists of one or several files.
 
     Attributes
     ----------
     parts : tuple of Path
-        In the order of their rows, that of their names.
+        Files of the table, sorted by name.
     names : tuple of str
-        The columns, which all parts have, in the order of the first part.
+        Columns of all parts, in the order of the first part.
     n_bytes : int
-        Of memory that the whole table is expected to take.
+        Expected size of the whole table in memory.
     """
 
     parts: tuple[Path, ...]
@@ -59,13 +59,13 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> Source:
-        """Find the parts of a table and check that they have the same columns; no row is read.
+        """Find the parts of a table and compare their columns, without reading rows.
 
         Parameters
         ----------
         path : Path
-            A file; a folder, whose table files are the parts (subfolders, hidden files and names
-            that begin with ``_`` are none of them); or a pattern (``parts/2024-*.parquet``).
+            A file, a folder or a pattern (``parts/2024-*.parquet``). The parts of a folder are its
+            table files, except for subfolders, hidden files and names that begin with ``_``.
 
         Returns
         -------
@@ -74,20 +74,20 @@ class Source:
         Raises
         ------
         TableError
-            No such file, no part or parts of several kinds, a part that can't be read, or one whose
-            columns are not those of the first.
+            If there is no file or no part, if parts are of several kinds, if a part cannot be read,
+            or if its columns differ from those of the first part.
         """
         parts = _parts(path)
-        first, *others = ((part, read_header(part)) for part in parts)
-        for other in others:
-            _check_same(first, other)
-        headers = [header for _, header in (first, *others)]
+        first, *following = ((part, read_header(part)) for part in parts)
+        for part_header in following:
+            _check_same(first, part_header)
+        headers = [header for _, header in (first, *following)]
         return cls(parts, first[1].names, sum(header.n_bytes for header in headers))
 
     def pieces(
         self, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
     ) -> Generator[Piece]:
-        """Read the rows in order and in pieces, so that no more of them is in memory.
+        """Read the rows in order, one piece at a time.
 
         Parameters
         ----------
@@ -97,13 +97,14 @@ class Source:
         Yields
         ------
         Piece
-            At least one for each part; its columns in the order of the first part.
+            At least one piece of each part, with columns in the order of the first part.
 
         Raises
         ------
         TableError
-            Where a part can't be read.
+            If a part cannot be read.
         """
+        # Columns of all pieces are returned in the order of the first piece.
         order: list[str] | None = None
         for part in self.parts:
             start = 0
@@ -116,41 +117,42 @@ class Source:
 
 def _parts(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
-        found = [part for part in path.iterdir() if part.is_file() and part.name[0] not in "._"]
-        found = [part for part in found if kind_of(part) in (*TEXT, *BINARY)]
+        parts = [part for part in path.iterdir() if part.is_file() and part.name[0] not in "._"]
+        parts = [part for part in parts if kind_of(part) in (*TEXT, *BINARY)]
     elif glob.has_magic(str(path)) and not path.exists():
-        found = [Path(part) for part in glob.glob(str(path))]
+        parts = [Path(part) for part in glob.glob(str(path))]
     else:
         return (path,)
-    if not found:
+    if not parts:
         raise TableError(
             f"{str(path)!r} has no table file: parts end in one of {', '.join((*TEXT, *BINARY))}, "
             "and those of subfolders are named by a pattern, as 'folder/*/*.parquet'."
         )
-    kinds = sorted({kind_of(part) for part in found})
+    kinds = sorted({kind_of(part) for part in parts})
     if len(kinds) > 1:
         raise TableError(
             f"{str(path)!r} has files of several kinds: {', '.join(kinds)}. Name the parts of one "
             f"table by a pattern, as 'folder/*{kinds[0]}'."
         )
-    return tuple(sorted(found))
+    return tuple(sorted(parts))
 
 
-def _check_same(first: tuple[Path, Header], other: tuple[Path, Header]) -> None:
-    """Refuse a part that lacks a column, has one more, or holds another kind of values in one."""
-    (one, own), (two, its) = first, other
-    lacking = [f"lacks {name!r}" for name in own.names if name not in its.names]
-    beyond = [f"has {name!r} besides" for name in its.names if name not in own.names]
-    theirs = dict(zip(its.names, its.holds))
+def _check_same(first: tuple[Path, Header], second: tuple[Path, Header]) -> None:
+    """Check that a part has the columns of the first one, with the same kinds of values."""
+    (first_path, header), (second_path, second_header) = first, second
+    lacking = [f"lacks {name!r}" for name in header.names if name not in second_header.names]
+    beyond = [f"has {name!r} besides" for name in second_header.names if name not in header.names]
+    # Kinds are compared where both files record one.
+    second_kinds = dict(zip(second_header.names, second_header.holds))
     unlike = [
-        f"holds {theirs[name]} in {name!r} instead of {held}"
-        for name, held in zip(own.names, own.holds)
-        if held and theirs.get(name) and theirs[name] != held
+        f"holds {second_kinds[name]} in {name!r} instead of {kind}"
+        for name, kind in zip(header.names, header.holds)
+        if kind and second_kinds.get(name) and second_kinds[name] != kind
     ]
     wrong = lacking + beyond + unlike
     if wrong:
-        others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        further = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise TableError(
-            f"The parts of a table must have the same columns, but {str(two)!r} {wrong[0]}"
-            f"{others}, unlike {str(one)!r}."
+            f"The parts of a table must have the same columns, but {str(second_path)!r} {wrong[0]}"
+            f"{further}, unlike {str(first_path)!r}."
         )

@@ -1,4 +1,4 @@
-"""Read a table, and split the target off."""
+"""Reading of tables, and separation of the target and the weights."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ __all__ = [
     "weighing_rows",
 ]
 
-WIDEST = 1e12  # times: beyond, the small weights are nothing in single precision
+WIDEST = 1e12  # ratio of weights from which the small ones vanish in single precision
 _MINIMUM = "while a minimum of 1 is required."
 
 
 def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Give a table in memory as a DataFrame with text as column names.
+    """Convert a table in memory to a DataFrame with text as column names.
 
     Parameters
     ----------
     source : DataFrame, ndarray of shape (n, p), nested list, or a table of another library
-        pyarrow, polars and others that turn into pandas (``to_pandas``) or Arrow (the PyCapsule
-        interface); records (a structured array) are a table too. Arrays are taken by position.
+        Tables of pyarrow, polars and other libraries are converted by their method ``to_pandas`` or
+        by the PyCapsule interface of Arrow. Structured arrays are tables as well.
     names : sequence of str, optional
-        Names for the columns of an array; by default ``x0, x1, ...``.
+        Names of the columns of an array; ``x0, x1, ...`` by default.
 
     Returns
     -------
     DataFrame
-        Without a copy of the data where `source` is a DataFrame, but for sparse columns and those
-        of Arrow's types that pandas only carries.
+        Table that shares its data with `source` if that is a DataFrame, except for sparse columns
+        and columns of Arrow types with which pandas does not compute.
 
     Raises
     ------
     TableError
-        Sparse, complex, or not two-dimensional input; names that are repeated or no text.
+        If the input is sparse, complex or not two-dimensional, or if column names are repeated or
+        not valid text.
     SchemaError
-        An array with another number of columns than `names`.
+        If the number of columns of an array differs from the number of names.
     """
     if hasattr(source, "toarray"):
         raise TableError(
@@ -71,6 +72,7 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
     else:
         frame = _frame_of_array(source, names)
     check_names(frame.columns)
+    # Columns of types that pandas only stores are converted one by one.
     for name, dtype in frame.dtypes.items():
         if not is_native(dtype):
             frame[name] = native_column(frame[name], f"Column {name!r}")
@@ -80,17 +82,17 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
 
 
 def table_of_rows(source: Any) -> Any:
-    """Return rows that are given by the names of their columns as a table.
+    """Convert rows that are mappings from column names to values to a table.
 
     Parameters
     ----------
     source : object
-        One row, a dict or a Series; or a list of dicts, where a name that some of them lack is a
-        missing value there.
+        One row as a dict or a Series, or several rows as a list of dicts. A name that a dict lacks
+        is a missing value of its row.
 
     Returns
     -------
-    DataFrame, or `source` where it is anything else
+    DataFrame, or `source` if it is of another type
     """
     if isinstance(source, pd.Series):
         return pd.DataFrame([source.tolist()], columns=source.index)
@@ -101,7 +103,7 @@ def table_of_rows(source: Any) -> Any:
 
 
 def has_names(source: object) -> bool:
-    """Whether the columns of a table have names, which are more than numbers from 0 on."""
+    """Return whether the columns of a table have names other than consecutive numbers."""
     if isinstance(source, np.ndarray):
         return source.dtype.names is not None
     return isinstance(source, pd.DataFrame) and not _are_numbered(source.columns)
@@ -113,7 +115,7 @@ def _are_numbered(labels: pd.Index) -> bool:
 
 
 def _texts(labels: pd.Index) -> pd.Index:
-    """Write labels of columns as text; columns that are only numbered are those of an array."""
+    """Convert column labels to text; consecutive numbers become ``x0, x1, ...`` as for arrays."""
     if _are_numbered(labels):
         return pd.Index([f"x{label}" for label in labels])
     names = [str(label) for label in labels]
@@ -121,12 +123,12 @@ def _texts(labels: pd.Index) -> pd.Index:
         for name in names:
             name.encode()
     except UnicodeEncodeError as error:
-        raise TableError(f"The column name {error.object!r} is no Unicode text.") from None
+        raise TableError(f"The column name {error.object!r} is not valid Unicode text.") from None
     return pd.Index(names)
 
 
 def _frame_of_records(records: NDArray[Any]) -> pd.DataFrame:
-    """Give a structured array as a table; what a field holds several of is left to its column."""
+    """Convert a structured array to a table; fields of several values become columns of arrays."""
     fields = {name: records[name] for name in records.dtype.names or ()}
     return pd.DataFrame({name: f if f.ndim == 1 else list(f) for name, f in fields.items()})
 
@@ -134,10 +136,10 @@ def _frame_of_records(records: NDArray[Any]) -> pd.DataFrame:
 def _frame_of_array(source: object, names: Sequence[str] | None) -> pd.DataFrame:
     array = source if isinstance(source, np.ma.MaskedArray) else _as_array(source)
     if array.ndim < 2:
-        given = "1D" if array.ndim else "scalar"
+        shape = "1D" if array.ndim else "scalar"
         kind = "" if array.ndim else f" X is a {type(source).__name__}; collect a lazy table first."
         raise TableError(
-            f"Expected 2D array, got {given} array instead. Reshape your data: "
+            f"Expected 2D array, got {shape} array instead. Reshape your data: "
             "array.reshape(-1, 1) for one feature, array.reshape(1, -1) for one row." + kind
         )
     if array.ndim > 2:
@@ -166,18 +168,19 @@ def read_table(source: str | os.PathLike[str] | pd.DataFrame | NDArray[Any]) -> 
     Parameters
     ----------
     source : str, path, DataFrame or ndarray of shape (n, p)
-        A CSV, TSV or TXT file (the header tells the separator), also packed as ``.gz .bz2 .xz .zip
-        .zst``; a Parquet or a Feather file; or a table in memory.
+        CSV, TSV or TXT file, possibly packed as ``.gz .bz2 .xz .zip .zst``, whose separator is
+        detected in the header; Parquet or Feather file; or table in memory.
 
     Returns
     -------
     DataFrame of shape (n, p)
-        With text as column names; an array's columns are called ``x0, x1, ...``.
+        Table with text as column names, which are ``x0, x1, ...`` for an array.
 
     Raises
     ------
     TableError
-        No such file, not a table file, no rows, no columns, repeated names, sparse or complex data.
+        If there is no such file, if it is not a table file, or if the table has no rows, no
+        columns, repeated names, or sparse or complex data.
     """
     if isinstance(source, str | os.PathLike):
         frame = frame_of(read_file(Path(source)))
@@ -191,14 +194,14 @@ def read_table(source: str | os.PathLike[str] | pd.DataFrame | NDArray[Any]) -> 
 
 
 def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Split the target column off.
+    """Separate the target column from a table.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, p + 1)
-        A table with the target in it.
+        Table that includes the target.
     target : str
-        The name of the target column.
+        Name of the target column.
 
     Returns
     -------
@@ -208,26 +211,26 @@ def split_target(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.Ser
     Raises
     ------
     TargetError
-        No such column, or no other column.
+        If there is no such column, or no other column.
     """
     if target not in frame.columns:
         raise TargetError(choices("target column", target, frame.columns))
     if frame.shape[1] == 1:
-        raise TargetError(f"The table has no column beside the target {target!r}.")
+        raise TargetError(f"The table has no column other than the target {target!r}.")
     return frame.drop(columns=[target]), frame[target]
 
 
 def split_weight(
     frame: pd.DataFrame, name: str | None
 ) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
-    """Split the column of row weights off, where there is one.
+    """Separate the column of row weights from a table, if there is one.
 
     Parameters
     ----------
     frame : DataFrame of shape (n, p + 1)
-        A table, the target split off.
+        Table without the target.
     name : str or None
-        The name of the column; None leaves the table as it is.
+        Name of the weight column; None leaves the table unchanged.
 
     Returns
     -------
@@ -237,14 +240,17 @@ def split_weight(
     Raises
     ------
     SchemaError
-        No such column, no other column, or a cell that is no finite number from 0 on.
+        If there is no such column or no other column, or if a cell is not a finite number of at
+        least 0.
     """
     if name is None:
         return frame, None
     if name not in frame.columns:
         raise SchemaError(choices("weight column", name, frame.columns))
     if frame.shape[1] == 1:
-        raise SchemaError(f"The table has no column beside the weights {name!r} and the target.")
+        raise SchemaError(
+            f"The table has no column other than the weights {name!r} and the target."
+        )
     weight = numbers_of(frame[name], name)
     bad = np.isnan(weight) | (weight < 0)
     if bad.any():
@@ -257,14 +263,15 @@ def split_weight(
     return frame.drop(columns=[name]), weight
 
 
-def row_weights(given: object, n_rows: int) -> NDArray[np.float64] | None:
-    """Give the user's weights as numbers, NaN where one is missing; None stays None.
+def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | None:
+    """Convert the weights of the user to numbers, with NaN for missing ones; None stays None.
 
     Parameters
     ----------
-    given : Series, array of pandas, NumPy or Arrow, sequence, or None
-        One number, boolean or text of a number for each row.
+    sample_weight : Series, array of pandas, NumPy or Arrow, sequence, or None
+        One number, boolean or text with a number for each row.
     n_rows : int
+        Required number of weights.
 
     Returns
     -------
@@ -273,13 +280,13 @@ def row_weights(given: object, n_rows: int) -> NDArray[np.float64] | None:
     Raises
     ------
     TableError
-        Not one number for each row, or a complex one.
+        If the number of weights differs from `n_rows`, or a weight is complex.
     SchemaError
-        Text that is no number, dates, or infinity.
+        If a weight is text that is not a number, a date, or infinite.
     """
-    if given is None:
+    if sample_weight is None:
         return None
-    column = as_column(given, "sample_weight")
+    column = as_column(sample_weight, "sample_weight")
     if len(column) != n_rows:
         raise TableError(
             f"sample_weight must have the shape ({n_rows},): one number for each row; "
@@ -291,7 +298,7 @@ def row_weights(given: object, n_rows: int) -> NDArray[np.float64] | None:
 
 
 def check_lengths(X: Sized, y: Sized) -> None:
-    """Refuse rows and labels of different numbers."""
+    """Check that there are as many labels as rows."""
     if len(X) != len(y):
         raise TableError(
             f"X and y have inconsistent numbers of samples: {len(X)} rows and {len(y)} labels; "
@@ -299,14 +306,15 @@ def check_lengths(X: Sized, y: Sized) -> None:
         )
 
 
-def weighing_rows(given: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
-    """Tell which rows have a weight above 0.
+def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
+    """Return the mask of the rows with weights above 0.
 
     Parameters
     ----------
-    given : ndarray of shape (n,) or None
-        The user's weights; None weighs each row alike.
+    sample_weight : ndarray of shape (n,) or None
+        Weights of the user; None weighs all rows equally.
     n_rows : int
+        Number of rows.
 
     Returns
     -------
@@ -315,26 +323,28 @@ def weighing_rows(given: NDArray[Any] | None, n_rows: int) -> NDArray[np.bool_]:
     Raises
     ------
     TableError
-        Negative or infinite weights, nothing but zeros, or such as differ by more than `WIDEST`.
+        If a weight is negative or infinite, if all weights are 0, or if the ratio of two weights
+        exceeds `WIDEST`.
     """
-    if given is None:
+    if sample_weight is None:
         return np.ones(n_rows, dtype=bool)
-    weight = np.asarray(given, dtype=np.float64)
+    weight = np.asarray(sample_weight, dtype=np.float64)
     bad = ~np.isfinite(weight) | (weight < 0)
     if bad.any():
         row = int(bad.argmax())
         raise TableError(
             f"sample_weight must be finite and not negative; got {weight[row]} in row {row}."
         )
-    kept = weight > 0
-    if not kept.any():
+    positive = weight > 0
+    if not positive.any():
         raise TableError("sample_weight must not be zero in all rows.")
+    # The sum of the weights must be finite as well.
     if weight.max() > np.finfo(np.float64).max / n_rows:
         raise TableError("sample_weight must have a finite sum; scale it down.")
-    least, most = weight[kept].min(), weight.max()
-    if most > WIDEST * least:
+    lowest, highest = weight[positive].min(), weight.max()
+    if highest > WIDEST * lowest:
         raise TableError(
             f"sample_weight may be {WIDEST:g} times another at most: row {weight.argmax()} has "
-            f"{most:g}, another {least:g}. Give the small ones 0, which drops the row."
+            f"{highest:g}, another {lowest:g}. Give the small ones 0, which drops the row."
         )
-    return np.asarray(kept)
+    return np.asarray(positive)

@@ -1,4 +1,4 @@
-"""The target: its classes and their codes."""
+"""Encoding of the target: classes and their codes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from autoimb.text import shown
 __all__ = ["Target", "check_few_numbers", "encode_target", "label_array", "match_labels"]
 
 LABELS = "text, booleans or whole numbers"
-MOST_NUMBERS = 20  # as classes; more are rather a quantity
-LONGEST_LABEL = 10_000  # characters that a file of a pipeline holds of one
-LARGEST_LABEL = 10**1_000  # Python reads no number of more than 4,300 digits from a file
+MAX_NUMBERS = 20  # different numbers as classes; a target with more is probably a quantity
+LONGEST_LABEL = 10_000  # characters that a pipeline file stores
+LARGEST_LABEL = 10**1_000  # Python parses no number of more than 4,300 digits
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The target as class codes.
+    """Class codes, classes and class counts of a target.
 
     Attributes
     ----------
     codes : ndarray of shape (n,), int64
         Position of each row's label in `classes`.
     classes : ndarray of shape (C,)
-        The labels as the user gave them, in the order of ``numpy.unique``, of a type that holds
-        them exactly. A declared category without a row is none.
+        Labels of the user in the order of ``numpy.unique``, in a type that represents them exactly.
+        Declared categories without rows are not included.
     positive : int
-        Code of the positive class: the rarest (the later one of equals) unless the user named it.
+        Code of the positive class: the class that the user named, or the rarest one (the last of
+        equally rare classes).
     notices : tuple of str
-        What the user should know, for example classes of one or two rows.
+        Messages to the user, for example about classes of one or two rows.
     counts : ndarray of shape (C,), int64
-        Rows per class, of the whole table where these are a sample of it.
+        Number of rows of each class. For a sample they are the counts of the whole table.
     """
 
     codes: NDArray[np.int64]
@@ -52,27 +53,27 @@ class Target:
 
     @property
     def sampled(self) -> NDArray[np.float64]:
-        """The share of each class's rows that are here, shape (C,)."""
+        """Share of each class's rows that were sampled, shape (C,)."""
         return np.bincount(self.codes, minlength=len(self.classes)) / self.counts
 
 
 def encode_target(
     y: object, *, positive: object = None, class_counts: Mapping[Any, int] | None = None
 ) -> Target:
-    """Code the classes and check that they can be learned.
+    """Encode labels as class codes and check that the classes can be learned.
 
-    A class with a single row is allowed: it trains in every fold but the one that scores it.
-    Classes of one or two rows are named in the notices, because their scores say nothing.
+    A class with a single row is allowed; it trains in every fold except the one that scores it.
+    The notices name classes of one or two rows, because the scores of these are meaningless.
 
     Parameters
     ----------
     y : Series, ndarray of shape (n,) or sequence
-        Labels: text, booleans, whole numbers or categories.
+        Labels, which are text, booleans, whole numbers or categories.
     positive : label, optional
-        The positive class, as a label or its text; by default the rarest one.
+        Label of the positive class, or its text; the rarest class by default.
     class_counts : mapping of label to int, optional
-        Where the rows are a sample, drawn class by class, the rows of each class in the whole
-        table, by its label or the label's text.
+        Number of rows of each class in the whole table, by label or by its text, if the rows are a
+        sample that was drawn class by class.
 
     Returns
     -------
@@ -81,9 +82,9 @@ def encode_target(
     Raises
     ------
     TargetError
-        Missing or infinite values, numbers with fractions, labels that no file could hold or of
-        mixed types, fewer than two classes, no class with two rows, an unknown `positive`, counts
-        that are no whole numbers, not of these classes or below their rows.
+        If labels are missing, infinite, fractional, of mixed types, or cannot be stored in a file;
+        if there are fewer than two classes, or no class has two rows; if `positive` is unknown; or
+        if counts are not whole numbers, belong to other classes, or are below the number of rows.
     """
     labels = label_array(y)
     try:
@@ -103,10 +104,12 @@ def encode_target(
         raise TargetError(f"All {len(labels)} rows have different classes; is it an identifier?")
     if class_counts is not None:
         counts = _whole_counts(class_counts, classes, counts)
+    # The search in reversed order selects the last of equally rare classes.
     if positive is None:
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
-        code = _find_label(classes, positive, what="positive class")
+        code = _find_label(classes, positive, role="positive class")
+    # Codes follow the order of appearance; convert them to the sorted order of the classes.
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     notices = _rare_notices(classes, counts)
@@ -114,17 +117,18 @@ def encode_target(
 
 
 def check_few_numbers(classes: NDArray[Any]) -> None:
-    """Refuse classes that are more than 20 numbers, as the target of a regression has.
+    """Check that the classes are not more than 20 numbers, as in a regression target.
 
     Raises
     ------
     TargetError
+        If there are more than 20 classes, all of which are numbers.
     """
     labels = classes.tolist()
     numbers = all(
         isinstance(label, int | float) and not isinstance(label, bool) for label in labels
     )
-    if numbers and len(labels) > MOST_NUMBERS:
+    if numbers and len(labels) > MAX_NUMBERS:
         raise TargetError(
             f"The target looks like a regression target: it has {len(labels)} different numbers, "
             f"from {shown(labels[0])} to {shown(labels[-1])}. If each of them is a class, give "
@@ -133,23 +137,23 @@ def check_few_numbers(classes: NDArray[Any]) -> None:
 
 
 def _whole_counts(
-    given: Mapping[Any, int], classes: NDArray[Any], least: NDArray[np.int64]
+    class_counts: Mapping[Any, int], classes: NDArray[Any], sampled_counts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Order the counts of the whole table as the classes of the rows drawn from it."""
-    if not isinstance(given, Mapping) or not all(map(_is_count, given.values())):
+    """Return the class counts of the whole table by class code, after checking them."""
+    if not isinstance(class_counts, Mapping) or not all(map(_is_count, class_counts.values())):
         raise TargetError(
             "class_counts must map each class to its rows in the whole table, whole numbers; "
-            f"got {shown(given)}."
+            f"got {shown(class_counts)}."
         )
     counts = np.zeros(len(classes), dtype=np.int64)
-    for label, count in given.items():
-        counts[_find_label(classes, label, what="class in class_counts")] = count
-    low = np.flatnonzero(counts < least)
+    for label, count in class_counts.items():
+        counts[_find_label(classes, label, role="class in class_counts")] = count
+    low = np.flatnonzero(counts < sampled_counts)
     if len(low):
         code = low[0]
         raise TargetError(
             "class_counts must hold the rows of each class in the whole table: of the class "
-            f"{text_of(classes[code])!r} there are {least[code]} here, got {counts[code]}."
+            f"{text_of(classes[code])!r} there are {sampled_counts[code]} here, got {counts[code]}."
         )
     return counts
 
@@ -159,26 +163,27 @@ def _is_count(value: object) -> bool:
 
 
 def label_array(y: object) -> NDArray[Any]:
-    """Give labels as one array that holds each of them exactly.
+    """Convert labels to an array that represents each of them exactly.
 
-    Nothing goes through float: a nullable integer becomes an integer, a nullable boolean a
-    boolean, text stays text, and categories become what they stand for.
+    No value is converted through float: nullable integers become integers, nullable booleans become
+    booleans, text remains text, and categories become their values.
 
     Parameters
     ----------
     y : Series, Index, array of pandas, NumPy or Arrow, sequence
-        One label a row.
+        One label per row.
 
     Returns
     -------
     ndarray of shape (n,)
-        Booleans, integers, whole floats, or text (as objects, or fixed in width where it came so).
+        Booleans, integers, whole floats, or text (as objects, or of fixed width if `y` is such an
+        array).
 
     Raises
     ------
     TargetError
-        No row, a missing or infinite label, numbers with fractions, dates, complex numbers, more
-        than one column.
+        If there are no rows or several columns, or if a label is missing, infinite, fractional, a
+        date or a complex number.
     """
     series = _target_series(y)
     _check_target_values(series)
@@ -190,7 +195,7 @@ def label_array(y: object) -> NDArray[Any]:
 
 
 def _target_series(y: object) -> pd.Series:
-    """Give labels as a column, objects as what they are."""
+    """Convert labels to a Series; raise conversion errors as `TargetError`."""
     if y is None:
         raise TargetError("AutoImbClassifier requires y to be passed, but the target y is None.")
     try:
@@ -213,12 +218,12 @@ def _check_target_values(series: pd.Series) -> None:
         dtype = dtype.categories.dtype
     if types.is_complex_dtype(dtype):
         raise TargetError("Complex data not supported: the target holds complex numbers.")
-    for what, holds in (
+    for kind, is_kind in (
         ("datetime", types.is_datetime64_any_dtype(dtype)),
         ("duration", types.is_timedelta64_dtype(dtype)),
     ):
-        if holds:
-            raise TargetError(f"Unknown label type: {what}. Classes must be {LABELS}.")
+        if is_kind:
+            raise TargetError(f"Unknown label type: {kind}. Classes must be {LABELS}.")
     if types.is_float_dtype(dtype):
         numbers = series.astype(np.float64).to_numpy()
         if np.isinf(numbers).any():
@@ -234,7 +239,7 @@ def _check_target_values(series: pd.Series) -> None:
 
 
 def _check_labels(labels: NDArray[Any], codes: NDArray[np.intp]) -> None:
-    """Refuse what no file could hold, such as decimals, dates, bytes and tuples."""
+    """Check that a file can store the labels, unlike decimals, dates, bytes and tuples."""
     for code, label in enumerate(labels.tolist()):
         problem = _why_no_label(label)
         if problem:
@@ -256,13 +261,13 @@ def _why_no_label(label: object) -> str:
     return ""
 
 
-def _find_label(classes: NDArray[Any], label: object, *, what: str) -> int:
+def _find_label(classes: NDArray[Any], label: object, *, role: str) -> int:
     labels = classes.tolist()
     if label in labels:
         return int(labels.index(label))
-    texts = [text_of(each) for each in labels]
+    texts = [text_of(known_label) for known_label in labels]
     if text_of(label) not in texts:
-        raise TargetError(choices(what, label, texts))
+        raise TargetError(choices(role, label, texts))
     return texts.index(text_of(label))
 
 
@@ -270,18 +275,18 @@ def _rare_notices(classes: NDArray[Any], counts: NDArray[np.int64]) -> tuple[str
     rare = [f"{text_of(classes[code])!r} ({counts[code]})" for code in np.where(counts < 3)[0]]
     if not rare:
         return ()
-    return (f"Classes with one or two rows, whose scores say nothing: {', '.join(rare)}.",)
+    return (f"Classes with one or two rows, whose scores are meaningless: {', '.join(rare)}.",)
 
 
 def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Code the labels of other rows by known classes.
+    """Encode the labels of new rows by the classes of a fitted target.
 
     Parameters
     ----------
     labels : Series, ndarray of shape (n,) or sequence
-        Labels of the same type as the classes, or their text.
+        Labels of the type of the classes, or their text.
     classes : ndarray of shape (C,)
-        The classes of a `Target`.
+        Classes of a `Target`.
 
     Returns
     -------
@@ -291,11 +296,11 @@ def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:
     Raises
     ------
     TargetError
-        A missing label, or one that is no class.
+        If a label is missing or is not one of the classes.
     """
     series = _target_series(labels)
     codes, uniques = pd.factorize(series)
     if (codes < 0).any():
         raise TargetError(f"The target misses a label in row {int((codes < 0).argmax())}.")
-    places = [_find_label(classes, label, what="label") for label in list(uniques)]
+    places = [_find_label(classes, label, role="label") for label in list(uniques)]
     return np.array(places, dtype=np.int64)[codes]

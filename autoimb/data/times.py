@@ -1,4 +1,4 @@
-"""When rows were observed: read once, as numbers that keep order and distance."""
+"""Observation times of rows, as numbers that preserve order and distance."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _DAYS = {"w": 7.0, "d": 1.0, "h": 1 / 24, "m": 1 / 1_440}
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """When each row was observed.
+    """Observation times of the rows of a table.
 
     Attributes
     ----------
     values : ndarray of shape (n,), float64
-        Days since 1970 of dates, numbers as they are; of several columns the rank of their values
-        together.
+        Days since 1970 for dates, the numbers themselves for numbers, or ranks of the combined
+        values for several columns.
     dated : bool
-        Whether they are days.
+        Whether the values are days.
     gap : float
-        In the same unit: so much earlier than the rows that they score, rows don't train.
+        Time before the scored rows, in the same unit, from which no rows train.
     optional : tuple of str
-        Columns of time that are features and that rows to predict may lack.
+        Time columns that are features and that rows to predict may lack.
     dropped : tuple of str
-        Columns of time that are no features.
+        Time columns that are not features.
     """
 
     values: Floats
@@ -58,11 +58,11 @@ class Times:
     dropped: tuple[str, ...] = ()
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Times:
-        """Keep some rows."""
+        """Return the times of some rows."""
         return replace(self, values=self.values[rows])
 
     def text(self, value: float) -> str:
-        """Write a value: a date with its time of day where it has one, or a number."""
+        """Format a value as a number, or as a date with its time of day unless that is midnight."""
         if not self.dated:
             return f"{value:g}"
         seconds = np.datetime64(0, "s") + np.timedelta64(round(value * 86_400), "s")
@@ -70,22 +70,24 @@ class Times:
 
 
 def chunks(values: Floats, number: int) -> NDArray[np.int64]:
-    """Cut rows into so many chunks of time, of about as many rows.
+    """Divide rows into chunks of time with about equally many rows.
 
     Parameters
     ----------
     values : ndarray of float64, shape (n,)
-        When each row was observed; rows of one time are never parted.
+        Observation time of each row; rows of one time are never separated.
     number : int
+        Number of chunks.
 
     Returns
     -------
     ndarray of int64, shape (n,)
-        Chunk of each row, from 0 in the order of time; fewer where times are few.
+        Chunk of each row, from 0 in the order of time; fewer chunks if there are few times.
     """
+    # A time belongs to the chunk in which the first of its rows falls.
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    before = np.cumsum(counts) - counts
-    return np.asarray((before * number // max(len(values), 1))[place.reshape(-1)])
+    n_earlier = np.cumsum(counts) - counts
+    return np.asarray((n_earlier * number // max(len(values), 1))[place.reshape(-1)])
 
 
 def read_times(
@@ -96,73 +98,77 @@ def read_times(
     gap: object = None,
     keep: bool = False,
 ) -> Times | None:
-    """Read when rows were observed.
+    """Read the observation times of rows.
 
     Parameters
     ----------
     time : str, list of str, array-like of shape (n,) or None
-        Names of columns, of which the first counts most, or the values themselves: dates, text of
-        dates in one format, or numbers. Instants with a time zone are compared in UTC.
+        Names of columns, the most significant one first, or the values themselves: dates, text
+        with dates in one format, or numbers. Instants with a time zone are compared in UTC.
     frame : DataFrame of n rows
     further : DataFrame of m rows or None
-        Rows of an evaluation set, which need the columns as well.
+        Rows of an evaluation set, which need the same columns.
     gap : number, str, timedelta or None
-        Days (also as text, ``"7d"``), or of numbers a number.
+        Gap in days or as text such as ``"7d"``; a number if times are numbers.
     keep : bool
-        Whether the columns stay features as they are. Otherwise a column of dates may still give
-        parts that recur (its weekday), and one of numbers gives nothing.
+        Whether the columns remain features without change. Otherwise only the recurring parts of
+        date columns, such as the weekday, are features.
 
     Returns
     -------
     Times or None
-        Of n + m rows; None where there is no time.
+        Times of the n + m rows; None without times.
 
     Raises
     ------
     SchemaError
-        On a column that the table does not have, and on cells that are neither date nor number.
+        If the table lacks a named column, or a cell is neither a date nor a number.
     OptionError
-        On missing values, on another number of them than rows, on one value only, on a gap that is
-        none, and on an evaluation set that begins before the table ends.
+        If a row has no time, if the number of times differs from the number of rows, if all times
+        are equal, if the gap is invalid, or if the evaluation set is not later than the table.
     """
     if time is None:
         if gap is not None:
-            raise OptionError(f"gap={shown(gap)} needs time=, which says when rows were observed.")
+            raise OptionError(f"gap={shown(gap)} needs time=, the observation times of the rows.")
         return None
     columns = values_of_rows("time", time, frame)
     names, n_rows = column_names(time), len(frame)
     if further is not None:
         if not names:
             raise OptionError(
-                "time= must name columns where there is an eval_set, whose rows need theirs; got "
-                "an array."
+                "time= must name columns if there is an eval_set, whose rows need times as well; "
+                "got an array."
             )
         for name, values in values_of_rows("time", time, further).items():
             columns[name] = pd.concat([columns[name], values], ignore_index=True)
+    # Each column is converted to numbers; several columns are combined to ranks.
     read = {name: _numbers(values.reset_index(drop=True), name) for name, values in columns.items()}
-    each = [numbers for numbers, _ in read.values()]
-    numbers = each[0] if len(each) == 1 else reduce(_ranked, each[1:], each[0])
+    by_column = [numbers for numbers, _ in read.values()]
+    numbers = by_column[0]
+    if len(by_column) > 1:
+        numbers = reduce(_ranked, by_column[1:], numbers)
     if n_rows and (numbers[:n_rows] == numbers[0]).all():
         value = shown(next(iter(columns.values())).iloc[0])
         raise OptionError(f"time: all {n_rows} rows are of one time, {value}; 4 are needed.")
+    # Rows of the evaluation set follow those of the table.
     early = int((numbers[n_rows:] <= numbers[:n_rows].max(initial=-np.inf)).sum())
     if early:
         raise OptionError(
             f"time: rows of the eval_set must be later than all rows of the table; {early} are not."
         )
-    dated = len(each) == 1 and next(iter(read.values()))[1]
+    dated = len(by_column) == 1 and next(iter(read.values()))[1]
     features = tuple(name for name in names if keep or read[name][1])
     return Times(
         values=numbers,
         dated=dated,
-        gap=_gap(gap, dated=dated, several=len(each) > 1),
+        gap=_gap(gap, dated=dated, n_columns=len(by_column)),
         optional=features,
         dropped=tuple(name for name in names if name not in features),
     )
 
 
 def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
-    """Return a column's values as days or numbers, and whether they are days."""
+    """Return the values of a column as days or numbers, and whether they are days."""
     missing = values.isna().to_numpy()
     if missing.any():
         raise OptionError(
@@ -176,8 +182,8 @@ def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
     forms = date_formats(values, name)
     if not forms:
         raise SchemaError(
-            f"Column {name!r} must hold dates of one format, or numbers, to say when rows were "
-            f"observed; its first row holds {shown(values.iloc[0])}."
+            f"Column {name!r} must hold dates of one format, or numbers, to provide the times of "
+            f"rows; its first row holds {shown(values.iloc[0])}."
         )
     if len(forms) > 1 and ISO not in forms:
         raise SchemaError(
@@ -200,25 +206,27 @@ def _holds_numbers(values: pd.Series) -> bool:
 
 
 def _ranked(first: Floats, second: Floats) -> Floats:
-    """Return the rank of pairs of values, by the first of them first."""
+    """Return the rank of pairs of values, which are ordered by the first value first."""
     pairs = np.stack([first, second], axis=1)
     rank = np.unique(pairs, axis=0, return_inverse=True)[1]
     return rank.reshape(-1).astype(np.float64)
 
 
-def _gap(gap: object, *, dated: bool, several: bool) -> float:
-    """Read a gap in the unit of the times."""
+def _gap(gap: object, *, dated: bool, n_columns: int) -> float:
+    """Convert a gap to the unit of the times."""
     if gap is None:
         return 0.0
-    if several:
+    if n_columns > 1:
         raise OptionError("gap= needs one column of time, whose values have a distance.")
     value = math.nan
-    read = _SPAN.fullmatch(str(gap).strip())
+    span = _SPAN.fullmatch(str(gap).strip())
     if isinstance(gap, timedelta) and dated:
         value = gap / timedelta(days=1)
-    elif read is not None and (dated or not read["unit"]):
-        value = float(read["number"]) * _DAYS[read["unit"] or "d"] if dated else float(read[0])
+    elif span is not None and (dated or not span["unit"]):
+        value = float(span["number"]) * _DAYS[span["unit"] or "d"] if dated else float(span[0])
     if math.isnan(value) or value < 0:
-        wanted = "days, or text such as '7d' or '12h'" if dated else "a number, in the unit of time"
-        raise OptionError(f"gap must be {wanted}, and not below 0; got {shown(gap)}.")
+        accepted = (
+            "days, or text such as '7d' or '12h'" if dated else "a number, in the unit of time"
+        )
+        raise OptionError(f"gap must be {accepted}, and not below 0; got {shown(gap)}.")
     return value

@@ -1,4 +1,4 @@
-"""One column's values as numbers, dates or levels; a wrong cell is named."""
+"""Conversion of a column's values to numbers, dates or levels; errors name the cell."""
 
 from __future__ import annotations
 
@@ -47,24 +47,25 @@ _DAYS = (
 )
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
-_CLOCK = ("now", "today")  # by which pandas reads the clock
-_OFFSET = re.compile(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$")  # at the end of the text of an instant
+_CLOCK = ("now", "today")  # text for which pandas returns the current time
+# The end of text that represents an instant.
+_OFFSET = re.compile(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$")
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
 
 
 def numbers_of(series: pd.Series, name: str, form: str = "") -> Floats:
-    """Give a column as finite numbers, NaN where they are missing.
+    """Convert a column to finite numbers, with NaN for missing values.
 
     Parameters
     ----------
     series : Series of shape (n,)
-        Numbers, booleans, durations and times of day (in seconds), or text that holds numbers.
+        Numbers, booleans, durations or times of day (in seconds), or text with numbers.
     name : str
-        The column, for the error.
+        Name of the column, for errors.
     form : str
-        `DURATION` where text holds durations.
+        `DURATION` if text contains durations.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def numbers_of(series: pd.Series, name: str, form: str = "") -> Floats:
     Raises
     ------
     SchemaError
-        Text that is no number, dates, or infinity: with its first row.
+        If a value is text that is not a number, a date, or infinite. The error names the first row.
     """
     values = _read_numbers(series, name, form)
     infinite = np.isinf(values)
@@ -91,12 +92,12 @@ def _read_numbers(series: pd.Series, name: str, form: str) -> Floats:
         return np.asarray(series.dt.total_seconds(), dtype=np.float64)
     if types.is_datetime64_any_dtype(dtype):
         raise SchemaError(f"Column {name!r} must hold numbers; it holds dates ({dtype}).")
-    with np.errstate(over="ignore"):  # beyond the floats is infinity
+    with np.errstate(over="ignore"):  # numbers beyond the range of floats become infinity
         if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
             return series.to_numpy(dtype=np.float64, na_value=np.nan)
         codes, levels = factorize(series, name)
-        spans = form == DURATION or is_duration(series)
-        values = _seconds(levels) if spans else floats_of(levels)
+        durations = form == DURATION or is_duration(series)
+        values = _seconds(levels) if durations else floats_of(levels)
     _refuse(np.isnan(values), codes, levels, f"Column {name!r} must hold {form or 'number'}s")
     return np.append(values, np.nan)[codes]
 
@@ -108,13 +109,13 @@ def _seconds(levels: Objects) -> Floats:
 
 
 def floats_of(levels: Objects) -> Floats:
-    """Give numbers and text of numbers as float, NaN what is neither."""
+    """Convert numbers and text with numbers to float, and other values to NaN."""
     numbers = pd.Series([_as_float(level) for level in levels], dtype=object)
     return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _as_float(level: object) -> object:
-    """Give a number as float, infinity where none can hold it; all else stays."""
+    """Convert a number to float, or infinity if it is too large; return other values unchanged."""
     if not isinstance(level, Real | Decimal):
         return level
     try:
@@ -124,20 +125,21 @@ def _as_float(level: object) -> object:
 
 
 def is_duration(series: pd.Series) -> bool:
-    """Whether a column holds durations, or times of day: those since midnight."""
+    """Return whether a column contains durations or times of day, which count from midnight."""
     if types.is_object_dtype(series.dtype):
         return types.infer_dtype(series, skipna=True) in {"timedelta", "timedelta64", "time"}
     return types.is_timedelta64_dtype(series.dtype)
 
 
 def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
-    """Give codes of shape (n,), -1 for missing, and the different values as they appear."""
+    """Return codes of shape (n,), -1 for missing, and the distinct values as they appear."""
     try:
-        # an array of objects stays one: pandas 2 would make floats or dates of its levels
+        # Objects are passed as an array, since pandas 2 would convert their levels to floats or
+        # dates.
         values = series.to_numpy() if types.is_object_dtype(series.dtype) else series
         codes, levels = pd.factorize(values)
-    except TypeError:  # what Python can't tell apart
-        row, cell = next(each for each in enumerate(series) if not _is_value(each[1]))
+    except TypeError:  # values that Python cannot hash or compare
+        row, cell = next((row, cell) for row, cell in enumerate(series) if not _is_value(cell))
         raise _no_value(cell, name, row) from None
     return codes, _checked(levels, codes, name)
 
@@ -152,7 +154,7 @@ def _checked(levels: pd.Index | Objects, codes: NDArray[np.intp], name: str) -> 
 
 
 def _is_value(cell: object) -> bool:
-    """Whether a cell is one thing with a text of its own, and no complex number."""
+    """Return whether a cell is a single value with its own text, and not a complex number."""
     if isinstance(cell, str | bytes | Real):
         return True
     if isinstance(cell, Iterable | Complex) or type(cell).__repr__ is object.__repr__:
@@ -172,49 +174,50 @@ def _no_value(cell: object, name: str, row: int) -> CellError:
 
 
 def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects, rule: str) -> None:
-    """Refuse a column where levels failed: count its rows and show the first."""
+    """Raise an error that names the first row of failed levels and counts the others."""
     if failed.any():
-        wrong = np.append(failed, False)[codes]  # the last is that of -1, a missing cell
+        wrong = np.append(failed, False)[codes]  # code -1, a missing cell, selects the last one
         row, count = int(wrong.argmax()), int(wrong.sum())
-        others = f", and {count - 1} more rows do not" if count > 1 else ""
-        raise SchemaError(f"{rule}; row {row} holds {str(levels[codes[row]])[:80]!r}{others}.")
+        further = f", and {count - 1} more rows do not" if count > 1 else ""
+        raise SchemaError(f"{rule}; row {row} holds {str(levels[codes[row]])[:80]!r}{further}.")
 
 
 def date_numbers(
     series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO, zone: str = ""
 ) -> Iterator[Floats]:
-    """Give parts of dates, in the wall time of a zone.
+    """Yield parts of dates as numbers, in the wall time of a time zone.
 
-    Without a zone that is the wall time of the column's own zone, and text with an offset is UTC.
+    Without a zone, dates are in the wall time of the column's zone, and text with an offset is
+    converted to UTC.
 
     Parameters
     ----------
     series : Series of shape (n,)
-        Dates, periods, or text or whole numbers (20130101) that hold dates.
+        Dates, periods, or text or whole numbers (20130101) that represent dates.
     name : str
-        The column, for the error.
+        Name of the column, for errors.
     parts : tuple of str
-        Out of `DATE_PARTS`; "days" are days since 1970 with their fraction.
+        Parts from `DATE_PARTS`; "days" are days since 1970 with their fraction.
     form : str
-        How text holds them, the same in each cell: one of `FORMATS`.
+        Format of dates that are text: one of `FORMATS`, the same for all cells.
     zone : str
-        The name of a zone, see `zone_named`: instants are converted to it. Dates without a zone
-        are taken as wall time in it.
+        Name of a time zone (see `zone_named`) to which instants are converted. Dates without a zone
+        are interpreted as wall time in it.
 
     Yields
     ------
     ndarray of shape (n,), float64
-        One for each part, NaN where the date is missing.
+        One array for each part, with NaN for missing dates.
 
     Raises
     ------
     SchemaError
-        A value that is no date of that format, with its row, and how many there are.
+        If a value is not a date of the format. The error names its row and counts such values.
     """
     dates = _read_dates(series, name, form, zone_named(zone) if zone else None)
     for part in parts:
         if part == "days":
-            # not by pandas: its Timestamp would make nanoseconds of the year 9999
+            # NumPy computes the days, since pandas would convert the year 9999 to nanoseconds.
             since = dates.to_numpy().astype("datetime64[us]") - np.datetime64(0, "us")
             values = since / np.timedelta64(1, "D")
         else:
@@ -233,23 +236,24 @@ def _read_dates(series: pd.Series, name: str, form: str, zone: tzinfo | None) ->
     parsed = parse_dates(levels, form)
     rule = f"Column {name!r} must hold dates of the format {form}"
     _refuse(np.asarray(parsed.isna()), codes, levels, rule)
+    # Text with an offset was parsed as UTC and is converted; other text is wall time in the zone.
     if zone is not None:
         converted = parsed.tz_localize(UTC).tz_convert(zone).tz_localize(None)
         parsed = parsed.where([not _is_instant(level) for level in levels], converted)
-    return pd.Series(parsed).reindex(codes)  # -1 is no position: NaT
+    return pd.Series(parsed).reindex(codes)  # code -1 is not in the index and becomes NaT
 
 
 def _is_instant(level: object) -> bool:
-    """Whether a date, or its text, has an offset from UTC."""
+    """Return whether a date, or the text of one, has an offset from UTC."""
     if isinstance(level, str):
         return _OFFSET.search(level.strip()) is not None
     return isinstance(level, datetime) and level.tzinfo is not None
 
 
 def zone_of(series: pd.Series) -> str:
-    """Return the name of a column's time zone, which `zone_named` reads; empty where it has none.
+    """Return the name of a column's time zone for `zone_named`; empty without a time zone.
 
-    A zone that has no such name is written as its offset, or where that varies as UTC.
+    A zone without such a name is written as its offset, or as UTC if the offset varies.
     """
     if not isinstance(series.dtype, pd.DatetimeTZDtype):
         return ""
@@ -268,7 +272,7 @@ def zone_named(name: str) -> tzinfo:
     Raises
     ------
     ValueError
-        Where there is no such zone.
+        If there is no such time zone.
     """
     fixed = re.fullmatch(r"UTC([+-])([01]\d|2[0-3]):([0-5]\d)", name)
     if fixed is not None:
@@ -277,8 +281,8 @@ def zone_named(name: str) -> tzinfo:
         return timezone(-offset if sign == "-" else offset)
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not there, no name, or the name of a folder
-        raise ValueError(f"{name!r} is no time zone that this machine knows.") from None
+    except (KeyError, ValueError, OSError):  # unknown, invalid, or the name of a folder
+        raise ValueError(f"{name!r} is not a time zone that this machine supports.") from None
 
 
 def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
@@ -289,31 +293,33 @@ def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Object
 
 
 def date_formats(series: pd.Series, name: str) -> tuple[str, ...]:
-    """Return the formats by which every cell of a column is a date, the usual one first.
+    """Return the formats in which all cells of a column are dates, the most usual one first.
 
     Parameters
     ----------
     series : Series of shape (n,)
-        Dates, periods, or text or whole numbers.
+        Dates, periods, text or whole numbers.
     name : str
-        The column, for the error.
+        Name of the column, for errors.
 
     Returns
     -------
     tuple of str
-        Out of `FORMATS`; where day and month can't be told apart two of them, the month first.
+        Formats from `FORMATS`. If day and month cannot be distinguished there are two of them, the
+        first with the month before the day.
     """
     if isinstance(series.dtype, pd.PeriodDtype) or types.is_datetime64_any_dtype(series.dtype):
         return (ISO,)
     _, levels = _date_levels(series, name)
-    near = [form for form in FORMATS if not parse_dates(levels[:1], form).isna().any()]
-    return tuple(form for form in near if not parse_dates(levels, form).isna().any())
+    # The first level excludes most formats, before all levels are parsed.
+    candidates = [form for form in FORMATS if not parse_dates(levels[:1], form).isna().any()]
+    return tuple(form for form in candidates if not parse_dates(levels, form).isna().any())
 
 
 def parse_dates(levels: Objects, form: str) -> pd.DatetimeIndex:
-    """Parse text of a format, and date objects; NaT where it fails, and where it names no day."""
-    given = pd.Index([None if _reads_clock(level) else level for level in levels], dtype=object)
-    parsed = pd.to_datetime(given, format=form, utc=True, errors="coerce")
+    """Parse text of a format and date objects; values that are not dates become NaT."""
+    values = pd.Index([None if _reads_clock(level) else level for level in levels], dtype=object)
+    parsed = pd.to_datetime(values, format=form, utc=True, errors="coerce")
     return parsed.tz_localize(None)
 
 
@@ -322,39 +328,41 @@ def _reads_clock(level: object) -> bool:
 
 
 def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """Give a column as levels.
+    """Convert a column to codes of its levels.
 
     Parameters
     ----------
     series : Series of shape (n,)
-        Text, numbers, dates, or objects that have a text of their own.
+        Text, numbers, dates, or objects with distinct text.
     name : str
-        The column, for the error.
+        Name of the column, for errors.
 
     Returns
     -------
     codes : ndarray of shape (n,), int32
-        Positions in the vocabulary; -1 is missing.
+        Positions in the vocabulary; -1 is a missing value.
     vocabulary : tuple of str
-        The texts that occur, sorted; 1, 1.0 and "1" have the same text.
+        Sorted texts that occur in the column; 1, 1.0 and "1" have the same text.
     """
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = np.asarray(series.cat.codes, dtype=np.intp)
         levels = _checked(series.cat.categories, codes, name)
     else:
         codes, levels = factorize(series, name)
+    # Several levels may have the same text, and declared categories may not occur.
     texts = [text_of(level) for level in levels]
     occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
     vocabulary = sorted({text for text, used in zip(texts, occurs) if used})
     position = {text: number for number, text in enumerate(vocabulary)}
+    # The last entry is that of code -1, a missing value.
     lookup = np.array([*(position.get(text, -1) for text in texts), -1], dtype=np.int32)
     return lookup[codes], tuple(vocabulary)
 
 
 def text_of(level: object) -> str:
-    """Write a level or a label as text, a whole float like the integer, as a file can hold it."""
+    """Convert a level or a label to text that can be stored; whole floats become integers."""
     if isinstance(level, float | np.floating) and float(level).is_integer():
         return str(int(level))
     if isinstance(level, int) and level.bit_length() > 10_000:
-        return hex(level)  # Python writes no decimal digits of so large a number
-    return str(level).encode(errors="backslashreplace").decode()  # half a character has no bytes
+        return hex(level)  # Python limits the number of decimal digits
+    return str(level).encode(errors="backslashreplace").decode()  # escapes invalid Unicode

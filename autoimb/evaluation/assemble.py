@@ -133,7 +133,7 @@ def assemble(
     )
     if judge.rates is not None:
         return Assembled(_at_expected_rates(pipeline, parts, plan, judge.rates), None)
-    if plan.folds.given or judge.cluster is not None:
+    if plan.folds.predefined or judge.cluster is not None:
         # The networks of other folds were trained on rows of the same group, so their predictions
         # do not show how far networks differ on new groups.
         return Assembled(pipeline, None)

@@ -120,7 +120,7 @@ def judge_of(
         weight=folds.scored_weight(dataset.weight),
         costs=costs,
         cluster=cluster,
-        drawn_by_class=not folds.given and period is None,
+        drawn_by_class=not folds.predefined and period is None,
         period=period,
         rates=rates,
     )

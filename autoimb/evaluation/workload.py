@@ -8,8 +8,8 @@ import numpy as np
 from msgspec import structs
 
 from autoimb.data.dataset import Dataset
-from autoimb.data.encoding.encoder import most_bins
-from autoimb.data.encoding.layout import MOST_ONE_HOT
+from autoimb.data.encoding.encoder import max_bins
+from autoimb.data.encoding.layout import MAX_ONE_HOT
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, Rows
 from autoimb.data.profile import Profile
@@ -199,11 +199,11 @@ def fewer_rows(
     had, have = (
         np.bincount(dataset.y[indices], minlength=dataset.n_classes) for indices in (rows, chosen)
     )
-    sampled_share = 1.0 if dataset.kept is None else dataset.kept
+    sampled_share = 1.0 if dataset.sampled_shares is None else dataset.sampled_shares
     subset = replace(
         dataset.take(chosen),
         weight=weight / weight.mean(),
-        kept=sampled_share * have / np.maximum(had, 1),
+        sampled_shares=sampled_share * have / np.maximum(had, 1),
     )
     return subset, chosen
 
@@ -372,8 +372,8 @@ def _inputs(columns: Columns) -> int:
     """Estimate the number of inputs of a network: bins of numbers, and levels of categories."""
     numbers = columns.numbers.shape[1]
     levels = (len(vocabulary) for vocabulary in columns.vocabularies)
-    written = sum(n + 2 if n <= MOST_ONE_HOT else 8 for n in levels)
-    return int(numbers * most_bins(numbers) + written + 1)
+    written = sum(n + 2 if n <= MAX_ONE_HOT else 8 for n in levels)
+    return int(numbers * max_bins(numbers) + written + 1)
 
 
 def _device() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoimb.data.encoding.levels import MISSING, OTHER
+from autoimb.data.encoding.levels import MISSING_LEVEL, OTHER_LEVEL
 from autoimb.errors import ArtifactError
 from autoimb.nn.dropout import MaskPool
 from autoimb.nn.kernels import training_kernels
@@ -89,7 +89,7 @@ class Network:
         used = [self.spec.embedded + n for n in n_inputs]
         self.parameters.draw(keys, [dict.fromkeys(names, n) for n in used])
         if self._embedding is not None:
-            self._embedding.silence((OTHER, MISSING))
+            self._embedding.silence((OTHER_LEVEL, MISSING_LEVEL))
 
     @torch.inference_mode()
     def init_from_rows(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:

@@ -264,9 +264,9 @@ def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
 
 def _check_answer(pipeline: FittedPipeline) -> None:
     """Refuse a pipeline that has no answer to a row of missing values."""
-    kept = pipeline.schema.kept
-    names = tuple(column.name for column in kept if column.kind == "categorical")
-    numbers = tuple(name for c in kept if c.kind != "categorical" for name in c.numbers)
+    features = pipeline.schema.features
+    names = tuple(column.name for column in features if column.kind == "categorical")
+    numbers = tuple(name for c in features if c.kind != "categorical" for name in c.numbers)
     blended = pipeline.blended(
         Columns(
             numbers=np.full((1, len(numbers)), np.nan),

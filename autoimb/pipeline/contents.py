@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.data.encoding.encoder import MOST_BINS, Encoder
+from autoimb.data.encoding.encoder import MAX_BINS, Encoder
 from autoimb.errors import ArtifactError
 from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline.container import Arrays
@@ -87,7 +87,7 @@ ENCODER_ARRAYS = _LEVELS | {
     "read_categories": Array("int64", low=0),
     "center": Array("float64"),
     "factor": Array("float64", low=0),
-    "bins": Array("int64", low=1, high=MOST_BINS),
+    "bins": Array("int64", low=1, high=MAX_BINS),
     "edges": Array("float32"),
     "spike_column": Array("int64", low=0),
     "spike_value": Array("float32"),
@@ -190,9 +190,10 @@ def check_fit(pipeline: FittedPipeline) -> None:
     ArtifactError
         Naming what a pipeline has.
     """
-    n_classes, names, kept = len(pipeline.classes), pipeline.schema.names, pipeline.schema.kept
-    n_categories = sum(column.kind == "categorical" for column in kept)
-    n_numbers = sum(len(column.numbers) for column in kept if column.kind != "categorical")
+    n_classes, names = len(pipeline.classes), pipeline.schema.names
+    features = pipeline.schema.features
+    n_categories = sum(column.kind == "categorical" for column in features)
+    n_numbers = sum(len(column.numbers) for column in features if column.kind != "categorical")
     weights, cuts = pipeline.weights, pipeline.thresholds.cuts
     _need(len(set(names)) == len(names), "columns of different names")
     _need(
@@ -276,7 +277,7 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
     by_number = (encoder.center, encoder.factor, encoder.bins, encoder.indicator)
     if not (
         all(values.shape == (n_numbers,) for values in by_number)
-        and encoder.seen.shape == (n_categories, 2)
+        and encoder.reserved_seen.shape == (n_categories, 2)
         and len(encoder.levels) == n_categories
         and encoder.spike_column.shape == encoder.spike_value.shape
         and len(encoder.edges) == int(encoder.bins.sum()) + n_numbers
@@ -300,7 +301,7 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         and bool((statistics.repeated[:-1] < statistics.repeated[1:]).all())
         and _rising(statistics.value_column, statistics.value)
         and _rising(encoder.spike_column, encoder.spike_value)
-        and bool((np.bincount(encoder.spike_column, minlength=1) <= MOST_BINS).all())
+        and bool((np.bincount(encoder.spike_column, minlength=1) <= MAX_BINS).all())
     )
 
 

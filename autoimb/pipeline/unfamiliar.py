@@ -23,7 +23,7 @@ def known_levels(pipeline: FittedPipeline) -> dict[str, set[str]]:
 
     Those that at least 3 training rows of a fold have; none of a column that nothing reads.
     """
-    names = [column.name for column in pipeline.schema.kept if column.kind == "categorical"]
+    names = [column.name for column in pipeline.schema.features if column.kind == "categorical"]
     levels: dict[str, set[str]] = {name: set() for name in names}
     for encoder in pipeline.encoders:
         for j, known in zip(encoder.screen.categories, encoder.levels):
@@ -60,12 +60,14 @@ class Unfamiliar:
     """
 
     def __init__(self, pipeline: FittedPipeline) -> None:
-        kept = pipeline.schema.kept
-        self._kinds = {column.name: column.kind for column in kept}
+        features = pipeline.schema.features
+        self._kinds = {column.name: column.kind for column in features}
         self._levels = {name: own for name, own in known_levels(pipeline).items() if own}
         self._ranges: dict[str, tuple[float, float]] = {}
         self._columns: dict[str, str] = {}  # of each number, also of the days of a date
-        numbers = ((c.name, each) for c in kept if c.kind != "categorical" for each in c.numbers)
+        numbers = (
+            (c.name, each) for c in features if c.kind != "categorical" for each in c.numbers
+        )
         for (column, number), (low, high) in zip(numbers, pipeline.ranges.T):
             if number in (column, f"{column}.days"):
                 self._columns[number], self._ranges[column] = column, (float(low), float(high))

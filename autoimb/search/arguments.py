@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from autoimb.data.conversion import in_pandas
-from autoimb.data.given import further_rows, named_frame, plain_frame
 from autoimb.data.groups import column_names, group_codes
+from autoimb.data.input_frames import further_rows, named_frame, plain_frame
 from autoimb.data.table import check_lengths, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.data.times import read_times

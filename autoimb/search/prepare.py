@@ -213,7 +213,7 @@ def prepare(
     planning = columns
     if table.times is not None:
         planning = parse(frame.iloc[first_rows], schema)
-    apart = folds.given or len(folds.folds) == 1 or table.groups is not None
+    apart = folds.predefined or len(folds.folds) == 1 or table.groups is not None
     apart = apart and table.times is None
     dataset = Dataset(
         columns=columns,
@@ -229,7 +229,7 @@ def prepare(
             # training and scored rows have the same distribution.
             folds=folds.folds if apart else (),
         ),
-        kept=None if table.class_counts is None else target.sampled,
+        sampled_shares=None if table.class_counts is None else target.sampled,
         labels=tuple(text_of(label) for label in target.classes),
         cluster=table.groups,
         times=table.times,
@@ -562,7 +562,7 @@ def _structure(planned: Planned) -> Structure:
     prepared = planned.prepared
     folds, dataset = prepared.folds, prepared.dataset
     declared = dataset.cluster is not None or dataset.times is not None
-    if declared or folds.given or len(folds.folds) == 1:
+    if declared or folds.predefined or len(folds.folds) == 1:
         return NO_STRUCTURE
     return find_structure(
         dataset,
@@ -588,7 +588,7 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     moved = prepared.costs is not None and prepared.costs.in_probabilities
     # With times, the mean probabilities are calibrated on the newest rows instead.
     timed = prepared.dataset.times is not None
-    if is_complete or prepared.dataset.kept is None or moved or timed:
+    if is_complete or prepared.dataset.sampled_shares is None or moved or timed:
         return None
     seed = prepared.request.random_state
     return Unseen.of(prepared.dataset, rows, max_rows=max_rows, random_state=seed)

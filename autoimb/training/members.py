@@ -139,7 +139,7 @@ class Members:
         Shares are meant for the whole table: where rows were left out to save time, one stands
         for several. How often a row comes is 1 in the mean.
         """
-        kept, n_classes = self.data.dataset.kept, self.data.dataset.n_classes
+        kept, n_classes = self.data.dataset.sampled_shares, self.data.dataset.n_classes
         stands = scale if kept is None else scale / kept[y]
         counts = np.bincount(y, weights=stands, minlength=n_classes)
         shares = shares_of(counts, self.batch_size)

@@ -223,7 +223,7 @@ class Parts:
         Where the plan kept but a share of a class, a row stands for several. Sizes are meant for
         the whole table: what was drawn by the sizes of fewer rows makes up for it by weight.
         """
-        kept = self.dataset.kept
+        kept = self.dataset.sampled_shares
         if sizes is None or kept is None:
             return np.ones(self.dataset.n_classes)
         counts = np.bincount(y, minlength=self.dataset.n_classes)

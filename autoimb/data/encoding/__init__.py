@@ -1,1 +1,1 @@
-"""Typed columns to what networks read."""
+"""Encoding of typed columns as inputs of networks."""

@@ -1,4 +1,4 @@
-"""Typed columns to what networks read; fitted on training rows only, made of arrays."""
+"""Encoder from typed columns to the inputs of networks, fitted on training rows only."""
 
 from __future__ import annotations
 
@@ -27,50 +27,51 @@ from autoimb.data.encoding.statistics import Statistics, Target
 from autoimb.data.schema import Columns
 from autoimb.text import BriefRepr
 
-__all__ = ["Encoder", "most_bins"]
+__all__ = ["Encoder", "max_bins"]
 
-MOST_BINS = 16
-MOST_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
-BLOCK = 1_024  # rows worked on at a time, so that temporaries stay in cache
+MAX_BINS = 16
+MAX_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
+BLOCK = 1_024  # rows processed at a time, so that temporary arrays fit into the cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Encoder(BriefRepr):
-    """The fitted encoding.
+    """Fitted encoding of typed columns.
 
-    Sees: training rows; of labels, which columns are read, where bins end, which values stand out
-    and the statistics.
+    It is fitted on training rows. Their labels determine the columns that are read, the edges of
+    bins, the spikes and the level statistics.
 
     Attributes
     ----------
     screen : Screen
-        The p numbers and the q category columns that are read.
+        Selection of the p numbers and the q categorical columns that are read.
     center, factor : ndarray of shape (p,), float64
-        Median, and one over the interquartile range (or the standard deviation, or the range,
-        where that is 0); the factor is 0 for a column that is constant in training.
+        Median, and reciprocal of the interquartile range (or of the standard deviation, or of the
+        range, if that is 0). The factor is 0 for a column that is constant in training.
     bins : ndarray of shape (p,), int64
-        Number of PLE bins of each number, 1 to 16, fewer where there are many numbers.
+        Number of piecewise-linear (PLE) bins of each number: 1 to 16, fewer with many numbers.
     edges : ndarray of shape (sum(bins + 1),), float32
-        Edges of the bins, on scaled numbers, column after column.
+        Edges of the bins, in scaled numbers, column after column.
     spike_column : ndarray of shape (s,), int64
-        Rising; which number each spike is a value of, at most as many of a number as bins.
+        Number column of each spike, rising. A column has at most as many spikes as bins.
     spike_value : ndarray of shape (s,), float32
-        Scaled values that get a column of their own, since their classes are not those of the
-        values around them; see `spikes_of`.
+        Scaled values that have a separate input, since the classes of their rows differ from those
+        of neighbouring values; see `spikes_of`.
     indicator : ndarray of shape (p,), int64
-        Which of the f indicators tells that this number is missing; -1 for none. Columns that are
-        missing in the same training rows share one.
-    seen : ndarray of shape (q, 2), bool
-        Whether "other" and "missing" occur in training; if not, they get no one-hot column.
+        Index of the missing-value indicator of each number among the f indicators; -1 without one.
+        Columns that are missing in the same training rows share an indicator.
+    reserved_seen : ndarray of shape (q, 2), bool
+        Whether the reserved levels "other" and "missing" occur in training. A reserved level that
+        does not occur has no one-hot column.
     onehot_mean : ndarray of shape (sum(onehot_widths),), float32
-        Share of the training rows in each one-hot column: what a level that training lacks is
-        written as, so that it moves a prediction no more than an average row does.
+        Share of the training rows in each one-hot column. It encodes a level that does not occur in
+        training, so that such a level moves a prediction no more than an average row does.
     levels : tuple of q tuples of str
-        The levels with codes 2 and up, sorted: those with at least 3 training rows.
+        Sorted levels with at least 3 training rows, which have the codes 2 and up.
     layout : Layout
-        Which of the q columns are one-hot, and what gets statistics.
+        Encoding of each of the q columns, and the columns with level statistics.
     statistics : Statistics
-        What levels say of the classes.
+        Target statistics of the levels.
     """
 
     screen: Screen
@@ -81,7 +82,7 @@ class Encoder(BriefRepr):
     spike_column: NDArray[np.int64]
     spike_value: NDArray[np.float32]
     indicator: NDArray[np.int64]
-    seen: NDArray[np.bool_]
+    reserved_seen: NDArray[np.bool_]
     onehot_mean: NDArray[np.float32]
     levels: tuple[tuple[str, ...], ...]
     layout: Layout
@@ -99,23 +100,22 @@ class Encoder(BriefRepr):
         y: NDArray[np.int64] | None = None,
         weight: NDArray[np.float64] | None = None,
     ) -> Encoder:
-        """Fit on some rows; nothing of the others reaches the result.
+        """Fit on some rows of a table; other rows do not influence the result.
 
         Parameters
         ----------
         columns : Columns
-            The table.
+            Columns of the table.
         rows : ndarray of int64
             Training rows.
         layout : Layout
-            The layout of the study.
+            Layout of the study.
         y : ndarray of int64, shape (n,), optional
-            Class codes of the table, of which those of `rows` are looked at: bins of numbers end
-            where classes part, too, and values of other classes than those around them get a
-            column. Without labels bins follow the numbers alone, there are no such columns, and
-            statistics are 0.
+            Class codes of the table; only those of `rows` are read. They place some edges of bins
+            at the boundaries of classes, and select spikes. Without labels the bins follow the
+            numbers alone, there are no spikes, and statistics are 0.
         weight : ndarray of float64, shape (n,), optional
-            Weights of the table's rows, by which statistics count them; by default 1.
+            Weights of the table's rows in the statistics; 1 by default.
 
         Returns
         -------
@@ -124,35 +124,37 @@ class Encoder(BriefRepr):
         screen = Screen.fit(columns.take(rows), None if y is None else y[rows], layout=layout)
         columns, layout = screen.columns(columns), screen.layout(layout)
         numbers = columns.numbers[rows]
-        edges, spikes, most = [], [], most_bins(numbers.shape[1])
+        # Numbers: scale, edges of bins and spikes, from the present values of the training rows.
+        edges, spikes, limit = [], [], max_bins(numbers.shape[1])
         center, factor = scales(numbers)
         for values, middle, slope in zip(numbers.T, center, factor):
-            known = ~np.isnan(values)
-            labels = None if y is None else y[rows[known]]
-            scaled = squash(values[known], middle, slope)
-            edges.append(edges_of(scaled, most, labels))
-            spikes.append(spikes_of(scaled, most, labels))
-        levels, seen, shares = [], [], []
+            present = ~np.isnan(values)
+            labels = None if y is None else y[rows[present]]
+            scaled = squash(values[present], middle, slope)
+            edges.append(edges_of(scaled, limit, labels))
+            spikes.append(spikes_of(scaled, limit, labels))
+        # Categories: frequent levels, reserved levels that occur, and shares of the rows.
+        levels, reserved_seen, shares = [], [], []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(columns.codes[rows, j] + 1, minlength=len(vocabulary) + 1)
-            often = counts[1:] >= RARE
-            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(often)))
-            other, missing = int(counts[1:][~often].sum()), int(counts[0])
-            seen.append((other > 0, missing > 0))
-            # A level, and "other" or "missing" where they occur: none of them is without a row.
-            sizes = np.array([*filter(None, (other, missing)), *counts[1:][often]])
+            is_frequent = counts[1:] >= RARE
+            levels.append(tuple(vocabulary[code] for code in np.flatnonzero(is_frequent)))
+            n_other, n_missing = int(counts[1:][~is_frequent].sum()), int(counts[0])
+            reserved_seen.append((n_other > 0, n_missing > 0))
+            # The one-hot columns are those of the reserved levels that occur, and of the levels.
+            sizes = np.array([*filter(None, (n_other, n_missing)), *counts[1:][is_frequent]])
             shares.append((sizes / len(rows)).astype(np.float32))
         target = None if y is None else _target(rows, y, weight)
         return cls(
             screen=screen,
             center=center,
             factor=factor,
-            bins=np.array([len(each) - 1 for each in edges], dtype=np.int64),
+            bins=np.array([len(column_edges) - 1 for column_edges in edges], dtype=np.int64),
             edges=np.concatenate([np.empty(0, dtype=np.float32), *edges]),
-            spike_column=np.repeat(np.arange(len(spikes)), [len(each) for each in spikes]),
+            spike_column=np.repeat(np.arange(len(spikes)), [len(values) for values in spikes]),
             spike_value=np.concatenate([np.empty(0, dtype=np.float32), *spikes]),
             indicator=_indicators(columns.numbers, rows),
-            seen=np.array(seen, dtype=bool).reshape(len(levels), 2),
+            reserved_seen=np.array(reserved_seen, dtype=bool).reshape(len(levels), 2),
             onehot_mean=np.concatenate(
                 [np.empty(0, dtype=np.float32), *(shares[j] for j in layout.onehot)]
             ),
@@ -165,30 +167,30 @@ class Encoder(BriefRepr):
 
     @cached_property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of codes of the q category columns and the f indicators."""
+        """Number of codes of each of the q categorical columns and the f indicators."""
         sizes = tuple(len(levels) + FIRST_LEVEL for levels in self.levels)
         return sizes + (2,) * len(self._missing_columns)
 
     @property
     def embedded_cardinalities(self) -> tuple[int, ...]:
-        """Number of codes of the Q embedded columns."""
+        """Number of codes of each of the Q embedded columns."""
         return tuple(self.cardinalities[j] for j in self.layout.embedded)
 
     @cached_property
     def _missing_columns(self) -> NDArray[np.int64]:
-        """The number that each of the f indicators watches, shape (f,)."""
-        shown, first = np.unique(self.indicator, return_index=True)
-        return first[shown >= 0].astype(np.int64)
+        """First number column of each of the f indicators, shape (f,)."""
+        indicators, first = np.unique(self.indicator, return_index=True)
+        return first[indicators >= 0].astype(np.int64)
 
     def transform(self, columns: Columns, rows: NDArray[np.int64] | None = None) -> Encoded:
-        """Encode rows.
+        """Encode rows for prediction.
 
         Parameters
         ----------
         columns : Columns
-            A table of the same schema; its vocabularies may differ, an unknown level is "other".
+            Columns of the same schema. Vocabularies may differ; an unknown level becomes "other".
         rows : ndarray of int64, optional
-            The rows to encode; by default all.
+            Rows to encode; all by default.
 
         Returns
         -------
@@ -206,19 +208,19 @@ class Encoder(BriefRepr):
         cluster: NDArray[np.int64] | None = None,
         time: NDArray[np.float64] | None = None,
     ) -> Encoded:
-        """Encode the rows that it was fitted on, in the same order, for something to learn from.
+        """Encode the rows of the fit, in the same order, as training data.
 
-        Their statistics are cross-fitted: no label reaches its own row, one of its group or an
-        earlier one.
+        Their statistics are cross-fitted: the statistics of a row do not depend on its label, on
+        the labels of its group or on the labels of later rows.
 
         Parameters
         ----------
         columns, rows, y, weight
             As in `fit`.
         cluster : ndarray of int64, or None
-            The user's group of each row of the table.
+            Group of each row of the table as defined by the user.
         time : ndarray of float64, or None
-            When each row of the table was observed.
+            Observation time of each row of the table.
 
         Returns
         -------
@@ -248,37 +250,40 @@ class Encoder(BriefRepr):
         return Encoded(numbers, codes, self.cardinalities)
 
     def width(self, *, ple: bool) -> int:
-        """Give the number D of columns of `dense`."""
+        """Return the number D of columns of `dense`."""
         numbers = int(self.bins.sum()) if ple else len(self.bins)
-        others = len(self.spike_value) + self.statistics.width + len(self._missing_columns)
-        return numbers + sum(self.onehot_widths) + others
+        n_spikes, n_indicators = len(self.spike_value), len(self._missing_columns)
+        onehot = sum(self.onehot_widths)
+        return numbers + onehot + n_spikes + self.statistics.width + n_indicators
 
     @cached_property
     def onehot_widths(self) -> tuple[int, ...]:
-        """Number of columns of each one-hot column."""
-        return tuple(len(self.levels[j]) + int(self.seen[j].sum()) for j in self.layout.onehot)
+        """Number of inputs of each one-hot column."""
+        return tuple(
+            len(self.levels[j]) + int(self.reserved_seen[j].sum()) for j in self.layout.onehot
+        )
 
     def dense(
         self, encoded: Encoded, *, ple: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Write encoded rows as inputs of a network.
+        """Convert encoded rows to the inputs of a network.
 
         Parameters
         ----------
         encoded : Encoded
-            Rows encoded by this encoder, or made from such rows.
+            Rows encoded by this encoder, or rows resampled from them.
         ple : bool
             Whether numbers are piecewise-linear encoded (Gorishniy et al. 2022, "On embeddings for
             numerical features"): bin t holds ``(x - e_t) / (e_{t+1} - e_t)`` clipped to [0, 1].
-            The first bin goes on below and the last above, as there, but by no more than one
-            width. A missing number is 0 in all bins. Otherwise the scaled numbers stand.
+            As in that paper, the first bin extends below and the last one above, but here by at
+            most one width. A missing number is 0 in all bins. If False, numbers are only scaled.
 
         Returns
         -------
         x : ndarray of shape (n, D), float32
-            Numbers or their bins, one-hot columns ("other" and "missing" only where they occur in
-            training; elsewhere they are the mean of the training rows), spikes, statistics, then
-            indicators.
+            Numbers or their bins, one-hot columns, spikes, statistics and indicators, in this
+            order. The one-hot columns of "other" and "missing" exist only if these levels occur in
+            training; otherwise the levels are encoded as the mean of the training rows.
         codes : ndarray of shape (n, Q), int64
             Codes of the embedded columns.
         """
@@ -292,9 +297,10 @@ class Encoder(BriefRepr):
         mean_start = 0
         for j, width in zip(self.layout.onehot, self.onehot_widths):
             place = np.full(self.cardinalities[j], -1, dtype=np.int64)
-            place[np.concatenate([self.seen[j], np.ones(len(self.levels[j]), dtype=bool)])] = (
-                np.arange(width)
-            )
+            # Assign the one-hot columns to the codes that have one; -1 marks the other codes.
+            place[
+                np.concatenate([self.reserved_seen[j], np.ones(len(self.levels[j]), dtype=bool)])
+            ] = np.arange(width)
             hot = place[encoded.codes[:, j]]
             rows = np.flatnonzero(hot >= 0)
             x[rows, start + hot[rows]] = 1
@@ -305,9 +311,9 @@ class Encoder(BriefRepr):
             same = encoded.numbers[:, column] == value
             x[:, start] = same & ~self._absent(encoded, column, slice(None))
             start += 1
-        told = encoded.numbers[:, len(self.bins) :]
-        x[:, start : start + told.shape[1]] = told
-        x[:, start + told.shape[1] :] = encoded.codes[:, n_categories:]
+        statistics = encoded.numbers[:, len(self.bins) :]
+        x[:, start : start + statistics.shape[1]] = statistics
+        x[:, start + statistics.shape[1] :] = encoded.codes[:, n_categories:]
         return x, encoded.codes[:, list(self.layout.embedded)].astype(np.int64)
 
     def _write_bins(self, encoded: Encoded, out: NDArray[np.float32]) -> None:
@@ -315,25 +321,28 @@ class Encoder(BriefRepr):
         column = np.repeat(np.arange(len(self.bins)), self.bins)  # (sum(bins),)
         ends = np.cumsum(self.bins)
         first, last = ends - self.bins, ends - 1
-        left = np.arange(len(column)) + column  # each column has one edge more than bins
-        slope = 1 / (self.edges[left + 1] - self.edges[left])
+        lower = np.arange(len(column)) + column  # each column has one edge more than bins
+        slope = 1 / (self.edges[lower + 1] - self.edges[lower])
+        # Bins are clipped to [0, 1], except that the first and the last extend by one width.
         low, high = np.zeros_like(slope), np.ones_like(slope)
         low[first], high[last] = -1, 2
         for block in _blocks(encoded.n_rows):
             view, numbers = out[block], encoded.numbers[block, : len(self.bins)]
-            np.subtract(np.repeat(numbers, self.bins, axis=1), self.edges[left], out=view)
+            np.subtract(np.repeat(numbers, self.bins, axis=1), self.edges[lower], out=view)
             view *= slope
             np.maximum(view, low, out=view)
             np.minimum(view, high, out=view)
+            # A missing number has been scaled to 0, which would fall into a bin.
             for j in np.flatnonzero(self.indicator >= 0):
                 view[self._absent(encoded, int(j), block), first[j] : ends[j]] = 0
 
     def _absent(self, encoded: Encoded, number: int, rows: slice) -> NDArray[np.bool_]:
-        """Say where a number is missing."""
+        """Return the mask of the rows in which a number is missing."""
         scaled, watched = encoded.numbers[rows, number], self.indicator[number]
         if watched < 0:
             return np.zeros(len(scaled), dtype=bool)
-        # an indicator may stand for several columns: a missing number is exactly 0
+        # An indicator may represent several columns, so the number itself is checked as well: a
+        # missing number is exactly 0.
         absent: NDArray[np.bool_] = encoded.codes[rows, len(self.levels) + watched] == 1
         absent &= scaled == 0
         return absent
@@ -341,7 +350,7 @@ class Encoder(BriefRepr):
     # --- storing -----------------------------------------------------------------------------
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fitted arrays by name, those of the levels among them, without the layout."""
+        """Return the fitted arrays by name, including those of the levels, without the layout."""
         return {
             **self.screen.to_arrays(),
             "center": self.center,
@@ -351,7 +360,7 @@ class Encoder(BriefRepr):
             "spike_column": self.spike_column,
             "spike_value": self.spike_value,
             "indicator": self.indicator,
-            "seen": self.seen.astype(np.uint8),
+            "seen": self.reserved_seen.astype(np.uint8),
             "onehot_mean": self.onehot_mean,
             **levels_to_arrays(self.levels),
             **self.statistics.to_arrays(),
@@ -370,7 +379,7 @@ class Encoder(BriefRepr):
             spike_column=arrays["spike_column"],
             spike_value=arrays["spike_value"],
             indicator=arrays["indicator"],
-            seen=arrays["seen"].astype(bool),
+            reserved_seen=arrays["seen"].astype(bool),
             onehot_mean=arrays["onehot_mean"],
             levels=levels,
             layout=layout,
@@ -378,9 +387,9 @@ class Encoder(BriefRepr):
         )
 
 
-def most_bins(n_numbers: int) -> int:
-    """Give the most bins of a number where there are so many: 2 to 16, together some 512."""
-    return int(np.clip(MOST_INPUTS // max(n_numbers, 1), 2, MOST_BINS))
+def max_bins(n_numbers: int) -> int:
+    """Return the maximum number of bins per number: 2 to 16, about 512 for all numbers."""
+    return int(np.clip(MAX_INPUTS // max(n_numbers, 1), 2, MAX_BINS))
 
 
 def _target(
@@ -390,10 +399,10 @@ def _target(
     cluster: NDArray[np.int64] | None = None,
     time: NDArray[np.float64] | None = None,
 ) -> Target:
-    own = np.ones(len(rows)) if weight is None else weight[rows]
+    row_weights = np.ones(len(rows)) if weight is None else weight[rows]
     return Target(
         y=y[rows],
-        weight=own / own.mean(),
+        weight=row_weights / row_weights.mean(),
         cluster=None if cluster is None else cluster[rows],
         time=None if time is None else time[rows],
     )
@@ -404,12 +413,12 @@ def _blocks(n_rows: int) -> Iterator[slice]:
 
 
 def _indicators(numbers: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give equal patterns of missing rows one number; -1 where all or none are missing."""
+    """Return the index of each number's pattern of missing rows; -1 if all or none are missing."""
     indicator = np.full(numbers.shape[1], -1, dtype=np.int64)
-    known: dict[bytes, int] = {}
+    numbers_of_patterns: dict[bytes, int] = {}
     for j in range(numbers.shape[1]):
         missing = np.isnan(numbers[rows, j])
         if missing.any() and not missing.all():
             pattern = np.packbits(missing).tobytes()
-            indicator[j] = known.setdefault(pattern, len(known))
+            indicator[j] = numbers_of_patterns.setdefault(pattern, len(numbers_of_patterns))
     return indicator

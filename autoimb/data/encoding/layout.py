@@ -1,4 +1,4 @@
-"""How each column is written for networks: planned once for a study, without any row's label."""
+"""Layout of the columns as inputs of networks, planned once per study without labels."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from autoimb.data.folds import Fold
 from autoimb.data.schema import Columns
 from autoimb.text import BriefRepr
 
-__all__ = ["MOST_ONE_HOT", "Layout", "plan_layout"]
+__all__ = ["MAX_ONE_HOT", "Layout", "plan_layout"]
 
-MOST_ONE_HOT = 24  # levels; a column with more is embedded
-_FEWEST_VALUES, _MOST_VALUES = 3, 256  # of a whole number that gets statistics
-_FIRST_ROWS = 2_000  # that show most columns of many values to be one
-_MOST_WITH_STATISTICS = 32  # columns
-_MANY_REPEATED = 0.2  # share of rows that are there three times and more
-_ROWS_WITH_STATISTICS = 3_000  # below, repeated rows are too few to tell anything
+MAX_ONE_HOT = 24  # levels; a column with more is embedded
+_MIN_VALUES, _MAX_VALUES = 3, 256  # of a column of whole numbers that gets statistics
+_FIRST_ROWS = 2_000  # in which most columns of many values are recognized as such
+_MAX_WITH_STATISTICS = 32  # columns
+_MANY_REPEATED = 0.2  # share of rows that occur three or more times
+_ROWS_WITH_STATISTICS = 3_000  # below, there are too few repeated rows for statistics
 
 _Count = Annotated[int, Meta(ge=0, le=2**31)]
 
 
 class Layout(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
-    """Which columns are written how, by position.
+    """Encoding of each column of a table, by position.
 
-    It is planned on all rows and without their labels, so that every fold agrees.
+    The layout is planned on all rows without their labels, so that all folds share it.
 
     Attributes
     ----------
     onehot, embedded, statistics : tuple of int
-        The category columns, each in at most one of them as `plan_layout` has it. Those of few
-        levels are one-hot; others enter as statistics of their levels, or as a learned vector for
-        each. What is in none of them is not read.
+        Categorical columns, each of which is in at most one of the tuples. Columns of few levels
+        are one-hot encoded; others are encoded by statistics of their levels or by a learned vector
+        for each level. Columns in none of the tuples are not read. See `plan_layout`.
     integers : tuple of int
-        Numbers whose values get statistics as well.
+        Number columns whose values have statistics in addition.
     repeated : bool
-        Whether rows that are repeated do.
+        Whether repeated rows have statistics.
     n_classes : int
-        Of the target; 0 where nothing gets statistics.
+        Number of classes of the target; 0 if there are no statistics.
     screened : int or None
-        Numbers, and one-hot columns, that each fold keeps at most; None keeps all. See `Screen`.
+        Maximum number of number columns, and of one-hot columns, that each fold reads; None reads
+        all. See `Screen`.
     """
 
     onehot: tuple[_Count, ...]
@@ -56,13 +57,13 @@ class Layout(BriefRepr, Struct, frozen=True, forbid_unknown_fields=True):
     screened: _Count | None = None
 
     def left_out(self, n_categories: int) -> tuple[int, ...]:
-        """Return which of so many category columns are not read."""
+        """Return the categorical columns that are not read, given the number of columns."""
         read = {*self.onehot, *self.embedded, *self.statistics}
         return tuple(j for j in range(n_categories) if j not in read)
 
     @property
     def statistics_of_level(self) -> int:
-        """Number of statistics of a level: log-odds by class, of two classes of one, and rows."""
+        """Number of statistics of a level: log-odds per class (one for two classes), and size."""
         return 1 + (1 if self.n_classes == 2 else self.n_classes)
 
 
@@ -75,37 +76,38 @@ def plan_layout(
 ) -> Layout:
     """Plan the layout of a table.
 
-    Category columns with more than 24 levels get statistics where there are two classes; so do
-    whole numbers of 3 to 256 different values, those of the most values first, until 32 columns
-    have some. Other columns of so many levels are embedded. Rows get statistics where there
-    are 3,000 and more, one in five of them three times or more.
+    Categorical columns with more than 24 levels get statistics if there are two classes. So do
+    whole numbers with 3 to 256 different values, those with most values first, until 32 columns
+    have statistics. Other columns with more than 24 levels are embedded. Repeated rows
+    get statistics if there are at least 3,000 rows and one in five occurs three or more times.
 
-    Folds of the user's may hold levels together: no row of a scored patient trains, as it will be
-    with new patients. What a network learns of the levels of training rows then says nothing of
-    the scored ones. So a column of many levels is not read, and numbers and repeated rows get no
-    statistics, where half of the scored rows or more have a level that no row has which trains for
-    them.
+    Folds of the user may separate levels: no row of a scored patient trains, as for new patients in
+    deployment. What a network learns about the levels of the training rows then does not transfer.
+    Therefore, if half or more of the scored rows have a level that does not occur in their training
+    rows, a column of many levels is not read, and numbers and repeated rows get no statistics.
 
     Parameters
     ----------
     columns : Columns
-        All rows of the table.
+        Columns with all rows of the table.
     n_classes : int, optional
-        Of the target; without them nothing gets statistics.
+        Number of classes of the target; there are no statistics if it is 0.
     screened : int, optional
-        Numbers, and one-hot columns, that each fold keeps at most.
+        Maximum number of number columns, and of one-hot columns, that each fold reads.
     folds : sequence of Fold, optional
-        Where the user gave them. No label is looked at.
+        Folds of the user, if there are any. Labels are not used.
 
     Returns
     -------
     Layout
-        A table of nothing but such columns is read as if there were no folds.
+        Layout of the table. If no other column is left, the folds are ignored.
     """
     sizes = [len(vocabulary) for vocabulary in columns.vocabularies]
-    onehot = tuple(j for j, size in enumerate(sizes) if size <= MOST_ONE_HOT)
+    onehot = tuple(j for j, size in enumerate(sizes) if size <= MAX_ONE_HOT)
+    # Columns of many levels, those with most levels first.
     wide = sorted(set(range(len(sizes))) - set(onehot), key=lambda j: -sizes[j])
     familiar = [j for j in wide if _mostly_trained(columns.codes[:, j], folds)]
+    # Unfamiliar columns are dropped only if other columns remain.
     if familiar or onehot or columns.numbers.shape[1]:
         wide = familiar
     repeated = n_classes > 0 and _many_repeated(columns, folds)
@@ -117,18 +119,20 @@ def plan_layout(
             n_classes=n_classes,
             screened=screened,
         )
-    told, embedded = wide[:_MOST_WITH_STATISTICS], wide[_MOST_WITH_STATISTICS:]
+    with_statistics, embedded = wide[:_MAX_WITH_STATISTICS], wide[_MAX_WITH_STATISTICS:]
     values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
     integers = [
         j
         for j, n in enumerate(values)
-        if _FEWEST_VALUES <= n <= _MOST_VALUES and _mostly_trained(columns.numbers[:, j], folds)
+        if _MIN_VALUES <= n <= _MAX_VALUES and _mostly_trained(columns.numbers[:, j], folds)
     ]
-    integers = sorted(integers, key=lambda j: -values[j])[: _MOST_WITH_STATISTICS - len(told)]
+    integers = sorted(integers, key=lambda j: -values[j])[
+        : _MAX_WITH_STATISTICS - len(with_statistics)
+    ]
     return Layout(
         onehot=onehot,
         embedded=tuple(sorted(embedded)),
-        statistics=tuple(sorted(told)),
+        statistics=tuple(sorted(with_statistics)),
         integers=tuple(sorted(integers)),
         repeated=repeated,
         n_classes=n_classes,
@@ -137,21 +141,22 @@ def plan_layout(
 
 
 def _mostly_trained(levels: NDArray[Any], folds: Sequence[Fold]) -> bool:
-    """Whether the levels of most scored rows occur in the rows that train for them.
+    """Return whether the levels of most scored rows occur in their training rows.
 
     Parameters
     ----------
     levels : ndarray of shape (n,)
-        NaN and negative codes are missing, and do not count.
+        Levels of the rows; NaN and negative codes are missing values, which do not count.
     folds : sequence of Fold
-        Without any the answer is yes.
+        Folds of the user; without folds the result is True.
     """
     trained = scored = 0
     for fold in folds:
-        own = levels[fold.score]
-        own = own[~np.isnan(own)] if own.dtype.kind == "f" else own[own >= 0]
-        trained += int(np.isin(own, levels[fold.train]).sum())
-        scored += len(own)
+        scored_levels = levels[fold.score]
+        is_float = scored_levels.dtype.kind == "f"
+        scored_levels = scored_levels[~np.isnan(scored_levels) if is_float else scored_levels >= 0]
+        trained += int(np.isin(scored_levels, levels[fold.train]).sum())
+        scored += len(scored_levels)
     return not folds or 2 * trained > scored
 
 
@@ -165,8 +170,10 @@ def _many_repeated(columns: Columns, folds: Sequence[Fold]) -> bool:
 
 
 def _whole_values(numbers: NDArray[np.float64]) -> int:
-    """Count the different values of a number; 0 where one is no integer, or they are many."""
-    known = numbers[~np.isnan(numbers)]
-    if (known != np.round(known)).any() or len(np.unique(known[:_FIRST_ROWS])) > _MOST_VALUES:
+    """Count the distinct values of a number; 0 if one is not whole, or there are too many."""
+    present = numbers[~np.isnan(numbers)]
+    if (present != np.round(present)).any():
         return 0
-    return len(np.unique(known))
+    if len(np.unique(present[:_FIRST_ROWS])) > _MAX_VALUES:
+        return 0
+    return len(np.unique(present))

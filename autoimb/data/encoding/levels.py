@@ -1,4 +1,4 @@
-"""Codes of levels, which are values of a column or whole rows; those with few rows are one."""
+"""Codes of levels, which are values of a column or whole rows; rare levels share a code."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from autoimb.errors import ArtifactError
 
 __all__ = [
     "FIRST_LEVEL",
-    "MISSING",
-    "OTHER",
+    "MISSING_LEVEL",
+    "OTHER_LEVEL",
     "RARE",
     "category_codes",
     "coded",
@@ -26,31 +26,32 @@ __all__ = [
 ]
 
 RARE = 3  # levels with fewer training rows are coded as "other"
-OTHER, MISSING, FIRST_LEVEL = 0, 1, 2
+OTHER_LEVEL, MISSING_LEVEL, FIRST_LEVEL = 0, 1, 2
 
 Number = TypeVar("Number", np.float64, np.uint64)
 
 
 def frequent(numbers: NDArray[Number]) -> NDArray[Number]:
-    """Return the values that at least 3 rows have, rising."""
+    """Return the values that occur in at least 3 rows, rising."""
     values, counts = np.unique(numbers, return_counts=True)
-    often: NDArray[Number] = values[(counts >= RARE) & ~np.isnan(values)]
-    return often
+    frequent_values: NDArray[Number] = values[(counts >= RARE) & ~np.isnan(values)]
+    return frequent_values
 
 
 def coded(numbers: NDArray[Number], values: NDArray[Number]) -> NDArray[np.int64]:
-    """Return each number's place among the values, from 2 on; 0 for others, 1 where missing."""
-    codes = np.full(len(numbers), OTHER, dtype=np.int64)
+    """Return the code of each number among sorted values: 2 and up, 0 for others, 1 for NaN."""
+    codes = np.full(len(numbers), OTHER_LEVEL, dtype=np.int64)
     if len(values):
+        # The values are sorted, so that the only candidate is the first one that is not smaller.
         place = np.minimum(np.searchsorted(values, numbers), len(values) - 1)
-        known = values[place] == numbers
-        codes[known] = FIRST_LEVEL + place[known]
-    codes[np.isnan(numbers)] = MISSING
+        is_level = values[place] == numbers
+        codes[is_level] = FIRST_LEVEL + place[is_level]
+    codes[np.isnan(numbers)] = MISSING_LEVEL
     return codes
 
 
 def row_hashes(numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArray[np.uint64]:
-    """Hash whole rows, the same on every machine: equal rows have equal hashes.
+    """Hash whole rows in the same way on every machine; equal rows have equal hashes.
 
     Parameters
     ----------
@@ -63,30 +64,32 @@ def row_hashes(numbers: NDArray[np.float64], codes: NDArray[np.int32]) -> NDArra
     """
     hashes = np.zeros(len(numbers), dtype=np.uint64)
     for bits in (*map(_bits, numbers.T), *codes.T.astype(np.uint64)):
-        # the golden ratio of 2^64 spreads bits upwards, the shift downwards
+        # The multiplication by the golden ratio of 2^64 spreads bits upwards, the shift downwards.
         hashes = (hashes ^ bits) * np.uint64(0x9E3779B97F4A7C15)
         hashes ^= hashes >> np.uint64(29)
     return hashes
 
 
 def _bits(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Bits of numbers, of which there are one NaN and one zero, (n,)."""
+    """Return the bits of numbers, (n,), with one representation of NaN and one of zero."""
     return (np.where(np.isnan(numbers), np.nan, numbers) + 0.0).view(np.uint64)
 
 
 def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray[np.int32]:
-    """Code the category columns by the levels of each, whatever its vocabulary, (n, q)."""
+    """Return the codes of categorical columns by given levels, (n, q), for any vocabularies."""
     codes = np.empty((columns.n_rows, len(levels)), dtype=np.int32)
-    for j, (own, vocabulary) in enumerate(zip(levels, columns.vocabularies)):
-        known = {level: FIRST_LEVEL + position for position, level in enumerate(own)}
-        # the last place answers code -1
-        lookup = np.array([*(known.get(level, OTHER) for level in vocabulary), MISSING])
+    for j, (column_levels, vocabulary) in enumerate(zip(levels, columns.vocabularies)):
+        code_of = {level: FIRST_LEVEL + position for position, level in enumerate(column_levels)}
+        # The last entry is that of code -1, a missing value.
+        lookup = np.array(
+            [*(code_of.get(level, OTHER_LEVEL) for level in vocabulary), MISSING_LEVEL]
+        )
         codes[:, j] = lookup[columns.codes[:, j]]
     return codes
 
 
 def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]:
-    """Give the levels of columns as arrays, which `levels_of_arrays` reads.
+    """Convert the levels of columns to arrays, which `levels_of_arrays` reads.
 
     Parameters
     ----------
@@ -95,38 +98,47 @@ def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]
     Returns
     -------
     dict of str to ndarray
-        ``level_counts``, int64 of shape (q,): how many each column has; ``level_ends``, int64 of
-        shape (L,): where each ends in ``level_text``, uint8, the levels in UTF-8 one after the
-        other. Half a character, which UTF-8 has no place for, is kept as it is.
+        ``level_counts``, int64 of shape (q,), is the number of levels of each column.
+        ``level_text``, uint8, is the concatenation of the levels in UTF-8, and ``level_ends``,
+        int64 of shape (L,), is the end of each level in it. Surrogates, which are invalid in UTF-8,
+        are preserved.
     """
-    texts = [level.encode(errors="surrogatepass") for own in levels for level in own]
+    texts = [
+        level.encode(errors="surrogatepass") for column_levels in levels for level in column_levels
+    ]
     return {
-        "level_counts": np.array([len(own) for own in levels], dtype=np.int64),
+        "level_counts": np.array([len(column_levels) for column_levels in levels], dtype=np.int64),
         "level_ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
         "level_text": np.frombuffer(b"".join(texts), dtype=np.uint8),
     }
 
 
 def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], ...]:
-    """Undo `levels_to_arrays`.
+    """Build the levels of columns from the arrays of `levels_to_arrays`.
 
     Raises
     ------
     ArtifactError
-        Where the arrays are no levels: of whole texts, all different and sorted.
+        If the arrays do not represent valid texts that are sorted and distinct.
     """
     counts, ends, text = (arrays[f"level_{name}"] for name in ("counts", "ends", "text"))
     starts = np.concatenate([[0], ends])
     rising = bool((np.diff(starts) >= 0).all()) and int(starts[-1]) == len(text)
-    # a count may be anything, so their sum may overflow
+    # Counts from a file may have any value. Python integers prevent an overflow of their sum.
     if not rising or sum(map(int, counts)) != len(ends):
-        raise ArtifactError("The ends of levels don't fit their text.")
-    whole = text.tobytes()
+        raise ArtifactError("The ends of the levels do not match their text.")
+    encoded = text.tobytes()
     texts = [
-        whole[start:end].decode(errors="surrogatepass") for start, end in pairwise(starts.tolist())
+        encoded[start:end].decode(errors="surrogatepass")
+        for start, end in pairwise(starts.tolist())
     ]
+    # Distribute the texts to the columns.
     last = np.cumsum(counts).tolist()
     levels = tuple(tuple(texts[end - count : end]) for end, count in zip(last, counts.tolist()))
-    if not all(one < other for own in levels for one, other in pairwise(own)):
+    if not all(
+        level < following
+        for column_levels in levels
+        for level, following in pairwise(column_levels)
+    ):
         raise ArtifactError("The levels of a column must be sorted, and all of them different.")
     return levels

@@ -1,4 +1,4 @@
-"""Encoded rows: what is resampled, before it is written as inputs of a network."""
+"""Encoded rows, the representation that resampling works on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Encoded"]
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Encoded rows: the form in which rows are resampled.
+    """Rows encoded as scaled numbers and codes, which can be resampled.
 
     Attributes
     ----------
     numbers : ndarray of shape (n, p + s), float32
-        Scaled numbers in (-3, 3); 0 is the median and stands for missing ones. Then s statistics
-        of levels, which are interpolated as numbers are.
+        Scaled numbers in (-3, 3), where 0 is the median and represents missing values, followed by
+        s statistics of levels, which are interpolated like numbers.
     codes : ndarray of shape (n, q + f), int32
-        Codes of the q category columns (0 other, 1 missing, 2 and up the training levels), then f
-        indicators that are 1 where numbers are missing.
+        Codes of the q categorical columns (0 for other, 1 for missing, 2 and up for the training
+        levels), followed by f indicators that are 1 where numbers are missing.
     cardinalities : tuple of q + f int
         Number of codes of each column.
     """
@@ -37,34 +37,36 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Memory of the arrays in bytes."""
         return self.numbers.nbytes + self.codes.nbytes
 
     def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """Give these rows."""
+        """Return the rows at some positions."""
         return Encoded(self.numbers[rows], self.codes[rows], self.cardinalities)
 
-    def concat(self, other: Encoded) -> Encoded:
-        """Give these rows and then the other ones."""
+    def concat(self, further: Encoded) -> Encoded:
+        """Return these rows followed by further ones."""
         return Encoded(
-            np.concatenate([self.numbers, other.numbers]),
-            np.concatenate([self.codes, other.codes]),
+            np.concatenate([self.numbers, further.numbers]),
+            np.concatenate([self.codes, further.codes]),
             self.cardinalities,
         )
 
     def matrix(self) -> NDArray[np.float32]:
-        """Give the space in which neighbours are searched.
+        """Return the vectors by which nearest neighbours are searched.
 
         Returns
         -------
         ndarray of shape (n, p + s + sum(cardinalities)), float32
-            Numbers, then one-hot codes scaled so that two different codes are 1 apart.
+            Numbers, followed by one-hot codes that are scaled so that the distance between two
+            different codes is 1.
         """
         width = self.numbers.shape[1]
         starts = width + np.cumsum([0, *self.cardinalities], dtype=np.int64)
         matrix = np.zeros((self.n_rows, int(starts[-1])), dtype=np.float32)
         matrix[:, :width] = self.numbers
         rows = np.arange(self.n_rows)
+        # Two rows that differ in a code differ in two cells by sqrt(0.5), a distance of 1.
         for j, start in enumerate(starts[:-1]):
             matrix[rows, start + self.codes[:, j]] = np.float32(np.sqrt(0.5))
         return matrix

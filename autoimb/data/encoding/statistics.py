@@ -1,9 +1,10 @@
-"""What the training rows of a level say of the classes: log-odds, and how many rows they are.
+"""Target statistics of levels: log-odds of the classes, and number of training rows.
 
-A level's log-odds say at once what bins or an embedding must find out level by level, with few
-rows each. They are the target statistics of Micci-Barreca (2001), smoothed by what the column's
-own levels differ. A training row's come from inner folds without it, whatever its label: else a
-level of few rows would give its rows' labels away (Prokhorenkova et al., 2018, CatBoost).
+The log-odds of a level provide directly what bins or embeddings have to learn for each level from
+few rows. They are the target statistics of Micci-Barreca (2001), smoothed by an amount that is
+estimated from the differences between the levels of the column. The statistics of a training row
+come from inner folds without this row, since the statistics of a level with few rows would
+otherwise reveal their labels (Prokhorenkova et al., 2018, CatBoost).
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ Floats = NDArray[np.float64]
 Table = NDArray[np.float32]
 
 _INNER_FOLDS = 5
-_TIME_CHUNKS = 10  # of training rows, each of which gets what the earlier ones say
-_LEAST_PRIOR, _MOST_PRIOR = 1.0, 1e4  # rows that the prior counts for
-_WIDEST = 3.0  # what log-odds are clipped to, smoothly
+_TIME_CHUNKS = 10  # of training rows; the statistics of a chunk come from earlier chunks
+_MIN_PRIOR, _MAX_PRIOR = 1.0, 1e4  # weight of the prior in rows
+_MAX_LOG_ODDS = 3.0  # bound of the smooth clipping of log-odds
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Labels of training rows.
+    """Labels, weights, groups and times of training rows.
 
     Attributes
     ----------
     y : ndarray of int64, shape (n,)
         Class codes.
     weight : ndarray of float64, shape (n,)
-        By which the rows stand for the user's; of mean 1.
+        Weights of the rows, of mean 1.
     cluster : ndarray of int64, shape (n,), or None
-        The user's group of each row.
+        Group of each row as defined by the user.
     time : ndarray of float64, shape (n,), or None
-        When each row was observed.
+        Observation time of each row.
     """
 
     y: Codes
@@ -58,26 +59,26 @@ class Target:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Statistics(BriefRepr):
-    """Statistics of the levels of J columns. Sees: training rows and their labels.
+    """Statistics of the levels of J columns, fitted on training rows and their labels.
 
-    Columns are category columns, whole numbers, and one that is the whole row.
+    The columns are categorical columns, columns of whole numbers, and a column of whole rows.
 
     Attributes
     ----------
     layout : Layout
-        Which columns they are.
+        Layout that determines the columns.
     value_column : ndarray of shape (v,), int64
-        Rising; which number each of the values that are levels is a value of.
+        Number column of each value that is a level, rising.
     value : ndarray of shape (v,), float64
-        Values with at least 3 training rows, rising within a number; with codes 2 and up.
+        Values with at least 3 training rows, rising within a column. They have the codes 2 and up.
     repeated : ndarray of shape (r,), uint64
-        Hashes of the rows that at least 3 training rows are, rising; with codes 2 and up.
+        Rising hashes of rows that occur at least 3 times in training, with the codes 2 and up.
     sizes : ndarray of shape (J,), int64
-        Levels of each column.
+        Number of levels of each column.
     table : ndarray of shape (sum(sizes), S), float32
-        Of each level, one column below the other: for each class (of two: the second) its
-        log-odds above those of all rows, in (-3, 3); and log(1 + rows) as a share of that of all
-        rows. All are 0 for a level without a row.
+        Statistics of each level, column after column. For each class (for the second of two) they
+        are the log-odds relative to all rows, in (-3, 3), followed by log(1 + rows) relative to
+        that of all rows. All statistics of a level without rows are 0.
     """
 
     layout: Layout
@@ -101,12 +102,13 @@ class Statistics(BriefRepr):
         Parameters
         ----------
         columns : Columns
-            The training rows.
+            Columns of the training rows.
         levels : sequence of q sequences of str
-            Of the category columns, those that have codes of their own.
+            Levels of the categorical columns that have codes.
         layout : Layout
+            Layout of the selected columns.
         target : Target or None
-            Without labels all statistics are 0.
+            Labels of the training rows; without labels all statistics are 0.
         """
         codes = category_codes(columns, levels)
         values = [frequent(columns.numbers[:, j]) for j in layout.integers]
@@ -114,33 +116,34 @@ class Statistics(BriefRepr):
         if layout.repeated:
             repeated = frequent(row_hashes(columns.numbers, codes))
         value_column = np.repeat(
-            np.array(layout.integers, dtype=np.int64), [len(each) for each in values]
+            np.array(layout.integers, dtype=np.int64),
+            [len(column_values) for column_values in values],
         )
         sizes = _sizes(layout, levels, value_column, repeated)
         table = np.zeros((int(sizes.sum()), layout.statistics_of_level), dtype=np.float32)
         value = np.concatenate([np.empty(0), *values])
         fitted = cls(layout, value_column, value, repeated, sizes, table)
         if target is not None:
-            own = fitted._levels(columns, codes)
+            row_levels = fitted._levels(columns, codes)
             for i, end in enumerate(np.cumsum(sizes)):
                 size = int(sizes[i])
                 table[end - size : end] = level_statistics(
-                    own[:, i], size, target, layout.n_classes
+                    row_levels[:, i], size, target, layout.n_classes
                 )
         return fitted
 
     @property
     def width(self) -> int:
-        """Number of statistics of a row."""
+        """Number of statistics of each row."""
         return len(self.sizes) * self.layout.statistics_of_level
 
     def of(self, columns: Columns, codes: NDArray[np.int32]) -> Table:
-        """Give the statistics of new rows, (n, width)."""
+        """Return the statistics of new rows, shape (n, width)."""
         starts = np.cumsum(self.sizes) - self.sizes
         return self.table[self._levels(columns, codes) + starts].reshape(len(codes), self.width)
 
     def of_training(self, columns: Columns, codes: NDArray[np.int32], target: Target) -> Table:
-        """Give the training rows themselves their statistics, cross-fitted, (n, width).
+        """Return the cross-fitted statistics of the training rows, shape (n, width).
 
         See `cross_fitted`.
         """
@@ -152,7 +155,7 @@ class Statistics(BriefRepr):
         return np.hstack([np.empty((len(levels), 0), dtype=np.float32), *parts])
 
     def _levels(self, columns: Columns, codes: NDArray[np.int32]) -> Codes:
-        """Level of each row in these columns, (n, J)."""
+        """Return the level of each row in the J columns, shape (n, J)."""
         levels = [codes[:, j].astype(np.int64) for j in self.layout.statistics]
         for j in self.layout.integers:
             levels.append(coded(columns.numbers[:, j], self.value[self.value_column == j]))
@@ -161,7 +164,7 @@ class Statistics(BriefRepr):
         return np.stack(levels, axis=1) if levels else np.empty((len(codes), 0), dtype=np.int64)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the fitted arrays; the layout is the encoder's."""
+        """Return the fitted arrays without the layout, which is stored with the encoder."""
         return {
             "value_column": self.value_column,
             "value": self.value,
@@ -173,18 +176,18 @@ class Statistics(BriefRepr):
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], layout: Layout, levels: Sequence[Sequence[str]]
     ) -> Statistics:
-        """Undo `to_arrays`.
+        """Build statistics from the arrays of `to_arrays`, a layout and levels.
 
         Raises
         ------
         ValueError
-            Where the arrays are not those of these levels.
+            If the arrays do not match the levels.
         """
         value_column, value, repeated = (arrays[k] for k in ("value_column", "value", "repeated"))
         sizes, table = _sizes(layout, levels, value_column, repeated), arrays["statistics"]
-        wanted = (int(sizes.sum()), layout.statistics_of_level)
-        if table.shape != wanted or value.shape != value_column.shape:
-            raise ValueError(f"statistics of levels must have shape {wanted}, got {table.shape}")
+        expected = (int(sizes.sum()), layout.statistics_of_level)
+        if table.shape != expected or value.shape != value_column.shape:
+            raise ValueError(f"statistics of levels must have shape {expected}, got {table.shape}")
         return cls(layout, value_column, value, repeated, sizes, table)
 
 
@@ -194,7 +197,7 @@ def _sizes(
     value_column: NDArray[np.int64],
     repeated: NDArray[np.uint64],
 ) -> NDArray[np.int64]:
-    """Count the levels of each column, (J,)."""
+    """Return the number of levels of each column, shape (J,)."""
     sizes = [len(levels[j]) for j in layout.statistics]
     sizes += [int((value_column == j).sum()) for j in layout.integers]
     sizes += [len(repeated)] * layout.repeated
@@ -202,29 +205,33 @@ def _sizes(
 
 
 def level_statistics(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
-    """Give the statistics of a column's levels from all training rows, (L, S).
+    """Return the statistics of the levels of a column from all training rows, shape (L, S).
 
     Parameters
     ----------
     codes : ndarray of int64, shape (n,)
-        The level of each row.
+        Level of each row.
     size : int
-        How many levels there are, L.
+        Number of levels L.
     target : Target
+        Labels of the rows.
     n_classes : int
+        Number of classes.
     """
     (mass,) = _mass(codes, size, target, n_classes, np.zeros_like(codes), 1)
     return np.hstack([_log_odds(mass), _counts(codes, size, target)]).astype(np.float32)
 
 
 def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Table:
-    """Give the training rows themselves the statistics of their levels, (n, S).
+    """Return the cross-fitted statistics of the training rows, shape (n, S).
 
-    A row's log-odds come from the inner folds that it isn't in, which are drawn without looking at
-    labels and hold whole groups of the user's. Where rows have times they come from earlier rows
-    alone, of groups that it isn't in. The arguments are those of `level_statistics`.
+    The log-odds of a row come from the inner folds to which it does not belong. Inner folds are
+    drawn without the labels and consist of whole groups. If rows have times, the log-odds come from
+    earlier rows only, and with groups only from those of other groups. The parameters are those of
+    `level_statistics`.
     """
     counts = _counts(codes, size, target)
+    # Without times and with groups, the rows or groups are distributed to inner folds.
     fold, n_folds = np.zeros_like(codes), 1
     if target.time is None or target.cluster is not None:
         unit, n_folds = np.arange(len(codes)), _INNER_FOLDS
@@ -232,64 +239,69 @@ def cross_fitted(codes: Codes, size: int, target: Target, n_classes: int) -> Tab
             unit = np.unique(target.cluster, return_inverse=True)[1]
         n_units = int(unit.max(initial=-1)) + 1
         fold = (stream(Purpose.STATISTIC_ROWS, 0).permutation(n_units) % n_folds)[unit]
+    # With times, rows are also divided into chunks of time.
     chunk, n_chunks = np.zeros_like(codes), 1
     if target.time is not None:
         chunk, n_chunks = chunks(target.time, _TIME_CHUNKS), _TIME_CHUNKS
     mass = _mass(codes, size, target, n_classes, fold * n_chunks + chunk, n_folds * n_chunks)
     mass = mass.reshape(n_folds, n_chunks, size, n_classes)
     odds = np.empty((n_folds, n_chunks, size, mass.shape[-1] - (n_classes == 2)))
-    for own in range(n_folds):
-        # summed, since a difference from the total would keep a trace of a label in its last digit
-        others = mass[0] if n_folds == 1 else np.delete(mass, own, axis=0).sum(axis=0)
-        for number in range(n_chunks):
-            earlier = others[0] if target.time is None else others[:number].sum(axis=0)
-            odds[own, number] = _log_odds(earlier)
+    for number in range(n_folds):
+        # The other folds are summed because a difference from the total would reveal a label in its
+        # last digit.
+        outside = mass[0] if n_folds == 1 else np.delete(mass, number, axis=0).sum(axis=0)
+        for chunk_number in range(n_chunks):
+            earlier = outside[0] if target.time is None else outside[:chunk_number].sum(axis=0)
+            odds[number, chunk_number] = _log_odds(earlier)
     return np.hstack([odds[fold, chunk, codes], counts[codes]]).astype(np.float32)
 
 
 def _mass(
     codes: Codes, size: int, target: Target, n_classes: int, fold: Codes, folds: int
 ) -> Floats:
-    """Weight of the rows of each fold, level and class, (F, L, C)."""
+    """Return the sum of weights of each fold, level and class, shape (F, L, C)."""
+    # One flat index per row for fold, level and class.
     place = (fold * size + codes) * n_classes + target.y
     mass = np.bincount(place, target.weight, folds * size * n_classes)
     return np.asarray(mass.reshape(folds, size, n_classes), dtype=np.float64)
 
 
 def _counts(codes: Codes, size: int, target: Target) -> Floats:
-    """Log(1 + rows) of each level, as a share of that of all rows, (L, 1)."""
+    """Return log(1 + rows) of each level relative to that of all rows, shape (L, 1)."""
     rows = np.bincount(codes, target.weight, size)[:, None]
     return np.asarray(np.log1p(rows) / max(np.log1p(rows.sum()), 1e-9))
 
 
 def _log_odds(mass: Floats) -> Floats:
-    """Smooth (L, C) weights towards the prior, and give the log-odds above the prior's."""
+    """Return the log-odds of weights (L, C), smoothed towards the prior and relative to it."""
     rows = mass.sum(axis=1, keepdims=True)  # (L, 1)
-    own = mass[:, 1:] if mass.shape[1] == 2 else mass  # of two classes one says it all
-    prior = (own.sum(axis=0) + 0.5) / (rows.sum() + 1.0)
-    strength = _rows_of_prior(own, rows, prior)
-    odds = np.log((own + strength * prior) / (rows - own + strength * (1 - prior)))
+    hits = mass[:, 1:] if mass.shape[1] == 2 else mass  # one of two classes is sufficient
+    prior = (hits.sum(axis=0) + 0.5) / (rows.sum() + 1.0)
+    strength = _rows_of_prior(hits, rows, prior)
+    # The prior has the weight of `strength` rows, and the log-odds are clipped smoothly.
+    odds = np.log((hits + strength * prior) / (rows - hits + strength * (1 - prior)))
     odds -= np.log(prior / (1 - prior))
-    return np.asarray(odds / np.sqrt(1 + np.square(odds / _WIDEST)))
+    return np.asarray(odds / np.sqrt(1 + np.square(odds / _MAX_LOG_ODDS)))
 
 
-def _rows_of_prior(own: Floats, rows: Floats, prior: Floats) -> Floats:
-    """Estimate for how many rows each class's prior counts: the fewer, the more levels differ.
+def _rows_of_prior(hits: Floats, rows: Floats, prior: Floats) -> Floats:
+    """Estimate the weight of each class's prior in rows; it is lower if levels differ more.
 
-    Rates of levels are taken as draws of a beta distribution, whose width follows from the mean
-    squares between and within levels (the moment estimate of a one-way layout).
+    The rates of levels are modelled as draws from a beta distribution, whose variance is estimated
+    from the mean squares between and within levels (the moment estimate of a one-way layout).
     """
-    seen = rows[:, 0] > 0
-    own, rows = own[seen], rows[seen]
+    occurs = rows[:, 0] > 0
+    hits, rows = hits[occurs], rows[occurs]
     total = rows.sum()
     between_levels, within_levels = len(rows) - 1, total - len(rows)
-    most = np.full(own.shape[1], _MOST_PRIOR)
+    strength = np.full(hits.shape[1], _MAX_PRIOR)
     if between_levels < 1 or within_levels <= 0:
-        return most
-    rate = own / rows
+        return strength
+    # If levels do not differ more than rows within a level, the prior keeps its maximum weight.
+    rate = hits / rows
     between = (rows * np.square(rate - prior)).sum(axis=0) / between_levels
     within = (rows * rate * (1 - rate)).sum(axis=0) / within_levels
     typical = (total - np.square(rows).sum() / total) / between_levels  # rows of a level
     differ = between > within
-    most[differ] = typical * within[differ] / (between - within)[differ]
-    return np.asarray(most.clip(_LEAST_PRIOR, _MOST_PRIOR))
+    strength[differ] = typical * within[differ] / (between - within)[differ]
+    return np.asarray(strength.clip(_MIN_PRIOR, _MAX_PRIOR))

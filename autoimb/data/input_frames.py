@@ -1,4 +1,4 @@
-"""What a scikit-learn user gives as rows, as tables with named columns."""
+"""Conversion of the input of scikit-learn methods to tables with named columns."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["further_rows", "named_frame", "plain_frame"]
 
 
 def plain_frame(X: Any) -> pd.DataFrame:
-    """Return a table with all its columns; ``x0, x1, ...`` where `X` has no names.
+    """Return a table with all its columns, named ``x0, x1, ...`` where `X` has no names.
 
     Raises
     ------
     TableError
-        What is no table.
+        If `X` is not a table.
     """
     return read_table(frame_of(in_pandas(X, "X"), None))
 
@@ -44,33 +44,36 @@ def named_frame(
     apart: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return a table with one name a column; ``x0, x1, ...`` where `X` has no names.
+    """Return a table with the columns of the estimator, ``x0, x1, ...`` where `X` has no names.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        It learns the columns, or says which they must be.
+        Estimator that records the columns (`reset`) or against which they are checked.
     X : DataFrame or array-like of shape (n, p)
-        Also a table of pyarrow, polars and others that `autoimb.data.table.frame_of` takes; where
-        the columns are known a dict, a Series or a list of dicts, their names in any order.
+        Rows; also a table of pyarrow, polars and other libraries that
+        `autoimb.data.table.frame_of` accepts. A fitted estimator also accepts a dict, a Series or
+        a list of dicts, with names in any order.
     reset : bool
-        Whether the columns are learned.
+        Whether the estimator records the columns; otherwise they are checked.
     apart : sequence of str
-        Columns that are none of the names to learn, and need not be there.
+        Columns that are neither recorded nor required.
     optional : sequence of str
-        Those of them that are returned where they are there; the others are left out.
+        Columns of `apart` that the result retains where they are present. The remaining columns of
+        `apart` are dropped.
 
     Raises
     ------
     TableError
-        What is no table.
+        If `X` is not a table.
     SchemaError
-        Other columns than those that were learned.
+        If the columns differ from those that the estimator recorded.
     """
-    known = None if reset else getattr(estimator, "feature_names_in_", None)
-    table = in_pandas(X if reset else _ordered_rows(X, known), "X")
-    frame = read_table(frame_of(table, known))  # repeated names and no rows, in our words
-    whole, frame = frame, without(frame, apart)
+    fitted_names = None if reset else getattr(estimator, "feature_names_in_", None)
+    table = in_pandas(X if reset else _ordered_rows(X, fitted_names), "X")
+    # Repeated names and empty tables are refused here, before scikit-learn does.
+    full_frame = read_table(frame_of(table, fitted_names))
+    frame = without(full_frame, apart)
     numbered = frame.set_axis(range(frame.shape[1]), axis=1)
     try:
         validate_data(
@@ -78,7 +81,7 @@ def named_frame(
         )
     except ValueError as error:
         raise SchemaError(str(error)) from None
-    return without(whole, [name for name in apart if name not in optional])
+    return without(full_frame, [name for name in apart if name not in optional])
 
 
 def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
@@ -92,14 +95,14 @@ def _ordered_rows(X: Any, names: NDArray[Any] | None) -> Any:
 
 def further_rows(
     estimator: BaseEstimator,
-    given: tuple[Any, Any] | None,
+    rows: tuple[Any, Any] | None,
     apart: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, NDArray[Any]] | None:
-    """Return further rows (X, y) with the columns of the table; None where there are none."""
-    if given is None:
+    """Return additional rows (X, y) with the columns of the fitted table; None for None."""
+    if rows is None:
         return None
-    frame = named_frame(estimator, given[0], reset=False, apart=apart, optional=optional)
-    labels = label_array(given[1])
+    frame = named_frame(estimator, rows[0], reset=False, apart=apart, optional=optional)
+    labels = label_array(rows[1])
     check_lengths(frame, labels)
     return frame, labels
