@@ -140,8 +140,8 @@ class Deployment:
         """Count what a fitted strategy takes, its encoders left out."""
         values, arrays = pack_strategy(fitted)
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        lookups = sum(len(own.forest.root) * own.reader.width for own in fitted.trees)
-        seconds = networks + ROWS * lookups / self.policy.predicted_lookups_a_second
+        visits = sum(fold.forest.visits for fold in fitted.trees)
+        seconds = networks + ROWS * visits / self.policy.predicted_nodes_a_second
         return Footprint(_bytes(arrays) + len(json.dumps(values)), seconds)
 
     def _seconds(self, spec: NetworkSpec) -> float:

@@ -24,8 +24,7 @@ from autoimb.data.rarity import minority_count
 from autoimb.errors import DeadlineExceeded, InfeasibleError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
-from autoimb.partners.bagging import plant
-from autoimb.partners.fit import Growth, grow
+from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
@@ -279,10 +278,10 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     seed, costs = plan.seed, plan.class_costs
     if isinstance(made, Bagged):
         trees = forest_trees(dataset, plan, made)
-        grown = plant(*given, made, job.deadline, trees=trees, seed=seed, class_costs=costs)
+        grown = fit_forests(*given, made, job.deadline, trees=trees, seed=seed, class_costs=costs)
     else:
         growth = Growth(tree_iterations(dataset, plan, made), measure, job.deadline)
-        grown = grow(*given, made, growth, seed=seed, class_costs=costs)
+        grown = fit_boosted_trees(*given, made, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior

@@ -269,8 +269,7 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     plan : Plan
         A partner may be several times the work of a trial.
     bagged : Bagged
-        Has the most of them. Of C classes a tree is C - 1 trees of the pipeline, so there are as
-        many fewer.
+        Has the most of them. Of C classes each leaf has C - 1 answers, so there are as many fewer.
 
     Returns
     -------
@@ -284,8 +283,8 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     """
     if dataset.n_classes > _MOST_CLASSES:
         raise InfeasibleError(
-            f"a forest has trees of its own for each class: at most {_MOST_CLASSES} classes, got "
-            f"{dataset.n_classes}"
+            f"a forest has an answer for each class in every leaf: at most {_MOST_CLASSES} "
+            f"classes, got {dataset.n_classes}"
         )
     affordable = int(_affordable_trees(dataset, plan, bagged))
     return int(np.clip(affordable, _LEAST_TREES, _most_trees(dataset, bagged)))

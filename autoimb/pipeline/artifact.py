@@ -180,7 +180,7 @@ def pack_strategy(fitted: FittedStrategy) -> tuple[dict[str, Any], Arrays]:
         "class_costs": None if fitted.class_costs is None else list(fitted.class_costs),
         "rung": fitted.rung,
         "confirmed": fitted.confirmed,
-        "trees": [fold.to_json() for fold in fitted.trees],
+        "trees": [{"numbers": fold.reader.numbers, "bagged": fold.bagged} for fold in fitted.trees],
     }
     return values, arrays
 
@@ -230,7 +230,7 @@ def unpack_strategy(
     for number, fold in enumerate(values["trees"]):
         own = of_trees[str(number)]
         check_arrays(TREES_ARRAYS, own, f"trees.{number}")
-        trees.append(FittedTrees.from_parts(fold, own))
+        trees.append(FittedTrees.from_arrays(own, **fold))
     return FittedStrategy(
         strategy=dict(values["strategy"]),
         description=str(values["description"]),
