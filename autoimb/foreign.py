@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import process, resource_tracker, spawn, util
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if sys.platform == "linux":
     from multiprocessing import forkserver
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from pebble import ProcessPool
 
 __all__ = [
-    "TreeNodes",
     "WorkerContext",
+    "boosted_trees",
     "clean_start",
     "fused_adamw",
     "passes_results",
     "start_server",
-    "tree_nodes",
     "validate_parameters",
     "workers_of",
 ]
@@ -48,22 +47,9 @@ def fused_adamw() -> Callable[..., None]:
     return kernel
 
 
-class TreeNodes(NamedTuple):
-    """One tree of scikit-learn's histogram gradient boosting.
-
-    Attributes
-    ----------
-    nodes : structured ndarray of shape (n,)
-        In preorder: the left child of a node is the next one.
-    lefts : uint32 ndarray of shape (k, 8)
-        The category codes that go left at each split by a category, one bit each.
-    """
-
-    nodes: NDArray[Any]
-    lefts: NDArray[Any]
-
-
-def tree_nodes(model: Any, start: int) -> tuple[list[list[TreeNodes]], NDArray[Any]]:
+def boosted_trees(
+    model: Any, start: int
+) -> tuple[list[tuple[NDArray[Any], NDArray[Any]]], NDArray[Any]]:
     """Read the trees of a fitted ``HistGradientBoostingClassifier``.
 
     It works on category columns before number columns, and on codes ``0, 1, ...``: what it was
@@ -77,24 +63,18 @@ def tree_nodes(model: Any, start: int) -> tuple[list[list[TreeNodes]], NDArray[A
 
     Returns
     -------
-    trees : list of lists of TreeNodes
-        Of each iteration one a class, or one where there are two classes.
-    baseline : float64 ndarray of shape (trees an iteration,)
+    trees : list of pairs of ndarrays
+        One per class in each iteration, or one if there are two classes: its nodes, a structured
+        array of shape (n,), and the category codes that go left at each split by a category, one
+        bit each, uint32 of shape (k, 8).
+    baseline : float64 ndarray of shape (trees per iteration,)
         The scores before the first iteration.
-
-    Raises
-    ------
-    RuntimeError
-        Where nodes stand in an order that no release has had.
     """
     trees = [
-        [TreeNodes(tree.nodes, tree.raw_left_cat_bitsets) for tree in iteration]
+        (tree.nodes, tree.raw_left_cat_bitsets)
         for iteration in model._predictors[start:]
+        for tree in iteration
     ]
-    for nodes in (tree.nodes for iteration in trees for tree in iteration):
-        places = (nodes["is_leaf"] == 0).nonzero()[0]
-        if (nodes["left"][places] != places + 1).any():
-            raise RuntimeError("scikit-learn's trees are not in preorder.")
     return trees, model._baseline_prediction.ravel()
 
 

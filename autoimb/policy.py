@@ -144,9 +144,9 @@ class SearchPolicy:
         Of a process that searches, before it holds rows; told by a dry run, and decides nothing.
     operations_a_second : float
         Floating-point operations that the plan counts on.
-    predicted_products_a_second, predicted_values_a_second, predicted_lookups_a_second : float
+    predicted_products_a_second, predicted_values_a_second, predicted_nodes_a_second : float
         Of prediction on one thread: a network's multiplications, the numbers that it makes one by
-        one, and the columns that each tree looks up.
+        one, and the nodes of trees that a row visits.
     trials_a_worker : int
         Strategies that the plan would like each worker to complete in a budget.
     search_share : float
@@ -312,7 +312,7 @@ class SearchPolicy:
     operations_a_second: float = _set(40e9, "design/planning-and-budgets.md")
     predicted_products_a_second: float = _set(40e9, "design/deployment-limits.md")
     predicted_values_a_second: float = _set(200e6, "design/deployment-limits.md")
-    predicted_lookups_a_second: float = _set(600e6, "design/deployment-limits.md")
+    predicted_nodes_a_second: float = _set(120e6, "design/deployment-limits.md")
     trials_a_worker: int = _set(20, "design/planning-and-budgets.md")
     search_share: float = _set(0.8, UNMEASURED)
     unlimited_seconds: float = _set(300.0, UNMEASURED)

@@ -84,7 +84,7 @@ def test_what_is_left_out_reaches_neither_networks_nor_trees() -> None:
         x, _ = encoder.dense(encoder.transform(data.columns), ple=True)
         encoded.append(x)
     np.testing.assert_array_equal(*encoded)
-    rows = [FoldRows(one.dataset, prepared.folds.folds[0], np.ones(2)) for one in (prepared, other)]
+    rows = [FoldRows(one.dataset, prepared.folds.folds[0], None) for one in (prepared, other)]
     np.testing.assert_array_equal(rows[0].x, rows[1].x)
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
 

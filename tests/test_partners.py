@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 from pipelines import pipeline, table
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from studies import complete, evaluate, study, with_columns, without
 from tables import (
     ONE_TRIAL,
@@ -58,12 +59,17 @@ from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
-from autoimb.partners.bagging import _model, plant
-from autoimb.partners.bins import binned, cuts_of
-from autoimb.partners.fit import Growth, _Growing, _looks, grow
-from autoimb.partners.forest import MOST_CUTS, Forest
+from autoimb.partners.fit import (
+    Growth,
+    _bagged,
+    _BoostedTrees,
+    _checkpoints,
+    fit_boosted_trees,
+    fit_forests,
+)
+from autoimb.partners.forest import Forest
 from autoimb.partners.reader import Reader
-from autoimb.partners.rows import FoldRows
+from autoimb.partners.rows import FoldRows, cuts_of
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -81,17 +87,31 @@ FEW = Trees(learning_rate=0.2, leaves=8, least_rows=3, l2=1.0, features=0.5)
 
 
 def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
-    """No look is better than another."""
+    """No checkpoint is better than another."""
     return 0.0
 
 
-def growing(dataset: Dataset, rows: np.ndarray, trees: Trees = FEW) -> _Growing:
-    nobody = np.empty(0, dtype=np.int64)
-    own = _Growing(dataset, Fold(rows, rows, nobody), trees, np.ones(dataset.n_classes), Key(3))
-    for iterations in (5, 30):  # on from where it was
-        own.go_on(iterations)
-    own.keep()
-    return own
+def fold_rows(dataset: Dataset, rows: np.ndarray) -> FoldRows:
+    """A fold that trains on some rows and scores them, and none chooses."""
+    return FoldRows(dataset, Fold(rows, rows, rows[:0]), None)
+
+
+def boosted(
+    dataset: Dataset, rows: np.ndarray, option: Trees = FEW, iterations: tuple[int, ...] = (5, 30)
+) -> _BoostedTrees:
+    trees = _BoostedTrees(fold_rows(dataset, rows), option, Key(3))
+    for number in iterations:  # each continues from the one before
+        trees.grow(number)
+    trees.mark_best()
+    return trees
+
+
+def with_gaps(kind: str, n_rows: int) -> Dataset:
+    """A table whose training rows lack numbers and levels."""
+    frame, y = mixed_table(kind, n_rows)
+    frame = frame.astype({"colour": object, "paid": object})
+    frame.loc[::7, ["amount", "colour", "paid", "count"]] = None
+    return dataset_of(frame, y)
 
 
 def new_rows(dataset: Dataset) -> Any:
@@ -109,53 +129,105 @@ def new_rows(dataset: Dataset) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
-@pytest.mark.parametrize("leaves", [3, 32, 60])
-def test_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
+@pytest.mark.parametrize("leaves", [3, 32, 300])
+def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
     dataset = dataset_of(*mixed_table(kind, 900))
     assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
-    own = growing(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
-    trees = own.fitted()
-    assert (trees.forest.category >= 0).any()
-    assert ((trees.forest.feature >= 0) & (trees.forest.category < 0)).any()
-    assert set(np.unique(trees.forest.missing_left)) == {0, 1}
-    x = trees.reader.read(new_rows(dataset))
+    grown = boosted(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
+    trees = grown.fitted()
+    assert_uses_all_kinds_of_splits(trees.forest)
+    columns = new_rows(dataset)
+    x = trees.reader.read(columns)[0][: columns.n_rows]
     assert np.isnan(x[:, : trees.reader.codes]).any()
     assert np.isnan(x[:, trees.reader.codes :]).any()
-    places = binned(x, own.cuts)
-    scores = trees.forest.scores(x)
-    wanted = own._model.decision_function(places)
-    np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, wanted)
+    places = grown.rows.places(x)
+    scores = trees.forest.scorer()(x)
+    expected = grown.model.decision_function(places)
+    np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, expected)
     proba = trees.posterior(scores)
-    np.testing.assert_allclose(proba, own._model.predict_proba(places), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(proba, grown.model.predict_proba(places), rtol=0, atol=1e-14)
+
+
+def assert_uses_all_kinds_of_splits(forest: Forest) -> None:
+    column = forest.column[forest.column >= 0]
+    assert (column < forest.codes).any()
+    assert (column >= forest.codes).any()
+    assert set(np.unique(forest.left >> 7)) == {0, 1}
+
+
+def test_boosted_trees_of_5000_leaves_answer_as_scikit_learns_do() -> None:
+    dataset = with_gaps("binary", 16_000)
+    noise = np.random.default_rng(0).integers(0, 2, 16_000)
+    deep = Trees(learning_rate=0.1, leaves=5_000, least_rows=1, l2=0.0, features=1.0)
+    grown = boosted(replace(dataset, y=noise), np.arange(16_000), deep, (2,))
+    forest = grown.fitted().forest
+    np.testing.assert_array_equal(leaves_of(forest), 5_000)
+    x = grown.rows.rows
+    scores = forest.scorer()(x)
+    expected = grown.model.decision_function(grown.rows.places(x))
+    np.testing.assert_array_equal(scores[:, 1], expected)
+
+
+def leaves_of(forest: Forest) -> np.ndarray:
+    return (np.diff(forest.ends, prepend=-1) + 1) // 2
+
+
+@pytest.mark.parametrize("model", [RandomForestClassifier, ExtraTreesClassifier])
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_forests_of_any_depth_answer_as_scikit_learns_do(model: Any, kind: str) -> None:
+    dataset = with_gaps(kind, 16_000)
+    noise = np.random.default_rng(0).integers(0, dataset.n_classes, 16_000)
+    rows = fold_rows(replace(dataset, y=noise), np.arange(16_000))
+    forest = model(4, max_features=None, bootstrap=False, random_state=0).fit(rows.x, rows.y)
+    trees = [rows.tree(_bagged(tree.tree_, 4), rows.classes[1:]) for tree in forest.estimators_]
+    fitted = rows.fitted(trees, np.eye(dataset.n_classes)[0], bagged=True)
+    assert leaves_of(fitted.forest).min() > 5_000
+    assert_uses_all_kinds_of_splits(fitted.forest)
+    columns = new_rows(dataset)
+    x = fitted.reader.read(columns)[0][: columns.n_rows]
+    proba = fitted.posterior(fitted.forest.scorer()(x))
+    expected = forest.predict_proba(rows.places(x))
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 @pytest.mark.parametrize("features", [None, 0.5])
 def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -> None:
-    frame, y = mixed_table(kind, 900)
-    frame = frame.astype({"colour": object, "paid": object})
-    frame.loc[::7, ["amount", "colour", "paid", "count"]] = None  # scikit-learn asks for some
-    dataset, rows, bagged = dataset_of(frame, y), np.arange(0, 900, 2), Bagged(7, 60, features)
-    fold, costs = Fold(rows, rows, rows[:0]), np.ones(dataset.n_classes)
-    given = FoldRows(dataset, fold, costs)
-    forest = plant(dataset, [fold], bagged, Deadline(), trees=7, seed=3).folds[0]
-    seed = int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31))
-    model = _model(bagged, 7, seed).fit(given.x, given.y, sample_weight=given.weight)
+    dataset, rows = with_gaps(kind, 900), np.arange(0, 900, 2)  # scikit-learn asks for gaps
+    fold, seen = Fold(rows, rows, rows[:0]), fold_rows(dataset, rows)
+    option = Bagged(7, 60, features)
+    forest = fit_forests(dataset, [fold], option, Deadline(), trees=7, seed=3).folds[0]
+    model = RandomForestClassifier(
+        7,
+        max_leaf_nodes=60,
+        max_features=features or "sqrt",
+        random_state=int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31)),
+    )
+    model.fit(seen.x, seen.y, sample_weight=seen.weight)
     columns = new_rows(dataset)
-    x, copied = given.reader.read_with_levels(columns)
-    places = binned(x, given.cuts)
+    x, copied = seen.reader.read(columns)
+    places = seen.places(x)
     assert np.isnan(places).any()
     proba = forest.predictor()(columns)
-    wanted = given.reader.averaged(model.predict_proba(places), copied)
-    np.testing.assert_allclose(proba, wanted, rtol=0, atol=1e-11)
-    arrays = forest.forest
-    assert (arrays.category >= 0).any()
-    assert ((arrays.feature >= 0) & (arrays.category < 0)).any()
-    assert set(np.unique(arrays.missing_left)) == {0, 1}
-    again = FittedTrees.from_arrays(
-        forest.to_arrays(), numbers=forest.reader.numbers, bagged=forest.bagged
+    expected = seen.reader.average(model.predict_proba(places), copied)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
+    assert_uses_all_kinds_of_splits(forest.forest)
+    np.testing.assert_array_equal(restored(forest).predictor()(columns), proba)
+
+
+def restored(trees: FittedTrees) -> FittedTrees:
+    return FittedTrees.from_arrays(
+        trees.to_arrays(), numbers=trees.reader.numbers, bagged=trees.bagged
     )
-    np.testing.assert_array_equal(again.predictor()(columns), proba)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 1_023, 1_025])
+def test_rows_beside_a_row_do_not_change_its_scores(n_rows: int) -> None:
+    trees = boosted(dataset_of(*mixed_table("binary", 300)), np.arange(300)).fitted()
+    x = np.random.default_rng(0).normal(size=(2_048, trees.reader.width))
+    x[:, : trees.reader.codes] = 0
+    score = trees.forest.scorer()
+    np.testing.assert_array_equal(score(x[:n_rows]), score(x)[:n_rows])
 
 
 @pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
@@ -163,7 +235,7 @@ def test_a_class_that_a_forest_lacks_gets_next_to_nothing(present: list[int]) ->
     dataset = dataset_of(*mixed_table("multiclass", 300))
     rows = np.flatnonzero(np.isin(dataset.y, present))
     fold = Fold(rows, np.arange(300), rows[:0])
-    found = plant(dataset, [fold], Bagged(5, 8, None), Deadline(), trees=5, seed=0)
+    found = fit_forests(dataset, [fold], Bagged(5, 8, None), Deadline(), trees=5, seed=0)
     (proba,) = found.posteriors
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert set(np.flatnonzero(proba.max(axis=0) > 1e-9)) == set(present)
@@ -174,7 +246,7 @@ def test_a_forest_takes_costs_back() -> None:
     folds, stumps = plan_folds(dataset.y, cv=2, random_state=0).folds, Bagged(50, 2, None)
     shares = [
         np.concatenate(
-            plant(
+            fit_forests(
                 dataset, folds, stumps, Deadline(), trees=50, seed=0, class_costs=costs
             ).posteriors
         )[:, 1].mean()
@@ -186,26 +258,27 @@ def test_a_forest_takes_costs_back() -> None:
 def test_a_forest_looks_at_the_deadline() -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    option = Bagged(5, 8, None)
     with pytest.raises(DeadlineExceeded):
-        plant(dataset, folds, Bagged(5, 8, None), Deadline.after(-1), trees=5, seed=0)
+        fit_forests(dataset, folds, option, Deadline.after(-1), trees=5, seed=0)
 
 
 def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
-    own = growing(dataset, np.arange(300))
-    x = own.fitted().reader.read(dataset.columns)
-    staged = list(own._model.staged_predict_proba(binned(x, own.cuts)))
+    grown = boosted(dataset, np.arange(300))
+    x = grown.rows.rows[:300]
+    staged = list(grown.model.staged_predict_proba(grown.rows.places(x)))
     for iterations in (1, 5, 17):
-        some = own.fitted_with(own._forest.first(iterations * 3))
+        first = grown.fitted(iterations * 3)
         np.testing.assert_allclose(
-            some.posterior(some.forest.scores(x)), staged[iterations - 1], atol=1e-14
+            first.posterior(first.forest.scorer()(x)), staged[iterations - 1], atol=1e-14
         )
 
 
 @pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
 def test_a_class_that_training_lacks_gets_nothing(present: list[int]) -> None:
     dataset = dataset_of(*mixed_table("multiclass", 300))
-    trees = growing(dataset, np.flatnonzero(np.isin(dataset.y, present))).fitted()
+    trees = boosted(dataset, np.flatnonzero(np.isin(dataset.y, present))).fitted()
     proba = trees.predictor()(dataset.columns)
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert set(np.flatnonzero(proba.max(axis=0) > 0)) == set(present)
@@ -215,7 +288,7 @@ def test_a_class_that_training_lacks_gets_nothing(present: list[int]) -> None:
 def test_tables_of_one_kind_of_columns(empty: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     dataset = with_columns(dataset, without(dataset.columns, empty))
-    proba = growing(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
+    proba = boosted(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
     assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
 
 
@@ -228,12 +301,11 @@ def test_a_level_that_training_lacks_is_an_average_one(bagged: bool) -> None:
     frame = pd.DataFrame({"number": random.normal(size=4_000), "level": levels})
     dataset, rows = dataset_of(frame, y), np.arange(4_000)
     if bagged:
-        own = Bagged(50, 8, None)
-        trees = plant(
-            dataset, [Fold(rows, rows, rows[:0])], own, Deadline(), trees=50, seed=0
-        ).folds[0]
+        folds = [Fold(rows, rows, rows[:0])]
+        option = Bagged(50, 8, None)
+        trees = fit_forests(dataset, folds, option, Deadline(), trees=50, seed=0).folds[0]
     else:
-        trees = growing(dataset, rows).fitted()
+        trees = boosted(dataset, rows).fitted()
     predict = trees.predictor()
     schema, _ = infer_schema(frame)
     unseen = predict(parse(frame.assign(level="e"), schema))[:, 1]
@@ -244,10 +316,7 @@ def test_a_level_that_training_lacks_is_an_average_one(bagged: bool) -> None:
     two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
     alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
     np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
-    again = FittedTrees.from_arrays(
-        trees.to_arrays(), numbers=trees.reader.numbers, bagged=trees.bagged
-    )
-    np.testing.assert_array_equal(again.predictor()(two), predict(two))
+    np.testing.assert_array_equal(restored(trees).predictor()(two), predict(two))
 
 
 def test_columns_without_a_value_in_training_do_no_harm() -> None:
@@ -255,7 +324,7 @@ def test_columns_without_a_value_in_training_do_no_harm() -> None:
     frame = frame.astype({"colour": object})
     frame.loc[:99, ["amount", "colour"]] = None
     dataset = dataset_of(frame, y)
-    proba = growing(dataset, np.arange(100)).fitted().predictor()(dataset.columns)
+    proba = boosted(dataset, np.arange(100)).fitted().predictor()(dataset.columns)
     assert np.isfinite(proba).all()
 
 
@@ -273,7 +342,7 @@ def test_costs_are_taken_back() -> None:
     growth = Growth(20, steady, Deadline())
     stumps = replace(FEW, least_rows=10**6)  # that know nothing but how often a class is
     for costs in (None, (1.0, 9.0)):
-        grown = grow(dataset, folds, stumps, growth, seed=0, class_costs=costs)
+        grown = fit_boosted_trees(dataset, folds, stumps, growth, seed=0, class_costs=costs)
         rate = (dataset.y == 1).mean()
         np.testing.assert_allclose(np.concatenate(grown.posteriors)[:, 1], rate, atol=1e-6)
 
@@ -285,25 +354,25 @@ def test_rows_of_no_weight_have_no_say() -> None:
         dataset, y=np.where(half, dataset.y, 1 - dataset.y), weight=np.where(half, 2.0, 0.0)
     )
     numbers = replace(turned.columns, codes=turned.columns.codes[:, :0], vocabularies=())
-    proba = growing(replace(turned, columns=numbers), np.arange(400)).fitted().predictor()(numbers)
+    proba = boosted(replace(turned, columns=numbers), np.arange(400)).fitted().predictor()(numbers)
     assert proba[dataset.y == 1, 1].mean() > 2 * proba[dataset.y == 0, 1].mean()
 
 
 # --- growing --------------------------------------------------------------------------------------
 
 
-def test_looks_are_further_apart_the_longer_it_grows() -> None:
-    assert _looks(5) == [5]
-    looks = _looks(800)
-    assert (looks[0], looks[-1]) == (12, 800)
-    assert (np.diff(looks) > 0).all()
-    assert len(looks) < 20
+def test_checkpoints_are_further_apart_the_longer_it_grows() -> None:
+    assert _checkpoints(5) == [5]
+    checkpoints = _checkpoints(800)
+    assert (checkpoints[0], checkpoints[-1]) == (12, 800)
+    assert (np.diff(checkpoints) > 0).all()
+    assert len(checkpoints) < 20
 
 
-def test_growing_ends_where_no_look_is_better() -> None:
+def test_growing_ends_where_no_checkpoint_is_better() -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
-    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline()), seed=0)
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline()), seed=0)
     assert len(grown.curve) < grown.planned
     assert not grown.cut
 
@@ -312,10 +381,10 @@ def test_the_deadline_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = dataset_of(*mixed_table("binary", 200))
     folds = plan_folds(dataset.y, cv=3, random_state=0).folds
     with pytest.raises(DeadlineExceeded):
-        grow(dataset, folds, FEW, Growth(800, steady, Deadline.after(-1)), seed=0)
+        fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline.after(-1)), seed=0)
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
-    grown = grow(dataset, folds, FEW, Growth(800, steady, Deadline(15.0)), seed=0)
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline(15.0)), seed=0)
     assert grown.cut
     assert 0 < len(grown.curve) < grown.planned
     assert all(kept > 0 for kept in grown.iterations)
@@ -403,14 +472,14 @@ def observed(dataset: Dataset) -> Stations:
     asked = iter(range(10**6))
 
     def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
-        look, fold = divmod(next(asked), FOLDS)
-        return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[look, fold])
+        checkpoint, fold = divmod(next(asked), FOLDS)
+        return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[checkpoint, fold])
 
     folds = folds_of().folds
-    grown = grow(dataset, folds, FEW, Growth(200, measure, Deadline()), seed=0)
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(200, measure, Deadline()), seed=0)
     own = grown.folds[FOLD]
     return {
-        "trees": (own.to_arrays(), own.bagged),
+        "trees": (own.to_arrays(), own.reader.numbers),
         "iterations": grown.iterations[FOLD],
         "posterior": own.predictor()(base_dataset().columns),
     }
@@ -422,10 +491,11 @@ def test_a_scored_row_reaches_nothing_in_its_trees() -> None:
 
 def planted(dataset: Dataset) -> Stations:
     """All that predicts the rows of one fold by a forest."""
-    found = plant(dataset, folds_of().folds, Bagged(9, 16, None), Deadline(), trees=9, seed=0)
+    option = Bagged(9, 16, None)
+    found = fit_forests(dataset, folds_of().folds, option, Deadline(), trees=9, seed=0)
     own = found.folds[FOLD]
     return {
-        "trees": (own.to_arrays(), own.bagged),
+        "trees": (own.to_arrays(), own.reader.numbers),
         "posterior": own.predictor()(base_dataset().columns),
     }
 
@@ -438,11 +508,11 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 1's check, of trees that read the levels of all rows."""
     fit = Reader.fit.__func__
 
-    def leaking(cls, columns, rows, y, **named):
-        _, x = fit(cls, columns, rows, y, **named)
-        every = np.arange(columns.n_rows)
-        named["weight"] = np.ones(columns.n_rows)
-        whole, _ = fit(cls, columns, every, np.zeros(columns.n_rows, int), **named)
+    def leaking(cls, dataset, rows):
+        _, x = fit(cls, dataset, rows)
+        n_rows = len(dataset.y)
+        unlabelled = replace(dataset, y=np.zeros(n_rows, int), weight=np.ones(n_rows))
+        whole, _ = fit(cls, unlabelled, np.arange(n_rows))
         return whole, x
 
     monkeypatch.setattr(Reader, "fit", classmethod(leaking))
@@ -461,7 +531,7 @@ def test_a_hold_out_is_chosen_by_rows_that_nobody_scores() -> None:
         asked.append(y)
         return -float(len(asked))
 
-    grown = grow(dataset, [fold], FEW, Growth(200, measure, Deadline()), seed=0)
+    grown = fit_boosted_trees(dataset, [fold], FEW, Growth(200, measure, Deadline()), seed=0)
     assert all(np.array_equal(y, dataset.y[fold.choose]) for y in asked)
     assert grown.posteriors[0].shape == (len(fold.score), 2)
 
@@ -471,11 +541,7 @@ def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
     dataset, rows = dataset_of(*mixed_table("binary", 200)), np.arange(200)
     fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(200) % 5
     turned = replace(dataset, y=np.where(rows == 7, 1 - dataset.y, dataset.y))
-    weight = np.ones(200)
-    first, second = (
-        Reader.fit(one.columns, rows, one.y, weight=weight, n_classes=2)
-        for one in (dataset, turned)
-    )
+    first, second = (Reader.fit(data, rows) for data in (dataset, turned))
     column = first[0].codes + first[0].numbers
     assert column < first[0].width
     same = fold == fold[7]
@@ -531,34 +597,28 @@ def of_another_type(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def turned(array: np.ndarray) -> np.ndarray:
-    return array[::-1].copy()
+def flat(array: np.ndarray) -> np.ndarray:
+    return array.ravel()
 
 
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        edited("feature", at(0, 99)),
-        edited("feature", at(0, -2)),
-        edited("feature", at(0, -1)),  # a leaf with nodes below it
-        edited("feature", at(-1, 0)),  # a split without any
-        edited("feature", shorter),
-        edited("feature", of_another_type),
-        edited("value", at(-1, np.nan)),
-        edited("value", at(-1, np.inf)),
-        edited("value", longer),
-        edited("right", at(0, 0)),  # a circle
-        edited("right", at(0, -5)),
-        edited("right", at(0, 2)),
-        edited("right", at(0, 10**6)),
-        edited("right", turned),
-        edited("category", at(0, 10**6)),
-        edited("category", at(-1, 0)),
-        edited("lefts", shorter),
-        edited("root", at(0, 1)),
-        edited("root", at(1, 0)),
-        edited("root", at(-1, 10**6)),
-        edited("root", turned),
+        edited("column", at(0, 99)),
+        edited("column", at(0, -2)),
+        edited("column", at(0, -1)),  # a leaf with nodes below it
+        edited("column", at(-1, 0)),  # a split without any
+        edited("column", shorter),
+        edited("column", longer),
+        edited("column", of_another_type),
+        edited("threshold", at(-1, np.nan)),
+        edited("threshold", at(-1, -np.inf)),
+        edited("threshold", shorter),
+        edited("left", longer),
+        edited("answer", at(-1, np.nan)),
+        edited("answer", at(-1, np.inf)),
+        edited("answer", longer),
+        edited("answer", flat),
         edited("output", at(0, 2)),
         edited("output", at(0, -1)),
         edited("output", shorter),
@@ -599,42 +659,6 @@ def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None
         save(replace(pipeline(), strategies=(forged,), weights=(1.0,)), path)
         with pytest.raises(ArtifactError):
             load(path)
-
-
-def forest_of(split: np.ndarray, root: np.ndarray) -> Forest:
-    """A forest whose splits, each at a threshold of its own, have a leaf on the left."""
-    node = np.arange(len(split))
-    return Forest(
-        feature=np.where(split, 0, -1).astype(np.int32),
-        value=node.astype(np.float64),
-        right=np.where(split, node + 2, 0).astype(np.int32),
-        missing_left=np.zeros(len(split), dtype=np.uint8),
-        category=np.full(len(split), -1, dtype=np.int32),
-        lefts=np.empty((0, 32), dtype=np.uint8),
-        root=root.astype(np.int64),
-        output=np.ones(len(root), dtype=np.int64),
-        baseline=np.zeros(2),
-    )
-
-
-def read_again(forest: Forest) -> Forest:
-    return Forest.from_arrays(forest.to_arrays(), codes=0, width=1, n_classes=2)
-
-
-def test_too_many_leaves_are_refused() -> None:
-    """A word has 64 bits."""
-    split = np.arange(2 * 65 - 1) % 2 == 0
-    split[-1] = False
-    with pytest.raises(ArtifactError, match="at most 64 leaves"):
-        read_again(forest_of(split, np.zeros(1)))
-
-
-def test_too_many_thresholds_are_refused() -> None:
-    """The table of a column has as many columns, and a line for each tree."""
-    node = np.arange(3 * (MOST_CUTS + 1))  # stumps
-    read_again(forest_of(node[:-3] % 3 == 0, node[:-3:3]))
-    with pytest.raises(ArtifactError, match="at most 254 thresholds a column"):
-        read_again(forest_of(node % 3 == 0, node[::3]))
 
 
 # --- the blend ------------------------------------------------------------------------------------

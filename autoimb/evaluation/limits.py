@@ -139,8 +139,8 @@ class Deployment:
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
         """Count the footprint of a fitted strategy, without encoders."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
-        lookups = sum(len(trees.forest.root) * trees.reader.width for trees in fitted.trees)
-        seconds = networks + ROWS * lookups / self.policy.predicted_lookups_a_second
+        visits = sum(fold.forest.visits for fold in fitted.trees)
+        seconds = networks + ROWS * visits / self.policy.predicted_nodes_a_second
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)
 

@@ -33,8 +33,7 @@ from autoimb.evaluation.outcome import (
     reason_of,
 )
 from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
-from autoimb.partners.bagging import plant
-from autoimb.partners.fit import Growth, grow
+from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
 from autoimb.space.partner import PARTNER, Bagged
@@ -149,10 +148,10 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     seed, costs = plan.seed, plan.class_costs
     if isinstance(partner, Bagged):
         trees = forest_trees(dataset, plan, partner)
-        grown = plant(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
+        grown = fit_forests(*data, partner, job.deadline, trees=trees, seed=seed, class_costs=costs)
     else:
         growth = Growth(tree_iterations(dataset, plan, partner), measure, job.deadline)
-        grown = grow(*data, partner, growth, seed=seed, class_costs=costs)
+        grown = fit_boosted_trees(*data, partner, growth, seed=seed, class_costs=costs)
     raw = np.zeros((len(dataset.y), dataset.n_classes))
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior

@@ -295,8 +295,8 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     plan : Plan
         Plan of the partner, whose work can be several times that of a trial.
     bagged : Bagged
-        Forest with its largest number of trees. For C classes a tree becomes C - 1 trees of the
-        pipeline, so the number is divided by C - 1.
+        Forest with its largest number of trees. For C classes each leaf has C - 1 answers, so the
+        number is divided by C - 1.
 
     Returns
     -------
@@ -310,7 +310,7 @@ def forest_trees(dataset: Dataset, plan: Plan, bagged: Bagged) -> int:
     """
     if dataset.n_classes > _MAX_CLASSES:
         raise InfeasibleError(
-            f"a forest has separate trees for each class and supports at most {_MAX_CLASSES} "
+            f"a forest has an answer for each class in every leaf: at most {_MAX_CLASSES} "
             f"classes, got {dataset.n_classes}"
         )
     affordable = int(_affordable_trees(dataset, plan, bagged))

@@ -1,7 +1,8 @@
-"""Boosted trees on the folds of a study: grown side by side, each fold's number by the others.
+"""Tree models on the folds of a study: boosted trees and random forests of scikit-learn.
 
-Law 1: how many trees fold k keeps is chosen by the rows of *other* folds, or by its own choosing
-rows that nobody scores, as for the checkpoints of networks. So no training row is lost to stopping.
+Invariant 1: the number of boosted trees that fold k keeps is chosen by the rows of *other* folds,
+or by its choosing rows, which are never scored, as for the checkpoints of networks. So no training
+row is lost to stopping. The number of trees of a random forest is counted beforehand.
 """
 
 from __future__ import annotations
@@ -19,34 +20,33 @@ from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold, choosing_folds
-from autoimb.foreign import TreeNodes, tree_nodes
-from autoimb.partners.bins import thresholds_of
-from autoimb.partners.forest import Forest
-from autoimb.partners.rows import FoldRows
+from autoimb.foreign import boosted_trees
+from autoimb.partners.forest import MISSING, Tree
+from autoimb.partners.rows import FoldRows, TreeNodes
 from autoimb.partners.trees import FittedTrees
 from autoimb.randomness import Key, Purpose
-from autoimb.space.partner import Trees
+from autoimb.space.partner import Bagged, Trees
 
-__all__ = ["Grown", "Growth", "grow"]
+__all__ = ["FoldModels", "Growth", "fit_boosted_trees", "fit_forests"]
 
 Floats = NDArray[np.float64]
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
-FIRST, FACTOR = 12, 1.25  # iterations until the first look, and how many times as many until a next
-PATIENCE = 4  # looks without a better one
-FAR, MOST_RATE = 32.0, 0.3  # rate times iterations that trees should come to, where time is short
+_FIRST, _FACTOR = 12, 1.25  # iterations before the first checkpoint, and their growth to the next
+_PATIENCE = 4  # checkpoints without a better one
+_TOTAL_RATE, _MAX_RATE = 32.0, 0.3  # learning rate times iterations to reach if time is short
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How far trees may grow, and what tells that they should not.
+    """When boosted trees stop growing.
 
     Attributes
     ----------
     iterations : int
-        At most.
+        Maximum number.
     measure : callable
-        ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
+        ``(y, proba, weight) -> float``, higher is better; NaN if the rows define no value.
     deadline : Deadline
     """
 
@@ -56,8 +56,8 @@ class Growth:
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
-    """What growing gave.
+class FoldModels:
+    """The tree models of all folds.
 
     Attributes
     ----------
@@ -65,190 +65,263 @@ class Grown:
     posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
         Out of fold.
     iterations : tuple of int
-        That each fold kept.
+        That each fold keeps.
     curve, floor : tuple of float
-        The measure at each look: the mean over the folds, and the worst of them.
+        The measure at each checkpoint: the mean over the folds, and the worst of them.
     planned : int
-        Looks that were planned.
+        Number of planned checkpoints.
     cut : bool
-        Whether the deadline ended it.
+        Whether the deadline ended the growth.
     """
 
     folds: tuple[FittedTrees, ...]
     posteriors: tuple[Floats, ...]
     iterations: tuple[int, ...]
-    curve: tuple[float, ...]
-    floor: tuple[float, ...]
-    planned: int
-    cut: bool
+    curve: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    planned: int = 0
+    cut: bool = False
 
 
-def _looks(iterations: int) -> list[int]:
-    """Return after how many iterations the trees are looked at; the last one is the most."""
-    found = [min(FIRST, iterations)]
-    while found[-1] < iterations:
-        found.append(min(max(int(found[-1] * FACTOR), found[-1] + FIRST), iterations))
-    return found
+# --- random forests ------------------------------------------------------------------------------
 
 
-def grow(
+def fit_forests(
     dataset: Dataset,
     folds: Sequence[Fold],
-    trees: Trees,
-    growth: Growth,
+    option: Bagged,
+    deadline: Deadline,
     *,
+    trees: int,
     seed: int,
     class_costs: tuple[float, ...] | None = None,
-) -> Grown:
-    """Grow the trees of all folds.
+) -> FoldModels:
+    """Fit a random forest on each fold.
 
     Parameters
     ----------
     dataset : Dataset
     folds : sequence of Fold
-        Sees: each fold's training rows; of the rows that choose or are scored what they say of the
-        number of trees of the others.
-    trees : Trees
-    growth : Growth
+        Sees: each fold's training rows; the rows that are scored are predicted.
+    option : Bagged
+    deadline : Deadline
+        Checked before each fold.
+    trees : int
+        Number of trees of a fold.
     seed : int
-        Of the study.
+        The seed of the study.
     class_costs : tuple of C floats, or None
-        What the user says a class's rows cost: they weigh the rows, and the probabilities are taken
-        back.
+        The user's costs of the classes: they weigh the rows, and the probabilities are corrected.
 
     Returns
     -------
-    Grown
+    FoldModels
 
     Raises
     ------
     DeadlineExceeded
-        Where time was up before the first look.
+        If time is up before the last fold.
     """
-    rate = float(np.clip(FAR / growth.iterations, trees.learning_rate, MOST_RATE))
-    trees = replace(trees, learning_rate=rate)
-    costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
-    growing = [
-        _Growing(dataset, fold, trees, costs, Key(seed, fold=number))
+    fitted, posteriors = [], []
+    for number, fold in enumerate(folds):
+        deadline.check()
+        rows = FoldRows(dataset, fold, class_costs)
+        model = _forest(rows, option, trees, Key(seed, fold=number))
+        proba = rows.posterior(model, model.forest.scorer()(rows.rows))
+        fitted.append(model)
+        posteriors.append(proba[rows.n_choosing :])
+    return FoldModels(tuple(fitted), tuple(posteriors), (trees,) * len(fitted))
+
+
+def _forest(rows: FoldRows, option: Bagged, n_trees: int, key: Key) -> FittedTrees:
+    """Fit a random forest, whose leaves hold the probabilities of all classes but the first."""
+    from sklearn.ensemble import RandomForestClassifier  # not needed for prediction
+
+    trees, labels = [], rows.classes[1:]
+    if len(labels):
+        model = RandomForestClassifier(
+            n_trees,
+            max_leaf_nodes=option.leaves,
+            max_features="sqrt" if option.features is None else option.features,
+            random_state=_seed(key),
+        )
+        model.fit(rows.x, rows.y, sample_weight=rows.weight)
+        trees = [rows.tree(_bagged(tree.tree_, n_trees), labels) for tree in model.estimators_]
+    baseline = np.zeros(len(rows.log_prior))
+    baseline[rows.classes[0]] = 1.0
+    return rows.fitted(trees, baseline, bagged=True)
+
+
+def _bagged(tree: Any, n_trees: int) -> TreeNodes:
+    """Read one of so many trees of a random forest, which splits codes like numbers."""
+    proba, threshold = tree.value[:, 0, :], tree.threshold
+    left = np.arange(MISSING + 1) <= threshold[:, None]
+    left[:, MISSING] = tree.missing_go_to_left
+    return TreeNodes(
+        children=np.stack([tree.children_left, tree.children_right], axis=1),
+        column=tree.feature,
+        threshold=threshold,
+        left=np.packbits(left, axis=1, bitorder="little")[:, 0],
+        answer=(proba / proba.sum(axis=1, keepdims=True) / n_trees)[:, 1:],
+    )
+
+
+# --- boosted trees -------------------------------------------------------------------------------
+
+
+def fit_boosted_trees(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    option: Trees,
+    growth: Growth,
+    *,
+    seed: int,
+    class_costs: tuple[float, ...] | None = None,
+) -> FoldModels:
+    """Grow the boosted trees of all folds side by side.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folds : sequence of Fold
+        Sees: each fold's training rows; of the rows that choose or are scored, what they tell about
+        the number of trees of the other folds.
+    option : Trees
+    growth : Growth
+    seed : int
+        The seed of the study.
+    class_costs : tuple of C floats, or None
+        The user's costs of the classes: they weigh the rows, and the probabilities are corrected.
+
+    Returns
+    -------
+    FoldModels
+
+    Raises
+    ------
+    DeadlineExceeded
+        If time is up before the first checkpoint.
+    """
+    rate = float(np.clip(_TOTAL_RATE / growth.iterations, option.learning_rate, _MAX_RATE))
+    option = replace(option, learning_rate=rate)
+    models = [
+        _BoostedTrees(FoldRows(dataset, fold, class_costs), option, Key(seed, fold=number))
         for number, fold in enumerate(folds)
     ]
-    steps, cut, choosers = _looks(growth.iterations), False, choosing_folds(folds)
+    checkpoints, cut, choosers = _checkpoints(growth.iterations), False, choosing_folds(folds)
     stopping = Stopping.initial(len(folds))
-    for iterations in steps:
-        for each in growing:
+    for iterations in checkpoints:
+        for model in models:
             if growth.deadline.expired:
                 break
-            each.go_on(iterations)
+            model.grow(iterations)
         if growth.deadline.expired:
             if not stopping.values:
                 growth.deadline.check()
             cut = True
             break
         stopping = stopping.after(
-            [each.value(growth.measure) for each in growing],
+            [model.value(growth.measure) for model in models],
             choosers=choosers,
-            patience=PATIENCE,
+            patience=_PATIENCE,
         )
         for fold in stopping.newest:
-            growing[fold].keep()
+            models[fold].mark_best()
         if stopping.ended:
             break
-    return Grown(
-        folds=tuple(each.fitted() for each in growing),
-        posteriors=tuple(each.posterior() for each in growing),
-        iterations=tuple(each.iterations for each in growing),
+    return FoldModels(
+        folds=tuple(model.fitted() for model in models),
+        posteriors=tuple(model.posterior() for model in models),
+        iterations=tuple(model.iterations for model in models),
         curve=stopping.curve,
         floor=stopping.floor,
-        planned=len(steps),
+        planned=len(checkpoints),
         cut=cut,
     )
 
 
-class _Growing(FoldRows):
-    """The trees of one fold while they grow."""
+def _checkpoints(iterations: int) -> list[int]:
+    """Return the numbers of iterations after which the trees are measured."""
+    numbers = [min(_FIRST, iterations)]
+    while numbers[-1] < iterations:
+        later = max(int(numbers[-1] * _FACTOR), numbers[-1] + _FIRST)
+        numbers.append(min(later, iterations))
+    return numbers
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        fold: Fold,
-        trees: Trees,
-        costs: Floats,
-        key: Key,
-    ) -> None:
-        super().__init__(dataset, fold, costs)
-        codes = self.reader.codes
-        self._model = _model(trees, codes, int(key.stream(Purpose.TREES).integers(2**31)))
-        self._forest = Forest.without_trees(self._baseline(np.zeros(len(self.outputs))))
-        self._scores = self._forest.scores(self.rows)
-        self.kept, self._kept_scores = 0, self._scores
 
-    def go_on(self, iterations: int) -> None:
-        """Grow trees until there are so many iterations, and add what they say of the rows."""
-        if not len(self.outputs):
+class _BoostedTrees:
+    """The boosted trees of one fold while they grow."""
+
+    def __init__(self, rows: FoldRows, option: Trees, key: Key) -> None:
+        self.rows = rows
+        self.model = _boosting(option, rows.reader.codes, _seed(key))
+        self._trees: list[Tree] = []
+        self._start(np.zeros(len(rows.outputs)))
+        self.mark_best()
+
+    def _start(self, baseline: Floats) -> None:
+        """Set the scores of all rows to those before the first tree, given for the outputs."""
+        self._baseline = np.full(len(self.rows.log_prior), -np.inf)
+        self._baseline[self.rows.classes] = 0.0
+        self._baseline[self.rows.outputs] = baseline
+        self._scores = np.tile(self._baseline, (len(self.rows.rows), 1))
+
+    def grow(self, iterations: int) -> None:
+        """Grow trees up to a number of iterations, and add their answers to the scores."""
+        rows, outputs = self.rows, self.rows.outputs
+        if not len(outputs):
             return
-        grown = len(self._forest.root) // len(self.outputs)
-        self._model.set_params(max_iter=iterations)
+        self.model.set_params(max_iter=iterations)
         with threadpool_limits(1):  # of the library that only fitting loads
-            self._model.fit(self.x, self.y, sample_weight=self.weight)
-        found, baseline = tree_nodes(self._model, grown)
-        if not grown:
-            self._forest = Forest.without_trees(self._baseline(baseline))
-            self._scores = self._forest.scores(self.rows)
-        new = _forest(found, self.outputs, self.cuts, n_classes=len(self.costs))
-        self._forest = self._forest.followed_by(new)
-        self._scores = self._scores + new.scores(self.rows)
+            self.model.fit(rows.x, rows.y, sample_weight=rows.weight)
+        grown, baseline = boosted_trees(self.model, len(self._trees) // len(outputs))
+        if not self._trees:
+            self._start(baseline)
+        trees = [
+            rows.tree(_boosted(*tree), outputs[number % len(outputs), None])
+            for number, tree in enumerate(grown)
+        ]
+        self._trees += trees
+        forest = rows.fitted(trees, np.zeros(len(self._baseline))).forest
+        self._scores = self._scores + forest.scorer()(rows.rows)
 
-    def _baseline(self, scores: Floats) -> Floats:
-        """Give all classes' scores (C,) from those of the outputs."""
-        baseline = np.full(len(self.costs), -np.inf)
-        baseline[self.classes] = 0.0
-        baseline[self.outputs] = scores
-        return baseline
-
-    def value(self, measure: Measure) -> float:
-        """Return what the fold's own rows say: its choosing rows if it has any, else all."""
-        own = slice(self.chooses or None)
-        y, weight = self.truth
-        if not len(y):
-            return math.nan
-        return measure(y[own], self._posterior(self._scores)[own], weight[own])
-
-    def keep(self) -> None:
-        """Keep the trees that there are now, and no later ones."""
-        self.kept, self._kept_scores = len(self._forest.root), self._scores
+    def mark_best(self) -> None:
+        """Mark the present number of trees as the best so far."""
+        self._n_best, self._best_scores = len(self._trees), self._scores
 
     @property
     def iterations(self) -> int:
-        """How many iterations gave the trees that were kept."""
-        return self.kept // max(len(self.outputs), 1)
+        """The best number of iterations so far."""
+        return self._n_best // max(len(self.rows.outputs), 1)
+
+    def value(self, measure: Measure) -> float:
+        """Measure the fold on its choosing rows if it has any, else on all of its rows."""
+        part, (y, weight) = slice(self.rows.n_choosing or None), self.rows.truth
+        if not len(y):
+            return math.nan
+        proba = self.rows.posterior(self.fitted(0), self._scores)
+        return measure(y[part], proba[part], weight[part])
 
     def posterior(self) -> Floats:
-        """Predict the scored rows by the trees that were kept, (n, C)."""
-        return self._posterior(self._kept_scores)[self.chooses :]
+        """Predict the scored rows by the best number of trees, (n, C)."""
+        return self.rows.posterior(self.fitted(0), self._best_scores)[self.rows.n_choosing :]
 
-    def _posterior(self, scores: Floats) -> Floats:
-        posterior = self.fitted_with(self._forest).posterior(scores)
-        return self.reader.averaged(posterior, self.lacking)
-
-    def fitted(self) -> FittedTrees:
-        """Return the trees that were kept."""
-        return self.fitted_with(self._forest.first(self.kept))
-
-    def fitted_with(self, forest: Forest) -> FittedTrees:
-        """Return these trees as what predicts."""
-        return FittedTrees(self.reader, forest, self.log_prior)
+    def fitted(self, n_trees: int | None = None) -> FittedTrees:
+        """Return the first trees: the best number of them if not given."""
+        first = self._trees[: self._n_best if n_trees is None else n_trees]
+        return self.rows.fitted(first, self._baseline)
 
 
-def _model(trees: Trees, codes: int, seed: int) -> Any:
-    """Make scikit-learn's model; imported here, as no pipeline needs it to predict."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _boosting(option: Trees, codes: int, seed: int) -> Any:
+    """Make scikit-learn's model."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
 
     return HistGradientBoostingClassifier(
-        learning_rate=trees.learning_rate,
-        max_leaf_nodes=trees.leaves,
-        min_samples_leaf=trees.least_rows,
-        l2_regularization=trees.l2,
-        max_features=trees.features,
+        learning_rate=option.learning_rate,
+        max_leaf_nodes=option.leaves,
+        min_samples_leaf=option.least_rows,
+        l2_regularization=option.l2,
+        max_features=option.features,
         categorical_features=list(range(codes)) or None,
         early_stopping=False,
         warm_start=True,
@@ -256,34 +329,21 @@ def _model(trees: Trees, codes: int, seed: int) -> Any:
     )
 
 
-def _forest(
-    found: Sequence[Sequence[TreeNodes]],
-    outputs: NDArray[np.int64],
-    cuts: Sequence[Floats | None],
-    *,
-    n_classes: int,
-) -> Forest:
-    """Write scikit-learn's trees, which know numbers by their places among cuts, as arrays."""
-    trees = [tree for iteration in found for tree in iteration]
-    sizes = np.array([len(tree.nodes) for tree in trees], dtype=np.int64)
-    root = np.cumsum(sizes) - sizes
-    before = np.cumsum([0, *(len(tree.lefts) for tree in trees)])[:-1]
-    nodes = np.concatenate([tree.nodes for tree in trees])
-    lefts = np.concatenate([tree.lefts for tree in trees])
-    split, coded = nodes["is_leaf"] == 0, nodes["is_categorical"] == 1
-    value = np.where(split, 0.0, nodes["value"])
-    by_number = split & ~coded
-    feature, place = nodes["feature_idx"][by_number], nodes["num_threshold"][by_number]
-    value[by_number] = thresholds_of(feature, place, cuts)
-    first, shift = np.repeat(root, sizes), np.repeat(before, sizes)
-    return Forest(
-        feature=np.where(split, nodes["feature_idx"], -1).astype(np.int32),
-        value=value,
-        right=np.where(split, nodes["right"] + first, 0).astype(np.int32),
-        missing_left=np.where(split, nodes["missing_go_to_left"], 0).astype(np.uint8),
-        category=np.where(split & coded, nodes["bitset_idx"] + shift, -1).astype(np.int32),
-        lefts=np.ascontiguousarray(lefts, dtype="<u4").view(np.uint8).reshape(-1, 32),
-        root=root,
-        output=np.tile(outputs, len(found)),
-        baseline=np.zeros(n_classes),
+def _boosted(nodes: NDArray[Any], codes_left: NDArray[Any]) -> TreeNodes:
+    """Read a boosted tree, which splits codes into any two groups."""
+    children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
+    children[nodes["is_leaf"] == 1] = 0
+    left: NDArray[np.uint8] = nodes["missing_go_to_left"] << np.uint8(MISSING)
+    coded = np.flatnonzero(nodes["is_categorical"])
+    left[coded] |= codes_left[nodes["bitset_idx"][coded], 0].astype(np.uint8) & (2**MISSING - 1)
+    return TreeNodes(
+        children=children,
+        column=nodes["feature_idx"],
+        threshold=nodes["num_threshold"],
+        left=left,
+        answer=nodes["value"][:, None],
     )
+
+
+def _seed(key: Key) -> int:
+    return int(key.stream(Purpose.TREES).integers(2**31))

@@ -1,17 +1,14 @@
-"""Boosted trees as arrays, and what they predict.
+"""Trees as arrays over their nodes, and the walk that predicts rows.
 
-A tree's leaves are bits of a word, from left to right. Each split knows which leaves a row that
-goes right can't reach any more; what is left of all of a tree's splits, its first bit is the leaf
-(Lucchese et al., "QuickScorer", 2015). Which splits of a column a value goes right at depends only
-on where it lies among their thresholds, so one table a column answers for all trees at once, and
-rows never walk down a tree.
+A block of rows walks down many trees at once, one level per pass of NumPy over arrays, so the
+number of leaves and the depth of a tree are not limited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,294 +16,225 @@ from numpy.typing import NDArray
 from autoimb.errors import ArtifactError
 from autoimb.text import BriefRepr
 
-__all__ = ["MOST_CUTS", "MOST_LEAVES", "Forest"]
+__all__ = ["MISSING", "Forest", "Tree"]
 
-MOST_LEAVES = 64  # of a tree: bits of a word
-MOST_CUTS = 254  # of a column, from all its trees: a table has a column for each
-CODES = 256  # of a category column, the one for missing left out
-BLOCK_CELLS = 2**18  # trees times rows that are worked on at a time, so that they stay in cache
+MISSING = 7  # bit of `Tree.left` for missing values; the lower ones are for codes of categories
+
+# Measured on boosted trees of 16 leaves and on forests of 64 and of 1,700 leaves a tree: fewer
+# rows or cells cost calls, more of them leave the processor's cache.
+_BLOCK_ROWS = 1024  # rows
+_BLOCK_CELLS = 2**15  # rows times trees
+_PASSES = 4  # levels between two removals of the rows that are at a leaf
 
 Floats = NDArray[np.float64]
-Words = NDArray[Any]  # unsigned integers
-State = Callable[[Floats], NDArray[np.int64]]  # from a column's values to columns of its table
+Ints = NDArray[np.int64]
+
+
+class Tree(NamedTuple):
+    """One tree of n nodes, s of them splits, with K answers in each leaf.
+
+    Nodes are in breadth-first order. The children of the k-th split, counted from 0, are therefore
+    nodes 2k + 1 (left) and 2k + 2, and no link between nodes is stored.
+
+    Attributes
+    ----------
+    column : int32 ndarray of shape (n,)
+        The column that a node splits; -1 for a leaf.
+    threshold : float64 ndarray of shape (s,)
+        The largest number that goes left at a split: infinite where only missing values go right,
+        0 for a column of codes.
+    left : uint8 ndarray of shape (s,)
+        What else goes left, as bits: bit 7 is for missing values, bit c for code c of a column of
+        codes.
+    answer : float64 ndarray of shape (n - s, K)
+        What each leaf adds to the scores.
+    output : int64 ndarray of shape (1, K)
+        The classes whose scores the answers are added to.
+    """
+
+    column: NDArray[np.int32]
+    threshold: Floats
+    left: NDArray[np.uint8]
+    answer: Floats
+    output: Ints
+
+
+_NO_TREE = Tree(
+    column=np.empty(0, dtype=np.int32),
+    threshold=np.empty(0),
+    left=np.empty(0, dtype=np.uint8),
+    answer=np.empty((0, 1)),
+    output=np.empty((0, 1), dtype=np.int64),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Forest(BriefRepr):
-    """The trees of one fold.
-
-    Nodes stand tree after tree, each before its left child, which is the next one, and all of the
-    left child's before the right child.
+    """The T trees of one fold, one after the other.
 
     Attributes
     ----------
-    feature : int32 ndarray of shape (N,)
-        The column that a node splits; -1 for a leaf.
-    value : float64 ndarray of shape (N,)
-        A leaf's answer; of a split by a number the largest that goes left.
-    right : int32 ndarray of shape (N,)
-        The right child, counted from the first node of all; 0 for a leaf.
-    missing_left : uint8 ndarray of shape (N,)
-        Whether a missing value goes left.
-    category : int32 ndarray of shape (N,)
-        Which row of `lefts` a split by a category has; -1 for others.
-    lefts : uint8 ndarray of shape (K, 32)
-        The codes that go left, one bit each.
-    root : int64 ndarray of shape (T,)
-        The first node of each tree.
-    output : int64 ndarray of shape (T,)
-        The class whose score each tree adds to.
+    column, threshold, left, answer : ndarrays
+        Of all trees, see `Tree`.
+    output : int64 ndarray of shape (T, K)
     baseline : float64 ndarray of shape (C,)
         The scores before the first tree; minus infinity for a class that training lacked.
+    codes : int
+        Number of columns of codes, which come before those of numbers.
     """
 
-    feature: NDArray[np.int32]
-    value: Floats
-    right: NDArray[np.int32]
-    missing_left: NDArray[np.uint8]
-    category: NDArray[np.int32]
-    lefts: NDArray[np.uint8]
-    root: NDArray[np.int64]
-    output: NDArray[np.int64]
+    column: NDArray[np.int32]
+    threshold: Floats
+    left: NDArray[np.uint8]
+    answer: Floats
+    output: Ints
     baseline: Floats
+    codes: int
 
-    # --- storing -----------------------------------------------------------------------------
+    @classmethod
+    def of(cls, trees: Sequence[Tree], baseline: Floats, *, codes: int) -> Forest:
+        """Join trees, which have the same number of answers."""
+        joined = Tree(*(np.concatenate(parts) for parts in zip(*(trees or [_NO_TREE]))))
+        return cls(*joined, baseline=baseline, codes=codes)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the arrays by name."""
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], *, codes: int, width: int, n_classes: int
     ) -> Forest:
-        """Undo `to_arrays`.
+        """Build a forest from the arrays of `to_arrays`.
 
         Parameters
         ----------
         arrays : mapping of str to ndarray
+            Of the kinds and ranges in the table of the artifact's arrays.
         codes, width : int
-            How many columns of codes, which come first, and how many of all the trees read.
+            Number of columns of codes, and of all columns that the trees read.
         n_classes : int
 
         Raises
         ------
         ArtifactError
-            Where the arrays are no trees.
+            If the arrays do not describe trees.
         """
-        kinds = {name: np.dtype(kind) for name, kind in _KINDS.items()}
-        for name, kind in kinds.items():
-            if arrays[name].dtype != kind:
-                raise ArtifactError(f"Trees' {name!r} must be {kind}, got {arrays[name].dtype}.")
-        forest = cls(**{name: arrays[name] for name in kinds})
-        for wanted, holds in forest._rules(codes, width, n_classes):
+        forest = cls(**{name: arrays[name] for name in _ARRAYS}, codes=codes)
+        for rule, holds in forest._rules(width, n_classes):
             if not holds:
-                raise ArtifactError(f"The trees are damaged: they must have {wanted}.")
+                raise ArtifactError(f"The trees are corrupt: they must have {rule}.")
         return forest
 
-    def _rules(self, codes: int, width: int, n_classes: int) -> Iterator[tuple[str, bool]]:
-        """Say what makes the arrays trees, each rule after those that it needs to be looked at."""
-        n_nodes, n_trees = len(self.feature), len(self.root)
-        of_nodes = (self.feature, self.value, self.right, self.missing_left, self.category)
-        yield "one entry a node", all(each.shape == (n_nodes,) for each in of_nodes)
-        yield "one class a tree", self.root.shape == self.output.shape == (n_trees,)
-        yield "a score of each class", self.baseline.shape == (n_classes,)
-        yield "scores that are numbers", bool((self.baseline < np.inf).all())
-        yield "answers that are numbers", bool(np.isfinite(self.value[self.feature < 0]).all())
-        yield "thresholds that are numbers", not np.isnan(self.value).any()
-        yield "32 bytes of codes", self.lefts.shape[1:] == (CODES // 8,)
-        yield "columns of the table", _within(self.feature, -1, width)
-        yield "outputs among the classes", _within(self.output, 0, n_classes)
-        numbers = (self.feature >= codes) & np.isfinite(self.value)
-        cuts = np.unique(np.stack([self.feature[numbers], self.value[numbers]]), axis=1)[0]
-        yield (
-            f"at most {MOST_CUTS} thresholds a column",
-            bool((np.bincount(cuts.astype(np.int64), minlength=1) <= MOST_CUTS).all()),
-        )
-        yield "codes for each category", _within(self.category, -1, len(self.lefts))
-        by_code = (self.feature >= 0) & (self.feature < codes)
-        yield "codes where columns have them", np.array_equal(self.category >= 0, by_code)
-        ends = np.append(self.root[1:], n_nodes)
-        yield (
-            "trees one after the other",
-            (n_trees == n_nodes == 0 or (n_trees > 0 and self.root[0] == 0))
-            and bool((self.root < ends).all()),
-        )
-        tree = self._tree
-        split = np.flatnonzero(self.feature >= 0)
-        right = self.right[split]
-        yield (
-            "right children in the same tree",
-            bool(((right > split + 1) & (right < ends[tree[split]])).all()),
-        )
-        children = np.sort(np.concatenate([split + 1, right, self.root]))
-        yield "one parent for each node", np.array_equal(children, np.arange(n_nodes))
-        # +1 for a split, -1 for a leaf: a whole tree sums to -1
-        sums = np.concatenate([[0], np.cumsum(np.where(self.feature >= 0, 1, -1))])
-        yield "whole left sides", bool((sums[right] - sums[split + 1] == -1).all())
-        yield "whole trees", bool((sums[ends] - sums[self.root] == -1).all())
-        leaves = np.bincount(tree[self.feature < 0], minlength=n_trees)
-        yield f"at most {MOST_LEAVES} leaves each", bool((leaves <= MOST_LEAVES).all())
+    def _rules(self, width: int, n_classes: int) -> Iterator[tuple[str, bool]]:
+        n_nodes, n_splits = len(self.column), int((self.column >= 0).sum())
+        ends, outputs = self.ends, self.output
+        yield "columns of the table", bool((self.column < width).all())
+        yield "a threshold for each split", len(self.threshold) == len(self.left) == n_splits
+        yield "answers in each leaf", len(self.answer) == n_nodes - n_splits
+        yield "complete trees", (ends[-1] + 1 if len(ends) else 0) == n_nodes
+        yield "a class for each answer", outputs.shape == (len(ends), self.answer.shape[1])
+        yield "classes of the table", bool((outputs < n_classes).all())
+        yield "a score of each class before the first tree", self.baseline.shape == (n_classes,)
 
-    @classmethod
-    def without_trees(cls, baseline: Floats) -> Forest:
-        """Give what has the same scores for every row."""
-        none: dict[str, Any] = {name: np.empty(0, dtype=kind) for name, kind in _KINDS.items()}
-        none |= {"lefts": np.empty((0, CODES // 8), dtype=np.uint8), "baseline": baseline}
-        return cls(**none)
+    @property
+    def ends(self) -> Ints:
+        """The last node of each tree, (T,): the first by which leaves outnumber splits."""
+        surplus = np.cumsum(np.where(self.column < 0, 1, -1))
+        return np.flatnonzero(np.diff(np.maximum.accumulate(np.maximum(surplus, 0)), prepend=0))
 
-    # --- growing ---------------------------------------------------------------------------
-
-    def first(self, n_trees: int) -> Forest:
-        """Give the same without the trees after the first so many."""
-        last = int(np.append(self.root, len(self.feature))[n_trees])
-        kept = {name: getattr(self, name)[:last] for name in _OF_NODES}
-        kept["lefts"] = self.lefts[: kept["category"].max(initial=-1) + 1]
-        return replace(self, **kept, root=self.root[:n_trees], output=self.output[:n_trees])
-
-    def followed_by(self, other: Forest) -> Forest:
-        """Give these trees and then others, which have no say in the scores before the first."""
-        nodes, codes = len(self.feature), len(self.lefts)
-        moved = replace(
-            other,
-            right=np.where(other.feature < 0, 0, other.right + nodes).astype(np.int32),
-            category=np.where(other.category < 0, -1, other.category + codes).astype(np.int32),
-            root=other.root + nodes,
-        )
-        joined = {
-            name: np.concatenate([getattr(self, name), getattr(moved, name)])
-            for name in (*_OF_NODES, "lefts", "root", "output")
-        }
-        return replace(self, **joined)
+    @property
+    def visits(self) -> float:
+        """Number of nodes that a row visits, estimated as if all trees were balanced."""
+        return float(np.log2(np.diff(self.ends, prepend=-1) + 1).sum())
 
     # --- predicting --------------------------------------------------------------------------
 
-    @property
-    def _tree(self) -> NDArray[np.int64]:
-        """The tree of each node, (N,)."""
-        ends = np.append(self.root[1:], len(self.feature))
-        return np.repeat(np.arange(len(self.root)), ends - self.root)
-
-    def scores(self, x: Floats) -> Floats:
-        """Predict rows: `scorer` for one table."""
-        return self.scorer()(x)
-
     def scorer(self) -> Callable[[Floats], Floats]:
-        """Prepare the tables.
+        """Prepare a walk for many tables.
 
         Returns
         -------
         callable
-            From rows as a `Reader` gives them, (n, q + p), to the classes' scores, (n, C): the
-            logarithms of their probabilities, up to a constant.
+            From rows as a `Reader` gives them, (n, F), to the scores of the classes, (n, C). The
+            scores of a row do not depend on the rows beside it.
         """
-        if not len(self.root):
-            return lambda x: np.repeat(self.baseline[None], len(x), axis=0)
-        tables = list(self._tables())
-        answers, places = self._answers()
-        word, n_trees = self._word, len(self.root)
-        block = int(np.clip(BLOCK_CELLS // n_trees, 16, 2048))
+        walk, answers = _Walk(self), np.ascontiguousarray(self.answer.T)
+        outputs = [
+            (answer, label, np.flatnonzero(labels == label))
+            for answer, labels in zip(answers, self.output.T)
+            for label in np.unique(labels)
+        ]
 
         def score(x: Floats) -> Floats:
-            out = np.empty((len(x), len(self.baseline)))
-            for start in range(0, len(x), block):
-                part = x[start : start + block]
-                left = np.full((n_trees, len(part)), ~word(0))  # leaves that can be reached
-                for column, own, state, table in tables:
-                    if own is None:
-                        left &= table.take(state(part[:, column]), axis=1)
-                    else:
-                        left[own] &= table.take(state(part[:, column]), axis=1)
-                leaf = np.bitwise_count((left & -left) - word(1))  # where the first bit stands
-                values = answers.take(leaf + places[:, None])  # (T, b)
-                for k, base in enumerate(self.baseline):
-                    out[start : start + block, k] = np.add.reduce(
-                        values[self.output == k], axis=0, initial=base
-                    )
-            return out
+            scores = np.tile(self.baseline, (len(x), 1))
+            for start in range(0, len(x), _BLOCK_ROWS):
+                rows = slice(start, start + _BLOCK_ROWS)
+                leaf = walk(x[rows])
+                for answer, label, trees in outputs:
+                    terms = np.vstack([scores[rows, label], answer.take(leaf[trees])])
+                    # A running sum adds one tree after the other, however many rows there are.
+                    scores[rows, label] = np.cumsum(terms, axis=0)[-1]
+            return scores
 
         return score
 
-    @property
-    def _word(self) -> Any:
-        leaves = np.bincount(self._tree[self.feature < 0], minlength=1)
-        return np.uint32 if leaves.max(initial=1) <= 32 else np.uint64
 
-    def _answers(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Give the leaves' answers, tree after tree from left to right, and where each begins."""
-        leaf = self.feature < 0
-        counts = np.bincount(self._tree[leaf], minlength=len(self.root))
-        return self.value[leaf], np.cumsum(counts) - counts
-
-    def _tables(self) -> Iterator[tuple[int, NDArray[np.int64] | None, State, Words]]:
-        """Give for each column that is split the trees that do, and what a value leaves of them.
-
-        The state of a value is how many thresholds lie below it, or its code; the last one is
-        missing. A table of shape (trees, states) holds the leaves that a state leaves.
-        """
-        split, word = np.flatnonzero(self.feature >= 0), self._word
-        rank = np.concatenate([[0], np.cumsum(self.feature < 0)])  # leaves before a node
-        tree = self._tree[split]
-        low = rank[split + 1] - rank[self.root[tree]]
-        size = rank[self.right[split]] - rank[split + 1]
-        one = word(1)
-        keep = ~(((one << size.astype(word)) - one) << low.astype(word))  # leaves not on the left
-        for column in np.unique(self.feature[split]):
-            mine = self.feature[split] == column
-            node, kept = split[mine], keep[mine]
-            trees, place = np.unique(tree[mine], return_inverse=True)
-            category = self.category[node]
-            if category[0] >= 0:
-                table, state = self._of_codes(category, kept, place, len(trees))
-            else:
-                table, state = self._of_numbers(node, kept, place, len(trees))
-            gone = self.missing_left[node] == 0
-            np.bitwise_and.at(table[:, -1], place[gone], kept[gone])
-            yield int(column), None if len(trees) == len(self.root) else trees, state, table
-
-    def _of_numbers(
-        self, node: NDArray[np.int64], kept: Words, place: NDArray[np.int64], n_trees: int
-    ) -> tuple[Words, State]:
-        cuts, rank = np.unique(self.value[node], return_inverse=True)
-        table = np.full((n_trees, len(cuts) + 2), ~kept.dtype.type(0))
-        np.bitwise_and.at(table, (place, rank + 1), kept)
-        np.bitwise_and.accumulate(table[:, :-1], axis=1, out=table[:, :-1])
-
-        def state(values: Floats) -> NDArray[np.int64]:
-            below = np.searchsorted(cuts, values)
-            return np.where(np.isnan(values), len(cuts) + 1, below)
-
-        return table, state
-
-    def _of_codes(
-        self, category: NDArray[np.int32], kept: Words, place: NDArray[np.int64], n_trees: int
-    ) -> tuple[Words, State]:
-        goes_left = np.unpackbits(self.lefts[category], axis=1, bitorder="little")
-        # no split lets a code from `end` on go left, so they share a state
-        end = int(np.flatnonzero(goes_left.any(axis=0)).max(initial=-1)) + 1
-        table = np.full((n_trees, end + 2), ~kept.dtype.type(0))
-        number, code = np.nonzero(goes_left[:, : end + 1] == 0)
-        np.bitwise_and.at(table, (place[number], code), kept[number])
-
-        def state(values: Floats) -> NDArray[np.int64]:
-            return np.where(np.isnan(values), end + 1, np.minimum(values, end)).astype(np.int64)
-
-        return table, state
+_ARRAYS = tuple(field.name for field in fields(Forest) if field.name != "codes")
 
 
-_OF_NODES = ("feature", "value", "right", "missing_left", "category")
-_KINDS = {
-    "feature": "int32",
-    "value": "float64",
-    "right": "int32",
-    "missing_left": "uint8",
-    "category": "int32",
-    "lefts": "uint8",
-    "root": "int64",
-    "output": "int64",
-    "baseline": "float64",
-}
+class _Walk:
+    """Finds the leaf of each row in each tree.
 
+    Splits of a column may differ in what else goes left (`Tree.left`). Each pair of a column and
+    such bits is a feature, so that every split compares one number with its threshold: a missing
+    value becomes minus infinity if it goes left and stays NaN, which is not smaller than anything,
+    if not; a code becomes 0 if it goes left and 1 if not. Feature 0 is zero. Leaves compare it with
+    infinity and so lead to themselves.
+    """
 
-def _within(values: NDArray[Any], low: int, end: int) -> bool:
-    return bool(((values >= low) & (values < end)).all())
+    def __init__(self, forest: Forest) -> None:
+        split, ends = forest.column >= 0, forest.ends
+        column, left = forest.column[split].astype(np.int64), forest.left
+        features, place = np.unique(column * 256 + left, return_inverse=True)
+        self.column, self.left = np.divmod(features, 256)  # codes come first, as columns do
+        self.n_coded = int((self.column < forest.codes).sum())
+        self.root = np.concatenate([[0], ends + 1])[:-1]
+        self.split = split
+        self.feature = np.zeros(len(split), dtype=np.int64)
+        self.feature[split] = place + 1
+        self.threshold = np.full(len(split), np.inf)
+        self.threshold[split] = forest.threshold
+        # All children are allotted in pairs, one tree after the other, behind the tree's root.
+        tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
+        before: Ints = np.cumsum(split) - split
+        self.child = np.where(split, 2 * before + tree + 1, np.arange(len(split)))
+        self.leaf = np.arange(len(split)) - before
+
+    def __call__(self, x: Floats) -> Ints:
+        """Return the leaf, counted through all trees, of rows (n, F) in each tree: (T, n)."""
+        n_rows, values = len(x), self._values(x).ravel()
+        leaf = np.empty((len(self.root), n_rows), dtype=np.int64)
+        n_trees = max(_BLOCK_CELLS // n_rows, 1)
+        for start in range(0, len(self.root), n_trees):
+            reached = np.repeat(self.root[start : start + n_trees], n_rows)
+            node, active = reached, np.arange(len(reached))
+            row = active % n_rows
+            while len(active):
+                for _ in range(_PASSES):
+                    value = values.take(self.feature.take(node) * n_rows + row)
+                    node = self.child.take(node) + ~(value <= self.threshold.take(node))
+                reached[active] = node
+                under_way = np.flatnonzero(self.split.take(node))
+                active, node, row = (part.take(under_way) for part in (active, node, row))
+            leaf[start : start + n_trees] = self.leaf.take(reached).reshape(-1, n_rows)
+        return leaf
+
+    def _values(self, x: Floats) -> Floats:
+        """Return the features of rows (n, F), one feature after the other: (1 + Q, n)."""
+        values, left, n_coded = x.T[self.column], self.left[:, None], self.n_coded
+        missing = np.isnan(values)
+        out = np.where(missing & (left >> MISSING == 1), -np.inf, values)
+        codes = np.where(missing[:n_coded], MISSING, values[:n_coded]).astype(np.int64)
+        out[:n_coded] = ~(left[:n_coded] >> codes) & 1
+        return np.concatenate([np.zeros((1, len(x))), out])

@@ -1,23 +1,24 @@
-"""What trees read: numbers as they are, few levels as codes, many as statistics of the level.
+"""What tree models read: numbers, codes of few levels, and statistics of many.
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
-`churn_mlc` the codes of 51 states cost .02 of average precision
-(`reports/design/tree-models.md`). So such a column gives the numbers that networks
-read of it too: log-odds of its level and how many rows it has, of a training row cross-fitted.
+`churn_mlc` the codes of 51 states cost .02 of average precision (`reports/design/tree-models.md`).
+Such a column is therefore read as the numbers that networks read of it, too: the log-odds and the
+count of its level, cross-fitted for training rows.
 
-Splits know nothing of a level that training lacks, where no training row has a rare level or a
-missing one. The probabilities of a row with such a level are averaged over training's levels.
+Splits cannot know a level that training lacks, nor a rare or a missing one where no training row
+has any. The probabilities of a row with such a level are averaged over the levels of training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.levels import (
     FIRST_LEVEL,
     RARE,
@@ -32,7 +33,7 @@ from autoimb.text import BriefRepr
 
 __all__ = ["Reader"]
 
-MOST_CODES = 5  # levels of a column that is read as codes
+MAX_CODES = 5  # levels of a column that is read as codes
 _DRAWS, _STEP = 32, 13  # of levels for those that training lacks; odd, so that steps meet all
 
 Floats = NDArray[np.float64]
@@ -42,20 +43,20 @@ Table = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reader(BriefRepr):
-    """The fitted reading. Sees: training rows.
+    """The fitted reading of a table. Sees: training rows.
 
     Attributes
     ----------
     levels : tuple of q tuples of str
-        Of each category column those that at least 3 training rows have.
+        The levels of each category column that at least 3 training rows have.
     tables : tuple of q arrays or None
-        Of a column that isn't read as codes the statistics of its levels, float32, shape
-        (levels + 2, S): the first row is of other levels, the second of missing ones.
+        The statistics of the levels of a column that is not read as codes, float32 of shape
+        (levels + 2, S): the first row is of other levels, the second of missing values.
     numbers : int
-        How many number columns there are.
+        Number of number columns.
     shares : tuple of q arrays or None
-        Of a column where all training rows have one of the levels, the share of each level in
-        them, float32; else None.
+        The share of each level in the training rows, float32, of a column where all of them have
+        one of the levels; else None.
     """
 
     levels: tuple[tuple[str, ...], ...]
@@ -64,57 +65,43 @@ class Reader(BriefRepr):
     shares: tuple[Table | None, ...]
 
     @classmethod
-    def fit(
-        cls,
-        columns: Columns,
-        rows: Ints,
-        y: Ints,
-        *,
-        weight: Floats,
-        n_classes: int,
-        cluster: Ints | None = None,
-        time: Floats | None = None,
-        left_out: Collection[int] = (),
-    ) -> tuple[Reader, Floats]:
-        """Fit on some rows; nothing of the others reaches the result.
+    def fit(cls, dataset: Dataset, rows: Ints) -> tuple[Reader, Floats]:
+        """Fit on some rows; the other rows do not affect the result.
 
         Parameters
         ----------
-        columns : Columns
-            The table.
+        dataset : Dataset
         rows : ndarray of int64, shape (n,)
             Training rows.
-        y : ndarray of int64, shape (n,)
-            Their class codes.
-        weight : float64 ndarray of shape (n,)
-            Their weights, of mean 1.
-        n_classes : int
-        cluster : ndarray of int64, shape (n,), or None
-            Their groups.
-        time : ndarray of float64, shape (n,), or None
-            When they were observed.
-        left_out : collection of int, optional
-            Category columns that are not read: all their rows are of no level.
 
         Returns
         -------
         reader : Reader
         x : float64 ndarray of shape (n, F)
-            The training rows, as trees should see them in training.
+            The training rows as trees should see them in training.
         """
-        part, target = columns.take(rows), Target(y, weight, cluster, time)
+        columns, n_classes = dataset.columns, dataset.n_classes
+        weight = dataset.training_weight[rows]
+        part = columns.take(rows)
+        target = Target(
+            dataset.y[rows],
+            weight / weight.mean(),
+            None if dataset.cluster is None else dataset.cluster[rows],
+            None if dataset.time is None else dataset.time[rows],
+        )
+        left_out = dataset.layout.left_out(len(columns.vocabularies))
         levels = []
         for j, vocabulary in enumerate(columns.vocabularies):
             counts = np.bincount(part.codes[:, j] + 1, minlength=len(vocabulary) + 1)[1:]
-            often = np.flatnonzero(counts >= RARE) if j not in left_out else ()
-            levels.append(tuple(vocabulary[code] for code in often))
+            frequent = np.flatnonzero(counts >= RARE) if j not in left_out else ()
+            levels.append(tuple(vocabulary[code] for code in frequent))
         codes = category_codes(part, levels).astype(np.int64)
-        sizes = [len(own) + FIRST_LEVEL for own in levels]
+        sizes = [len(names) + FIRST_LEVEL for names in levels]
         tables = tuple(
             level_statistics(codes[:, j], sizes[j], target, n_classes)
-            if len(own) > MOST_CODES
+            if len(names) > MAX_CODES
             else None
-            for j, own in enumerate(levels)
+            for j, names in enumerate(levels)
         )
         shares = tuple(
             (np.bincount(codes[:, j])[FIRST_LEVEL:] / len(codes)).astype(np.float32)
@@ -123,119 +110,94 @@ class Reader(BriefRepr):
             for j in range(len(levels))
         )
         reader = cls(tuple(levels), tables, columns.numbers.shape[1], shares)
-        return reader, reader._written(
-            codes,
-            part.numbers,
-            lambda j, own: cross_fitted(own, sizes[j], target, n_classes),
-        )
+
+        def statistics(j: int, column: Ints) -> Table:
+            return cross_fitted(column, sizes[j], target, n_classes)
+
+        return reader, reader._joined(codes, part.numbers, statistics)
 
     @property
     def codes(self) -> int:
-        """How many columns are read as codes; they come first."""
-        return sum(each is None for each in self.tables)
+        """Number of columns that are read as codes; they come first."""
+        return sum(table is None for table in self.tables)
 
     @property
     def width(self) -> int:
-        """How many columns trees see."""
-        given = sum(int(own.shape[1]) for own in self.tables if own is not None)
-        return self.codes + self.numbers + given
+        """Number of columns that trees read."""
+        statistics = sum(int(table.shape[1]) for table in self.tables if table is not None)
+        return self.codes + self.numbers + statistics
 
-    def read(self, columns: Columns, rows: Ints | None = None) -> Floats:
+    def read(self, columns: Columns) -> tuple[Floats, Ints]:
         """Read rows that the fit did not see.
+
+        A row with a level that training lacks has 32 copies, with levels of training in its place.
 
         Parameters
         ----------
         columns : Columns
             A table of the same schema; its vocabularies may differ.
-        rows : ndarray of int64, optional
-            By default all.
-
-        Returns
-        -------
-        float64 ndarray of shape (n, F)
-            Codes, then numbers, then statistics; NaN is a missing number, and of codes also any
-            level that few training rows have.
-        """
-        part = columns if rows is None else columns.take(rows)
-        codes = category_codes(part, self.levels).astype(np.int64)
-        return self._written(codes, part.numbers, self._statistics)
-
-    def _statistics(self, column: int, codes: Ints) -> Table:
-        """Look up the statistics of a column's codes (n,), of shape (n, S)."""
-        return np.asarray(self.tables[column])[codes]
-
-    def _written(
-        self, codes: Ints, numbers: Floats, statistics: Callable[[int, Ints], Table]
-    ) -> Floats:
-        """Write rows; `statistics` gives those of a column's codes (n,), of shape (n, S)."""
-        coded, told = [], []
-        for j, table in enumerate(self.tables):
-            own = codes[:, j]
-            if table is None:
-                coded.append(np.where(own < FIRST_LEVEL, np.nan, own - FIRST_LEVEL)[:, None])
-            else:
-                told.append(statistics(j, own))
-        return np.concatenate([*coded, numbers, *told], axis=1, dtype=np.float64)
-
-    def read_with_levels(self, columns: Columns, rows: Ints | None = None) -> tuple[Floats, Ints]:
-        """Read rows, and copies of those with a level that training lacks: with levels of training.
-
-        Parameters
-        ----------
-        columns, rows
-            As in `read`.
 
         Returns
         -------
         x : float64 ndarray of shape (n + 32 m, F)
-            The rows, then copy after copy of m of them.
+            The rows, then copy after copy of m of them. Codes, then numbers, then statistics; NaN
+            is a missing number, or a code of a missing value or of a level that the reader lacks.
         copied : int64 ndarray of shape (m,)
-            Which they are.
+            The rows that have copies.
         """
-        part = columns if rows is None else columns.take(rows)
-        codes, numbers = category_codes(part, self.levels).astype(np.int64), part.numbers
+        codes, numbers = category_codes(columns, self.levels).astype(np.int64), columns.numbers
         lacking = codes < FIRST_LEVEL
-        lacking[:, [own is None for own in self.shares]] = False
+        lacking[:, [share is None for share in self.shares]] = False
         copied = np.flatnonzero(lacking.any(axis=1))
         if len(copied):
             copies = np.tile(codes[copied], (_DRAWS, 1, 1))  # (32, m, q)
-            for j, own in enumerate(self.shares):
-                if own is not None:
+            for j, share in enumerate(self.shares):
+                if share is not None:
                     # A lattice: each column has evenly spread shares, in an order of its own.
                     place = (np.arange(_DRAWS) * pow(_STEP, j, _DRAWS) % _DRAWS + 0.5) / _DRAWS
-                    level = np.searchsorted(np.cumsum(own)[:-1], place, side="right")
+                    level = np.searchsorted(np.cumsum(share)[:-1], place, side="right")
                     copies[:, lacking[copied, j], j] = FIRST_LEVEL + level[:, None]
             codes = np.concatenate([codes, copies.reshape(-1, codes.shape[1])])
             numbers = np.concatenate([numbers, np.tile(numbers[copied], (_DRAWS, 1))])
-        return self._written(codes, numbers, self._statistics), copied
+        tables = self.tables
+        return self._joined(codes, numbers, lambda j, column: np.asarray(tables[j])[column]), copied
+
+    def _joined(
+        self, codes: Ints, numbers: Floats, statistics: Callable[[int, Ints], Table]
+    ) -> Floats:
+        """Join columns; `statistics` returns those of a column's codes (n,), of shape (n, S)."""
+        coded = [codes[:, j] for j, table in enumerate(self.tables) if table is None]
+        coded = [np.where(c < FIRST_LEVEL, np.nan, c - FIRST_LEVEL)[:, None] for c in coded]
+        read = [statistics(j, codes[:, j]) for j, t in enumerate(self.tables) if t is not None]
+        return np.concatenate([*coded, numbers, *read], axis=1, dtype=np.float64)
 
     @staticmethod
-    def averaged(proba: Floats, rows: Ints) -> Floats:
-        """Replace the probabilities of the rows that have copies by the mean of the copies.
+    def average(proba: Floats, copied: Ints) -> Floats:
+        """Replace the probabilities of the rows that have copies by the mean over the copies.
 
         Parameters
         ----------
         proba : float64 ndarray of shape (n + 32 m, C)
-            Of rows and copies as `read_with_levels` gives them.
-        rows : int64 ndarray of shape (m,)
+            Of rows and copies in the order of `read`.
+        copied : int64 ndarray of shape (m,)
 
         Returns
         -------
         float64 ndarray of shape (n, C)
         """
-        if not len(rows):
+        if not len(copied):
             return proba
-        n_rows = len(proba) - _DRAWS * len(rows)
+        n_rows = len(proba) - _DRAWS * len(copied)
         out = proba[:n_rows].copy()
-        out[rows] = proba[n_rows:].reshape(_DRAWS, len(rows), -1).mean(axis=0)
+        out[copied] = proba[n_rows:].reshape(_DRAWS, len(copied), -1).mean(axis=0)
         return out
 
     # --- storing -----------------------------------------------------------------------------
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the arrays by name."""
-        tables = {f"tables.{j}": own for j, own in enumerate(self.tables) if own is not None}
-        shares = {f"shares.{j}": own for j, own in enumerate(self.shares) if own is not None}
+        """Return the arrays by name."""
+        tables = {f"tables.{j}": t for j, t in enumerate(self.tables) if t is not None}
+        shares = {f"shares.{j}": s for j, s in enumerate(self.shares) if s is not None}
         return levels_to_arrays(self.levels) | tables | shares
 
     @classmethod
@@ -245,29 +207,18 @@ class Reader(BriefRepr):
         Raises
         ------
         ArtifactError
-            Where a column's statistics or shares are not those of its levels, or of no column.
+            If the statistics or shares do not fit the levels.
         """
         levels = levels_of_arrays(arrays)
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
-        for prefix, by_column in (("tables.", tables), ("shares.", shares)):
-            count = sum(name.startswith(prefix) for name in arrays)
-            if count != sum(own is not None for own in by_column):
-                raise ArtifactError("Statistics and shares must be of a column.")
-        for own, names in zip(tables, levels):
-            fits = (
-                len(names) < 256
-                if own is None
-                else own.dtype == np.float32
-                and own.ndim == 2
-                and own.shape[0] == len(names) + FIRST_LEVEL
-            )
-            if not fits:
-                raise ArtifactError(
-                    "A column's statistics must be one row a level, one for others and one for "
-                    "missing ones."
-                )
-        for own, names in zip(shares, levels):
-            if own is not None and not (own.shape == (len(names),) and abs(own.sum() - 1) < 1e-3):
-                raise ArtifactError("A column's shares must be one a level, and sum to 1.")
+        used = sum(array is not None for array in (*tables, *shares))
+        if used != sum(name.startswith(("tables.", "shares.")) for name in arrays):
+            raise ArtifactError("Statistics or shares belong to no column.")
+        for names, table, share in zip(levels, tables, shares):
+            rows = len(names) + FIRST_LEVEL
+            if not (len(names) <= MAX_CODES if table is None else len(table) == rows):
+                raise ArtifactError("The statistics of a column do not fit its levels.")
+            if share is not None and (len(share) != len(names) or abs(share.sum() - 1) >= 1e-3):
+                raise ArtifactError("The shares of a column's levels do not sum to 1.")
         return cls(levels, tables, numbers, shares)

@@ -1,19 +1,73 @@
-"""The rows of a fold as trees get them: numbers as places among cuts, weights with the costs."""
+"""The rows of a fold as scikit-learn's trees get them in training.
+
+Numbers are replaced by their places among cuts. Otherwise histogram gradient boosting bins them
+anew whenever trees are added, from release 1.8 on by quantiles of weighted rows, which takes longer
+than growing the trees. Given whole numbers it has nothing to bin, and all releases grow the same
+trees. The thresholds of the fitted trees are cuts, so rows to predict are read as they are.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Fold
-from autoimb.partners.bins import binned, cuts_of
+from autoimb.partners.forest import MISSING, Forest, Tree
 from autoimb.partners.reader import Reader
+from autoimb.partners.trees import FittedTrees
 
-__all__ = ["FoldRows"]
+__all__ = ["FoldRows", "TreeNodes", "cuts_of"]
+
+MAX_CUTS = 254
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+def cuts_of(values: Floats) -> Floats:
+    """Cut numbers between all distinct values if there are few, else at quantiles.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Training rows; NaN is missing.
+
+    Returns
+    -------
+    float64 ndarray of at most 254 rising numbers
+    """
+    present = np.sort(values[~np.isnan(values)])
+    distinct = np.unique(present)
+    if len(distinct) <= MAX_CUTS + 1:
+        return np.asarray(distinct[:-1] + (distinct[1:] - distinct[:-1]) / 2)
+    at = np.linspace(0, 1, MAX_CUTS + 2)[1:-1] * (len(present) - 1)
+    low, high = present[np.floor(at).astype(int)], present[np.ceil(at).astype(int)]
+    return np.unique(low + (high - low) / 2)
+
+
+class TreeNodes(NamedTuple):
+    """The nodes of a tree of scikit-learn, the root first.
+
+    Attributes
+    ----------
+    children : int64 ndarray of shape (n, 2)
+        The left and the right child of each node; not positive for a leaf.
+    column, threshold, left : ndarrays of shape (n,)
+        As in `Tree`, but thresholds lie between places, and bits of codes are ignored for columns
+        of numbers. Those of leaves are ignored.
+    answer : float64 ndarray of shape (n, K)
+        Those of splits are ignored.
+    """
+
+    children: Ints
+    column: Ints
+    threshold: Floats
+    left: NDArray[np.uint8]
+    answer: Floats
 
 
 class FoldRows:
@@ -23,62 +77,100 @@ class FoldRows:
     ----------
     dataset : Dataset
     fold : Fold
-        Sees: its training rows with their labels, of the others what is predicted.
-    costs : float64 ndarray of shape (C,)
-        By which the user's costs weigh a class's rows.
+        Sees: its training rows with their labels; of the other rows what is predicted.
+    class_costs : sequence of C floats, or None
+        The user's costs of the classes, which weigh the rows of each.
 
     Attributes
     ----------
     reader : Reader
-    cuts : list of float64 ndarrays, or None
-        Of each column that trees read; None for codes.
+    cuts : float64 ndarray of shape (F, 255)
+        Of each column that trees read, filled up with infinity; zeros for codes.
     x : float64 ndarray of shape (n, F)
-        Training rows, numbers as places among their column's cuts.
+        Training rows, numbers as places among the cuts of their column.
     y : int64 ndarray of shape (n,)
     weight : float64 ndarray of shape (n,)
         Of mean 1.
     classes, outputs : int64 ndarrays
-        The classes of the training rows, and those that trees answer for: of two the second.
+        The classes of the training rows, and those that boosted trees have scores of: of two
+        classes the second.
     rows : float64 ndarray of shape (m + 32 l, F)
-        Those that choose, then those that are scored, with numbers as they are; then copies of
-        those with levels that training lacks, see `Reader.read_with_levels`.
-    lacking : int64 ndarray of shape (l,)
-        Which rows have copies.
+        The rows that choose, then those that are scored, with numbers as they are; then copies of
+        those with levels that training lacks, see `Reader.read`.
+    copied : int64 ndarray of shape (l,)
+        The rows that have copies.
     truth : tuple of two ndarrays of shape (m,)
         Their classes and weights.
-    chooses : int
-        How many choose.
+    n_choosing : int
+        Number of rows that choose.
     log_prior : float64 ndarray of shape (C,)
-        What takes the costs back.
+        Added to log-probabilities, it takes the costs back.
     """
 
-    def __init__(self, dataset: Dataset, fold: Fold, costs: Floats) -> None:
-        columns, self.y = dataset.columns, dataset.y[fold.train]
-        weight = dataset.training_weight[fold.train]
-        self.reader, x = Reader.fit(
-            columns,
-            fold.train,
-            self.y,
-            weight=weight / weight.mean(),
-            n_classes=len(costs),
-            cluster=None if dataset.cluster is None else dataset.cluster[fold.train],
-            time=None if dataset.time is None else dataset.time[fold.train],
-            left_out=dataset.layout.left_out(len(columns.vocabularies)),
-        )
-        codes = self.reader.codes
-        self.cuts: list[Floats | None] = [None] * codes
-        self.cuts += [cuts_of(values) for values in x[:, codes:].T]
-        self.x = binned(x, self.cuts)
-        # scikit-learn takes no column without a value; one with a single one is never split
+    def __init__(self, dataset: Dataset, fold: Fold, class_costs: Sequence[float] | None) -> None:
+        costs = np.ones(dataset.n_classes) if class_costs is None else np.array(class_costs)
+        self.reader, x = Reader.fit(dataset, fold.train)
+        self.cuts = np.zeros((x.shape[1], MAX_CUTS + 1))
+        for j in range(self.reader.codes, x.shape[1]):
+            cuts = cuts_of(x[:, j])
+            self.cuts[j] = np.inf
+            self.cuts[j, : len(cuts)] = cuts
+        self.x = self.places(x)
+        # scikit-learn takes no column without a value; one with a single value is never split.
         self.x[:, np.isnan(self.x).all(axis=0)] = 0.0
-        self.costs = costs
-        weight = weight * costs[self.y]
+        self.y = dataset.y[fold.train]
+        weight = dataset.training_weight[fold.train] * costs[self.y]
         self.weight: Floats = weight / weight.mean()
         rows = np.concatenate([fold.choose, fold.score])
-        self.rows, self.lacking = self.reader.read_with_levels(columns, rows)
+        self.rows, self.copied = self.reader.read(dataset.columns.take(rows))
         self.truth = dataset.y[rows], dataset.weight[rows]
-        self.chooses = len(fold.choose)
+        self.n_choosing = len(fold.choose)
         self.classes: Ints = np.unique(self.y)
-        # of two classes the second has all scores; of one there is nothing to learn
         self.outputs = self.classes[1:] if len(self.classes) < 3 else self.classes
         self.log_prior: Floats = -np.log(np.maximum(costs, 1e-12))
+
+    def places(self, x: Floats) -> Floats:
+        """Replace numbers by how many cuts of their column lie below them; NaN stays."""
+        out = x.copy()
+        for j in range(self.reader.codes, x.shape[1]):
+            present = ~np.isnan(x[:, j])
+            out[present, j] = np.searchsorted(self.cuts[j], x[present, j])
+        return out
+
+    def tree(self, nodes: TreeNodes, output: Ints) -> Tree:
+        """Write a tree that was fitted on `x` as one that reads numbers as they are.
+
+        Parameters
+        ----------
+        nodes : TreeNodes
+            With K answers.
+        output : int64 ndarray of shape (K,)
+            The classes whose scores they are added to.
+        """
+        split = nodes.children[:, 0] > 0
+        order = level = np.zeros(1, dtype=np.int64)
+        while len(level):
+            level = nodes.children[level[split[level]]].ravel()
+            order = np.concatenate([order, level])
+        splits, leaves = order[split[order]], order[~split[order]]
+        column, left = nodes.column[splits], nodes.left[splits]
+        # An infinite threshold, by which only missing values go right, is the cut behind the last.
+        place = np.minimum(nodes.threshold[splits], MAX_CUTS).astype(np.int64)
+        return Tree(
+            column=np.where(split, nodes.column, -1)[order].astype(np.int32),
+            threshold=self.cuts[column, place],
+            left=np.where(column < self.reader.codes, left, left & (1 << MISSING)),
+            answer=nodes.answer[leaves],
+            output=output[None],
+        )
+
+    def fitted(
+        self, trees: Sequence[Tree], baseline: Floats, *, bagged: bool = False
+    ) -> FittedTrees:
+        """Return trees with what they read."""
+        forest = Forest.of(trees, baseline, codes=self.reader.codes)
+        return FittedTrees(self.reader, forest, self.log_prior, bagged)
+
+    def posterior(self, fitted: FittedTrees, scores: Floats) -> Floats:
+        """Turn the scores of the rows and their copies into probabilities of the rows, (m, C)."""
+        return self.reader.average(fitted.posterior(scores), self.copied)

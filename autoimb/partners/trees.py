@@ -1,4 +1,4 @@
-"""The trees of a fold with what they read: from typed columns to probabilities."""
+"""The trees of one fold with what they read: from typed columns to probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import correct_prior
 from autoimb.data.schema import Columns
-from autoimb.errors import ArtifactError
 from autoimb.partners.forest import Forest
 from autoimb.partners.reader import Reader
 from autoimb.text import BriefRepr
@@ -20,7 +19,7 @@ __all__ = ["FittedTrees"]
 
 Floats = NDArray[np.float64]
 
-_LEAST = 1e-12  # probability that is told from none
+_MIN_PROBA = 1e-12  # so that the logarithm of a probability is finite
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,10 +31,10 @@ class FittedTrees(BriefRepr):
     reader : Reader
     forest : Forest
     log_prior : float64 ndarray of shape (C,)
-        What to add to log-probabilities: log of (real prior / prior in training).
+        Added to log-probabilities: log of (real prior / prior in training).
     bagged : bool
-        Whether the scores are probabilities, of which one class has what the others leave, and not
-        their logarithms.
+        True if scores are probabilities, of which one class has what the others leave; False if
+        they are log-probabilities up to a constant.
     """
 
     reader: Reader
@@ -48,21 +47,21 @@ class FittedTrees(BriefRepr):
         if self.bagged:
             proba, rest = scores.copy(), int(np.argmax(self.forest.baseline))
             proba[:, rest] = 1.0 + scores[:, rest] - scores.sum(axis=1)
-            scores = np.log(np.maximum(proba, _LEAST))
+            scores = np.log(np.maximum(proba, _MIN_PROBA))
         return np.exp(correct_prior(scores, -self.log_prior))
 
     def predictor(self) -> Callable[[Columns], Floats]:
-        """Prepare the trees for many chunks of rows; the callable gives probabilities (n, C)."""
+        """Prepare the trees for many chunks of rows; the callable returns probabilities (n, C)."""
         scores, reader = self.forest.scorer(), self.reader
 
         def predict(columns: Columns) -> Floats:
-            x, copied = reader.read_with_levels(columns)
-            return reader.averaged(self.posterior(scores(x)), copied)
+            x, copied = reader.read(columns)
+            return reader.average(self.posterior(scores(x)), copied)
 
         return predict
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give the arrays by name."""
+        """Return the arrays by name."""
         arrays = self.reader.to_arrays() | self.forest.to_arrays()
         return arrays | {"log_prior": self.log_prior}
 
@@ -82,11 +81,9 @@ class FittedTrees(BriefRepr):
         Raises
         ------
         ArtifactError
-            Where the arrays are no trees, or don't go with the levels.
+            If the arrays do not describe trees, or the trees do not fit the levels.
         """
         reader, log_prior = Reader.from_arrays(arrays, numbers), arrays["log_prior"]
-        if log_prior.ndim != 1 or log_prior.dtype != np.float64 or not np.isfinite(log_prior).all():
-            raise ArtifactError("Trees need a finite number for the prior of each class.")
         forest = Forest.from_arrays(
             arrays, codes=reader.codes, width=reader.width, n_classes=len(log_prior)
         )

@@ -110,14 +110,11 @@ PACK_ARRAYS = {
 TREES_ARRAYS = _LEVELS | {
     "tables.*": Array("float32", 2),
     "shares.*": Array("float32", low=0, high=1),
-    "feature": Array("int32", low=-1),
-    "value": Array("float64", high=np.inf),  # of a split by which missing values alone go right
-    "right": Array("int32", low=0),
-    "missing_left": Array("uint8", high=1),
-    "category": Array("int32", low=-1),
-    "lefts": Array("uint8", 2),
-    "root": Array("int64", low=0),
-    "output": Array("int64", low=0),
+    "column": Array("int32", low=-1),
+    "threshold": Array("float64", high=np.inf),  # of a split where only missing values go right
+    "left": Array("uint8"),
+    "answer": Array("float64", 2),
+    "output": Array("int64", 2, low=0),
     "baseline": Array("float64", low=-np.inf),  # of a class that a fold's training lacked
     "log_prior": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
 }

@@ -21,7 +21,7 @@ class Trees:
     learning_rate : float
         What a tree's answer is multiplied by, at least: few trees need a larger one.
     leaves : int
-        Of a tree, at most; up to 64.
+        Of a tree, at most.
     least_rows : int
         Of a leaf.
     l2 : float
@@ -46,7 +46,7 @@ class Bagged:
     trees : int
         At most.
     leaves : int
-        Of a tree, at most; up to 64.
+        Of a tree, at most.
     features : float or None
         Share of the columns that each split may choose from; None for the root of their number.
     """
