@@ -23,7 +23,7 @@ from autoimb.errors import ClusterLostError, OptionError, RunError, choices
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored, reason_of
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
 from autoimb.runtime.worker import Assignment, Jobs, Work, evaluated, one_thread
-from autoimb.training.states import waiting_key
+from autoimb.training.states import paused_key
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from autoimb.data.encoding.encoder import Encoder
     from autoimb.training.parts import Parts
-    from autoimb.training.states import Waiting
+    from autoimb.training.states import PausedTraining
     from autoimb.training.store import Store
 
 __all__ = ["BACKENDS", "Dask", "backend_for"]
@@ -136,7 +136,7 @@ class _Tasks:
     def _submit(self, number: int, assignment: Assignment, *, attempt: int) -> None:
         if self._scattered.status != "finished":  # lost with the last worker that had it
             self._scattered = self._client.scatter(self._work, broadcast=True, hash=False)
-        waiting = self.states.find(waiting_key(assignment.strategy))
+        waiting = self.states.find(paused_key(assignment.strategy))
         if waiting is not None:  # some megabytes, too many for the scheduler to pass on
             waiting = self._client.scatter(waiting, hash=False)
         future = self._client.submit(
@@ -146,7 +146,7 @@ class _Tasks:
             waiting,
             version=__version__,
             seconds=assignment.deadline.left(),
-            sent=frozenset(self._parts.made()),
+            sent=frozenset(self._parts.fitted_encoders()),
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
@@ -184,7 +184,7 @@ class _Tasks:
             except Exception as error:  # the result cannot be read here
                 return Failed(reason_of(error), seconds)
             _put(self.states, task.assignment, waiting)
-            self._parts.hold(encoders)
+            self._parts.add_encoders(encoders)
             return cast("Outcome", outcome)
         if status == "error":
             return Failed(reason_of(task.future.exception()), seconds)
@@ -213,19 +213,19 @@ _jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()  # of a worker, while
 def _run_trial(
     work: Work,
     assignment: Assignment,
-    waiting: Waiting | None,
+    waiting: PausedTraining | None,
     *,
     version: str,
     seconds: float,
     sent: Container[tuple[int, int]],
-) -> tuple[Outcome, Waiting | None, dict[tuple[int, int], Encoder]]:
+) -> tuple[Outcome, PausedTraining | None, dict[tuple[int, int], Encoder]]:
     """Evaluate a strategy on a Dask worker.
 
     Parameters
     ----------
     work : Work
     assignment : Assignment
-    waiting : Waiting or None
+    waiting : PausedTraining or None
         The state of its training at the rung below.
     version : str
         Of autoimb, on the machine that searches.
@@ -237,7 +237,7 @@ def _run_trial(
     Returns
     -------
     outcome : Outcome
-    waiting : Waiting or None
+    waiting : PausedTraining or None
         The state of a training that may go on at its next rung.
     encoders : dict of (int, int) to Encoder
         By repeat and fold; those that the driver does not have.
@@ -260,14 +260,14 @@ def _run_trial(
     goes_on = isinstance(outcome, Scored) and not outcome.trace.ended
     state = None
     if goes_on and not assignment.confirm and not assignment.duel:
-        state = jobs.parts.states.find(waiting_key(assignment.strategy))
-    return outcome, state, jobs.parts.made(but=sent)
+        state = jobs.parts.states.find(paused_key(assignment.strategy))
+    return outcome, state, jobs.parts.fitted_encoders(exclude=sent)
 
 
-def _put(states: Store, assignment: Assignment, waiting: Waiting | None) -> None:
+def _put(states: Store, assignment: Assignment, waiting: PausedTraining | None) -> None:
     """Keep the state of a training for its next rung."""
     if waiting is not None:
-        states.put(waiting_key(assignment.strategy), waiting, size=waiting.size)
+        states.put(paused_key(assignment.strategy), waiting, size=waiting.size)
 
 
 @contextlib.contextmanager
