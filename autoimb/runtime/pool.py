@@ -283,7 +283,9 @@ class WorkerPool:
         if self._memory is None or now - self._checked_at < MEMORY_CHECK_INTERVAL:
             return {}
         self._checked_at, workers = now, workers_of(self._pool)
-        return {future: private_memory(pid, beyond=self._memory) for future, pid in workers.items()}
+        return {
+            future: private_memory(pid, threshold=self._memory) for future, pid in workers.items()
+        }
 
     def _outcome(self, task: _Task, memory_in_use: int) -> Outcome | None:
         """Return the outcome of a trial, given its worker's memory; None while the trial runs."""
@@ -366,7 +368,7 @@ class Local:
         n_jobs, single_worker = resources.n_jobs, resources.n_jobs == 1
         if (single_worker and not resources.killable) or multiprocessing.current_process().daemon:
             return InProcess(work)
-        worker_memory = memory_a_worker(n_jobs, work.study.plan.policy, most=resources.memory)
+        worker_memory = memory_a_worker(n_jobs, work.study.plan.policy, limit=resources.memory)
         return WorkerPool(Shared.of(work, resources.folder), n_jobs, memory=worker_memory)
 
 

@@ -502,7 +502,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         folds,
         random_state=seed,
         # where only ensembles are allowed, their networks train longer, and trials are fewer
-        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
+        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.min_networks),
         class_costs=None if costs is None else costs.class_costs,
         costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,

@@ -14,7 +14,7 @@ from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack, member_posterior
 from autoimb.randomness import Purpose
 from autoimb.space.class_weight import CLASS_WEIGHT
-from autoimb.space.ensemble import ENSEMBLE, Ended
+from autoimb.space.ensemble import ENSEMBLE, RoundResult
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.network.component import NETWORK
 from autoimb.space.strategy import Strategy
@@ -340,8 +340,8 @@ def _next_state(
         if ensemble.bagged:
             drawn_rows = np.unique(setup.members.drawn(position, number, row_state)[0])
         new_state = row_state.copy()
-        ended = Ended(part.y[drawn_rows], part.weight[drawn_rows], proba[drawn_rows], number)
-        new_state[drawn_rows], vote = ensemble.update(row_state[drawn_rows], ended)
+        result = RoundResult(part.y[drawn_rows], part.weight[drawn_rows], proba[drawn_rows], number)
+        new_state[drawn_rows], vote = ensemble.update(row_state[drawn_rows], result)
         rows.append(new_state)
         votes.append(vote)
     # A member that is no better than chance has a vote close to zero.
