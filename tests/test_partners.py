@@ -77,7 +77,7 @@ from autoimb.training.fit import Job
 
 POLICY = SearchPolicy()
 MANY = Bagged(trees=1_000, leaves=64, features=None)
-FEW = Trees(learning_rate=0.2, leaves=8, least_rows=3, l2=1.0, features=0.5)
+FEW = Trees(learning_rate=0.2, leaves=8, min_leaf_rows=3, l2=1.0, features=0.5)
 
 
 def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
@@ -271,7 +271,7 @@ def test_costs_are_taken_back() -> None:
     dataset = dataset_of(*mixed_table("binary", 400))
     folds = plan_folds(dataset.y, cv=2, random_state=0).folds
     growth = Growth(20, steady, Deadline())
-    stumps = replace(FEW, least_rows=10**6)  # that know nothing but how often a class is
+    stumps = replace(FEW, min_leaf_rows=10**6)  # that know nothing but how often a class is
     for costs in (None, (1.0, 9.0)):
         grown = grow(dataset, folds, stumps, growth, seed=0, class_costs=costs)
         rate = (dataset.y == 1).mean()

@@ -246,7 +246,7 @@ def _model(trees: Trees, codes: int, seed: int) -> Any:
     return HistGradientBoostingClassifier(
         learning_rate=trees.learning_rate,
         max_leaf_nodes=trees.leaves,
-        min_samples_leaf=trees.least_rows,
+        min_samples_leaf=trees.min_leaf_rows,
         l2_regularization=trees.l2,
         max_features=trees.features,
         categorical_features=list(range(codes)) or None,

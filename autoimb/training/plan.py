@@ -129,7 +129,7 @@ class Plan:
         return self.class_costs if self.costs_in_probabilities else None
 
     @property
-    def most_strategies(self) -> float:
+    def max_strategies(self) -> float:
         """Number of strategies after which the search only confirms them; infinite for no limit.
 
         With few minority rows only few strategies can be distinguished: among many that are equally
