@@ -118,11 +118,11 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     setup = _setup(job, data, tuple(parts_by_fold[fold] for fold in range(len(parts_by_fold))))
     ensemble, schedule = setup.members.ensemble, setup.schedule
     until = until if ensemble.rounds == 1 else replace(until, bar=None)
-    state = _RoundState(tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size)))
+    state = _State(tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size)))
     rounds: list[tuple[FittedMemberPack, Checkpoints]] = []
     for number in range(ensemble.rounds):
         pack, loss, log_prior = _pack(setup, state, number)
-        network = _start_network(setup, pack, state)
+        network = _started(setup, pack, state)
         # A schedule that depends on the total number of steps cannot be continued, and neither can
         # successive rounds: both start from the beginning at every rung.
         round_schedule = schedule if setup.goes_on else schedule.at_once
@@ -193,7 +193,7 @@ class _Setup:
 
 
 @dataclass(frozen=True, eq=False)
-class _RoundState:
+class _State:
     """State that a round passes to the next one.
 
     Attributes
@@ -265,7 +265,7 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     )
 
 
-def _pack(setup: _Setup, state: _RoundState, number: int) -> tuple[Pack, Loss, np.ndarray]:
+def _pack(setup: _Setup, state: _State, number: int) -> tuple[Pack, Loss, np.ndarray]:
     """Return the training rows of a round's members, their loss and their prior correction."""
     members, inputs = setup.members, setup.inputs
     member_rows = [members.member_rows(i, number, state.rows[i]) for i in range(setup.size)]
@@ -289,7 +289,7 @@ def _pack(setup: _Setup, state: _RoundState, number: int) -> tuple[Pack, Loss, n
     return pack, loss, log_prior
 
 
-def _start_network(setup: _Setup, pack: Pack, state: _RoundState) -> Network:
+def _started(setup: _Setup, pack: Pack, state: _State) -> Network:
     """Return a network with initial weights, drawn or taken from the end of the last round."""
     inputs = setup.inputs
     network = build(inputs.spec, setup.size, device=setup.device, training=True)
@@ -326,8 +326,8 @@ def _fitted_pack(
 
 
 def _next_state(
-    setup: _Setup, state: _RoundState, fitted: FittedMemberPack, number: int, end: Tensor | None
-) -> tuple[_RoundState, np.ndarray]:
+    setup: _Setup, state: _State, fitted: FittedMemberPack, number: int, end: Tensor | None
+) -> tuple[_State, np.ndarray]:
     """Return the state for the next round, and the vote of each member."""
     ensemble = setup.members.ensemble
     if ensemble.update is None:
@@ -345,7 +345,7 @@ def _next_state(
         rows.append(new_state)
         votes.append(vote)
     # A member that is no better than chance has a vote close to zero.
-    return _RoundState(tuple(rows), end), np.maximum(np.array(votes), 1e-6)
+    return _State(tuple(rows), end), np.maximum(np.array(votes), 1e-6)
 
 
 def _training_posterior(setup: _Setup, position: int, fitted: FittedMemberPack) -> np.ndarray:
