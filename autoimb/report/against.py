@@ -28,13 +28,13 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# seconds for each row and class to tune labels of several classes
+# Seconds for each row and class to tune labels of several classes.
 LABEL_SECONDS = 1e-5
-# name of the contender for partners
+# Name of the contender for partners.
 TREES = "trees"
-# contenders that checks do not use: a part of the result, and the best network without a method
+# Contenders that checks do not use: a part of the result, and the best network without a method.
 UNCHECKED = ("networks", "none")
-# contenders that were chosen among many on the rows that score them
+# Contenders that were chosen among many on the rows that score them.
 CHOSEN = (*UNCHECKED, TREES)
 
 
@@ -67,6 +67,7 @@ def cross_validate_references(
         label_seconds = LABEL_SECONDS * len(dataset.y) * dataset.n_classes
     probabilities = {"prior": prior_reference(judge.y, judge.weight, dataset.n_classes)}
     left_out = {}
+    # Each reference may use a share of the remaining time.
     for reference in REFERENCES:
         seconds = plan.policy.reference_share * deadline.left() - label_seconds
         steps = reference.affordable(size, len(encoders), seconds)
@@ -143,6 +144,7 @@ def standings(
             continue
         score = judge.reported_score(prediction, rare_rows)
         value, difference = score.value, sign * (score.value - reported.value)
+        # The correction of the winner applies to every contender that was chosen among many.
         if name in CHOSEN:
             value, difference = value + reported.value - raw.value, score.utility - raw.utility
         error = judge.with_training(score.error, policy)

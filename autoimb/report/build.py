@@ -340,6 +340,7 @@ def _operating_points(curve: CurveFacts | None, base_rate: float) -> list[dict[s
     if curve is None:
         return points
     for target in RECALL_TARGETS:
+        # The best point is the most precise one that reaches the target recall.
         reached = [
             (p, r) for p, r in zip(curve["precision"], curve["recall"]) if r >= target and p > 0
         ]

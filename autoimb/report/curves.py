@@ -41,6 +41,7 @@ def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
     CurveFacts
         At most 200 points, each the best precision at its recall.
     """
+    # Rows of equal probability share one threshold, the last of them in the order.
     order = np.argsort(-proba, kind="stable")
     ranked = proba[order]
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
@@ -70,6 +71,7 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin
         return []
     order = np.argsort(proba, kind="stable")
     mass = np.cumsum(proba[order])
+    # Cumulative probabilities divide the rows into bins of equal expected positive rows.
     number = np.minimum((bins * mass / mass[-1]).astype(np.int64), bins - 1)
     result: list[ReliabilityBin] = []
     for bin_number in np.unique(number):

@@ -37,7 +37,7 @@ VARIABLES = {
     SECOND: "var(--second)",
     THIRD: "var(--third)",
 }
-# colour, width and dashes of the first contenders; further contenders are not drawn
+# Colour, width and dashes of the first contenders; further contenders are not drawn.
 STYLES = (
     (ACCENT, 2.0, "-"),
     (SECOND, 1.4, "-"),
@@ -208,6 +208,7 @@ def _inline(figure: Figure, *, name: str, title: str) -> Markup:
     )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
+    # Ids get a prefix, and the fixed font and size are removed, so that the page controls them.
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)

@@ -51,7 +51,7 @@ class Batches:
 
     def __init__(self, runner: Runner, size: int) -> None:
         self._runner, self._size = runner, size
-        # the trials that were not returned, in the order of submission
+        # The trials that were not returned, in the order of submission.
         self._batch: list[int] = []
         self._open = True
         self._ended: dict[int, Outcome] = {}

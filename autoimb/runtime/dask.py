@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "Dask", "backend_for"]
 
 BACKENDS = ("local", "dask")
-# seconds between two counts of the workers
+# Seconds between two counts of the workers.
 COUNT_INTERVAL = 1.0
-# seconds that a first worker may take to join, and a result to arrive
+# Seconds that a first worker may take to join, and a result to arrive.
 TRANSFER = 60.0
-# maximum number of submissions of a trial whose inputs are lost with a worker
+# Maximum number of submissions of a trial whose inputs are lost with a worker.
 ATTEMPTS = 2
 
 
@@ -218,7 +218,7 @@ class _Tasks:
         self._tasks.clear()
 
 
-# the jobs of a worker, as long as Dask keeps the work
+# The jobs of a worker, as long as Dask keeps the work.
 _jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()
 
 

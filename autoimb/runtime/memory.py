@@ -23,7 +23,7 @@ __all__ = [
     "private_memory",
 ]
 
-# added to the OOM score, in thousandths of the memory; browsers use about as much for a page
+# Added to the OOM score, in thousandths of the memory; browsers use about as much for a page.
 KILLED_FIRST = 300
 
 
@@ -85,12 +85,12 @@ def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:
     process = root / "proc" / str(pid)
     private_bytes = 0
     with suppress(OSError, ValueError, KeyError):
-        resident, shared = (process / "statm").read_text().split()[1:3]  # pages
+        # The file counts pages.
+        resident, shared = (process / "statm").read_text().split()[1:3]
         private_bytes = (int(resident) - int(shared)) * mmap.PAGESIZE
         if private_bytes > threshold:
-            private_bytes = (
-                counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024
-            )  # from Linux 5.3 on
+            # The system reports the proportional part from Linux 5.3 on.
+            private_bytes = counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024
     return private_bytes
 
 

@@ -37,13 +37,13 @@ from autoimb.training.parts import Parts
 
 __all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
 
-# time in seconds by which a trial may exceed its deadline before its worker is killed
+# Time in seconds by which a trial may exceed its deadline before its worker is killed.
 GRACE = 2.0
-# seconds between two checks of the workers' memory
+# Seconds between two checks of the workers' memory.
 MEMORY_CHECK_INTERVAL = 0.2
-# seconds that a worker may take to send a result while another worker is waiting
+# Seconds that a worker may take to send a result while another worker is waiting.
 PATIENCE = 2.0
-# maximum number of times that a task is started if the pool breaks
+# Maximum number of times that a task is started if the pool breaks.
 ATTEMPTS = 2
 
 
@@ -228,6 +228,7 @@ class WorkerPool:
             self._restart()
         futures = [task.future for task in self._tasks.values()]
         deadlines = [task.assignment.deadline for task in self._tasks.values()]
+        # The wait ends in time to kill the first trial that exceeds its deadline.
         soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
         ended, memory_in_use = [], self._worker_memory()

@@ -24,7 +24,7 @@ PRELOADED = [
     "autoimb.evaluation.trial",
     "autoimb.runtime.compiled",
 ]
-# seconds that the system may take to release the locks of a dead process
+# Seconds that the system may take to release the locks of a dead process.
 PATIENCE = 1.0
 
 

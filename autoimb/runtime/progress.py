@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Progress"]
 
-# seconds between two plain lines without a new best trial
+# Seconds between two plain lines without a new best trial.
 LINE_EVERY = 2.0
 
 

@@ -22,9 +22,9 @@ __all__ = ["Scratch", "remove_if_unlocked", "sweep_at_exit"]
 
 PREFIX = "autoimb-"
 LOCK = ".lock"
-# seconds between two attempts to acquire a lock
+# Seconds between two attempts to acquire a lock.
 POLL = 0.01
-# exceptions that filelock raises if the file system does not support locks
+# Exceptions that filelock raises if the file system does not support locks.
 NO_LOCKS = (OSError, NotImplementedError)
 
 

@@ -196,6 +196,7 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
     total = sum(strengths)
     if len(strengths) < 2 or total <= 1.0:
         return drawn
+    # Rounding down to four digits keeps the sum at most 1.
     shrunk = dict(drawn)
     for component in CONTROL:
         params = tuple(

@@ -268,6 +268,7 @@ def self_paced_rows(
     if count == len(rows) or np.ptp(hardness) == 0.0:
         return random.choice(rows, count, replace=False)
     edges = np.linspace(hardness.min(), hardness.max(), _BINS + 1)
+    # The chance of a row is that of its bin, divided by the number of rows in the bin.
     place = np.clip(np.searchsorted(edges, hardness, side="right") - 1, 0, _BINS - 1)
     size = np.bincount(place, minlength=_BINS)
     mean = np.bincount(place, hardness, minlength=_BINS) / np.maximum(size, 1)

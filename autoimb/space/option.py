@@ -28,9 +28,9 @@ __all__ = [
 
 Value = float | int | str | bool
 
-# maximum work of a single option, as a multiple of the planned work of a trial
+# Maximum work of a single option, as a multiple of the planned work of a trial.
 _TIMES = 2.0
-# planned operations of a trial in a search of the default five minutes with two workers
+# Planned operations of a trial in a search of the default five minutes with two workers.
 _OPERATIONS = 640e9
 
 

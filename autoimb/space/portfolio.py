@@ -120,6 +120,7 @@ def duels_of(
                 continue
             trials.append(_with_option(control, "ensemble", matched))
         trials.append(_with_option(control, component, method))
+    # Several ensembles may have the same matched control, which is listed only once.
     return [trial for place, trial in enumerate(trials) if trial not in trials[:place]]
 
 

@@ -130,6 +130,7 @@ class Selector:
             choosers=self.evaluation.choosers,
             patience=self.schedule.patience,
         )
+        # Pruning compares the mean over folds with the bar, before the weights are copied.
         updated, bar = replace(previous, stopping=stopping), self.until.bar
         measured = stopping.curve[-1]
         if not cut and bar is not None and bar.above(number, self.schedule.unit, measured):
@@ -167,6 +168,7 @@ class Selector:
         posteriors = list(checkpoints.posteriors)
         with torch.no_grad():
             weights = checkpoints.weights.clone()
+            # Only the members of folds whose best checkpoint is the current one are copied.
             for fold in checkpoints.stopping.newest:
                 members = self._members(fold)
                 scored = slice(evaluation.choose[fold], len(evaluation.rows[fold]))

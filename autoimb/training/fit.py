@@ -30,7 +30,7 @@ from autoimb.training.trainer import Pack, TrainingState, train
 
 __all__ = ["Job", "Trained", "fit_members"]
 
-# rows from which the weights of a network with scaled inputs are initialized
+# Rows from which the weights of a network with scaled inputs are initialized.
 _ROWS_TO_START = 512
 
 
@@ -111,6 +111,7 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     ------
     InfeasibleError, DeadlineExceeded
     """
+    # Folds are prepared in an order that shares the work with other processes.
     parts_by_fold: dict[int, TrainingPart] = {}
     for fold in data.free_first():
         parts_by_fold[fold] = data.training(fold, job.strategy.resampling)
@@ -127,10 +128,9 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         # successive rounds: both start from the beginning at every rung.
         round_schedule = schedule if setup.goes_on else schedule.at_once
         selector = Selector(setup.inputs.evaluation, log_prior, loss, round_schedule, until)
-        training, checkpoints = (
-            TrainingState.start(network, round_schedule),
-            selector.start(network),
-        )
+        training = TrainingState.start(network, round_schedule)
+        checkpoints = selector.start(network)
+        # Training continues from the end of the previous rung if that state is available.
         resumed: PausedTraining | None = data.states.find(setup.key) if setup.goes_on else None
         if resumed is not None and resumed.counts["checkpoint"] <= round_schedule.checkpoints:
             checkpoints = resumed.restore(network, training)
@@ -143,6 +143,7 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         if setup.goes_on and not checkpoints.ended:
             paused = PausedTraining.of(network, training, checkpoints)
             data.states.put(setup.key, paused, size=paused.size)
+        # The next round continues from the last weights, not from those of the best checkpoint.
         end = network.parameters.values.clone() if ensemble.continues else None
         fitted = _fitted_pack(setup, checkpoints, loss, log_prior)
         state, votes = _next_state(setup, state, fitted, number, end)
@@ -295,6 +296,7 @@ def _started(setup: _Setup, pack: Pack, state: _State) -> Network:
     network = build(inputs.spec, setup.size, device=setup.device, training=True)
     folds = [fold for fold, _ in setup.members.places]
     network.draw(pack.keys, [inputs.widths[f] for f in folds])
+    # The weights of scaled networks are initialized from random training rows of each member.
     if inputs.spec.body == "scaled":
         start_rows = [
             key.stream(Purpose.FIRST_ROWS).choice(rows, _ROWS_TO_START)
@@ -336,6 +338,7 @@ def _next_state(
     for position, row_state in enumerate(state.rows):
         part = setup.part(position)
         proba = _training_posterior(setup, position, fitted)
+        # A bagged member is judged on its rows alone, any other member on all training rows.
         drawn_rows: np.ndarray = np.arange(len(part.y))
         if ensemble.bagged:
             drawn_rows = np.unique(setup.members.drawn(position, number, row_state)[0])

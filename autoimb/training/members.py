@@ -120,6 +120,7 @@ class Members:
             shares, draw_rates, multiplicity = self._balanced(part.shares, y, scale)
             # The class shares of a batch already account for rows that were left out.
             weight = weight / multiplicity
+        # The prior in training is the class distribution after resampling and all weights.
         counts = np.bincount(y, weights=weight * draw_rates, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
         by_class = self.class_weight(present)

@@ -102,6 +102,7 @@ class Averaged:
 
     def update(self, values: Tensor) -> None:
         """Update the mean with the current values."""
+        # The smaller decay of the first updates reduces the influence of the initial weights.
         decay = min(self._decay, self.updates / (self.updates + 3.0))
         self.updates += 1
         self.mean.lerp_(values, 1.0 - decay)

@@ -196,6 +196,7 @@ class Parts:
         resampled = RESAMPLING.make(resampling, part, random_state=fold_seed)
         real_rows = encoded.take(resampled.rows)
         new_y = np.concatenate([y[resampled.rows], resampled.synthetic_y])
+        # Without known parents a synthetic row has the mean weight of its class.
         synthetic_weight = weight[resampled.parents].mean(axis=1)
         if len(resampled.parents) < len(resampled.synthetic_y):
             counts = np.bincount(y, minlength=data.n_classes)
@@ -234,6 +235,7 @@ class Parts:
         counts = np.bincount(y, minlength=self.dataset.n_classes)
         share = np.maximum(kept_shares, 1e-12)
         present = counts > 0
+        # The correction compares the sizes for the whole table with those for the rows that remain.
         table_sizes, sampled_sizes = np.ones(len(counts)), np.ones(len(counts))
         table_sizes[present] = sizes(np.round(counts / share)[present], strength)
         sampled_sizes[present] = sizes(counts[present], strength)

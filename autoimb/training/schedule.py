@@ -145,6 +145,7 @@ def plan_schedule(
     affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
     checkpoints = min(max(int(affordable), effort.least_checkpoints), effort.most_checkpoints)
     if affordable < checkpoints:
+        # The minimum number of checkpoints exceeds the planned work, so they are closer together.
         steps = max(int(steps * affordable / checkpoints), policy.least_steps)
         min_operations = row_operations * (3 * steps * batch + evaluated) * checkpoints
         if min_operations > policy.most_times_planned * effort.operations:

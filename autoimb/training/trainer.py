@@ -135,6 +135,7 @@ class _BalancedStream:
         sizes = np.diff(ends, axis=1, prepend=0)
         class_of_row = np.repeat(np.tile(np.arange(len(self._streams)), batches), sizes.reshape(-1))
         rows, weights = np.empty(count, dtype=np.int64), np.empty(count)
+        # The rows of each class fill its places in all batches at once.
         for position, stream in enumerate(self._streams):
             places = np.flatnonzero(class_of_row == position)
             rows[places], weights[places] = stream.take(len(places))
@@ -227,6 +228,7 @@ def train(
     for rung, (first, end) in enumerate(pairwise((0, *schedule.ends))):
         if end <= state.checkpoint:
             continue
+        # Every rung has its own random streams, so that a resumed rung draws the same rows.
         rung_pack = replace(pack, keys=tuple(replace(key, rung=rung) for key in pack.keys))
         streams = _streams(rung_pack, batch)
         size = batch * spec.k * spec.widest

@@ -97,6 +97,7 @@ def _cleaned(
     unflagged = np.flatnonzero(~flags(neighbour_space(combined), y))
     retained = _softened(unflagged, len(y), cleaning, random_state)
     check_classes_kept(y[retained], y, "cleaning")
+    # Positions below n are real rows, the others synthetic ones.
     n = len(grown.rows)
     rows, retained_new = grown.rows[retained[retained < n]], retained[retained >= n] - n
     synthetic = None if new is None else new.take(retained_new)
@@ -105,6 +106,7 @@ def _cleaned(
 
 def _softened(unflagged: np.ndarray, n: int, strength: float, random_state: int) -> np.ndarray:
     """Return the unflagged rows with the flagged ones, except for a fraction `strength` of them."""
+    # A random part of the flagged rows is restored.
     dropped = np.setdiff1d(np.arange(n), unflagged)
     random = stream(Purpose.KEPT_FLAGGED, random_state)
     restored = random.permutation(dropped)[round(strength * len(dropped)) :]

@@ -37,6 +37,7 @@ def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resa
     for c, had, n in zip(classes, counts, under_counts(counts, strength)):
         rows = np.flatnonzero(part.y == c)
         if n < had:
+            # k-means needs at least as many distinct rows as clusters.
             distinct = min(int(n), len(np.unique(space[rows], axis=0)))
             means = MiniBatchKMeans(
                 distinct, n_init=1, max_iter=20, random_state=random_state, batch_size=4096

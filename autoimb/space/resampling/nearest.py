@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest"]
 
-# rows of a matrix product, whose distances are then still in the cache when they are compared
+# Rows of a matrix product, whose distances are then still in the cache when they are compared.
 _BLOCK = 128
 _GROUPS = 32
 

@@ -158,6 +158,7 @@ def _new_rows(
     from sklearn.utils import check_random_state
 
     random, k = check_random_state(random_state), near.shape[1]
+    # One random number selects both the base row and one of its neighbours, as in imbalanced-learn.
     drawn = random.randint(0, near.size, size=count)
     base, neighbour_rank = drawn // k, drawn % k
     step = random.uniform(size=count)[:, None]
