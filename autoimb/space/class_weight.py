@@ -9,7 +9,7 @@ from autoimb.space.option import Component, Float
 __all__ = ["CLASS_WEIGHT"]
 
 CLASS_WEIGHT: Component[np.ndarray] = Component(
-    "class_weight", "How much a row of each class counts in the loss."
+    "class_weight", "Weight of the rows of each class in the loss."
 )
 
 # Every option takes the class counts of the training rows after resampling, as float64 (C,), and

@@ -111,7 +111,7 @@ class Ensemble:
 
 
 ENSEMBLE: Component[Ensemble] = Component(
-    "ensemble", "How many networks a fold trains, and on which rows each."
+    "ensemble", "Number of networks in each fold, and the rows on which each is trained."
 )
 
 

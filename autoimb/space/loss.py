@@ -43,7 +43,7 @@ class Loss:
 
 # Every option takes the class counts of the members' training rows, after resampling and all
 # weights, as a tensor (M, 1, C, 1), which broadcasts over k, C and rows.
-LOSS: Component[Loss] = Component("loss", "What the networks minimise.")
+LOSS: Component[Loss] = Component("loss", "Loss function of the networks.")
 
 
 @cache

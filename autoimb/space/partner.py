@@ -57,9 +57,7 @@ class Bagged:
     features: float | None
 
 
-PARTNER: Component[Trees | Bagged] = Component(
-    "partner", "A model that is no network and may share the blend."
-)
+PARTNER: Component[Trees | Bagged] = Component("partner", "A tree model that may join the blend.")
 
 
 @PARTNER.option()

@@ -128,7 +128,7 @@ class Resampled:
 
 
 RESAMPLING: Component[Resampled] = Component(
-    "resampling", "What is done to the training rows before networks see them."
+    "resampling", "Change of the training rows before networks are trained."
 )
 
 
