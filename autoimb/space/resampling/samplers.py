@@ -292,7 +292,7 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     if not len(synthetic):
         return Resampled(rows)
     if kind == "selects" or not np.isfinite(synthetic).all():
-        raise InfeasibleError(f"{name} made rows that are none of the table's.")
+        raise InfeasibleError(f"{name} returned rows that are not in the table or not finite.")
     return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
 
 
