@@ -30,7 +30,7 @@ from autoimb.space.option import Choice, Float, Int, Option, Range, Value
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.checkpoints import Until
 from autoimb.training.fit import Job, Trained, fit_members
-from autoimb.training.members import Members, Seen
+from autoimb.training.members import MemberRows, Members
 from autoimb.training.parts import Parts
 from autoimb.training.plan import Effort, Outline, Plan
 from autoimb.training.schedule import Schedule
@@ -145,16 +145,16 @@ def trained(strategy: Strategy, dataset: Dataset, plan: Plan) -> Trained:
 class Begun:
     """What a strategy's first round begins with: what its members see, and how long they train."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[MemberRows, ...]
     schedule: Schedule
     network: NetworkSpec
 
 
 def begun(strategy: Strategy, dataset: Dataset, plan: Plan) -> Begun:
     """Prepare the training of a strategy in one round, and make no step."""
-    see, seen, started = Members.seen, [], []
+    see, seen, started = Members.member_rows, [], []
 
-    def recorded(members: Members, position: int, number: int, row_state: np.ndarray) -> Seen:
+    def recorded(members: Members, position: int, number: int, row_state: np.ndarray) -> MemberRows:
         seen.append(see(members, position, number, row_state))
         return seen[-1]
 
@@ -163,7 +163,7 @@ def begun(strategy: Strategy, dataset: Dataset, plan: Plan) -> Begun:
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Members, "seen", recorded)
+        patch.setattr(Members, "member_rows", recorded)
         patch.setattr(fitting, "train", no_training)
         trained(strategy, dataset, plan)
     (schedule, network), *others = started

@@ -24,7 +24,7 @@ from autoimb.randomness import Key
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.batch_balancing import batch_shares
 from autoimb.space.resampling.component import RESAMPLING, over_counts
-from autoimb.training.members import Seen
+from autoimb.training.members import MemberRows
 from autoimb.training.parts import TrainingPart
 from autoimb.training.trainer import _BalancedStream
 
@@ -121,7 +121,7 @@ def part_of(dataset, resampling) -> TrainingPart:
     return parts_of(dataset, plan_of(dataset)).training(0, resampling)
 
 
-def mass_of(seen: Seen, part: TrainingPart, batch: int) -> np.ndarray:
+def mass_of(seen: MemberRows, part: TrainingPart, batch: int) -> np.ndarray:
     """The weight with which each class comes in the long run, counted from draws."""
     y, weight = part.y[seen.rows], seen.weights
     drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=seen.shares, batch=batch)

@@ -211,9 +211,11 @@ def test_the_table_is_scattered_once(client, monkeypatch):
 
 def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
     runner = started_runner(client, busy, n_jobs=1)
-    received, hold = [], runner._parts.hold
+    received, add_encoders = [], runner._parts.add_encoders
     monkeypatch.setattr(
-        runner._parts, "hold", lambda encoders: hold(encoders) or received.append(list(encoders))
+        runner._parts,
+        "add_encoders",
+        lambda encoders: add_encoders(encoders) or received.append(list(encoders)),
     )
     for number, strategy in enumerate(strategies(2)):
         runner.submit(number, Assignment(strategy, FOREVER))

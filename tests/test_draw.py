@@ -181,11 +181,11 @@ def test_an_unknown_component_and_an_empty_one_are_refused():
     ],
 )
 def test_a_space_knows_the_networks_of_its_smallest_ensemble(ensembles, networks):
-    assert Space.restricted({"ensemble": ensembles}).least_networks == networks
+    assert Space.restricted({"ensemble": ensembles}).min_networks == networks
 
 
 def test_a_space_that_is_not_restricted_may_train_one_network():
-    assert Space.restricted().least_networks == 1
+    assert Space.restricted().min_networks == 1
 
 
 def test_costs_are_the_class_weights_and_never_drawn_without_being_given():

@@ -541,7 +541,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
     )
     shown = selector.start(network)
     for checkpoint in range(len(values)):
-        shown = selector.after(shown, checkpoint, network)
+        shown = selector.evaluate(shown, checkpoint, network)
         if shown.ended:
             break
     return shown.stopping.chosen.tolist()
@@ -616,14 +616,14 @@ def leaky_prior(patch: pytest.MonkeyPatch) -> None:
 
 def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
     """Counted on the whole table."""
-    seen = Members.seen
+    member_rows = Members.member_rows
 
     def of_all(members: Members, position: int, number: int, row_state: np.ndarray):
         counts = np.bincount(members.data.dataset.y).astype(np.float64)
         leaky = replace(members, class_weight=lambda _: members.class_weight(counts))
-        return seen(leaky, position, number, row_state)
+        return member_rows(leaky, position, number, row_state)
 
-    patch.setattr(Members, "seen", of_all)
+    patch.setattr(Members, "member_rows", of_all)
 
 
 def inputs_made(patch: pytest.MonkeyPatch, leak: Callable[[Inputs], Inputs]) -> None:
@@ -701,8 +701,8 @@ def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
 
 def selected(patch: pytest.MonkeyPatch, leak: Callable[..., Checkpoints]) -> None:
     """Let something else happen when a checkpoint is evaluated: ``leak(honest, selector, ...)``."""
-    after = Selector.after
-    patch.setattr(Selector, "after", lambda selector, *given: leak(after, selector, *given))
+    evaluate = Selector.evaluate
+    patch.setattr(Selector, "evaluate", lambda selector, *given: leak(evaluate, selector, *given))
 
 
 def leaky_training(patch: pytest.MonkeyPatch) -> None:

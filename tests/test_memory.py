@@ -100,7 +100,7 @@ def test_each_worker_has_an_equal_share_and_enough_to_begin(tmp_path: Path) -> N
 def test_workers_share_what_the_user_gives_where_that_is_less(tmp_path: Path) -> None:
     root = machine(tmp_path, "0::/\n", available=10 * GB)
     policy = replace(DEFAULT_POLICY, workers_memory=0.8, least_worker_bytes=GB // 2)
-    shares = [memory_a_worker(2, policy, most=n * GB, root=root) for n in (5, 20, 1)]
+    shares = [memory_a_worker(2, policy, limit=n * GB, root=root) for n in (5, 20, 1)]
     assert shares == [2 * GB, 4 * GB, GB // 2]
 
 

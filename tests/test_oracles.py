@@ -19,7 +19,7 @@ from autoimb.data.encoding.rows import Encoded
 from autoimb.data.folds import plan_folds
 from autoimb.nn.network import build
 from autoimb.space.components import COMPONENTS
-from autoimb.space.ensemble import Ended, Round, samme, self_paced_rows
+from autoimb.space.ensemble import Round, RoundResult, samme, self_paced_rows
 from autoimb.space.resampling.component import under_counts
 from autoimb.space.strategy import Choice
 from autoimb.training.parts import Parts
@@ -110,10 +110,10 @@ def proba_for(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
 
 
-def ended(y: np.ndarray, labels: Any, *, n_classes: int = 2, weight: Any = None) -> Ended:
+def ended(y: np.ndarray, labels: Any, *, n_classes: int = 2, weight: Any = None) -> RoundResult:
     """A round whose member gives these labels."""
     weight = np.ones(len(y)) if weight is None else weight
-    return Ended(y, weight, proba_for(np.asarray(labels), n_classes))
+    return RoundResult(y, weight, proba_for(np.asarray(labels), n_classes))
 
 
 def test_samme_counts_an_error_as_the_row_weighs():
@@ -226,7 +226,7 @@ def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class()
     row_state = np.ones(2)
     for number, own in enumerate(([0.2, 0.8], [0.4, 0.6])):
         proba = np.array([[own[0], 1 - own[0]], [1 - own[1], own[1]]])
-        row_state, vote = ensemble.update(row_state, Ended(y, np.ones(2), proba, number))
+        row_state, vote = ensemble.update(row_state, RoundResult(y, np.ones(2), proba, number))
         assert vote == 1.0
     np.testing.assert_allclose(row_state, [0.3, 0.7])
 

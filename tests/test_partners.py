@@ -83,7 +83,7 @@ from autoimb.training.fit import Job
 
 POLICY = SearchPolicy()
 MANY = Bagged(trees=1_000, leaves=64, features=None)
-FEW = Trees(learning_rate=0.2, leaves=8, least_rows=3, l2=1.0, features=0.5)
+FEW = Trees(learning_rate=0.2, leaves=8, min_leaf_rows=3, l2=1.0, features=0.5)
 
 
 def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
@@ -158,7 +158,7 @@ def assert_uses_all_kinds_of_splits(forest: Forest) -> None:
 def test_boosted_trees_of_5000_leaves_answer_as_scikit_learns_do() -> None:
     dataset = with_gaps("binary", 16_000)
     noise = np.random.default_rng(0).integers(0, 2, 16_000)
-    deep = Trees(learning_rate=0.1, leaves=5_000, least_rows=1, l2=0.0, features=1.0)
+    deep = Trees(learning_rate=0.1, leaves=5_000, min_leaf_rows=1, l2=0.0, features=1.0)
     grown = boosted(replace(dataset, y=noise), np.arange(16_000), deep, (2,))
     forest = grown.fitted().forest
     np.testing.assert_array_equal(leaves_of(forest), 5_000)
@@ -340,7 +340,7 @@ def test_costs_are_taken_back() -> None:
     dataset = dataset_of(*mixed_table("binary", 400))
     folds = plan_folds(dataset.y, cv=2, random_state=0).folds
     growth = Growth(20, steady, Deadline())
-    stumps = replace(FEW, least_rows=10**6)  # that know nothing but how often a class is
+    stumps = replace(FEW, min_leaf_rows=10**6)  # that know nothing but how often a class is
     for costs in (None, (1.0, 9.0)):
         grown = fit_boosted_trees(dataset, folds, stumps, growth, seed=0, class_costs=costs)
         rate = (dataset.y == 1).mean()

@@ -53,7 +53,7 @@ def test_work_and_checkpoints_follow_the_rarer_classes_together(counts, few):
     y = labels(*counts)
     dataset = dataset_of(pd.DataFrame({"x": np.arange(len(y)) * 1.0}), y)
     plan = short_plan(dataset, plan_folds(y, random_state=0))
-    assert np.isfinite(plan.most_strategies) == few
+    assert np.isfinite(plan.max_strategies) == few
     plan = replace(plan, policy=replace(plan.policy, rare_rows_for_metric=100))
     metric = get_metric("average_precision", n_classes=len(counts), positive=1)
     proba = np.full((len(y), len(counts)), 1 / len(counts))

@@ -13,13 +13,13 @@ from programs import python
 from autoimb.report.build import Facts, render
 from autoimb.report.formats import (
     allowed,
+    as_text,
     count,
     decimals,
     duration,
     percent,
     scored,
     signed,
-    words,
 )
 
 EVIL = '<script>alert("x")</script>&\'"--><svg onload=alert(1)>'
@@ -448,7 +448,7 @@ def test_rendering_is_fast_and_touches_no_global_state():
         (duration(252), "4 min 12 s"),
         (duration(3725), "1 h 02 min"),
         (count(1234567), "1,234,567"),
-        (words({"a": [1, None], "b": True}), "a: 1, not set; b: yes"),
+        (as_text({"a": [1, None], "b": True}), "a: 1, not set; b: yes"),
         (allowed([["loss", ["focal", "cross_entropy"]]]), "loss: focal, cross_entropy"),
     ],
 )

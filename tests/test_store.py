@@ -112,7 +112,7 @@ def test_what_fails_is_not_kept(tmp_path):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_was_not_used_longest_goes_first(tmp_path, monkeypatch, shared):
-    monkeypatch.setattr(store_module, "MOST_BYTES", 30_000)
+    monkeypatch.setattr(store_module, "MAX_BYTES", 30_000)
     store = Store(tmp_path if shared else None)
     for key in ("a", "b", "a", "c", "d"):
         store.get((key,), lambda: np.zeros(1_200), size=size)

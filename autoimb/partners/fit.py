@@ -319,7 +319,7 @@ def _boosting(option: Trees, codes: int, seed: int) -> Any:
     return HistGradientBoostingClassifier(
         learning_rate=option.learning_rate,
         max_leaf_nodes=option.leaves,
-        min_samples_leaf=option.least_rows,
+        min_samples_leaf=option.min_leaf_rows,
         l2_regularization=option.l2,
         max_features=option.features,
         categorical_features=list(range(codes)) or None,

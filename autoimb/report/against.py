@@ -1,4 +1,4 @@
-"""What a result is held against: references on its folds, and the checks of what came out."""
+"""Comparison of a result with references on its folds, and the checks of the result."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-LABEL_SECONDS = 1e-5  # a row and class, of labels that are tuned for several classes
-TREES = "trees"  # the contender that partners are
-UNCHECKED = ("networks", "none")  # parts of the result, and the best network without a method
-CHOSEN = (*UNCHECKED, TREES)  # among many, on the rows that score them
+# Seconds for each row and class to tune labels of several classes.
+LABEL_SECONDS = 1e-5
+# Name of the contender for partners.
+TREES = "trees"
+# Contenders that checks do not use: a part of the result, and the best network without a method.
+UNCHECKED = ("networks", "none")
+# Contenders that were chosen among many on the rows that score them.
+CHOSEN = (*UNCHECKED, TREES)
 
 
 def cross_validate_references(
     result: SearchResult, deadline: Deadline
 ) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Cross-validate the references, the cheapest first, as far as there is time.
+    """Cross-validate the references, cheapest first, as long as time permits.
 
     Sees: the study's rows, fold by fold of its first repeat.
 
@@ -45,46 +49,47 @@ def cross_validate_references(
     ----------
     result : SearchResult
     deadline : Deadline
-        Of everything.
+        Deadline of all computations for the report.
 
     Returns
     -------
     dict of str to float64 ndarray of shape (n, C)
-        By reference the probabilities of the scored rows; the class rates alone are the first.
+        Probabilities of the scored rows by reference, first those of the class rates alone.
     dict of str to str
-        By reference that was left out, why.
+        Reasons for omitted references.
     """
     planned = result.planned
     dataset, plan, judge = planned.prepared.dataset, planned.plan, planned.judge
     encoders = result.study.parts.encoders(len(plan.folds.folds))
     size = Size.of(dataset, plan.folds, encoders)
-    labelling = 0.0
+    label_seconds = 0.0
     if judge.metric.kind == "label" and dataset.n_classes > 2:
-        labelling = LABEL_SECONDS * len(dataset.y) * dataset.n_classes
-    found = {"prior": prior_reference(judge.y, judge.weight, dataset.n_classes)}
+        label_seconds = LABEL_SECONDS * len(dataset.y) * dataset.n_classes
+    probabilities = {"prior": prior_reference(judge.y, judge.weight, dataset.n_classes)}
     left_out = {}
+    # Each reference may use a share of the remaining time.
     for reference in REFERENCES:
-        seconds = plan.policy.reference_share * deadline.left() - labelling
+        seconds = plan.policy.reference_share * deadline.left() - label_seconds
         steps = reference.affordable(size, len(encoders), seconds)
         if steps:
-            found[reference.name] = cross_validate(
+            probabilities[reference.name] = cross_validate(
                 reference, dataset, plan.folds, encoders, steps=steps, random_state=plan.seed
             )
         else:
             left_out[reference.name] = "there was no time left for it"
-    return found, left_out
+    return probabilities, left_out
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A contender's score, on one scale with the reported score of the winner.
+    """A contender's score, comparable with the reported score of the winner.
 
     Attributes
     ----------
     value, low, high : float
-        In the metric's own sign, with the ends of the 95 % interval.
+        Score with the sign of the metric, and the ends of its 95 % interval.
     difference, error : float
-        Utility less that of the winner, and the standard error of their paired comparison.
+        Utility minus that of the winner, and the standard error of the paired comparison.
     """
 
     value: float
@@ -94,7 +99,7 @@ class Standing:
     error: float
 
     def in_words(self, policy: SearchPolicy) -> str:
-        """Say how a contender that is better than the winner stands; nothing of the others."""
+        """Return the standing of a contender that is better than the winner, else an empty text."""
         if not self.difference > 0:
             return ""
         within = self.difference <= policy.reference_errors * self.error
@@ -108,22 +113,22 @@ def standings(
     policy: SearchPolicy,
     deadline: Deadline,
 ) -> dict[str, Standing]:
-    """Score all contenders by the asked metric as the result is reported.
+    """Score all contenders by the requested metric, on the scale of the reported score.
 
-    What was chosen among many is corrected by as much as the winner, so that it keeps its
-    difference from it; references were not chosen and stay as they are.
+    Contenders that were chosen among many get the winner's correction for the choice, so that their
+    difference from the winner is unchanged; references were not chosen and are not corrected.
 
     Parameters
     ----------
     judge : Judge
-        Of the scored rows.
+        Judge of the scored rows.
     contenders : mapping of str to tuple of ndarray
-        Probabilities and labels, the ``"winner"`` first.
+        Probabilities and labels by contender, the ``"winner"`` first.
     reported : Reported
-        The winner's score.
+        Reported score of the winner.
     policy : SearchPolicy
     deadline : Deadline
-        Past it there are the winner and what the checks look at.
+        Deadline after which only the winner and the contenders that checks need are scored.
 
     Returns
     -------
@@ -132,33 +137,34 @@ def standings(
     winner = contenders["winner"]
     rare_rows = policy.rare_rows_a_reported_group
     raw = judge.reported_score(winner, rare_rows)
-    found = {"winner": Standing(reported.value, reported.low, reported.high, 0.0, 0.0)}
+    standing_by_name = {"winner": Standing(reported.value, reported.low, reported.high, 0.0, 0.0)}
     sign = 1.0 if judge.metric.greater_is_better else -1.0
     for name, prediction in contenders.items():
         if name == "winner" or (name in UNCHECKED and deadline.expired):
             continue
         score = judge.reported_score(prediction, rare_rows)
         value, difference = score.value, sign * (score.value - reported.value)
+        # The correction of the winner applies to every contender that was chosen among many.
         if name in CHOSEN:
             value, difference = value + reported.value - raw.value, score.utility - raw.utility
         error = judge.with_training(score.error, policy)
         value, low, high = judge.interval(value, error)
         paired = judge.compare(prediction, winner)[1]
-        found[name] = Standing(value, low, high, difference, paired)
-    return found
+        standing_by_name[name] = Standing(value, low, high, difference, paired)
+    return standing_by_name
 
 
 def compare_references(
-    found: Mapping[str, Standing], left_out: Mapping[str, str]
+    standing_by_name: Mapping[str, Standing], left_out: Mapping[str, str]
 ) -> list[ReferenceRow]:
-    """Write how references stand against the reported score.
+    """Return the rows that compare references with the reported score.
 
     Parameters
     ----------
-    found : mapping of str to Standing
-        Trees are the best of the partners, which nothing fits once more.
+    standing_by_name : mapping of str to Standing
+        Standings by contender; trees are the best partner, which is not refitted.
     left_out : mapping of str to str
-        By reference, why it is not among the contenders.
+        Reasons for omitted references.
 
     Returns
     -------
@@ -166,7 +172,7 @@ def compare_references(
     """
     rows: list[ReferenceRow] = []
     for name in ("prior", TREES, *(reference.name for reference in REFERENCES)):
-        standing = found.get(name)
+        standing = standing_by_name.get(name)
         rows.append(
             {
                 "name": name,
@@ -181,20 +187,20 @@ def compare_references(
 def check_result(
     result: SearchResult,
     winner: Prediction,
-    found: Mapping[str, Standing],
+    standing_by_name: Mapping[str, Standing],
     deadline: Deadline,
 ) -> tuple[Finding, ...]:
-    """Check what came out of a search.
+    """Run the checks of a search result.
 
     Parameters
     ----------
     result : SearchResult
     winner : tuple of ndarray
-        The result's out-of-fold probabilities and labels, of the rows that scores rest on.
-    found : mapping of str to Standing
-        Of all contenders.
+        Out-of-fold probabilities and labels of the result for the rows that count in scores.
+    standing_by_name : mapping of str to Standing
+        Standings of all contenders.
     deadline : Deadline
-        Past it the decision rule is not looked at.
+        Deadline after which the decision rule is not checked.
 
     Returns
     -------
@@ -206,10 +212,10 @@ def check_result(
     evidence = ResultEvidence(
         metric=judge.metric.name,
         reported=result.winner.reported,
-        prior=found["prior"].value,
+        prior=standing_by_name["prior"].value,
         references={
             name: (standing.difference, standing.error)
-            for name, standing in found.items()
+            for name, standing in standing_by_name.items()
             if name in references
         },
         label_changes=label_changes(

@@ -1,7 +1,7 @@
-"""The report: the facts of a finished search, and one page of HTML that a risk officer can read.
+"""The report: facts of a finished search, and one page of HTML that a risk officer can read.
 
-`Facts` holds plain JSON values, so that ``autoimb report RUN`` can write the page again from
-``run.json`` alone. `render` adds nothing to them but words, order and figures.
+`Facts` has plain JSON values, so that ``autoimb report RUN`` can write the page again from
+``run.json`` alone. `render` adds only text, order and figures.
 """
 
 from __future__ import annotations
@@ -75,61 +75,61 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report says, as JSON values.
+    """Content of the report as JSON values.
 
     Parameters
     ----------
     request : dict
-        What was asked: data, target, metric, time_budget, n_trials, cv, random_state, components,
-        costs.
+        Parameters of the search: data, target, metric, time_budget, n_trials, cv, random_state,
+        components, costs.
     profile : dict
-        The table: rows, columns (kind -> number), classes (list of label, count, share), positive
-        (label), missing (column -> rows), cardinality (column -> levels).
+        Counts of the table: rows, columns (kind -> number), classes (list of label, count, share),
+        positive (label), missing (column -> rows), cardinality (column -> levels).
     plan : dict
-        How it was judged: folds, scored_rows, and the other settings of the study.
+        Evaluation of the study: folds, scored_rows and further settings.
     winner : WinnerFacts
         The chosen strategy or blend.
     scores : list of ScoreRow
-        The asked metric first, there the winner with its reported score; out-of-fold rows only.
+        Scores on out-of-fold rows, first by the requested metric, with the winner's reported score.
     curves : dict of str to CurveFacts
         Precision-recall curves of the positive class by contender.
     confusion : ConfusionFacts
-        The winner's out-of-fold labels, each given by a rule fitted without that fold.
+        The winner's out-of-fold labels, by decision rules that were fitted without the fold.
     leaderboard : list of LeaderboardRow
         All trials, best first.
     verdict : str
-        Whether the rare class needs special treatment on this table, in the first sentence; then
-        what the result is, and which references are ahead of it.
+        Text: whether the rare class needs special treatment on this table, what the result is, and
+        which references are better.
     failures : list of FailureRow
         Infeasible, failed and timed-out trials.
     timing : dict of str to float
         Seconds by stage of the search.
     versions : dict of str to str
-        Versions of the packages that made the result.
+        Versions of the packages that computed the result.
     notices : list of str
-        What the reader should know about the data or the search.
+        Notices about the data or the search.
     reliability : list of ReliabilityBin
-        The winner's out-of-fold probabilities of the positive class against what happened.
+        The winner's out-of-fold probabilities of the positive class and the observed shares.
     created : str
-        When the search ended, ISO 8601.
+        Time at which the search ended.
     methods : list of MethodRow
-        What matched duels say of each imbalance method.
+        Results of matched duels for each imbalance method.
     references : list of ReferenceRow
-        Plain models on the same rows, each against the winner.
+        Comparison of reference models with the winner on the same rows.
     checks : list of dict
-        What the checks saw: `autoimb.assessment.checks.Finding.to_json` of each.
+        Findings of the checks, as `autoimb.assessment.checks.Finding.to_json` writes them.
     test : TestFacts or None
-        What rows gave that nothing else saw.
+        Scores on test rows, which had no influence on the search.
     reported : dict
-        The winner's score without the optimism of the choice, as
-        `autoimb.assessment.uncertainty.Reported` writes it, and `averaging`: what the mean of
-        several networks has to do with it.
+        The winner's score without the optimism of the choice, in the form of
+        `autoimb.assessment.uncertainty.Reported`, and `averaging`, the effect of averaging several
+        networks.
     time : TimeFacts or None
-        The rate that is expected of later rows, and what each block of time gave; None where rows
-        have no times.
+        Expected rate of the positive class on later rows, and results by block of time; None if
+        rows have no times.
     deployed : dict of str to float or None
-        What the winner takes and may take, as `autoimb.evaluation.limits.Limits.deployed` writes
-        it, and ``bytes``, of its file.
+        Resources and limits of the winner, as `autoimb.evaluation.limits.Limits.deployed` writes
+        them, and ``bytes``, the size of its file.
     """
 
     request: dict[str, Any]
@@ -157,12 +157,12 @@ class Facts:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the checks saw."""
+        """The findings of the checks."""
         return tuple(Finding(**row) for row in self.checks)
 
     @property
     def result_lines(self) -> tuple[str, ...]:
-        """What the result is, what is expected of new rows, and the verdict: a line each."""
+        """Lines for the result, the expected score, the expected rate and the verdict."""
         reported = self.reported
         expected = expected_in_words(
             self.request["metric"],
@@ -174,17 +174,17 @@ class Facts:
 
     @property
     def rate_sentence(self) -> str:
-        """The rate that is expected of later rows; nothing where rows have no times."""
+        """The expected rate on later rows in words; empty if rows have no times."""
         return rate_in_words(self.time["rate"], str(self.profile["positive"])) if self.time else ""
 
     @property
     def test_sentence(self) -> str:
-        """What the test rows gave; nothing where there are none."""
+        """The score on the test rows in words; empty without test rows."""
         return test_in_words(self.test, str(self.profile["positive"])) if self.test else ""
 
     @property
     def deployed_sentence(self) -> str:
-        """What the winner takes where it is deployed."""
+        """The resources of the deployed winner in words."""
         return deployed_in_words(self.deployed)
 
     def to_json(self) -> dict[str, Any]:
@@ -193,17 +193,17 @@ class Facts:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Facts:
-        """Read what `to_json` wrote."""
+        """Build the facts from the result of `to_json`."""
         return cls(**data)
 
 
 def render(facts: Facts) -> str:
-    """Write the report.
+    """Return the report as HTML.
 
     Parameters
     ----------
     facts : Facts
-        What to say.
+        Content of the report.
 
     Returns
     -------
@@ -212,44 +212,46 @@ def render(facts: Facts) -> str:
     """
     from autoimb.report import figures
 
-    said = Facts.from_json(facts.to_json())
-    asked = said.scores[0]["metric"] if said.scores else str(said.request.get("metric"))
-    positive = str(said.profile["positive"])
-    base_rate = next((c["share"] for c in said.profile["classes"] if c["label"] == positive), 0.0)
-    members = {strategy["trial"] for strategy in said.winner["strategies"]}
-    decided = _decided(said.confusion, positive)
+    content = Facts.from_json(facts.to_json())
+    asked = content.scores[0]["metric"] if content.scores else str(content.request.get("metric"))
+    positive = str(content.profile["positive"])
+    base_rate = next(
+        (c["share"] for c in content.profile["classes"] if c["label"] == positive), 0.0
+    )
+    members = {strategy["trial"] for strategy in content.winner["strategies"]}
+    decided = _decision_counts(content.confusion, positive)
     return _template().render(
-        facts=said,
+        facts=content,
         asked=asked,
         positive=positive,
         base_rate=base_rate,
         decided=decided,
-        headline=_with_whiskers([r for r in said.scores if r["metric"] == asked]),
-        table=_score_table(said.scores),
+        headline=_with_whiskers([r for r in content.scores if r["metric"] == asked]),
+        table=_score_table(content.scores),
         names=NAMES,
         meanings=MEANINGS,
         errors=DEFAULT_POLICY.reference_errors,
-        operating_points=_operating_points(said.curves.get("winner"), base_rate),
-        methods=_method_groups(said.methods),
+        operating_points=_operating_points(content.curves.get("winner"), base_rate),
+        methods=_method_groups(content.methods),
         complete=[
             {**row, "methods": row["strategy"].partition(" on ")[0]}
-            for row in said.leaderboard
+            for row in content.leaderboard
             if row["status"] == "complete"
         ],
-        statuses=Counter(row["status"] for row in said.leaderboard),
+        statuses=Counter(row["status"] for row in content.leaderboard),
         members=members,
         shown=LEADERBOARD_ROWS,
-        failures=_grouped_failures(said.failures),
+        failures=_grouped_failures(content.failures),
         failures_shown=FAILURE_ROWS,
-        missing=sorted(said.profile["missing"].items(), key=lambda item: -item[1]),
+        missing=sorted(content.profile["missing"].items(), key=lambda item: -item[1]),
         missing_shown=MISSING_ROWS,
         pr_figure=figures.precision_recall(
-            {NAMES.get(name, name): curve for name, curve in said.curves.items()},
+            {NAMES.get(name, name): curve for name, curve in content.curves.items()},
             base_rate=base_rate,
             point=None if decided is None else decided["point"],
         ),
-        reliability_figure=figures.reliability(said.reliability),
-        progress_figure=figures.progress(said.leaderboard, members=members),
+        reliability_figure=figures.reliability(content.reliability),
+        progress_figure=figures.progress(content.leaderboard, members=members),
     )
 
 
@@ -265,7 +267,7 @@ def _template() -> jinja2.Template:
     return environment.from_string(source)
 
 
-# -- facts as the template wants them ---------------------------------------------------------
+# -- facts in the form of the template ---------------------------------------------------------
 
 
 def _score_table(scores: Sequence[ScoreRow]) -> dict[str, Any]:
@@ -286,7 +288,7 @@ def _whisker(value: float, low: float, high: float, scale: tuple[float, float]) 
 
 
 def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
-    """Draw each score with its 95 % interval on one scale."""
+    """Return each score with the positions of its 95 % interval on a common scale."""
     ends = [end for row in rows for end in (row["low"], row["high"]) if end is not None]
     scale = min(ends, default=0.0), max(ends, default=1.0)
     views: list[dict[str, Any]] = []
@@ -299,7 +301,7 @@ def _with_whiskers(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
 
 
 def _method_groups(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
-    """Gather the methods by component, each gain with its interval drawn on one scale."""
+    """Group the methods by component, with gains and intervals on a common scale."""
     ends = [end for row in rows for end in (row["low"], row["high"]) if end is not None]
     low, high = min(ends, default=0.0), max(ends, default=0.0)
     low, high = min(low, 0.0), max(high, 0.0)
@@ -313,14 +315,14 @@ def _method_groups(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
     return [{"component": component, "methods": methods} for component, methods in groups.items()]
 
 
-def _decided(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:
+def _decision_counts(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:
     """Count the positive class's hits, misses and false alarms."""
     labels, matrix = confusion["labels"], confusion["matrix"]
     if positive not in labels:
         return None
-    at = labels.index(positive)
-    actual, hits = sum(matrix[at]), matrix[at][at]
-    alarms = sum(row[at] for row in matrix)
+    index = labels.index(positive)
+    actual, hits = sum(matrix[index]), matrix[index][index]
+    alarms = sum(row[index] for row in matrix)
     return {
         "actual": actual,
         "hits": hits,
@@ -333,11 +335,12 @@ def _decided(confusion: ConfusionFacts, positive: str) -> dict[str, Any] | None:
 
 
 def _operating_points(curve: CurveFacts | None, base_rate: float) -> list[dict[str, float]]:
-    """Read from the winner's curve what finding a share of the positive class costs."""
+    """Return the precision and the alarms by which the winner reaches each target recall."""
     points: list[dict[str, float]] = []
     if curve is None:
         return points
     for target in RECALL_TARGETS:
+        # The best point is the most precise one that reaches the target recall.
         reached = [
             (p, r) for p, r in zip(curve["precision"], curve["recall"]) if r >= target and p > 0
         ]
@@ -355,7 +358,7 @@ def _operating_points(curve: CurveFacts | None, base_rate: float) -> list[dict[s
 
 
 def _grouped_failures(failures: Sequence[FailureRow]) -> list[dict[str, Any]]:
-    """Gather trials that ended with the same words, the most frequent first."""
+    """Group trials without a score by status and reason, the most frequent first."""
     groups: dict[tuple[str, str], list[FailureRow]] = {}
     for row in failures:
         groups.setdefault((row["status"], row["reason"]), []).append(row)

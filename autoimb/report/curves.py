@@ -1,4 +1,4 @@
-"""What the report shows of probabilities and labels: from rows to a few numbers."""
+"""Curves and tables of the report, computed from probabilities and labels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 CURVE_POINTS = 200
-MOST_BINS = 8
-ROWS_A_BIN = 10  # expected positive rows
+MAX_BINS = 8
+ROWS_A_BIN = 10  # minimum number of expected positive rows in a bin
 
 
 def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
-    """Trace precision and recall over all thresholds, subsampled evenly in recall.
+    """Compute precision and recall over all thresholds, subsampled evenly in recall.
 
     Parameters
     ----------
     hit : ndarray of bool, shape (n,)
         Rows of the positive class.
     proba : ndarray of float64, shape (n,)
-        Its probability.
+        Probability of the positive class.
     weight : ndarray of float64, shape (n,)
         Row weights.
 
@@ -41,19 +41,20 @@ def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
     CurveFacts
         At most 200 points, each the best precision at its recall.
     """
+    # Rows of equal probability share one threshold, the last of them in the order.
     order = np.argsort(-proba, kind="stable")
     ranked = proba[order]
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     hits = np.cumsum((weight * hit)[order])[last]
     precision = hits / np.cumsum(weight[order])[last]
     recall = hits / hits[-1] if hits[-1] > 0 else np.zeros_like(hits)
-    at = np.unique(np.searchsorted(recall, np.linspace(recall[0], recall[-1], CURVE_POINTS)))
-    at = np.minimum(at, len(recall) - 1)
-    return {"precision": precision[at].tolist(), "recall": recall[at].tolist()}
+    points = np.unique(np.searchsorted(recall, np.linspace(recall[0], recall[-1], CURVE_POINTS)))
+    points = np.minimum(points, len(recall) - 1)
+    return {"precision": precision[points].tolist(), "recall": recall[points].tolist()}
 
 
 def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin]:
-    """Compare probabilities with what happened, in bins of equal expected positive rows.
+    """Compare probabilities with observed shares, in bins of equal expected positive rows.
 
     Parameters
     ----------
@@ -63,26 +64,27 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin
     Returns
     -------
     list of ReliabilityBin
-        At most 8, by rising probability; empty where fewer than 20 positive rows are expected.
+        At most 8 bins by rising probability; empty if fewer than 20 positive rows are expected.
     """
-    bins = min(MOST_BINS, int(proba.sum() / ROWS_A_BIN))
+    bins = min(MAX_BINS, int(proba.sum() / ROWS_A_BIN))
     if bins < 2:
         return []
     order = np.argsort(proba, kind="stable")
     mass = np.cumsum(proba[order])
+    # Cumulative probabilities divide the rows into bins of equal expected positive rows.
     number = np.minimum((bins * mass / mass[-1]).astype(np.int64), bins - 1)
-    found: list[ReliabilityBin] = []
-    for one in np.unique(number):
-        rows = order[number == one]
+    result: list[ReliabilityBin] = []
+    for bin_number in np.unique(number):
+        rows = order[number == bin_number]
         share = weight[rows]
-        found.append(
+        result.append(
             {
                 "predicted": float(np.average(proba[rows], weights=share)),
                 "observed": float(np.average(hit[rows], weights=share)),
                 "count": len(rows),
             }
         )
-    return found
+    return result
 
 
 def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> ConfusionFacts:
@@ -93,7 +95,7 @@ def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> ConfusionFacts:
     y, labels : ndarray of int64, shape (n,)
         True and predicted codes.
     names : sequence of str
-        The classes by code.
+        Labels of the classes, in the order of the codes.
 
     Returns
     -------

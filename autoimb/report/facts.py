@@ -1,4 +1,4 @@
-"""The facts of a finished search: what the report says, computed once from out-of-fold rows."""
+"""Facts of a finished search for the report, computed once from out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -66,20 +66,21 @@ STANDARD_METRICS = (
     "brier",
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
-LABELS_SHARE = 0.5  # of the time for scores, for labels
+LABELS_SHARE = 0.5  # share of the time for scores that labels may use
 
 
 def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Facts:
-    """Gather what the report says.
+    """Compute the facts of the report.
 
-    Sees: the scored rows, by out-of-fold probabilities and cross-fitted labels only.
+    Sees: the scored rows, with out-of-fold probabilities and cross-fitted labels only.
 
     Parameters
     ----------
     result : SearchResult
     deadline : Deadline, optional
-        Of everything. A reference that would take too much of what is left is left out, and past
-        its share so are scores by other metrics, and the decision rule's check.
+        Deadline of all computations. References that would take too much of the remaining time are
+        omitted; once a share of it has passed, so are scores by other metrics and the check of the
+        decision rule.
 
     Returns
     -------
@@ -102,25 +103,28 @@ def _facts(
     prepared, judge = planned.prepared, planned.judge.until(deadline.fraction(LABELS_SHARE))
     contenders = _contenders(judge, result, references)
     by_time = _by_time(result, judge, contenders["winner"])
-    contenders = {name: judge.of_counted(own) for name, own in contenders.items()}
+    contenders = {name: judge.of_counted(prediction) for name, prediction in contenders.items()}
     judge = judge.counted
     proba, labels = contenders["winner"]
     names, positive = list(prepared.profile.class_names), prepared.dataset.positive
     hit = judge.y == positive
     weight = np.ones(len(hit)) if judge.weight is None else judge.weight
     policy = planned.plan.policy
-    found = standings(judge, contenders, winner.reported, policy, deadline)
-    checks = (*result.findings, *check_result(result, contenders["winner"], found, deadline))
+    standing_by_name = standings(judge, contenders, winner.reported, policy, deadline)
+    checks = (
+        *result.findings,
+        *check_result(result, contenders["winner"], standing_by_name, deadline),
+    )
     ahead = [finding.evidence for finding in checks if finding.code == AHEAD]
     return Facts(
         request=prepared.request.to_json(),
         profile=profile_facts(prepared.profile),
         plan=plan_facts(planned.plan),
         winner=_winner(study, winner.blend, winner.rule, names, positive),
-        scores=_scores(judge, contenders, found, policy, deadline),
+        scores=_scores(judge, contenders, standing_by_name, policy, deadline),
         curves={
-            name: curves.precision_recall(hit, own[:, positive], weight)
-            for name, (own, _) in contenders.items()
+            name: curves.precision_recall(hit, contender_proba[:, positive], weight)
+            for name, (contender_proba, _) in contenders.items()
             if name != "prior"
         },
         confusion=curves.confusion(judge.y, labels, names),
@@ -135,7 +139,7 @@ def _facts(
         notices=_notices(result),
         reliability=curves.reliability(hit, proba[:, positive], weight),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        references=compare_references(found, left_out),
+        references=compare_references(standing_by_name, left_out),
         checks=[finding.to_json() for finding in checks],
         test=None if result.tested is None else _test(result.tested, names),
         reported={**winner.reported.to_json(), "averaging": _averaging(result)},
@@ -145,7 +149,7 @@ def _facts(
 
 
 def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFacts | None:
-    """Gather the scored rows by block of time, the first of which is not in the score."""
+    """Return a row for each block of time; the first block does not count in the score."""
     dataset = result.planned.prepared.dataset
     if dataset.times is None or judge.period is None:
         return None
@@ -153,19 +157,19 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFact
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
     rows: list[BlockRow] = []
     for block in np.unique(judge.period):
-        own = judge.period == block
-        part, value = judge.take(own), None
-        proba, labels = (each[own] for each in winner)
+        in_block = judge.period == block
+        part, value = judge.take(in_block), None
+        proba, labels = (values[in_block] for values in winner)
         if block > 0:
             value = judge.metric(part.y, proba, labels, weight=part.weight)
         rows.append(
             {
-                "first": times.text(times.values[own].min()),
-                "last": times.text(times.values[own].max()),
-                "rows": int(own.sum()),
+                "first": times.text(times.values[in_block].min()),
+                "last": times.text(times.values[in_block].max()),
+                "rows": int(in_block.sum()),
                 "positives": int((part.y == positive).sum()),
-                "rate": float(np.average(part.y == positive, weights=weight[own])),
-                "mean_probability": float(np.average(proba[:, positive], weights=weight[own])),
+                "rate": float(np.average(part.y == positive, weights=weight[in_block])),
+                "mean_probability": float(np.average(proba[:, positive], weights=weight[in_block])),
                 "score": value,
             }
         )
@@ -173,9 +177,13 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFact
 
 
 def _averaging(result: SearchResult) -> str:
-    """Say what the mean of several networks has to do with the reported score."""
-    more = result.winner.reported.gain_of_mean
-    said = "is not known and not included" if more is None else f"({more:+.4f}) is included"
+    """Describe the effect of averaging several networks on the reported score."""
+    gain_of_all = result.winner.reported.gain_of_mean
+    status = (
+        "is not known and not included"
+        if gain_of_all is None
+        else f"({gain_of_all:+.4f}) is included"
+    )
     gain = result.study.results[result.winner.single].score.gain_of_mean
     if result.planned.plan.folds.deploys_last:
         return (
@@ -185,32 +193,32 @@ def _averaging(result: SearchResult) -> str:
     if gain is None:
         return (
             "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "
-            f"one network each; what the mean is estimated to gain {said}."
+            f"one network each; what the mean is estimated to gain {status}."
         )
     number = len(result.planned.plan.folds.confirming)
     return (
         "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by the "
         f"mean of {number} networks, which gains {gain:+.4f} over one of them in the best "
-        f"strategy; what the mean of all is estimated to gain in addition {said}."
+        f"strategy; what the mean of all is estimated to gain in addition {status}."
     )
 
 
 def leaderboard(
     records: Iterable[TrialRecord], *, reported: Mapping[int, float] | None = None
 ) -> list[LeaderboardRow]:
-    """Write all strategies as rows: complete ones first, best first, those without a score last.
+    """Return all strategies as rows: complete ones first, best first, those without score last.
 
     Parameters
     ----------
     records : iterable of TrialRecord
-        In any order.
+        Records in any order.
     reported : mapping of int to float, optional
-        The score of the result on new data, by each trial that it is of.
+        Expected score of the result on new data, by each of its trials.
 
     Returns
     -------
     list of LeaderboardRow
-        The columns of ``leaderboard.csv``.
+        Rows with the columns of ``leaderboard.csv``.
     """
     return [
         {
@@ -237,7 +245,7 @@ def leaderboard(
 def _contenders(
     judge: Judge, result: SearchResult, references: Mapping[str, Floats]
 ) -> dict[str, Prediction]:
-    """Gather the winner, its two sides apart, the best control and the references, in order."""
+    """Return the winner, its networks and trees, the best control and the references."""
     study, blend = result.study, result.winner.blend
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
     if blend.networks is not None:
@@ -251,7 +259,7 @@ def _contenders(
         contenders["none"] = _of_trial(judge, control[1])
     costs = np.asarray(result.planned.plan.carried_costs or (1.0,))
     for name, proba in references.items():
-        # labelled as trials are: the rule of costs is for probabilities that carry them
+        # Labels are those of trials, whose decision rule expects probabilities that include costs.
         carrying = proba * costs
         contenders[name] = proba, judge.labels(carrying / carrying.sum(axis=1, keepdims=True))
     return contenders
@@ -262,7 +270,7 @@ def _of_trial(judge: Judge, result: Scored) -> Prediction:
 
 
 def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialRecord, Scored] | None:
-    """Find the best trial whose out-of-fold probabilities were kept."""
+    """Return the best trial whose out-of-fold probabilities are available."""
     for record in sorted(records, key=lambda record: record.rank):
         if record.number in study.results:
             return record, study.results[record.number]
@@ -270,7 +278,7 @@ def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialReco
 
 
 def _metrics(asked: Metric) -> list[Metric]:
-    """Return the asked metric and the usual others."""
+    """Return the requested metric and the standard ones."""
     return [asked] + [
         get_metric(name, n_classes=asked.n_classes, positive=asked.positive)
         for name in STANDARD_METRICS
@@ -279,7 +287,7 @@ def _metrics(asked: Metric) -> list[Metric]:
 
 
 def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
-    """Score the rows that nothing else saw."""
+    """Return the scores on the test rows, which had no influence on the search."""
     codes = tested.judge.y
     rows: list[TestRow] = []
     for metric in _metrics(tested.judge.metric):
@@ -307,23 +315,28 @@ def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
 def _scores(
     judge: Judge,
     contenders: Mapping[str, Prediction],
-    found: Mapping[str, Standing],
+    standing_by_name: Mapping[str, Standing],
     policy: SearchPolicy,
     deadline: Deadline,
 ) -> list[ScoreRow]:
-    """Score all by the metric that was asked for, and by others while there is time."""
+    """Score all contenders by the requested metric, and by others as long as time permits."""
     rows = [
-        _score_row(name, judge.metric, (own.value, own.low, own.high), own.in_words(policy))
-        for name, own in found.items()
+        _score_row(
+            name,
+            judge.metric,
+            (standing.value, standing.low, standing.high),
+            standing.in_words(policy),
+        )
+        for name, standing in standing_by_name.items()
     ]
     for metric in _metrics(judge.metric)[1:]:
-        own = judge.with_metric(metric)
+        metric_judge = judge.with_metric(metric)
         for name, prediction in contenders.items():
             if deadline.expired:
                 return rows
-            score = own.reported_score(prediction, policy.rare_rows_a_reported_group)
-            error = own.with_training(score.error, policy)
-            rows.append(_score_row(name, metric, own.interval(score.value, error)))
+            score = metric_judge.reported_score(prediction, policy.rare_rows_a_reported_group)
+            error = metric_judge.with_training(score.error, policy)
+            rows.append(_score_row(name, metric, metric_judge.interval(score.value, error)))
     return rows
 
 
@@ -344,12 +357,12 @@ def _score_row(
 
 
 def _methods(verdict: Verdict) -> list[MethodRow]:
-    """Write the findings as rows, by component."""
+    """Return the findings as rows, by component."""
     rows: list[MethodRow] = []
     for finding in verdict.findings:
         duel = finding.duel
-        value, low, high = _shown(duel.gain)
-        log_loss, log_low, log_high = _shown(duel.log_loss)
+        value, low, high = _gain_values(duel.gain)
+        log_loss, log_low, log_high = _gain_values(duel.log_loss)
         rows.append(
             {
                 "component": duel.component,
@@ -369,7 +382,7 @@ def _methods(verdict: Verdict) -> list[MethodRow]:
     return rows
 
 
-def _shown(gain: Gain | None) -> tuple[float | None, float | None, float | None]:
+def _gain_values(gain: Gain | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if gain is None else (gain.value, *gain.interval)
 
 

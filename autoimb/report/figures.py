@@ -1,8 +1,8 @@
-"""The report's figures: matplotlib's object API to inline SVG, coloured by the page.
+"""Figures of the report: matplotlib figures as inline SVG, with colours of the page.
 
-Colours are written as CSS variables, so that a figure follows the page into dark mode and on
-to paper. Text stays text in the page's font. No name from the user's data enters a figure:
-those stand in the caption, where HTML escapes them. matplotlib is imported on the first call.
+Colours are CSS variables, so that figures follow the page in dark mode and in print. Text remains
+text in the font of the page. Figures contain no names from the user's data: these are in the
+caption, where HTML escapes them. matplotlib is imported on the first call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["precision_recall", "progress", "reliability"]
 
-# stand-ins that no palette holds; `_inline` writes the page's variables in their place
+# Placeholder colours that no palette contains; `_inline` replaces them by the page's variables.
 INK, MUTED, LINE, ACCENT, SECOND, THIRD = (f"#0a0b{i:02x}" for i in range(1, 7))
 VARIABLES = {
     INK: "var(--ink)",
@@ -37,7 +37,8 @@ VARIABLES = {
     SECOND: "var(--second)",
     THIRD: "var(--third)",
 }
-STYLES = (  # colour, width, dashes of the first contenders; others are not drawn
+# Colour, width and dashes of the first contenders; further contenders are not drawn.
+STYLES = (
     (ACCENT, 2.0, "-"),
     (SECOND, 1.4, "-"),
     (THIRD, 1.4, "--"),
@@ -70,11 +71,11 @@ def precision_recall(
     Parameters
     ----------
     curves : mapping of str to CurveFacts
-        By contender; the first is drawn strongest.
+        Curves by contender; the first is the most prominent.
     base_rate : float
-        Share of the positive class: the precision of chance.
+        Share of the positive class, which is the precision of chance.
     point : (recall, precision) or None
-        Where the winner's decision rule stands.
+        Position of the winner's decision rule.
 
     Returns
     -------
@@ -104,12 +105,12 @@ def precision_recall(
 
 
 def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
-    """Draw how often the positive class came against the probability given, with a 95 % band.
+    """Draw the observed share of the positive class by predicted probability, with a 95 % band.
 
     Parameters
     ----------
     bins : sequence of ReliabilityBin
-        By rising probability.
+        Bins by rising probability.
 
     Returns
     -------
@@ -137,14 +138,14 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
 def progress(
     leaderboard: Sequence[LeaderboardRow], *, members: Collection[int] = ()
 ) -> Markup | None:
-    """Draw the complete trials' scores in the order in which they were run.
+    """Draw the scores of complete trials in the order of their start.
 
     Parameters
     ----------
     leaderboard : sequence of LeaderboardRow
-        In any order.
+        Rows in any order.
     members : collection of int
-        The winner's trials.
+        Numbers of the winner's trials.
 
     Returns
     -------
@@ -177,7 +178,8 @@ def progress(
 def _settings() -> AbstractContextManager[None]:
     from matplotlib import style
 
-    return style.context(["default", SETTINGS])  # not what a matplotlibrc lying about says
+    # The default style makes figures independent of a matplotlibrc file of the user.
+    return style.context(["default", SETTINGS])
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -192,7 +194,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _inline(figure: Figure, *, name: str, title: str) -> Markup:
-    """Write the figure as an ``<svg>`` element whose ids are unique in the page."""
+    """Return the figure as an ``<svg>`` element whose ids are unique in the page."""
     from markupsafe import Markup
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -206,6 +208,7 @@ def _inline(figure: Figure, *, name: str, title: str) -> Markup:
     )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
+    # Ids get a prefix, and the fixed font and size are removed, so that the page controls them.
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)

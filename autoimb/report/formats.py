@@ -1,4 +1,4 @@
-"""Numbers and JSON values as the report writes them."""
+"""Formatting of numbers and JSON values for the report."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILTERS",
     "allowed",
+    "as_text",
     "count",
     "decimals",
     "deployed_in_words",
@@ -28,47 +29,46 @@ __all__ = [
     "scored",
     "signed",
     "test_in_words",
-    "words",
 ]
 
 
 def decimals(value: float | None, digits: int = 4) -> str:
-    """Write a score: ``0.4123``, a dash for None."""
+    """Format a score: ``0.4123``, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def scored(value: float | None, error: float | None) -> str:
-    """Write a score or its error, to two digits of the error."""
+    """Format a score or its error, to two digits of the error."""
     return decimals(value, digits_of(error))
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """Write a difference with its sign."""
+    """Format a difference with its sign."""
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def count(value: int | None) -> str:
-    """Write a count with its thousands apart."""
+    """Format a count with thousands separators."""
     return "–" if value is None else f"{value:,}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Write a share of 1 in percent; what rounds to nothing is ``< 0.1 %``."""
+    """Format a share of 1 in percent; a positive share that rounds to zero is ``< 0.1 %``."""
     if share is None:
         return "–"
-    least: float = 10.0**-digits
-    if 0 < 100 * share < least:
-        return f"< {least:.{digits}f} %"
+    smallest: float = 10.0**-digits
+    if 0 < 100 * share < smallest:
+        return f"< {smallest:.{digits}f} %"
     return f"{100 * share:.{digits}f} %"
 
 
 def fraction(value: float) -> str:
-    """Write a rung: ``1/16``, ``4``."""
+    """Format a rung: ``1/16``, ``4``."""
     return str(Fraction(value).limit_denominator(64))
 
 
 def duration(seconds: float | None) -> str:
-    """Write seconds as a person says them: ``4 min 12 s``."""
+    """Format a duration in seconds as readable text: ``4 min 12 s``."""
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -80,18 +80,18 @@ def duration(seconds: float | None) -> str:
 
 
 def test_in_words(test: TestFacts, positive: str) -> str:
-    """Say what the test rows gave: the last line of the report and of the command line."""
+    """Return the score on the test rows in words, the last line of the report and the CLI."""
     asked = test["scores"][0]
-    some = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
+    part = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
     score = with_interval(asked["value"], asked["low"], asked["high"])
     return (
-        f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{some} "
+        f"Test: {asked['metric'].replace('_', ' ')} {score} on {count(test['rows'])} rows{part} "
         f"that nothing else saw, {count(test['counts'][positive])} of class {positive}."
     )
 
 
 def rate_in_words(rate: Mapping[str, Any], positive: str) -> str:
-    """Write the rate of the positive class that is expected of later rows."""
+    """Return the expected rate of the positive class on later rows in words."""
     rules = {
         "all": "all blocks of time",
         "decaying": "a mean in which later blocks of time weigh more",
@@ -105,24 +105,25 @@ def rate_in_words(rate: Mapping[str, Any], positive: str) -> str:
 
 
 def deployed_in_words(deployed: Mapping[str, float | None]) -> str:
-    """Say what the result takes where it is deployed, beside what it may take."""
+    """Return the size and prediction time of the result in words, with the user's limits."""
 
-    def said(name: str, unit: float) -> str:
-        most, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
-        if most is None or counted is None:
+    def limit_text(name: str, unit: float) -> str:
+        limit, counted = deployed[f"max_{name}"], deployed[f"counted_{name}"]
+        if limit is None or counted is None:
             return ""
-        return f" (counted {counted / unit:.3g}, at most {most / unit:.3g})"
+        return f" (counted {counted / unit:.3g}, at most {limit / unit:.3g})"
 
     size, seconds = (deployed["bytes"] or 0.0) / 1e6, deployed["seconds"] or 0.0
     return (
-        f"The file has {size:.3g} MB{said('bytes', 1e6)}; {deployed['rows']:,} rows take "
-        f"{seconds:.3g} s on one thread of this machine{said('seconds', 1.0)}."
+        f"The file has {size:.3g} MB{limit_text('bytes', 1e6)}; {deployed['rows']:,} rows take "
+        f"{seconds:.3g} s on one thread of this machine{limit_text('seconds', 1.0)}."
     )
 
 
 def plain(value: Any) -> Any:
-    """Return a value as strict JSON has it: numpy numbers unpacked, what is not finite as None."""
-    if hasattr(value, "tolist"):  # numpy arrays and numbers
+    """Return a value as strict JSON: NumPy values converted, NaN and infinity as None."""
+    # The attribute identifies NumPy arrays and numbers.
+    if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -133,33 +134,33 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
-def words(value: object) -> str:
-    """Write any JSON value in a line."""
+def as_text(value: object) -> str:
+    """Format any JSON value in one line."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {words(item)}" for key, item in value.items())
+        return "; ".join(f"{key}: {as_text(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(words(item) for item in value)
+        return ", ".join(as_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def allowed(components: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Write the options that the user allowed, by component."""
-    return "; ".join(f"{component}: {words(list(options))}" for component, options in components)
+    """Format the options that the user allowed, by component."""
+    return "; ".join(f"{component}: {as_text(list(options))}" for component, options in components)
 
 
 def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> str:
-    """Say how probabilities become labels.
+    """Describe a decision rule in words.
 
     Parameters
     ----------
     rule : DecisionRule
-        Of the pipeline.
+        Decision rule of the pipeline.
     names : sequence of str
-        The classes by code.
+        Labels of the classes, in the order of the codes.
     positive : int
         Code of the positive class.
 
@@ -170,10 +171,10 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
     """
     threshold = rule.threshold(positive) if len(names) == 2 else None
     if threshold is not None:
-        other = names[1 - positive]
+        negative = names[1 - positive]
         return (
             f"A row is labelled {names[positive]} where its probability is at least "
-            f"{threshold:.3g}, otherwise {other} ({rule.name})."
+            f"{threshold:.3g}, otherwise {negative} ({rule.name})."
         )
     if rule.kind == "offsets":
         factors = ", ".join(f"{n} × {math.exp(o):.3g}" for n, o in zip(names, rule.offsets))
@@ -183,5 +184,5 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (allowed, count, decimals, duration, fraction, percent, scored, signed, words)
+    for function in (allowed, count, decimals, duration, fraction, percent, scored, signed, as_text)
 }

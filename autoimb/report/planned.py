@@ -1,4 +1,4 @@
-"""What is known before the first trial: the table, the plan, and what a search would do."""
+"""Facts before the first trial: the table, the plan and the dry run of a search."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ __all__ = ["DryRun", "dry_run", "plan_facts", "profile_facts"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a search would do; nothing was trained or written.
+    """Description of a planned search; nothing is trained or written.
 
     Attributes
     ----------
     request : dict
-        What was asked for.
+        Parameters of the search.
     columns : dict of str to str
         The kind of each column.
     profile, plan : dict
-        Counts of the table; folds and rows, as in the report.
+        Counts of the table; folds and rows of the plan, as in the report.
     notices : tuple of str
-        What the user should know about the table.
+        Notices about the table.
     findings : tuple of Finding
-        What the checks see that need no trial.
+        Findings of the checks that need no trial.
     infeasible : dict of str to str
-        Options that can't run on this table, ``"resampling smote"``, each with the reason.
+        Options that cannot run on this table, such as ``"resampling smote"``, with the reasons.
     trials : int
-        Strategies that are expected.
+        Expected number of strategies.
     memory : int
-        Bytes of all processes that are expected at most.
+        Expected maximum memory of all processes in bytes.
     """
 
     request: dict[str, Any]
@@ -60,7 +60,7 @@ class DryRun:
 
     @classmethod
     def of(cls, prepared: Prepared) -> DryRun:
-        """Look at what the plan of a search and its checks look at; no clock is read."""
+        """Build the description from a prepared search by its plan and checks, without a clock."""
         request = prepared.request
         planned = plan_study(prepared, time_budget=request.time_budget)
         prepared = planned.prepared
@@ -77,25 +77,25 @@ class DryRun:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return strict JSON values; the findings are ``"checks"``, as in a report."""
-        values = {own.name: plain(getattr(self, own.name)) for own in fields(self)}
+        """Return strict JSON values, with findings as ``"checks"`` as in a report."""
+        values = {item.name: plain(getattr(self, item.name)) for item in fields(self)}
         del values["findings"]
         return values | {"checks": [plain(asdict(finding)) for finding in self.findings]}
 
     def __str__(self) -> str:
-        """Write it in lines."""
+        """Return the description as text of several lines."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
         profile, plan, request = self.profile, self.plan, self.request
         yield f"{count(profile['rows'])} rows, {count(len(self.columns))} columns:"
         for kind in profile["columns"]:
-            names = (name for name, own in self.columns.items() if own == kind)
+            names = (name for name, column_kind in self.columns.items() if column_kind == kind)
             yield f"  {kind}: {', '.join(names)}"
         yield "classes:"
-        for one in profile["classes"]:
-            positive = ", positive" if one["label"] == profile["positive"] else ""
-            yield f"  {one['label']}: {count(one['count'])} ({percent(one['share'])}){positive}"
+        for row in profile["classes"]:
+            positive = ", positive" if row["label"] == profile["positive"] else ""
+            yield f"  {row['label']}: {count(row['count'])} ({percent(row['share'])}){positive}"
         yield (
             f"folds: {plan['folds']}; {count(plan['rows_training_a_fold'])} rows train in one, "
             f"{count(plan['rows_scored'])} are scored"
@@ -126,29 +126,29 @@ def dry_run(  # noqa: PLR0913 - the arguments of `fit`
     gap: Any = None,
     keep_time: bool = False,
 ) -> DryRun:
-    """Say what an estimator's `fit` would do with these arguments.
+    """Describe what an estimator's `fit` would do with these arguments.
 
     Parameters
     ----------
     estimator : AutoImbClassifier
-        It stays as it is.
+        The estimator, which is not changed.
     X, y, sample_weight, eval_set, test, class_counts, groups, time, gap, keep_time
-        As in its `fit`.
+        See `AutoImbClassifier.fit`.
 
     Returns
     -------
     DryRun
-        ``print`` writes it in lines.
+        The description, which can be printed.
 
     Raises
     ------
     InputError
-        On a table, a target or a parameter that no search can use.
+        If the table, the target or a parameter is invalid.
     """
-    own = copy(estimator)
-    own.random_state = deepcopy(estimator.random_state)
-    given = prepare_arguments(
-        own,
+    estimator_copy = copy(estimator)
+    estimator_copy.random_state = deepcopy(estimator.random_state)
+    prepared = prepare_arguments(
+        estimator_copy,
         X,
         y,
         sample_weight,
@@ -160,7 +160,7 @@ def dry_run(  # noqa: PLR0913 - the arguments of `fit`
         gap=gap,
         keep_time=keep_time,
     )
-    return DryRun.of(given)
+    return DryRun.of(prepared)
 
 
 def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
@@ -175,21 +175,21 @@ def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
 
 
 def _expected_trials(planned: Planned) -> int:
-    """Return the strategies that the plan counts on, as far as the user allows so many."""
+    """Return the expected number of strategies, within the limits of the user."""
     request, policy = planned.prepared.request, planned.plan.policy
     limits: list[float] = [] if request.most_trials is None else [request.most_trials]
     if request.time_budget is not None:
-        limits += [policy.trials_a_worker * request.n_jobs, planned.plan.most_strategies]
+        limits += [policy.trials_a_worker * request.n_jobs, planned.plan.max_strategies]
     return int(min(limits))
 
 
 def _expected_memory(planned: Planned) -> int:
-    """Count the bytes of the table, of the processes, and of what each worker may hold."""
+    """Return the bytes of the table, of the processes, and of the inputs in each worker."""
     prepared, policy = planned.prepared, planned.plan.policy
     request, columns = prepared.request, prepared.dataset.columns
-    elsewhere = request.backend != LOCAL.name
-    alone = elsewhere or (request.n_jobs == 1 and request.time_budget is None)
-    workers = 0 if alone else request.n_jobs
+    remote = request.backend != LOCAL.name
+    no_workers = remote or (request.n_jobs == 1 and request.time_budget is None)
+    workers = 0 if no_workers else request.n_jobs
     inputs = max(workers, 1) * input_bytes(prepared.dataset, prepared.folds)
     table = columns.numbers.nbytes + columns.codes.nbytes
     return policy.process_bytes * (1 + workers) + inputs + table
@@ -216,9 +216,9 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     folds, confirming = plan.folds.folds, plan.folds.confirming
     counted: int | str = len(folds)
     if plan.folds.further:
-        own = len(plan.folds.repeat(confirming[-1]).folds)
+        confirming_folds = len(plan.folds.repeat(confirming[-1]).folds)
         times = f"{len(confirming)} × " if len(confirming) > 1 else ""
-        counted = f"{len(folds)}; {times}{own} to confirm"
+        counted = f"{len(folds)}; {times}{confirming_folds} to confirm"
     scoring = [fold for fold in folds if len(fold.score)]
     if plan.folds.deploys_last:
         counted = f"{len(scoring)} forward, and one of all rows that is exported"

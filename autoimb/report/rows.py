@@ -1,4 +1,4 @@
-"""The shapes of the facts: JSON values with names, from the search to the page."""
+"""Types of the facts in the report: JSON values with named fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class WinnerStrategy(TypedDict):
-    """One strategy of the winner; `summaries` holds the sentence of each component's option."""
+    """One strategy of the winner; `summaries` describes its option of each component."""
 
     trial: int
     weight: float
@@ -33,7 +33,7 @@ class WinnerStrategy(TypedDict):
 
 
 class WinnerFacts(TypedDict):
-    """What was chosen. `rule` says in words how probabilities become labels."""
+    """The chosen strategies; `rule` describes how probabilities become labels."""
 
     description: str
     strategies: list[WinnerStrategy]
@@ -44,12 +44,12 @@ class WinnerFacts(TypedDict):
 class ScoreRow(TypedDict):
     """One metric of one contender: ``"winner"``, ``"networks"``, ``"trees"``, ``"none"``, ...
 
-    The last are the references: ``"prior"``, ``"logistic regression"``,
+    The last ones are the references: ``"prior"``, ``"logistic regression"``,
     ``"balanced random forest"``. `low` and `high` are the ends of the 95 % interval, and `error` is
-    the standard error over rows that it stands for. In the asked metric the winner has its reported
-    score, and what else was chosen among many is corrected by as much. `standing` is ``"within
-    error"`` where a contender is better than the winner by no more than the error of their paired
-    comparison, ``"ahead"`` where it is by more, and empty elsewhere.
+    the corresponding standard error over rows. In the requested metric the winner has its reported
+    score, and the other contenders that were chosen among many have the same correction.
+    `standing` is ``"within error"`` if a contender is better than the winner by no more than the
+    error of their paired comparison, ``"ahead"`` if by more, and empty otherwise.
     """
 
     name: str
@@ -63,9 +63,9 @@ class ScoreRow(TypedDict):
 
 
 class ReferenceRow(TypedDict):
-    """A reference against the reported score, in the asked metric and higher-is-better units.
+    """Difference of a reference from the reported score, positive if the reference is better.
 
-    `difference` and its `error` are None where it was left out; `reason` then says why.
+    `difference` and its `error` are None if the reference was omitted for the given `reason`.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ReferenceRow(TypedDict):
 
 
 class TestRow(TypedDict):
-    """One metric on the test rows, with its 95 % interval and the standard error of that."""
+    """One metric on the test rows, with its 95 % interval and standard error."""
 
     metric: str
     value: float
@@ -86,9 +86,9 @@ class TestRow(TypedDict):
 
 
 class TestFacts(TypedDict):
-    """Rows that nothing but this saw: how many were given and predicted, and the scores on them.
+    """Test rows, which had no influence on the search: number of given and predicted rows, scores.
 
-    `counts` are the predicted rows of each class, by label; the asked metric comes first.
+    `counts` are the predicted rows of each class, by label; the requested metric comes first.
     """
 
     given: int
@@ -98,7 +98,7 @@ class TestFacts(TypedDict):
 
 
 class CurveFacts(TypedDict):
-    """A precision-recall curve, by rising recall; at most some 200 points."""
+    """A precision-recall curve by rising recall, of at most 200 points."""
 
     precision: list[float]
     recall: list[float]
@@ -107,9 +107,10 @@ class CurveFacts(TypedDict):
 class BlockRow(TypedDict):
     """The scored rows of one block of time.
 
-    `first` and `last` are its times as text. `rate` and `mean_probability` are of the positive
-    class; the probabilities are out of fold. `score` is by the asked metric, and None where the
-    rows define none or, in the first block, where nothing earlier calibrates.
+    `first` and `last` are the earliest and latest time as text. `rate` and `mean_probability` refer
+    to the positive class; the probabilities are out of fold. `score` is that of the requested
+    metric, and None if the rows define none, as well as in the first block, for which no earlier
+    rows are available for calibration.
     """
 
     first: str
@@ -122,10 +123,10 @@ class BlockRow(TypedDict):
 
 
 class TimeFacts(TypedDict):
-    """What blocks of time gave; `rate` is that of the positive class which later rows should have.
+    """Results by block of time, and the expected rate of the positive class on later rows.
 
-    It has its `value`, the ends `low` and `high` of its 95 % interval, and the `rule` by which it
-    is forecast.
+    The `rate` has a `value`, the ends `low` and `high` of its 95 % interval, and the forecasting
+    `rule`.
     """
 
     rate: dict[str, Any]
@@ -133,7 +134,7 @@ class TimeFacts(TypedDict):
 
 
 class ReliabilityBin(TypedDict):
-    """Rows of near probability: the mean predicted, the share observed, how many."""
+    """Rows of similar probability: mean prediction, observed share and number of rows."""
 
     predicted: float
     observed: float
@@ -141,20 +142,21 @@ class ReliabilityBin(TypedDict):
 
 
 class ConfusionFacts(TypedDict):
-    """Rows counted by true class (outer) and given label (inner)."""
+    """Numbers of rows by true class (outer) and predicted label (inner)."""
 
     labels: list[str]
     matrix: list[list[int]]
 
 
 class MethodRow(TypedDict):
-    """What matched duels say of an imbalance method.
+    """Result of matched duels for an imbalance method.
 
     `word` is ``"helps"``, ``"hurts"``, ``"makes no difference"``, ``"not tested enough"``, ``"not
     tested"`` or ``"infeasible"``. Gains over the control network are in higher-is-better units with
-    their 95 % intervals, which are not corrected for the number of methods, as `p_value` is; None
-    where there was no duel. Of a balanced ensemble `sentence` has the gain over the other control,
-    an ensemble as large on rows as they are, and `p_value` is the larger one where it beats both.
+    their 95 % intervals, which are not corrected for the number of methods, unlike `p_value`; they
+    are None without a duel. For a balanced ensemble, `sentence` has the gain over the other
+    control, an ensemble of the same size on unbalanced rows, and `p_value` is the larger of the two
+    if the ensemble is better than both.
     """
 
     component: str
@@ -174,10 +176,10 @@ class MethodRow(TypedDict):
 class LeaderboardRow(TypedDict):
     """One strategy; the columns of ``leaderboard.csv``.
 
-    `score` is the search score, by which the search ranks strategies: the best of many are lucky on
-    the rows that rank them. `reported` stands in the rows of the result: its score on new data.
-    `trial` is the one of its highest rung; `rung` is how many times the planned work it was given,
-    and `seconds` what all its rungs took.
+    `score` is the search score, by which the search ranks strategies; it is optimistic for the best
+    of many. `reported` is the expected score on new data, in the rows of the result. `trial` is the
+    number of the strategy's highest rung, `rung` its training work as a multiple of the planned
+    work, and `seconds` the total time of all its rungs.
     """
 
     trial: int
@@ -198,7 +200,7 @@ class LeaderboardRow(TypedDict):
 
 
 class FailureRow(TypedDict):
-    """A trial that gave no score, and why."""
+    """A trial without a score, with the reason."""
 
     trial: int
     strategy: str

@@ -1,1 +1,1 @@
-"""Where trials run, how far they are, and how they are stopped."""
+"""Execution of trials: backends, worker processes, progress and interruption."""

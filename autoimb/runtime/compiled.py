@@ -1,8 +1,8 @@
-"""Compiles what trains networks, as soon as it is imported.
+"""Compilation of the training kernels, which starts when this module is imported.
 
-The server that workers are forked from imports it while the program reads and plans the table; the
-workers then have the code without a moment of their own. After an installation, when no code has
-been kept yet, a second process compiles from the other end until the two meet.
+The server from which workers are forked imports this module while the program reads the table and
+plans the search; workers then inherit the compiled code. After an installation, when no code is
+cached, a second process compiles the kernels in the opposite order until the two meet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def _compile_by_two() -> None:
 
     def share() -> None:
         helper = multiprocessing.get_context("fork").Process(target=compile_all)
-        with suppress(OSError):  # no room for another process: this one compiles all
+        # If no further process can be started, the current one compiles all kernels.
+        with suppress(OSError):
             helper.start()
             helpers.append(helper)
 
@@ -37,7 +38,8 @@ def _compile_by_two() -> None:
 def _compile() -> None:
     from autoimb.nn.compiled.run import compile_all
 
-    if sys.platform == "linux":  # elsewhere there is no such server, and each worker imports this
+    # Only Linux has the server; on other systems each worker imports this module.
+    if sys.platform == "linux":
         _compile_by_two()
     else:
         compile_all()
@@ -46,4 +48,5 @@ def _compile() -> None:
 try:
     _compile()
 except Exception:
-    training_kernels(torch.float32, torch.device("cpu"))  # reports why, and workers inherit it
+    # This call reports the reason, and workers inherit the result.
+    training_kernels(torch.float32, torch.device("cpu"))

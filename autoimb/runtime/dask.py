@@ -1,9 +1,9 @@
 """Trials as tasks of a Dask cluster.
 
 The work of a study is scattered once, and each trial is one task of a one-threaded Dask worker.
-Dask itself starts the tasks of a lost worker again on another. No process of ours runs there, so
-nothing is killed at a trial's limit: training looks at its deadline, and an option that might run
-long without a look is infeasible by its estimate (`autoimb.space.option.work_at_most`).
+Dask itself restarts the tasks of a lost worker on another one. Workers are not killed at a trial's
+limit: training checks its deadline, and an option that might run long without such a check is
+infeasible by its estimated work (`autoimb.space.option.work_at_most`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from autoimb.errors import ClusterLostError, OptionError, RunError, choices
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored, reason_of
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
 from autoimb.runtime.worker import Assignment, Jobs, Work, evaluated, one_thread
-from autoimb.training.states import waiting_key
+from autoimb.training.states import paused_key
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -31,19 +31,22 @@ if TYPE_CHECKING:
 
     from autoimb.data.encoding.encoder import Encoder
     from autoimb.training.parts import Parts
-    from autoimb.training.states import Waiting
+    from autoimb.training.states import PausedTraining
     from autoimb.training.store import Store
 
 __all__ = ["BACKENDS", "Dask", "backend_for"]
 
 BACKENDS = ("local", "dask")
-LOOK = 1.0  # seconds between two counts of the workers
-TRANSFER = 60.0  # seconds that a first worker may take to join, and a result to arrive
-ATTEMPTS = 2  # how often a trial is submitted whose inputs are lost with a worker
+# Seconds between two counts of the workers.
+COUNT_INTERVAL = 1.0
+# Seconds that a first worker may take to join, and a result to arrive.
+TRANSFER = 60.0
+# Maximum number of submissions of a trial whose inputs are lost with a worker.
+ATTEMPTS = 2
 
 
 class Dask:
-    """A Dask cluster of one-threaded workers.
+    """Backend of a Dask cluster with one-threaded workers.
 
     Parameters
     ----------
@@ -56,22 +59,25 @@ class Dask:
         self._client = client
 
     def workers(self, n_jobs: int | None) -> int:
-        """Return how many trials run at a time.
+        """Return the maximum number of concurrent trials.
 
-        None and -1 are as many as there are workers now, -2 one less. A larger number is reached
-        when more workers join.
+        None and -1 are the current number of workers, -2 one less. A larger number is reached when
+        more workers join.
 
         Raises
         ------
         RunError
-            Where no worker joins within a minute, or one lacks autoimb or has several threads.
+            If no worker joins within a minute, or a worker lacks autoimb or has several threads.
         """
-        probe = self._client.submit(int, pure=False)  # lets an adaptive cluster start a worker
+        # A task is needed for an adaptive cluster to start its first worker.
+        probe = self._client.submit(int, pure=False)
         try:
             probe.result(timeout=TRANSFER)
         except OSError as error:
             raise RunError(f"{_named(self._client)} has no worker.") from error
-        try:  # before a task: packages that keep an exception of their import keep its frames
+        # The import is tried before any task, because packages that keep an exception of their
+        # import also keep its stack frames.
+        try:
             self._client.run(import_module, __name__)
         except ImportError as error:
             raise RunError(f"A worker of {_named(self._client)} lacks autoimb: {error}") from error
@@ -88,7 +94,7 @@ class Dask:
         return max(len(threads) + 1 + (-1 if n_jobs is None else n_jobs), 1)
 
     def runner(self, work: Work, resources: Resources) -> Runner:
-        """Return what runs the trials of a study; Dask limits the memory of its workers itself."""
+        """Return a runner for the trials of a study; Dask limits its workers' memory itself."""
         return _Tasks(work, resources.n_jobs, self._client)
 
 
@@ -98,13 +104,13 @@ class _Task:
 
     assignment: Assignment
     future: Future
-    waiting: Future | None  # keeps the state of its training on the cluster
+    paused: Future | None  # A reference that keeps the paused training on the cluster.
     submitted: float
     attempt: int
 
 
 class _Tasks:
-    """The runner of a cluster."""
+    """Runner that evaluates trials as tasks of a cluster."""
 
     def __init__(self, work: Work, n_jobs: int, client: Client) -> None:
         self._client, self._n_jobs = client, n_jobs
@@ -112,7 +118,7 @@ class _Tasks:
         self._parts = Jobs(work).parts
         self.states = self._parts.states
         self._tasks: dict[int, _Task] = {}
-        self._workers, self._looked = 0, 0.0
+        self._workers, self._counted_at = 0, 0.0
         self._changed = threading.Event()
 
     @property
@@ -122,43 +128,46 @@ class _Tasks:
 
     @property
     def idle(self) -> int:
-        """How many more trials the workers that are there can take now."""
-        if time.monotonic() - self._looked > LOOK:
-            with contextlib.suppress(OSError):  # a lost scheduler is found by `collect`
+        """Number of further trials that the current workers can take now."""
+        if time.monotonic() - self._counted_at > COUNT_INTERVAL:
+            # The loss of the scheduler is reported by `collect`.
+            with contextlib.suppress(OSError):
                 self._workers = len(self._client.nthreads())
-            self._looked = time.monotonic()
+            self._counted_at = time.monotonic()
         return max(min(self._n_jobs, self._workers) - len(self._tasks), 0)
 
     def submit(self, number: int, assignment: Assignment) -> None:
-        """Hand a trial to the cluster."""
+        """Submit a trial to the cluster."""
         self._submit(number, assignment, attempt=1)
 
     def _submit(self, number: int, assignment: Assignment, *, attempt: int) -> None:
-        if self._scattered.status != "finished":  # lost with the last worker that had it
+        # Scattered data is lost with the last worker that stored it.
+        if self._scattered.status != "finished":
             self._scattered = self._client.scatter(self._work, broadcast=True, hash=False)
-        waiting = self.states.find(waiting_key(assignment.strategy))
-        if waiting is not None:  # some megabytes, too many for the scheduler to pass on
-            waiting = self._client.scatter(waiting, hash=False)
+        paused = self.states.find(paused_key(assignment.strategy))
+        if paused is not None:
+            # The state has some megabytes, too many to send through the scheduler.
+            paused = self._client.scatter(paused, hash=False)
         future = self._client.submit(
             _run_trial,
             self._scattered,
             assignment,
-            waiting,
+            paused,
             version=__version__,
             seconds=assignment.deadline.left(),
-            sent=frozenset(self._parts.made()),
+            sent=frozenset(self._parts.fitted_encoders()),
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
-        self._tasks[number] = _Task(assignment, future, waiting, time.monotonic(), attempt)
+        self._tasks[number] = _Task(assignment, future, paused, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """Return the trials that ended, after at most so many seconds.
+        """Return the trials that ended, after waiting at most the given time.
 
         Raises
         ------
         ClusterLostError
-            Where the connection with the scheduler is lost.
+            If the connection with the scheduler is lost.
         """
         self._changed.wait(seconds)
         self._changed.clear()
@@ -174,17 +183,19 @@ class _Tasks:
         return ended
 
     def _outcome(self, number: int, task: _Task) -> Outcome | None:
-        """Return how a trial ended; None while it runs."""
+        """Return the outcome of a trial, or None while it runs."""
         seconds, status = time.monotonic() - task.submitted, task.future.status
         if status == "finished":
             try:
-                outcome, waiting, encoders = task.future.result(timeout=TRANSFER)
-            except (OSError, CancelledError):  # its worker is lost, and Dask runs it again
+                outcome, paused, encoders = task.future.result(timeout=TRANSFER)
+            except (OSError, CancelledError):
+                # The worker was lost, and Dask runs the trial again.
                 return None
-            except Exception as error:  # the result cannot be read here
+            except Exception as error:
+                # The result cannot be deserialized on this machine.
                 return Failed(reason_of(error), seconds)
-            _put(self.states, task.assignment, waiting)
-            self._parts.hold(encoders)
+            _put(self.states, task.assignment, paused)
+            self._parts.add_encoders(encoders)
             return cast("Outcome", outcome)
         if status == "error":
             return Failed(reason_of(task.future.exception()), seconds)
@@ -197,55 +208,56 @@ class _Tasks:
         return None
 
     def encoded(self) -> Parts:
-        """Return the folds of the search with the encoders that came back with its trials."""
+        """Return the folds of the search with the encoders that its trials returned."""
         return self._parts
 
     def close(self) -> None:
-        """Cancel what waits; a trial that runs ends at its deadline, and its worker forgets it."""
+        """Cancel all trials; a running one ends at its deadline, and its result is discarded."""
         if self._client.status == "running":
             self._client.cancel([task.future for task in self._tasks.values()])
         self._tasks.clear()
 
 
-_jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()  # of a worker, while Dask keeps the work
+# The jobs of a worker, as long as Dask keeps the work.
+_jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()
 
 
 def _run_trial(
     work: Work,
     assignment: Assignment,
-    waiting: Waiting | None,
+    paused: PausedTraining | None,
     *,
     version: str,
     seconds: float,
     sent: Container[tuple[int, int]],
-) -> tuple[Outcome, Waiting | None, dict[tuple[int, int], Encoder]]:
+) -> tuple[Outcome, PausedTraining | None, dict[tuple[int, int], Encoder]]:
     """Evaluate a strategy on a Dask worker.
 
     Parameters
     ----------
     work : Work
     assignment : Assignment
-    waiting : Waiting or None
-        The state of its training at the rung below.
+    paused : PausedTraining or None
+        The state of the strategy's training at the previous rung.
     version : str
-        Of autoimb, on the machine that searches.
+        Version of autoimb on the machine that runs the search.
     seconds : float
-        Until the deadline; a deadline is a reading of another machine's clock.
+        Time until the deadline; the deadline itself refers to the clock of another machine.
     sent : container of (int, int)
-        The repeats and folds whose encoders the driver has.
+        Repeats and folds whose encoders the driver already has.
 
     Returns
     -------
     outcome : Outcome
-    waiting : Waiting or None
-        The state of a training that may go on at its next rung.
+    paused : PausedTraining or None
+        The state of training if it may continue at its next rung.
     encoders : dict of (int, int) to Encoder
-        By repeat and fold; those that the driver does not have.
+        Encoders that the driver does not have, by repeat and fold.
 
     Raises
     ------
     RunError
-        Where another version is installed here.
+        If another version is installed on the worker.
     """
     if version != __version__:
         raise RunError(
@@ -253,32 +265,32 @@ def _run_trial(
             "same version on both."
         )
     jobs = _jobs.get(work) or _jobs.setdefault(work, Jobs(work))
-    _put(jobs.parts.states, assignment, waiting)
-    here = replace(assignment, deadline=Deadline.after(seconds))
+    _put(jobs.parts.states, assignment, paused)
+    local_assignment = replace(assignment, deadline=Deadline.after(seconds))
     with one_thread():
-        outcome = evaluated(work.evaluate, jobs, here)
+        outcome = evaluated(work.evaluate, jobs, local_assignment)
     goes_on = isinstance(outcome, Scored) and not outcome.trace.ended
     state = None
     if goes_on and not assignment.confirm and not assignment.duel:
-        state = jobs.parts.states.find(waiting_key(assignment.strategy))
-    return outcome, state, jobs.parts.made(but=sent)
+        state = jobs.parts.states.find(paused_key(assignment.strategy))
+    return outcome, state, jobs.parts.fitted_encoders(exclude=sent)
 
 
-def _put(states: Store, assignment: Assignment, waiting: Waiting | None) -> None:
-    """Keep the state of a training for its next rung."""
-    if waiting is not None:
-        states.put(waiting_key(assignment.strategy), waiting, size=waiting.size)
+def _put(states: Store, assignment: Assignment, paused: PausedTraining | None) -> None:
+    """Store the state of a paused training for its next rung."""
+    if paused is not None:
+        states.put(paused_key(assignment.strategy), paused, size=paused.size)
 
 
 @contextlib.contextmanager
 def backend_for(name: str, scheduler: str | None = None) -> Iterator[Backend]:
-    """Reach what trials are to run on.
+    """Yield the backend with a given name, connected to its scheduler.
 
     Parameters
     ----------
     name : {"local", "dask"}
     scheduler : str or None
-        The address of a Dask scheduler; None takes the client that is there.
+        Address of a Dask scheduler; None uses the current client.
 
     Yields
     ------
@@ -287,9 +299,9 @@ def backend_for(name: str, scheduler: str | None = None) -> Iterator[Backend]:
     Raises
     ------
     OptionError
-        On another name, on what does not go together, and where `distributed` is not installed.
+        If the name is unknown, the arguments exclude each other, or `distributed` is missing.
     RunError
-        Where the scheduler can't be reached.
+        If the scheduler cannot be reached.
     """
     if name not in BACKENDS:
         raise OptionError(choices("backend", name, BACKENDS))
@@ -312,13 +324,13 @@ def backend_for(name: str, scheduler: str | None = None) -> Iterator[Backend]:
                 "The backend 'dask' needs the address of a scheduler (--scheduler), and in Python "
                 "a client: distributed.Client('tcp://HOST:8786')."
             ) from error
-        words = reason_of(error)
-        raise RunError(f"The Dask scheduler at {scheduler} can't be reached: {words}") from error
+        reason = reason_of(error)
+        raise RunError(f"The Dask scheduler at {scheduler} can't be reached: {reason}") from error
     try:
         yield Dask(client)
     finally:
         if scheduler is not None:
-            client.close(timeout=LOOK)
+            client.close(timeout=COUNT_INTERVAL)
 
 
 def _named(client: Client) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C, heard only where nothing is half written."""
+"""Deferred handling of Ctrl-C, so that it never interrupts a write."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def ignore_hang_up() -> None:
 
 
 class Interrupt:
-    """While entered, Ctrl-C raises KeyboardInterrupt inside `listening` and waits elsewhere.
+    """Context manager that defers Ctrl-C until the program is inside `listening`.
 
-    So do SIGTERM and SIGHUP where the program turns them into Ctrl-C. A second Ctrl-C is not kept
-    waiting. Outside the main thread, where Python hears no signals, and under a handler that
-    somebody else installed, nothing is changed.
+    Inside `listening`, Ctrl-C raises KeyboardInterrupt. SIGTERM and SIGHUP are deferred as well if
+    the program handles them like Ctrl-C. A second Ctrl-C is not deferred. Nothing is changed
+    outside the main thread, where Python handles no signals, and under a handler that another
+    program installed.
     """
 
     def __init__(self) -> None:
@@ -33,8 +34,12 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            heard = (signal.SIGINT, signal.SIGTERM)
-            self._signals = [s for s in heard if signal.getsignal(s) is signal.default_int_handler]
+            candidates = (signal.SIGINT, signal.SIGTERM)
+            self._signals = [
+                number
+                for number in candidates
+                if signal.getsignal(number) is signal.default_int_handler
+            ]
         for number in self._signals:
             signal.signal(number, self._hear)
         return self
@@ -45,7 +50,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Let Ctrl-C raise here, also one that came before."""
+        """Let Ctrl-C raise KeyboardInterrupt within this context, also a deferred one."""
         self._listening = True
         try:
             if self._pending:

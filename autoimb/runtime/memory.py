@@ -1,6 +1,6 @@
-"""How much memory a worker may hold, and how much it holds.
+"""Memory limits of workers, and the memory that they use.
 
-Linux says both; elsewhere there is no limit.
+Both are read from Linux; on other systems there is no limit.
 """
 
 from __future__ import annotations
@@ -23,41 +23,42 @@ __all__ = [
     "private_memory",
 ]
 
-KILLED_FIRST = 300  # thousandths of the memory: about what browsers give the process of a page
+# Added to the OOM score, in thousandths of the memory; browsers use about as much for a page.
+KILLED_FIRST = 300
 
 
 def memory_a_worker(
-    n_jobs: int, policy: SearchPolicy, *, most: int | None = None, root: Path = ROOT
+    n_jobs: int, policy: SearchPolicy, *, limit: int | None = None, root: Path = ROOT
 ) -> int | None:
-    """Return the bytes that each worker may hold for itself: its share of what is free now.
+    """Return the memory limit of each worker in bytes: its share of the free memory.
 
     Parameters
     ----------
     n_jobs : int
-        How many workers.
+        Number of workers.
     policy : SearchPolicy
     most : int or None
-        Bytes that everything may take, where the user says so.
+        Limit of the user in bytes for the whole search, if any.
     root : Path
-        Where ``proc`` and ``sys`` are.
+        Folder of ``proc`` and ``sys``.
 
     Returns
     -------
     int or None
-        None where the system doesn't say what is free, and so not what a process holds.
+        None if the system does not report free memory, nor then the memory of a process.
     """
     free = free_memory(root)
     if free is None:
         return None
-    free = free if most is None else min(free, most)
+    free = free if limit is None else min(free, limit)
     return max(int(free * policy.workers_memory / n_jobs), policy.least_worker_bytes)
 
 
 def free_memory(root: Path = ROOT) -> int | None:
-    """Return the bytes that are free for this process, or None where the system doesn't say.
+    """Return the bytes that are free for this process, or None if the system does not report them.
 
-    The least of what the machine has available and what its cgroup, and each one above it, has
-    left; pages of files that can be given back are free.
+    This is the minimum of the machine's available memory and of the memory left in the process's
+    cgroup and in each of its parents. Reclaimable pages of files count as free.
     """
     try:
         machine = counts_of(root / "proc" / "meminfo")["MemAvailable:"] * 1024
@@ -66,33 +67,35 @@ def free_memory(root: Path = ROOT) -> int | None:
     return min([machine, *(group.available for group in cgroups(root))])
 
 
-def private_memory(pid: int, *, beyond: int = 0, root: Path = ROOT) -> int:
-    """Return the bytes of resident memory that a process holds for itself; 0 where it is gone.
+def private_memory(pid: int, *, threshold: int = 0, root: Path = ROOT) -> int:
+    """Return the private resident memory of a process in bytes; 0 if the process has ended.
 
-    Pages of mapped files are left out: the system takes them back when it needs them. Of what it
-    has in common with the server that it was forked from, its part counts.
+    Pages of mapped files are excluded, since the system can reclaim them. Pages that are shared
+    with the server from which the process was forked count proportionally.
 
     Parameters
     ----------
     pid : int
     beyond : int
-        Where all that it has, also in common with others, is no more, that is returned: it is
-        known at once, and its part of it after milliseconds.
+        If all anonymous memory of the process, including shared pages, is at most this many bytes,
+        it is returned: it is known at once, while the proportional part takes milliseconds.
     root : Path
-        Where ``proc`` is.
+        Folder of ``proc``.
     """
     process = root / "proc" / str(pid)
-    held = 0
+    private_bytes = 0
     with suppress(OSError, ValueError, KeyError):
-        resident, shared = (process / "statm").read_text().split()[1:3]  # pages
-        held = (int(resident) - int(shared)) * mmap.PAGESIZE
-        if held > beyond:
-            held = counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024  # from Linux 5.3 on
-    return held
+        # The file counts pages.
+        resident, shared = (process / "statm").read_text().split()[1:3]
+        private_bytes = (int(resident) - int(shared)) * mmap.PAGESIZE
+        if private_bytes > threshold:
+            # The system reports the proportional part from Linux 5.3 on.
+            private_bytes = counts_of(process / "smaps_rollup")["Pss_Anon:"] * 1024
+    return private_bytes
 
 
 def kills_for_memory(*, root: Path = ROOT) -> int | None:
-    """Return how many processes the system has killed for want of memory; None if it won't say."""
+    """Return the number of processes killed for lack of memory; None if it is not reported."""
     try:
         return counts_of(root / "proc" / "vmstat")["oom_kill"]
     except (OSError, KeyError):
@@ -100,7 +103,7 @@ def kills_for_memory(*, root: Path = ROOT) -> int | None:
 
 
 def be_killed_first() -> None:
-    """Let the system, if out of memory, take this process before the one that leads the search."""
+    """Make the system kill this process before the parent process if memory is exhausted."""
     path = Path("/proc/self/oom_score_adj")
     with suppress(OSError, ValueError):
         path.write_text(str(min(int(path.read_text()) + KILLED_FIRST, 1000)))

@@ -1,8 +1,8 @@
-"""Where trials run: worker processes that can be killed one at a time, or this process.
+"""Backends that run trials: killable worker processes, or the current process.
 
-Workers are forked from a server that has imported the heavy packages (Linux) or started afresh
-(elsewhere). They map the study's arrays into memory, ignore Ctrl-C, use one thread each and end
-when their parent does, however it ends; then they remove its copy of the arrays.
+On Linux, workers are forked from a server that has imported the heavy packages; on other systems
+they are spawned. Workers map the study's arrays into memory, ignore Ctrl-C, use one thread each and
+end when their parent process ends for any reason; then they remove its copy of the arrays.
 """
 
 from __future__ import annotations
@@ -37,14 +37,18 @@ from autoimb.training.parts import Parts
 
 __all__ = ["GRACE", "LOCAL", "Backend", "InProcess", "Local", "Resources", "Runner", "WorkerPool"]
 
-GRACE = 2.0  # seconds that a trial may outlive its deadline before its worker is killed
-LOOK = 0.2  # seconds between two looks at the workers' memory
-PATIENCE = 2.0  # seconds that a worker may take to send a result, while another waits
-ATTEMPTS = 2  # how often a task is started where the pool breaks under it
+# Time in seconds by which a trial may exceed its deadline before its worker is killed.
+GRACE = 2.0
+# Seconds between two checks of the workers' memory.
+MEMORY_CHECK_INTERVAL = 0.2
+# Seconds that a worker may take to send a result while another worker is waiting.
+PATIENCE = 2.0
+# Maximum number of times that a task is started if the pool breaks.
+ATTEMPTS = 2
 
 
 class Runner(Protocol):
-    """Runs trials, a few at a time."""
+    """Interface of an object that runs trials, several at a time."""
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -53,15 +57,15 @@ class Runner(Protocol):
 
     @property
     def idle(self) -> int:
-        """How many more trials it can take now."""
+        """Number of further trials that can be submitted now."""
         ...
 
     def submit(self, number: int, assignment: Assignment) -> None:
-        """Take a trial."""
+        """Submit a trial."""
         ...
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """Wait up to so many seconds and return the trials that ended."""
+        """Return the trials that ended, after waiting at most the given time."""
         ...
 
     def encoded(self) -> Parts:
@@ -69,24 +73,24 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop, whatever runs."""
+        """Stop all trials."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What the trials of a study may take.
+    """Resources that the trials of a study may use.
 
     Attributes
     ----------
     n_jobs : int
-        How many at a time.
+        Number of concurrent trials.
     killable : bool
-        Whether a trial must be stopped that doesn't stop by itself.
+        Whether a trial that does not stop by itself must be killed.
     memory : int or None
-        Bytes that the trials on a machine may hold together; None for what is free there.
+        Memory limit in bytes of all trials on a machine; None uses the free memory.
     folder : Path or None
-        Where this machine's copy of the arrays is put.
+        Folder for this machine's copy of the arrays.
     """
 
     n_jobs: int
@@ -96,27 +100,27 @@ class Resources:
 
 
 class Backend(Protocol):
-    """Where trials run.
+    """Interface of an execution environment for trials.
 
     Attributes
     ----------
     name : str
-        As the user calls it.
+        Name by which users select it.
     """
 
     name: str
 
     def workers(self, n_jobs: int | None) -> int:
-        """Return how many workers `n_jobs` is here."""
+        """Return the number of workers that `n_jobs` requests."""
         ...
 
     def runner(self, work: Work, resources: Resources) -> Runner:
-        """Return what runs the trials of a study."""
+        """Return a runner for the trials of a study."""
         ...
 
 
 class InProcess:
-    """Runs trials here, one at a time: nothing to start, and nothing that could be killed.
+    """Runner in the current process: one trial at a time, which cannot be killed.
 
     Parameters
     ----------
@@ -129,20 +133,20 @@ class InProcess:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """The numbers of the trials that wait to be run."""
+        """The numbers of the submitted trials that have not run."""
         return tuple(self._tasks)
 
     @property
     def idle(self) -> int:
-        """1, or 0 while a trial waits to be run."""
+        """1, or 0 while a submitted trial has not run."""
         return int(not self._tasks)
 
     def submit(self, number: int, assignment: Assignment) -> None:
-        """Take a trial; `collect` runs it, after those of its batch that were taken before."""
+        """Submit a trial; `collect` runs it after the trials that were submitted earlier."""
         self._tasks[number] = assignment
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:  # noqa: ARG002 - a Runner
-        """Run the first trial that waits to its end, and return it."""
+        """Run the first submitted trial to its end, and return it."""
         if not self._tasks:
             return []
         number, assignment = next(iter(self._tasks.items()))
@@ -156,7 +160,7 @@ class InProcess:
         return self._jobs.parts.in_memory()
 
     def close(self) -> None:
-        """Forget the trials that wait."""
+        """Discard the submitted trials."""
         self._tasks.clear()
 
 
@@ -171,26 +175,26 @@ class _Task:
 
     @property
     def overdue(self) -> bool:
-        """Whether it has outlived its deadline by more than the grace."""
+        """Return whether the trial has exceeded its deadline by more than `GRACE`."""
         return self.assignment.deadline.left() < -GRACE
 
 
 class WorkerPool:
-    """Runs trials in worker processes.
+    """Runner that evaluates trials in worker processes.
 
     Parameters
     ----------
     shared : Shared
-        What they work on; it goes with the pool.
+        The shared work, which is removed with the pool.
     n_jobs : int
-        How many workers.
+        Number of workers.
     memory : int or None
-        Bytes that a worker may hold for itself; None is no limit.
+        Memory limit in bytes of each worker; None is no limit.
     """
 
     def __init__(self, shared: Shared, n_jobs: int, *, memory: int | None = None) -> None:
         self._shared, self._n_jobs, self._memory = shared, n_jobs, memory
-        self._looked, self._killed = 0.0, kills_for_memory()
+        self._checked_at, self._memory_kills = 0.0, kills_for_memory()
         self._tasks: dict[int, _Task] = {}
         warm_up()
         try:
@@ -206,29 +210,30 @@ class WorkerPool:
 
     @property
     def idle(self) -> int:
-        """How many workers have nothing to do."""
+        """Number of idle workers."""
         return self._n_jobs - len(self._tasks)
 
     def submit(self, number: int, assignment: Assignment) -> None:
-        """Hand a trial to a worker."""
+        """Submit a trial to a worker."""
         self._start(number, assignment, attempt=1)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
-        """Return the trials that ended, after at most so many seconds.
+        """Return the trials that ended, after waiting at most the given time.
 
-        A trial that outlives its deadline by more than `GRACE`, or whose worker holds too much
-        memory, loses its worker, and a worker that dies takes one trial with it: all of them come
-        back as outcomes with the reason.
+        A worker is killed if its trial exceeds the deadline by more than `GRACE` or the memory
+        limit. The trial of a worker that was killed or died is returned as an outcome with the
+        reason; other trials are not affected.
         """
         if not self._pool.active:
             self._restart()
         futures = [task.future for task in self._tasks.values()]
         deadlines = [task.assignment.deadline for task in self._tasks.values()]
+        # The wait ends in time to kill the first trial that exceeds its deadline.
         soonest = min((deadline.left() + GRACE for deadline in deadlines), default=0.0)
         wait(futures, timeout=max(0.0, min(seconds, soonest)), return_when=FIRST_COMPLETED)
-        ended, held = [], self._look()
+        ended, memory_in_use = [], self._worker_memory()
         for number, task in tuple(self._tasks.items()):
-            outcome = self._outcome(task, held.get(task.future, 0))
+            outcome = self._outcome(task, memory_in_use.get(task.future, 0))
             if outcome is not None:
                 del self._tasks[number]
                 ended.append((number, outcome))
@@ -248,7 +253,8 @@ class WorkerPool:
         future: Future[Outcome]
         try:
             future = self._pool.schedule(run_trial, args=(assignment,))
-        except RuntimeError:  # the pool broke; the next `collect` restarts it
+        except RuntimeError:
+            # The pool is broken; the next call of `collect` restarts it.
             future = _broken()
         self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
 
@@ -261,7 +267,7 @@ class WorkerPool:
         )
 
     def _restart(self) -> None:
-        """Replace a pool that broke, and start what was running once more."""
+        """Replace a broken pool, and restart the trials that were running."""
         _end(self._pool)
         self._pool = self._new_pool()
         for number, task in tuple(self._tasks.items()):
@@ -272,57 +278,64 @@ class WorkerPool:
             else:
                 self._tasks[number] = replace(task, future=_broken())
 
-    def _look(self) -> dict[Future[Outcome], int]:
-        """Return the bytes that the worker of each running trial holds; nothing between looks."""
+    def _worker_memory(self) -> dict[Future[Outcome], int]:
+        """Return the bytes in use by each running trial's worker; empty between two checks."""
         now = time.monotonic()
-        if self._memory is None or now - self._looked < LOOK:
+        if self._memory is None or now - self._checked_at < MEMORY_CHECK_INTERVAL:
             return {}
-        self._looked, workers = now, workers_of(self._pool)
-        return {one: private_memory(pid, beyond=self._memory) for one, pid in workers.items()}
+        self._checked_at, workers = now, workers_of(self._pool)
+        return {
+            future: private_memory(pid, threshold=self._memory) for future, pid in workers.items()
+        }
 
-    def _outcome(self, task: _Task, held: int) -> Outcome | None:
-        """Return how a trial ended, whose worker holds so many bytes; None while it goes on."""
+    def _outcome(self, task: _Task, memory_in_use: int) -> Outcome | None:
+        """Return the outcome of a trial, given its worker's memory; None while the trial runs."""
         seconds = time.monotonic() - task.submitted
         if not task.future.done():
-            killed = self._too_much(task, held, seconds)
-            if killed is None or task.future.cancel():  # pebble kills its worker, and no other
+            killed = self._limit_outcome(task, memory_in_use, seconds)
+            # Cancelling a running task makes pebble kill the task's worker and no other one.
+            if killed is None or task.future.cancel():
                 return killed
         error = task.future.exception()
         if error is None:
             return task.future.result()
         if isinstance(error, BrokenProcessPool) and task.attempt < ATTEMPTS:
-            return None  # the next `collect` restarts it
+            return None  # The next call of `collect` restarts the task.
         if isinstance(error, ProcessExpired) and not passes_results(self._pool, patience=PATIENCE):
             self._pool.stop()  # type: ignore[no-untyped-call]  # as in `_end`; `collect` starts it
-        return Failed(self._death(error), seconds)
+        return Failed(self._exit_reason(error), seconds)
 
-    def _too_much(self, task: _Task, held: int, seconds: float) -> Outcome | None:
-        """Return what becomes of a trial that takes more time or memory than it may."""
+    def _limit_outcome(self, task: _Task, memory_in_use: int, seconds: float) -> Outcome | None:
+        """Return the outcome of a trial that exceeds its time or memory limit, else None."""
         if task.overdue:
             return Cut(f"killed {GRACE:g} seconds after its deadline", seconds=seconds)
-        if self._memory is not None and held > self._memory:
-            taken, given = (f"{size / 2**20:,.0f} MB" for size in (held, self._memory))
-            return Failed(f"memory: {taken}, and a worker has {given} here", seconds)
+        if self._memory is not None and memory_in_use > self._memory:
+            used_text, limit_text = (
+                f"{size / 2**20:,.0f} MB" for size in (memory_in_use, self._memory)
+            )
+            return Failed(f"memory: {used_text}, and a worker has {limit_text} here", seconds)
         return None
 
-    def _death(self, error: BaseException) -> str:
-        """Say in a sentence what a future's exception means."""
+    def _exit_reason(self, error: BaseException) -> str:
+        """Return the reason for a future's exception as text."""
         if isinstance(error, ProcessExpired):
             code = error.exitcode
             if code is None or code >= 0:
                 return f"the worker ended with exit status {code}"
             name = signal.Signals(-code).name
-            return f"the worker was killed by {name}{self._want() if name == 'SIGKILL' else ''}"
+            return (
+                f"the worker was killed by {name}{self._kill_cause() if name == 'SIGKILL' else ''}"
+            )
         if isinstance(error, BrokenProcessPool):
             return "the workers can't be kept alive"
         return reason_of(error)
 
-    def _want(self) -> str:
-        """Say whether it was for want of memory that the system has killed."""
-        before, self._killed = self._killed, kills_for_memory()
-        if before is None or self._killed is None:
+    def _kill_cause(self) -> str:
+        """Return whether the system killed a worker because memory was exhausted, as text."""
+        previous_kills, self._memory_kills = self._memory_kills, kills_for_memory()
+        if previous_kills is None or self._memory_kills is None:
             return ": the system may be out of memory"
-        return ": the system was out of memory" if self._killed > before else ""
+        return ": the system was out of memory" if self._memory_kills > previous_kills else ""
 
 
 def _broken() -> Future[Outcome]:
@@ -337,26 +350,27 @@ def _end(pool: ProcessPool) -> None:
 
 
 class Local:
-    """The machine that searches."""
+    """Backend of worker processes on the machine that runs the search."""
 
     name = "local"
 
     def workers(self, n_jobs: int | None) -> int:
-        """Return how many workers `n_jobs` is, as joblib counts: None is 1, -1 all cores."""
-        with joblib.parallel_config("loky"):  # another backend may count other machines
+        """Return the number of workers by joblib's convention: None is 1, -1 all cores."""
+        # Another backend of joblib might count the workers of other machines.
+        with joblib.parallel_config("loky"):
             return int(joblib.effective_n_jobs(n_jobs))
 
     def runner(self, work: Work, resources: Resources) -> Runner:
-        """Return what runs trials in worker processes.
+        """Return a runner with worker processes, or one in the current process.
 
-        In this process for one job that needn't be killable, and where this process is itself a
-        daemonic worker, which may have no children.
+        Trials run in the current process for a single job that need not be killable, and if the
+        process is itself a daemonic worker, which may not have child processes.
         """
-        n_jobs, one = resources.n_jobs, resources.n_jobs == 1
-        if (one and not resources.killable) or multiprocessing.current_process().daemon:
+        n_jobs, single_worker = resources.n_jobs, resources.n_jobs == 1
+        if (single_worker and not resources.killable) or multiprocessing.current_process().daemon:
             return InProcess(work)
-        each = memory_a_worker(n_jobs, work.study.plan.policy, most=resources.memory)
-        return WorkerPool(Shared.of(work, resources.folder), n_jobs, memory=each)
+        worker_memory = memory_a_worker(n_jobs, work.study.plan.policy, limit=resources.memory)
+        return WorkerPool(Shared.of(work, resources.folder), n_jobs, memory=worker_memory)
 
 
 LOCAL = Local()

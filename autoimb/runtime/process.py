@@ -1,6 +1,7 @@
-"""How worker processes start, from a warm server, and how they end.
+"""Start of worker processes from a preloaded server, and their end.
 
-Imports nothing heavy, so that the server can warm up while the parent imports the rest.
+This module has no heavy imports, so that the server can start while the parent process imports the
+remaining packages.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from multiprocessing import connection, util
 from pathlib import Path
 
 from autoimb.foreign import start_server
-from autoimb.runtime.scratch import Scratch, remove_if_left
+from autoimb.runtime.scratch import Scratch, remove_if_unlocked
 
 __all__ = ["end_with_parent", "warm_up"]
 
@@ -23,16 +24,17 @@ PRELOADED = [
     "autoimb.evaluation.trial",
     "autoimb.runtime.compiled",
 ]
-PATIENCE = 1.0  # seconds that the system may take to give back the locks of a dead process
+# Seconds that the system may take to release the locks of a dead process.
+PATIENCE = 1.0
 
 
 def end_with_parent(folder: Path) -> None:
-    """Leave no orphan: a thread waits for the end of the process that started the search.
+    """Start a thread that ends this process when the parent process has ended.
 
     Parameters
     ----------
     folder : Path
-        What that process would have removed, had it not been killed; it stays if others hold it.
+        Folder of the parent process, which is removed unless another process has locked it.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -40,22 +42,22 @@ def end_with_parent(folder: Path) -> None:
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        remove_if_left(folder, patience=PATIENCE)
+        remove_if_unlocked(folder, patience=PATIENCE)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def warm_up() -> Path:
-    """Start the server that workers are forked from; it imports while the caller goes on.
+    """Start the server from which workers are forked, without waiting for its imports.
 
-    Call it as early as a search is certain: the imports take some seconds.
+    It should be called as soon as a search is certain, since the imports take some seconds.
 
     Returns
     -------
     Path
-        A folder for temporary files of this process. It goes when the process ends, also by a
-        signal: the server, which ends after it, removes what it could not.
+        Folder for temporary files of this process. It is removed when the process ends; if a signal
+        ended the process, the server, which ends later, removes the folder.
     """
     folder = _folder_of(os.getpid()).path
     place = str(folder.parent)
@@ -69,7 +71,8 @@ def warm_up() -> Path:
 
 @cache
 def _folder_of(pid: int) -> Scratch:  # noqa: ARG001 - a fork of this process has its own
-    """Make the folder of this process, which it removes when it ends by itself."""
+    """Create the temporary folder of this process, which is removed at its normal end."""
     scratch = Scratch.make()
-    util.Finalize(None, scratch.remove, exitpriority=-100)  # after what multiprocessing puts there
+    # The low priority removes the folder after the files that multiprocessing creates in it.
+    util.Finalize(None, scratch.remove, exitpriority=-100)
     return scratch

@@ -1,4 +1,4 @@
-"""How far a search is: one live line on a terminal, plain lines elsewhere."""
+"""Progress of a search: one live line on a terminal, plain lines on other streams."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Progress"]
 
-LINE_EVERY = 2.0  # seconds between two plain lines that tell of no new best
+# Seconds between two plain lines without a new best trial.
+LINE_EVERY = 2.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a study tells: several times a second, and at the end of each trial.
+    """State of a search, reported several times a second and at the end of each trial.
 
     Parameters
     ----------
     finished : TrialRecord or None
-        The trial that has just ended; None where only time has passed.
+        The trial that has just ended; None if no trial has ended.
     best : TrialRecord or None
-        The best so far.
+        The best trial so far.
     counts : mapping of str to int
-        Trials by status.
+        Number of trials by status.
     running : int
+        Number of running trials.
     n_trials : int or None
-        How many may run.
+        Maximum number of trials.
     """
 
     finished: TrialRecord | None
@@ -51,18 +53,18 @@ class Event:
 
 
 class Progress:
-    """Shows events; enter it, and call it with each.
+    """Context manager that displays events; call it with each event.
 
     Parameters
     ----------
     budget : Budget
-        Its clock is shown.
+        Budget whose elapsed and remaining time is displayed.
     metric : str
-        The name to put before a score.
+        Name that is displayed before a score.
     verbose : int
-        0 shows nothing.
+        Level of output; 0 displays nothing.
     stream : text file or None
-        None is stderr.
+        Output stream; None is stderr.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Progress:
         self._silent = verbose < 1
         self._stream = sys.stderr if stream is None else stream
         self._live: Live | None = None
-        self._told = -math.inf
+        self._last_line_at = -math.inf
         self._best: int | None = None
 
     def __enter__(self) -> Self:
@@ -89,7 +91,7 @@ class Progress:
             self._live = None
 
     def __call__(self, event: Event) -> None:
-        """Show an event."""
+        """Display an event."""
         if self._silent:
             return
         if self._live is not None:
@@ -99,10 +101,11 @@ class Progress:
             self._show(event)
 
     def tell(self, *lines: str) -> None:
-        """Write lines that stay."""
+        """Write permanent lines."""
         if self._silent or not lines:
             return
-        with contextlib.suppress(OSError, ValueError):  # nobody reads, or the stream is closed
+        # The reader of a pipe may have ended, or the stream may be closed.
+        with contextlib.suppress(OSError, ValueError):
             if self._live is not None:
                 self._live.console.out(*map(harmless, lines), sep="\n", highlight=False)
             else:
@@ -110,23 +113,23 @@ class Progress:
                 self._stream.flush()
 
     def _show(self, event: Event) -> None:
-        """Write a line for a new best, and for other trials where the last line is old."""
+        """Write a line for a new best trial, and for other trials if the last line is old."""
         if event.finished is None:
             return
         best = event.best.number if event.best is not None else None
         now = time.monotonic()
-        if best == self._best and now - self._told < LINE_EVERY:
+        if best == self._best and now - self._last_line_at < LINE_EVERY:
             return
-        self._best, self._told = best, now
+        self._best, self._last_line_at = best, now
         record = event.finished
         result = record.reason if record.score is None else f"{record.score.value:.4f}"
         trial = f"trial {record.number} {record.status}: {result} {record.strategy.describe()}"
         self.tell(" | ".join([*self._clock(), trial, _tally(event), *self._standing(event)]))
 
     def _clock(self) -> list[str]:
-        left = self._budget.deadline.left()
-        rest = [f"{clock(max(0.0, left))} left"] if math.isfinite(left) else []
-        return [clock(self._budget.elapsed), *rest]
+        seconds_left = self._budget.deadline.left()
+        remaining = [f"{clock(max(0.0, seconds_left))} left"] if math.isfinite(seconds_left) else []
+        return [clock(self._budget.elapsed), *remaining]
 
     def _standing(self, event: Event) -> list[str]:
         if event.best is None or event.best.score is None:
@@ -143,6 +146,8 @@ class Progress:
 def _tally(event: Event) -> str:
     done = sum(event.counts.get(status, 0) for status in RAN)
     goal = f" of {event.n_trials}" if event.n_trials is not None else ""
-    others = [f"{n} {status}" for status, n in event.counts.items() if status != "complete" and n]
-    inside = f" ({', '.join(others)})" if others else ""
+    other_statuses = [
+        f"{n} {status}" for status, n in event.counts.items() if status != "complete" and n
+    ]
+    inside = f" ({', '.join(other_statuses)})" if other_statuses else ""
     return f"{done} trials{goal}{inside}"

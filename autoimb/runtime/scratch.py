@@ -1,7 +1,7 @@
-"""A folder for the workers' copy of the table, which no kill leaves behind for ever.
+"""Temporary folder for the workers' copy of the table, which is removed even after a kill.
 
-It is locked by the process that made it. Whoever makes the next one removes those that nobody holds
-any more.
+The process that creates a folder locks it. Creating the next folder removes those whose lock is no
+longer held.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from typing import Self
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-__all__ = ["Scratch", "remove_if_left", "sweep_at_exit"]
+__all__ = ["Scratch", "remove_if_unlocked", "sweep_at_exit"]
 
 PREFIX = "autoimb-"
 LOCK = ".lock"
-POLL = 0.01  # seconds between two tries to take a lock
-NO_LOCKS = (OSError, NotImplementedError)  # what filelock raises where the file system has none
+# Seconds between two attempts to acquire a lock.
+POLL = 0.01
+# Exceptions that filelock raises if the file system does not support locks.
+NO_LOCKS = (OSError, NotImplementedError)
 
 
 class Scratch:
-    """A folder that is readable by this user alone.
+    """Temporary folder that only the current user can read.
 
     Attributes
     ----------
@@ -39,32 +41,35 @@ class Scratch:
 
     @classmethod
     def make(cls, place: Path | None = None) -> Self:
-        """Make a folder, and remove what dead processes left beside it.
+        """Create a folder, and remove those of dead processes in the same place.
 
         Parameters
         ----------
         place : Path or None
-            Where; made if need be. None is the system's place for such.
+            Parent folder, created if needed; None is the system's folder for temporary files.
         """
         place = Path(tempfile.gettempdir()) if place is None else place
         place.mkdir(parents=True, exist_ok=True)
         _sweep(place)
         while True:
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-            made = path.stat()
+            created = path.stat()
             lock = FileLock(path / LOCK, timeout=0, thread_local=False)
             try:
                 lock.acquire()
-            except Timeout:  # another takes it for a dead one's
+            except Timeout:
+                # Another process has locked the folder to remove it, as it was not yet locked.
                 continue
-            except NO_LOCKS:  # without locks nobody can tell, and all stay
+            except NO_LOCKS:
+                # Without locks unused folders cannot be recognized, and all of them stay.
                 pass
             with suppress(OSError):
-                if samestat(made, path.stat()):  # no other has swept it before it was locked
+                # The folder is used only if no other process removed it before it was locked.
+                if samestat(created, path.stat()):
                     return cls(path, lock)
 
     def remove(self) -> None:
-        """Remove it with all that it holds."""
+        """Remove the folder with its contents."""
         try:
             _remove(self.path)
         finally:
@@ -72,41 +77,41 @@ class Scratch:
 
 
 def sweep_at_exit(place: str) -> None:
-    """Let this process, when it ends, remove the folders in a place that dead ones have left."""
+    """Register the removal of dead processes' folders for the end of this process."""
     atexit.register(_sweep, Path(place))
 
 
-def remove_if_left(path: Path, *, patience: float = 0) -> None:
-    """Remove a folder of this user that no process holds; no link is followed.
+def remove_if_unlocked(path: Path, *, patience: float = 0) -> None:
+    """Remove a folder of this user that no process has locked, without following links.
 
     Parameters
     ----------
     path : Path
     patience : float
-        Seconds to wait for one that holds it.
+        Seconds to wait for the process that has locked the folder.
     """
     with suppress(*NO_LOCKS, Timeout):
-        if _is_own(path) and stat.S_ISREG((path / LOCK).lstat().st_mode):
+        if _is_user_folder(path) and stat.S_ISREG((path / LOCK).lstat().st_mode):
             with FileLock(path / LOCK).acquire(timeout=patience, poll_interval=POLL):
                 _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, its lock last: what is cut off in the middle is left for a sweep."""
+    """Remove a folder, its lock last, so that a later sweep completes an interrupted removal."""
     with suppress(OSError):
-        for one in (one for one in path.iterdir() if one.name != LOCK):
-            shutil.rmtree(one, ignore_errors=True)
-            one.unlink(missing_ok=True)
+        for entry in (entry for entry in path.iterdir() if entry.name != LOCK):
+            shutil.rmtree(entry, ignore_errors=True)
+            entry.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
 def _sweep(place: Path) -> None:
     for path in place.glob(f"{PREFIX}*"):
-        remove_if_left(path)
+        remove_if_unlocked(path)
 
 
-def _is_own(path: Path) -> bool:
-    """Whether it is a folder of this user, and no link to one."""
-    found = path.lstat()
-    own = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    return own and stat.S_ISDIR(found.st_mode)
+def _is_user_folder(path: Path) -> bool:
+    """Return whether a path is a folder of this user, and not a link to one."""
+    status = path.lstat()
+    owned_by_user = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return owned_by_user and stat.S_ISDIR(status.st_mode)

@@ -1,4 +1,4 @@
-"""A study's work as the worker processes of a machine share it: one file, mapped by all."""
+"""File of a study's work, which all worker processes of a machine map into memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FILE = "work.joblib"
 
 @dataclass(frozen=True)
 class Shared:
-    """The file of a work, in a folder that also holds what workers keep for each other.
+    """File of a study's work, in a folder that also contains the arrays that workers share.
 
     Parameters
     ----------
     work : Work
     scratch : Scratch
-        The folder.
+        Folder of the file.
     """
 
     work: Work
@@ -32,7 +32,7 @@ class Shared:
 
     @classmethod
     def of(cls, work: Work, place: Path | None = None) -> Self:
-        """Write a work down; `place` is where, None the system's place for such."""
+        """Write a work to a new folder in `place`, or in the temporary folder of this process."""
         scratch = Scratch.make(warm_up() if place is None else place)
         try:
             work.dump(scratch.path / FILE)
@@ -43,11 +43,11 @@ class Shared:
 
     @property
     def file(self) -> Path:
-        """What `Work.load` reads."""
+        """The file that `Work.load` reads."""
         return self.scratch.path / FILE
 
     def parts(self) -> Parts:
-        """Return the folds of the search, with all that the workers keep here."""
+        """Return the folds of the search, with the arrays that the workers stored."""
         return Jobs(self.work, self.scratch.path).parts
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens in a worker process."""
+"""Evaluation of trials in a worker process."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ Evaluate = Callable[[Job, Judge], Outcome]
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is asked to do.
+    """A trial that is assigned to a worker.
 
     Attributes
     ----------
     strategy : Strategy
     deadline : Deadline
     bar : Bar or None
-        What the trial must reach to go on.
+        Scores that the trial must reach to continue.
     rung : float
-        How many times the planned work the training on a split is in all.
+        Total training work on a split, as a multiple of the planned work.
     confirm : bool
-        Whether it is on the splits that confirm.
+        Whether the trial uses the confirming splits.
     duel : bool
-        Whether it is on the rows and folds of matched duels.
+        Whether the trial uses the rows and folds of matched duels.
     """
 
     strategy: Strategy
@@ -72,17 +72,17 @@ class Assignment:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all trials of a study share.
+    """Data and code that all trials of a study share.
 
     Parameters
     ----------
     evaluate : callable
-        `autoimb.evaluation.trial.evaluate`, or a stand-in for it, also one that was defined in the
-        user's script.
+        `autoimb.evaluation.trial.evaluate` or a replacement, which may be defined in the user's
+        script.
     study : Basis
-        Its judge's metric may hold a callable of the user's script.
+        Basis of the search; its judge's metric may contain a callable of the user's script.
     duels : Basis or None
-        Of matched duels, judged by the same metric.
+        Basis of matched duels, judged by the same metric.
     """
 
     evaluate: Evaluate
@@ -90,53 +90,54 @@ class Work:
     duels: Basis | None = None
 
     def dump(self, path: Path) -> None:
-        """Write it down for `load`; arrays in a form that can be mapped into memory."""
+        """Write the work to a file for `load`, with arrays that can be mapped into memory."""
         code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
         bases = [
-            (one.dataset, one.plan, _without_metric(one.judge))
-            for one in (self.study, self.duels)
-            if one is not None
+            (basis.dataset, basis.plan, _without_metric(basis.judge))
+            for basis in (self.study, self.duels)
+            if basis is not None
         ]
         joblib.dump({"bases": bases, "code": code}, path)
 
     @classmethod
     def load(cls, path: Path) -> Work:
-        """Read what `dump` wrote.
+        """Read a file that `dump` wrote.
 
-        Arrays are copied when they are written to, not before: processes share them, and torch
-        may have them.
+        Arrays are mapped copy-on-write: processes share them, and torch accepts them because they
+        are writable.
         """
-        found = joblib.load(path, mmap_mode="c")
-        evaluate, metric = cloudpickle.loads(found["code"])
+        content = joblib.load(path, mmap_mode="c")
+        evaluate, metric = cloudpickle.loads(content["code"])
         bases = [
-            Basis(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in found["bases"]
+            Basis(dataset, plan, Judge(metric, **judge))
+            for dataset, plan, judge in content["bases"]
         ]
         return cls(evaluate, *bases)
 
 
 def _without_metric(judge: Judge) -> dict[str, Any]:
-    """Return the fields of a judge but the metric, which may hold code."""
-    own = {field.name: getattr(judge, field.name) for field in fields(judge)}
-    del own["metric"]
-    return own
+    """Return the fields of a judge without the metric, which may contain code."""
+    values = {field.name: getattr(judge, field.name) for field in fields(judge)}
+    del values["metric"]
+    return values
 
 
 class Jobs:
-    """Writes assignments out as jobs, and keeps between them what those of a process share.
+    """Builds jobs from assignments, and keeps the parts that all jobs of a process share.
 
     Parameters
     ----------
     work : Work
     folder : Path or None
-        Where several processes share it.
+        Folder through which several processes share the parts.
     """
 
     def __init__(self, work: Work, folder: Path | None = None) -> None:
         self._study = work.study, _parts(work.study, folder)
         self._duels = None
         if work.duels is not None:
-            own = None if folder is None else folder / "duels"
-            self._duels = work.duels, _parts(work.duels, own)
+            duels_folder = None if folder is None else folder / "duels"
+            self._duels = work.duels, _parts(work.duels, duels_folder)
 
     @property
     def parts(self) -> Parts:
@@ -144,7 +145,7 @@ class Jobs:
         return self._study[1]
 
     def of(self, assignment: Assignment) -> tuple[Job, Judge]:
-        """Return what is evaluated, and by whom it is judged."""
+        """Return the job of an assignment, and the judge that scores it."""
         basis, parts = self._study
         if assignment.duel and self._duels is not None:
             basis, parts = self._duels
@@ -154,28 +155,28 @@ class Jobs:
 
 
 def _parts(basis: Basis, folder: Path | None) -> Parts:
-    """Make what is kept of a basis; waiting trainings of two of them have the same keys."""
-    own = None if folder is None else folder / "parts"
-    return Parts(basis.dataset, basis.plan.folds, seed=basis.plan.seed, folder=own)
+    """Build the parts of a basis; two bases need two folders, as their keys are the same."""
+    parts_folder = None if folder is None else folder / "parts"
+    return Parts(basis.dataset, basis.plan.folds, seed=basis.plan.seed, folder=parts_folder)
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread while inside: more would fight each other, and sum differently."""
+    """Compute with one thread: more would compete for cores and change floating-point sums."""
     import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
+    thread_count = torch.get_num_threads()
     with threadpool_limits(limits=1):
         torch.set_num_threads(1)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            torch.set_num_threads(thread_count)
 
 
 def evaluated(evaluate: Evaluate, jobs: Jobs, assignment: Assignment) -> Outcome:
-    """Evaluate a strategy; what a stand-in for `evaluate` raises becomes the outcome."""
+    """Evaluate an assignment; an exception of `evaluate` becomes the outcome."""
     started = time.monotonic()
     try:
         return evaluate(*jobs.of(assignment))
@@ -189,15 +190,18 @@ _worker: dict[str, Any] = {}
 
 
 def prepare_worker(shared: Path) -> None:
-    """Map the study's arrays and get ready; an error is told by each trial, not by dying."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also inside a long computation
+    """Map the study's arrays and prepare the process; each trial reports an error of this step."""
+    # The default handler ends the process at once, also within a long computation.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ignore_hang_up()
     end_with_parent(shared.parent)
     be_killed_first()
     try:
-        warnings.simplefilter("ignore")  # they would tear the progress line
+        # Warnings would be printed into the progress line.
+        warnings.simplefilter("ignore")
         _worker["thread"] = one_thread()
-        _worker["thread"].__enter__()  # for good
+        # The limit lasts for the life of the process, so the context is never exited.
+        _worker["thread"].__enter__()
         work = Work.load(shared)
         _worker.update(evaluate=work.evaluate, jobs=Jobs(work, shared.parent))
     except Exception as error:
@@ -205,7 +209,7 @@ def prepare_worker(shared: Path) -> None:
 
 
 def run_trial(assignment: Assignment) -> Outcome:
-    """Evaluate a strategy with what `prepare_worker` mapped."""
+    """Evaluate an assignment with the arrays that `prepare_worker` mapped."""
     if "error" in _worker:
         return Failed(f"the worker couldn't start: {reason_of(_worker['error'])}")
     return evaluated(_worker["evaluate"], _worker["jobs"], assignment)

@@ -64,7 +64,7 @@ class Agenda:
         plan = study.plan
         policy, further = plan.policy, plan.folds.further
         work = plan.folds.confirming_work if further else 0.0
-        most = plan.most_strategies if deadline.finite else math.inf
+        most = plan.max_strategies if deadline.finite else math.inf
         return cls(
             space,
             deadline.left(),

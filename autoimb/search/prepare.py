@@ -511,7 +511,7 @@ def plan_study(prepared: Prepared, *, time_budget: float | None) -> Planned:
         folds,
         random_state=seed,
         # Where only ensembles are allowed, trials get more work, and there are fewer of them.
-        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.least_networks),
+        operations=trial_operations(time_budget, policy) * sqrt(prepared.space.min_networks),
         class_costs=None if costs is None else costs.class_costs,
         costs_in_probabilities=costs is None or costs.in_probabilities,
         policy=policy,

@@ -1,4 +1,4 @@
-"""The class-weight component: how much a row of each class counts in the loss."""
+"""The class-weight component: weight of the rows of each class in the loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from autoimb.space.option import Component, Float
 __all__ = ["CLASS_WEIGHT"]
 
 CLASS_WEIGHT: Component[np.ndarray] = Component(
-    "class_weight", "How much a row of each class counts in the loss."
+    "class_weight", "Weight of the rows of each class in the loss."
 )
 
-# Every option takes the class counts that training sees, after resampling, as float64 (C,), and
-# the user's costs (C,) or None; it gives weights (C,), scaled to mean 1 over rows afterwards.
+# Every option takes the class counts of the training rows after resampling, as float64 (C,), and
+# the user's costs (C,) or None. It returns weights (C,), which are later scaled to mean 1 over the
+# rows.
 
 
 @CLASS_WEIGHT.option()

@@ -1,4 +1,4 @@
-"""All components of the search space, in the order of the data."""
+"""All components of the search space, in the order in which they act on the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["COMPONENTS", "CONTROL"]
 COMPONENTS: dict[str, Component[Any]] = {
     component.name: component for component in (RESAMPLING, CLASS_WEIGHT, LOSS, ENSEMBLE, NETWORK)
 }
-# a control: the option of each component that does nothing against the imbalance
+# The options of a control, which has no imbalance method.
 CONTROL = {
     "resampling": "none",
     "class_weight": "none",

@@ -1,4 +1,4 @@
-"""From an Optuna trial to a strategy: the only place where ranges meet ``suggest_*``."""
+"""Conversion of an Optuna trial to a strategy, the only module that calls ``suggest_*``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["STRENGTHS", "Space", "draw", "infeasible", "suggest"]
 
-# the parameters that say how strongly an option shifts the classes' balance
+# The parameters that control how strongly an option shifts the class balance.
 STRENGTHS = ("strength", "tau")
 
 
 @dataclass(frozen=True)
 class Space:
-    """The options that a study may choose from; fixed for its whole life.
+    """Options from which a study may choose; fixed during the study.
 
     Attributes
     ----------
     allowed : tuple of (str, tuple of str)
-        Each component's options, in the components' order.
+        Allowed options of each component, in the order of the components.
     only : Strategy or None
-        The one strategy to try, as it is: nothing is drawn.
+        The only strategy to evaluate, in which case nothing is drawn.
     """
 
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
@@ -41,17 +41,17 @@ class Space:
     def restricted(
         cls, components: Mapping[str, Sequence[str]] | None = None, *, costs: bool = False
     ) -> Space:
-        """Build from what the user named.
+        """Build the space of the options that the user named.
 
-        Combinations that make no sense are excluded here and nowhere else: an ensemble that draws
-        balanced rows leaves resampling and class weights nothing to do.
+        Combinations without effect are excluded only here: if an ensemble draws balanced rows,
+        resampling and class weights have nothing to balance.
 
         Parameters
         ----------
         components : mapping of component to option names, optional
-            Components that are not named keep every option that is searched by default.
+            Names of options; other components have every option that is searched by default.
         costs : bool
-            Whether the user gave costs: then they are the class weights.
+            Whether the user specified costs, which are then the class weights.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Space:
                     f"The component {component.name!r} needs an option, got an empty list."
                 )
             for name in names:
-                component[name]  # raises for an unknown one
+                component[name]  # An unknown name raises OptionError.
             allowed[component.name] = tuple(dict.fromkeys(names))
         if costs:
             allowed["class_weight"] = ("costs",)
@@ -78,7 +78,7 @@ class Space:
 
     @classmethod
     def of(cls, strategy: Strategy) -> Space:
-        """Build the space that is one strategy.
+        """Build the space that contains only one strategy.
 
         Raises
         ------
@@ -94,46 +94,52 @@ class Space:
 
     @property
     def costs(self) -> bool:
-        """Whether the user gave costs, which are then the class weights."""
+        """Return whether the user specified costs, which are then the class weights."""
         return self.names("class_weight") == ("costs",)
 
     @property
-    def least_networks(self) -> int:
-        """How many networks a fold the smallest allowed ensemble trains from their start.
+    def min_networks(self) -> int:
+        """Number of networks that the smallest allowed ensemble trains from scratch in a fold.
 
-        One strategy alone is given the work that it has among others, so that it scores the same.
+        It is 1 for a single strategy, which thus has the same work as in a search, and the same
+        score.
         """
         if self.only is not None:
             return 1
         options = [ENSEMBLE[name] for name in self.names("ensemble")]
         smallest = [option.code(**option.lowest) for option in options]
-        return min(one.members * (1 if one.continues else one.rounds) for one in smallest)
+        return min(
+            ensemble.members * (1 if ensemble.continues else ensemble.rounds)
+            for ensemble in smallest
+        )
 
 
 def _possible_ensembles(allowed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    idle_before = all(
+    balance_unchanged = all(
         _idle(component, allowed[component]) for component in ("resampling", "class_weight")
     )
-    left = tuple(n for n in allowed["ensemble"] if idle_before or not draws_balanced_rows(n))
-    if not left:
+    ensembles = tuple(
+        n for n in allowed["ensemble"] if balance_unchanged or not draws_balanced_rows(n)
+    )
+    if not ensembles:
         raise OptionError(
             f"The ensemble {allowed['ensemble'][0]!r} draws its own balanced rows, so it goes only "
             f"with resampling 'none' and class_weight 'none'; got resampling "
             f"{list(allowed['resampling'])} and class_weight {list(allowed['class_weight'])}."
         )
-    return left
+    return ensembles
 
 
 def _idle(component: str, names: tuple[str, ...]) -> str | None:
-    """Return the option that leaves the rows alone, if it is allowed; costs stay what they are."""
+    """Return the allowed option that leaves the class balance unchanged, if there is one."""
     return next((n for n in (CONTROL[component], "costs") if n in names), None)
 
 
 def draw(trial: BaseTrial, space: Space) -> Strategy:
     """Draw a strategy.
 
-    Strengths of two imbalance methods that shift the balance sum to at most 1: where they were
-    drawn larger, both shrink by the same factor. ``draw(FixedTrial(trial.params)) == strategy``.
+    The strengths of two imbalance methods that shift the balance sum to at most 1: larger draws are
+    multiplied by the same factor. ``draw(FixedTrial(trial.params)) == strategy``.
 
     Parameters
     ----------
@@ -170,13 +176,13 @@ def _choice(trial: BaseTrial, component: str, space: Space) -> Choice:
 
 
 def suggest(trial: BaseTrial, name: str, bounds: Range) -> Value:
-    """Ask a trial for one value of a range, all of the range's fields passed on."""
+    """Return a trial's suggestion for one parameter within its range."""
     if isinstance(bounds, Float):
         return trial.suggest_float(name, bounds.low, bounds.high, log=bounds.log)
     if isinstance(bounds, Int):
         return trial.suggest_int(name, bounds.low, bounds.high, log=bounds.log)
     value = trial.suggest_categorical(name, bounds.values)
-    assert value is not None  # no range holds None
+    assert value is not None  # No range contains None.
     return value
 
 
@@ -190,6 +196,7 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
     total = sum(strengths)
     if len(strengths) < 2 or total <= 1.0:
         return drawn
+    # Rounding down to four digits keeps the sum at most 1.
     shrunk = dict(drawn)
     for component in CONTROL:
         params = tuple(
@@ -201,7 +208,7 @@ def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
 
 
 def infeasible(strategy: Strategy, profile: Profile) -> str | None:
-    """Return None where every option of a strategy can run on the table, else the sentence."""
+    """Return why a strategy cannot run on the table, or None if all its options can."""
     options: list[Option[Any]] = [
         option_of(component, getattr(strategy, component)) for component in COMPONENTS
     ]

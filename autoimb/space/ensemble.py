@@ -12,32 +12,32 @@ from autoimb.space.resampling.component import under_counts
 
 __all__ = [
     "ENSEMBLE",
-    "Ended",
     "Ensemble",
     "Round",
+    "RoundResult",
     "draws_balanced_rows",
     "samme",
     "self_paced_rows",
 ]
 
 
-_BINS = 20  # of hardness
+_BINS = 20  # number of hardness bins
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a member's rows are drawn from.
+    """Data from which the rows of a member are drawn in a round.
 
     Attributes
     ----------
     y : int64 array of shape (n,)
-        The classes of the fold's training part.
+        Classes of the fold's training part.
     row_state : float64 array of shape (n,)
-        What the member's last round passed on, one number for each row.
+        Row state from the member's last round, one number for each row.
     progress : float
         From 0 in the first round to 1 in the last.
     random : Generator
-        The member's own.
+        Random generator of the member.
     """
 
     y: np.ndarray
@@ -47,18 +47,18 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What a member's round ended with, on the training rows that it is judged on.
+class RoundResult:
+    """Result of a member's round on the training rows by which it is judged.
 
     Attributes
     ----------
     y : int64 array of shape (n,)
     weight : float64 array of shape (n,)
-        What the rows weigh without the ensemble: as the user says, and for rows left out.
+        Row weights without the ensemble: those of the user, and corrections for omitted rows.
     proba : float64 array of shape (n, C)
-        What the member gives for them.
+        Predictions of the member for the rows.
     number : int
-        Of the round.
+        Number of the round, from 0.
     """
 
     y: np.ndarray
@@ -68,36 +68,36 @@ class Ended:
 
 
 Draw = Callable[[Round], np.ndarray]
-Update = Callable[[np.ndarray, Ended], tuple[np.ndarray, float]]
+Update = Callable[[np.ndarray, RoundResult], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What the rounds of an ensemble are.
+    """Definition of an ensemble: its members and its rounds.
 
-    What a member's round passes on to the next is its row state: one number for each of the n rows
-    of its fold's training part, all ones at first.
+    A member's round passes a row state to the next: one number for each of the n rows of the fold's
+    training part, ones before the first round.
 
     Attributes
     ----------
     members : int
-        Members of each fold that train side by side in one round.
+        Number of members of each fold that are trained in parallel in one round.
     rounds : int
-        Rounds that follow each other.
+        Number of successive rounds.
     draw : callable
-        ``(round) -> rows``: the rows of the training part that one member sees.
+        ``(round) -> rows``: the rows of the training part on which one member is trained.
     update : callable or None
-        ``(row_state (n,), ended) -> (row_state (n,), vote)`` after a round, from its prediction for
-        the training rows.
+        ``(row_state (n,), result) -> (row_state (n,), vote)`` after a round, from its predictions
+        for the training rows.
     weighs : bool
-        Whether the row state weighs the rows.
+        Whether the row state is a factor of the row weights.
     bagged : bool
-        Whether a member keeps its rows in every round, and is judged on them alone.
+        Whether a member has the same rows in every round, and is judged on them alone.
     continues : bool
-        Whether a round goes on from the networks of the one before, on a cosine of its own.
+        Whether a round continues from the networks of the previous round, with a new cosine.
     matched_control : Choice or None
-        Of members that draw balanced rows: an ensemble as large on rows as they are, which it has
-        to beat as well as the single network. None of other ensembles.
+        For members that draw balanced rows: an ensemble of the same size on unbalanced rows, which
+        the ensemble has to beat as well as the single network. None for other ensembles.
     """
 
     members: int
@@ -111,30 +111,31 @@ class Ensemble:
 
 
 ENSEMBLE: Component[Ensemble] = Component(
-    "ensemble", "How many networks a fold trains, and on which rows each."
+    "ensemble", "Number of networks in each fold, and the rows on which each is trained."
 )
 
 
 def draws_balanced_rows(name: str) -> bool:
-    """Tell whether an ensemble leaves nothing for resampling and class weights to do."""
+    """Return whether an ensemble balances classes itself, by drawing balanced rows."""
     return ENSEMBLE[name].sizes is not None
 
 
-def _all_rows(now: Round) -> np.ndarray:
-    return np.arange(len(now.y))
+def _all_rows(round_: Round) -> np.ndarray:
+    return np.arange(len(round_.y))
 
 
-def _bootstrap(now: Round) -> np.ndarray:
+def _bootstrap(round_: Round) -> np.ndarray:
     """Draw each class with replacement, at its own size, so that no class is lost."""
-    return np.concatenate([now.random.choice(rows, len(rows)) for rows in _by_class(now.y)])
+    return np.concatenate([round_.random.choice(rows, len(rows)) for rows in _by_class(round_.y)])
 
 
 def _balanced(strength: float) -> Draw:
-    """Draw random rows of the larger classes, down to the sizes of this strength."""
+    """Return a function that under-samples the larger classes with the given strength."""
 
-    def draw(now: Round) -> np.ndarray:
+    def draw(round_: Round) -> np.ndarray:
         parts = [
-            now.random.choice(rows, n, replace=False) for rows, n in _under_sampled(now.y, strength)
+            round_.random.choice(rows, n, replace=False)
+            for rows, n in _under_sampled(round_.y, strength)
         ]
         return np.concatenate(parts)
 
@@ -146,10 +147,10 @@ def _by_class(y: np.ndarray) -> list[np.ndarray]:
 
 
 def _under_sampled(y: np.ndarray, strength: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield each class's rows, and how many of them to draw."""
+    """Return each class's rows, and the number of them to draw."""
     groups = _by_class(y)
-    wanted = under_counts(np.array([len(rows) for rows in groups]), strength)
-    return zip(groups, map(int, wanted))
+    sizes = under_counts(np.array([len(rows) for rows in groups]), strength)
+    return zip(groups, map(int, sizes))
 
 
 @ENSEMBLE.option()
@@ -218,15 +219,15 @@ def easy_ensemble(members: int, rounds: int, strength: float) -> Ensemble:
 def self_paced(rounds: int, strength: float) -> Ensemble:
     """Networks in turn on under-sampled rows, harder ones more often: SPE (Liu et al., 2020)."""
 
-    def draw(now: Round) -> np.ndarray:
+    def draw(round_: Round) -> np.ndarray:
         parts = [
-            self_paced_rows(rows, n, 1.0 - now.row_state[rows], now.progress, now.random)
-            for rows, n in _under_sampled(now.y, strength)
+            self_paced_rows(rows, n, 1.0 - round_.row_state[rows], round_.progress, round_.random)
+            for rows, n in _under_sampled(round_.y, strength)
         ]
         return np.concatenate(parts)
 
     control = Choice("bagging", (("members", rounds),))
-    return Ensemble(1, rounds, draw, _mean_own_probability, weighs=False, matched_control=control)
+    return Ensemble(1, rounds, draw, _mean_class_probability, weighs=False, matched_control=control)
 
 
 @ENSEMBLE.option(rounds=Int(3, 6))
@@ -242,7 +243,7 @@ def self_paced_rows(
     progress: float,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Draw rows of a class by how hard they are.
+    """Draw rows of a class by their hardness.
 
     The rows of each of 20 bins of hardness share a chance of 1 / (mean hardness + α), where α
     grows from 0 to infinity: at first each bin contributes the same hardness, at last each the
@@ -253,7 +254,7 @@ def self_paced_rows(
     ----------
     rows : int64 array of shape (n,)
     count : int
-        How many to draw, at most n, none twice.
+        Number of rows to draw without replacement, at most n.
     hardness : float64 array of shape (n,)
         From 0 to 1: one minus the probability that the ensemble so far gives to the row's class.
     progress : float
@@ -267,6 +268,7 @@ def self_paced_rows(
     if count == len(rows) or np.ptp(hardness) == 0.0:
         return random.choice(rows, count, replace=False)
     edges = np.linspace(hardness.min(), hardness.max(), _BINS + 1)
+    # The chance of a row is that of its bin, divided by the number of rows in the bin.
     place = np.clip(np.searchsorted(edges, hardness, side="right") - 1, 0, _BINS - 1)
     size = np.bincount(place, minlength=_BINS)
     mean = np.bincount(place, hardness, minlength=_BINS) / np.maximum(size, 1)
@@ -275,39 +277,39 @@ def self_paced_rows(
     return random.choice(rows, count, replace=False, p=chance / chance.sum())
 
 
-def _mean_own_probability(row_state: np.ndarray, ended: Ended) -> tuple[np.ndarray, float]:
-    """Pass on the mean probability that all rounds give to a row's own class; votes are equal."""
-    own = ended.proba[np.arange(len(ended.y)), ended.y]
-    return (row_state * ended.number + own) / (ended.number + 1), 1.0
+def _mean_class_probability(row_state: np.ndarray, result: RoundResult) -> tuple[np.ndarray, float]:
+    """Return the mean probability of a row's true class over all rounds, and a vote of 1."""
+    class_probability = result.proba[np.arange(len(result.y)), result.y]
+    return (row_state * result.number + class_probability) / (result.number + 1), 1.0
 
 
-def samme(times: np.ndarray, ended: Ended) -> tuple[np.ndarray, float]:
-    """Reweight rows after a round and say how much its member counts.
+def samme(times: np.ndarray, result: RoundResult) -> tuple[np.ndarray, float]:
+    """Reweight the rows after a round, and compute the vote of its member.
 
     Parameters
     ----------
     times : float64 array of shape (n,)
-        Times their own weight that the rows weighed in the round.
-    ended : Ended
+        Factors of the rows' weights in the round.
+    result : RoundResult
 
     Returns
     -------
     times : float64 array of shape (n,)
-        Mean 1 over the weight of the rows. Back to 1 where the member is no better than chance.
+        New factors, with weighted mean 1; all 1 if the member is no better than chance.
     vote : float
-        log((1-e)/e) + log(C-1), with e the weighted error held within [1e-3, 1-1/C]; 0 at chance.
+        log((1-e)/e) + log(C-1), with e the weighted error clipped to [1e-3, 1-1/C]; 0 at chance.
 
     Notes
     -----
     Zhu, Zou, Rosset & Hastie, "Multi-class AdaBoost", 2009, algorithm 2. The floor of e keeps a
-    member that makes no error from silencing the others. Members vote with their probabilities,
-    not their labels, so that the ensemble ranks rows.
+    member without errors from dominating the others. Members vote with probabilities instead of
+    labels, so that the ensemble ranks rows.
     """
-    n_classes = ended.proba.shape[1]
-    wrong = ended.proba.argmax(1) != ended.y
-    error = float(np.clip(np.average(wrong, weights=times * ended.weight), 1e-3, 1.0))
+    n_classes = result.proba.shape[1]
+    wrong = result.proba.argmax(1) != result.y
+    error = float(np.clip(np.average(wrong, weights=times * result.weight), 1e-3, 1.0))
     if error >= 1.0 - 1.0 / n_classes:
         return np.ones_like(times), 0.0
     vote = float(np.log((1.0 - error) / error) + np.log(n_classes - 1.0))
     new = times * np.exp(vote * wrong)
-    return new / np.average(new, weights=ended.weight), vote
+    return new / np.average(new, weights=result.weight), vote

@@ -1,4 +1,4 @@
-"""The loss component: what a network minimises, as its gradient by hand."""
+"""The loss component: losses of the networks, defined by their gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LOSS", "Loss"]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss on logits. The rows of a batch are the last axis: then no step of it is a short one.
+    """A loss on logits, with the rows of a batch on the last axis, which is the longest.
 
     Attributes
     ----------
@@ -41,14 +41,15 @@ class Loss:
     adjustment: float = 0.0
 
 
-# Every option takes the rows of each class that a member sees, as training counts them: after
-# resampling and all weights. A tensor (M, 1, C, 1), so that it broadcasts over k, C and rows.
-LOSS: Component[Loss] = Component("loss", "What the networks minimise.")
+# Every option takes the class counts of the members' training rows, after resampling and all
+# weights, as a tensor (M, 1, C, 1), which broadcasts over k, C and rows.
+LOSS: Component[Loss] = Component("loss", "Loss function of the networks.")
 
 
 @cache
 def _kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
-    from autoimb.nn.kernels import training_kernels  # torch, which a list of options has no use for
+    # The import is local because listing the options must not import torch.
+    from autoimb.nn.kernels import training_kernels
 
     return training_kernels(dtype, device)
 
@@ -68,7 +69,7 @@ def focal(counts: Tensor, *, gamma: float) -> Loss:  # noqa: ARG001  component's
     """Focal loss: rows that are already right count less (Lin et al., 2017)."""
 
     def gradient(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-        # by how much it is that of the cross-entropy: a factor for each row
+        # The gradient is that of the cross-entropy times a factor for each row.
         log_p = logits.log_softmax(-2).mul(truth).sum(-2, keepdim=True)
         p = log_p.exp()
         rest = (1.0 - p).clamp_(min=1e-7)

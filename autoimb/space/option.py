@@ -1,4 +1,4 @@
-"""What an option of the search space is: one entry with name, sentence, ranges, rule and code."""
+"""Options of the search space: entries with a name, a summary, ranges, rules and code."""
 
 from __future__ import annotations
 
@@ -28,41 +28,43 @@ __all__ = [
 
 Value = float | int | str | bool
 
-_TIMES = 2.0  # the planned work of a trial, that a single option may cost
-_OPERATIONS = 640e9  # of a trial, in a search of the default five minutes on two workers
+# Maximum work of a single option, as a multiple of the planned work of a trial.
+_TIMES = 2.0
+# Planned operations of a trial in a search of the default five minutes with two workers.
+_OPERATIONS = 640e9
 
 
 class Profile(Protocol):
-    """What feasibility may look at: counts, never rows."""
+    """Counts of a table from which feasibility is derived, without access to rows."""
 
     @property
     def n_rows(self) -> int:
-        """Rows of the table."""
+        """Number of rows of the table."""
 
     @property
     def minority_count(self) -> int:
-        """Rows of the rarest class."""
+        """Number of rows of the rarest class."""
 
     @property
     def n_classes(self) -> int:
-        """Classes of the target."""
+        """Number of classes of the target."""
 
     @property
     def n_numbers(self) -> int:
-        """Numeric columns."""
+        """Number of numeric columns."""
 
     @property
     def n_categories(self) -> int:
-        """Categorical columns."""
+        """Number of categorical columns."""
 
     @property
     def operations(self) -> float | None:
-        """Floating-point operations planned for a trial; None where nothing was planned."""
+        """Floating-point operations planned for a trial; None without a plan."""
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real range, ends included."""
+    """A range of real numbers, including its ends."""
 
     low: float
     high: float
@@ -71,7 +73,7 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """An integer range, ends included."""
+    """A range of integers, including its ends."""
 
     low: int
     high: int
@@ -80,7 +82,7 @@ class Int:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A few values, the first one the plainest."""
+    """A set of values, the simplest first."""
 
     values: tuple[Value, ...]
 
@@ -88,7 +90,7 @@ class OneOf:
 Range = Float | Int | OneOf
 Rule = Callable[[Profile], str | None]
 Sizes = Callable[[np.ndarray, float], np.ndarray]
-Made = TypeVar("Made")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Choice:
     ----------
     name : str
     params : tuple of (str, value)
-        In the order of the option's ranges.
+        Parameters in the order of the option's ranges.
     """
 
     name: str
@@ -112,11 +114,11 @@ class Choice:
 
     @property
     def brief(self) -> str:
-        """The option with its parameters, to three digits."""
+        """The option with its parameters, rounded to three digits."""
         return self._text(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value))
 
     def __str__(self) -> str:
-        """Write it exactly: `autoimb.space.reading.read_strategy` reads it back."""
+        """Return the exact text, which `autoimb.space.reading.read_strategy` can read."""
         return self._text(
             lambda value: repr(float(value)) if isinstance(value, float) else str(value)
         )
@@ -127,31 +129,31 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Option(Generic[Made]):
+class Option(Generic[ResultT]):
     """One choice of a component.
 
     Attributes
     ----------
     name : str
     code : callable
-        Takes the option's parameters by name, and what its component gives; returns what its
-        component calls for.
+        Function of the component's arguments and, by name, of the option's parameters, which
+        returns a value of the component's type.
     ranges : mapping of str to Range
-        The parameters and where they are searched.
+        The parameters with their search ranges.
     rules : tuple of callables
-        Each answers None, or the sentence why the option can't run on a table.
+        Functions that return None, or the reason why the option cannot run on a table.
     exact : bool
-        Whether the prior that a member sees is known by formula, so that it is corrected by it
-        (law 4); otherwise the probabilities are calibrated out of fold.
+        Whether the prior in a member's training rows is known in closed form, which then corrects
+        the probabilities (law 4); otherwise they are calibrated out of fold.
     searched : bool
-        Whether a search tries it unless told otherwise.
+        Whether a search includes the option by default.
     sizes : callable or None
-        ``(counts (C,), strength) -> counts (C,)``: the rows of each class that it leaves, or about
-        so many; None where it leaves as many as it gets.
+        ``(counts (C,), strength) -> counts (C,)``: approximate number of rows of each class after
+        the option; None if it does not change them.
     """
 
     name: str
-    code: Callable[..., Made]
+    code: Callable[..., ResultT]
     ranges: Mapping[str, Range] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     exact: bool = True
@@ -165,14 +167,14 @@ class Option(Generic[Made]):
 
     @property
     def lowest(self) -> dict[str, Value]:
-        """The low end of every range, and of a few values the first."""
+        """The low end of every range, or its first value."""
         return {
             key: bounds.values[0] if isinstance(bounds, OneOf) else bounds.low
             for key, bounds in self.ranges.items()
         }
 
     def feasible(self, profile: Profile) -> str | None:
-        """Return None where the option can run on such a table, else the sentence why not."""
+        """Return why the option cannot run on a table, or None if it can."""
         for rule in self.rules:
             sentence = rule(profile)
             if sentence is not None:
@@ -180,23 +182,23 @@ class Option(Generic[Made]):
         return None
 
 
-class Component(Generic[Made]):
-    """One axis of the search space: a table of options, in the order in which they were written.
+class Component(Generic[ResultT]):
+    """One axis of the search space: a table of options, in the order of their definition.
 
-    What all its options return is the component's type: ``Component[Resampled]``.
+    The type parameter is the type that all options return, as in ``Component[Resampled]``.
 
     Parameters
     ----------
     name : str
     summary : str
-        One sentence.
+        Description of the component in one sentence.
     """
 
     def __init__(self, name: str, summary: str) -> None:
         self.name = name
         self.summary = summary
-        self._options: dict[str, Option[Made]] = {}
-        self._fallback: Callable[[str], Option[Made]] = self._unknown
+        self._options: dict[str, Option[ResultT]] = {}
+        self._fallback: Callable[[str], Option[ResultT]] = self._unknown
 
     def option(
         self,
@@ -205,10 +207,10 @@ class Component(Generic[Made]):
         searched: bool = True,
         sizes: Sizes | None = None,
         **ranges: Range,
-    ) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
-        """Enter the decorated function as an option under its own name."""
+    ) -> Callable[[Callable[..., ResultT]], Callable[..., ResultT]]:
+        """Return a decorator that adds a function as an option under the function's name."""
 
-        def enter(code: Callable[..., Made]) -> Callable[..., Made]:
+        def enter(code: Callable[..., ResultT]) -> Callable[..., ResultT]:
             self._options[code.__name__] = Option(
                 code.__name__,
                 code,
@@ -222,32 +224,32 @@ class Component(Generic[Made]):
 
         return enter
 
-    def fallback(self, code: Callable[[str], Option[Made]]) -> Callable[[str], Option[Made]]:
-        """Enter the decorated function as what makes an option of any other name, or refuses it."""
+    def fallback(self, code: Callable[[str], Option[ResultT]]) -> Callable[[str], Option[ResultT]]:
+        """Set the decorated function, which builds an option of any other name or raises."""
         self._fallback = code
         return code
 
-    def _unknown(self, name: str) -> Option[Made]:
+    def _unknown(self, name: str) -> Option[ResultT]:
         raise OptionError(choices(f"{self.name} option", name, self.names))
 
-    def make(self, choice: Choice, *given: Any, **named: Any) -> Made:
-        """Call a chosen option's code with its parameters and what the component gives it."""
-        return self[choice.name].code(*given, **named, **choice.values)
+    def make(self, choice: Choice, *args: Any, **kwargs: Any) -> ResultT:
+        """Call the code of a chosen option with the arguments and the chosen parameters."""
+        return self[choice.name].code(*args, **kwargs, **choice.values)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All options, in order."""
         return tuple(self._options)
 
-    def __getitem__(self, name: str) -> Option[Made]:
+    def __getitem__(self, name: str) -> Option[ResultT]:
         return self._options[name] if name in self._options else self._fallback(name)
 
-    def __iter__(self) -> Iterator[Option[Made]]:
+    def __iter__(self) -> Iterator[Option[ResultT]]:
         return iter(self._options.values())
 
 
 def minority_at_least(count: int) -> Rule:
-    """Demand so many rows of the rarest class."""
+    """Return a rule that requires a minimum number of rows of the rarest class."""
 
     def rule(profile: Profile) -> str | None:
         if profile.minority_count >= count:
@@ -261,9 +263,9 @@ def minority_at_least(count: int) -> Rule:
 
 
 def work_at_most(operations: Callable[[Profile], float], because: str) -> Rule:
-    """Demand that the work, in operations, is within what a trial is planned to be.
+    """Return a rule that limits an option's work, in operations, relative to that of a trial.
 
-    Without a plan it must be within that of a trial in a default search.
+    Without a plan, the planned work is that of a trial in a default search.
     """
 
     def rule(profile: Profile) -> str | None:

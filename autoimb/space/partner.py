@@ -1,6 +1,6 @@
-"""The partners' table: models that are no networks and may share a blend.
+"""Tree models (partners) that may join a blend with the networks.
 
-No search draws them: each is tried as it stands here, on the folds of the study.
+They are not drawn by the search: each is evaluated as defined here, on the folds of the study.
 """
 
 from __future__ import annotations
@@ -14,41 +14,42 @@ __all__ = ["PARTNER", "Bagged", "Trees"]
 
 @dataclass(frozen=True)
 class Trees:
-    """Boosted trees before they know the table: each mends what those before it leave.
+    """Hyperparameters of gradient-boosted trees, independent of the table.
 
     Attributes
     ----------
     learning_rate : float
-        What a tree's answer is multiplied by, at least: few trees need a larger one.
+        Minimum learning rate; a small number of trees needs a larger one.
     leaves : int
-        Of a tree, at most.
-    least_rows : int
-        Of a leaf.
+        Maximum number of leaves of a tree.
+    min_leaf_rows : int
+        Minimum number of rows of a leaf.
     l2 : float
-        Pull of a leaf toward 0.
+        L2 regularization of leaf values.
     features : float
-        Share of the columns that each split may choose from.
+        Share of the columns that are candidates at each split.
     """
 
     learning_rate: float
     leaves: int
-    least_rows: int
+    min_leaf_rows: int
     l2: float
     features: float
 
 
 @dataclass(frozen=True)
 class Bagged:
-    """A random forest before it knows the table: trees of rows drawn with replacement.
+    """Hyperparameters of a random forest, independent of the table.
 
     Attributes
     ----------
     trees : int
-        At most.
+        Maximum number of trees.
     leaves : int
-        Of a tree, at most.
+        Maximum number of leaves of a tree.
     features : float or None
-        Share of the columns that each split may choose from; None for the root of their number.
+        Share of the columns that are candidates at each split; None for the square root of their
+        number.
     """
 
     trees: int
@@ -56,27 +57,25 @@ class Bagged:
     features: float | None
 
 
-PARTNER: Component[Trees | Bagged] = Component(
-    "partner", "A model that is no network and may share the blend."
-)
+PARTNER: Component[Trees | Bagged] = Component("partner", "A tree model that may join the blend.")
 
 
 @PARTNER.option()
 def medium_trees() -> Trees:
     """Boosted trees of 16 leaves: histogram gradient boosting (Friedman, 2001; Ke et al., 2017)."""
-    return Trees(learning_rate=0.05, leaves=16, least_rows=3, l2=1.0, features=0.3)
+    return Trees(learning_rate=0.05, leaves=16, min_leaf_rows=3, l2=1.0, features=0.3)
 
 
 @PARTNER.option()
 def small_trees() -> Trees:
     """Boosted trees of 6 leaves: few columns act together."""
-    return Trees(learning_rate=0.06, leaves=6, least_rows=3, l2=1.0, features=0.5)
+    return Trees(learning_rate=0.06, leaves=6, min_leaf_rows=3, l2=1.0, features=0.5)
 
 
 @PARTNER.option()
 def large_trees() -> Trees:
     """Boosted trees of 32 leaves: many columns act together."""
-    return Trees(learning_rate=0.05, leaves=32, least_rows=8, l2=3.0, features=0.3)
+    return Trees(learning_rate=0.05, leaves=32, min_leaf_rows=8, l2=3.0, features=0.3)
 
 
 @PARTNER.option()

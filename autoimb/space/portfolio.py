@@ -1,10 +1,10 @@
-"""The first trials of a study: controls, and one imbalance method at a time on the best of them.
+"""The first trials of a study: controls, then one imbalance method at a time on the best control.
 
-And those of matched duels: each method of a space, put into one control.
+The module also lists the trials of matched duels: each method of a space, added to one control.
 
-Which they are is the policy's. The first network is a quick one, so that there soon is a result;
-the others were picked on public tables by ``reports/benchmarks/portfolio``, such that every first n
-of them leave the least regret.
+The policy defines the trials. The first network is fast, so that a result is available soon; the
+others were selected on public tables by ``reports/benchmarks/portfolio``, such that the first n of
+them have minimal regret for every n.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
 def first_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[dict[str, Any]]:
     """Return parameters to enqueue for controls: networks without any imbalance method.
 
-    A component from which the user took the control's option is left open: the study draws it.
+    If the user excluded the control's option of a component, the study draws the component.
     """
     return [only_network(space, network) for network in listed_networks(space, policy)]
 
 
 def listed_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[Choice]:
-    """Return the networks of `first_networks`."""
+    """Return the networks that `first_networks` enqueues."""
     return [
         Choice(name, tuple((key, params[key]) for key in COMPONENTS["network"][name].ranges))
         for name, params in policy.first_networks
@@ -56,15 +56,15 @@ def only_network(space: Space, network: Choice) -> dict[str, Any]:
 def first_methods(
     space: Space, best: Strategy, policy: SearchPolicy = DEFAULT_POLICY
 ) -> list[dict[str, Any]]:
-    """Return parameters to enqueue for one imbalance method at a time on the best network so far.
+    """Return parameters to enqueue for one imbalance method at a time on the best network.
 
-    Those of the policy that the space has, then the samplers of imbalanced-learn in the space.
-    Where an ensemble that draws its own rows may be drawn instead of a single network, methods on
-    the rows and their weights would be taken back, and are left out.
+    These are the policy's methods in the space, followed by the samplers of imbalanced-learn in the
+    space. If the space has only ensembles of which some draw balanced rows, methods that act on
+    rows and their weights are omitted, since such an ensemble would replace them.
     """
     network = _flat("network", best.network.name, best.network.values)
     ensembles = space.names("ensemble")
-    own_rows = CONTROL["ensemble"] not in ensembles and any(
+    only_balanced_ensembles = CONTROL["ensemble"] not in ensembles and any(
         draws_balanced_rows(name) for name in ensembles
     )
     samplers: list[FirstMethod] = [
@@ -72,7 +72,7 @@ def first_methods(
     ]
     trials = []
     for method in [*policy.first_methods, *samplers]:
-        if own_rows and {"resampling", "class_weight"} & method.keys():
+        if only_balanced_ensembles and {"resampling", "class_weight"} & method.keys():
             continue
         if all(name in space.names(component) for component, (name, _) in method.items()):
             flat: dict[str, Any] = _control(space, without=method)
@@ -85,23 +85,23 @@ def first_methods(
 def matched_control_of(space: Space, strategy: Strategy) -> dict[str, Any] | None:
     """Return parameters to enqueue for the matched control of a balanced ensemble.
 
-    The same strategy with an ensemble that is as large and leaves the rows as they are; None where
-    the ensemble is none that draws balanced rows, or the space lacks the ensemble of its control.
+    The control is the same strategy with an ensemble of the same size on unbalanced rows. None if
+    the ensemble does not draw balanced rows, or the space lacks the ensemble of the control.
     """
     control = ENSEMBLE.make(strategy.ensemble).matched_control
     if control is None or control.name not in space.names("ensemble"):
         return None
-    return _put_in(strategy, "ensemble", control)
+    return _with_option(strategy, "ensemble", control)
 
 
 def duels_of(
     space: Space, control: Strategy, policy: SearchPolicy = DEFAULT_POLICY
 ) -> list[dict[str, Any]]:
-    """Return parameters to enqueue for matched duels: a control, then it with one method put in.
+    """Return parameters to enqueue for matched duels: a control, then the control with one method.
 
-    Each method of the space once, in the order of the policy, with the parameters that it has first
-    among the first methods, or else the low end of its ranges. Before a balanced ensemble comes its
-    matched control; where the space lacks that, the ensemble is left out.
+    Each method of the space occurs once, in the order of the policy, with its parameters in the
+    policy's first methods or else the low ends of its ranges. A balanced ensemble follows its
+    matched control, and is omitted if the space lacks that control.
     """
     listed: dict[tuple[str, str], Mapping[str, Value]] = {}
     for entry in policy.first_methods:
@@ -109,7 +109,7 @@ def duels_of(
             listed.setdefault((component, name), params)
     places = {name: place for place, name in enumerate(policy.duel_order)}
     ordered = sorted(methods_of(space), key=lambda method: places.get(method[1], len(places)))
-    trials = [_put_in(control, "ensemble", control.ensemble)]
+    trials = [_with_option(control, "ensemble", control.ensemble)]
     for component, name in ordered:
         option = COMPONENTS[component][name]
         values = listed.get((component, name), option.lowest)
@@ -118,13 +118,14 @@ def duels_of(
             matched = ENSEMBLE.make(method).matched_control
             if matched is None or matched.name not in space.names("ensemble"):
                 continue
-            trials.append(_put_in(control, "ensemble", matched))
-        trials.append(_put_in(control, component, method))
+            trials.append(_with_option(control, "ensemble", matched))
+        trials.append(_with_option(control, component, method))
+    # Several ensembles may have the same matched control, which is listed only once.
     return [trial for place, trial in enumerate(trials) if trial not in trials[:place]]
 
 
 def methods_of(space: Space) -> list[tuple[str, str]]:
-    """Return the imbalance methods of a space, (component, option): what a control has none of."""
+    """Return the imbalance methods of a space as pairs of component and option."""
     return [
         (component, name)
         for component, control in CONTROL.items()
@@ -133,28 +134,32 @@ def methods_of(space: Space) -> list[tuple[str, str]]:
     ]
 
 
-def _put_in(strategy: Strategy, component: str, choice: Choice) -> dict[str, Any]:
+def _with_option(strategy: Strategy, component: str, choice: Choice) -> dict[str, Any]:
     """Return parameters to enqueue for a strategy with another option of a component."""
     flat: dict[str, Any] = {}
     for name in COMPONENTS:
-        own = choice if name == component else getattr(strategy, name)
-        flat |= _flat(name, own.name, own.values)
+        component_choice = choice if name == component else getattr(strategy, name)
+        flat |= _flat(name, component_choice.name, component_choice.values)
     return flat
 
 
 def _control(space: Space, without: Mapping[str, object] | None = None) -> dict[str, Any]:
-    kept = {
+    controls = {
         component: name for component, name in CONTROL.items() if component not in (without or {})
     }
-    return {component: name for component, name in kept.items() if name in space.names(component)}
+    return {
+        component: name for component, name in controls.items() if name in space.names(component)
+    }
 
 
 def _flat(component: str, name: str, params: Mapping[str, Value]) -> dict[str, Any]:
     ranges = COMPONENTS[component][name].ranges
-    values = {f"{component}.{name}.{key}": _within(params[key], own) for key, own in ranges.items()}
+    values = {
+        f"{component}.{name}.{key}": _clipped(params[key], bounds) for key, bounds in ranges.items()
+    }
     return {component: name} | values
 
 
-def _within(value: Value, bounds: Range) -> Value:
-    """Return a strength that gave way to another one's to its range."""
+def _clipped(value: Value, bounds: Range) -> Value:
+    """Return a value that is at least the low end of its range, as scaled strengths may not be."""
     return max(float(value), bounds.low) if isinstance(bounds, Float) else value

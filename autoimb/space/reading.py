@@ -1,4 +1,4 @@
-"""A strategy as users hold one: the value, its JSON, or a line of the leaderboard."""
+"""Reading of strategies from a `Strategy`, its JSON or a row of the leaderboard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["read_option", "read_strategy"]
 
 
 def read_option(component: str, value: Any) -> str:
-    """Return the name of an option that a search may try, given as a name or a sampler.
+    """Return the name of an option, given as a name or a sampler.
 
     Raises
     ------
     OptionError
-        Naming the unknown option and those that exist.
+        With the unknown option and the existing ones.
     """
     names = COMPONENTS[component].names
     if value in names:
@@ -34,14 +34,14 @@ def read_option(component: str, value: Any) -> str:
     raise OptionError(choices(f"{component} option", value, names))
 
 
-def read_strategy(given: object) -> Strategy:
-    """Read a strategy that a search may try as it is.
+def read_strategy(value: object) -> Strategy:
+    """Read a complete strategy.
 
     Parameters
     ----------
-    given : Strategy, mapping, str, Series or DataFrame of one row
-        A strategy; its JSON, as a mapping or as text; or one line of a leaderboard, whose columns
-        named like the components hold texts such as ``"power(tau=0.5)"``. Other keys are ignored.
+    value : Strategy, mapping, str, Series or DataFrame of one row
+        A strategy; its JSON, as a mapping or as text; or one row of a leaderboard, whose columns
+        of the components contain texts such as ``"power(tau=0.5)"``. Other keys are ignored.
 
     Returns
     -------
@@ -50,13 +50,13 @@ def read_strategy(given: object) -> Strategy:
     Raises
     ------
     OptionError
-        Naming the component, option or parameter that is missing or unknown, or its value with
-        the rule that it breaks.
+        With the missing or unknown component, option or parameter, or with the value and the rule
+        that it violates.
     """
-    if isinstance(given, Strategy):
-        values: Mapping[str, Any] = given.to_json()
+    if isinstance(value, Strategy):
+        values: Mapping[str, Any] = value.to_json()
     else:
-        values = _mapping(given)
+        values = _mapping(value)
     missing = [name for name in COMPONENTS if name not in values]
     if missing:
         raise OptionError(
@@ -64,51 +64,54 @@ def read_strategy(given: object) -> Strategy:
             f"{', '.join(missing)}."
         )
     strategy = Strategy(**{name: _choice(name, values[name]) for name in COMPONENTS})
-    Space.of(strategy)  # refuses options that exclude each other
+    Space.of(strategy)  # This raises OptionError for options that exclude each other.
     _check_strengths(strategy)
     return strategy
 
 
-def _mapping(given: object) -> Mapping[str, Any]:
-    wanted = "strategy must be a Strategy, its JSON, or one line of a leaderboard"
-    read: Any = given
-    if isinstance(given, str):
+def _mapping(value: object) -> Mapping[str, Any]:
+    expected = "strategy must be a Strategy, its JSON, or one line of a leaderboard"
+    content: Any = value
+    if isinstance(value, str):
         try:
-            read = json.loads(given)
+            content = json.loads(value)
         except json.JSONDecodeError as error:
-            raise OptionError(f"{wanted}; the text is no JSON ({error}): {given[:80]!r}.") from None
-    elif hasattr(given, "to_dict"):  # of pandas, which need not be loaded here
-        rows = read.to_dict("records") if read.ndim == 2 else [read.to_dict()]
+            raise OptionError(
+                f"{expected}; the text is no JSON ({error}): {value[:80]!r}."
+            ) from None
+    # The attribute identifies a Series or DataFrame without importing pandas.
+    elif hasattr(value, "to_dict"):
+        rows = content.to_dict("records") if content.ndim == 2 else [content.to_dict()]
         if len(rows) != 1:
-            raise OptionError(f"{wanted}; got a table of {len(rows)} rows.")
-        read = rows[0]
-    if not isinstance(read, Mapping):
-        raise OptionError(f"{wanted}; got {given!r}.")
-    return read
+            raise OptionError(f"{expected}; got a table of {len(rows)} rows.")
+        content = rows[0]
+    if not isinstance(content, Mapping):
+        raise OptionError(f"{expected}; got {value!r}.")
+    return content
 
 
-def _choice(component: str, given: object) -> Choice:
-    if component == RESAMPLING.name and is_sampler(given):
-        return Choice(read_sampler(given))
-    if isinstance(given, str):
-        name, params = _from_text(given)
-    elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
-        name, params = given["name"], given.get("params") or {}
+def _choice(component: str, value: object) -> Choice:
+    if component == RESAMPLING.name and is_sampler(value):
+        return Choice(read_sampler(value))
+    if isinstance(value, str):
+        name, params = _from_text(value)
+    elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        name, params = value["name"], value.get("params") or {}
     else:
         raise OptionError(
             f"The {component} of a strategy must be a text such as 'name(parameter=value)', or a "
-            f"dict of name and params; got {given!r}."
+            f"dict of name and params; got {value!r}."
         )
     if component == RESAMPLING.name and is_sampler(name):
         return Choice(sampler_text(name, params))
     ranges = COMPONENTS[component][name].ranges
-    what = f"parameter of {component} {name!r}"
+    parameter_of = f"parameter of {component} {name!r}"
     for key in params:
         if key not in ranges:
-            raise OptionError(choices(what, key, ranges or ["none"]))
-    lacking = [key for key in ranges if key not in params]
-    if lacking:
-        raise OptionError(f"The {component} {name!r} lacks its parameters {', '.join(lacking)}.")
+            raise OptionError(choices(parameter_of, key, ranges or ["none"]))
+    missing = [key for key in ranges if key not in params]
+    if missing:
+        raise OptionError(f"The {component} {name!r} lacks its parameters {', '.join(missing)}.")
     return Choice(
         name,
         tuple(
@@ -118,7 +121,7 @@ def _choice(component: str, given: object) -> Choice:
 
 
 def _from_text(text: str) -> tuple[str, dict[str, str]]:
-    """Read ``"name(a=1, b=x)"``; what `Choice` writes has neither commas nor signs in values."""
+    """Split ``"name(a=1, b=x)"``; values that `Choice` writes contain no comma or equals sign."""
     name, opened, inside = text.strip().partition("(")
     params = {}
     if opened:
@@ -128,29 +131,33 @@ def _from_text(text: str) -> tuple[str, dict[str, str]]:
     return name.strip(), params
 
 
-def _value(where: str, key: str, given: object, bounds: Range) -> Value:
-    """Check one value, a text or a plain value, against its range."""
+def _value(option_text: str, key: str, value: object, bounds: Range) -> Value:
+    """Return a parameter's value, given as text or plain value, after checking its range."""
     if isinstance(bounds, OneOf):
-        for value in bounds.values:
-            if given in (value, str(value)) and isinstance(given, bool) <= isinstance(value, bool):
-                return value
-        raise OptionError(choices(f"{key} of {where}", given, bounds.values))
-    number = _number(given)
-    low = 0.0 if key in STRENGTHS else bounds.low  # a strength may have given way to another one
-    whole = isinstance(bounds, Float) or number.is_integer()
-    if not (whole and low <= number <= bounds.high):
+        for candidate in bounds.values:
+            # A boolean equals 0 or 1, and is accepted only for a boolean.
+            same_kind = isinstance(value, bool) <= isinstance(candidate, bool)
+            if value in (candidate, str(candidate)) and same_kind:
+                return candidate
+        raise OptionError(choices(f"{key} of {option_text}", value, bounds.values))
+    number = _number(value)
+    # A strength may be below its range, since the strengths of two methods are scaled down.
+    low = 0.0 if key in STRENGTHS else bounds.low
+    has_valid_type = isinstance(bounds, Float) or number.is_integer()
+    if not (has_valid_type and low <= number <= bounds.high):
         kind = "a number" if isinstance(bounds, Float) else "a whole number"
         raise OptionError(
-            f"The {key} of {where} must be {kind} from {low:g} to {bounds.high:g}, got {given!r}."
+            f"The {key} of {option_text} must be {kind} from {low:g} to {bounds.high:g}, "
+            f"got {value!r}."
         )
     return number if isinstance(bounds, Float) else int(number)
 
 
-def _number(given: object) -> float:
-    if isinstance(given, bool):
+def _number(value: object) -> float:
+    if isinstance(value, bool):
         return math.nan
     try:
-        return float(given)  # type: ignore[arg-type]  # what is none raises
+        return float(value)  # type: ignore[arg-type]  # what is none raises
     except (TypeError, ValueError):
         return math.nan
 

@@ -1,4 +1,4 @@
-"""The strategy: the one value that crosses the middle of the program."""
+"""The strategy: one option with its parameters for each component of the search space."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Strategy", "option_of", "partner"]
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice in each component; frozen, comparable, JSON-able.
+    """One choice in each component: immutable, comparable and convertible to JSON.
 
     Raises
     ------
     OptionError
-        Where a component has no such option, or the option no such parameter.
+        If a component lacks the option, or the option a parameter.
     """
 
     resampling: Choice
@@ -35,21 +35,21 @@ class Strategy:
     def __post_init__(self) -> None:
         for component in COMPONENTS.values():
             choice: Choice = getattr(self, component.name)
-            wanted = list(option_of(component.name, choice).ranges)
-            if [key for key, _ in choice.params] != wanted:
+            expected = list(option_of(component.name, choice).ranges)
+            if [key for key, _ in choice.params] != expected:
                 raise OptionError(
                     f"The {component.name} option {choice.name!r} takes the parameters "
-                    f"{wanted}, got {[key for key, _ in choice.params]}."
+                    f"{expected}, got {[key for key, _ in choice.params]}."
                 )
 
     @property
     def is_partner(self) -> bool:
-        """Whether a partner stands in the network's place: then it is no control and no method."""
+        """Return whether the strategy is a tree model (partner) instead of a network."""
         return self.network.name in PARTNER.names
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The components in which the strategy does something against the imbalance."""
+        """The components in which the strategy has an imbalance method."""
         return tuple(
             component
             for component, control in CONTROL.items()
@@ -58,10 +58,10 @@ class Strategy:
 
     @property
     def is_control(self) -> bool:
-        """Whether the strategy does nothing against the imbalance.
+        """Return whether the strategy has no imbalance method.
 
-        Costs that the user gave are none of its doing, and an ensemble on rows as they are is but
-        a larger network.
+        Costs of the user are part of the problem, and an ensemble on unbalanced rows is just a
+        larger network.
         """
         methods = set(self.methods)
         if not draws_balanced_rows(self.ensemble.name):
@@ -72,20 +72,20 @@ class Strategy:
 
     @property
     def exact(self) -> bool:
-        """Whether every prior shift of the strategy is known by formula (law 4)."""
+        """Return whether every prior shift of the strategy has a closed form (law 4)."""
         return all(option_of(component, getattr(self, component)).exact for component in COMPONENTS)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the strategy as JSON-compatible values."""
         return {field.name: _choice_json(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Strategy:
-        """Build from what `to_json` gave."""
+        """Build a strategy from the result of `to_json`."""
         return cls(**{component: _choice_of(values[component]) for component in COMPONENTS})
 
     def describe(self) -> str:
-        """Return one line in words: the imbalance methods, then the network and its size."""
+        """Return a one-line description: the imbalance methods, then the network and its size."""
         methods = [getattr(self, component).brief for component in self.methods]
         if self.is_partner:
             return f"trees, {self.network.brief}"
@@ -99,7 +99,7 @@ class Strategy:
 
 
 def _choice_json(choice: Choice) -> dict[str, Any]:
-    """Write the class and the parameters of a sampler apart, as those of any option."""
+    """Return a choice as JSON, with the name and parameters of a sampler as separate values."""
     if is_sampler(choice.name):
         name, params = sampler_parts(choice.name)
         return {"name": name, "params": params}
@@ -114,21 +114,21 @@ def _choice_of(values: Mapping[str, Any]) -> Choice:
 
 
 def option_of(component: str, choice: Choice) -> Option[Any]:
-    """Return the option that a strategy chose in a component; a partner's where it is one's."""
+    """Return the option of a strategy's choice in a component, or the partner's option."""
     if component == "network" and choice.name in PARTNER.names:
         return PARTNER[choice.name]
     return COMPONENTS[component][choice.name]
 
 
 def partner(name: str, *, costs: bool) -> Strategy:
-    """Write a partner as records hold it: as a control with the partner in the network's place.
+    """Return the strategy of a partner: a control with the partner in place of the network.
 
     Parameters
     ----------
     name : str
-        Of an option of `PARTNER`.
+        Name of an option of `PARTNER`.
     costs : bool
-        Whether the user gave costs: then they are its class weights.
+        Whether the user specified costs, which are then the class weights.
     """
     control = {component: Choice(option) for component, option in CONTROL.items()}
     if costs:

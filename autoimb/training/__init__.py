@@ -1,1 +1,1 @@
-"""The only training loop, its optimizer and its schedules."""
+"""Training of networks: plan, schedule, optimizer and the only training loop."""

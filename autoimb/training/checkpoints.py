@@ -1,4 +1,4 @@
-"""What the checkpoints of a pack show: out-of-fold predictions, and what each fold keeps."""
+"""Evaluation of a pack at its checkpoints, and the selection of one checkpoint for each fold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True)
 class Until:
-    """What chooses a checkpoint, and what ends a training.
+    """The measure that selects checkpoints, and the limits that end a training run.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Until:
         ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
     deadline : Deadline
     bar : Bar or None
-        What must be reached to go on.
+        Scores that a trial must reach to continue.
     """
 
     measure: Measure
@@ -44,20 +44,20 @@ class Until:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoints:
-    """What the checkpoints of a pack have shown so far.
+    """Result of the checkpoints of a pack so far.
 
     Attributes
     ----------
     stopping : Stopping
-        What they measured, and which of them each fold keeps.
+        Measured values, and the checkpoint that each fold retains.
     weights : Tensor
-        Each fold's members as they were at its checkpoint, as the pack's flat vector.
+        The pack's flat vector, with each fold's members as of the fold's retained checkpoint.
     posteriors : tuple of F arrays (K, n, C)
-        Each fold's members' posteriors for its scored rows at its checkpoint.
+        Posteriors of each fold's members for its scored rows, at its retained checkpoint.
     ended : bool
-        Whether training should not go on.
+        Whether training is complete.
     cut, pruned : bool
-        Whether the deadline, or the bar, ended it.
+        Whether the deadline, or the bar, ended training.
     """
 
     stopping: Stopping
@@ -72,18 +72,19 @@ class Checkpoints:
 class Selector:
     """Evaluates a pack at its checkpoints and keeps, for each fold, the weights of the best.
 
-    The best so far is known at every checkpoint, so one copy of the weights is enough; which it is
-    says `Stopping`, by law 1.
+    The best checkpoint so far is known at every checkpoint, so one copy of the weights is enough.
+    `Stopping` selects the checkpoint by law 1.
 
     Attributes
     ----------
     evaluation : Evaluation
     log_prior : float64 array of shape (F * K, C)
-        See `member_posterior`; the members of one fold side by side.
+        Prior correction of each member, see `member_posterior`; members of a fold are adjacent.
     loss : Loss
-        What is trained on.
+        Training loss.
     schedule : Schedule
-        Its patience: checkpoints without a better one, in every fold, after which it ends.
+        Schedule whose patience ends training: the number of checkpoints without an improvement in
+        any fold.
     until : Until
     """
 
@@ -94,7 +95,7 @@ class Selector:
     until: Until
 
     def start(self, network: Network) -> Checkpoints:
-        """Return what is known before the first checkpoint."""
+        """Return the result before the first checkpoint, with the initial weights."""
         folds = len(self.evaluation.rows)
         return Checkpoints(
             stopping=Stopping.initial(folds),
@@ -102,17 +103,18 @@ class Selector:
             posteriors=(np.empty(0),) * folds,
         )
 
-    def after(self, before: Checkpoints, number: int, network: Network) -> Checkpoints:
-        """Evaluate the weights that the network holds now.
+    def evaluate(self, previous: Checkpoints, number: int, network: Network) -> Checkpoints:
+        """Evaluate the current weights of the network, and retain them where they are the best.
 
-        When time is up the best checkpoint so far stands, and `cut` says so; the first one is
-        always evaluated, so that there is one.
+        Once the deadline has passed, the best checkpoint so far is final and `cut` is set. The
+        first checkpoint is always evaluated, so that a result exists.
 
         Parameters
         ----------
-        before : Checkpoints
+        previous : Checkpoints
+            Result of the previous checkpoints.
         number : int
-            Of the checkpoint, from 0.
+            Number of the checkpoint, from 0.
         network : Network
 
         Returns
@@ -121,51 +123,55 @@ class Selector:
         """
         cut = self.until.deadline.expired
         if cut and number > 0:
-            return replace(before, cut=True, ended=True)
+            return replace(previous, cut=True, ended=True)
         posterior = self._posteriors(network)
-        stopping = before.stopping.after(
-            [self._value(fold, posterior) for fold in range(len(before.posteriors))],
+        stopping = previous.stopping.after(
+            [self._value(fold, posterior) for fold in range(len(previous.posteriors))],
             choosers=self.evaluation.choosers,
             patience=self.schedule.patience,
         )
-        shown, bar = replace(before, stopping=stopping), self.until.bar
+        # Pruning compares the mean over folds with the bar, before the weights are copied.
+        updated, bar = replace(previous, stopping=stopping), self.until.bar
         measured = stopping.curve[-1]
         if not cut and bar is not None and bar.above(number, self.schedule.unit, measured):
-            return replace(shown, pruned=True, ended=True)
-        after = self._keeping(shown, posterior, network)
-        return replace(after, cut=cut, ended=cut or stopping.ended)
+            return replace(updated, pruned=True, ended=True)
+        selected = self._keep_newest(updated, posterior, network)
+        return replace(selected, cut=cut, ended=cut or stopping.ended)
 
     def _posteriors(self, network: Network) -> np.ndarray:
-        """Return (F * K, V, C)."""
+        """Return the members' posteriors for the evaluation rows, of shape (F * K, V, C)."""
         logits = network.predict(self.evaluation.x, self.evaluation.codes).cpu().numpy()
         return member_posterior(logits, log_prior=self.log_prior, gamma=self.loss.gamma)
 
     def _members(self, fold: int) -> slice:
-        """Return where a fold's members stand: ``[a a b b]``."""
-        each = len(self.log_prior) // len(self.evaluation.rows)
-        return slice(fold * each, (fold + 1) * each)
+        """Return the positions of a fold's members in the pack: ``[a a b b]``."""
+        members_per_fold = len(self.log_prior) // len(self.evaluation.rows)
+        return slice(fold * members_per_fold, (fold + 1) * members_per_fold)
 
     def _value(self, fold: int, posterior: np.ndarray) -> float:
-        """Return what the fold's own rows say: those that choose if it has any, else all."""
-        e = self.evaluation
-        rows = e.rows[fold]
-        rows = rows[: e.choose[fold]] if e.choose[fold] else rows
+        """Return the measure on the fold's choosing rows, or on all its rows if it has none."""
+        evaluation = self.evaluation
+        rows = evaluation.rows[fold]
+        rows = rows[: evaluation.choose[fold]] if evaluation.choose[fold] else rows
         if not len(rows):
             return math.nan
         proba = posterior[self._members(fold), : len(rows)].mean(0)
-        return self.until.measure(e.y[rows], proba, e.weight[rows])
+        return self.until.measure(evaluation.y[rows], proba, evaluation.weight[rows])
 
-    def _keeping(self, shown: Checkpoints, posterior: np.ndarray, network: Network) -> Checkpoints:
-        """Keep what the members of some folds are and predict now."""
-        if not shown.stopping.newest:
-            return shown
-        e, parameters = self.evaluation, network.parameters
-        posteriors = list(shown.posteriors)
+    def _keep_newest(
+        self, checkpoints: Checkpoints, posterior: np.ndarray, network: Network
+    ) -> Checkpoints:
+        """Retain the weights and posteriors of the folds for which this checkpoint is the best."""
+        if not checkpoints.stopping.newest:
+            return checkpoints
+        evaluation, parameters = self.evaluation, network.parameters
+        posteriors = list(checkpoints.posteriors)
         with torch.no_grad():
-            weights = shown.weights.clone()
-            for fold in shown.stopping.newest:
+            weights = checkpoints.weights.clone()
+            # Only the members of folds whose best checkpoint is the current one are copied.
+            for fold in checkpoints.stopping.newest:
                 members = self._members(fold)
-                scored = slice(e.choose[fold], len(e.rows[fold]))
+                scored = slice(evaluation.choose[fold], len(evaluation.rows[fold]))
                 posteriors[fold] = posterior[members, scored]
                 parameters.copy_members(parameters.values, weights, members)
-        return replace(shown, weights=weights, posteriors=tuple(posteriors))
+        return replace(checkpoints, weights=weights, posteriors=tuple(posteriors))

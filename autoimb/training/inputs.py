@@ -1,4 +1,4 @@
-"""What the networks of a strategy read: the rows of all folds as tensors, and their shape."""
+"""Inputs of the networks of a strategy: the rows of all folds as tensors, and their shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from autoimb.training.plan import Outline
 
 __all__ = ["Evaluation", "Inputs", "network_spec"]
 
-_MULTIPLE = 8  # that sizes are padded to, so that a level more or less rarely changes a shape
+# Sizes are padded to a multiple, so that a level more or less rarely changes a shape.
+_MULTIPLE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,13 @@ class Evaluation:
     x : Tensor of shape (F, V, D)
     codes : Tensor of shape (F, V, Q), or None
     choose : tuple of F ints
-        How many of a fold's first rows choose its checkpoint; 0 where other folds choose.
+        Number of a fold's first rows that choose its checkpoint; 0 if other folds choose.
     choosers : sequence of F tuples of int
-        Which folds' own rows choose for each fold, see `choosing_folds`.
+        Folds whose rows choose the checkpoint of each fold, see `choosing_folds`.
     rows : tuple of F int64 arrays
-        The rows' numbers in the table: those that choose, then those that are scored.
+        Row numbers in the table: first the choosing rows, then the scored rows.
     y, weight : arrays of shape (n,)
-        Of the whole table.
+        Classes and weights of the whole table.
     """
 
     x: Tensor
@@ -50,18 +51,18 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The rows of all folds, one fold below the other, and the shape of what reads them.
+    """Stacked training rows of all folds, and the shape of the networks that read them.
 
     ``x``: ``[a a a b b b b]`` for the training rows of the folds a and b.
 
     Attributes
     ----------
     spec : NetworkSpec
-        Of every member of the pack.
+        Shape of every member of the pack.
     widths : tuple of F ints
-        Dense columns that each fold really has; the rest is padding.
+        Number of dense columns of each fold; the remaining columns are padding.
     starts : int64 array of shape (F + 1,)
-        Where each fold's rows begin.
+        Position of each fold's first row in ``x``, and the total number of rows.
     x : Tensor of shape (R, D)
     codes : Tensor of shape (R, Q), or None
     y : Tensor of shape (R,), int64
@@ -87,7 +88,7 @@ class Inputs:
         outline: Outline,
         device: str,
     ) -> Inputs:
-        """Write the folds' rows as a network of these hyperparameters reads them.
+        """Build the inputs of networks with the given hyperparameters.
 
         Parameters
         ----------
@@ -98,11 +99,11 @@ class Inputs:
         kind : str
             The network option's name.
         outline : Outline
-            What shapes are planned on.
+            Sizes from which shapes are planned.
         device : str
         """
         encoders = [data.encoder(fold) for fold in range(len(training))]
-        widths = tuple(e.width(ple=hyper.ple) for e in encoders)
+        widths = tuple(encoder.width(ple=hyper.ple) for encoder in encoders)
         spec = network_spec(
             hyper,
             kind=kind,
@@ -132,7 +133,7 @@ def network_spec(
     outline: Outline,
     n_classes: int,
 ) -> NetworkSpec:
-    """Say what the networks of a pack are, from the widest of what their encoders give.
+    """Return the shape of a pack's networks, which fits the widest encoder output of all folds.
 
     Parameters
     ----------
@@ -140,13 +141,13 @@ def network_spec(
     kind : str
         The network option's name.
     encoders : sequence of Encoder
-        At least one.
+        Encoders of the folds, at least one.
     outline : Outline
-        What shapes are planned on.
+        Sizes from which shapes are planned.
     n_classes : int
     """
-    widths = (e.width(ple=hyper.ple) for e in encoders)
-    levels = np.array([outline.levels, *(e.embedded_cardinalities for e in encoders)])
+    widths = (encoder.width(ple=hyper.ple) for encoder in encoders)
+    levels = np.array([outline.levels, *(encoder.embedded_cardinalities for encoder in encoders)])
     return NetworkSpec(
         kind=kind,
         width=hyper.width,
@@ -171,25 +172,25 @@ def _padded(size: int) -> int:
 def _training_rows(
     data: Parts, training: Sequence[TrainingPart], spec: NetworkSpec, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Write the rows of all folds one below the other, a fold at a time."""
+    """Return the dense columns and codes of all folds' training rows, stacked by fold."""
     x = np.zeros((int(starts[-1]), spec.n_inputs), dtype=np.float32)
     codes = np.zeros((int(starts[-1]), len(spec.cardinalities)), dtype=np.int64)
     for fold, part in enumerate(training):
-        own = slice(int(starts[fold]), int(starts[fold + 1]))
-        dense, codes[own] = data.encoder(fold).dense(part.encoded, ple=spec.ple)
-        x[own, : dense.shape[1]] = dense
+        fold_rows = slice(int(starts[fold]), int(starts[fold + 1]))
+        dense, codes[fold_rows] = data.encoder(fold).dense(part.encoded, ple=spec.ple)
+        x[fold_rows, : dense.shape[1]] = dense
     return x, codes
 
 
 def _evaluation(data: Parts, spec: NetworkSpec, device: str) -> Evaluation:
     rows = tuple(data.evaluated_rows(fold) for fold in range(len(data.folds.folds)))
-    longest = max(len(own) for own in rows)
+    longest = max(len(fold_rows) for fold_rows in rows)
     x = np.zeros((len(rows), longest, spec.n_inputs), dtype=np.float32)
     codes = np.zeros((len(rows), longest, len(spec.cardinalities)), dtype=np.int64)
     for fold in range(len(rows)):
-        dense, wide = data.encoder(fold).dense(data.evaluation(fold), ple=spec.ple)
+        dense, fold_codes = data.encoder(fold).dense(data.evaluation(fold), ple=spec.ple)
         x[fold, : len(dense), : dense.shape[1]] = dense
-        codes[fold, : len(dense)] = wide
+        codes[fold, : len(dense)] = fold_codes
     weight, scale = data.dataset.weight, data.folds.scale
     return Evaluation(
         x=torch.from_numpy(x).to(device),

@@ -1,4 +1,4 @@
-"""Which rows each member of a strategy sees in a round, and with which weights."""
+"""Selection and weights of the rows that each member of a strategy trains on in a round."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from autoimb.space.resampling.component import Shares
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts, TrainingPart
 
-__all__ = ["Members", "Seen", "log_shares"]
+__all__ = ["MemberRows", "Members", "log_shares"]
 
 ClassWeight = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What a member sees in a round.
+class MemberRows:
+    """Training rows of a member in one round, with weights and prior correction.
 
     Attributes
     ----------
     rows : int64 array of shape (n,)
-        Of its fold's training part.
+        Row numbers in the training part of the member's fold.
     weights : float64 array of shape (n,)
-        Mean 1 over what is drawn.
+        Weights, with mean 1 over the drawn rows.
     correction : float64 array of shape (C,)
-        Log prior correction, without the loss's.
+        Log prior correction, without that of the loss.
     counts : float64 array of shape (C,)
-        Class counts after all weights; they sum to the rows' weights.
+        Class counts after all weights; their sum is the sum of the rows' weights.
     shares : float64 array of shape (C,), or None
         See `Pack`.
     """
@@ -58,8 +58,8 @@ class Members:
         After resampling.
     class_weight : callable
         ``counts (C,) -> weights (C,)``.
-    most_rows : int
-        That a member may see.
+    max_rows : int
+        Maximum number of rows of a member.
     batch_size : int
     """
 
@@ -68,7 +68,7 @@ class Members:
     data: Parts
     training: tuple[TrainingPart, ...]
     class_weight: ClassWeight
-    most_rows: int
+    max_rows: int
     batch_size: int
 
     @cached_property
@@ -77,33 +77,33 @@ class Members:
         return [(f, m) for f in range(len(self.training)) for m in range(self.ensemble.members)]
 
     def key(self, position: int, number: int) -> Key:
-        """Return whose a member's random numbers are, in a round."""
+        """Return the key of a member's random streams in a round."""
         fold, member = self.places[position]
         return Key(self.data.seed, self.data.repeat_number, fold, member, number)
 
     def drawn(
         self, position: int, number: int, row_state: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a member's rows of its fold's training part, and how many each stands for.
+        """Return a member's rows in its fold's training part, and how many rows each represents.
 
         Parameters
         ----------
         position : int
-            Of the member in the pack.
+            Position of the member in the pack.
         number : int
-            Of the round.
+            Number of the round.
         row_state : float64 array of shape (n,)
-            What the member's last round passed on.
+            Row state from the member's last round.
         """
         ensemble = self.ensemble
         part = self.training[self.places[position][0]]
         random = self.key(position, 0 if ensemble.bagged else number).stream(Purpose.MEMBER_ROWS)
         progress = number / max(ensemble.rounds - 1, 1)
         rows = ensemble.draw(Round(part.y, row_state, progress, random))
-        return subsample(part.y, rows, self.most_rows, random)
+        return subsample(part.y, rows, self.max_rows, random)
 
-    def seen(self, position: int, number: int, row_state: np.ndarray) -> Seen:
-        """Say what a member sees in a round; see `drawn`."""
+    def member_rows(self, position: int, number: int, row_state: np.ndarray) -> MemberRows:
+        """Return the rows and weights of a member in a round; for the parameters see `drawn`."""
         part = self.training[self.places[position][0]]
         rows, scale = self.drawn(position, number, row_state)
         y, n_classes = part.y[rows], len(part.prior)
@@ -115,38 +115,40 @@ class Members:
         weight = part.weight[rows] * scale * subsample_correction[y]
         if self.ensemble.weighs:
             weight = weight * row_state[rows]
-        shares, often = None, np.ones(len(y))
+        shares, draw_rates = None, np.ones(len(y))
         if part.shares is not None:
-            shares, often, stands = self._balanced(part.shares, y, scale)
-            weight = weight / stands  # the shares make up for it
-        counts = np.bincount(y, weights=weight * often, minlength=n_classes)
+            shares, draw_rates, multiplicity = self._balanced(part.shares, y, scale)
+            # The class shares of a batch already account for rows that were left out.
+            weight = weight / multiplicity
+        # The prior in training is the class distribution after resampling and all weights.
+        counts = np.bincount(y, weights=weight * draw_rates, minlength=n_classes)
         present = np.maximum(counts, 1e-12)
         by_class = self.class_weight(present)
-        seen = present * by_class
-        seen *= present.sum() / seen.sum()
-        # a class without a row in this fold's training part keeps a prior of next to nothing
-        ratio = np.log(np.maximum(part.prior, 1e-12)) - log_shares(seen)
+        effective_counts = present * by_class
+        effective_counts *= present.sum() / effective_counts.sum()
+        # A class without rows in this fold's training part gets a prior close to zero.
+        ratio = np.log(np.maximum(part.prior, 1e-12)) - log_shares(effective_counts)
         correction = ratio if self.strategy.exact else np.zeros(n_classes)
         row_weight = weight * by_class[y]
-        row_weight = row_weight / np.average(row_weight, weights=often)
-        return Seen(rows, row_weight, correction, seen, shares)
+        row_weight = row_weight / np.average(row_weight, weights=draw_rates)
+        return MemberRows(rows, row_weight, correction, effective_counts, shares)
 
     def _balanced(
         self, shares_of: Shares, y: np.ndarray, scale: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the classes' shares of a batch, how often each row comes, and for how many.
+        """Return the class shares of a batch, each row's draw rate and its multiplicity.
 
-        Shares are meant for the whole table: where rows were left out to save time, one stands
-        for several. How often a row comes is 1 in the mean.
+        Shares refer to the whole table: if rows were left out to save time, a row represents
+        several (its multiplicity). Draw rates have mean 1.
         """
-        kept, n_classes = self.data.dataset.sampled_shares, self.data.dataset.n_classes
-        stands = scale if kept is None else scale / kept[y]
-        counts = np.bincount(y, weights=stands, minlength=n_classes)
+        kept_shares, n_classes = self.data.dataset.sampled_shares, self.data.dataset.n_classes
+        multiplicity = scale if kept_shares is None else scale / kept_shares[y]
+        counts = np.bincount(y, weights=multiplicity, minlength=n_classes)
         shares = shares_of(counts, self.batch_size)
-        own = np.bincount(y, minlength=n_classes)
-        return shares, len(y) * shares[y] / own[y], stands
+        class_rows = np.bincount(y, minlength=n_classes)
+        return shares, len(y) * shares[y] / class_rows[y], multiplicity
 
 
 def log_shares(counts: np.ndarray) -> np.ndarray:
-    """Logarithm of each class's share of the rows, (..., C) -> (..., C)."""
+    """Return the logarithm of each class's share of the rows, (..., C) -> (..., C)."""
     return np.asarray(np.log(counts / counts.sum(-1, keepdims=True)))

@@ -1,4 +1,4 @@
-"""One AdamW step for a whole pack, and the running mean of its weights."""
+"""AdamW for a whole pack, and the running mean of its weights."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _BETA1 = 0.9
 class Optimizer:
     """AdamW (Loshchilov & Hutter, 2019) over the pack's flat vector, one pass a segment.
 
-    Elementwise, so a member's steps do not depend on the others'. Biases and scales do not decay.
+    The update is elementwise, so members do not influence each other. Biases and scales are
+    excluded from weight decay.
 
     Parameters
     ----------
     parameters : Parameters
     weight_decay : float
     beta2 : float
-        Share of the running mean of squared gradients that is kept at a step.
+        Decay rate of the running mean of squared gradients.
 
     Attributes
     ----------
     steps : int
-        That were made.
+        Number of steps so far.
     """
 
     def __init__(self, parameters: Parameters, *, weight_decay: float, beta2: float = 0.99) -> None:
@@ -41,28 +42,33 @@ class Optimizer:
         mean, square = torch.zeros_like(values), torch.zeros_like(values)
         self._flat = (values, parameters.gradients, mean, square)
         self._segments = [
-            Segment(s.part.start, s.part.stop, s.rate, weight_decay if s.decay else 0.0)
-            for s in parameters.segments
+            Segment(
+                segment.part.start,
+                segment.part.stop,
+                segment.rate,
+                weight_decay if segment.decay else 0.0,
+            )
+            for segment in parameters.segments
         ]
 
     def arrays(self) -> dict[str, Tensor]:
-        """Return the running means, of gradients and of their squares: flat vectors."""
+        """Return the running means of gradients and of their squares, as flat vectors."""
         _, _, mean, square = self._flat
         return {"mean": mean, "square": square}
 
     def restore(self, arrays: Mapping[str, Tensor], steps: int) -> None:
-        """Go on as one would that had these running means after so many steps."""
-        for name, own in self.arrays().items():
-            own.copy_(arrays[name])
+        """Restore the running means and the number of steps."""
+        for name, vector in self.arrays().items():
+            vector.copy_(arrays[name])
         self.steps = steps
 
     def step(self, rate: float) -> None:
-        """Step along the gradients that the network wrote.
+        """Update the parameters by the gradients that the network computed.
 
         Parameters
         ----------
         rate : float
-            Learning rate of this step, before each segment's own factor.
+            Learning rate of this step, before the factor of each segment.
         """
         self.steps += 1
         self._kernels.adamw(
@@ -71,16 +77,17 @@ class Optimizer:
 
 
 class Averaged:
-    """Exponential running mean of the weights, which is what is evaluated and deployed.
+    """Exponential running mean of the weights, which is evaluated and deployed.
 
-    With a constant learning rate the mean does what annealing would, and any stop is deployable.
+    With a constant learning rate the mean has the effect of annealing, and training can stop at any
+    checkpoint.
 
     Parameters
     ----------
     values : Tensor
         The pack's flat vector.
     decay : float
-        Share of the old mean that is kept at an update; the first updates keep less.
+        Share of the previous mean in an update; smaller for the first updates.
     """
 
     def __init__(self, values: Tensor, *, decay: float) -> None:
@@ -89,12 +96,13 @@ class Averaged:
         self.updates = 0
 
     def restore(self, mean: Tensor, updates: int) -> None:
-        """Go on as one would that had this mean after so many updates."""
+        """Restore the mean and the number of updates."""
         self.mean.copy_(mean)
         self.updates = updates
 
     def update(self, values: Tensor) -> None:
-        """Move the mean towards the current values."""
-        kept = min(self._decay, self.updates / (self.updates + 3.0))
+        """Update the mean with the current values."""
+        # The smaller decay of the first updates reduces the influence of the initial weights.
+        decay = min(self._decay, self.updates / (self.updates + 3.0))
         self.updates += 1
-        self.mean.lerp_(values, 1.0 - kept)
+        self.mean.lerp_(values, 1.0 - decay)

@@ -1,4 +1,4 @@
-"""Encoded folds and resampled training parts: computed once a study, shared by its trials."""
+"""Encoded folds and resampled training parts, computed once and shared by all trials."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Parts", "TrainingPart"]
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """What a fold trains on after resampling. Sees: the fold's training rows only.
+    """Training rows of a fold after resampling. Sees: the fold's training rows only.
 
     Attributes
     ----------
     encoded : Encoded
-        n rows, real ones first.
+        The n encoded rows, real rows first.
     y : int64 array of shape (n,)
     weight : float64 array of shape (n,)
-        The user's row weights; a synthetic row gets the mean of its parents', or of its class's
-        rows where it has none.
+        The user's row weights; a synthetic row has the mean weight of its parents or, if these are
+        unknown, of the rows of its class.
     prior : float64 array of shape (C,)
-        Weighted class shares of the fold's real training rows: what probabilities go back to.
+        Weighted class shares of the fold's real training rows; probabilities are corrected to them.
     shares : callable or None
         See `Resampled`.
     """
@@ -50,7 +50,7 @@ class TrainingPart:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Size in bytes."""
         return self.encoded.size + self.y.nbytes + self.weight.nbytes
 
 
@@ -62,14 +62,14 @@ class Parts:
     dataset : Dataset
     folds : FoldPlan
     seed : int
-        The study's: resampling draws the same for every trial.
+        Seed of the study; resampling draws the same rows for every trial.
     folder : Path, optional
-        Where the processes of a study share them.
+        Folder through which the processes of a study share the arrays.
 
     Attributes
     ----------
     states : Store
-        Trainings that wait for more work; one that is gone costs time and no more.
+        Paused training runs, which may be evicted: training then restarts from the beginning.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Parts:
         self.states = Store(None if folder is None else folder.with_name("states"))
 
     def repeat(self, number: int) -> Parts:
-        """Return the parts of a repeat, a split of all rows into folds; 0 is the plan's own."""
+        """Return the parts of a repeat, another split into folds; 0 is the plan's own split."""
         if number == 0:
             return self
-        other = copy(self)
-        other.folds, other.repeat_number = self.folds.repeat(number), number
-        return other
+        parts = copy(self)
+        parts.folds, parts.repeat_number = self.folds.repeat(number), number
+        return parts
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""
@@ -99,53 +99,56 @@ class Parts:
         )
 
     def encoders(self, number: int) -> tuple[Encoder, ...]:
-        """Return those of the first folds of all repeats, one after the other."""
-        repeats = (self.repeat(each) for each in range(1 + len(self.folds.further)))
-        places = ((one, fold) for one in repeats for fold in range(len(one.folds.folds)))
-        return tuple(one.encoder(fold) for one, fold in islice(places, number))
+        """Return the encoders of the first `number` folds, counted through all repeats."""
+        all_parts = (self.repeat(repeat) for repeat in range(1 + len(self.folds.further)))
+        folds = ((parts, fold) for parts in all_parts for fold in range(len(parts.folds.folds)))
+        return tuple(parts.encoder(fold) for parts, fold in islice(folds, number))
 
     def in_memory(self) -> Parts:
-        """Return the same parts in this process alone, with the encoders that are made already."""
-        own = Parts(self.dataset, self.folds, seed=self.seed)
-        own.hold(self.made())
-        return own
+        """Return a copy in the memory of this process, with all encoders fitted so far."""
+        parts = Parts(self.dataset, self.folds, seed=self.seed)
+        parts.add_encoders(self.fitted_encoders())
+        return parts
 
-    def made(self, *, but: Container[tuple[int, int]] = ()) -> dict[tuple[int, int], Encoder]:
-        """Return the encoders that are made already, by repeat and fold, all but some."""
+    def fitted_encoders(
+        self, *, exclude: Container[tuple[int, int]] = ()
+    ) -> dict[tuple[int, int], Encoder]:
+        """Return the encoders that are already fitted, by repeat and fold."""
         encoders = {}
         for repeat in range(1 + len(self.folds.further)):
             for fold in range(len(self.repeat(repeat).folds.folds)):
-                if (repeat, fold) in but:
+                if (repeat, fold) in exclude:
                     continue
-                with suppress(Exception):  # what can't be read is fitted again
-                    found = self._store.find(_encoder_key(repeat, fold))
-                    if isinstance(found, Encoder):
-                        encoders[repeat, fold] = found
+                # An encoder that cannot be read is fitted again later.
+                with suppress(Exception):
+                    encoder = self._store.find(_encoder_key(repeat, fold))
+                    if isinstance(encoder, Encoder):
+                        encoders[repeat, fold] = encoder
         return encoders
 
-    def hold(self, encoders: Mapping[tuple[int, int], Encoder]) -> None:
-        """Keep encoders that were made elsewhere, by repeat and fold."""
+    def add_encoders(self, encoders: Mapping[tuple[int, int], Encoder]) -> None:
+        """Add encoders that were fitted by other processes, by repeat and fold."""
         for (repeat, fold), encoder in encoders.items():
             self._store.put(_encoder_key(repeat, fold), encoder, size=encoder.edges.nbytes)
 
     def free_first(self) -> Iterator[int]:
-        """Yield all folds, those first for which no other process fits the encoder meanwhile.
+        """Yield all folds, first those whose encoder no other process is fitting.
 
-        So processes that begin together share the work.
+        Processes that start at the same time thus share the work.
         """
-        left = list(range(len(self.folds.folds)))
-        while left:
+        remaining = list(range(len(self.folds.folds)))
+        while remaining:
             free = (
                 fold
-                for fold in left
-                if not self._store.elsewhere(_encoder_key(self.repeat_number, fold))
+                for fold in remaining
+                if not self._store.computed_by_other_process(_encoder_key(self.repeat_number, fold))
             )
-            fold = next(free, left[0])
-            left.remove(fold)
+            fold = next(free, remaining[0])
+            remaining.remove(fold)
             yield fold
 
     def evaluation(self, fold: int) -> Encoded:
-        """Return the rows that choose the epoch, then those that are scored, encoded."""
+        """Return the encoded evaluation rows: first the choosing rows, then the scored rows."""
         encoder, rows = self.encoder(fold), self.evaluated_rows(fold)
         return self._store.get(
             ("evaluation", self.repeat_number, fold),
@@ -154,7 +157,7 @@ class Parts:
         )
 
     def _training_rows(self, fold: int) -> Encoded:
-        """Return the rows that train, encoded for it."""
+        """Return the fold's training rows, encoded for training."""
         encoder, rows, data = self.encoder(fold), self.folds.folds[fold].train, self.dataset
         return self._store.get(
             ("rows", self.repeat_number, fold),
@@ -165,9 +168,9 @@ class Parts:
         )
 
     def evaluated_rows(self, fold: int) -> np.ndarray:
-        """Return the numbers of the rows that choose, then of those that are scored."""
-        one = self.folds.folds[fold]
-        return np.concatenate([one.choose, one.score])
+        """Return the numbers of the choosing rows, followed by those of the scored rows."""
+        split = self.folds.folds[fold]
+        return np.concatenate([split.choose, split.score])
 
     def training(self, fold: int, resampling: Choice) -> TrainingPart:
         """Return the fold's training part after resampling.
@@ -175,7 +178,7 @@ class Parts:
         Raises
         ------
         InfeasibleError
-            Where the method can't run on these rows.
+            If the method cannot be applied to these rows.
         """
         return self._store.get(
             ("training", self.repeat_number, fold, resampling),
@@ -188,53 +191,57 @@ class Parts:
         encoded = self._training_rows(fold)
         y, weight = data.y[rows], data.training_weight[rows]
         mass = np.bincount(y, weights=weight, minlength=data.n_classes)
-        own = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
+        fold_seed = seed_for(Purpose.RESAMPLING, self.seed, repeat=self.repeat_number, fold=fold)
         part = Rows(encoded, y, once=self._once(fold), labels=data.labels)
-        new = RESAMPLING.make(resampling, part, random_state=own)
-        kept = encoded.take(new.rows)
-        new_y = np.concatenate([y[new.rows], new.synthetic_y])
-        synthetic_weight = weight[new.parents].mean(axis=1)
-        if len(new.parents) < len(new.synthetic_y):
+        resampled = RESAMPLING.make(resampling, part, random_state=fold_seed)
+        real_rows = encoded.take(resampled.rows)
+        new_y = np.concatenate([y[resampled.rows], resampled.synthetic_y])
+        # Without known parents a synthetic row has the mean weight of its class.
+        synthetic_weight = weight[resampled.parents].mean(axis=1)
+        if len(resampled.parents) < len(resampled.synthetic_y):
             counts = np.bincount(y, minlength=data.n_classes)
-            synthetic_weight = (mass / np.maximum(counts, 1))[new.synthetic_y]
-        new_weight = np.concatenate([weight[new.rows], synthetic_weight])
+            synthetic_weight = (mass / np.maximum(counts, 1))[resampled.synthetic_y]
+        new_weight = np.concatenate([weight[resampled.rows], synthetic_weight])
         sizes = RESAMPLING[resampling.name].sizes
         correction = self.subsample_correction(sizes, y, resampling.values.get("strength"))
         return TrainingPart(
-            encoded=kept if new.synthetic is None else kept.concat(new.synthetic),
+            encoded=real_rows
+            if resampled.synthetic is None
+            else real_rows.concat(resampled.synthetic),
             y=new_y,
             weight=new_weight * correction[new_y],
             prior=mass / mass.sum(),
-            shares=new.shares,
+            shares=resampled.shares,
         )
 
     def _once(self, fold: int) -> Once:
-        """Return what keeps an array of a fold's rows for every resampling that needs it."""
+        """Return a cache for arrays that are derived from the fold's rows alone."""
 
         def once(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
-            own = ("of rows", self.repeat_number, fold, *key)
-            return self._store.get(own, make, size=lambda array: array.nbytes)
+            store_key = ("of rows", self.repeat_number, fold, *key)
+            return self._store.get(store_key, make, size=lambda array: array.nbytes)
 
         return once
 
     def subsample_correction(self, sizes: Sizes | None, y: np.ndarray, strength: Any) -> np.ndarray:
-        """Return what a row of each class must weigh more, (C,), after balanced rows were drawn.
+        """Return the factor (C,) of the row weights of each class after balanced rows were drawn.
 
-        Where the plan kept but a share of a class, a row stands for several. Sizes are meant for
-        the whole table: what was drawn by the sizes of fewer rows makes up for it by weight.
+        If only a share of a class was kept, a row represents several. Sizes refer to the whole
+        table, so rows that were drawn by the sizes of fewer rows are reweighted accordingly.
         """
-        kept = self.dataset.sampled_shares
-        if sizes is None or kept is None:
+        kept_shares = self.dataset.sampled_shares
+        if sizes is None or kept_shares is None:
             return np.ones(self.dataset.n_classes)
         counts = np.bincount(y, minlength=self.dataset.n_classes)
-        share = np.maximum(kept, 1e-12)
+        share = np.maximum(kept_shares, 1e-12)
         present = counts > 0
-        wanted, got = np.ones(len(counts)), np.ones(len(counts))
-        wanted[present] = sizes(np.round(counts / share)[present], strength)
-        got[present] = sizes(counts[present], strength)
-        return np.asarray(wanted * share / got)
+        # The correction compares the sizes for the whole table with those for the rows that remain.
+        table_sizes, sampled_sizes = np.ones(len(counts)), np.ones(len(counts))
+        table_sizes[present] = sizes(np.round(counts / share)[present], strength)
+        sampled_sizes[present] = sizes(counts[present], strength)
+        return np.asarray(table_sizes * share / sampled_sizes)
 
 
 def _encoder_key(repeat: int, fold: int) -> tuple[str, int, int]:
-    """Return the key under which a store has an encoder."""
+    """Return the store key of an encoder."""
     return ("encoder", repeat, fold)

@@ -1,4 +1,4 @@
-"""What all trials of a study share: folds, work and seed; frozen before the first one."""
+"""Plan that all trials of a study share: folds, work and seed, frozen before the first trial."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["Effort", "Outline", "Plan", "batch_for"]
 
 @dataclass(frozen=True)
 class Outline:
-    """What shapes and schedules are planned on; frozen with the plan.
+    """Sizes from which shapes and schedules are planned; frozen with the plan.
 
-    A pack has one schedule and one shape for all folds. Counted on the folds themselves, they
-    would let a row's label or level reach the very fold that scores it (law 1).
+    A pack has one schedule and one shape for all folds. If they were derived from the folds, a
+    row's label or level would influence the fold that scores this row (law 1).
 
     Attributes
     ----------
     class_counts : tuple of C ints
-        Rows of each class in the table.
+        Number of rows of each class in the table.
     inputs : tuple of two ints
-        Dense columns with scaled numbers, and with piecewise-linear ones.
+        Number of dense columns, with scaled numbers and with piecewise-linear encoding.
     levels : tuple of Q ints
-        Levels of each embedded column.
+        Number of levels of each embedded column.
     """
 
     class_counts: tuple[int, ...]
@@ -41,7 +41,7 @@ class Outline:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Outline:
-        """Count on the whole table, when the study is planned."""
+        """Count the classes, columns and levels of the whole table."""
         rows = np.arange(len(dataset.y))
         encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
         counts = np.bincount(dataset.y, minlength=dataset.n_classes)
@@ -52,10 +52,10 @@ class Outline:
         )
 
     def rows(self, strategy: Strategy, folds: FoldPlan) -> int:
-        """Return about how many rows a member sees, by the sizes that the options leave."""
+        """Return the approximate number of training rows of a member after resampling."""
         counts = np.array(self.class_counts)
-        share = np.median([len(fold.train) for fold in folds.folds]) / counts.sum()
-        counts = np.maximum(np.round(counts * share), 1)
+        training_share = np.median([len(fold.train) for fold in folds.folds]) / counts.sum()
+        counts = np.maximum(np.round(counts * training_share), 1)
         for component in ("resampling", "ensemble"):
             choice = getattr(strategy, component)
             sizes = COMPONENTS[component][choice.name].sizes
@@ -66,16 +66,16 @@ class Outline:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work a trial may be, counted in arithmetic and never in seconds.
+    """Planned work of a trial, counted in arithmetic operations, never in seconds.
 
     Attributes
     ----------
     operations : float
-        Floating-point operations that the training of one strategy should stay near.
+        Planned floating-point operations for the training of one strategy.
     most_checkpoints, least_checkpoints : int
-        Bounds of the number of evaluations.
+        Bounds of the number of checkpoints.
     patience : int
-        See `Schedule`.
+        Patience of the schedule, see `Schedule`.
     outline : Outline
     """
 
@@ -86,7 +86,7 @@ class Effort:
     outline: Outline
 
     def times(self, factor: float) -> Effort:
-        """Return so many times the work, in up to twice as many evaluations."""
+        """Return the effort for a multiple of the work, with up to twice as many checkpoints."""
         return replace(
             self, operations=self.operations * factor, most_checkpoints=2 * self.most_checkpoints
         )
@@ -94,7 +94,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all trials of a study share; frozen before the first one.
+    """Values that all trials of a study share; frozen before the first trial.
 
     Attributes
     ----------
@@ -104,13 +104,13 @@ class Plan:
     class_costs : tuple of C floats, or None
         The user's cost of each class, which weighs the loss.
     costs_in_probabilities : bool
-        Whether probabilities keep it; else they are corrected.
+        Whether probabilities include the costs; otherwise they are corrected.
     device : str
     policy : SearchPolicy
     rung : float
-        How many times the planned work the training on a split is.
+        Training work on a split, as a multiple of the planned work.
     repeats : tuple of int
-        On which splits of the rows into folds a strategy is cross-validated, 0 being the first.
+        Splits of the rows into folds on which a strategy is cross-validated; 0 is the first.
     """
 
     folds: FoldPlan
@@ -125,35 +125,36 @@ class Plan:
 
     @property
     def carried_costs(self) -> tuple[float, ...] | None:
-        """The user's cost of each class, where probabilities keep it."""
+        """The user's cost of each class if probabilities include it, else None."""
         return self.class_costs if self.costs_in_probabilities else None
 
     @property
-    def most_strategies(self) -> float:
-        """After how many strategies the rest of a search confirms them; infinite for no number.
+    def max_strategies(self) -> float:
+        """Number of strategies after which the search only confirms them; infinite for no limit.
 
-        Few minority rows tell few strategies apart: among many that are equally good the best score
-        is luck. So below 100 of them the rest of the time goes to more networks of the same
-        strategies, on other folds.
+        With few minority rows only few strategies can be distinguished: among many that are equally
+        good the best score is luck. Below 100 minority rows the remaining time is therefore spent
+        on more networks of the same strategies, on other folds.
         """
-        few = minority_count(self.effort.outline.class_counts) < self.policy.few_rare_rows
-        limited = few and len(self.folds.further) > 1
-        return self.policy.strategies_on_few_rare_rows if limited else math.inf
+        few_rare_rows = minority_count(self.effort.outline.class_counts) < self.policy.few_rare_rows
+        stops_early = few_rare_rows and len(self.folds.further) > 1
+        return self.policy.strategies_on_few_rare_rows if stops_early else math.inf
 
     def at(self, rung: float, *, confirm: bool = False) -> Plan:
-        """Return the plan of a strategy that is trained for so many times the planned work.
+        """Return the plan for training a strategy with a multiple of the planned work.
 
         Parameters
         ----------
         rung : float
+            Multiple of the planned work.
         confirm : bool
-            On the splits that confirm, where the plan holds any.
+            Whether to train on the confirming splits, if the plan has any.
         """
         return replace(self, rung=rung, repeats=self.folds.confirming if confirm else (0,))
 
 
 def batch_for(rows: int) -> int:
-    """Return the plan's batch for so many training rows."""
+    """Return the batch size for a number of training rows."""
     for limit, batch in ((1_000, 32), (15_000, 64), (60_000, 128)):
         if rows < limit:
             return batch

@@ -1,4 +1,4 @@
-"""When a trial is given up: where it is much worse than the worst fold of the best so far."""
+"""Pruning of trials that are much worse than the worst fold of the best trial so far."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["Bar"]
 
 @dataclass(frozen=True)
 class Bar:
-    """What a trial must reach to go on.
+    """Scores that a trial must reach to continue.
 
-    It lies as far below the best trial's worst fold as that is below its mean, at the same share of
-    the planned checkpoints, and at least the policy's slack below the mean: what is nearly as good
-    may still serve a blend. The worst fold is a forgiving bar, which folds that differ much lower
-    by themselves (Bergman, Purucker & Hutter, "Don't waste your time: early stopping
-    cross-validation", 2024); recorded curves asked for twice that distance
+    At the same share of the planned checkpoints, the bar lies as far below the best trial's worst
+    fold as that fold is below the trial's mean, and at least the policy's slack below the mean: a
+    strategy that is nearly as good may still improve a blend. The worst fold is a lenient bar,
+    which is lower if folds differ much (Bergman, Purucker & Hutter, "Don't waste your time: early
+    stopping cross-validation", 2024); recorded curves showed that twice that distance is needed
     (``reports/design/rungs-and-pruning.md``).
 
     Attributes
     ----------
     floor : tuple of float
-        By checkpoint of the best trial.
+        Bar at each checkpoint of the best trial.
     planned : int
-        Checkpoints of its planned work.
+        Number of checkpoints in the planned work of the best trial.
     begins : float
-        Share of its planned checkpoints, before which nothing is given up.
+        Share of the planned checkpoints before which no trial is pruned.
     """
 
     floor: tuple[float, ...]
@@ -40,22 +40,22 @@ class Bar:
     def of(
         cls, curve: Sequence[float], worst: Sequence[float], planned: int, policy: SearchPolicy
     ) -> Bar:
-        """Make it from the best trial's measure by checkpoint: mean over folds, and worst fold."""
+        """Build the bar from the best trial's measure by checkpoint: fold mean and worst fold."""
         slack = policy.pruning_slack
         floor = (min(2 * low - mean, mean - slack * abs(mean)) for mean, low in zip(curve, worst))
         return cls(tuple(floor), planned, policy.pruning_begins)
 
     def above(self, checkpoint: int, planned: int, value: float) -> bool:
-        """Say whether a trial is to be given up.
+        """Return whether a value lies below the bar, so that the trial is pruned.
 
         Parameters
         ----------
         checkpoint : int
-            From 0.
+            Number of the checkpoint, from 0.
         planned : int
-            Checkpoints of the trial's planned work.
+            Number of checkpoints in the trial's planned work.
         value : float
-            Its measure, the mean over its folds.
+            Measure of the trial, the mean over its folds.
 
         Returns
         -------
@@ -64,5 +64,5 @@ class Bar:
         share = (checkpoint + 1) / planned
         if share < self.begins or not self.floor:
             return False
-        at = min(ceil(share * self.planned), len(self.floor)) - 1
-        return value < self.floor[at]
+        index = min(ceil(share * self.planned), len(self.floor)) - 1
+        return value < self.floor[index]

@@ -1,4 +1,4 @@
-"""How long a pack trains and at which rate: frozen before the first step."""
+"""Training schedules: number of steps and learning rates, frozen before the first step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autoimb.errors import InfeasibleError
 from autoimb.space.network.component import Anneal, Hyperparameters
 from autoimb.training.plan import Plan, batch_for
 
-__all__ = ["Schedule", "most_rows", "plan_schedule", "rung_ends"]
+__all__ = ["Schedule", "max_member_rows", "plan_schedule", "rung_ends"]
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,24 @@ class Schedule:
     Attributes
     ----------
     ends : tuple of int
-        At which checkpoint each of its rungs ends, rising; where the last one does, so does the
-        training. A training that goes on from one rung to the next draws from new streams there.
+        Checkpoint at which each rung ends, in increasing order; training ends with the last one.
+        Training that continues from one rung to the next draws from new random streams there.
     unit : int
-        Checkpoints of the planned work.
+        Number of checkpoints in the planned work.
     steps : int
         Gradient steps between two checkpoints; the same for every member of the pack.
     batch_size : int
         Rows of each member in a step.
     learning_rate, weight_decay : float
-        Of AdamW.
+        Parameters of AdamW.
     kind : {"constant", "cosine", "coslog4"}
-        After the warm-up: constant with averaged weights, or a cosine to zero at the last step.
-        Or four cycles from zero to the rate and back, each twice as long as the one before
-        (Holzmüller et al., 2024).
+        Shape of the learning rate after the warm-up: constant, with averaged weights; a cosine that
+        falls to zero at the last step; or four cycles from zero to the learning rate and back, each
+        twice as long as the previous one (Holzmüller et al., 2024).
     patience : int
-        Evaluations without a better one after which the pack stops.
+        Number of checkpoints without an improvement after which the pack stops.
     beta2 : float
-        Of AdamW.
+        Decay rate of AdamW's mean of squared gradients.
     """
 
     ends: tuple[int, ...]
@@ -51,17 +51,17 @@ class Schedule:
 
     @property
     def checkpoints(self) -> int:
-        """Points of the training at which the pack is evaluated and may stop, at most."""
+        """Maximum number of points at which the pack is evaluated and may stop."""
         return self.ends[-1]
 
     @property
     def at_once(self) -> Schedule:
-        """The schedule of a training that begins anew at every rung."""
+        """The schedule of training that restarts from the beginning at every rung."""
         return replace(self, ends=self.ends[-1:])
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        # a constant rate must not know how far the training may go on
+        # A constant rate must not depend on how long training may continue.
         total = (self.unit if self.kind == "constant" else self.checkpoints) * self.steps
         if self.kind == "coslog4":
             cycles = log2(1 + 15 * (step + 0.5) / total)
@@ -74,33 +74,33 @@ class Schedule:
         return self.learning_rate * 0.5 * (1.0 + cos(pi * (step - warm) / max(total - warm, 1)))
 
 
-def most_rows(plan: Plan, *, row_operations: float) -> int:
-    """Return how many rows a member may see, so that it goes over them more than once.
+def max_member_rows(plan: Plan, *, row_operations: float) -> int:
+    """Return the maximum number of rows of a member, so that it trains for several epochs.
 
     Parameters
     ----------
     plan : Plan
     row_operations : float
-        Of a forward pass of all networks on a row each.
+        Operations of a forward pass in which each network reads one row.
     """
     draws = plan.effort.operations / (3 * row_operations)
     return max(int(draws / plan.policy.least_epochs), plan.policy.least_member_rows)
 
 
 def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
-    """Return at which checkpoints the rungs of a training end, up to the plan's.
+    """Return the checkpoints at which the rungs of a training run end, up to the plan's rung.
 
-    A rung that adds no checkpoint is left out.
+    Rungs that add no checkpoint are omitted.
 
     Parameters
     ----------
     unit : int
-        Checkpoints of the planned work.
+        Number of checkpoints in the planned work.
     plan : Plan
     """
-    most = max(unit, 2 * plan.effort.most_checkpoints)
+    max_checkpoints = max(unit, 2 * plan.effort.most_checkpoints)
     rungs = [rung for rung in plan.policy.rungs if rung < plan.rung]
-    return tuple(sorted({min(ceil(unit * rung), most) for rung in [*rungs, plan.rung]}))
+    return tuple(sorted({min(ceil(unit * rung), max_checkpoints) for rung in [*rungs, plan.rung]}))
 
 
 def plan_schedule(
@@ -111,21 +111,21 @@ def plan_schedule(
     row_operations: float,
     evaluated: int,
 ) -> Schedule:
-    """Plan batch, steps, checkpoints and rungs from the planned sizes, in arithmetic alone.
+    """Plan batch size, steps, checkpoints and rungs from the planned work.
 
-    The work stays near what was planned: where the fewest checkpoints that there must be would be
-    more, they are closer together, down to a few steps.
+    The schedule stays near the planned work: if the minimum number of checkpoints would exceed it,
+    there are fewer steps between them, down to the policy's minimum. No clock is read.
 
     Parameters
     ----------
     hyper : Hyperparameters
     plan : Plan
     rows : int
-        That a member sees.
+        Number of rows of a member.
     row_operations : float
-        Of a forward pass of all networks on a row each.
+        Operations of a forward pass in which each network reads one row.
     evaluated : int
-        Rows of the longest fold, at each checkpoint.
+        Number of evaluation rows of the longest fold.
 
     Returns
     -------
@@ -134,23 +134,24 @@ def plan_schedule(
     Raises
     ------
     InfeasibleError
-        Where the least of it would be far more work than was planned.
+        If the smallest possible schedule would be far more work than planned.
     """
     batch = int(min(max(batch_for(rows) * hyper.batch_factor, 16), rows))
-    # evaluation takes about a fifth of the arithmetic, but checkpoints are within four epochs
-    # of each other on a small part, and never very close
+    # Evaluation takes about a fifth of the arithmetic. On small training parts checkpoints are at
+    # most four epochs apart, and they are never fewer than 20 steps apart.
     epoch = -(-rows // batch)
     steps = max(epoch, min(-(-4 * evaluated // (3 * batch)), 4 * epoch), 20)
     effort, policy = plan.effort, plan.policy
     affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
     checkpoints = min(max(int(affordable), effort.least_checkpoints), effort.most_checkpoints)
     if affordable < checkpoints:
+        # The minimum number of checkpoints exceeds the planned work, so they are closer together.
         steps = max(int(steps * affordable / checkpoints), policy.least_steps)
-        least = row_operations * (3 * steps * batch + evaluated) * checkpoints
-        if least > policy.most_times_planned * effort.operations:
+        min_operations = row_operations * (3 * steps * batch + evaluated) * checkpoints
+        if min_operations > policy.most_times_planned * effort.operations:
             raise InfeasibleError(
-                f"Its networks would need at least {least / effort.operations:.1f} times the work "
-                "that is planned for a trial."
+                f"Its networks would need at least {min_operations / effort.operations:.1f} times "
+                "the work that is planned for a trial."
             )
     ends = rung_ends(checkpoints, plan)
     return Schedule(
@@ -161,7 +162,7 @@ def plan_schedule(
         learning_rate=hyper.learning_rate * sqrt(batch / 256),
         weight_decay=hyper.weight_decay,
         kind=hyper.schedule,
-        # a cycle is judged where it ends
+        # Scores within a cycle are not comparable, so patience must not end training there.
         patience=ends[-1] if hyper.schedule == "coslog4" else effort.patience,
         beta2=hyper.beta2,
     )

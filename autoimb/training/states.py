@@ -1,4 +1,4 @@
-"""Trainings that wait at a rung: all that the next step goes on from."""
+"""Training runs that are paused at the end of a rung, with all state that continuing needs."""
 
 from __future__ import annotations
 
@@ -14,56 +14,58 @@ from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Checkpoints
 from autoimb.training.trainer import TrainingState
 
-__all__ = ["Waiting", "waiting_key"]
+__all__ = ["PausedTraining", "paused_key"]
 
 
-def waiting_key(strategy: Strategy, repeat: int = 0) -> Hashable:
-    """Return what the training of a strategy waits under, on the folds of a repeat."""
+def paused_key(strategy: Strategy, repeat: int = 0) -> Hashable:
+    """Return the store key of a strategy's paused training on the folds of a repeat."""
     return strategy, repeat
 
 
 @dataclass(frozen=True, eq=False)
-class Waiting:
-    """A training at the end of a rung.
+class PausedTraining:
+    """State of a training run at the end of a rung.
 
     Attributes
     ----------
     arrays : dict of str to float array
-        The pack's flat vector of parameters (``values``), not averaged, and those of
+        The pack's flat vector of parameters (``values``), not averaged, and the arrays of
         `TrainingState.arrays`.
     counts : dict of str to int
-        Those of `TrainingState.counts`.
-    shown : Checkpoints
-        What its checkpoints have shown: a patience that began goes on.
+        Counters of `TrainingState.counts`.
+    checkpoints : Checkpoints
+        Result of the checkpoints so far, including the state of patience.
     """
 
     arrays: dict[str, np.ndarray]
     counts: dict[str, int]
-    shown: Checkpoints
+    checkpoints: Checkpoints
 
     @classmethod
-    def of(cls, network: Network, training: TrainingState, shown: Checkpoints) -> Waiting:
-        """Copy what the next step needs."""
+    def of(
+        cls, network: Network, training: TrainingState, checkpoints: Checkpoints
+    ) -> PausedTraining:
+        """Copy the state that the next step needs."""
         arrays = {"values": network.parameters.values} | training.arrays()
         return cls(
             arrays={name: tensor.cpu().numpy().copy() for name, tensor in arrays.items()},
             counts=training.counts(),
-            shown=replace(shown, weights=shown.weights.cpu()),
+            checkpoints=replace(checkpoints, weights=checkpoints.weights.cpu()),
         )
 
     def restore(self, network: Network, training: TrainingState) -> Checkpoints:
-        """Bring a network and its training to where this one was."""
+        """Restore a network and its training state, and return the result of its checkpoints."""
         device = network.device
         tensors: dict[str, Tensor] = {
             name: torch.from_numpy(array).to(device) for name, array in self.arrays.items()
         }
         network.parameters.values.copy_(tensors["values"])
         training.restore(tensors, self.counts)
-        return replace(self.shown, weights=self.shown.weights.to(device))
+        return replace(self.checkpoints, weights=self.checkpoints.weights.to(device))
 
     @property
     def size(self) -> int:
-        """Bytes, but for the predictions at the checkpoints."""
-        kept = self.shown.weights
-        own = sum(array.nbytes for array in self.arrays.values())
-        return own + kept.nelement() * kept.element_size()
+        """Size in bytes, without the predictions at the checkpoints."""
+        best_weights = self.checkpoints.weights
+        array_bytes = sum(array.nbytes for array in self.arrays.values())
+        return array_bytes + best_weights.nelement() * best_weights.element_size()

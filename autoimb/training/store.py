@@ -1,4 +1,4 @@
-"""What is computed once a study, however many processes ask for it."""
+"""Cache of values that a study computes once for all of its processes."""
 
 from __future__ import annotations
 
@@ -17,80 +17,82 @@ __all__ = ["Store"]
 
 T = TypeVar("T")
 
-MOST_BYTES = 512 * 2**20  # on disk, and of each process's own copies
+# The limit applies to the files on disk, and to the copies in the memory of each process.
+MAX_BYTES = 512 * 2**20
 
 
 class Store:
-    """Values by key, kept for later trials; what was not used longest goes first.
+    """Values by key, shared by all trials; the least recently used value is evicted first.
 
     Parameters
     ----------
     folder : Path or None
-        Where processes share them: each value is computed by one of them and mapped into the
-        memory of all, while the disk has room; then each has its own. None keeps them in this
-        process alone.
+        Folder through which processes share values: one process computes a value and all of them
+        map its file into memory. When the disk is full, each process computes its own copy. None
+        keeps values in the memory of this process.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._held: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: Hashable, make: Callable[[], T], *, size: Callable[[T], int]) -> T:
-        """Return the value of a key, made where nobody has made it yet.
+        """Return the value of a key, computing it if no process has done so.
 
         Parameters
         ----------
         key : hashable
-            Its ``repr`` names the value in all processes.
+            Key whose ``repr`` identifies the value in all processes.
         make : callable
-            What it raises is raised, and nothing is kept.
+            Function that computes the value. An exception is raised, and nothing is stored.
         size : callable
-            Bytes of a value.
+            Function that returns the size of a value in bytes.
         """
         path = None if self._folder is None else self._folder / _name(key)
-        if key in self._held:
-            self._held.move_to_end(key)
+        if key in self._values:
+            self._values.move_to_end(key)
             if path is not None:
-                with contextlib.suppress(FileNotFoundError):  # mapped, and dropped meanwhile
+                # Another process may have removed the file, which stays mapped here.
+                with contextlib.suppress(FileNotFoundError):
                     os.utime(path)
-            value: T = self._held[key][1]
+            value: T = self._values[key][1]
             return value
         value = make() if path is None else _shared(path, make)
-        self._hold(key, value, size(value))
+        self._remember(key, value, size(value))
         return value
 
     def find(self, key: Hashable) -> Any | None:
-        """Return what was put under a key last; None where it is gone, or nothing was."""
+        """Return the value that was last put under a key, or None if there is none."""
         if self._folder is None:
-            return self._held.get(key, (0, None))[1]
+            return self._values.get(key, (0, None))[1]
         try:
             return joblib.load(self._folder / _name(key))
         except FileNotFoundError:
             return None
 
     def put(self, key: Hashable, value: Any, *, size: int) -> None:
-        """Keep a value for `find`, instead of what was there.
+        """Store a value for `find`, replacing the previous one.
 
-        Where the disk has no room nothing is kept.
+        Nothing is stored when the disk is full.
         """
         if self._folder is None:
-            self._hold(key, value, size)
+            self._remember(key, value, size)
         else:
             path = self._folder / _name(key)
             with FileLock(path.with_suffix(".lock")):
                 _write(path, lambda part: joblib.dump(value, part))
 
-    def _hold(self, key: Hashable, value: Any, size: int) -> None:
-        self._held.pop(key, None)
-        self._held[key] = (size, value)
-        while len(self._held) > 1 and sum(n for n, _ in self._held.values()) > MOST_BYTES:
-            self._held.popitem(last=False)
+    def _remember(self, key: Hashable, value: Any, size: int) -> None:
+        self._values.pop(key, None)
+        self._values[key] = (size, value)
+        while len(self._values) > 1 and sum(n for n, _ in self._values.values()) > MAX_BYTES:
+            self._values.popitem(last=False)
 
-    def elsewhere(self, key: Hashable) -> bool:
-        """Return whether another process is making the value of a key now."""
-        if self._folder is None or key in self._held:
+    def computed_by_other_process(self, key: Hashable) -> bool:
+        """Return whether another process is computing the value of a key now."""
+        if self._folder is None or key in self._values:
             return False
         path = self._folder / _name(key)
         lock = path.with_suffix(".lock")
@@ -108,44 +110,47 @@ def _name(key: Hashable) -> str:
 
 
 def _shared(path: Path, make: Callable[[], T]) -> T:
-    with FileLock(path.with_suffix(".lock")):  # a process that dies gives it back
+    # The operating system releases the lock of a process that dies.
+    with FileLock(path.with_suffix(".lock")):
         if path.exists():
             os.utime(path)
         else:
-            own = make()
-            if not _write(path, lambda part: joblib.dump(own, part)):
-                return own
+            computed = make()
+            if not _write(path, lambda part: joblib.dump(computed, part)):
+                return computed
         value: T = joblib.load(path, mmap_mode="c")
     return value
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> bool:
-    """Write a file for all processes; False, and nothing is there, where the disk has no room."""
+    """Write a file for all processes; return False, leaving no file, when the disk is full."""
     part = path.with_suffix(".part")
     try:
         write(part)
         part.replace(path)
     except OSError:
-        for left in (part, path):
-            left.unlink(missing_ok=True)
+        for partial_file in (part, path):
+            partial_file.unlink(missing_ok=True)
         return False
     _drop_oldest(path.parent)
     return True
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Remove files until the rest is small enough; who has mapped one keeps it."""
-    found: list[tuple[float, int, Path]] = []
+    """Remove the oldest files until the rest is small enough; mapped files stay readable."""
+    entries: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process has dropped it
+        # Another process may remove a file at any time.
+        with contextlib.suppress(FileNotFoundError):
             if not path.suffix:
-                there = path.stat()
-                found.append((there.st_mtime, there.st_size, path))
-    found.sort()
-    total = sum(size for _, size, _ in found)
-    for _, size, path in found[:-1]:
-        if total <= MOST_BYTES:
+                status = path.stat()
+                entries.append((status.st_mtime, status.st_size, path))
+    entries.sort()
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in entries[:-1]:
+        if total <= MAX_BYTES:
             break
-        with contextlib.suppress(OSError):  # where a file in use can't be removed
+        # Some systems do not remove files that are in use.
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
             total -= size

@@ -26,10 +26,9 @@ NO_DEADLINE = Deadline()
 
 @dataclass(frozen=True)
 class Pack:
-    """What the members of a pack train on.
+    """Training rows of the members of a pack.
 
-    All folds' training rows stand below each other in one array, so that one gather serves the
-    whole pack.
+    All folds' training rows are stacked in one array, so that one gather serves the whole pack.
 
     Attributes
     ----------
@@ -40,14 +39,14 @@ class Pack:
     y : Tensor of shape (R,), int64
         Classes.
     rows : tuple of M int64 arrays
-        Each member's rows of x; a row may stand there twice.
+        Row numbers of each member in ``x``; a row may occur twice.
     weights : tuple of M float arrays
-        Each row's weight, mean 1 over the member's rows.
+        Weight of each row, with mean 1 over the member's rows.
     keys : tuple of M Keys
-        Of their random numbers.
+        Keys of the members' random streams.
     shares : tuple of M float arrays of shape (C,), or of None
-        How much of every batch of a member each class is; None where batches come as its rows do.
-        Weights then have mean 1 over what is drawn.
+        Share of each class in every batch of a member, or None if batches follow the rows. With
+        shares, weights have mean 1 over the drawn rows.
     """
 
     x: Tensor
@@ -60,7 +59,7 @@ class Pack:
 
 
 class _Stream:
-    """A member's endless sequence of rows: one permutation after the other.
+    """Endless sequence of a member's rows: one permutation after the other.
 
     Parameters
     ----------
@@ -72,28 +71,28 @@ class _Stream:
     def __init__(self, rows: np.ndarray, weights: np.ndarray, random: np.random.Generator) -> None:
         self._rows, self._weights = rows, weights
         self._random = random
-        self._left = np.empty(0, dtype=np.int64)
+        self._pending = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the next rows and their weights."""
-        parts, have = [self._left], len(self._left)
-        while have < count:
-            parts.append(self._random.permutation(len(self._rows)))
-            have += len(self._rows)
-        order = np.concatenate(parts)
-        self._left = order[count:]
+        permutations, available = [self._pending], len(self._pending)
+        while available < count:
+            permutations.append(self._random.permutation(len(self._rows)))
+            available += len(self._rows)
+        order = np.concatenate(permutations)
+        self._pending = order[count:]
         chosen = order[:count]
         return self._rows[chosen], self._weights[chosen]
 
 
 class _BalancedStream:
-    """A member's endless sequence of batches with given shares of the classes: a stream for each.
+    """Endless sequence of a member's batches with fixed class shares: one stream for each class.
 
-    A batch of B rows has those of the points u, u + 1, ..., u + B - 1 in class c that lie in its
-    stretch of B · share_c, so that batches differ by one row of a class at most, and by none where
-    the stretch is a whole number (systematic sampling; Madow & Madow, 1944). From one batch to the
-    next u moves by the golden ratio, modulo 1, which spreads it evenly: in the long run the shares
-    are exact.
+    Class c has an interval of length B · share_c, and a batch of B rows contains as many rows of
+    class c as points u, u + 1, ..., u + B - 1 lie in the interval (systematic sampling; Madow &
+    Madow, 1944). Batches thus differ by at most one row of a class, and by none if the length is a
+    whole number. From one batch to the next u moves by the golden ratio, modulo 1, which spreads it
+    evenly: in the long run the shares are exact.
 
     Parameters
     ----------
@@ -101,9 +100,9 @@ class _BalancedStream:
     weights : float array of shape (n,)
     key : Key
     y : int64 array of shape (n,)
-        The rows' classes.
+        Classes of the rows.
     shares : float array of shape (C,)
-        Sums to 1; zero for a class without rows.
+        Class shares, with sum 1; zero for a class without rows.
     batch : int
     """
 
@@ -122,36 +121,37 @@ class _BalancedStream:
             _Stream(rows[y == c], weights[y == c], key.stream(Purpose.BATCHES, int(c)))
             for c in classes
         ]
-        # rounded, so that a stretch of a whole number is one
+        # Rounding keeps the ends of intervals whose length is a whole number exact.
         self._ends = np.round(batch * np.cumsum(shares[classes]), 9)
         self._batch = batch
         self._start = key.stream(Purpose.BATCH_SHARES).random()
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the next rows and their weights: some whole batches, each class by class."""
+        """Return the rows and weights of the next whole batches, each sorted by class."""
         batches, golden = count // self._batch, 0.5 * (1.0 + sqrt(5.0))
         starts = (self._start + golden * np.arange(batches)) % 1.0
         self._start = (self._start + golden * batches) % 1.0
-        upto = np.floor(self._ends + starts[:, None]).astype(np.int64)  # (S, C)
-        sizes = np.diff(upto, axis=1, prepend=0)
-        own = np.repeat(np.tile(np.arange(len(self._streams)), batches), sizes.reshape(-1))
+        ends = np.floor(self._ends + starts[:, None]).astype(np.int64)  # (S, C)
+        sizes = np.diff(ends, axis=1, prepend=0)
+        class_of_row = np.repeat(np.tile(np.arange(len(self._streams)), batches), sizes.reshape(-1))
         rows, weights = np.empty(count, dtype=np.int64), np.empty(count)
-        for which, stream in enumerate(self._streams):
-            at = np.flatnonzero(own == which)
-            rows[at], weights[at] = stream.take(len(at))
+        # The rows of each class fill its places in all batches at once.
+        for position, stream in enumerate(self._streams):
+            places = np.flatnonzero(class_of_row == position)
+            rows[places], weights[places] = stream.take(len(places))
         return rows, weights
 
 
 @dataclass(eq=False)
 class TrainingState:
-    """How far the training of a network is: with its weights, all that a next rung goes on from.
+    """Progress of a training run: with the weights, the state from which the next rung continues.
 
     Attributes
     ----------
     optimizer : Optimizer
     averaged : Averaged
     checkpoint : int
-        Checkpoints that are done.
+        Number of completed checkpoints.
     """
 
     optimizer: Optimizer
@@ -166,11 +166,11 @@ class TrainingState:
         return cls(optimizer, Averaged(parameters.values, decay=0.85))
 
     def arrays(self) -> dict[str, Tensor]:
-        """Return what is a flat vector of the pack."""
+        """Return the state that has the form of the pack's flat vector, by name."""
         return self.optimizer.arrays() | {"averaged": self.averaged.mean}
 
     def counts(self) -> dict[str, int]:
-        """Return what was counted."""
+        """Return the counters, by name."""
         return {
             "checkpoint": self.checkpoint,
             "steps": self.optimizer.steps,
@@ -178,7 +178,7 @@ class TrainingState:
         }
 
     def restore(self, arrays: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
-        """Bring it to where another one was."""
+        """Restore the arrays and counters of another state."""
         self.optimizer.restore(arrays, counts["steps"])
         self.averaged.restore(arrays["averaged"], counts["updates"])
         self.checkpoint = counts["checkpoint"]
@@ -194,58 +194,63 @@ def train(
     state: TrainingState | None = None,
     deadline: Deadline = NO_DEADLINE,
 ) -> Iterator[int]:
-    """Train a drawn network on a pack, and pause at every checkpoint.
+    """Train an initialized network on a pack, and pause at every checkpoint.
 
-    A member's loss is that of its batch, of row weights divided by the batch and by its k copies:
-    a mean over rows of weight · loss(row).
+    A member's loss is the mean of weight · loss(row) over the rows of a batch and the k copies of
+    the network: row weights are divided by the batch size and by k.
 
     Parameters
     ----------
     network : Network
-        Drawn; trained in place.
+        Network with initial weights, trained in place.
     pack : Pack
     loss : Loss
-        Made for the class counts of the pack's members.
+        Loss for the class counts of the pack's members.
     schedule : Schedule
     state : TrainingState or None
-        At the end of one of the schedule's rungs, from which it goes on; None at the start. It is
-        moved on: after the last checkpoint it is what the next rung begins with.
+        State at the end of one of the schedule's rungs, from which training continues; None starts
+        from the beginning. It is updated in place: after the last checkpoint it is the state from
+        which the next rung continues.
     deadline : Deadline
-        Looked at in every step; once it has passed, the checkpoint ends there.
+        Deadline that is checked in every step; once it has passed, the checkpoint ends early.
 
     Yields
     ------
     int
-        The number of the checkpoint, from 0, while the network holds the weights to evaluate and to
-        deploy. Who has seen enough stops iterating.
+        Number of the checkpoint, from 0, while the network has the weights to evaluate and to
+        deploy. To end training, stop iterating.
     """
     spec, batch = network.spec, schedule.batch_size
     state = TrainingState.start(network, schedule) if state is None else state
     dtype, device, values = network.dtype, network.device, network.parameters.values
     classes = torch.arange(spec.n_classes, device=device)[:, None]
-    every = max(1, schedule.steps // 16)
-    for rung, (begin, end) in enumerate(pairwise((0, *schedule.ends))):
+    averaging_interval = max(1, schedule.steps // 16)
+    for rung, (first, end) in enumerate(pairwise((0, *schedule.ends))):
         if end <= state.checkpoint:
             continue
-        own = replace(pack, keys=tuple(replace(key, rung=rung) for key in pack.keys))
-        streams = _streams(own, batch)
+        # Every rung has its own random streams, so that a resumed rung draws the same rows.
+        rung_pack = replace(pack, keys=tuple(replace(key, rung=rung) for key in pack.keys))
+        streams = _streams(rung_pack, batch)
         size = batch * spec.k * spec.widest
-        pool = MaskPool(own.keys, spec.dropout, size=size, dtype=dtype, device=device)
-        for checkpoint in range(begin, end):
+        pool = MaskPool(rung_pack.keys, spec.dropout, size=size, dtype=dtype, device=device)
+        for checkpoint in range(first, end):
+            # All batches until the checkpoint are gathered at once, which saves overhead per step.
             rows, weights = _gather(streams, schedule, network)
             y = pack.y[rows].view(schedule.steps, network.members, 1, 1, batch)
             truth = torch.eq(y, classes).to(dtype)
             weights.div_(spec.k * batch)
             pool.refresh()
-            for step, batches in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
+            for step, step_batch in enumerate(zip(rows.unbind(), truth.unbind(), weights.unbind())):
                 if deadline.expired:
                     break
-                chosen, own_truth, own_weights = batches
+                chosen, step_truth, step_weights = step_batch
                 logits = network.forward(pack.x, pack.codes, pool, chosen=chosen)
-                network.backward(loss.gradient(logits, own_truth, own_weights))
+                network.backward(loss.gradient(logits, step_truth, step_weights))
                 state.optimizer.step(schedule.rate(checkpoint * schedule.steps + step))
-                if step % every == every - 1:
+                if step % averaging_interval == averaging_interval - 1:
                     state.averaged.update(values)
+            # With a constant rate the averaged weights are evaluated, and training continues from
+            # the current ones.
             current = values.clone() if schedule.kind == "constant" else values
             if schedule.kind == "constant":
                 values.copy_(state.averaged.mean)
@@ -268,7 +273,7 @@ def _streams(pack: Pack, batch: int) -> list[_Stream | _BalancedStream]:
 def _gather(
     streams: Sequence[_Stream | _BalancedStream], schedule: Schedule, network: Network
 ) -> tuple[Tensor, Tensor]:
-    """Draw the batches up to a checkpoint: rows (S, M * B) and weights (S, M, 1, 1, B)."""
+    """Draw the batches until the next checkpoint: rows (S, M * B) and weights (S, M, 1, 1, B)."""
     steps, batch = schedule.steps, schedule.batch_size
     drawn = [stream.take(steps * batch) for stream in streams]
     # (M, S * B) -> (S, M, B)

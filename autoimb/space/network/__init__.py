@@ -1,4 +1,4 @@
-"""The network component: one file a family, and one line for it here."""
+"""The network component: one module for each family of networks, imported here."""
 
 from autoimb.space.network import mlp as mlp
 from autoimb.space.network import realmlp as realmlp

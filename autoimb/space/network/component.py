@@ -1,4 +1,4 @@
-"""The network component's table and what every network option gives."""
+"""The network component, and the hyperparameters that every network option returns."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ class Common(TypedDict):
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """A network before it knows the table.
+    """Hyperparameters of a network, independent of the table.
 
     Attributes
     ----------
     width, depth, k, activation, dropout, body
-        As in `autoimb.nn.network.NetworkSpec`.
+        See `autoimb.nn.network.NetworkSpec`.
     embedding : {"ple", "pbld", "none"}
-        How numbers enter: piecewise-linearly encoded, with a periodic embedding, or scaled.
+        Input of numbers: piecewise-linearly encoded, with a periodic embedding, or scaled.
     learning_rate, weight_decay : float
-        Of AdamW, at a batch of 256 rows; the rate grows with the root of the batch.
+        Parameters of AdamW for a batch of 256 rows; the learning rate is proportional to the square
+        root of the batch size.
     batch_factor : float
-        Batch size as a multiple of the plan's.
+        Batch size, as a multiple of the plan's batch size.
     schedule : {"constant", "cosine", "coslog4"}
     beta2 : float
-        Of AdamW: how long it remembers squared gradients.
+        Decay rate of AdamW's mean of squared gradients.
     """
 
     width: int
@@ -62,12 +63,12 @@ class Hyperparameters:
 
     @property
     def ple(self) -> bool:
-        """Whether numbers enter piecewise-linearly encoded."""
+        """Return whether numbers are piecewise-linearly encoded."""
         return self.embedding == "ple"
 
     @property
     def periodic(self) -> bool:
-        """Whether numbers get a periodic embedding."""
+        """Return whether numbers have a periodic embedding."""
         return self.embedding == "pbld"
 
 

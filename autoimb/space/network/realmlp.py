@@ -9,7 +9,7 @@ from autoimb.space.option import Float, Int, OneOf
 
 __all__ = ["realmlp"]
 
-BETA2 = 0.95  # of Adam, in the paper's default
+BETA2 = 0.95  # the default of the paper
 
 
 @NETWORK.option(

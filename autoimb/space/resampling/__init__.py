@@ -1,4 +1,4 @@
-"""The resampling component: one file a kind of method, and one line for it here."""
+"""The resampling component: one module for each kind of method, imported here."""
 # ruff: noqa: I001  the order of the lines is the order of the options
 
 from autoimb.space.resampling import random_sampling as random_sampling

@@ -1,4 +1,4 @@
-"""Classes balanced where batches are drawn, and the rows left as they are."""
+"""Balancing of classes within batches, without a change of the rows."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ def batch_balancing(part: Rows, *, strength: float, floor: int, random_state: in
 def batch_shares(counts: np.ndarray, batch: int, *, strength: float, floor: int) -> np.ndarray:
     """Return each class's share of every batch.
 
-    Shares are proportional to n_c^(1-s), the component's scale. A class that would get fewer than
-    `floor` rows of a batch gets these, and the others divide the rest as before.
+    Shares are proportional to n_c^(1-s), the component's scale. A class that would have fewer than
+    `floor` rows in a batch gets `floor` rows, and the other classes share the rest proportionally.
 
     Parameters
     ----------
     counts : array of shape (C,)
-        Rows of each class; one without any gets no share.
+        Number of rows of each class; a class without rows has share 0.
     batch : int
-        Rows of a batch. Where it can't hold `floor` rows of every class, all get equal shares.
+        Batch size. If a batch is too small for `floor` rows of every class, shares are equal.
     strength : float
-        s, from 0 (as the rows are) to 1 (equal).
+        The exponent s, from 0 (class frequencies) to 1 (equal shares).
     floor : int
+        Minimum number of rows of a class in a batch.
 
     Returns
     -------
     float64 array of shape (C,)
-        Sums to 1.
+        Class shares, with sum 1.
     """
-    has = np.asarray(counts) > 0
-    wanted = np.where(has, np.maximum(counts, 1e-12) ** (1.0 - strength), 0.0)
-    least = min(floor / batch, 1.0 / has.sum())
-    lifted = np.zeros(len(has), dtype=bool)
+    has_rows = np.asarray(counts) > 0
+    proportions = np.where(has_rows, np.maximum(counts, 1e-12) ** (1.0 - strength), 0.0)
+    min_share = min(floor / batch, 1.0 / has_rows.sum())
+    lifted = np.zeros(len(has_rows), dtype=bool)
+    # Lifting a class to the minimum reduces the other shares, so that further classes may fall
+    # below the minimum.
     while True:
-        rest = np.where(lifted, 0.0, wanted)
-        shares = np.where(lifted, least, (1.0 - least * lifted.sum()) * rest / rest.sum())
-        short = has & (shares < least - 1e-12)
+        rest = np.where(lifted, 0.0, proportions)
+        shares = np.where(lifted, min_share, (1.0 - min_share * lifted.sum()) * rest / rest.sum())
+        short = has_rows & (shares < min_share - 1e-12)
         if not short.any():
             return np.asarray(shares)
         lifted |= short

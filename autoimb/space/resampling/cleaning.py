@@ -1,4 +1,4 @@
-"""Rows of the larger classes dropped where they stand among others; alone or after SMOTE."""
+"""Removal of rows in the neighbourhood of other classes, alone or after SMOTE."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from autoimb.randomness import Purpose, stream
 from autoimb.space.option import Float, Int, minority_at_least
 from autoimb.space.resampling.component import (
     MAKES,
-    MOST_NEIGHBOURS,
+    MAX_NEIGHBOURS,
     NEIGHBOURS,
     RESAMPLING,
     Resampled,
     Rows,
+    check_classes_kept,
     neighbour_space,
     over_counts,
     present,
     selection,
-    survivors_checked,
 )
 from autoimb.space.resampling.nearest import nearest
 from autoimb.space.resampling.smote import smote
@@ -32,13 +32,13 @@ Flags = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _linked(space: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Flag the rows of Tomek links: two rows of two classes, each the other's nearest."""
+    """Flag the rows of Tomek links: two rows of different classes, each the other's nearest."""
     near = nearest(space, 1)[:, 0]
     return np.asarray((near[near] == np.arange(len(y))) & (y[near] != y))
 
 
 def _disputed(space: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Flag the rows that one of their 3 neighbours disagrees with."""
+    """Flag the rows of which at least one of the 3 nearest rows has another class."""
     return np.asarray((y[nearest(space, min(_VOTERS, len(y) - 1))] != y[:, None]).any(axis=1))
 
 
@@ -47,12 +47,12 @@ def tomek_links(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Drop rows of the larger classes whose nearest neighbour is of another class (Tomek, 1976)."""
     unlinked = part.once(("tomek_links",), lambda: _unlinked_rows(part))
     rows = _softened(unlinked, len(part.y), strength, random_state)
-    survivors_checked(part.y[rows], part.y, "tomek_links")
+    check_classes_kept(part.y[rows], part.y, "tomek_links")
     return selection(rows)
 
 
 def _unlinked_rows(part: Rows) -> np.ndarray:
-    """Return the rows of the rarest class, and those of no Tomek link."""
+    """Return the rows of the rarest class and all rows that are in no Tomek link."""
     classes, counts = present(part.y)
     common = part.y != classes[counts.argmin()]
     return np.flatnonzero(~(_linked(neighbour_space(part.encoded), part.y) & common))
@@ -63,7 +63,7 @@ _after_smote = RESAMPLING.option(
     MAKES,
     NEIGHBOURS,
     strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MOST_NEIGHBOURS, log=True),
+    k_neighbors=Int(2, MAX_NEIGHBOURS, log=True),
     cleaning=Float(0.3, 1.0),
     exact=False,
     sizes=over_counts,
@@ -92,20 +92,22 @@ def _cleaned(
     grown: Resampled, part: Rows, flags: Flags, cleaning: float, random_state: int
 ) -> Resampled:
     real, new = part.encoded.take(grown.rows), grown.synthetic
-    whole = real if new is None else real.concat(new)
+    combined = real if new is None else real.concat(new)
     y = np.concatenate([part.y[grown.rows], grown.synthetic_y])
-    unflagged = np.flatnonzero(~flags(neighbour_space(whole), y))
-    kept = _softened(unflagged, len(y), cleaning, random_state)
-    survivors_checked(y[kept], y, "cleaning")
+    unflagged = np.flatnonzero(~flags(neighbour_space(combined), y))
+    retained = _softened(unflagged, len(y), cleaning, random_state)
+    check_classes_kept(y[retained], y, "cleaning")
+    # Positions below n are real rows, the others synthetic ones.
     n = len(grown.rows)
-    rows, fresh = grown.rows[kept[kept < n]], kept[kept >= n] - n
-    synthetic = None if new is None else new.take(fresh)
-    return Resampled(rows, synthetic, grown.synthetic_y[fresh], grown.parents[fresh])
+    rows, retained_new = grown.rows[retained[retained < n]], retained[retained >= n] - n
+    synthetic = None if new is None else new.take(retained_new)
+    return Resampled(rows, synthetic, grown.synthetic_y[retained_new], grown.parents[retained_new])
 
 
-def _softened(kept: np.ndarray, n: int, strength: float, random_state: int) -> np.ndarray:
-    """Give back all but the fraction `strength` of the rows that were dropped."""
-    dropped = np.setdiff1d(np.arange(n), kept)
+def _softened(unflagged: np.ndarray, n: int, strength: float, random_state: int) -> np.ndarray:
+    """Return the unflagged rows with the flagged ones, except for a fraction `strength` of them."""
+    # A random part of the flagged rows is restored.
+    dropped = np.setdiff1d(np.arange(n), unflagged)
     random = stream(Purpose.KEPT_FLAGGED, random_state)
-    back = random.permutation(dropped)[round(strength * len(dropped)) :]
-    return np.sort(np.concatenate([kept, back]))
+    restored = random.permutation(dropped)[round(strength * len(dropped)) :]
+    return np.sort(np.concatenate([unflagged, restored]))

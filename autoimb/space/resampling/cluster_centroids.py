@@ -1,4 +1,4 @@
-"""Rows of the larger classes that stand for the clusters around them."""
+"""Under-sampling by the rows that are nearest to cluster centres."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resa
     from sklearn.metrics import pairwise_distances_argmin
 
     classes, counts = present(part.y)
-    space, kept = neighbour_space(part.encoded), []
+    space, selected = neighbour_space(part.encoded), []
     for c, had, n in zip(classes, counts, under_counts(counts, strength)):
         rows = np.flatnonzero(part.y == c)
         if n < had:
+            # k-means needs at least as many distinct rows as clusters.
             distinct = min(int(n), len(np.unique(space[rows], axis=0)))
             means = MiniBatchKMeans(
                 distinct, n_init=1, max_iter=20, random_state=random_state, batch_size=4096
@@ -44,14 +45,14 @@ def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resa
             means.fit(space[rows])
             nearest = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
             rows = _filled(rows, nearest, int(n), stream(Purpose.CENTROID_ROWS, random_state))
-        kept.append(rows)
-    return selection(np.concatenate(kept))
+        selected.append(rows)
+    return selection(np.concatenate(selected))
 
 
 def _filled(
     rows: np.ndarray, chosen: np.ndarray, count: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Fill up with random rows where two centres share their nearest row."""
+    """Add random rows if several centres have the same nearest row."""
     rest = np.setdiff1d(np.arange(len(rows)), chosen)
-    more = random.choice(rest, count - len(chosen), replace=False)
-    return np.asarray(rows[np.concatenate([chosen, more])])
+    additional = random.choice(rest, count - len(chosen), replace=False)
+    return np.asarray(rows[np.concatenate([chosen, additional])])

@@ -1,7 +1,7 @@
-"""The resampling component: what is done to the training rows of a fold, in encoded space.
+"""The resampling component: methods that change the encoded training rows of a fold.
 
-Every option takes `Rows`, its own parameters and a seed, and gives `Resampled`. Strengths follow
-one scale: over-sampling takes class c to n_max^s · n_c^(1-s) rows, under-sampling to
+Every option takes `Rows`, its parameters and a seed, and returns `Resampled`. Strengths have a
+common scale: over-sampling changes the size of class c to n_max^s · n_c^(1-s), under-sampling to
 n_min^s · n_c^(1-s), and cleaning drops the fraction s of the rows that it flags.
 """
 
@@ -19,34 +19,34 @@ from autoimb.space.option import Component, Profile, work_at_most
 __all__ = [
     "CLUSTERS",
     "MAKES",
-    "MOST_NEIGHBOURS",
+    "MAX_NEIGHBOURS",
     "NEIGHBOURS",
     "RESAMPLING",
     "Once",
     "Resampled",
     "Rows",
     "Shares",
+    "check_classes_kept",
     "neighbour_space",
     "over_counts",
     "present",
     "selection",
-    "survivors_checked",
     "under_counts",
 ]
 
-MOST_NEIGHBOURS = 15
-_MOST_DIMENSIONS = 32
-_FOLDS = 3.0  # training parts of all folds, in tables
+MAX_NEIGHBOURS = 15
+_MAX_DIMENSIONS = 32
+_FOLDS = 3.0  # size of all training parts, as a multiple of the table
 
 
 def _all_pairs(profile: Profile) -> float:
-    """Count the distances between all rows, and their comparisons."""
-    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
+    """Return the operations for the distances between all rows and for their comparison."""
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MAX_DIMENSIONS)
     return float(_FOLDS * profile.n_rows**2 * (20.0 + 0.6 * dimensions))
 
 
 def _new_rows(profile: Profile) -> float:
-    """Count the making of rows, of which each category takes a vote of its neighbours."""
+    """Return the operations for new rows, with votes of neighbours on each category."""
     new = np.sqrt(float(profile.n_rows) * profile.minority_count)
     pairs = profile.minority_count**2 * (profile.n_numbers + 8 * profile.n_categories)
     votes = new * profile.n_categories * (1.5e6 if profile.n_numbers == 0 else 2e4)
@@ -54,13 +54,14 @@ def _new_rows(profile: Profile) -> float:
 
 
 def _clusters(profile: Profile) -> float:
-    """Count the distances between all rows and all centres, a few hundred times over."""
+    """Return the operations for some hundred times the distances between rows and centres."""
     centres = float(profile.minority_count) ** 0.8 * float(profile.n_rows) ** 0.2
-    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MOST_DIMENSIONS)
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MAX_DIMENSIONS)
     return float(200.0 * profile.n_rows * centres * dimensions)
 
 
-# the factors are of single runs on tables of 20,000 to 200,000 rows, at 40e9 operations a second
+# The factors were measured in single runs on tables of 20,000 to 200,000 rows, at 40e9 operations
+# a second.
 NEIGHBOURS = work_at_most(_all_pairs, "it searches neighbours among all rows")
 MAKES = work_at_most(_new_rows, "it makes new rows one by one")
 CLUSTERS = work_at_most(_clusters, "it clusters all rows")
@@ -69,7 +70,7 @@ Once = Callable[[tuple[str | int, ...], Callable[[], np.ndarray]], np.ndarray]
 Shares = Callable[[np.ndarray, int], np.ndarray]
 
 
-def _each_time(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:  # noqa: ARG001  an `Once`
+def _uncached(key: tuple[str | int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:  # noqa: ARG001  an `Once`
     return make()
 
 
@@ -80,76 +81,76 @@ class Rows:
     Attributes
     ----------
     encoded : Encoded
-        n rows.
+        The n encoded rows.
     y : int64 array of shape (n,)
     once : callable
-        ``(key, make) -> array``: what follows from these rows alone, whatever the parameters, so
-        that a study makes it once.
+        ``(key, make) -> array``: cache for arrays that depend on the rows but not on parameters, so
+        that a study computes them once.
     labels : tuple of str
-        The text of each class's label, by code.
+        Text of each class's label, in the order of the codes.
     """
 
     encoded: Encoded
     y: np.ndarray
-    once: Once = _each_time
+    once: Once = _uncached
     labels: tuple[str, ...] = ()
 
 
-def _nobody() -> np.ndarray:
+def _no_parents() -> np.ndarray:
     return np.empty((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """What training sees instead.
+    """Result of a resampling method, which replaces the training rows.
 
     Attributes
     ----------
     rows : int64 array
-        Real rows, as positions in the training part; one may stand there twice.
+        Real rows, as positions in the training part; a row may occur several times.
     synthetic : Encoded or None
-        m new rows.
+        The m new rows.
     synthetic_y : int64 array of shape (m,)
-        Their classes.
+        Classes of the new rows.
     parents : int64 array of shape (m, 2)
-        The two rows that each was made from, as positions in the training part; of shape (0, 2)
-        where they are not known.
+        The two rows from which each new row was computed, as positions in the training part; of
+        shape (0, 2) if they are unknown.
     shares : callable or None
-        ``(counts (C,), batch) -> shares (C,)``: how much of every batch each class is; None where
-        batches come as the rows do.
+        ``(counts (C,), batch) -> shares (C,)``: share of each class in every batch; None if batches
+        follow the rows.
     """
 
     rows: np.ndarray
     synthetic: Encoded | None = None
     synthetic_y: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    parents: np.ndarray = field(default_factory=_nobody)
+    parents: np.ndarray = field(default_factory=_no_parents)
     shares: Shares | None = None
 
 
 RESAMPLING: Component[Resampled] = Component(
-    "resampling", "What is done to the training rows before networks see them."
+    "resampling", "Change of the training rows before networks are trained."
 )
 
 
 def over_counts(counts: np.ndarray, strength: float) -> np.ndarray:
-    """Return each class's size after over-sampling; never fewer than it has."""
+    """Return each class's size after over-sampling, at least its current size."""
     counts = np.asarray(counts)
-    wanted = np.round(counts.max() ** strength * counts ** (1.0 - strength)).astype(np.int64)
-    return np.asarray(np.maximum(wanted, counts))
+    target = np.round(counts.max() ** strength * counts ** (1.0 - strength)).astype(np.int64)
+    return np.asarray(np.maximum(target, counts))
 
 
 def under_counts(counts: np.ndarray, strength: float) -> np.ndarray:
-    """Return each class's size after under-sampling; never more than it has."""
+    """Return each class's size after under-sampling, at most its current size."""
     counts = np.asarray(counts)
-    wanted = np.round(counts.min() ** strength * counts ** (1.0 - strength)).astype(np.int64)
-    return np.asarray(np.clip(wanted, 1, counts))
+    target = np.round(counts.min() ** strength * counts ** (1.0 - strength)).astype(np.int64)
+    return np.asarray(np.clip(target, 1, counts))
 
 
 def neighbour_space(encoded: Encoded) -> np.ndarray:
-    """Return the space in which rows are near or far.
+    """Return the coordinates of rows for neighbour searches.
 
-    The encoded columns; where they are more than 32, their 32 principal components, which keep
-    the distances that matter at a fraction of the cost. Sees: the rows given, no labels.
+    They are the encoded columns or, if there are more than 32, their 32 principal components, which
+    preserve most of the distances at a fraction of the cost. Sees: the given rows, no labels.
 
     Returns
     -------
@@ -158,25 +159,25 @@ def neighbour_space(encoded: Encoded) -> np.ndarray:
     from sklearn.decomposition import PCA
 
     matrix = encoded.matrix()
-    if min(matrix.shape) <= _MOST_DIMENSIONS:
+    if min(matrix.shape) <= _MAX_DIMENSIONS:
         return matrix
-    reduced = PCA(_MOST_DIMENSIONS, svd_solver="covariance_eigh").fit_transform(matrix)
+    reduced = PCA(_MAX_DIMENSIONS, svd_solver="covariance_eigh").fit_transform(matrix)
     return np.ascontiguousarray(reduced, dtype=np.float32)
 
 
 def selection(rows: np.ndarray) -> Resampled:
-    """Return real rows alone, in the table's order."""
+    """Return a result that consists of real rows only, in the order of the table."""
     return Resampled(np.sort(rows))
 
 
 def present(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes that occur, and how often."""
+    """Return the classes that occur, and their numbers of rows."""
     classes, counts = np.unique(y, return_counts=True)
     return classes, counts
 
 
-def survivors_checked(kept: np.ndarray, before: np.ndarray, name: str) -> None:
-    """Raise InfeasibleError where a class is lost."""
-    lost = np.setdiff1d(before, kept)
+def check_classes_kept(y_after: np.ndarray, y_before: np.ndarray, name: str) -> None:
+    """Raise InfeasibleError if a class has no row after resampling."""
+    lost = np.setdiff1d(y_before, y_after)
     if len(lost):
         raise InfeasibleError(f"{name} would drop every training row of class number {lost[0]}.")

@@ -1,4 +1,4 @@
-"""Rows duplicated or dropped at random, or left alone."""
+"""Random over-sampling, random under-sampling and no resampling."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def random_under(part: Rows, *, strength: float, random_state: int) -> Resampled
     """Keep random rows of the larger classes."""
     random = stream(Purpose.UNDER_SAMPLED, random_state)
     classes, counts = present(part.y)
-    kept = [
+    selected = [
         random.choice(np.flatnonzero(part.y == c), n, replace=False)
         for c, n in zip(classes, under_counts(counts, strength))
     ]
-    return selection(np.concatenate(kept))
+    return selection(np.concatenate(selected))
 
 
 def _extra(y: np.ndarray, strength: float, random_state: int) -> np.ndarray:
-    """Draw the rows that the smaller classes get once more."""
+    """Draw the rows of the smaller classes that are duplicated."""
     random = stream(Purpose.OVER_SAMPLED, random_state)
     classes, counts = present(y)
     extra = over_counts(counts, strength) - counts

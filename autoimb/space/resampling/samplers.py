@@ -1,9 +1,8 @@
 """Samplers of imbalanced-learn as options of the component, with parameters that the user fixed.
 
-Such an option is named like scikit-learn writes the estimator: ``SVMSMOTE`` or
-``SVMSMOTE(k_neighbors=3)``, with the parameters that differ from their defaults, sorted. The name
-holds all that the sampler is made from again. imbalanced-learn is imported when the first such name
-is read.
+Such an option has the name that scikit-learn prints for the estimator, ``SVMSMOTE`` or
+``SVMSMOTE(k_neighbors=3)``, with the parameters that differ from their defaults, sorted. The
+sampler is rebuilt from this name. imbalanced-learn is imported when the first such name is read.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from autoimb.space.resampling.component import (
     RESAMPLING,
     Resampled,
     Rows,
+    check_classes_kept,
     neighbour_space,
     present,
-    survivors_checked,
 )
 from autoimb.text import shown
 
@@ -45,14 +44,14 @@ __all__ = [
 ]
 
 Params = Mapping[str, Any]
-# What a sampler does to rows: it selects some of them, interpolates numbers, or makes new rows of
-# numbers and categories, or of categories alone.
+# Kind of a sampler: it selects rows, interpolates numbers, or computes new rows of numbers and
+# categories, or of categories alone.
 Kind = Literal["selects", "interpolates", "mixed", "categories"]
 
 _MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
 _BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
 _CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
-_FEW = 2  # codes of a column: an indicator of missing numbers has no more
+_INDICATOR_CODES = 2  # number of codes of an indicator of missing numbers
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def _classes() -> dict[str, type]:
 
 
 def is_sampler(name: object) -> bool:
-    """Tell whether a name is the name of a class: those of the other options are in lower case."""
+    """Return whether a name is that of a class; names of other options are in lower case."""
     return isinstance(name, str) and name[:1].isupper()
 
 
@@ -76,7 +75,7 @@ def read_sampler(value: object) -> str:
     Raises
     ------
     OptionError
-        Naming the class or parameter that is unknown, or the value that JSON can't hold.
+        With the unknown class or parameter, or with the value that JSON cannot represent.
     """
     if isinstance(value, str):
         return sampler_text(*sampler_parts(value)) if is_sampler(value) else _unknown(value)
@@ -91,12 +90,12 @@ def read_sampler(value: object) -> str:
 
 
 def sampler_parts(text: str) -> tuple[str, dict[str, Any]]:
-    """Read ``"SVMSMOTE(k_neighbors=3)"``: class name and parameters, neither of them checked.
+    """Split ``"SVMSMOTE(k_neighbors=3)"`` into class name and parameters, without checking them.
 
     Raises
     ------
     OptionError
-        Where the text is not a name or a call of one with constants as keywords.
+        If the text is neither a name nor a call of a name with constants as keywords.
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -140,9 +139,9 @@ def sampler_text(name: str, params: Params) -> str:
 
 
 def _unknown(name: str) -> str:
-    known = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
+    message = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
     raise OptionError(
-        f"{known} The capitalized ones are class names of imbalanced-learn samplers, which can "
+        f"{message} The capitalized ones are class names of imbalanced-learn samplers, which can "
         "also be given as instances."
     )
 
@@ -156,7 +155,7 @@ def _check_categorical(name: str, value: object) -> None:
 
 
 def _plain(name: str, key: str, value: object) -> Any:
-    """Return a parameter as a JSON value; classes in it become their text."""
+    """Return a parameter as a JSON value, with class labels as text."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -175,7 +174,7 @@ def _plain(name: str, key: str, value: object) -> Any:
 
 
 def _check_values(name: str, params: Params) -> None:
-    """Ask the sampler itself whether it takes such values."""
+    """Check parameter values by the sampler's own validation."""
     supplied = {_CATEGORICAL: "auto"} if _needs_categories(name) else {}
     try:
         validate_parameters(_classes()[name](**supplied, **params))
@@ -188,12 +187,12 @@ def _needs_categories(name: str) -> bool:
 
 
 def checked_labels(text: str, classes: Iterable[object]) -> None:
-    """Check that the classes that a sampler's parameters name are those of the target.
+    """Check that the classes in a sampler's parameters are classes of the target.
 
     Parameters
     ----------
     text : str
-        The name of any option of the component.
+        Name of any option of the component.
     classes : iterable of object
 
     Raises
@@ -244,7 +243,7 @@ def _kind(name: str, params: Params) -> Kind:
 
 
 def _unsuited(kind: Kind, profile: Profile) -> str | None:
-    """Say why a kind of sampler can't run on the columns of a table."""
+    """Return why a kind of sampler cannot run on the columns of a table, or None if it can."""
     numbers, categories = profile.n_numbers, profile.n_categories
     if kind == "interpolates" and categories:
         return (
@@ -276,28 +275,30 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     x = _space(part.encoded, kind)
     sampler = _classes()[name](**_fitted_params(part, random_state, name=name, params=params))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they warn of is known or seen in the result
+        # The causes of these warnings are known or visible in the result.
+        warnings.simplefilter("ignore")
         try:
             new_x, new_y = sampler.fit_resample(x, part.y)
         except MemoryError:
             raise
-        except Exception as error:  # whatever it is, it is of this method and these rows
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise InfeasibleError(f"{name} can't resample these rows: {words}") from error
+        except Exception as error:
+            # Any other error is caused by this method on these rows, and the trial is infeasible.
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InfeasibleError(f"{name} can't resample these rows: {reason}") from error
     new_x, new_y = np.asarray(new_x, dtype=np.float64), np.asarray(new_y, dtype=np.int64)
-    survivors_checked(new_y, part.y, name)
+    check_classes_kept(new_y, part.y, name)
     source, is_real = _sources(sampler, (x, part.y), (new_x, new_y))
     rows, synthetic = np.sort(source[is_real]), new_x[~is_real]
     if not len(synthetic):
         return Resampled(rows)
     if kind == "selects" or not np.isfinite(synthetic).all():
-        raise InfeasibleError(f"{name} made rows that are none of the table's.")
+        raise InfeasibleError(f"{name} returned rows that are not in the table or not finite.")
     return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
 
 
 def _check_columns(encoded: Encoded, name: str, kind: Kind) -> None:
-    """Raise where the encoded columns are none for this kind, whatever the table's are."""
-    if kind == "interpolates" and max(encoded.cardinalities, default=0) > _FEW:
+    """Raise InfeasibleError if this kind of sampler cannot be applied to the encoded columns."""
+    if kind == "interpolates" and max(encoded.cardinalities, default=0) > _INDICATOR_CODES:
         raise InfeasibleError(f"{name} interpolates numbers and the rows have categories.")
     if kind == "categories" and encoded.numbers.shape[1]:
         raise InfeasibleError(
@@ -307,7 +308,7 @@ def _check_columns(encoded: Encoded, name: str, kind: Kind) -> None:
 
 
 def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) -> dict[str, Any]:
-    """Return the parameters for the rows of a fold: its seed, neighbours that exist, codes."""
+    """Return the parameters for a fold, with seed, possible neighbours and columns of codes."""
     accepted = inspect.signature(_classes()[name]).parameters
     fitted = dict(params)
     if "random_state" in accepted and fitted.get("random_state") is None:
@@ -338,10 +339,10 @@ def _code(part: Rows, name: str, label: str) -> int:
 
 
 def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
-    """Write rows as a sampler of this kind reads them, float64 and without negative zeros.
+    """Return the rows as input of a sampler of this kind, float64 and without negative zeros.
 
-    Whoever makes new rows gets numbers and codes as they are, so that its rows can be read back. A
-    table without categories has codes too, 0 or 1: indicators of missing numbers.
+    Samplers that compute new rows get unchanged numbers and codes, so that new rows can be
+    converted back. A table without categories has codes too, 0 or 1: indicators of missing numbers.
     """
     if kind == "selects":
         space = neighbour_space(encoded)
@@ -353,12 +354,12 @@ def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
 
 
 def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
-    """Read new rows back; an indicator is that of the nearer end."""
+    """Convert new rows back to encoded rows, with codes rounded to the nearest valid one."""
     numbers = 0 if kind == "categories" else like.numbers.shape[1]
-    most = np.array(like.cardinalities, dtype=np.int64) - 1
+    max_codes = np.array(like.cardinalities, dtype=np.int64) - 1
     return Encoded(
         numbers=synthetic[:, :numbers].astype(np.float32),
-        codes=np.clip(np.rint(synthetic[:, numbers:]), 0, most).astype(np.int32),
+        codes=np.clip(np.rint(synthetic[:, numbers:]), 0, max_codes).astype(np.int32),
         cardinalities=like.cardinalities,
     )
 
@@ -366,22 +367,27 @@ def _encoded(synthetic: np.ndarray, like: Encoded, kind: Kind) -> Encoded:
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
-def _sources(sampler: Any, before: Labelled, after: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """Find which row before each row after is: positions (m,), and where there is one (m,).
+def _sources(
+    sampler: Any, original: Labelled, resampled: Labelled
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the original row of each resampled row as a position, and whether there is one.
 
-    Samplers that select rows say which. Of the others a row after that equals one before is it, in
-    the order of rows; where more equal it than before, the rest are new.
+    Samplers that select rows report them. For the others, a resampled row that equals an original
+    row is identified with it, in the order of rows; surplus equal rows are new. Both results have
+    shape (m,).
     """
     if hasattr(sampler, "sample_indices_"):
         source = np.asarray(sampler.sample_indices_, dtype=np.int64)
-        return source, (before[0][source] == after[0]).all(axis=1)
-    n = len(before[1])
-    whole = np.column_stack(
-        [np.vstack([before[0], after[0]]), np.concatenate([before[1], after[1]])]
+        return source, (original[0][source] == resampled[0]).all(axis=1)
+    n = len(original[1])
+    stacked = np.column_stack(
+        [np.vstack([original[0], resampled[0]]), np.concatenate([original[1], resampled[1]])]
     )
-    rows = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.itemsize * whole.shape[1])))
+    rows = np.ascontiguousarray(stacked).view(
+        np.dtype((np.void, stacked.itemsize * stacked.shape[1]))
+    )
     group = np.unique(rows.ravel(), return_inverse=True)[1].ravel()
-    # the pair of a group and a rank in it names a row, before as after
+    # The pair of a group and a rank within it identifies an original and a resampled row.
     key = group * len(group)
     key[:n] += _ranks(group[:n])
     key[n:] += _ranks(group[n:])
@@ -392,7 +398,7 @@ def _sources(sampler: Any, before: Labelled, after: Labelled) -> tuple[np.ndarra
 
 
 def _ranks(group: np.ndarray) -> np.ndarray:
-    """Count, for each element, the equal ones before it."""
+    """Return, for each element, the number of preceding equal elements."""
     order = np.argsort(group, kind="stable")
     _, first, size = np.unique(group[order], return_index=True, return_counts=True)
     ranks = np.empty(len(group), dtype=np.int64)

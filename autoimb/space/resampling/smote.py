@@ -1,4 +1,4 @@
-"""SMOTE: new rows of the smaller classes, between near ones."""
+"""SMOTE: new rows of the smaller classes between neighbouring rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoimb.errors import InfeasibleError
 from autoimb.space.option import Float, Int, minority_at_least
 from autoimb.space.resampling.component import (
     MAKES,
-    MOST_NEIGHBOURS,
+    MAX_NEIGHBOURS,
     RESAMPLING,
     Resampled,
     Rows,
@@ -28,119 +28,124 @@ __all__ = ["smote"]
     minority_at_least(6),
     MAKES,
     strength=Float(0.3, 1.0),
-    k_neighbors=Int(2, MOST_NEIGHBOURS, log=True),
+    k_neighbors=Int(2, MAX_NEIGHBOURS, log=True),
     exact=False,
     sizes=over_counts,
 )
 def smote(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -> Resampled:
     """Interpolate new rows between near neighbours: SMOTE, SMOTENC or SMOTEN by column kinds.
 
-    Chawla et al., 2002. The neighbours are searched within each class of the training rows, with
-    at most as many as the smallest sampled class has others.
+    Chawla et al., 2002. Neighbours are searched within each class of the training rows. Their
+    number is limited by the size of the smallest class that is over-sampled.
     """
-    wanted = _targets(part.y, strength)
-    if not wanted:
+    target_sizes = _targets(part.y, strength)
+    if not target_sizes:
         return Resampled(np.arange(len(part.y)))
-    k = _allowed_neighbours(part, k_neighbors, wanted)
+    k = _allowed_neighbours(part, k_neighbors, target_sizes)
     make = _interpolated if part.encoded.numbers.shape[1] else _of_categories
-    return make(part, wanted, k, random_state)
+    return make(part, target_sizes, k, random_state)
 
 
 def _targets(y: np.ndarray, strength: float) -> dict[int, int]:
-    """Return the sizes of the classes that grow."""
+    """Return the new sizes of the classes that are over-sampled."""
     classes, counts = present(y)
     sizes = over_counts(counts, strength)
     return {int(c): int(n) for c, n, had in zip(classes, sizes, counts) if n != had}
 
 
-def _allowed_neighbours(part: Rows, k_neighbors: int, wanted: dict[int, int]) -> int:
-    rarest = min(int((part.y == c).sum()) for c in wanted)
+def _allowed_neighbours(part: Rows, k_neighbors: int, target_sizes: dict[int, int]) -> int:
+    rarest = min(int((part.y == c).sum()) for c in target_sizes)
     if rarest < 2:
         raise InfeasibleError("smote needs at least 2 training rows of a class to add to, got 1.")
     return min(k_neighbors, rarest - 1)
 
 
-def _of_categories(part: Rows, wanted: dict[int, int], k: int, random_state: int) -> Resampled:
+def _of_categories(
+    part: Rows, target_sizes: dict[int, int], k: int, random_state: int
+) -> Resampled:
     from imblearn.over_sampling import SMOTEN
     from sklearn.utils import check_random_state
 
-    sampler = SMOTEN(k_neighbors=k, sampling_strategy=wanted, random_state=random_state)
+    sampler = SMOTEN(k_neighbors=k, sampling_strategy=target_sizes, random_state=random_state)
     n = len(part.y)
     codes, classes = (np.asarray(a)[n:] for a in sampler.fit_resample(part.encoded.codes, part.y))
     no_numbers = np.empty((len(codes), 0), dtype=np.float32)
     synthetic = Encoded(no_numbers, codes.astype(np.int32), part.encoded.cardinalities)
     bases = []
-    # SMOTEN draws the row whose neighbours vote from the same random_state
-    for c, size in wanted.items():
-        own = np.flatnonzero(part.y == c)
-        bases.append(own[check_random_state(random_state).choice(len(own), size - len(own))])
+    # SMOTEN draws the rows whose neighbours vote from the same random_state, which identifies them.
+    for c, size in target_sizes.items():
+        class_rows = np.flatnonzero(part.y == c)
+        count, random = len(class_rows), check_random_state(random_state)
+        bases.append(class_rows[random.choice(count, size - count)])
     base = np.concatenate(bases)
     return Resampled(
         np.arange(n), synthetic, classes.astype(np.int64), np.stack([base, base], axis=1)
     )
 
 
-def _interpolated(part: Rows, wanted: dict[int, int], k: int, random_state: int) -> Resampled:
-    """Grow every smaller class by rows between a drawn one and one of its neighbours."""
-    made, classes, parents = [], [], []
-    for c, size in wanted.items():
+def _interpolated(part: Rows, target_sizes: dict[int, int], k: int, random_state: int) -> Resampled:
+    """Over-sample the smaller classes by rows between a drawn row and one of its neighbours."""
+    new_parts, classes, parents = [], [], []
+    for c, size in target_sizes.items():
         rows = np.flatnonzero(part.y == c)
-        own = part.encoded.take(rows)
-        find = partial(_neighbours, own, min(MOST_NEIGHBOURS, own.n_rows - 1))
+        class_part = part.encoded.take(rows)
+        find = partial(_neighbours, class_part, min(MAX_NEIGHBOURS, class_part.n_rows - 1))
         near = part.once(("smote", c), find)[:, :k]
-        new, pair = _new_rows(own, size - own.n_rows, near=near, random_state=random_state)
-        made.append(new)
+        new, pair = _new_rows(
+            class_part, size - class_part.n_rows, near=near, random_state=random_state
+        )
+        new_parts.append(new)
         classes.append(np.full(new.n_rows, c, dtype=np.int64))
         parents.append(rows[pair])
     return Resampled(
         np.arange(len(part.y)),
-        reduce(Encoded.concat, made),
+        reduce(Encoded.concat, new_parts),
         np.concatenate(classes),
         np.concatenate(parents),
     )
 
 
-def _neighbours(own: Encoded, k: int) -> np.ndarray:
-    """Find the nearest others of each row of a class.
+def _neighbours(class_part: Encoded, k: int) -> np.ndarray:
+    """Return the nearest other rows of each row of a class.
 
-    Two different codes are as far apart as the median standard deviation of the class's numbers
-    (SMOTE-NC; Chawla et al., 2002, section 6.1), or 1 where there are no numbers.
+    The distance of two different codes is the median standard deviation of the class's numbers
+    (SMOTE-NC; Chawla et al., 2002, section 6.1), or 1 without numbers.
 
     Parameters
     ----------
-    own : Encoded
-        The rows of one class: n of them.
+    class_part : Encoded
+        The n rows of one class.
     k : int
-        How many, fewer than n.
+        Number of neighbours, fewer than n.
 
     Returns
     -------
     int64 array of shape (n, k)
-        Nearest first.
+        Positions of the neighbours, nearest first.
     """
-    far, p = own.matrix(), own.numbers.shape[1]
+    far, p = class_part.matrix(), class_part.numbers.shape[1]
     if p:
-        far[:, p:] *= np.median(own.numbers.std(axis=0))
+        far[:, p:] *= np.median(class_part.numbers.std(axis=0))
     return nearest(far, k)
 
 
 def _new_rows(
-    own: Encoded, count: int, *, near: np.ndarray, random_state: int
+    class_part: Encoded, count: int, *, near: np.ndarray, random_state: int
 ) -> tuple[Encoded, np.ndarray]:
-    """Make rows of a class: numbers between two neighbours, codes that most neighbours have.
+    """Compute new rows of a class: numbers between two neighbours, and most frequent codes.
 
-    With numbers alone it is SMOTE. With both, imbalanced-learn's SMOTENC gives the same rows but
-    for codes that are equally frequent, of which one is drawn, and takes a vote for each new row
-    and column in Python.
+    With numbers alone this is SMOTE. With numbers and codes the rows are those of SMOTENC of
+    imbalanced-learn, except that ties between codes are resolved at random; SMOTENC is slower,
+    since it counts the votes for each new row and column in Python.
 
     Parameters
     ----------
-    own : Encoded
-        The rows of one class: n of them.
+    class_part : Encoded
+        The n rows of one class.
     count : int
-        How many to make.
+        Number of new rows.
     near : int64 array of shape (n, k)
-        The nearest others of each row.
+        The nearest other rows of each row.
     random_state : int
 
     Returns
@@ -148,22 +153,25 @@ def _new_rows(
     Encoded
         The new rows.
     int64 array of shape (count, 2)
-        The parents of each, as positions in `own`.
+        The parents of each new row, as positions in `class_part`.
     """
     from sklearn.utils import check_random_state
 
     random, k = check_random_state(random_state), near.shape[1]
+    # One random number selects both the base row and one of its neighbours, as in imbalanced-learn.
     drawn = random.randint(0, near.size, size=count)
-    base, which = drawn // k, drawn % k
+    base, neighbour_rank = drawn // k, drawn % k
     step = random.uniform(size=count)[:, None]
-    other = near[base, which]
-    between = own.numbers[base] + step * (own.numbers[other] - own.numbers[base])
-    made = Encoded(
-        numbers=between.astype(np.float32),
-        codes=_most_frequent(own.codes[near[base]], own.cardinalities, random),
-        cardinalities=own.cardinalities,
+    neighbour = near[base, neighbour_rank]
+    between = class_part.numbers[base] + step * (
+        class_part.numbers[neighbour] - class_part.numbers[base]
     )
-    return made, np.stack([base, other], axis=1)
+    new_rows = Encoded(
+        numbers=between.astype(np.float32),
+        codes=_most_frequent(class_part.codes[near[base]], class_part.cardinalities, random),
+        cardinalities=class_part.cardinalities,
+    )
+    return new_rows, np.stack([base, neighbour], axis=1)
 
 
 def _most_frequent(codes: np.ndarray, cardinalities: tuple[int, ...], random: Any) -> np.ndarray:
@@ -171,7 +179,8 @@ def _most_frequent(codes: np.ndarray, cardinalities: tuple[int, ...], random: An
     n, k, q = codes.shape
     chosen = np.empty((n, q), dtype=np.int32)
     for j, levels in enumerate(cardinalities):
-        votes = random.uniform(0.0, 0.5, size=(n, levels))  # decides between equals
+        # Random numbers below 1/2 decide ties between codes.
+        votes = random.uniform(0.0, 0.5, size=(n, levels))
         np.add.at(votes, (np.repeat(np.arange(n), k), codes[:, :, j].reshape(-1)), 1.0)
         chosen[:, j] = votes.argmax(axis=1)
     return chosen
