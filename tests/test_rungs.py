@@ -18,8 +18,8 @@ from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.trial import Scored, evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
-from autoimb.runs.queue import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.runs.record import TrialRecord, standing
+from autoimb.search.sampler import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.search.study import StudySettings, run_study
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space

@@ -33,8 +33,7 @@ def refit(
     from autoimb.fields import nothing_or, number
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.search.refitting import prepare_refit
     from autoimb.search.request import Request
 

@@ -30,14 +30,13 @@ def status(run: Run, as_json: AsJson = False) -> None:
     Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
     one: its result, the score and the verdict.
     """
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
     found = RunStatus.of(folder)
     facts = _finished(folder) if found.finished else None
-    with understood(folder.trials, "best record"):
+    with understood(folder.store.path, "best record"):
         lines = [_as_json(found, facts)] if as_json else list(_lines(folder.path, found, facts))
     for line in lines:
         say(line)
@@ -47,7 +46,7 @@ def _finished(folder: RunFolder) -> Facts:
     """Read what a finished search wrote down."""
     from autoimb.cli.folders import section
     from autoimb.report.build import Facts
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import understood
 
     results = section(folder, "results")
     with understood(folder.path / "run.json", "results"):
@@ -77,8 +76,6 @@ def _lines(run: Path, found: RunStatus, facts: Facts | None) -> Iterator[str]:
     elif best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
         yield f"best: trial {best.number}, search score {score}: {best.strategy.describe()}"
-    for name, reason in found.set_aside.items():
-        yield f"set aside: {name}, {reason}"
 
 
 def report(
@@ -90,8 +87,7 @@ def report(
 ) -> None:
     """Write the report of a finished search again."""
     from autoimb.report.build import render
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
     facts = _finished(folder)

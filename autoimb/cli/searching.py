@@ -258,7 +258,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 ) -> None:
     """Search the best strategy for DATA.
 
-    RUN gets the pipeline, the report, the leaderboard, and the journal to resume from. Ctrl-C
+    RUN gets the pipeline, the report, the leaderboard, and the trials to resume from. Ctrl-C
     ends the search early and still writes all of them.
     """
     from autoimb.runtime.process import warm_up

@@ -1,16 +1,16 @@
-"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
+"""The record of a trial, a line of the leaderboard, and what a resumed search reads of a trial."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
-from safetensors import safe_open
+import safetensors.numpy
+from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
@@ -38,11 +38,7 @@ from autoimb.fields import (
     text,
 )
 from autoimb.pipeline.artifact import pack_strategy, unpack_strategy
-from autoimb.runs.seal import read_sealed, sealed, sealed_header
 from autoimb.space.strategy import Strategy
-
-if TYPE_CHECKING:
-    from autoimb.pipeline.fitted import FittedStrategy
 
 __all__ = [
     "APART",
@@ -51,17 +47,18 @@ __all__ = [
     "Status",
     "StoredTrial",
     "TrialRecord",
-    "read_header",
-    "read_trial",
-    "read_weights",
+    "pack_trial",
     "standing",
-    "trial_bytes",
+    "unpack_record",
+    "unpack_trial",
     "usable",
-    "weights_bytes",
 ]
 
 Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
-Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
+Status = Literal[
+    "running", "complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"
+]
+Arrays = dict[str, NDArray[Any]]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
 STATUSES: dict[type[Outcome], Status] = {
@@ -124,7 +121,8 @@ class TrialRecord:
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.
-    status : {"complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"}
+    status : Status
+        "running" until it ends; no finished search has such a record.
         "complete" had all its folds, and the planned work or as much as its own patience wanted;
         only these compete. "partial" was scored at a lower rung, and may go on.
         "killed" ran while the whole program was killed or interrupted.
@@ -254,20 +252,24 @@ def standing(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A finished trial as read back from its files.
+    """A trial as a store holds it.
 
     Parameters
     ----------
     record : TrialRecord
     result : Scored or None
-        What a pipeline could be made of, with the fitted networks where they were kept.
-    params : dict
+        What a pipeline could be made of, with the fitted networks where they are stored.
+    params : mapping of str to value
         The values that the study drew, by Optuna's names.
+    plans : tuple of str
+        The planned trials that were proposed since the trial before started, this one among them;
+        the others repeated a known strategy.
     """
 
     record: TrialRecord
-    result: Scored | None
-    params: dict[str, Any]
+    result: Scored | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    plans: tuple[str, ...] = ()
 
 
 def usable(outcome: Outcome) -> Scored | None:
@@ -277,86 +279,56 @@ def usable(outcome: Outcome) -> Scored | None:
     return outcome if isinstance(outcome, Scored) else None
 
 
-def trial_bytes(
-    record: TrialRecord, result: Scored | None, params: Mapping[str, Any], *, run: str
-) -> bytes:
-    """Return the content of a trial's file: the record in the header, predictions as arrays.
-
-    Parameters
-    ----------
-    record : TrialRecord
-    result : Scored or None
-    params : mapping of str to value
-        What the study drew, by Optuna's names.
-    run : str
-        The name of the study.
-    """
-    finishing = None if result is None else result.finishing
-    named = {} if result is None else {"oof": result.oof, "labels": result.labels}
+def pack_trial(trial: StoredTrial) -> tuple[str, bytes | None, bytes | None]:
+    """Return a trial as plain values (JSON), out-of-fold predictions and fitted networks."""
+    values = {
+        "record": trial.record.to_json(),
+        "params": dict(trial.params),
+        "plans": list(trial.plans),
+    }
+    result, networks = trial.result, None
+    if result is None:
+        return json.dumps(values), None, None
+    finishing = result.finishing
+    arrays = {"oof": result.oof, "labels": result.labels}
     if finishing is not None:
-        named["raw"] = finishing.raw
-    arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
-    header = {"record": json.dumps(record.to_json()), "params": json.dumps(dict(params))}
-    if finishing is not None:
+        arrays["raw"] = finishing.raw
         calibrators = [calibrator.to_json() for calibrator in finishing.calibrators]
-        header["finishing"] = json.dumps(
-            {"calibrators": calibrators, "class_costs": finishing.class_costs}
-        )
-    return sealed(arrays, header, run=run, number=record.number)
+        values["finishing"] = {"calibrators": calibrators, "class_costs": finishing.class_costs}
+    if result.fitted is not None:
+        networks = _pack(*pack_strategy(result.fitted))
+    present = {name: array for name, array in arrays.items() if array is not None}
+    return json.dumps(values), _pack({}, present), networks
 
 
-def weights_bytes(fitted: FittedStrategy, *, run: str, number: int) -> bytes:
-    """Return the content of a trial's second file: its fitted networks."""
-    values, arrays = pack_strategy(fitted)
-    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return sealed(kept, {"strategy": json.dumps(values)}, run=run, number=number)
-
-
-def _record(text: str) -> TrialRecord:
-    values = json.loads(text)
+def unpack_record(content: str) -> TrialRecord:
+    """Read the record alone from the plain values of a trial."""
+    values = json.loads(content)["record"]
     _RECORD(values, "record")
     return TrialRecord.from_json(values)
 
 
-def read_header(path: Path, *, run: str, number: int) -> TrialRecord:
-    """Read the record alone.
-
-    Parameters
-    ----------
-    path : Path
-    run : str
-        The study that the file must be of.
-    number : int
-        The trial that it must be of.
+def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None) -> StoredTrial:
+    """Read what `pack_trial` returned.
 
     Raises
     ------
     Exception
-        Of any kind, where it is not what `trial_bytes` wrote.
+        Of any kind, where it is something else.
     """
-    with safe_open(path, framework="numpy") as file:
-        return _record(sealed_header(file, run=run, number=number)["record"])
-
-
-def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
-    """Read a trial's file; the networks are in another one.
-
-    Raises
-    ------
-    Exception
-        Of any kind, where it is not what `trial_bytes` wrote for this trial of this study.
-    """
-    header, arrays = read_sealed(path, run=run, number=number)
-    record = _record(header["record"])
-    result = None
-    if record.score is not None and "oof" in arrays:
+    values, record, result = json.loads(content), unpack_record(content), None
+    each(plain, most=1_000)(values["params"], "params")
+    list_of(text(100))(values["plans"], "plans")
+    if predictions is not None and record.score is not None:
+        arrays = _unpack(predictions)[1]
         kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", low=0)}
         check_arrays({name: kinds[name] for name in arrays}, arrays, "the trial")
         result = Scored(
             score=record.score,
             oof=arrays["oof"],
-            finishing=_finishing(arrays.get("raw"), header.get("finishing", "null")),
+            finishing=_finishing(arrays.get("raw"), values.get("finishing")),
             labels=arrays.get("labels"),
+            fitted=None if networks is None else unpack_strategy(*_unpack(networks)),
             trace=Trace(
                 record.curve,
                 record.floor,
@@ -367,13 +339,22 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
             ),
             seconds=record.seconds,
         )
-    params = json.loads(header["params"])
-    each(plain, most=1_000)(params, "params")
-    return StoredTrial(record, result, params)
+    return StoredTrial(record, result, values["params"], tuple(values["plans"]))
 
 
-def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
-    values = json.loads(text)
+def _pack(values: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """Write arrays as safetensors, with plain values in the header."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(safetensors.numpy.save(contiguous, metadata={"values": json.dumps(values)}))
+
+
+def _unpack(content: bytes) -> tuple[dict[str, Any], Arrays]:
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    return json.loads(header["__metadata__"]["values"]), safetensors.numpy.load(content)
+
+
+def _finishing(raw: NDArray[Any] | None, values: Any) -> Finishing | None:
     _FINISHING(values, "finishing")
     if raw is None or values is None:
         return None
@@ -382,9 +363,3 @@ def _finishing(raw: np.ndarray | None, text: str) -> Finishing | None:
         calibrators=tuple(Calibrator.from_json(value) for value in values["calibrators"]),
         class_costs=None if values["class_costs"] is None else tuple(values["class_costs"]),
     )
-
-
-def read_weights(path: Path, *, run: str, number: int) -> FittedStrategy:
-    """Read a trial's fitted networks; it raises as `read_trial` does."""
-    header, arrays = read_sealed(path, run=run, number=number)
-    return unpack_strategy(json.loads(header["strategy"]), arrays)
