@@ -162,7 +162,7 @@ def test_after_the_first_networks_they_and_imbalance_methods_take_turns():
     assert given[first : first + 5] == ["method", "network", "method", "network", "method"]
 
 
-def leading(journal, *, method_seconds, method_leads):
+def leading(*, method_seconds, method_leads):
     """Whether methods come next in a search with a deadline: 5 networks, 1 method so far."""
     agenda = Agenda(SPACE, 100.0)
     networks = [record(i, NETWORK, stage="network", seconds=2.0) for i in range(5)]
@@ -170,21 +170,16 @@ def leading(journal, *, method_seconds, method_leads):
     score = Score(value, 0.01, (value,), False, value)
     method = record(5, METHODS[0], seconds=method_seconds, score=score)
     ranked = sorted([*networks, method], key=lambda r: r.rank)
-    return agenda._next_new(journal, ranked)[0]
-
-
-class Plans:
-    """Of a journal what the turn of methods looks at."""
-
-    plans = frozenset({*(f"network.{i}" for i in range(5)), "method.0"})
+    plans = [*(f"network.{i}" for i in range(5)), "method.0"]
+    return agenda._propose_new(plans, ranked).stage
 
 
 def test_until_one_leads_methods_have_a_share_of_the_time():
     share = POLICY.methods_share
     most = 10.0 * share / (1 - share)
-    assert leading(Plans, method_seconds=0.9 * most, method_leads=False) == "method"
-    assert leading(Plans, method_seconds=1.1 * most, method_leads=False) == "network"
-    assert leading(Plans, method_seconds=1.1 * most, method_leads=True) == "method"
+    assert leading(method_seconds=0.9 * most, method_leads=False) == "method"
+    assert leading(method_seconds=1.1 * most, method_leads=False) == "network"
+    assert leading(method_seconds=1.1 * most, method_leads=True) == "method"
 
 
 # --- rungs ----------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from autoimb.errors import (
     TargetError,
 )
 from autoimb.estimator import AutoImbClassifier
-from autoimb.runs.seal import run_text
-from autoimb.runs.trials import TrialFiles
+from autoimb.runs.folder import run_text
+from autoimb.runs.store import TrialStore
 from autoimb.search.arguments import prepare_arguments
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
@@ -305,12 +305,12 @@ def test_a_full_disk_is_said_with_its_path_and_the_way_on(
     data, run = run_folder.parent / "train.csv", tmp_path / "run"
 
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "trials" / "0000"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "study.db"))
 
-    monkeypatch.setattr(TrialFiles, "save", full)
+    monkeypatch.setattr(TrialStore, "save", full)
     words = ["search", str(data), "--target", "churn", "--trials", "1", "--jobs", "1", "--quiet"]
     said = complaint([*words, "--network", "mlp", "--cv", "2", "--out", str(run)], capsys)
-    assert f"{run / 'trials' / '0000'} can't be written: No space left" in said
+    assert f"{run / 'study.db'} can't be written: No space left" in said
     assert "go on with --resume" in said
 
 
@@ -380,7 +380,7 @@ def test_an_unfinished_run_has_no_report(
     run_folder: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
-    begun = {"fingerprint": "0", "study": "none", "version": __version__}
+    begun = {"fingerprint": "0", "version": __version__}
     (tmp_path / "run" / "run.json").write_text(run_text(begun))
     assert "not finished" in complaint(["report", str(tmp_path / "run")], capsys)
 

@@ -102,7 +102,7 @@ def test_trials_that_ended_together_are_all_written_down_first(
         result = study(folder, on_event=fail, evaluate=evaluate)
         assert result.interrupted
         assert [record.number for record in result.records] == [0, 1]
-        assert sorted(folder.files.load()) == [0, 1]
+        assert [record.number for record in folder.store.records()] == [0, 1]
 
 
 @pytest.mark.parametrize("callbacks", [print, [None], "log"])

@@ -79,7 +79,7 @@ def test_version_and_bare_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_search_leaves_everything_in_its_folder(run: Path) -> None:
     kept = {path.name for path in run.iterdir() if not path.name.startswith(".")}
-    assert {"pipeline.autoimb", "report.html", "leaderboard.csv", "run.json", "journal.log"} <= kept
+    assert {"pipeline.autoimb", "report.html", "leaderboard.csv", "run.json", "study.db"} <= kept
     assert len(pd.read_csv(run / "leaderboard.csv")) == 2
     written = json.loads((run / "run.json").read_text())
     assert written["request"]["target"] == "fraud"

@@ -420,7 +420,7 @@ def test_each_method_of_the_space_is_told_of_once():
 
 
 def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
-    """Its file was damaged and set aside; methods are filed as what they are all the same."""
+    """Without its control no duel has a gain, and methods are filed all the same."""
     result = study(n_trials=8, **WITH)
     kept = {n: own for n, own in result.duels.items() if not own[0].strategy.is_control}
     found = fought(SPACE, kept, studies.duels_of_material())

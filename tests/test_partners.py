@@ -828,7 +828,7 @@ def only_partners(job: Job, judge: Judge) -> Outcome:
 def test_no_sampler_sees_them(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
         study(run, n_trials=4, partners=POLICY.partners)
-        held = optuna.load_study(study_name=run.study_name, storage=run.storage()).trials
+        held = optuna.load_study(study_name=None, storage=f"sqlite:///{run.store.path}").trials
     own = [trial for trial in held if trial.user_attrs["stage"] == "partner"]
     assert own
     assert all(trial.state == TrialState.FAIL and not trial.params for trial in own)

@@ -19,8 +19,8 @@ from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.trial import evaluate
 from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
-from autoimb.runs.queue import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.runs.record import TrialRecord, standing
+from autoimb.search.sampler import ENOUGH_STRATEGIES, Shown, as_strategies
 from autoimb.search.study import StudySettings, run_study
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_a_running_search_tells_workers_pace_and_end(
     assert not found.finished
     assert found.pace is not None
     assert found.pace.workers == 2
-    assert found.pace.trials_a_minute == pytest.approx(len(folder.files.moments()) / 2, rel=0.05)
+    assert found.pace.trials_a_minute == pytest.approx(len(folder.store.end_times()) / 2, rel=0.05)
     assert found.pace.ends == pytest.approx(180.0, abs=10.0)
     assert main(["status", str(folder.path)]) == 0
     first, pace, best = capsys.readouterr().out.splitlines()
@@ -71,8 +72,8 @@ def test_it_is_json_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path) -> None:
     with searched(tmp_path / "run", n_trials=4) as folder:
-        for path in folder.trials.glob("*.safetensors"):
-            os.utime(path, (1e9, 1e9))
+        with closing(sqlite3.connect(folder.store.path)) as db, db:
+            db.execute("UPDATE autoimb_trials SET ended = number")
         found = RunStatus.of(folder)
     assert found.pace is not None
     assert found.pace.trials_a_minute == 0.0
@@ -81,7 +82,7 @@ def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path)
 
 def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: Path) -> None:
     with searched(tmp_path / "run", n_trials=6) as folder:
-        records = folder.files.records()
+        records = folder.store.records()
     ended = {record.number: 1.0 for record in records}
 
     def ends(**request: object) -> float | None:

@@ -23,6 +23,7 @@ from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess
 from autoimb.search import study as study_module
+from autoimb.search.history import KILLED, TrialHistory
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
 
@@ -54,10 +55,9 @@ def opened(path, *, resume=True):
 
 
 def optuna_trials(path):
-    """What the journal in a folder says."""
-    folder = RunFolder.view(path)
-    loaded = optuna.load_study(study_name=folder.study_name, storage=folder.storage())
-    return loaded.get_trials(deepcopy=False)
+    """The trials that ``optuna-dashboard`` shows, by the numbers of the search."""
+    loaded = optuna.load_study(study_name="autoimb", storage=f"sqlite:///{path}/study.db")
+    return {trial.user_attrs["trial"]: trial for trial in loaded.get_trials(deepcopy=False)}
 
 
 def board(result):
@@ -158,7 +158,7 @@ def test_n_trials_counts_those_that_ran():
 def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     with opened(tmp_path) as folder:
         result = study(folder, n_trials=PLANNED + 2)
-        on_disk = folder.files.load()
+        on_disk = folder.store.load()
     utilities = [one.score.utility for one in result.results.values()]
     assert utilities == sorted(utilities, reverse=True)
     assert len(utilities) == PLANNED + 2
@@ -167,7 +167,7 @@ def test_all_predictions_and_the_best_networks_are_kept(tmp_path):
     controls = [r for r in result.records if r.strategy.is_control]
     control = max(controls, key=lambda r: r.score.utility)
     assert kept == {*list(result.results)[:12], control.number}
-    assert {n for n, stored in on_disk.items() if stored.result.fitted is not None} == kept
+    assert {s.record.number for s in on_disk if s.result.fitted is not None} == kept
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -178,8 +178,8 @@ def test_failures_are_recorded_and_never_fatal(tmp_path, n_jobs):
     assert failed
     assert {r.reason for r in failed} == {"ZeroDivisionError: by chance"}
     assert set(result.results) == {r.number for r in result.records} - {r.number for r in failed}
-    states = {t.number: t.state.name for t in optuna_trials(tmp_path)}
-    assert {states[r.number] for r in failed} == {"PRUNED"}
+    trials = optuna_trials(tmp_path)
+    assert {trials[r.number].state.name for r in failed} == {"PRUNED"}
 
 
 def test_a_search_without_hope_ends():
@@ -216,13 +216,13 @@ def test_a_strategy_is_evaluated_once(tmp_path):
     policy = replace(POLICY, first_networks=(same,) * 5)
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
-    with opened(tmp_path / "run") as folder:
-        result = study(folder, space=NARROW, n_trials=4, evaluate=work, policy=policy)
-    assert len(result.records) == len(tally.read_text().splitlines()) == 4
+    for n_trials in (2, 4):  # what was proposed in vain stays so in a resumed search
+        with opened(tmp_path / "run") as folder:
+            result = study(folder, space=NARROW, n_trials=n_trials, evaluate=work, policy=policy)
+    assert len(tally.read_text().splitlines()) == 4
     assert len({r.strategy for r in result.records}) == 4
-    repeated = [t for t in optuna_trials(tmp_path / "run") if t.user_attrs["status"] == "repeated"]
-    assert [t.number for t in repeated] == [1, 2, 3, 4]
-    assert {t.value for t in repeated} == {result.records[0].score.utility}
+    assert [r.number for r in result.records[:2]] == [0, 5]
+    assert board(result) == board(study(space=NARROW, n_trials=4, policy=policy))
 
 
 def test_a_space_that_is_used_up_ends_the_search(monkeypatch):
@@ -354,68 +354,44 @@ def test_ctrl_c_waits_while_a_trial_is_written_down():
     assert sum(r.status == "complete" for r in result.records) == 4
 
 
-# --- folders -----------------------------------------------------------------------------------
+# --- what was cut off --------------------------------------------------------------------------
 
 
-def test_a_strategy_is_drawn_once(tmp_path):
-    """A sampler of the study's own would draw again at each ask, and write that down."""
-    with opened(tmp_path / "run") as folder:
-        study(folder, n_trials=15)
-        assert "relative_params" not in folder.journal.read_text()
+def test_a_trial_that_the_user_interrupts_is_proposed_until_it_ends(tmp_path):
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.0)
 
-
-def cut(path, n):
-    """Drop the last n entries of a journal."""
-    journal = path / "journal.log"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:-n]))
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 30, 90])
-def test_a_journal_behind_its_files_is_brought_up(tmp_path, n):
-    """Trials with a file are told, or added, and never evaluated again."""
-    with opened(tmp_path) as folder:
-        before = study(folder, n_trials=10)
-    cut(tmp_path, n)
-    tally = tmp_path / "tally.txt"
-    work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
-    with opened(tmp_path) as folder:
-        resumed = study(folder, n_trials=12, evaluate=work)
-    assert resumed.records[:10] == before.records
-    assert len(resumed.records) == 12
-    assert len(tally.read_text().splitlines()) == 2
-    assert all(result.fitted is not None for result in resumed.results.values())
-    trials = optuna_trials(tmp_path)
-    assert {t.state.name for t in trials} == {"COMPLETE"}
-    assert [t.value for t in trials[:10]] == [r.score.utility for r in before.records]
-
-
-def test_a_lost_journal_is_made_again(tmp_path):
-    with opened(tmp_path) as folder:
-        before = study(folder, n_trials=10, evaluate=fail_often)
-    (tmp_path / "journal.log").unlink()
-    (tmp_path / "trials" / "0004.safetensors").unlink()
-    with opened(tmp_path) as folder:
-        resumed = study(folder, n_trials=10, evaluate=fail_often)
-    kept = [r for r in before.records if r.number != 4]
-    assert [r for r in resumed.records if r.number < 10] == kept
-    trials = optuna_trials(tmp_path)
-    assert trials[4].state.name == "FAIL"
-    assert trials[5].params
-    assert [t.number for t in trials] == list(range(len(trials)))
-
-
-def test_a_trial_that_was_cut_off_is_asked_for_once_more_and_only_once(tmp_path):
-    """It may be what killed the program."""
-    with opened(tmp_path) as folder:
-        before = study(folder, n_trials=6)
-    for round_ in range(2):
-        number = 5 + round_
-        (tmp_path / "trials" / f"{number:04d}.safetensors").unlink()
-        cut(tmp_path, 2)  # its status and its end
+    for n_before in (2, 0, 0):
         with opened(tmp_path) as folder:
-            resumed = study(folder, n_trials=6)
-        assert [r.status for r in resumed.records[5:]] == ["killed"] * (round_ + 1) + ["complete"]
-        again = resumed.records[-1].strategy == before.records[5].strategy
-        assert again == (round_ == 0)
-    assert {t.state.name for t in optuna_trials(tmp_path)} == {"COMPLETE", "FAIL"}
+            study(folder, n_trials=4, evaluate=after(n_before + 1, press))
+    with opened(tmp_path) as folder:
+        records = study(folder, n_trials=4).records
+    assert [r.status for r in records] == ["complete"] * 2 + ["killed"] * 3 + ["complete"] * 2
+    assert len({r.strategy for r in records[2:6]}) == 1
+
+
+def test_a_trial_that_ran_while_the_program_ended_is_proposed_once_more_and_only_once(
+    tmp_path, monkeypatch
+):
+    """It may be what killed the program."""
+
+    def kill():
+        monkeypatch.setattr(TrialHistory, "interrupt", lambda history: None)
+        raise KeyboardInterrupt
+
+    for n_before in (5, 0):
+        with monkeypatch.context(), opened(tmp_path) as folder:
+            study(folder, n_trials=6, evaluate=after(n_before + 1, kill))
+        monkeypatch.undo()
+    with opened(tmp_path) as folder:
+        records = study(folder, n_trials=6).records
+    assert [r.status for r in records] == ["complete"] * 5 + ["killed"] * 2 + ["complete"]
+    assert {r.reason for r in records[5:7]} == {KILLED}
+    assert records[5].strategy == records[6].strategy != records[7].strategy
+    trials = optuna_trials(tmp_path)
+    assert [trials[n].state.name for n in range(8)] == [
+        *["COMPLETE"] * 5,
+        *["FAIL"] * 2,
+        "COMPLETE",
+    ]

@@ -31,14 +31,13 @@ def status(run: Path, as_json: bool = False) -> None:
     Of a running search: workers, trials a minute, and when it is expected to end. Of a finished
     one: its result, the score and the verdict.
     """
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.runs.status import RunStatus
 
     folder = RunFolder.view(run)
     progress = RunStatus.of(folder)
     facts = _read_facts(folder) if progress.finished else None
-    with understood(folder.trials, "best record"):
+    with understood(folder.store.path, "best record"):
         text = _json(progress, facts) if as_json else "\n".join(_lines(run, progress, facts))
     say(text)
 
@@ -46,7 +45,7 @@ def status(run: Path, as_json: bool = False) -> None:
 def _read_facts(folder: RunFolder) -> Facts:
     """Read the results of a finished search."""
     from autoimb.report.build import Facts
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import understood
 
     results = section(folder, "results")
     with understood(folder.path / "run.json", "results"):
@@ -80,8 +79,6 @@ def _lines(run: Path, progress: RunStatus, facts: Facts | None) -> Iterator[str]
     elif best is not None and best.score is not None:
         score = f"{best.score.value:.4f} ± {best.score.error:.4f}"
         yield f"best: trial {best.number}, search score {score}: {best.strategy.describe()}"
-    for name, reason in progress.set_aside.items():
-        yield f"set aside: {name}, {reason}"
 
 
 def _counted(number: int, singular: str, plural: str) -> str:
@@ -91,8 +88,7 @@ def _counted(number: int, singular: str, plural: str) -> str:
 def report(run: Path, page: Path | None = None) -> None:
     """Write the report of a finished search again."""
     from autoimb.report.build import render
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
 
     folder = RunFolder.view(run)
     facts = _read_facts(folder)

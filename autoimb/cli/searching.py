@@ -61,7 +61,7 @@ def search(  # noqa: PLR0913 - a command's options are its parameters
 ) -> None:
     """Search the best strategy for DATA.
 
-    RUN gets the pipeline, the report, the leaderboard, and the journal to resume from. Ctrl-C
+    RUN gets the pipeline, the report, the leaderboard, and the trials to resume from. Ctrl-C
     ends the search early and still writes all of them.
     """
     limited = parameters["n_trials"] is not None or parameters["strategy"] is not None
@@ -235,8 +235,7 @@ def refit(
     from autoimb.evaluation.refit import refit as train_again
     from autoimb.pipeline.artifact import load, save
     from autoimb.pipeline.summary import stamp
-    from autoimb.runs.folder import RunFolder
-    from autoimb.runs.seal import understood
+    from autoimb.runs.folder import RunFolder, understood
     from autoimb.search.refitting import prepare_refit
     from autoimb.search.request import Request
 

@@ -4,44 +4,40 @@
 
     RUN/
       run.json            the request, the plan, versions, results: one JSON object, by section
-      journal.log         the Optuna study
-      trials/             NNNN.safetensors (record, out-of-fold predictions) of each finished trial,
-                          NNNN.weights.safetensors (fitted networks) of the best ones
+      study.db            the trials, and Optuna's study of them: one SQLite file
       pipeline.autoimb    report.html    leaderboard.csv    oof.parquet
       .lock, .pid         held while a search writes, and by which process
       .cache/             the workers' copy of the table
 
-Every file but the journal appears whole or not at all. All but report, leaderboard and out-of-fold
-predictions have checksums, and a damaged trial or journal is set aside under another ending: a
-trial's file is done without, a journal is made anew from the trials. Reading gives what was written
-or a `RunError`.
+Every file appears whole or not at all, and what is written to ``study.db`` is there whole or not at
+all. Pipeline, trials and ``run.json`` have checksums. Reading gives what was written or a
+`RunError`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Required, Self, TypedDict
+from typing import Annotated, Any, Required, Self, TypedDict
 
 import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Meta
 
-from autoimb.errors import RunError
+from autoimb.errors import AutoImbError, RunError
+from autoimb.evaluation.outcome import reason_of
 from autoimb.files import FULL, sweep_drafts, write_file
-from autoimb.runs.seal import hash_of, reason_of, run_text
-from autoimb.runs.trials import TrialFiles
+from autoimb.runs.store import TrialStore
 from autoimb.version import __version__
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "run_text", "understood"]
 
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
@@ -65,10 +61,8 @@ class _Sections(TypedDict, total=False):
     """The sections of ``run.json`` that are read by key; the others are plain values."""
 
     fingerprint: Required[str]
-    study: Required[str]
     version: Required[str]
     sha256: Required[str]
-    set_aside: dict[str, str]
     session: _Session
     plan: _PlanSection
 
@@ -78,21 +72,20 @@ class RunFolder:
 
     Attributes
     ----------
-    path, journal, trials, cache : Path
+    path, cache : Path
     pipeline, report, leaderboard, oof : Path
         Where the results go.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.journal = self.path / "journal.log"
-        self.trials = self.path / "trials"
         self.cache = self.path / ".cache"
         self.pipeline = self.path / "pipeline.autoimb"
         self.report = self.path / "report.html"
         self.leaderboard = self.path / "leaderboard.csv"
         self.oof = self.path / "oof.parquet"
         self._run = self.path / "run.json"
+        self._study = self.path / "study.db"
         self._pid = self.path / ".pid"
         self._lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
         self._held = self._made = False
@@ -105,7 +98,7 @@ class RunFolder:
         fingerprint: str,
         resume: bool = False,
     ) -> RunFolder:
-        """Take a folder for a search, make it if need be, and mend what a kill left half done.
+        """Lock a folder for a search, create it if needed, and remove what a kill left.
 
         Parameters
         ----------
@@ -113,7 +106,7 @@ class RunFolder:
         fingerprint : str
             Of the request and the table; a folder holds one search.
         resume : bool
-            Go on with the search in the folder; where there is none yet, start it.
+            Continue the search in the folder; where there is none yet, start it.
 
         Returns
         -------
@@ -132,7 +125,8 @@ class RunFolder:
         try:
             folder._take()
             folder._claim(fingerprint, resume=resume)
-            folder._mend()
+            sweep_drafts(folder.path)
+            shutil.rmtree(folder.cache, ignore_errors=True)
         except BaseException:
             folder.discard()
             folder.close()
@@ -167,6 +161,11 @@ class RunFolder:
         except (OSError, NotImplementedError):  # a file system without locks can't say
             return False
 
+    @cached_property
+    def store(self) -> TrialStore:
+        """The trials of its search."""
+        return TrialStore(self._study, str(self.read_run()["fingerprint"]))
+
     def close(self) -> None:
         """Sweep the workers' copy of the table away and give the folder back."""
         if self._held:
@@ -177,8 +176,8 @@ class RunFolder:
             self._held = False
 
     def discard(self) -> None:
-        """Remove the folder, where this search made it and holds it, and no trial is in it."""
-        if not (self._made and self._held) or any(self.trials.glob("[0-9]*.safetensors")):
+        """Remove the folder, where this search made it and holds it, and no trial has ended."""
+        if not (self._made and self._held) or (self._run.exists() and self.store.records()):
             return
         lock = Path(self._lock.lock_file)
         with contextlib.suppress(OSError):
@@ -207,50 +206,21 @@ class RunFolder:
         try:
             run: dict[str, Any] = msgspec.json.decode(self._run.read_bytes())
             msgspec.convert(run, _Sections)
-            if run.pop("sha256") != hash_of(run):
-                raise RunError("its checksum is wrong")
+            is_intact = run.pop("sha256") == _hash_of(run)
         except FileNotFoundError:
             return {}
         except OSError:
             raise
         except Exception as error:  # no text, no JSON, or other values
             raise RunError(f"{self._run} is damaged: {reason_of(error)}.") from error
+        if not is_intact:
+            raise RunError(f"{self._run} is damaged: checksum mismatch.")
         return run
 
     def update_run(self, sections: Mapping[str, Any]) -> None:
         """Replace these sections of ``run.json`` and keep the others."""
         run = self.read_run() | dict(sections)
         write_file(self._run, run_text(run).encode(), make_folders=False)
-
-    @property
-    def study_name(self) -> str:
-        """The name of its study in an Optuna storage: no two folders share one."""
-        return str(self.read_run()["study"])
-
-    def storage(self) -> BaseStorage:
-        """Return the Optuna storage that lives in the folder."""
-        from autoimb.runs.storage import journal_storage
-
-        return journal_storage(self.journal)
-
-    @property
-    def files(self) -> TrialFiles:
-        """The files of its trials."""
-        return TrialFiles(self.trials, self.study_name, on_damage=self._tell_damage)
-
-    def set_journal_aside(self, error: str | Exception) -> None:
-        """Give a damaged journal another ending, and write down why."""
-        self.journal.replace(self.journal.with_suffix(".broken"))
-        self._tell_damage(self.journal.name, error)
-
-    def _tell_damage(self, name: str, error: str | Exception) -> None:
-        reason = error if isinstance(error, str) else reason_of(error)
-        self.update_run({"set_aside": self.damaged | {name: reason}})
-
-    @property
-    def damaged(self) -> dict[str, str]:
-        """The files that were set aside, each with what was wrong with it."""
-        return dict(self.read_run().get("set_aside", {}))
 
     def _take(self) -> None:
         """Make the folder if need be and lock it for this process, or say who holds it."""
@@ -267,15 +237,14 @@ class RunFolder:
             raise RunError(f"{self.path} can't be written: {error.strerror or error}.") from error
 
     def _make(self) -> None:
-        """Make what is missing of the folder; what is written to must be no link out of it."""
+        """Make the folder; what is written to must be no link out of it."""
         with contextlib.suppress(FileExistsError):
             self.path.mkdir(parents=True)
             self._made = True
         lock = Path(self._lock.lock_file)
-        for path in (self.journal, self.trials, self.cache, self._run, self._pid, lock):
+        for path in (self._study, self.cache, self._run, self._pid, lock):
             if path.is_symlink():
                 raise RunError(f"{path} is a symbolic link, and a search writes to no link.")
-        self.trials.mkdir(exist_ok=True)
 
     def _lock_it(self) -> None:
         """Lock; where the file system has no locks, the user has to keep two searches apart."""
@@ -294,11 +263,12 @@ class RunFolder:
             return "another process"
 
     def _claim(self, fingerprint: str, *, resume: bool) -> None:
+        """Start a search, or check that the one in the folder is this one."""
         run = self.read_run()
-        held = run.get("fingerprint")
-        if held is None:
-            study = f"autoimb-{uuid.uuid4().hex[:12]}"
-            self.update_run({"fingerprint": fingerprint, "study": study, "version": __version__})
+        if not run:
+            # the trials' file first: where run.json is, it must be as well
+            TrialStore(self._study, fingerprint).create()
+            self.update_run({"fingerprint": fingerprint, "version": __version__})
         elif not resume:
             raise RunError(
                 f"{self.path} already holds a search: resume it, or give another folder."
@@ -308,18 +278,39 @@ class RunFolder:
                 f"{self.path} holds a search of autoimb {run['version']}, which {__version__} "
                 "can't go on with: resume it with that version, or give another folder."
             )
-        elif held != fingerprint:
+        elif run["fingerprint"] != fingerprint:
             raise RunError(
                 f"{self.path} holds another search: its table, target, metric, folds, options, "
                 "costs, limits, test, random_state or planning are not these. Give another folder."
             )
 
-    def _mend(self) -> None:
-        """Cut the torn end off the journal, or set it aside; sweep away drafts and caches."""
-        from autoimb.runs.storage import damage_of  # what only looks needs no optuna
 
-        if self.journal.is_file() and (damage := damage_of(self.journal)):
-            self.set_journal_aside(damage)
-        for folder in (self.path, self.trials):
-            sweep_drafts(folder)
-        shutil.rmtree(self.cache, ignore_errors=True)
+def run_text(sections: Mapping[str, Any]) -> str:
+    """Write ``run.json`` with its checksum."""
+    # the values as they are read again, NaN as null: both have one checksum
+    run = msgspec.json.decode(msgspec.json.encode(sections))
+    return json.dumps(run | {"sha256": _hash_of(run)}, indent=2) + "\n"
+
+
+def _hash_of(values: Mapping[str, Any]) -> str:
+    """Hash plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def understood(path: Path, what: str) -> Iterator[None]:
+    """Turn what damage leads to into a `RunError`.
+
+    Parameters
+    ----------
+    path : Path
+        What is damaged.
+    what : str
+        Which part of it.
+    """
+    try:
+        yield
+    except (AutoImbError, OSError):
+        raise
+    except Exception as error:  # a value of another kind can fail in any way
+        raise RunError(f"{path}: its {what} is damaged ({reason_of(error)}).") from error

@@ -1,18 +1,18 @@
-"""What is kept of a trial: a line of the leaderboard, and the files a resumed search reads."""
+"""The record of a trial, a line of the leaderboard, and what a resumed search reads of a trial."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import safetensors.numpy
 from msgspec import Meta
-from safetensors import safe_open
+from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
@@ -20,7 +20,6 @@ from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Pruned,
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
 from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart
-from autoimb.runs.seal import read_sealed, sealed, sealed_header
 from autoimb.space.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -33,17 +32,17 @@ __all__ = [
     "Status",
     "StoredTrial",
     "TrialRecord",
-    "read_header",
-    "read_trial",
-    "read_weights",
+    "pack_trial",
     "standing",
-    "trial_bytes",
+    "unpack_record",
+    "unpack_trial",
     "usable",
-    "weights_bytes",
 ]
 
 Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
-Status = Literal["complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"]
+Status = Literal[
+    "running", "complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"
+]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
 STATUSES: dict[type[Outcome], Status] = {
@@ -72,7 +71,8 @@ class TrialRecord:
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.
-    status : {"complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"}
+    status : Status
+        "running" until it ends; no finished search has such a record.
         "complete" had all its folds, and the planned work or as much as its own patience wanted;
         only these compete. "partial" was scored at a lower rung, and may go on.
         "killed" ran while the whole program was killed or interrupted.
@@ -180,11 +180,20 @@ class TrialRecord:
         return msgspec.convert(dict(data) | {"strategy": strategy}, cls)
 
 
-class _Calibration(msgspec.Struct):
+class _Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the raw predictions of a trial became its probabilities."""
 
     calibrators: tuple[Calibrator, ...]
     class_costs: tuple[Annotated[float, Meta(ge=0)], ...] | None
+
+
+class _Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plain values of a stored trial; `TrialRecord.from_json` describes those of its record."""
+
+    record: dict[str, Any]
+    params: dict[str, bool | int | float | str | None]
+    plans: tuple[str, ...]
+    calibration: _Calibration | None = None
 
 
 def _status(outcome: Outcome, rung: float) -> Status:
@@ -202,20 +211,24 @@ def standing(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A finished trial as read back from its files.
+    """A trial as a store holds it.
 
     Parameters
     ----------
     record : TrialRecord
     result : Scored or None
-        What a pipeline could be made of, with the fitted networks where they were kept.
-    params : dict
+        What a pipeline could be made of, with the fitted networks where they are stored.
+    params : mapping of str to value
         The values that the study drew, by Optuna's names.
+    plans : tuple of str
+        The planned trials that were proposed since the trial before started, this one among them;
+        the others repeated a known strategy.
     """
 
     record: TrialRecord
-    result: Scored | None
-    params: dict[str, Any]
+    result: Scored | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    plans: tuple[str, ...] = ()
 
 
 def usable(outcome: Outcome) -> Scored | None:
@@ -225,79 +238,53 @@ def usable(outcome: Outcome) -> Scored | None:
     return outcome if isinstance(outcome, Scored) else None
 
 
-def trial_bytes(
-    record: TrialRecord, result: Scored | None, params: Mapping[str, Any], *, run: str
-) -> bytes:
-    """Return the content of a trial's file: the record in the header, predictions as arrays.
-
-    Parameters
-    ----------
-    record : TrialRecord
-    result : Scored or None
-    params : mapping of str to value
-        What the study drew, by Optuna's names.
-    run : str
-        The name of the study.
-    """
-    finishing = None if result is None else result.finishing
-    named = {} if result is None else {"oof": result.oof, "labels": result.labels}
+def pack_trial(trial: StoredTrial) -> tuple[str, bytes | None, bytes | None]:
+    """Return a trial as plain values (JSON), out-of-fold predictions and fitted networks."""
+    values = {
+        "record": trial.record.to_json(),
+        "params": dict(trial.params),
+        "plans": list(trial.plans),
+    }
+    result = trial.result
+    if result is None:
+        return json.dumps(values), None, None
+    finishing = result.finishing
+    arrays = {"oof": result.oof, "labels": result.labels}
     if finishing is not None:
-        named["raw"] = finishing.raw
-    arrays = {name: np.ascontiguousarray(a) for name, a in named.items() if a is not None}
-    header = {"record": json.dumps(record.to_json()), "params": json.dumps(dict(params))}
-    if finishing is not None:
+        arrays["raw"] = finishing.raw
         calibration = _Calibration(finishing.calibrators, finishing.class_costs)
-        header["finishing"] = msgspec.json.encode(calibration).decode()
-    return sealed(arrays, header, run=run, number=record.number)
+        values["calibration"] = msgspec.to_builtins(calibration)
+    present = {name: array for name, array in arrays.items() if array is not None}
+    networks = None if result.fitted is None else _pack_strategy(result.fitted)
+    return json.dumps(values), _pack_arrays(present), networks
 
 
-def weights_bytes(fitted: FittedStrategy, *, run: str, number: int) -> bytes:
-    """Return the content of a trial's second file: its fitted networks."""
-    arrays = {name: np.ascontiguousarray(a) for name, a in strategy_arrays(fitted).items()}
-    header = {"strategy": msgspec.json.encode(fitted.part()).decode()}
-    return sealed(arrays, header, run=run, number=number)
+def unpack_record(content: str) -> TrialRecord:
+    """Read the record alone from the plain values of a trial."""
+    return TrialRecord.from_json(json.loads(content)["record"])
 
 
-def read_header(path: Path, *, run: str, number: int) -> TrialRecord:
-    """Read the record alone.
-
-    Parameters
-    ----------
-    path : Path
-    run : str
-        The study that the file must be of.
-    number : int
-        The trial that it must be of.
+def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None) -> StoredTrial:
+    """Read what `pack_trial` returned.
 
     Raises
     ------
     Exception
-        Of any kind, where it is not what `trial_bytes` wrote.
+        Of any kind, where it is something else.
     """
-    with safe_open(path, framework="numpy") as file:
-        header = sealed_header(file, run=run, number=number)
-    return TrialRecord.from_json(json.loads(header["record"]))
-
-
-def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
-    """Read a trial's file; the networks are in another one.
-
-    Raises
-    ------
-    Exception
-        Of any kind, where it is not what `trial_bytes` wrote for this trial of this study.
-    """
-    header, arrays = read_sealed(path, run=run, number=number)
-    record = TrialRecord.from_json(json.loads(header["record"]))
-    result = None
-    if record.score is not None and "oof" in arrays:
+    # An undefined score is NaN, which json reads and msgspec refuses.
+    values = msgspec.convert(json.loads(content), _Values)
+    record, result = TrialRecord.from_json(values.record), None
+    if predictions is not None and record.score is not None:
+        arrays = safetensors.numpy.load(predictions)
         kinds = {"oof": _PROBABILITIES, "raw": _PROBABILITIES, "labels": Array("int64", low=0)}
         check_arrays({name: kinds[name] for name in arrays}, arrays, "the trial")
         result = Scored(
             score=record.score,
             oof=arrays["oof"],
-            finishing=_finishing(arrays.get("raw"), header.get("finishing")),
+            finishing=_finishing(arrays.get("raw"), values.calibration),
             labels=arrays.get("labels"),
+            fitted=None if networks is None else _unpack_strategy(networks),
             trace=Trace(
                 record.curve,
                 record.floor,
@@ -308,17 +295,30 @@ def read_trial(path: Path, *, run: str, number: int) -> StoredTrial:
             ),
             seconds=record.seconds,
         )
-    return StoredTrial(record, result, msgspec.json.decode(header["params"], type=dict[str, Any]))
+    return StoredTrial(record, result, values.params, values.plans)
 
 
-def _finishing(raw: np.ndarray | None, text: str | None) -> Finishing | None:
-    if raw is None or text is None:
+def _finishing(raw: NDArray[Any] | None, calibration: _Calibration | None) -> Finishing | None:
+    if raw is None or calibration is None:
         return None
-    calibration = msgspec.json.decode(text, type=_Calibration)
     return Finishing(raw, calibration.calibrators, calibration.class_costs)
 
 
-def read_weights(path: Path, *, run: str, number: int) -> FittedStrategy:
-    """Read a trial's fitted networks; it raises as `read_trial` does."""
-    header, arrays = read_sealed(path, run=run, number=number)
-    return strategy_of(msgspec.json.decode(header["strategy"], type=StrategyPart), arrays)
+def _pack_strategy(fitted: FittedStrategy) -> bytes:
+    """Write a fitted strategy as safetensors, with its plain values in the header."""
+    part = msgspec.json.encode(fitted.part()).decode()
+    return _pack_arrays(strategy_arrays(fitted), {"strategy": part})
+
+
+def _unpack_strategy(content: bytes) -> FittedStrategy:
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    part = msgspec.json.decode(header["__metadata__"]["strategy"], type=StrategyPart)
+    return strategy_of(part, safetensors.numpy.load(content))
+
+
+def _pack_arrays(
+    arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None
+) -> bytes:
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(safetensors.numpy.save(contiguous, metadata))

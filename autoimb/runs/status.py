@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from autoimb.runs.folder import RunFolder
+from autoimb.runs.folder import RunFolder, understood
 from autoimb.runs.record import RAN, TrialRecord, standing
-from autoimb.runs.seal import understood
 
 __all__ = ["Pace", "RunStatus"]
 
@@ -94,8 +93,6 @@ class RunStatus:
         The best complete strategy.
     pace : Pace or None
         Of a search that runs.
-    set_aside : dict of str to str
-        Damaged files, each with the reason.
     """
 
     running: bool
@@ -104,7 +101,6 @@ class RunStatus:
     apart: dict[str, int]
     best: TrialRecord | None
     pace: Pace | None
-    set_aside: dict[str, str]
 
     @classmethod
     def of(cls, folder: RunFolder) -> RunStatus:
@@ -117,9 +113,9 @@ class RunStatus:
         Raises
         ------
         RunError
-            Where its ``run.json`` is damaged.
+            Where its ``run.json`` or ``study.db`` is damaged.
         """
-        run, running, every = folder.read_run(), folder.in_use, folder.files.records()
+        run, running, every = folder.read_run(), folder.in_use, folder.store.records()
         records = standing(every)
         tried = [record for record in records if not record.apart]
         complete = [record for record in tried if record.status == "complete"]
@@ -127,7 +123,7 @@ class RunStatus:
         if running and "session" in run:
             now = time.time()
             with understood(folder.path / "run.json", "request"):
-                ended = {number: now - moment for number, moment in folder.files.moments().items()}
+                ended = {number: now - end for number, end in folder.store.end_times().items()}
                 seconds = max(now - run["session"]["started"], 1e-3)
                 pace = Pace.of(run["request"], every, ended, seconds=seconds)
         return cls(
@@ -137,7 +133,6 @@ class RunStatus:
             apart=dict(sorted(Counter(r.stage for r in records if r.apart).items())),
             best=min(complete, key=lambda record: record.rank, default=None),
             pace=pace,
-            set_aside=folder.damaged,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +148,6 @@ class RunStatus:
             "seconds": None if pace is None else round(pace.seconds, 1),
             "trials_a_minute": None if pace is None else round(pace.trials_a_minute, 2),
             "expected_end": None if pace is None else _moment(pace.ends),
-            "set_aside": self.set_aside,
         }
 
 

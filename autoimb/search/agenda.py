@@ -14,15 +14,15 @@ from autoimb.budget import Deadline
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.limits import Limits
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.queue import Queue
-from autoimb.runs.record import Stage, TrialRecord, standing
+from autoimb.runs.record import TrialRecord, standing
 from autoimb.search.duels import duels_due, next_duel
+from autoimb.search.history import KILLED, Proposal, TrialHistory
 from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
 from autoimb.space.portfolio import first_methods, matched_control_of
 
-__all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
+__all__ = ["Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
 
 
 @dataclass(frozen=True)
@@ -81,83 +81,44 @@ class Agenda:
         """The first networks, each with the name of its plan."""
         return networks_within(self.space, self.limits, self.policy)
 
-    def plan_ahead(
-        self,
-        queue: Queue,
-        records: Sequence[TrialRecord],
-        duels: Sequence[TrialRecord] = (),
-        *,
-        left: float,
-        new: bool,
-    ) -> bool:
-        """Enqueue the next trial.
+    def propose(self, history: TrialHistory, *, left: float, new: bool) -> Proposal | None:
+        """Return what comes next, if anything.
 
-        Before all others comes a matched duel, while duels are within their share; then the matched
-        control of the best balanced ensemble, so that the choice compares it with one as large;
-        then, when the time for them has come, survivors; then a strategy that goes on to the next
-        rung; then a new one.
+        First a trial that was cut off; then a matched duel, while duels are within their share;
+        then the matched control of the best balanced ensemble, so that the choice compares it with
+        one as large; then, when the time for them has come, survivors; then a strategy that goes on
+        to the next rung; then a new one.
 
         Parameters
         ----------
-        queue : Queue
-        records : sequence of TrialRecord
-            Of all trials of strategies, those of passed rungs among them.
-        duels : sequence of TrialRecord
+        history : TrialHistory
         left : float
             Seconds of the search.
         new : bool
             Whether a strategy may be tried that was not tried yet.
-
-        Returns
-        -------
-        bool
-            Whether one waits to be asked for.
         """
-        if queue.waiting:
-            return True
-        if self.space.only is not None:
-            return self._plan_only(queue)
-        if self._plan_duel(queue, records, duels, left=left):
-            return True
-        scored = (record for record in standing(records) if record.score is not None)
-        ranked = sorted(scored, key=lambda record: record.rank)
-        if self._plan_matched_control(queue, ranked):
-            return True
-        policy, enough = self.policy, len(ranked) >= self.most
-        if enough or left < policy.confirming_share * self.seconds:
-            survivor = next_to_confirm(
-                ranked,
-                queue.raised,
-                seconds=left,
-                work=self.work,
-                policy=policy,
-                every=enough,
-            )
-            if survivor is not None:
-                queue.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
-                return True
-        least = 0 if new else policy.least_complete  # that are to be complete in any case
-        if enough:
-            least = len(ranked)
-        higher = next_to_raise(
-            records,
-            queue.raised,
-            seconds=left,
-            policy=policy,
-            least=least,
-            longer=left < policy.longer_share * self.seconds,
+        cut_off = next_to_repeat(
+            [record for record in history.started if record.stage != "partner"]
         )
-        if higher is not None:
-            record, rung = higher
-            queue.enqueue_higher(record.number, stage=record.stage, rung=rung)
-            return True
-        if enough or not new:
-            return False
-        stage, plan, params = self._next_new(queue, ranked)
-        first, first_of_methods = self.policy.first_rungs
-        rung = first_of_methods if stage == "method" else first
-        queue.enqueue(params, stage=stage, rung=rung, plan=plan)
-        return True
+        if cut_off is not None:
+            number, rung = cut_off.number, cut_off.rung
+            return Proposal(cut_off.stage, rung, repeats=number, follows=cut_off.follows)
+        if self.space.only is not None:
+            return None if "only" in history.plans else Proposal("search", plan="only")
+        duel = self._propose_duel(history, left=left)
+        if duel is not None:
+            return duel
+        scored = (record for record in standing(history.strategies) if record.score is not None)
+        ranked = sorted(scored, key=lambda record: record.rank)
+        return (
+            self._propose_matched_control(history.plans, ranked)
+            or self._propose_higher(history, ranked, left=left, new=new)
+            or (
+                self._propose_new(history.plans, ranked)
+                if new and len(ranked) < self.most
+                else None
+            )
+        )
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -174,82 +135,121 @@ class Agenda:
             return due
         return [name for name in due if not isinstance(PARTNER[name].code(), Bagged)]
 
-    @staticmethod
-    def _plan_only(queue: Queue) -> bool:
-        """Enqueue the one strategy of the space, once."""
-        if "only" in queue.plans:
-            return False
-        queue.enqueue({}, stage="search", rung=1.0, plan="only")
-        return True
-
-    def _plan_duel(
-        self,
-        queue: Queue,
-        records: Sequence[TrialRecord],
-        duels: Sequence[TrialRecord],
-        *,
-        left: float,
-    ) -> bool:
-        plans, policy = queue.plans, self.policy
+    def _propose_duel(self, history: TrialHistory, *, left: float) -> Proposal | None:
+        plans, policy = history.plans, self.policy
+        records, duels = history.strategies, history.duels
         if not self.duels or not duels_due(plans, records, duels, left=left, policy=policy):
-            return False
-        found = next_duel(self.space, plans, records, duels, policy=policy)
-        if found is None:
-            return False
-        plan, params = found
-        queue.enqueue(params, stage="duel", rung=policy.duel_rung, plan=plan)
-        return True
+            return None
+        planned = next_duel(self.space, plans, records, duels, policy=policy)
+        if planned is None:
+            return None
+        plan, values = planned
+        return Proposal("duel", policy.duel_rung, values, plan)
 
-    def _plan_matched_control(self, queue: Queue, ranked: Sequence[TrialRecord]) -> bool:
-        found = (
+    def _propose_matched_control(
+        self, plans: Collection[str], ranked: Sequence[TrialRecord]
+    ) -> Proposal | None:
+        pairs = (
             (record, matched_control_of(self.space, record.strategy))
             for record in ranked
             if record.status == "complete"
         )
-        record, control = next((pair for pair in found if pair[1] is not None), (None, None))
+        record, control = next((pair for pair in pairs if pair[1] is not None), (None, None))
         if record is None or control is None:
-            return False
+            return None
         plan = f"matched_control.{record.number}"
-        if plan in queue.plans:
-            return False
-        queue.enqueue(control, stage="method", rung=min(record.rung, 1.0), plan=plan)
-        return True
+        return None if plan in plans else Proposal("method", min(record.rung, 1.0), control, plan)
 
-    def _next_new(
-        self, queue: Queue, ranked: Sequence[TrialRecord]
-    ) -> tuple[Stage, str, dict[str, Any]]:
+    def _propose_higher(
+        self, history: TrialHistory, ranked: Sequence[TrialRecord], *, left: float, new: bool
+    ) -> Proposal | None:
+        """Propose a known strategy on other folds or at a higher rung."""
+        policy, enough, raised = self.policy, len(ranked) >= self.most, history.raised
+        if enough or left < policy.confirming_share * self.seconds:
+            survivor = next_to_confirm(
+                ranked, raised, seconds=left, work=self.work, policy=policy, every=enough
+            )
+            if survivor is not None:
+                number = survivor.number
+                return Proposal("confirm", survivor.rung, repeats=number, follows=number)
+        least = 0 if new else policy.least_complete  # that are to be complete in any case
+        if enough:
+            least = len(ranked)
+        higher = next_to_raise(
+            history.strategies,
+            raised,
+            seconds=left,
+            policy=policy,
+            least=least,
+            longer=left < policy.longer_share * self.seconds,
+        )
+        if higher is None:
+            return None
+        record, rung = higher
+        return Proposal(record.stage, rung, repeats=record.number, follows=record.number)
+
+    def _propose_new(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> Proposal:
         """Choose between the next network, the next imbalance method, and one that is drawn."""
-        policy, plans = self.policy, queue.plans
-        networks = [(name, params) for name, params in self._networks if name not in plans]
+        policy = self.policy
+        first, first_of_methods = policy.first_rungs
+        networks = [(name, values) for name, values in self._networks if name not in plans]
         control = next((record for record in ranked if record.strategy.is_control), None)
         methods = []
         if control is not None:
             methods = [
-                (f"method.{i}", params)
-                for i, params in enumerate(first_methods(self.space, control.strategy, policy))
+                (f"method.{i}", values)
+                for i, values in enumerate(first_methods(self.space, control.strategy, policy))
                 if f"method.{i}" not in plans
             ]
-        if methods and (not networks or self._turn_of_methods(queue, ranked)):
-            return ("method", *methods[0])
-        return ("network", *networks[0]) if networks else ("search", "", {})
+        if methods and (not networks or self._turn_of_methods(plans, ranked)):
+            plan, values = methods[0]
+            return Proposal("method", first_of_methods, values, plan)
+        if networks:
+            plan, values = networks[0]
+            return Proposal("network", first, values, plan)
+        return Proposal("search", first)
 
-    def _turn_of_methods(self, queue: Queue, ranked: Sequence[TrialRecord]) -> bool:
+    def _turn_of_methods(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> bool:
         """Say whether a method comes before the next network.
 
         They take turns after the first networks; until a method leads, methods take no more than
         their share of the time.
         """
         policy = self.policy
-        networks = sum(plan.startswith("network.") for plan in queue.plans)
-        methods = sum(plan.startswith("method.") for plan in queue.plans)
+        networks = sum(plan.startswith("network.") for plan in plans)
+        methods = sum(plan.startswith("method.") for plan in plans)
         if methods > networks - policy.networks_before_methods:
             return False
         leads = not ranked[0].strategy.is_control
         if leads or math.isinf(self.seconds):  # without a deadline no clock is read
             return True
-        every = sum(record.seconds for record in ranked)
-        own = sum(record.seconds for record in ranked if record.stage == "method")
-        return own <= policy.methods_share * every
+        total = sum(record.seconds for record in ranked)
+        of_methods = sum(record.seconds for record in ranked if record.stage == "method")
+        return of_methods <= policy.methods_share * total
+
+
+def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Find the next trial that was cut off and is to start once more.
+
+    One that ran while the program ended may be what ended it, and gets only one more chance.
+
+    Parameters
+    ----------
+    records : sequence of TrialRecord
+        Of all trials but partners, also of those that run.
+    """
+    for record in records:
+        if record.status != "killed":
+            continue
+        same = [r for r in records if _work_of(r) == _work_of(record)]
+        crashes = sum(r.reason == KILLED for r in same)
+        if crashes < 2 and all(r.status == "killed" for r in same):
+            return record
+    return None
+
+
+def _work_of(record: TrialRecord) -> tuple[object, ...]:
+    return record.strategy, record.stage, record.rung, record.follows
 
 
 def next_to_raise(

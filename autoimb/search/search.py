@@ -25,8 +25,7 @@ from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.pipeline.summary import stamp
-from autoimb.runs.folder import RunFolder
-from autoimb.runs.seal import understood
+from autoimb.runs.folder import RunFolder, understood
 from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.pool import LOCAL, Backend
 from autoimb.runtime.progress import Event, Progress
@@ -201,7 +200,7 @@ def search(
 
 def _in_time(budget: Budget, folder: RunFolder | None, before: str) -> None:
     """Raise BudgetError where no trial can begin any more, and none was there before."""
-    if folder is None or not folder.files.numbers():
+    if folder is None or not folder.store.records():
         budget.check(before)
 
 

@@ -1,4 +1,4 @@
-"""One Optuna study over one space: ask, evaluate, tell, until the deadline or the last trial."""
+"""One study over one space: propose, evaluate, record, until the deadline or the last trial."""
 
 from __future__ import annotations
 
@@ -7,35 +7,34 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import optuna
 
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError
-from autoimb.evaluation.outcome import Infeasible, Outcome, Scored, reason_of
+from autoimb.evaluation.outcome import Infeasible, Outcome, Scored
 from autoimb.evaluation.trial import evaluate, within
-from autoimb.runs.journal import Journal
-from autoimb.runs.record import APART, RAN, Stage, TrialRecord, usable
+from autoimb.runs.record import APART, RAN, TrialRecord
 from autoimb.runtime.interrupt import Interrupt
 from autoimb.runtime.pool import LOCAL, Backend, Resources, Runner
 from autoimb.runtime.progress import Event
 from autoimb.runtime.worker import Assignment, Evaluate, Work
 from autoimb.search.agenda import Agenda
-from autoimb.search.known import Known
+from autoimb.search.history import Proposal, TrialHistory
+from autoimb.search.sampler import ask
 from autoimb.space.draw import Space, draw, infeasible
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.parts import Parts
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    from optuna.trial import BaseTrial
 
     from autoimb.data.profile import Profile
     from autoimb.evaluation.basis import Basis
     from autoimb.runs.folder import RunFolder
-    from autoimb.training.pruning import Bar
 
-__all__ = ["PendingTrial", "StudyResult", "StudySettings", "run_study"]
+__all__ = ["StudyResult", "StudySettings", "run_study"]
 
 PULSE = 0.25  # seconds between two looks at the clock
 
@@ -142,14 +141,10 @@ def run_study(
     runner: Runner | None = None
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
-        journal = Journal.open(
-            folder,
-            space=space,
-            random_state=settings.random_state,
-            policy=study.plan.policy,
-        )
+        store = None if folder is None else folder.store
+        history = TrialHistory(space, study.plan.policy, store)
         agenda = Agenda.of(study, space, settings.deadline, duels=duels is not None)
-        running = _Study(journal, agenda, profile, settings)
+        running = _Study(history, agenda, profile, settings)
         try:
             with interrupt.listening():
                 resources = Resources(
@@ -159,7 +154,7 @@ def run_study(
                     folder=None if folder is None else folder.cache,
                 )
                 runner = settings.backend.runner(work, resources)
-            running.restore()
+            history.restore()
             running.start(runner)
             while runner.running:
                 running.say()
@@ -169,6 +164,8 @@ def run_study(
                 for record in finished:  # all are written down before anyone is told of one
                     running.say(record)
                 running.start(runner)
+                if finished:
+                    history.publish()  # workers don't wait for it
         except KeyboardInterrupt:
             interrupted = "the user"
         except ClusterLostError as lost:
@@ -178,14 +175,14 @@ def run_study(
                 with suppress(OSError):  # what can't be read is fitted again
                     parts = runner.encoded()
                 runner.close()
-            running.requeue()
-    known = running.known
+            history.interrupt()
+        history.publish()
     return StudyResult(
-        records=tuple(record for record in known.standing if record.stage != "duel"),
-        results=known.usable(),
+        records=tuple(record for record in history.standing if record.stage != "duel"),
+        results=history.usable(),
         interrupted=interrupted,
         parts=parts,
-        duels={r.number: (r, known.results.get(r.number)) for r in known.duels},
+        duels={r.number: (r, history.results.get(r.number)) for r in history.duels},
     )
 
 
@@ -200,105 +197,28 @@ def _quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-@dataclass(frozen=True)
-class PendingTrial:
-    """A trial between its start and its end.
-
-    Attributes
-    ----------
-    number : int
-    stage : Stage
-    strategy : Strategy
-    params : dict
-        What the study drew, by Optuna's names.
-    rung : float
-    follows : int or None
-        The trial of the same strategy at the rung below.
-    """
-
-    number: int
-    stage: Stage
-    strategy: Strategy
-    params: dict[str, Any] = field(default_factory=dict)
-    rung: float = 1.0
-    follows: int | None = None
-
-    @classmethod
-    def of(cls, trial: FrozenTrial, space: Space) -> Self:
-        """Read a trial that Optuna holds; it raises where no strategy can be drawn from that."""
-        attributes = trial.user_attrs
-        return cls(
-            trial.number,
-            attributes["stage"],
-            draw(trial, space),
-            dict(trial.params),
-            rung=attributes["rung"],
-            follows=attributes.get("follows"),
-        )
-
-    def assignment(self, deadline: Deadline, *, limit: float | None, bar: Bar | None) -> Assignment:
-        """Return what a worker is asked to do.
-
-        Parameters
-        ----------
-        deadline : Deadline
-            Of the search.
-        limit : float or None
-            Most seconds for a trial.
-        bar : Bar or None
-            What a trial must reach to go on.
-        """
-        confirms = self.stage == "confirm"
-        return Assignment(
-            self.strategy,
-            deadline.within(None if confirms else limit),
-            # planned trials and duels are never given up: choice, verdict and report compare them
-            bar=bar if self.stage == "search" else None,
-            rung=self.rung,
-            confirm=confirms,
-            duel=self.stage == "duel",
-        )
-
-
 class _Study:
-    """The trials of one study while it runs: what is known, and what comes next."""
+    """The trials of one study while it runs: how they start, and how they end."""
 
     def __init__(
-        self, journal: Journal, agenda: Agenda, profile: Profile, settings: StudySettings
+        self, history: TrialHistory, agenda: Agenda, profile: Profile, settings: StudySettings
     ) -> None:
-        self._journal, self._agenda, self._settings = journal, agenda, settings
+        self._history, self._agenda, self._settings = history, agenda, settings
         self._space, self._policy, self._profile = agenda.space, agenda.policy, profile
-        self.known = Known(agenda.policy)
-        self._numbers: dict[Strategy, int] = {}  # of each strategy that was drawn
-        self._running: dict[int, PendingTrial] = {}
         self._exhausted = set[bool]()  # before a control is known, whose methods then come; after
-
-    # --- what is known ------------------------------------------------------------------------
-
-    def restore(self) -> None:
-        """Take over what the journal holds."""
-        for number, stored in self._journal.restore().items():
-            record = stored.record
-            self.known.add(record, stored.result)
-            if record.status == "killed":  # its strategy may be tried once more
-                if self._numbers.get(record.strategy) == number:
-                    del self._numbers[record.strategy]
-            elif record.follows is None and record.stage != "duel":
-                self._numbers[record.strategy] = number
-        self._drop_weights()
 
     def say(self, finished: TrialRecord | None = None) -> None:
         """Tell of a trial that ended, or of the time."""
         if self._settings.on_event is None:
             return
-        ranked = self.known.ranked
-        counts = Counter[str](r.status for r in self.known.standing if not r.apart)
+        ranked = self._history.ranked
+        counts = Counter[str](r.status for r in self._history.standing if not r.apart)
         self._settings.on_event(
             Event(
                 finished=finished,
                 best=ranked[0] if ranked else None,
                 counts=counts,
-                running=len(self._running),
+                running=len(self._history.running),
                 n_trials=self._settings.n_trials,
             )
         )
@@ -311,31 +231,41 @@ class _Study:
             trial = self._next_partner() or (self._next_strategy() if self._wants_more() else None)
             if trial is None:
                 return
-            limit, bar = self._trial_limit(), self.known.bar
-            asked = trial.assignment(self._settings.deadline, limit=limit, bar=bar)
-            runner.submit(trial.number, asked)
+            runner.submit(trial.number, self._assignment(trial))
 
-    def _next_partner(self) -> PendingTrial | None:
-        """Begin the next partner, where its turn has come."""
-        stages = [r.stage for r in self.known.records.values()]
-        stages += [trial.stage for trial in self._running.values()]
+    def _assignment(self, trial: TrialRecord) -> Assignment:
+        """Return what a worker is asked to do."""
+        confirms = trial.stage == "confirm"
+        return Assignment(
+            trial.strategy,
+            self._settings.deadline.within(None if confirms else self._trial_limit()),
+            # planned trials and duels are never given up: choice, verdict and report compare them
+            bar=self._history.bar if trial.stage == "search" else None,
+            rung=trial.rung,
+            confirm=confirms,
+            duel=trial.stage == "duel",
+        )
+
+    def _next_partner(self) -> TrialRecord | None:
+        """Start the next partner, where its turn has come."""
+        started = self._history.started
         if self._settings.deadline.left() < self._policy.least_partner_seconds:
             return None
         for name in self._agenda.partners_due(
             self._settings.partners,
-            tried=sum(stage not in APART for stage in stages),
+            tried=sum(record.stage not in APART for record in started),
             workers=self._settings.n_jobs,
         ):
-            number = self._journal.queue.begin_partner(name)
-            if number is not None:
-                strategy = partner(name, costs=self._space.costs)
-                self._running[number] = trial = PendingTrial(number, "partner", strategy)
-                return trial
+            strategy = partner(name, costs=self._space.costs)
+            before = [record for record in started if record.strategy == strategy]
+            # one that was cut off may have ended the program, and gets one more chance
+            if len(before) < 2 and all(record.status == "killed" for record in before):
+                return self._history.start(Proposal("partner"), strategy)
         return None
 
     def _wants_more(self) -> bool:
         """Whether another trial should start now."""
-        tried = self.known.strategies
+        tried = self._history.strategies
         useless = [record for record in tried if record.status in ("failed", "infeasible")]
         if len(useless) >= self._policy.hopeless_trials and len(useless) == len(tried):
             return False
@@ -343,79 +273,74 @@ class _Study:
 
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
-        ran = [record for record in self.known.strategies if record.status in RAN]
-        tried = {record.strategy for record in ran}
-        tried |= {t.strategy for t in self._running.values() if t.stage not in APART}
+        ran = [record for record in self._history.strategies if record.status in RAN]
+        running = (trial.record for trial in self._history.running.values())
+        tried = {record.strategy for record in (*ran, *running) if not record.apart}
         most, least = self._settings.n_trials, self._policy.least_trial_seconds
-        if self.known.has_control in self._exhausted or (most is not None and len(tried) >= most):
+        if self._history.has_control in self._exhausted or (
+            most is not None and len(tried) >= most
+        ):
             return False
         seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
         typical = max(least, statistics.median(seconds)) if seconds else least
         return self._settings.deadline.left() > typical
 
-    def _next_strategy(self) -> PendingTrial | None:
-        """Ask until a strategy needs an evaluation; None where the space has none to give now."""
+    def _next_strategy(self) -> TrialRecord | None:
+        """Start the next strategy that needs an evaluation; None where there is none now."""
+        history = self._history
         for _ in range(self._policy.known_in_a_row):
-            records, left = self.known.strategies, self._settings.deadline.left()
-            new = self._may_try_new()
-            duels, queue = self.known.duels, self._journal.queue
-            ahead = self._agenda.plan_ahead(queue, records, duels, left=left, new=new)
-            asked = queue.ask() if ahead else None
-            if asked is None:
+            left, new = self._settings.deadline.left(), self._may_try_new()
+            proposal = self._agenda.propose(history, left=left, new=new)
+            if proposal is None:
                 return None
+            drawn = self._drawn(proposal)
             try:
-                trial = PendingTrial.of(asked, self._space)
-            except Exception as error:  # law 7: one bad trial never ends a search
-                self._journal.drop(asked.number, reason_of(error))
+                strategy = draw(drawn, self._space)
+            except Exception:  # law 7: one bad trial never ends a search
+                history.count(proposal)
                 continue
-            if trial.stage != "duel":
-                tried = self._numbers.get(trial.strategy)
-                if trial.follows is None and tried is not None:
-                    self._journal.close_duplicate(trial.number, self.known.records.get(tried))
-                    continue
-                self._numbers.setdefault(trial.strategy, trial.number)
-            self._running[trial.number] = trial
-            reason = infeasible(trial.strategy, self._profile)
+            if proposal.stage != "duel" and proposal.follows is None and self._is_known(strategy):
+                history.count(proposal)
+                continue
+            trial = history.start(proposal, strategy, drawn)
+            reason = infeasible(strategy, self._profile)
             if reason is None and trial.stage != "duel":
-                reason = self._agenda.limits.broken_by(trial.strategy)
+                reason = self._agenda.limits.broken_by(strategy)
             if reason is None:
                 return trial
-            self.say(self.finish(trial.number, Infeasible(reason)))
-        self._exhausted.add(self.known.has_control)
+            self.say(history.finish(trial.number, Infeasible(reason)))
+        self._exhausted.add(history.has_control)
         return None
+
+    def _drawn(self, proposal: Proposal) -> BaseTrial:
+        """Return a trial from which the proposed strategy can be drawn."""
+        history = self._history
+        if proposal.repeats is not None:
+            return history.trials[proposal.repeats]
+        return ask(
+            list(history.trials.values()),
+            proposal.values,
+            number=history.n_proposed,
+            random_state=self._settings.random_state,
+            policy=self._policy,
+        )
+
+    def _is_known(self, strategy: Strategy) -> bool:
+        """Whether a strategy was tried or runs; one that was cut off may be tried once more."""
+        return any(
+            record.strategy == strategy and record.status != "killed" and record.stage != "duel"
+            for record in self._history.started
+        )
 
     def _trial_limit(self) -> float | None:
         """Return the most seconds for a trial: twice as many until one has given something."""
         limit = self._settings.trial_limit
-        return limit if limit is None or self.known.ranked else 2.0 * limit
+        return limit if limit is None or self._history.ranked else 2.0 * limit
 
     # --- what has ended -----------------------------------------------------------------------
 
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
-        """Write down a trial, and delete the networks that are no longer among the best."""
-        trial = self._running[number]
-        if trial.stage == "partner":  # what its trees take is known only now
-            outcome = within(outcome, self._agenda.limits)
-        record = TrialRecord.of(
-            number,
-            outcome,
-            stage=trial.stage,
-            strategy=trial.strategy,
-            rung=trial.rung,
-            before=None if trial.follows is None else self.known.records[trial.follows],
-        )
-        result = self.known.add(record, usable(outcome))
-        self._journal.finish(record, result, trial.params)
-        self._drop_weights()
-        del self._running[number]
-        return record
-
-    def _drop_weights(self) -> None:
-        """Delete the networks that are no longer among the best."""
-        for number in self.known.drop():
-            self._journal.drop_weights(number)
-
-    def requeue(self) -> None:
-        """Close the trials that were cut off, so that another search asks for them once more."""
-        for record in self._journal.requeue(self._running):
-            self.known.add(record, None)
+        """Record the end of a trial."""
+        if self._history.running[number].record.stage == "partner":
+            outcome = within(outcome, self._agenda.limits)  # what its trees take is known only now
+        return self._history.finish(number, outcome)

@@ -6,8 +6,10 @@ All else goes through the public ``autoimb`` and its command line.
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +23,7 @@ import pandas as pd
 import torch
 from msgspec import structs
 from optuna.samplers import RandomSampler
-from optuna.storages import InMemoryStorage
-from optuna.trial import FixedTrial, Trial
+from optuna.trial import FixedTrial, FrozenTrial, Trial
 
 import autoimb
 from autoimb.assessment.calibration import Calibrator, row_log_loss
@@ -49,13 +50,12 @@ from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
-from autoimb.runs.folder import RunFolder
-from autoimb.runs.journal import Journal
+from autoimb.runs.folder import RunFolder, run_text
 from autoimb.runs.record import TrialRecord
-from autoimb.runs.seal import run_text
 from autoimb.search import search as searching
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request, restricted_components
+from autoimb.search.sampler import as_trial, ask
 from autoimb.space import portfolio
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
@@ -583,48 +583,46 @@ class Asking:
     seed : int
     shown : tuple of two ints
         How many of the best strategies, and of the newest, the sampler learns from.
-    storage : InMemoryStorage or None
-        With the history of another search; None begins without any.
+    trials : sequence of FrozenTrial
+        The history of another search.
     """
 
     def __init__(
-        self, seed: int, shown: tuple[int, int], storage: InMemoryStorage | None = None
+        self, seed: int, shown: tuple[int, int], trials: Sequence[FrozenTrial] = ()
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.storage = InMemoryStorage() if storage is None else storage
-        self._space = Space.restricted()
-        self._journal = Journal(
-            self.storage,
-            "asking",
-            space=self._space,
-            folder=None,
-            random_state=seed,
-            policy=replace(DEFAULT_POLICY, sampler_best=shown[0], sampler_newest=shown[1]),
-        )
+        self.trials = list(trials)
+        self._seed, self._space = seed, Space.restricted()
+        best, newest = shown
+        self._policy = replace(DEFAULT_POLICY, sampler_best=best, sampler_newest=newest)
 
     def ask(self) -> tuple[int, Strategy]:
         """Return the next trial's number and strategy."""
-        self._journal.queue.enqueue({}, stage="search", rung=1.0)
-        trial = self._journal.queue.ask()
-        return trial.number, draw(trial, self._space)
+        number = len(self.trials)
+        how = {"number": number, "random_state": self._seed, "policy": self._policy}
+        return self._started(ask(self.trials, {}, **how))
 
     def draw(self) -> tuple[int, Strategy]:
         """Return a trial's number and strategy, drawn without a look at the others."""
-        study = optuna.load_study(
-            study_name="asking", storage=self.storage, sampler=RandomSampler()
-        )
-        trial = study.ask()
-        return trial.number, draw(trial, self._space)
+        return self._started(optuna.create_study(sampler=RandomSampler()).ask())
 
     def tell(self, number: int, strategy: Strategy, score: float) -> None:
-        """Say what a strategy reached with the planned work."""
-        own = Score(score, 0.0, (score,), False, score)
-        record = TrialRecord(number, "search", strategy, "complete", "", own, 0.0)
-        self._journal.finish(record, None, {})
+        """Record what a strategy reached with the planned work."""
+        reached = Score(score, 0.0, (score,), False, score)
+        self._record(TrialRecord(number, "search", strategy, "complete", "", reached, 0.0))
 
-    def forget(self, number: int) -> None:
+    def forget(self, number: int, strategy: Strategy) -> None:
         """Close a trial so that no sampler sees it."""
-        self._journal.drop(number, "timed")
+        self._record(TrialRecord(number, "search", strategy, "killed", "timed", None, 0.0))
+
+    def _started(self, drawn: Trial) -> tuple[int, Strategy]:
+        number, strategy = len(self.trials), draw(drawn, self._space)
+        record = TrialRecord(number, "search", strategy, "running", "", None, 0.0)
+        self.trials.append(as_trial(record, drawn))
+        return number, strategy
+
+    def _record(self, record: TrialRecord) -> None:
+        self.trials[record.number] = as_trial(record, self.trials[record.number])
 
 
 def places_of(one: Strategy) -> dict[str, tuple[str, dict[str, float | str]]]:
@@ -664,13 +662,19 @@ class Run:
         return self.path / "pipeline.autoimb"
 
     def records(self) -> list[TrialRecord]:
-        """Read the trials that left a file."""
+        """Read the trials that have ended."""
         there = (self.path / "run.json").is_file()
-        return list(RunFolder.view(self.path).files.records()) if there else []
+        return list(RunFolder.view(self.path).store.records()) if there else []
 
-    def file(self, number: int) -> Path:
-        """Return the file of a trial."""
-        return self.path / "trials" / f"{number:04d}.safetensors"
+    def finished(self) -> dict[int, tuple[str, str]]:
+        """Read the digests of the trials that ended by themselves, by number."""
+        killed = {record.number for record in self.records() if record.status == "killed"}
+        rows = self._select("number, record_sha256, predictions_sha256", "ended IS NOT NULL")
+        return {number: (record, oof) for number, record, oof in rows if number not in killed}
+
+    def end_times(self) -> dict[int, float]:
+        """Read when each trial ended, in seconds since the epoch, by number."""
+        return RunFolder.view(self.path).store.end_times()
 
     def score(self) -> float:
         """Return the winner's score."""
@@ -678,10 +682,15 @@ class Run:
         return value
 
     def left_running(self) -> int:
-        """Count the trials that the study believes to run."""
-        folder = RunFolder.view(self.path)
-        found = optuna.load_study(study_name=folder.study_name, storage=folder.storage())
-        return sum(trial.state.name == "RUNNING" for trial in found.trials)
+        """Count the trials that run as far as the folder says."""
+        return len(self._select("number", "ended IS NULL"))
+
+    def _select(self, columns: str, where: str) -> list[tuple[Any, ...]]:
+        path = self.path / "study.db"
+        if not path.is_file():
+            return []
+        with closing(sqlite3.connect(path)) as db:
+            return db.execute(f"SELECT {columns} FROM autoimb_trials WHERE {where}").fetchall()
 
 
 def artifact_parts(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:

@@ -13,7 +13,6 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def searches(seed: int) -> list[Row]:
     before = project.Asking(seed, SHORT)
     tried = list(_asked(before, worth, HISTORY, seed))
     for shown, window in SHOWN.items():
-        asking = project.Asking(seed, window, deepcopy(before.storage))
+        asking = project.Asking(seed, window, before.trials)
         new = list(_asked(asking, worth, NEXT, seed))
         rows.append(
             {
@@ -95,12 +94,12 @@ def asks(seed: int) -> list[Row]:
         history.tell(trial, strategy, float(random.normal()))
     rows = []
     for shown, window in SHOWN.items():
-        asking, spent = project.Asking(seed, window, history.storage), []
+        asking, spent = project.Asking(seed, window, history.trials), []
         for _ in range(ASKS):
             started = time.process_time()
-            trial, _ = asking.ask()
+            trial, strategy = asking.ask()
             spent.append(round(1e3 * (time.process_time() - started), 1))
-            asking.forget(trial)
+            asking.forget(trial, strategy)
         rows.append({"shown": shown, "seed": seed, "history": LONG, "milliseconds": spent})
     return rows
 

@@ -117,8 +117,8 @@ def left(run: project.Run, path: Path, started: float) -> Row:
     """Look at the trials of a search, when the first was on disk, and whether the winner works."""
     records = run.records()
     counts = Counter(record.status for record in records)
-    complete = (record.number for record in records if record.status == "complete")
-    first = min((run.file(n).stat().st_mtime for n in complete), default=float("nan"))
+    complete, ends = [r.number for r in records if r.status == "complete"], run.end_times()
+    first = min((ends[number] for number in complete), default=float("nan"))
     proba = load(run.pipeline).predict_proba(cases.with_target(path)[0].head(100))
     return {
         "complete": counts["complete"],

@@ -49,8 +49,8 @@ class Attacked:
     temporary : Path
         The folder of its temporary files.
     seed : int
-    kept : dict of int to bytes
-        Finished trials by number, as they were first seen.
+    kept : dict of int to tuple of str
+        The digests of finished trials by number, as they were first seen.
     lost : set of int
         Finished trials that were missing or changed later.
     processes : int
@@ -61,7 +61,7 @@ class Attacked:
     run: project.Run
     temporary: Path
     seed: int
-    kept: dict[int, bytes] = field(default_factory=dict)
+    kept: dict[int, tuple[str, str]] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)
     processes: int = 0
 
@@ -96,7 +96,7 @@ class Attacked:
             self.processes += len(left)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        status, now = process.wait(), self.finished()
+        status, now = process.wait(), self.run.finished()
         self.lost |= {number for number, old in self.kept.items() if now.get(number) != old}
         self.kept = now | self.kept
         said = self._said.read_text().replace(f"{self.run.path.parent}/", "")
@@ -126,11 +126,6 @@ class Attacked:
                 return False
             time.sleep(0.005)
         return True
-
-    def finished(self) -> dict[int, bytes]:
-        """Read the files of the finished trials; a trial that was cut off is none."""
-        records = [record for record in self.run.records() if record.status != "killed"]
-        return {record.number: self.run.file(record.number).read_bytes() for record in records}
 
     def outcome(self, ended: Ended) -> Row:
         """Say what is left after the last resume: of trials, processes, tables and results."""

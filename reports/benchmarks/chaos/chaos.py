@@ -1,12 +1,11 @@
-"""Kill searches at random moments, fill their disk, damage their journal, and count the losses.
+"""Kill searches at random moments, fill their disk, and count the losses.
 
 Each search runs as a user starts it (``python -m autoimb search --resume``, two workers). Its
 driver, a worker, their server or all of them get SIGKILL at a random moment between their start and
 the last file, or as soon as a result is being written; then it is gone on with, and in the end left
-alone. Other searches meet a disk that is full at some share of what they need, a folder that can be
-read only, and a journal that is torn or damaged after a kill. Counted are finished trials that are
-missing, changed or there twice, processes and tables that are left, and searches whose last resume
-gives no pipeline that predicts.
+alone. Other searches meet a disk that is full at some share of what they need, and a folder that
+can be read only. Counted are finished trials that are missing, changed or there twice, processes
+and tables that are left, and searches whose last resume gives no pipeline that predicts.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ PHASES: tuple[tuple[str, float, Begun], ...] = (
 )
 
 
-# --- disks and journals ---------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------
 
 
 def full_disk(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
@@ -161,45 +160,10 @@ def read_only(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
             yield hindrance(search, hindered)
 
 
-def torn_journal(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
-    """Go on with a killed search whose journal lacks its end."""
-
-    def tear(chance: random.Random, text: bytes) -> bytes:
-        return text[: -chance.choice((1, 20, 200, 2000))]
-
-    yield from of_journals(folder, table, options, tear)
-
-
-def damaged_journal(folder: Path, table: Path, options: Namespace) -> Iterator[Row]:
-    """Go on with a killed search whose journal has another byte somewhere in the middle."""
-
-    def damage(chance: random.Random, text: bytes) -> bytes:
-        place = chance.randrange(len(text) // 4, 3 * len(text) // 4)
-        return text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :]
-
-    yield from of_journals(folder, table, options, damage)
-
-
-def of_journals(
-    folder: Path,
-    table: Path,
-    options: Namespace,
-    damage: Callable[[random.Random, bytes], bytes],
-) -> Iterator[Row]:
-    """Kill searches, damage their journals and go on with them; a row each."""
-    for number in range(2):
-        chance = random.Random(options.seed + number)
-        search = attacked(folder, table, f"{damage.__name__}{number}", options.seed + number)
-        interrupted(search, chance)
-        journal = search.run.path / "journal.log"
-        journal.write_bytes(damage(chance, journal.read_bytes()))
-        yield search.outcome(search.resume())
-
-
 def interrupted(search: Attacked, chance: random.Random) -> None:
     """Kill a search after some of its trials."""
     process, trials = search.start(), chance.randint(2, 5)
-    search.wait_for(process, lambda: len(search.finished()) >= trials)
+    search.wait_for(process, lambda: len(search.run.finished()) >= trials)
     search.kill(process, "driver", chance)
     search.finish(process)
 
@@ -230,8 +194,6 @@ PARTS: dict[str, Callable[[Path, Path, Namespace], Iterator[Row]]] = {
     "kills": kills,
     "full disk": full_disk,
     "read-only folder": read_only,
-    "torn journal": torn_journal,
-    "damaged journal": damaged_journal,
 }
 
 

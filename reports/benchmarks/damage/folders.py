@@ -22,7 +22,7 @@ def _files(run: Path) -> list[Path]:
 
 def _one(run: Path, chance: random.Random) -> Path:
     """Draw a file; every second time one of those that all commands read."""
-    read = [run / name for name in ("run.json", "journal.log", "pipeline.autoimb")]
+    read = [run / name for name in ("run.json", "study.db", "pipeline.autoimb")]
     return chance.choice(read if chance.random() < 0.5 else _files(run))
 
 

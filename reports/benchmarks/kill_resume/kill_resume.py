@@ -77,16 +77,10 @@ def command(table: Path, run: Path, *, trials: int, seed: int) -> list[str]:
     return [sys.executable, "-m", "autoimb", "search", str(table), *words]
 
 
-def files(run: project.Run) -> dict[int, bytes]:
-    """Read the finished trials' files by number; a trial that was cut off is none."""
-    finished = [record for record in run.records() if record.status != "killed"]
-    return {record.number: run.file(record.number).read_bytes() for record in finished}
-
-
 def first_trial(process: subprocess.Popen[bytes], run: project.Run) -> float:
     """Wait for the first finished trial and return the time."""
     end = time.monotonic() + PATIENCE
-    while not files(run):
+    while not run.finished():
         if process.poll() is not None or time.monotonic() > end:
             raise SystemExit(f"the search in {run.path} ended before its first trial")
         time.sleep(0.02)
@@ -111,9 +105,9 @@ def killed_and_resumed(words: list[str], run: project.Run, *, after: float) -> R
     process.wait()
     if run.pipeline.exists():
         return None
-    before = files(run)
+    before = run.finished()
     resumed = subprocess.run(words, check=False, timeout=PATIENCE, env=environment())
-    now = files(run)
+    now = run.finished()
     strategies = {
         (record.strategy, record.apart) for record in run.records() if record.number in now
     }
