@@ -1,9 +1,10 @@
-"""``python -m autoimb`` is the command ``autoimb``."""
+"""Run the command line by ``python -m autoimb``."""
 
 import sys
 
 if __name__ == "__main__":
-    if not sys.flags.safe_path:  # Python looks in the current folder first: now last
+    # Python searches the current folder first; from here on it is searched last.
+    if not sys.flags.safe_path:
         sys.path.append(sys.path.pop(0))
     from autoimb.cli import main
 

@@ -1,4 +1,4 @@
-"""The wall clock: when a trial, the search and everything must end."""
+"""Wall-clock budget of a search, and deadlines of its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoimb.text import shown
 __all__ = [
     "DEFAULT_BUDGET",
     "FOREVER",
-    "LEAST_BUDGET",
+    "MIN_BUDGET",
     "Budget",
     "Deadline",
     "check_budget",
@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 DEFAULT_BUDGET = 300.0  # seconds
-LEAST_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
+MIN_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment that work must not outlive.
+    """Point in time by which work must end.
 
-    It holds a reading of ``time.monotonic()``. That clock counts from the boot of the machine
-    on Linux, macOS and Windows, so a deadline means the same in every process of one machine;
-    it means nothing on another machine.
+    It is a reading of ``time.monotonic()``. On Linux, macOS and Windows that clock counts from the
+    boot of the machine, so a deadline is valid in every process of the same machine, but not on
+    another one.
 
     Parameters
     ----------
@@ -45,43 +45,43 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float | None) -> Deadline:
-        """Return the deadline so many seconds from now; None for no deadline."""
+        """Return the deadline ``seconds`` from now, or none if ``seconds`` is None."""
         return cls() if seconds is None else cls(time.monotonic() + seconds)
 
     @property
     def finite(self) -> bool:
-        """Whether there is a deadline at all."""
+        """True unless the deadline is infinite."""
         return math.isfinite(self.at)
 
     @property
     def expired(self) -> bool:
-        """Whether it has passed."""
+        """True if the deadline has passed."""
         return self.left() <= 0.0
 
     def left(self) -> float:
-        """Return the seconds left: negative once it has passed, infinite for no deadline."""
+        """Return the remaining seconds: negative after the deadline, infinite without one."""
         return self.at - time.monotonic()
 
     def check(self) -> None:
-        """Raise `DeadlineExceeded` once it has passed."""
+        """Raise `DeadlineExceeded` if the deadline has passed."""
         if self.expired:
             raise DeadlineExceeded(f"the deadline passed {-self.left():.1f} seconds ago")
 
     def sooner(self, seconds: float) -> Deadline:
-        """Return the deadline that lies so many seconds before this one."""
+        """Return the deadline ``seconds`` before this one."""
         return Deadline(self.at - seconds)
 
     def fraction(self, share: float) -> Deadline:
-        """Return the deadline after this share (0 to 1) of the time that is left now."""
+        """Return the deadline after a share (0 to 1) of the remaining time."""
         return Deadline.after(share * self.left()) if self.finite else self
 
     def shared(self, parts: int) -> Iterator[Deadline]:
-        """Yield a deadline for each of so many parts, in turn: of what is left then, its share."""
+        """Yield a deadline for each part in turn: an equal share of the time that remains then."""
         for number in range(parts):
             yield self.fraction(1.0 / (parts - number))
 
     def within(self, seconds: float | None) -> Deadline:
-        """Return this deadline, or the one so many seconds from now where that is earlier."""
+        """Return the earlier of this deadline and the one ``seconds`` from now."""
         return self if seconds is None else min(self, Deadline.after(seconds), key=lambda d: d.at)
 
 
@@ -90,7 +90,7 @@ FOREVER = Deadline()
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a whole search may take, and the part of it that finishing needs.
+    """Duration of a whole search, with a reserve for its end.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ class Budget:
     started : float
         Reading of ``time.monotonic()`` at the start.
     policy : SearchPolicy
-        How much of it is kept.
+        Sizes of the reserve.
     cells : int
-        Scored rows times classes, once they are known.
+        Number of scored rows times classes, once known.
     pace : float
-        How many times as long as alone the program takes, where others compute too; once known.
+        Factor by which other programs on the machine slow this one down, once known.
     turns : tuple of two int
-        What `processor_turns` gave at the start.
+        Result of `processor_turns` at the start.
     """
 
     total: float | None
@@ -136,21 +136,21 @@ class Budget:
         Returns
         -------
         Budget
-            Running.
+            The running budget.
 
         Raises
         ------
         BudgetError
-            Where `total` is not a number of at least `LEAST_BUDGET` seconds.
+            If `total` is not a number of at least `MIN_BUDGET` seconds.
         """
         check_budget(total, None if total is not None else 1)
         now = time.monotonic() if started is None else started
         return cls(total, now, policy, turns=processor_turns())
 
     def at_its_pace(self) -> Budget:
-        """Return the budget with what its end takes on a machine as busy as since the start.
+        """Return the budget with a reserve for a machine as busy as since the start.
 
-        To be asked while this thread alone computes for the search.
+        It must be called while no other thread computes for the search.
         """
         ran, waited = (now - then for now, then in zip(processor_turns(), self.turns))
         pace = (ran + waited) / ran if ran > 0 else 1.0
@@ -168,37 +168,40 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        least = self.pace * self.policy.least_reserve
-        cells = self.pace * self.policy.cell_reserve * self.cells
-        most, of_cells = self.policy.most_paced_reserve, self.policy.most_cell_reserve
-        return max(usual, min(least, most * self.total), min(cells, of_cells * self.total))
+        # On a busy machine the minimum grows, and a large table needs time for its cells; both have
+        # a maximum share of the total.
+        paced = self.pace * self.policy.least_reserve
+        max_paced = self.policy.most_paced_reserve * self.total
+        for_cells = self.pace * self.policy.cell_reserve * self.cells
+        max_for_cells = self.policy.most_cell_reserve * self.total
+        return max(usual, min(paced, max_paced), min(for_cells, max_for_cells))
 
     @property
     def deadline(self) -> Deadline:
-        """The end of everything."""
+        """Deadline of the whole search."""
         return Deadline() if self.total is None else Deadline(self.started + self.total)
 
-    def check(self, before: str) -> None:
-        """Raise BudgetError where it ended before something began."""
+    def check(self, step: str) -> None:
+        """Raise `BudgetError` if the budget ended before a step, which is named in the message."""
         if self.deadline.expired:
             raise BudgetError(
-                f"The {self.total:g} seconds ended before {before}: give more time, fewer rows or "
+                f"The {self.total:g} seconds ended before {step}: give more time, fewer rows or "
                 "fewer columns."
             )
 
     @property
     def search_deadline(self) -> Deadline:
-        """The end of the search: what is left then is the reserve."""
+        """Deadline of the trials, which leaves the reserve."""
         return self.deadline.sooner(self.reserve)
 
 
 def processor_turns() -> tuple[int, int]:
-    """Return how long this thread ran, and how long it waited for a processor to run on.
+    """Return how long this thread has run, and how long it has waited for a processor.
 
     Returns
     -------
     tuple of int
-        In nanoseconds, by Linux; zeros where nothing counts them.
+        Nanoseconds, as counted by Linux; zeros on other systems.
     """
     try:
         ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
@@ -208,26 +211,26 @@ def processor_turns() -> tuple[int, int]:
 
 
 def check_budget(time_budget: float | None, n_trials: int | None) -> None:
-    """Refuse limits that no search can keep.
+    """Check the limits of a search.
 
     Parameters
     ----------
     time_budget : float or None
         Wall-clock seconds for everything.
     n_trials : int or None
-        How many strategies to try.
+        Number of strategies to try.
 
     Raises
     ------
     BudgetError
-        Naming the limit, the least sensible value and the one given.
+        If no search can keep a limit; the message names it, its minimum and the value.
     """
     if time_budget is None and n_trials is None:
         raise BudgetError("time_budget and n_trials are both None: one must end the search.")
     if n_trials is not None and not (n_trials >= 1 and n_trials % 1 == 0):
         raise BudgetError(f"n_trials must be a whole number of at least 1, got {shown(n_trials)}.")
-    if time_budget is not None and not LEAST_BUDGET <= time_budget <= sys.float_info.max:
+    if time_budget is not None and not MIN_BUDGET <= time_budget <= sys.float_info.max:
         raise BudgetError(
-            f"time_budget must be at least {LEAST_BUDGET:g} seconds, got {shown(time_budget)}; "
+            f"time_budget must be at least {MIN_BUDGET:g} seconds, got {shown(time_budget)}; "
             "for a quick try give n_trials and time_budget=None."
         )

@@ -1,4 +1,4 @@
-"""The scikit-learn face: one classifier that searches for its own strategy."""
+"""Estimator of scikit-learn's interface, which searches for a strategy and fits it."""
 
 from __future__ import annotations
 
@@ -285,12 +285,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             budget = Budget.start(prepared.request.time_budget, started=started)
             callbacks = read_callbacks(self.callbacks)
             result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)
-            # its references are fitted here and not on a cluster, which may be lost
+            # The reference models are fitted here, as a cluster may be lost.
             self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
         if result.interrupted and result.error is None:
-            words = f"interrupted by {result.interrupted}: fitted with what had finished"
-            warnings.warn(words, stacklevel=2)
+            message = f"interrupted by {result.interrupted}: fitted with what had finished"
+            warnings.warn(message, stacklevel=2)
         self.records_ = result.records
         self.methods_ = pd.DataFrame(self.facts_.methods, columns=list(MethodRow.__annotations__))
         self.pipeline_ = result.pipeline
@@ -306,7 +306,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self
 
     def _frame(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
-        """Return rows with the columns of `fit`, of which some may be lacking."""
+        """Return rows as a frame with the columns of `fit`; `columns_apart_` may be missing."""
         apart = getattr(self, "columns_apart_", ())
         return named_frame(self, X, reset=False, apart=apart, optional=apart)
 
@@ -380,12 +380,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         InputError
             Where the expression can't be read or met.
         """
-        other = copy(self)
-        other.pipeline_ = self._pipeline().with_threshold(threshold)
-        return other
+        classifier = copy(self)
+        classifier.pipeline_ = self._pipeline().with_threshold(threshold)
+        return classifier
 
     def inspect(self) -> dict[str, Any]:
-        """Return what the fitted pipeline is, as plain values.
+        """Return a description of the fitted pipeline as plain values.
 
         Returns
         -------
@@ -442,7 +442,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return Path(path)
 
     def _html_repr(self) -> str:
-        """Return what a notebook shows: what was fitted above scikit-learn's parameters."""
+        """Return the HTML for a notebook: the fitted pipeline, then scikit-learn's parameters."""
         parameters: str = super()._html_repr()
         fitted = getattr(self, "pipeline_", None)
         return parameters if fitted is None else f"{fitted.to_html()}{parameters}"

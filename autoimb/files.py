@@ -1,14 +1,15 @@
-"""Files for users and in RUN folders: whole or not there, whoever writes and however it ends.
+"""Atomic writing of files for users and in RUN folders.
 
-A file is written as a draft of a random name beside its place, synced, and renamed over it. So
+A file is written as a draft with a random name in the same folder, synced, and renamed to its path.
+Therefore
 
-* a reader, or whoever comes after a kill or a power cut, finds the old file or the new one;
-* two writers at once leave the file of one of them;
-* a symbolic link at the place is replaced by the file, and what it points to is not touched;
-* the umask alone decides the permissions, also where the file that was there had others.
+* a reader sees either the old file or the new one, also after a kill or a power cut;
+* of two concurrent writers, one leaves its complete file;
+* a symbolic link at the path is replaced by the file, and its target is not touched;
+* the umask alone determines the permissions, also if an old file had others.
 
-A device or a pipe can't be replaced: it is written through, and so is what lies in ``/dev`` and
-``/proc``, where ``/dev/stdout`` may well be a file.
+Devices and pipes can't be replaced and are written directly, and so are files in ``/dev`` and
+``/proc``, as ``/dev/stdout`` may be a file.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from typing import BinaryIO
 
 __all__ = ["FULL", "sweep_drafts", "write_file", "writing"]
 
-FULL = {errno.ENOSPC, errno.EDQUOT}  # what a disk without room says
-_DRAFTS = f".{'[0-9a-f]' * 16}.tmp"  # the pattern of their names
+FULL = {errno.ENOSPC, errno.EDQUOT}  # errors of a full disk
+_DRAFTS = f".{'[0-9a-f]' * 16}.tmp"  # pattern of the names of drafts
 
 
 def write_file(path: str | os.PathLike[str], content: bytes, *, make_folders: bool = True) -> None:
-    """Write a file: whole, or not at all.
+    """Write a file completely or, after an error, not at all.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, make_folders: bo
         An existing file is replaced.
     content : bytes
     make_folders : bool
-        Make the folders that are missing.
+        Create missing folders.
 
     Raises
     ------
@@ -50,24 +51,24 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, make_folders: bo
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, make_folders: bool = True) -> Iterator[BinaryIO]:
-    """Open a file to write piece by piece; it appears when the block ends, or not at all.
+    """Open a file for writing; it appears when the block ends without an exception.
 
     Parameters
     ----------
     path : path-like
-        An existing file is replaced, unless an exception leaves the block.
+        An existing file is replaced, unless the block raises an exception.
     make_folders : bool
-        Make the folders that are missing.
+        Create missing folders.
 
     Yields
     ------
     BinaryIO
-        Open to write; not to be closed.
+        Open for writing; the caller must not close it.
 
     Raises
     ------
     OSError
-        Its ``filename`` is `path`, unless it left the block and names another file.
+        Its ``filename`` is `path`, unless the block raised it and it names another file.
     """
     target = Path(path)
     draft = target.parent / f".{secrets.token_hex(8)}.tmp"
@@ -84,14 +85,14 @@ def writing(path: str | os.PathLike[str], *, make_folders: bool = True) -> Itera
 
 
 def sweep_drafts(folder: str | os.PathLike[str]) -> None:
-    """Remove the drafts that killed processes left in a folder; links are not followed."""
+    """Remove drafts of killed processes from a folder, without following links."""
     for path in Path(folder).glob(_DRAFTS):
-        with suppress(OSError):  # swept by another, or no file
+        with suppress(OSError):  # removed by another process, or not a file
             path.unlink()
 
 
 def _written_through(target: Path) -> BinaryIO | None:
-    """Open what can't be replaced; None where there is nothing, or a file or a folder."""
+    """Open a path that can't be replaced; return None for files, folders and missing paths."""
     folder = os.path.realpath(target.parent)
     if folder not in ("/dev", "/dev/fd") and not f"{folder}/".startswith("/proc/"):
         try:
@@ -105,7 +106,7 @@ def _written_through(target: Path) -> BinaryIO | None:
 
 @contextmanager
 def _replacing(target: Path, draft: Path) -> Iterator[BinaryIO]:
-    """Open a draft that is new, so no link to another file, and put it in its place."""
+    """Open a new draft, which can't be a link to another file, and rename it to the target."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(draft, flags, 0o666)
     try:

@@ -1,7 +1,8 @@
-"""All that leans on what other packages do not promise: their private names, and their insides.
+"""Uses of private interfaces of other packages.
 
-What a release of theirs may break is here, behind functions that say what they do. Imports nothing
-heavy, so that the workers' server can warm up while the program imports the rest.
+All code that a new release of another package may break is in this module, behind documented
+functions. It imports no large package, so that the workers' server can start while the program
+imports the rest.
 """
 
 from __future__ import annotations
@@ -52,8 +53,7 @@ def boosted_trees(
 ) -> tuple[list[tuple[NDArray[Any], NDArray[Any]]], NDArray[Any]]:
     """Read the trees of a fitted ``HistGradientBoostingClassifier``.
 
-    It works on category columns before number columns, and on codes ``0, 1, ...``: what it was
-    fitted on must be of that order and kind.
+    The columns that it was fitted on must be categories, as codes ``0, 1, ...``, before numbers.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def boosted_trees(
 
 
 def validate_parameters(estimator: Any) -> None:
-    """Let an estimator of scikit-learn's kind check its parameters, as its `fit` would.
+    """Check the parameters of a scikit-learn estimator, as its `fit` would.
 
     Raises
     ------
     ValueError
-        Naming the parameter, what it takes and the value.
+        If a parameter is invalid; the message names it, its valid values and the value.
     """
     estimator._validate_params()
 
@@ -94,14 +94,17 @@ _starting = threading.Lock()
 
 @contextlib.contextmanager
 def clean_start() -> Iterator[None]:
-    """Start processes that import from the caller's paths, and don't run the caller's script.
+    """Start processes with the caller's import paths and without running the caller's script.
 
-    multiprocessing begins them by ``python -c``, which looks for every module in the current folder
-    first, also for those of the standard library. And it runs the script again in each worker: one
-    without ``if __name__ == "__main__"`` would start its search once more. Nothing is lost: what
-    the script defines travels by value (cloudpickle). Other threads' processes are not touched.
+    multiprocessing starts them by ``python -c``, which searches the current folder first for every
+    module, also for those of the standard library. It also runs the script again in each worker, so
+    that a script without ``if __name__ == "__main__"`` would start its search once more. Objects
+    that the script defines are pickled by value (cloudpickle), so workers do not need the script.
+    Processes that other threads start are not affected.
     """
-    paths: list[str] = spawn.get_preparation_data("")["sys_path"]  # the current folder by its name
+    paths: list[str] = spawn.get_preparation_data("")[
+        "sys_path"
+    ]  # with the name of the current folder
     first = f"import sys; sys.path[:] = {paths!r}"
 
     def without_main(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -109,14 +112,14 @@ def clean_start() -> Iterator[None]:
         return lambda name: {k: v for k, v in original(name).items() if k not in mains}
 
     def from_paths(original: Callable[..., int]) -> Callable[..., int]:
-        return lambda exe, words, handles: original(exe, _with_code(words, first, "-P"), handles)
+        return lambda exe, argv, handles: original(exe, _with_code(argv, first, "-P"), handles)
 
-    def words_from_paths(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-        return lambda **given: _with_code(original(**given), first, "-P")
+    def argv_from_paths(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
+        return lambda **options: _with_code(original(**options), first, "-P")
 
     with _starting, _changed(spawn, "get_preparation_data", without_main):
         if sys.platform == "win32":
-            commands = _changed(spawn, "get_command_line", words_from_paths)
+            commands = _changed(spawn, "get_command_line", argv_from_paths)
         else:
             commands = _changed(util, "spawnv_passfds", from_paths)
         with commands:
@@ -125,12 +128,12 @@ def clean_start() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    """Change a function of another package for this thread, as long as it lasts."""
+    """Replace a function of another package for this thread, until the block ends."""
     original, thread = getattr(module, name), threading.get_ident()
     changed = change(original)
 
-    def chosen(*given: Any, **named: Any) -> Any:
-        return (changed if threading.get_ident() == thread else original)(*given, **named)
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        return (changed if threading.get_ident() == thread else original)(*args, **kwargs)
 
     setattr(module, name, chosen)
     try:
@@ -139,16 +142,16 @@ def _changed(module: Any, name: str, change: Callable[[Any], Any]) -> Iterator[N
         setattr(module, name, original)
 
 
-def _with_code(words: Sequence[Any], first: str, *flags: str) -> list[Any]:
-    """Change a command of ``python -c``: more flags, and code that runs before its own."""
-    if "-c" not in words:  # a program with Python inside, which starts itself
-        return list(words)
-    place = words.index("-c")
-    return [*words[:place], *flags, "-c", f"{first}; {words[place + 1]}", *words[place + 2 :]]
+def _with_code(argv: Sequence[Any], first: str, *flags: str) -> list[Any]:
+    """Return a command ``python -c`` with additional flags, and with code that runs first."""
+    if "-c" not in argv:  # a program that embeds Python, which starts itself
+        return list(argv)
+    place = argv.index("-c")
+    return [*argv[:place], *flags, "-c", f"{first}; {argv[place + 1]}", *argv[place + 2 :]]
 
 
 class _WorkerProcess(_Process):
-    """A process that starts clean."""
+    """Process that starts as in `clean_start`."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - a hook of multiprocessing
@@ -157,30 +160,30 @@ class _WorkerProcess(_Process):
 
 
 class WorkerContext(_Context):
-    """Starts clean processes, from a warm server on Linux."""
+    """Context whose processes start as in `clean_start`, from a warm server on Linux."""
 
     Process = _WorkerProcess
 
 
 def start_server(modules: Sequence[str], *, first: str, folder: str) -> None:
-    """Start the server that workers are forked from, where there is one.
+    """Start the server that workers are forked from, on systems that have one.
 
     Parameters
     ----------
     modules : sequence of str
-        What it imports, while the caller goes on.
+        Modules that it imports in the background.
     first : str
-        Python that it runs before.
+        Python code that it runs before the imports.
     folder : str
-        Where multiprocessing puts its sockets, the server's among them.
+        Folder for the sockets of multiprocessing.
     """
 
     def running_first(original: Callable[..., int]) -> Callable[..., int]:
-        return lambda exe, words, handles: original(exe, _with_code(words, first), handles)
+        return lambda exe, argv, handles: original(exe, _with_code(argv, first), handles)
 
     with clean_start():
         if sys.platform != "win32":
-            resource_tracker.ensure_running()  # which the first lock would start otherwise
+            resource_tracker.ensure_running()  # otherwise the first lock would start it
         if sys.platform == "linux":
             config = process.current_process()._config  # type: ignore[attr-defined]  # private
             config["tempdir"] = config.get("tempdir") or folder
@@ -190,22 +193,22 @@ def start_server(modules: Sequence[str], *, first: str, folder: str) -> None:
 
 
 def workers_of(pool: ProcessPool) -> dict[Future[Any], int]:
-    """Return the number of the process that runs each task of a pebble pool that has begun."""
+    """Return the process id of each running task of a pebble pool."""
     tasks = list(pool._pool_manager.task_manager.tasks.values())
     return {task.future: task.worker_id for task in tasks if task.worker_id}
 
 
 def passes_results(pool: ProcessPool, *, patience: float) -> bool:
-    """Whether tasks and results still get through a pebble pool.
+    """Return whether the channel of a pebble pool still works.
 
-    A worker that dies while it holds the pool's lock keeps it for ever, and may have written half
-    a result.
+    A worker that dies while it holds the lock of the pool never releases it, and may have written
+    half a result.
 
     Parameters
     ----------
     pool : ProcessPool
     patience : float
-        Seconds to wait for another that holds the lock.
+        Seconds to wait for the lock.
     """
     channel = pool._pool_manager.worker_manager.workers_channel
     if channel is None:  # not started

@@ -1,7 +1,7 @@
-"""Every stream of random numbers, by name: no two purposes share one.
+"""Streams of random numbers, named so that no two purposes share one.
 
-NumPy pads short seeds with zeros, so ``default_rng([s])`` and ``default_rng([s, 0, 0])`` are one
-stream. Here a stream's key always has all of its fields, and its purpose is one of them.
+NumPy pads short seeds with zeros, so ``default_rng([s])`` and ``default_rng([s, 0, 0])`` are the
+same stream. Here the key of a stream always has all fields, of which the purpose is one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Key", "Purpose", "seed_for", "stream"]
 
 @unique
 class Purpose(IntEnum):
-    """What random numbers are drawn for. A number is never given to another purpose."""
+    """Purpose of a stream of random numbers; its value is never reused for another purpose."""
 
     FOLDS = 1  # splits of the table into folds, by repeat
     HOLD_OUT = 2  # halves of a hold-out: one chooses, one scores
@@ -57,16 +57,16 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """Whose random numbers they are; `stream` adds what they are for.
+    """Owner of random numbers; `stream` adds their purpose.
 
     Attributes
     ----------
     seed : int
-        The study's, from 0.
+        Seed of the study, from 0.
     repeat, fold, member, round : int
-        Of the ensemble's members, each from 0.
+        Position of a member of the ensemble, each counted from 0.
     rung : int
-        Which step of a training that goes on from the last, from 0.
+        Step of a training that is continued from the previous one, from 0.
     """
 
     seed: int
@@ -78,7 +78,7 @@ class Key:
 
     @property
     def of_pack(self) -> Key:
-        """The key of what all folds and members share that train side by side."""
+        """Key shared by the folds and members that are trained together."""
         return replace(self, fold=0, member=0)
 
     def stream(self, purpose: Purpose, index: int = 0) -> np.random.Generator:
@@ -112,16 +112,16 @@ def stream(
     ----------
     purpose : Purpose
     seed : int
-        Of the study, from 0; 0 for what no study's seed may change.
+        Seed of the study, from 0; 0 for streams that do not depend on it.
     repeat, fold, member, round_, rung : int
-        Whose it is, from 0.
+        Owner of the stream, see `Key`; each from 0.
     index : int
-        Which of several that a purpose counts itself: a trial, a class of a batch.
+        Number of the stream among those of the purpose: a trial, a class of a batch.
 
     Returns
     -------
     Generator
-        Another one for every combination of the arguments.
+        A different stream for each combination of the arguments.
     """
     key = (int(purpose), repeat, fold, member, round_, rung, index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
@@ -129,5 +129,5 @@ def stream(
 
 def seed_for(purpose: Purpose, seed: int, *, repeat: int = 0, fold: int = 0, index: int = 0) -> int:
     """Return the first number of a stream, from 0 to 2^31 - 1, for packages that take a seed."""
-    own = stream(purpose, seed, repeat=repeat, fold=fold, index=index)
-    return int(own.integers(2**31))
+    generator = stream(purpose, seed, repeat=repeat, fold=fold, index=index)
+    return int(generator.integers(2**31))

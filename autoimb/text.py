@@ -1,4 +1,4 @@
-"""Text on its way to a terminal, a spreadsheet or a sentence: that of others, and times."""
+"""Text for terminals, spreadsheets and messages: escaping, shortening and formatting."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 __all__ = ["BRIEF", "BriefRepr", "clock", "harmless", "no_formula", "shown"]
 
-LONGEST_SHOWN = 200  # characters of a value in a sentence
-ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the order of what follows
-CONTROL = ("Cc", "Cs", "Zl", "Zp")  # of Unicode: controls, half characters, separators of lines
+MAX_SHOWN = 200  # characters of a value in a message
+ORDERS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # change the direction
+CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode: controls, surrogates, separators of lines
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
-BRIEF = Repr()  # of a few values, each of at most 30 characters
+BRIEF = Repr()  # at most two items, each of at most 30 characters
 BRIEF.maxlist = BRIEF.maxtuple = 2
 BRIEF.maxstring = BRIEF.maxlong = BRIEF.maxother = 30
 
 
 def harmless(text: str) -> str:
-    r"""Write control characters as JSON escapes them (``\u001b``), but for tabs and new lines.
+    r"""Escape control characters as in JSON (``\u001b``), except tabs and new lines.
 
-    Escape codes in a header or a label can't move the cursor, colour or rename the terminal, nor
-    turn what follows around; JSON stays the same JSON.
+    Escape codes in a header or a label then can't move the cursor, colour or rename the terminal,
+    or change the direction of text. JSON keeps its meaning.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(f"\\u{ord(one):04x}" if _controls(one) else one for one in text)
+    return "".join(f"\\u{ord(char):04x}" if _controls(char) else char for char in text)
 
 
-def _controls(one: str) -> bool:
-    return one not in "\n\t" and (unicodedata.category(one) in CONTROL or one in ORDERS)
+def _controls(char: str) -> bool:
+    return char not in "\n\t" and (unicodedata.category(char) in CONTROL or char in ORDERS)
 
 
 def no_formula(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would compute; numbers stay as they are."""
+    """Prefix text that a spreadsheet would compute with an apostrophe; keep numbers."""
     if not text.startswith(FORMULA):
         return text
     try:
@@ -46,11 +46,11 @@ def no_formula(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Write a value that was given in one short line, whatever it is."""
+    """Write any value in one short line, for a message."""
     if isinstance(value, int) and value.bit_length() > 1_000:
-        return f"a number of {value.bit_length():,} bits"  # whose digits Python may not write
+        return f"a number of {value.bit_length():,} bits"  # Python refuses to write so many digits
     line = " ".join(repr(value).split())
-    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}..."
 
 
 def clock(seconds: float) -> str:
@@ -61,7 +61,7 @@ def clock(seconds: float) -> str:
 
 
 class BriefRepr:
-    """Base of classes with fields: their repr names shapes and lengths, not contents."""
+    """Base of classes with fields whose repr shows shapes and lengths, not contents."""
 
     __slots__ = ()
 
@@ -72,7 +72,7 @@ class BriefRepr:
 
 
 def _brief(value: Any) -> str:
-    """Write a value in at most some thirty characters."""
+    """Write a value in about thirty characters at most."""
     kind = type(value).__name__
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"

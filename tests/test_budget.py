@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoimb.budget import LEAST_BUDGET, Budget, Deadline, check_budget, processor_turns
+from autoimb.budget import MIN_BUDGET, Budget, Deadline, check_budget, processor_turns
 from autoimb.errors import BudgetError, DeadlineExceeded
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
@@ -55,7 +55,7 @@ def test_deadline_means_the_same_after_pickling():
     assert pickle.loads(pickle.dumps(deadline)) == deadline
 
 
-@given(st.floats(LEAST_BUDGET, 1e6))
+@given(st.floats(MIN_BUDGET, 1e6))
 def test_the_search_ends_early_enough_to_finish(total):
     budget = Budget.start(total, started=1000.0)
     assert budget.deadline == Deadline(1000.0 + total)
@@ -134,4 +134,4 @@ def test_something_must_end_the_search():
     with pytest.raises(BudgetError, match="both None"):
         check_budget(None, None)
     check_budget(None, 1)
-    check_budget(LEAST_BUDGET, None)
+    check_budget(MIN_BUDGET, None)

@@ -113,7 +113,7 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(network_spec, training
     x, codes = some_rows(network_spec)
     values = {
         p.name: network.parameters.value(p.name).clone().requires_grad_()
-        for p in network.parameters.wanted
+        for p in network.parameters.declared
     }
     inside = network_spec.widest
     pool, expected = pool_of(network_spec), []
@@ -129,7 +129,7 @@ def test_outputs_and_gradients_are_those_of_plain_pytorch(network_spec, training
     upstream = torch.from_numpy(np.random.default_rng(1).normal(size=expected.shape))
     expected.backward(upstream)
     network.backward(upstream.permute(0, 2, 3, 1).clone())
-    for p in network.parameters.wanted:
+    for p in network.parameters.declared:
         if p.rate:
             torch.testing.assert_close(
                 network.parameters.gradient(p.name),
@@ -197,7 +197,11 @@ def test_a_start_that_looks_at_rows_spreads_every_unit_and_bends_it_among_them()
     x, codes = some_rows(network_spec, batch=400)
     network.init_from_rows(x, codes, keys)
     first, second = network._hidden
-    for z in (first.node._before, second.node._before, network.predict(x, codes)[:, :, 0]):
+    for z in (
+        first.node._preactivation,
+        second.node._preactivation,
+        network.predict(x, codes)[:, :, 0],
+    ):
         torch.testing.assert_close(z.std(1, correction=0), torch.ones_like(z[:, 0]))
         assert ((z.amin(1) < 0) & (z.amax(1) > 0)).all()
     start = network.state()
@@ -219,19 +223,19 @@ def test_every_segment_steps_at_its_own_rate():
     network = drawn(spec("scaled", periodic=NUMBERS))
     parameters = network.parameters
     random = np.random.default_rng(4)
-    plain = {p.name: parameters.value(p.name).clone().requires_grad_() for p in parameters.wanted}
+    plain = {p.name: parameters.value(p.name).clone().requires_grad_() for p in parameters.declared}
     groups = [
         {
             "params": [plain[p.name]],
             "lr": 0.02 * p.rate,
             "weight_decay": 0.3 if p.decay and p.rate else 0.0,
         }
-        for p in parameters.wanted
+        for p in parameters.declared
     ]
     theirs = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     ours = Optimizer(parameters, weight_decay=0.3, beta2=0.95)
     for _ in range(5):
-        for p in parameters.wanted:
+        for p in parameters.declared:
             gradient = torch.from_numpy(random.normal(size=plain[p.name].shape)) * (p.rate > 0)
             plain[p.name].grad = gradient
             parameters.gradient(p.name).copy_(gradient)
@@ -239,7 +243,7 @@ def test_every_segment_steps_at_its_own_rate():
         theirs.step()
     for name, value in plain.items():
         torch.testing.assert_close(parameters.value(name), value.detach(), msg=name)
-    assert {p.rate for p in parameters.wanted} == {0.0, 0.1, 1.0, 6.0}
+    assert {p.rate for p in parameters.declared} == {0.0, 0.1, 1.0, 6.0}
 
 
 def test_coslog4_has_four_cycles_each_twice_as_long():

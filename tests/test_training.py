@@ -116,7 +116,7 @@ def plain_loop(pack, member, network_spec):
     start = build(network_spec, 1, dtype=torch.float64)
     start.draw([pack.keys[member]], [6])
     values = {name: torch.tensor(a[0], requires_grad=True) for name, a in start.state().items()}
-    decayed = [p.name for p in start.parameters.wanted if p.decay]
+    decayed = [p.name for p in start.parameters.declared if p.decay]
     plan = schedule()
     optimizer = torch.optim.AdamW(
         [

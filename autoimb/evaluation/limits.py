@@ -129,7 +129,7 @@ class Deployment:
             outline=self.outline,
             n_classes=self.n_classes,
         )
-        parameters = build(spec, 1, device="meta").parameters.wanted
+        parameters = build(spec, 1, device="meta").parameters.declared
         networks = sum(self.folds) * shape.members * shape.rounds
         packs = len(self.folds) * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)

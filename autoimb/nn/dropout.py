@@ -1,4 +1,4 @@
-"""Dropout masks that cost next to nothing: windows of a pool that is drawn once an epoch."""
+"""Inexpensive dropout masks: windows of a pool that is drawn once per epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MaskPool:
     rate : float
         Share of zeros.
     size : int
-        The largest window that will be asked for.
+        Number of values in the largest window.
     """
 
     def __init__(
@@ -40,20 +40,21 @@ class MaskPool:
     ) -> None:
         self._streams = [key.stream(Purpose.DROPOUT) for key in keys]
         self._offsets = keys[0].of_pack.stream(Purpose.DROPOUT_OFFSETS)
-        self._drawn: list[float] = []  # shares of what an offset may be: one at a time is slow
+        # Shares of the largest offset; they are drawn in batches, as single draws are slow.
+        self._drawn: list[float] = []
         self._zeros = round(rate * 256)
         self._size = 2 * size
-        held = self._size if self._zeros else 0
-        self._pool = torch.empty((len(keys), held), dtype=dtype, device=device)
+        pool_size = self._size if self._zeros else 0
+        self._pool = torch.empty((len(keys), pool_size), dtype=dtype, device=device)
         self.refresh()
 
     @staticmethod
     def rounded(rate: float) -> float:
-        """Return the rate that is really applied."""
+        """Return the rate that is applied: the nearest multiple of 1/256."""
         return round(rate * 256) / 256
 
     def refresh(self) -> None:
-        """Draw the pools anew; the trainer does so at every epoch."""
+        """Draw new pools; the trainer calls this at every epoch."""
         if self._zeros == 0:
             return
         for row, stream in zip(self._pool, self._streams):

@@ -1,7 +1,7 @@
-"""What layers compute with: torch's operations, or compiled loops where a CPU trains.
+"""Numerical kernels of the layers: operations of torch, or compiled loops for training on a CPU.
 
-Prediction needs nothing but torch, and so does a GPU. Compiled code is loaded when a network that
-is to be trained on a CPU is built. Where it cannot be compiled, torch's operations train as well.
+Prediction and GPUs need nothing but torch. Compiled code is loaded when a network is built to be
+trained on a CPU. Networks are trained by torch's operations if it cannot be compiled.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Kernels", "training_kernels"]
 
 
 class Kernels(Protocol):
-    """Operations on arrays with a leading member axis ``M``; each writes into what it is given."""
+    """Operations on arrays with a leading member axis ``M``; they write into the given outputs."""
 
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write ``alpha * x W + b``: (M, N, I), (M, I, O), (M, 1, O) -> (M, N, O)."""
 
     def product(self, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
-        """Write ``alpha * a b``, which need not hold anything yet."""
+        """Write ``alpha * a b``; the content of ``out`` is ignored."""
 
     def activate(
         self,
@@ -42,16 +42,16 @@ class Kernels(Protocol):
     def derive(
         self,
         gradient: Tensor,
-        before: Tensor,
+        preactivation: Tensor,
         name: Activation | None,
         slope: Tensor | None,
         mask: Tensor | None,
         into_slope: Tensor | None,
         into_bias: Tensor | None,
     ) -> Tensor:
-        """Overwrite the gradient of what `activate` wrote by that of z, and write sums over rows.
+        """Overwrite the gradient of the output of `activate` by that of z; write sums over rows.
 
-        ``before`` is z; of a ReLU without a slope its output will do.
+        ``preactivation`` is z; for a ReLU without a slope it may be the output.
         """
 
     def normalize(
@@ -68,7 +68,7 @@ class Kernels(Protocol):
         into_scale: Tensor,
         into_shift: Tensor,
     ) -> Tensor:
-        """Overwrite the gradient of what `normalize` wrote by that of x."""
+        """Overwrite the gradient of the output of `normalize` by that of x."""
 
     def scale_weights(
         self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
@@ -84,7 +84,7 @@ class Kernels(Protocol):
         into_weight: Tensor,
         into_scale: Tensor,
     ) -> None:
-        """Write the gradients of W and r from that of what `scale_weights` wrote."""
+        """Write the gradients of W and r from that of the output of `scale_weights`."""
 
     def heads(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write logits: (M, B * k, H), (M, k, C, H), (M, k, 1, C) -> (M, k, C, B)."""
@@ -101,10 +101,10 @@ class Kernels(Protocol):
     ) -> Tensor:
         """Write the gradients of the parameters of `heads`, and that of x."""
 
-    def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
+    def waves(self, x: Tensor, parameters: Waves, out: Tensor) -> None:
         """Write ``cos(2π w x + b) V + c`` of each number: (M, B, F) -> (M, B, F * 3)."""
 
-    def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
+    def waves_backward(self, gradient: Tensor, x: Tensor, parameters: Waves, into: Waves) -> None:
         """Write the gradients of frequency, phase, weight and bias."""
 
     def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
@@ -114,7 +114,7 @@ class Kernels(Protocol):
         """Write the gradient of the table."""
 
     def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
-        """Copy rows to where they have other neighbours: (M, B, D), or some of (R, D)."""
+        """Copy rows (M, B, D), or the chosen ones of (R, D), into an array of wider rows."""
 
     def cross_entropy(self, logits: Tensor, truth: Tensor, weight: Tensor | None) -> Tensor:
         """Return ``(softmax(logits) - truth) ∘ weight``: (..., k, C, B) of (..., 1, C, B)."""
@@ -128,17 +128,17 @@ class Kernels(Protocol):
         rate: float,
         betas: tuple[float, float],
     ) -> None:
-        """Step values along their gradients, with running means of them and of their squares."""
+        """Update values by AdamW, with running means of the gradients and of their squares."""
 
 
 def training_kernels(dtype: torch.dtype, device: torch.device) -> Kernels:
-    """Return what computes in training: compiled loops on a CPU that can compile, else torch."""
+    """Return the kernels for training: compiled loops on a CPU that can compile, else torch."""
     return PlainKernels() if device.type != "cpu" else _cpu_kernels(dtype)()
 
 
 @cache
 def _cpu_kernels(dtype: torch.dtype) -> Callable[[], Kernels]:
-    """Return what makes the kernels of a CPU; a failed compilation is reported once."""
+    """Return a factory of the kernels for a CPU; warn once if the compilation fails."""
     try:
         from autoimb.nn.compiled.run import CompiledKernels
 

@@ -27,7 +27,8 @@ __all__ = ["Buffers", "Embedding", "Heads", "Layer", "Linear", "Node", "Spread",
 
 Spread = Literal["signs", "normal"]
 
-_SHAPES_HELD = 3  # a training batch, a chunk of rows to predict, and the last, shorter chunk
+# A training batch, a chunk of rows to predict, and the last, shorter chunk.
+_MAX_SHAPES = 3
 
 
 class Buffers:
@@ -36,7 +37,7 @@ class Buffers:
     Parameters
     ----------
     kernels : Kernels
-        What fills them.
+        Operations that fill the arrays.
     dtype, device
         Of all arrays.
     """
@@ -44,34 +45,34 @@ class Buffers:
     def __init__(self, kernels: Kernels, dtype: torch.dtype, device: torch.device) -> None:
         self.kernels = kernels
         self._dtype, self._device = dtype, device
-        self._held: dict[str, dict[tuple[int, ...], Tensor]] = {}
+        self._arrays: dict[str, dict[tuple[int, ...], Tensor]] = {}
 
     def get(self, owner: str, *shape: int) -> Tensor:
         """Return the array that belongs to this owner and shape; its content is undefined."""
-        own = self._held.setdefault(owner, {})
-        if shape not in own:
-            if len(own) == _SHAPES_HELD:
-                del own[next(iter(own))]
-            own[shape] = torch.empty(shape, dtype=self._dtype, device=self._device)
-        return own[shape]
+        by_shape = self._arrays.setdefault(owner, {})
+        if shape not in by_shape:
+            if len(by_shape) == _MAX_SHAPES:
+                del by_shape[next(iter(by_shape))]  # the oldest
+            by_shape[shape] = torch.empty(shape, dtype=self._dtype, device=self._device)
+        return by_shape[shape]
 
 
 class Layer(Protocol):
-    """What a network is a stack of."""
+    """Element of the stack that a network consists of."""
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
-        """Map ``(M, N, n_in) -> (M, N', n_out)``; the masks are given in training only."""
+        """Map ``(M, N, n_in) -> (M, N', n_out)``; `pool` is None except in training."""
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x.
+        """Write the parameters' gradients; return the gradient of x.
 
-        A network's first layer returns that of its ``embedded`` columns alone.
+        A network's first layer returns the gradient of its ``embedded`` columns alone.
         """
 
 
@@ -81,7 +82,7 @@ class Node:
     Parameters
     ----------
     name : str
-        Of its buffer.
+        Prefix of the names of its buffers.
     activation : {"relu", "silu", "selu"} or None
         None leaves the values as they are.
     dropout : float
@@ -99,10 +100,10 @@ class Node:
         slope: Tensor | None = None,
         slope_gradient: Tensor | None = None,
     ) -> None:
-        """Take what it computes with and where to; a slope and its gradient are (M, 1, width)."""
+        """Bind the node to its buffers; a slope and its gradient have shape (M, 1, width)."""
         self._buffers = buffers
         self._slope, self._slope_gradient = slope, slope_gradient
-        # the derivative of a ReLU is read off its output
+        # The derivative of a ReLU follows from its output, so its input may be overwritten.
         self._in_place = self.activation in (None, "relu") and slope is None
 
     def mask(self, pool: MaskPool | None, rows: int, width: int) -> Tensor | None:
@@ -111,7 +112,7 @@ class Node:
 
     def forward(self, z: Tensor, mask: Tensor | None) -> Tensor:
         """Return ``z + slope ∘ (activation(z) - z)`` times the mask; z may be overwritten."""
-        self._before, self._mask = z, mask
+        self._preactivation, self._mask = z, mask
         if self.activation is None and mask is None:
             return z
         out = z if self._in_place else self._buffers.get(self._name + ".active", *z.shape)
@@ -119,11 +120,11 @@ class Node:
 
     def backward(self, gradient: Tensor, into_bias: Tensor | None) -> Tensor:
         """Overwrite the gradient of the output by that of z; write its sum over rows."""
-        # where a mask is 0, the output of a ReLU is 0 as well
+        # Where a mask is 0 the output of a ReLU is 0, so its derivative applies the mask already.
         mask = None if self.activation == "relu" and self._in_place else self._mask
         return self._buffers.kernels.derive(
             gradient,
-            self._before,
+            self._preactivation,
             self.activation,
             self._slope,
             mask,
@@ -147,8 +148,8 @@ class Linear:
     incoming : float
         1/(1-p) of the layer before; 1 where it drops nothing.
     embedded : int or None
-        Of a network's first layer: so many of its first inputs are learned. The others are data,
-        which need no gradient, and of which members may use fewer.
+        For a network's first layer, the number of leading inputs that are learned embeddings. The
+        others are data: they need no gradient, and a member may use fewer of them.
     """
 
     def __init__(
@@ -167,8 +168,8 @@ class Linear:
         self.node = Node(name, activation, dropout)
         self._embedded = embedded
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         weight, padded = (self.n_in, self.n_out), self._embedded is not None
         return [
             Parameter(f"{self.name}.weight", weight, "uniform", padded=padded),
@@ -176,11 +177,12 @@ class Linear:
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         self.node.bind(buffers)
         self._weight = parameters.value(f"{self.name}.weight")
-        self._needed = self._weight[:, : self._embedded]  # by what needs a gradient
+        # Weights of the inputs that need a gradient.
+        self._needed = self._weight[:, : self._embedded]
         self._bias = parameters.value(f"{self.name}.bias")
         self._weight_gradient = parameters.gradient(f"{self.name}.weight")
         self._bias_gradient = parameters.gradient(f"{self.name}.bias")
@@ -194,7 +196,7 @@ class Linear:
         return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x, see `Layer`."""
+        """Write the parameters' gradients; return the gradient of x, see `Layer`."""
         gradient = self.node.backward(gradient, self._bias_gradient)
         product = self._buffers.kernels.product
         product(self._x.mT, gradient, self._alpha, self._weight_gradient)
@@ -215,7 +217,7 @@ class SpreadLinear:
     k : int
         Implicit members.
     spread : {"signs", "normal"}
-        How r starts.
+        Distribution of the initial r.
     """
 
     def __init__(
@@ -235,8 +237,8 @@ class SpreadLinear:
         self.node = Node(name, activation, dropout)
         self._spread: Spread = spread
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         return [
             Parameter(f"{self.name}.weight", (self.n_in, self.n_out), "uniform", True, 1.0, True),
             Parameter(f"{self.name}.scale", (self.n_in, self.k), self._spread, False, 1.0, True),
@@ -244,7 +246,7 @@ class SpreadLinear:
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         self.node.bind(buffers)
         self._weight = parameters.value(f"{self.name}.weight")
@@ -268,7 +270,7 @@ class SpreadLinear:
         return self.node.forward(z.view(members, batch * self.k, self.n_out), mask)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x, see `Layer`."""
+        """Write the parameters' gradients; return the gradient of x, see `Layer`."""
         gradient = self.node.backward(gradient, self._bias_gradient)
         kernels, (members, batch) = self._buffers.kernels, self._x.shape[:2]
         side, wide = gradient.view(members, batch, self.k * self.n_out), self._wide
@@ -289,7 +291,7 @@ class SpreadLinear:
 class Heads:
     """One linear map to the classes for each implicit member.
 
-    Its weights lie class by class: long rows are what a product with so few classes needs.
+    The weights are stored class by class, as a product with so few classes needs long rows.
 
     Parameters
     ----------
@@ -310,8 +312,8 @@ class Heads:
         self.name, self.n_in, self.k, self.n_classes = name, n_in, k, n_classes
         self.incoming = incoming
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         return [
             Parameter(
                 f"{self.name}.weight", (self.k, self.n_classes, self.n_in), "uniform", inputs=-1
@@ -320,7 +322,7 @@ class Heads:
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         self._weight = parameters.value(f"{self.name}.weight")
         self._weight_gradient = parameters.gradient(f"{self.name}.weight")
@@ -336,7 +338,7 @@ class Heads:
         return self._buffers.kernels.heads(x, self._weight, self._bias, self._alpha, z)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Take ``(M, k, C, B)``; return the gradient of x, ``(M, B * k, n_in)``."""
+        """Return the gradient of x, ``(M, B * k, n_in)``, from that of the logits."""
         return self._buffers.kernels.heads_backward(
             gradient.contiguous(),
             self._x,
@@ -351,7 +353,7 @@ class Heads:
 class Embedding:
     """A learned vector for each level of the wide category columns.
 
-    All columns' levels share one table; ``first`` says where each column's levels begin.
+    The levels of all columns share one table, one column after the other.
 
     Parameters
     ----------
@@ -368,29 +370,29 @@ class Embedding:
         firsts = [sum(cardinalities[:i]) for i in range(len(cardinalities))]
         self._first = torch.tensor(firsts, dtype=torch.int64)
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         return [Parameter(f"{self.name}.table", (self.levels, self.dim), "normal", True, 0.3)]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         self._table = parameters.value(f"{self.name}.table").view(-1, self.dim)
         self._gradient = parameters.gradient(f"{self.name}.table").view(-1, self.dim)
         starts = torch.arange(parameters.members, dtype=torch.int64) * self.levels
-        # (M, 1, Q): where each member's levels of each column begin in the shared table
+        # (M, 1, Q): the row of the shared table at which the levels of a member's column begin.
         self._start = (starts[:, None, None] + self._first).to(self._table.device)
 
     def silence(self, codes: tuple[int, ...]) -> None:
-        """Start the vectors of these codes of every column at zero: what no row may ever teach."""
+        """Set the vectors of these codes, which training may lack, to zero in every column."""
         for code in codes:
             self._table[(self._start + code).view(-1)] = 0.0
 
     def forward(self, codes: Tensor, chosen: Tensor | None, out: Tensor) -> None:
-        """Write the vectors ``(M, B, Q * dim)`` of codes, ``(M, B, Q)`` or some of ``(R, Q)``."""
+        """Write the vectors ``(M, B, Q * dim)`` of codes, ``(M, B, Q)`` or chosen ``(R, Q)``."""
         self._entries = Entries(codes.contiguous(), chosen, self._start)
         self._buffers.kernels.embed(self._table, self._entries, out)
 
     def backward(self, gradient: Tensor) -> None:
-        """Add the gradients ``(M, B, Q * dim)`` up in the table's."""
+        """Write the table's gradient from that of the vectors, ``(M, B, Q * dim)``."""
         self._buffers.kernels.embed_backward(gradient, self._entries, self._gradient)

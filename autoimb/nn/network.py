@@ -1,4 +1,4 @@
-"""A packed network: built from its description, trained in place, read out as arrays."""
+"""Packed networks: built from a description, trained in place and exported as arrays."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Network:
     ----------
     spec : NetworkSpec
     members : int
-        Networks of this shape that are held side by side.
+        Number of networks of this shape in the pack.
     dtype, device
         Of all arrays.
     training : bool
-        Whether it will be trained: on a CPU compiled code then does what torch does else.
+        Whether the network will be trained, for which a CPU uses compiled kernels.
     """
 
     def __init__(
@@ -64,28 +64,28 @@ class Network:
             if spec.body == "scaled"
             else Heads("heads", spec.width, k=spec.k, n_classes=spec.n_classes, incoming=incoming)
         )
-        before = [each for each in (self._embedding, self._periodic) if each is not None]
-        layers = [*before, *self._hidden, self._heads]
-        wanted = [p for layer in layers for p in layer.wanted()]
-        self.parameters = Parameters(wanted, members, dtype=dtype, device=device)
+        embeddings = [part for part in (self._embedding, self._periodic) if part is not None]
+        layers = [*embeddings, *self._hidden, self._heads]
+        declared = [p for layer in layers for p in layer.declared_parameters()]
+        self.parameters = Parameters(declared, members, dtype=dtype, device=device)
         kernels = training_kernels(dtype, device) if training else PlainKernels()
         self._buffers = Buffers(kernels, dtype, device)
-        # the inputs of the last call, and columns of them
+        # The input buffer of the last call, and views of its columns.
         self._parts: tuple[Tensor, ...] = (torch.empty(0),) * 5
         for layer in layers:
             layer.bind(self.parameters, self._buffers)
 
     def draw(self, keys: Sequence[Key], n_inputs: Sequence[int]) -> None:
-        """Draw every member's start; see `Parameters.draw`.
+        """Draw the initial parameters of every member; see `Parameters.draw`.
 
         Parameters
         ----------
         keys : sequence of Key, of length members
         n_inputs : sequence of int, of length members
-            The dense columns that each member's own fold has; the padding starts at zero.
+            Number of dense columns in each member's fold; weights of the padding start at zero.
         """
-        names = [p.name for p in self.parameters.wanted if p.name.startswith("hidden0.")]
-        # what is embedded stands before the dense columns, so the padding is at the end
+        names = [p.name for p in self.parameters.declared if p.name.startswith("hidden0.")]
+        # Embedded columns precede the dense ones, so the padding is at the end.
         used = [self.spec.embedded + n for n in n_inputs]
         self.parameters.draw(keys, [dict.fromkeys(names, n) for n in used])
         if self._embedding is not None:
@@ -93,12 +93,12 @@ class Network:
 
     @torch.inference_mode()
     def init_from_rows(self, x: Tensor, codes: Tensor | None, keys: Sequence[Key]) -> None:
-        """Let the drawn start look at training rows, where the network's kind wants it to.
+        """Adjust the initial parameters to training rows, if the kind of network does so.
 
         Parameters
         ----------
         x : Tensor of shape (M, n, n_inputs)
-            Each member's own rows.
+            Training rows of each member.
         codes : Tensor of shape (M, n, Q), or None
         keys : sequence of Key, of length members
         """
@@ -123,9 +123,10 @@ class Network:
         x : Tensor of shape (M, B, n_inputs), or (R, n_inputs)
         codes : Tensor of shape (M, B, Q), or (R, Q), or None without embedded columns
         pool : MaskPool, optional
-            Dropout masks: given in training only.
+            Dropout masks, for training only.
         chosen : int64 Tensor of shape (M * B,), optional
-            Which of R rows that all members share are theirs, the first B those of the first.
+            Positions, among R rows that all members share, of the rows of each member; the first
+            B positions belong to the first member.
 
         Returns
         -------
@@ -138,7 +139,7 @@ class Network:
         return self._heads.forward(x, pool)
 
     def _inputs(self, x: Tensor, codes: Tensor | None, chosen: Tensor | None) -> Tensor:
-        """Put what is embedded before the dense columns: (M, B, embedded + n_inputs)."""
+        """Return embedded columns followed by the dense ones: (M, B, embedded + n_inputs)."""
         spec, first = self.spec, self.spec.embedded
         if chosen is None and not first:
             return x
@@ -148,7 +149,7 @@ class Network:
             split = spec.embedding_dim * len(spec.cardinalities)
             numbers = inputs[:, :, first : first + spec.periodic]
             columns = slice(split), slice(split, first), slice(first, None)
-            self._parts = (inputs, *(inputs[:, :, own] for own in columns), numbers)
+            self._parts = (inputs, *(inputs[:, :, part] for part in columns), numbers)
         _, vectors, waves, dense, numbers = self._parts
         self._buffers.kernels.place(x, chosen, dense)
         if self._embedding is not None:
@@ -176,10 +177,10 @@ class Network:
         Parameters
         ----------
         x : Tensor of shape (F, n, n_inputs)
-            M is a multiple of F: members side by side share rows.
+            M is a multiple of F: consecutive members share rows.
         codes : Tensor of shape (F, n, Q), or None
         chunk : int, optional
-            Rows at once; by default so many that activations stay in the cache.
+            Number of rows at a time; by default, activations stay in the cache.
 
         Returns
         -------
@@ -198,10 +199,10 @@ class Network:
         )
         for start in range(0, n, chunk):
             part = slice(start, min(start + chunk, n))
-            some = _repeated(x[:, part], shared)
-            some_codes = None if codes is None else _repeated(codes[:, part], shared)
+            chunk_x = _repeated(x[:, part], shared)
+            chunk_codes = None if codes is None else _repeated(codes[:, part], shared)
             # (M, k, C, B) -> (M, B, k, C)
-            out[:, part] = self.forward(some, some_codes).permute(0, 3, 1, 2)
+            out[:, part] = self.forward(chunk_x, chunk_codes).permute(0, 3, 1, 2)
         return out
 
     def state(self) -> dict[str, np.ndarray]:
@@ -209,16 +210,16 @@ class Network:
         return self.parameters.to_arrays()
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Copy the parameters in from what `state` gave.
+        """Set the parameters from the arrays that `state` returned.
 
         Raises
         ------
         ArtifactError
-            Where a parameter is missing or has another shape, or there is one more.
+            If a parameter is missing, unknown or of another shape.
         """
-        if unknown := state.keys() - {p.name for p in self.parameters.wanted}:
+        if unknown := state.keys() - {p.name for p in self.parameters.declared}:
             raise ArtifactError(f"A network has no weights {', '.join(sorted(unknown))}.")
-        for p in self.parameters.wanted:
+        for p in self.parameters.declared:
             shape = (self.members, *p.shape)
             if p.name not in state or state[p.name].shape != shape:
                 got = state[p.name].shape if p.name in state else "nothing"
@@ -227,7 +228,7 @@ class Network:
 
 
 def _repeated(rows: Tensor, times: int) -> Tensor:
-    """Give each fold's rows to its members: (F, B, D) -> (F * times, B, D)."""
+    """Repeat each fold's rows for its members: (F, B, D) -> (F * times, B, D)."""
     return rows if times == 1 else rows.repeat_interleave(times, 0)
 
 
@@ -247,17 +248,17 @@ def build(
 
 
 class _Common(TypedDict):
-    """What most layers are given alike."""
+    """Arguments that most hidden layers have in common."""
 
     activation: Activation
     dropout: float
 
 
 def _hidden_layers(spec: NetworkSpec) -> tuple[list[Layer], float]:
-    """Return a network's hidden layers, and 1/(1-p) of the last."""
-    kept = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
-    layers = _BODIES[spec.body](spec, kept)
-    return layers, 1.0 if spec.body == "residual" else kept
+    """Return a network's hidden layers, and the factor 1/(1-p) of the last one's dropout."""
+    rescaling = 1.0 / (1.0 - MaskPool.rounded(spec.dropout))
+    layers = _BODIES[spec.body](spec, rescaling)
+    return layers, 1.0 if spec.body == "residual" else rescaling
 
 
 def _common(spec: NetworkSpec) -> _Common:
@@ -268,34 +269,35 @@ def _inputs(spec: NetworkSpec) -> int:
     return spec.embedded + spec.n_inputs
 
 
-def _residual(spec: NetworkSpec, kept: float) -> list[Layer]:
+def _residual(spec: NetworkSpec, rescaling: float) -> list[Layer]:
     width, activation = spec.width, spec.activation
     blocks = [
-        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, kept=kept)
+        Block(f"block{i}", width, activation=activation, dropout=spec.dropout, rescaling=rescaling)
         for i in range(spec.depth)
     ]
     first = Linear("hidden0", _inputs(spec), width, activation=None, embedded=spec.embedded)
     return [first, *blocks, ActiveNorm("norm", width, activation=activation)]
 
 
-def _scaled(spec: NetworkSpec, kept: float) -> list[Layer]:
+def _scaled(spec: NetworkSpec, rescaling: float) -> list[Layer]:
     return [
         ScaledLinear(
             f"hidden{i}",
             spec.width if i else _inputs(spec),
             spec.width,
             **_common(spec),
-            incoming=kept if i else 1.0,
+            incoming=rescaling if i else 1.0,
             embedded=None if i else spec.embedded,
         )
         for i in range(spec.depth)
     ]
 
 
-def _shared(spec: NetworkSpec, kept: float) -> list[Layer]:
+def _shared(spec: NetworkSpec, rescaling: float) -> list[Layer]:
     width, common = spec.width, _common(spec)
     later = [
-        Linear(f"hidden{i}", width, width, incoming=kept, **common) for i in range(1, spec.depth)
+        Linear(f"hidden{i}", width, width, incoming=rescaling, **common)
+        for i in range(1, spec.depth)
     ]
     first: Layer
     if spec.k == 1:

@@ -1,10 +1,10 @@
 """The hidden layers of RealMLP (Holzmüller et al., 2024, "Better by default").
 
-The neural tangent parametrisation: weights start with variance 1, and 1/sqrt(inputs) stands in the
-formula. Before the first map each input has a trained scale, and each unit's activation is mixed
-with the identity by a trained slope. Biases and slopes learn at a tenth of the rate, scales at six
-times the rate. A start that looks at training rows gives every unit a spread of 1 and a kink
-among the rows.
+They use the neural tangent parametrisation: weights start with variance 1, and the factor
+1/sqrt(inputs) is part of the formula. The first map multiplies each input by a trained scale, and
+a trained slope mixes each unit's activation with the identity. The learning rate of biases and
+slopes is a tenth of the usual one, that of scales six times as high. The initial weights are
+adjusted to training rows, so that every unit has standard deviation 1 and a kink among the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from autoimb.nn.spec import Activation
 __all__ = ["SLOW", "ScaledHeads", "ScaledLinear"]
 
 SLOW, _FAST = 0.1, 6.0  # factors of the learning rate
-_CORNERS = 5  # rows that a bias is a random mean of
+_CORNERS = 5  # rows whose random mean a bias is drawn from
 
 
 class ScaledLinear:
@@ -59,8 +59,8 @@ class ScaledLinear:
         self._first = embedded is not None
         self._gain = 1.0 if self._first else 1.0 / sqrt(n_in)
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         weight, row, column = (self.n_in, self.n_out), (1, self.n_out), (self.n_in, 1)
         front = [
             Parameter(f"{self.name}.scale", column, "ones", padded=True, rate=_FAST),
@@ -74,12 +74,14 @@ class ScaledLinear:
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         names = ("weight", "bias", "slope")
-        self._weight, self._bias, slope = (parameters.value(f"{self.name}.{own}") for own in names)
+        self._weight, self._bias, slope = (
+            parameters.value(f"{self.name}.{name}") for name in names
+        )
         self._weight_gradient, self._bias_gradient, slope_gradient = (
-            parameters.gradient(f"{self.name}.{own}") for own in names
+            parameters.gradient(f"{self.name}.{name}") for name in names
         )
         self.node.bind(buffers, slope, slope_gradient)
         if self._first:
@@ -88,7 +90,7 @@ class ScaledLinear:
             self._front_gradient = parameters.gradient(f"{self.name}.scale")
 
     def _scaled(self) -> Tensor:
-        """Return the weights with the scales of the inputs."""
+        """Return the weights, multiplied by the scales of the inputs in the first layer."""
         if not self._first:
             return self._weight
         shape = (self._weight.shape[0], self.n_in, 1, self.n_out)
@@ -96,7 +98,8 @@ class ScaledLinear:
         kernels = self._buffers.kernels
         return kernels.scale_weights(self._weight, self._front, self._root, wide)[:, :, 0]
 
-    def _before(self, x: Tensor, training: bool) -> Tensor:
+    def _affine(self, x: Tensor, training: bool) -> Tensor:
+        """Return the input of the activation, ``(M, N, n_out)``."""
         self._x = x
         self._alpha = self._gain * (self._incoming if training else 1.0)
         self._wide = self._scaled()
@@ -105,7 +108,7 @@ class ScaledLinear:
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Map ``(M, N, n_in) -> (M, N, n_out)``."""
-        z = self._before(x, pool is not None)
+        z = self._affine(x, pool is not None)
         return self.node.forward(z, self.node.mask(pool, x.shape[1], self.n_out))
 
     def backward(self, gradient: Tensor) -> Tensor:
@@ -130,8 +133,8 @@ class ScaledLinear:
         return back
 
     def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
-        """Start weights and biases by what a drawn layer makes of rows ``(M, n, n_in)``."""
-        spread, bias = _start(self._before(x, training=False), streams)
+        """Adjust weights and biases to the layer's outputs for rows ``(M, n, n_in)``."""
+        spread, bias = _start(self._affine(x, training=False), streams)
         self._weight.div_(spread)
         self._bias.copy_(bias)
         return self.forward(x, None)
@@ -150,13 +153,13 @@ class ScaledHeads(Heads):
         super().__init__(name, n_in, k=1, n_classes=n_classes, incoming=incoming)
         self.gain = 1.0 / sqrt(n_in)
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
-        weight, bias = super().wanted()
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
+        weight, bias = super().declared_parameters()
         return [replace(weight, init="normal"), replace(bias, rate=SLOW)]
 
     def init_from_rows(self, x: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
-        """Start weights and biases by what drawn heads make of rows ``(M, n, n_in)``."""
+        """Adjust weights and biases to the heads' outputs for rows ``(M, n, n_in)``."""
         # (M, 1, C, n) -> (M, n, C)
         spread, bias = _start(self.forward(x, None)[:, 0].mT, streams)
         self._weight[:, 0].div_(spread.mT)
@@ -165,10 +168,10 @@ class ScaledHeads(Heads):
 
 
 def _start(z: Tensor, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
-    """Return each unit's spread over the rows ``(M, n, O)``, and a bias: both ``(M, 1, O)``.
+    """Return each unit's standard deviation over rows ``(M, n, O)`` and bias, both ``(M, 1, O)``.
 
-    The bias puts the unit's zero at a random mean of a few rows: "he+5" of the paper, after
-    Steinwart (2019).
+    The bias moves the zero of the unit to a random mean of a few rows ("he+5" in the paper, after
+    Steinwart, 2019).
     """
     spread = z.std(1, correction=0, keepdim=True)
     spread[spread < 1e-6] = 1.0  # a unit without input
@@ -178,6 +181,6 @@ def _start(z: Tensor, streams: Sequence[np.random.Generator]) -> tuple[Tensor, T
         chosen = torch.from_numpy(random.integers(rows, size=(_CORNERS, units)))
         shares = random.exponential(size=(_CORNERS, units))
         mixed = torch.from_numpy(shares / shares.sum(0)).to(z.device, z.dtype)
-        own = z[member].gather(0, chosen.to(z.device)).mul_(mixed)
-        bias[member] = -own.sum(0) / spread[member]
+        mixture = z[member].gather(0, chosen.to(z.device)).mul_(mixed)
+        bias[member] = -mixture.sum(0) / spread[member]
     return spread, bias

@@ -1,4 +1,4 @@
-"""All parameters of a pack in one flat vector, so that one optimizer call steps them all."""
+"""Parameters of a pack in one flat vector, so that few optimizer calls update them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Init = Literal["uniform", "zeros", "ones", "fan", "signs", "normal"]
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a layer asks for: one array a member.
+    """Declaration of a parameter of a layer: one array per member.
 
     Attributes
     ----------
@@ -40,11 +40,11 @@ class Parameter:
     padded : bool
         The first axis may be wider than a member's own input; the rest starts, and stays, at zero.
     inputs : int
-        The axis of the shape that is summed over.
+        Axis of the shape that is summed over.
     rate : float
         Factor of the learning rate; 0 is never trained.
     fan : int
-        The inputs that are summed over where no axis of the shape says so; 0 where one does.
+        Number of inputs that are summed over if no axis of the shape has that length; else 0.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Segment:
-    """Parameters that are stepped alike: one stretch of the flat vectors.
+    """Parameters with the same optimizer settings: one slice of the flat vectors.
 
     Attributes
     ----------
@@ -76,16 +76,15 @@ class Segment:
 
 
 class Parameters:
-    """The values and gradients of every layer of a pack.
+    """Values and gradients of the parameters of all layers of a pack.
 
-    Decayed parameters come first, and those of one learning rate side by side, so that the
-    ``segments`` to be stepped alike are few. Every parameter is one contiguous stretch
-    ``(members, *shape)``, which is what the batched matrix products need to write their results
-    in place.
+    Decayed parameters come first, and those of the same learning rate are adjacent, so that there
+    are few ``segments``. Every parameter is one contiguous slice, of shape ``(members, *shape)``,
+    so that batched matrix products can write their results in place.
 
     Parameters
     ----------
-    wanted : sequence of Parameter
+    declared : sequence of Parameter
         In the order in which they are drawn.
     members : int
         Length of the leading axis.
@@ -94,22 +93,27 @@ class Parameters:
     """
 
     def __init__(
-        self, wanted: Sequence[Parameter], members: int, *, dtype: torch.dtype, device: torch.device
+        self,
+        declared: Sequence[Parameter],
+        members: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        self.wanted = tuple(wanted)
+        self.declared = tuple(declared)
         self.members = members
         self._spans: dict[str, tuple[int, int, tuple[int, ...]]] = {}
         self.segments: list[Segment] = []
         start = 0
-        by_step = sorted(wanted, key=lambda p: (not p.decay, p.rate))
-        for (kept, rate), alike in groupby(by_step, key=lambda p: (p.decay, p.rate)):
+        by_step = sorted(declared, key=lambda p: (not p.decay, p.rate))
+        for (decay, rate), alike in groupby(by_step, key=lambda p: (p.decay, p.rate)):
             first = start
             for p in alike:
                 stop = start + members * prod(p.shape)
                 self._spans[p.name] = (start, stop, (members, *p.shape))
                 start = stop
             if rate:
-                self.segments.append(Segment(slice(first, start), kept, rate))
+                self.segments.append(Segment(slice(first, start), decay, rate))
         self.values = torch.zeros(start, dtype=dtype, device=device)
         self.gradients = torch.zeros_like(self.values)
 
@@ -126,35 +130,35 @@ class Parameters:
         return flat[start:stop].view(shape)
 
     def copy_members(self, source: Tensor, target: Tensor, members: slice) -> None:
-        """Copy the values of members that stand side by side from one flat vector to another."""
+        """Copy the values of consecutive members from one flat vector to another."""
         for name in self._spans:
             self._view(target, name)[members].copy_(self._view(source, name)[members])
 
     def draw(self, keys: Sequence[Key], inputs: Sequence[Mapping[str, int]]) -> None:
-        """Draw every member's start from its own random stream.
+        """Draw the initial parameters of every member from the random stream of the member.
 
-        A member's numbers depend on its key and its own widths alone, never on the pack.
+        A member's parameters depend on its key and its widths, not on the pack.
 
         Parameters
         ----------
         keys : sequence of Key, of length members
         inputs : sequence of mappings, of length members
-            For the parameters of the first layer, how many inputs the member really uses.
+            Number of inputs that the member uses, by the name of a parameter of the first layer.
         """
         for member, (key, used) in enumerate(zip(keys, inputs)):
             random = key.stream(Purpose.FIRST_WEIGHTS)
-            for p in self.wanted:
+            for p in self.declared:
                 drawn = _drawn(p, used.get(p.name), random)
-                where = self.value(p.name)[member][tuple(slice(0, n) for n in drawn.shape)]
-                where.copy_(torch.from_numpy(drawn))
+                view = self.value(p.name)[member][tuple(slice(0, n) for n in drawn.shape)]
+                view.copy_(torch.from_numpy(drawn))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Copy every parameter out, as ``{name: (members, *shape)}``."""
-        return {p.name: self.value(p.name).cpu().numpy().copy() for p in self.wanted}
+        return {p.name: self.value(p.name).cpu().numpy().copy() for p in self.declared}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy values in from what `to_arrays` gave."""
-        for p in self.wanted:
+        """Set the values from the arrays that `to_arrays` returned."""
+        for p in self.declared:
             self.value(p.name).copy_(torch.from_numpy(np.ascontiguousarray(arrays[p.name])))
 
 

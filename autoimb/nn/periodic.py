@@ -13,21 +13,21 @@ from autoimb.nn.spec import FREQUENCIES, PERIODIC_DIM
 
 __all__ = ["Periodic"]
 
-_OWN = ("frequency", "phase", "weight", "bias")
+_FIELDS = ("frequency", "phase", "weight", "bias")
 
 
 class Periodic:
-    """``cos(2π w x + b) V + c`` for each number x, which also stays itself beside it.
+    """Embeddings ``cos(2π w x + b) V + c`` of numbers x, which remain inputs as well.
 
-    Periodic, bias, linear, densenet (Holzmüller et al., 2024, RealMLP); widths and the scale of the
-    frequencies are theirs.
+    Periodic, bias, linear, densenet (Holzmüller et al., 2024, RealMLP), with the widths and the
+    scale of the frequencies of the paper.
 
     Parameters
     ----------
     name : str
         Prefix of the parameters' names.
     numbers : int
-        F: so many of the first dense columns are numbers.
+        F, the number of leading dense columns that are numbers.
     rate : float
         Factor of the learning rate.
     """
@@ -37,8 +37,8 @@ class Periodic:
     def __init__(self, name: str, numbers: int, *, rate: float) -> None:
         self.name, self.numbers, self.rate = name, numbers, rate
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         many, dim, f, rate = FREQUENCIES, PERIODIC_DIM, self.numbers, self.rate
         return [
             Parameter(
@@ -50,10 +50,10 @@ class Periodic:
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters, a row for each number of each member."""
+        """Bind the layer to its views of the parameters, a row for each number of each member."""
         self._buffers = buffers
         self._value, self._gradient = (
-            Waves(*(view(f"{self.name}.{own}").flatten(0, 1) for own in _OWN))
+            Waves(*(view(f"{self.name}.{field}").flatten(0, 1) for field in _FIELDS))
             for view in (parameters.value, parameters.gradient)
         )
 

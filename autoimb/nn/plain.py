@@ -1,4 +1,4 @@
-"""Layers' operations by torch: for prediction, and for training on a GPU."""
+"""Kernels of the layers by torch, for prediction and for training on a GPU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _RISE: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Waves(NamedTuple):
-    """The parameters of periodic embeddings, or their gradients; F numbers of M members."""
+    """Parameters of periodic embeddings of F numbers in M members, or their gradients."""
 
     frequency: Tensor  # (M * F, 1, K)
     phase: Tensor  # (M * F, 1, K)
@@ -51,20 +51,20 @@ class Waves(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Which vectors of a table rows have: those of their codes, from where a member's begin."""
+    """Positions of the embedding vectors of rows: their codes plus the start of each member."""
 
-    codes: Tensor  # (R, Q), or (M, B, Q) where all rows come in their order; side by side
-    chosen: Tensor | None  # (M * B,): which of the R rows; None is all
+    codes: Tensor  # (R, Q), or (M, B, Q) if all rows are used in order; contiguous
+    chosen: Tensor | None  # (M * B,): positions among the R rows; None for all
     starts: Tensor  # (M, 1, Q)
 
     def numbers(self) -> Tensor:
-        """Return the vectors' numbers (M, B, Q)."""
+        """Return the positions of the vectors in the table, (M, B, Q)."""
         codes = self.codes if self.chosen is None else self.codes.index_select(0, self.chosen)
         return codes.view(len(self.starts), -1, codes.shape[-1]) + self.starts
 
 
 class Segment(NamedTuple):
-    """A stretch of flat vectors that is stepped alike."""
+    """Slice of the flat vectors with the same optimizer settings."""
 
     start: int
     stop: int
@@ -73,7 +73,7 @@ class Segment(NamedTuple):
 
 
 class PlainKernels:
-    """See `autoimb.nn.kernels.Kernels`."""
+    """Kernels by torch; see `autoimb.nn.kernels.Kernels`."""
 
     def affine(self, x: Tensor, weight: Tensor, bias: Tensor, alpha: float, out: Tensor) -> Tensor:
         """Write ``alpha * x W + b``."""
@@ -103,7 +103,7 @@ class PlainKernels:
     def derive(
         self,
         gradient: Tensor,
-        before: Tensor,
+        preactivation: Tensor,
         name: Activation | None,
         slope: Tensor | None,
         mask: Tensor | None,
@@ -115,13 +115,13 @@ class PlainKernels:
             gradient.mul_(mask)
         if name is not None and slope is not None:
             assert into_slope is not None
-            bent = _ACTIVE[name](before, torch.empty_like(before))
-            bent.sub_(before).mul_(gradient)
+            bent = _ACTIVE[name](preactivation, torch.empty_like(preactivation))
+            bent.sub_(preactivation).mul_(gradient)
             torch.sum(bent, 1, keepdim=True, out=into_slope)
             bent = gradient * slope
-            gradient.sub_(bent).add_(_RISE[name](bent, before))
+            gradient.sub_(bent).add_(_RISE[name](bent, preactivation))
         elif name is not None:
-            gradient.copy_(_RISE[name](gradient, before))
+            gradient.copy_(_RISE[name](gradient, preactivation))
         if into_bias is not None:
             torch.sum(gradient, 1, keepdim=True, out=into_bias)
         return gradient
@@ -149,7 +149,8 @@ class PlainKernels:
         torch.sum(gradient, 1, keepdim=True, out=into_shift)
         along = gradient * unit
         torch.sum(along, 1, keepdim=True, out=into_scale)
-        # what moves a row's mean or deviation is taken back: (M, N, W) x (M, W, 1) -> (M, N, 1)
+        # Remove the components that change a row's mean or deviation:
+        # (M, N, W) x (M, W, 1) -> (M, N, 1)
         share = scale.mT / gradient.shape[2]
         gradient.mul_(scale)
         gradient.addcmul_(unit, torch.bmm(along, share), value=-1.0)
@@ -159,7 +160,7 @@ class PlainKernels:
     def scale_weights(
         self, weight: Tensor, scale: Tensor, gain: Tensor | None, out: Tensor
     ) -> Tensor:
-        """Write the scaled weights, the copies side by side."""
+        """Write the scaled weights of all copies next to each other."""
         factor = scale if gain is None else scale * gain
         return torch.mul(weight[:, :, None, :], factor[..., None], out=out)
 
@@ -209,27 +210,27 @@ class PlainKernels:
         out.view(sides.shape).copy_(sides)
         return out
 
-    def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
+    def waves(self, x: Tensor, parameters: Waves, out: Tensor) -> None:
         """Write the waves of each number."""
         members, batch, numbers = x.shape
-        z = torch.baddbmm(own.bias, torch.cos(_angle(x, own)), own.weight)
+        z = torch.baddbmm(parameters.bias, torch.cos(_angle(x, parameters)), parameters.weight)
         # (M * F, B, dim) -> (M, B, F * dim)
         out.copy_(z.view(members, numbers, batch, -1).transpose(1, 2).flatten(2))
 
-    def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
+    def waves_backward(self, gradient: Tensor, x: Tensor, parameters: Waves, into: Waves) -> None:
         """Write the gradients of the parameters."""
         members, batch, numbers = x.shape
         back = gradient.reshape(members, batch, numbers, -1).transpose(1, 2)
-        back = back.reshape(len(own.weight), batch, -1)
-        angle = _angle(x, own)
+        back = back.reshape(len(parameters.weight), batch, -1)
+        angle = _angle(x, parameters)
         torch.sum(back, 1, keepdim=True, out=into.bias)
         torch.bmm(torch.cos(angle).mT, back, out=into.weight)
-        down = torch.bmm(back, own.weight.mT).mul_(torch.sin(angle)).neg_()
+        down = torch.bmm(back, parameters.weight.mT).mul_(torch.sin(angle)).neg_()
         torch.sum(down, 1, keepdim=True, out=into.phase)
         torch.bmm(2 * pi * _column(x).mT, down, out=into.frequency)
 
     def embed(self, table: Tensor, entries: Entries, out: Tensor) -> None:
-        """Write vectors of a table side by side."""
+        """Write the vectors of each row next to each other."""
         out.copy_(table.index_select(0, entries.numbers().view(-1)).view(out.shape))
 
     def embed_backward(self, gradient: Tensor, entries: Entries, into: Tensor) -> None:
@@ -255,10 +256,10 @@ class PlainKernels:
         rate: float,
         betas: tuple[float, float],
     ) -> None:
-        """Step values, by the kernel without the wrappers of ``torch.optim``."""
+        """Update values by torch's kernel, without the overhead of ``torch.optim``."""
         steps = [torch.full((), float(step), device=flat[0].device)]
         for start, stop, factor, decay in segments:
-            values, gradients, mean, square = ([each[start:stop]] for each in flat)
+            values, gradients, mean, square = ([vector[start:stop]] for vector in flat)
             _fused_adamw()(
                 values,
                 gradients,
@@ -277,14 +278,14 @@ class PlainKernels:
 
 
 def _copies_apart(x: Tensor, k: int) -> Tensor:
-    """Take the copies of rows apart: (M, B * k, H) -> (M * k, B, H)."""
+    """Separate the copies of rows: (M, B * k, H) -> (M * k, B, H)."""
     return x.reshape(len(x), -1, k, x.shape[2]).transpose(1, 2).flatten(0, 1)
 
 
 def _column(x: Tensor) -> Tensor:
-    """Turn (M, B, F) into (M * F, B, 1)."""
+    """Reshape (M, B, F) to (M * F, B, 1)."""
     return x.mT.reshape(-1, x.shape[1], 1)
 
 
-def _angle(x: Tensor, own: Waves) -> Tensor:
-    return torch.addcmul(own.phase, own.frequency, _column(x), value=2 * pi)
+def _angle(x: Tensor, parameters: Waves) -> Tensor:
+    return torch.addcmul(parameters.phase, parameters.frequency, _column(x), value=2 * pi)

@@ -1,8 +1,8 @@
-"""The layers of a residual network (Gorishniy et al., 2021, "Revisiting deep learning models").
+"""Layers of a residual network (Gorishniy et al., 2021, "Revisiting deep learning models").
 
-The norm is that of a row's own units (Ba et al., 2016), where the paper's is that of the batch:
-then a row's output does not depend on the rows beside it, in training as in prediction, and
-members need no running means.
+Layer normalization (Ba et al., 2016) takes the place of the paper's batch normalization: the output
+of a row then depends on no other row, in training as in prediction, and members need no running
+means.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Norm:
     def __init__(self, name: str, width: int) -> None:
         self.name, self.width = name, width
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
         return [
             Parameter(f"{self.name}.scale", (1, self.width), "ones", False),
             Parameter(f"{self.name}.shift", (1, self.width), "zeros", False),
         ]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._buffers = buffers
         self._scale = parameters.value(f"{self.name}.scale")
         self._shift = parameters.value(f"{self.name}.shift")
@@ -56,7 +56,7 @@ class Norm:
         )
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x."""
+        """Write the parameters' gradients; return the gradient of x."""
         return self._buffers.kernels.normalize_backward(
             gradient,
             self._unit,
@@ -68,7 +68,7 @@ class Norm:
 
 
 class ActiveNorm:
-    """A norm, then an activation: what stands before the heads of a residual network.
+    """Normalization and activation before the heads of a residual network.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ class ActiveNorm:
         self._norm = Norm(name, width)
         self._node = Node(name, activation, 0.0)
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
-        return self._norm.wanted()
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
+        return self._norm.declared_parameters()
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
+        """Bind the layer to its views of the pack's parameters."""
         self._norm.bind(parameters, buffers)
         self._node.bind(buffers)
 
@@ -95,7 +95,7 @@ class ActiveNorm:
         return self._node.forward(self._norm.forward(x, pool), None)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x."""
+        """Write the parameters' gradients; return the gradient of x."""
         return self._norm.backward(self._node.backward(gradient, None))
 
 
@@ -107,28 +107,29 @@ class Block:
     name : str
         Prefix of the parameters' names.
     width : int
-        Of x; `EXPANSION` times as much inside.
+        Width of x; the block is `EXPANSION` times as wide inside.
     activation : {"relu", "silu", "selu"}
-    dropout, kept : float
-        Share of inner units set to zero in training, and 1/(1-p).
+    dropout, rescaling : float
+        Share p of inner units set to zero in training, and 1/(1-p).
     """
 
     def __init__(
-        self, name: str, width: int, *, activation: Activation, dropout: float, kept: float
+        self, name: str, width: int, *, activation: Activation, dropout: float, rescaling: float
     ) -> None:
         inner = EXPANSION * width
         self._norm = Norm(f"{name}.norm", width)
         self._inner = Linear(f"{name}.inner", width, inner, activation=activation, dropout=dropout)
-        self._outer = Linear(f"{name}.outer", inner, width, activation=None, incoming=kept)
+        self._outer = Linear(f"{name}.outer", inner, width, activation=None, incoming=rescaling)
 
-    def wanted(self) -> list[Parameter]:
-        """Say which parameters the layer needs."""
-        return [p for each in (self._norm, self._inner, self._outer) for p in each.wanted()]
+    def declared_parameters(self) -> list[Parameter]:
+        """Return the parameters that the layer needs."""
+        layers = (self._norm, self._inner, self._outer)
+        return [p for layer in layers for p in layer.declared_parameters()]
 
     def bind(self, parameters: Parameters, buffers: Buffers) -> None:
-        """Take the views of the pack's parameters."""
-        for each in (self._norm, self._inner, self._outer):
-            each.bind(parameters, buffers)
+        """Bind the layer to its views of the pack's parameters."""
+        for layer in (self._norm, self._inner, self._outer):
+            layer.bind(parameters, buffers)
 
     def forward(self, x: Tensor, pool: MaskPool | None) -> Tensor:
         """Overwrite x, ``(M, N, width)``, by the block's output."""
@@ -137,6 +138,6 @@ class Block:
         )
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """Write the parameters' gradients; return that of x."""
+        """Write the parameters' gradients; return the gradient of x."""
         back = self._inner.backward(self._outer.backward(gradient))
         return gradient.add_(self._norm.backward(back))

@@ -1,4 +1,4 @@
-"""What the shape of a network depends on."""
+"""Description of the shape of a network."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ FREQUENCIES, PERIODIC_DIM = 16, 3  # of the periodic embedding of a number
 
 
 class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that the shape of one member depends on.
+    """Shape of one member.
 
     Attributes
     ----------
     kind : str
         The network option's name.
     width, depth : int
-        Of the hidden layers, or residual blocks.
+        Units and number of the hidden layers, or of the residual blocks.
     k : int
         Implicit members with shared weights (TabM); 1 in a plain network.
     activation : {"relu", "silu", "selu"}
     dropout : float
-        After every hidden layer, in training only.
+        Dropout rate after every hidden layer, in training only.
     embedding_dim : int
         Length of the learned vectors of wide category columns.
     ple : bool
@@ -42,10 +42,10 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
         Levels of each embedded column, padded to the widest fold.
     n_classes : int
     body : {"plain", "residual", "scaled"}
-        What the hidden layers are: maps with an activation (TabM's mini variant where k > 1),
+        Kind of the hidden layers: maps with an activation (TabM's mini variant where k > 1),
         residual blocks, or RealMLP's.
     periodic : int
-        So many of the first dense columns are numbers that get a periodic embedding as well.
+        Number of leading dense columns that have a periodic embedding as well.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def values(self) -> int:
-        """Count the numbers that a row's forward pass makes one by one, from inputs to outputs."""
+        """Number of values that the forward pass of a row computes, from inputs to outputs."""
         waves = self.periodic * FREQUENCIES
         return self.n_inputs + self.embedded + waves + self.k * self.widest * self.depth
 

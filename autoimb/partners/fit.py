@@ -33,13 +33,13 @@ Floats = NDArray[np.float64]
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 _FIRST, _FACTOR = 12, 1.25  # iterations before the first checkpoint, and their growth to the next
-_PATIENCE = 4  # checkpoints without a better one
+_PATIENCE = 4  # checkpoints without an improvement
 _TOTAL_RATE, _MAX_RATE = 32.0, 0.3  # learning rate times iterations to reach if time is short
 
 
 @dataclass(frozen=True)
 class Growth:
-    """When boosted trees stop growing.
+    """Stopping of the growth of boosted trees.
 
     Attributes
     ----------
@@ -57,15 +57,15 @@ class Growth:
 
 @dataclass(frozen=True, eq=False)
 class FoldModels:
-    """The tree models of all folds.
+    """Fitted tree models of all folds.
 
     Attributes
     ----------
     folds : tuple of FittedTrees
     posteriors : tuple of float64 ndarrays (n_scored_in_fold, C)
-        Out of fold.
+        Out-of-fold probabilities.
     iterations : tuple of int
-        That each fold keeps.
+        Number of iterations that each fold keeps.
     curve, floor : tuple of float
         The measure at each checkpoint: the mean over the folds, and the worst of them.
     planned : int
@@ -184,8 +184,8 @@ def fit_boosted_trees(
     ----------
     dataset : Dataset
     folds : sequence of Fold
-        Sees: each fold's training rows; of the rows that choose or are scored, what they tell about
-        the number of trees of the other folds.
+        Sees: each fold's training rows; rows that choose or are scored affect only the number of
+        trees of other folds.
     option : Trees
     growth : Growth
     seed : int
@@ -250,7 +250,7 @@ def _checkpoints(iterations: int) -> list[int]:
 
 
 class _BoostedTrees:
-    """The boosted trees of one fold while they grow."""
+    """Growing boosted trees of one fold."""
 
     def __init__(self, rows: FoldRows, option: Trees, key: Key) -> None:
         self.rows = rows
@@ -291,7 +291,7 @@ class _BoostedTrees:
 
     @property
     def iterations(self) -> int:
-        """The best number of iterations so far."""
+        """Best number of iterations so far."""
         return self._n_best // max(len(self.rows.outputs), 1)
 
     def value(self, measure: Measure) -> float:
@@ -313,7 +313,7 @@ class _BoostedTrees:
 
 
 def _boosting(option: Trees, codes: int, seed: int) -> Any:
-    """Make scikit-learn's model."""
+    """Return an unfitted model of scikit-learn."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # not needed for prediction
 
     return HistGradientBoostingClassifier(

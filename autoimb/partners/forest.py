@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 
 class Tree(NamedTuple):
-    """One tree of n nodes, s of them splits, with K answers in each leaf.
+    """Tree of n nodes, s of them splits, with K answers in each leaf.
 
     Nodes are in breadth-first order. The children of the k-th split, counted from 0, are therefore
     nodes 2k + 1 (left) and 2k + 2, and no link between nodes is stored.
@@ -44,10 +44,10 @@ class Tree(NamedTuple):
         The largest number that goes left at a split: infinite where only missing values go right,
         0 for a column of codes.
     left : uint8 ndarray of shape (s,)
-        What else goes left, as bits: bit 7 is for missing values, bit c for code c of a column of
-        codes.
+        Other values that go left, as bits: bit 7 is for missing values, bit c for code c of a
+        column of codes.
     answer : float64 ndarray of shape (n - s, K)
-        What each leaf adds to the scores.
+        Values that each leaf adds to the scores.
     output : int64 ndarray of shape (1, K)
         The classes whose scores the answers are added to.
     """
@@ -70,7 +70,7 @@ _NO_TREE = Tree(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Forest(BriefRepr):
-    """The T trees of one fold, one after the other.
+    """T trees of one fold, one after the other.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class Forest(BriefRepr):
 
     @property
     def ends(self) -> Ints:
-        """The last node of each tree, (T,): the first by which leaves outnumber splits."""
+        """Last node of each tree, (T,): the first at which leaves outnumber splits."""
         surplus = np.cumsum(np.where(self.column < 0, 1, -1))
         return np.flatnonzero(np.diff(np.maximum.accumulate(np.maximum(surplus, 0)), prepend=0))
 
@@ -184,9 +184,9 @@ _ARRAYS = tuple(field.name for field in fields(Forest) if field.name != "codes")
 
 
 class _Walk:
-    """Finds the leaf of each row in each tree.
+    """Walk of rows to their leaves in each tree.
 
-    Splits of a column may differ in what else goes left (`Tree.left`). Each pair of a column and
+    Splits of a column may differ in `Tree.left`. Each pair of a column and
     such bits is a feature, so that every split compares one number with its threshold: a missing
     value becomes minus infinity if it goes left and stays NaN, which is not smaller than anything,
     if not; a code becomes 0 if it goes left and 1 if not. Feature 0 is zero. Leaves compare it with
@@ -207,9 +207,9 @@ class _Walk:
         self.threshold[split] = forest.threshold
         # All children are allotted in pairs, one tree after the other, behind the tree's root.
         tree = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
-        before: Ints = np.cumsum(split) - split
-        self.child = np.where(split, 2 * before + tree + 1, np.arange(len(split)))
-        self.leaf = np.arange(len(split)) - before
+        preceding: Ints = np.cumsum(split) - split  # number of splits before each node
+        self.child = np.where(split, 2 * preceding + tree + 1, np.arange(len(split)))
+        self.leaf = np.arange(len(split)) - preceding
 
     def __call__(self, x: Floats) -> Ints:
         """Return the leaf, counted through all trees, of rows (n, F) in each tree: (T, n)."""

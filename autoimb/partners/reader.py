@@ -1,4 +1,4 @@
-"""What tree models read: numbers, codes of few levels, and statistics of many.
+"""Inputs of tree models: numbers, codes of few levels, and statistics of many levels.
 
 A column of many levels splits rows into two groups in so many ways that one of them always fits: on
 `churn_mlc` the codes of 51 states cost .02 of average precision (`reports/design/tree-models.md`).
@@ -43,7 +43,7 @@ Table = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reader(BriefRepr):
-    """The fitted reading of a table. Sees: training rows.
+    """Fitted encoder of a table for tree models. Sees: training rows.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The rows of a fold as scikit-learn's trees get them in training.
+"""Rows of a fold as inputs of scikit-learn's trees in training.
 
 Numbers are replaced by their places among cuts. Otherwise histogram gradient boosting bins them
 anew whenever trees are added, from release 1.8 on by quantiles of weighted rows, which takes longer
@@ -50,7 +50,7 @@ def cuts_of(values: Floats) -> Floats:
 
 
 class TreeNodes(NamedTuple):
-    """The nodes of a tree of scikit-learn, the root first.
+    """Nodes of a tree of scikit-learn, the root first.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class TreeNodes(NamedTuple):
         As in `Tree`, but thresholds lie between places, and bits of codes are ignored for columns
         of numbers. Those of leaves are ignored.
     answer : float64 ndarray of shape (n, K)
-        Those of splits are ignored.
+        Answers of leaves; those of splits are ignored.
     """
 
     children: Ints
@@ -71,13 +71,13 @@ class TreeNodes(NamedTuple):
 
 
 class FoldRows:
-    """The rows of a fold.
+    """Rows of a fold as inputs of tree models.
 
     Parameters
     ----------
     dataset : Dataset
     fold : Fold
-        Sees: its training rows with their labels; of the other rows what is predicted.
+        Sees: its training rows with their labels; the other rows only to predict them.
     class_costs : sequence of C floats, or None
         The user's costs of the classes, which weigh the rows of each.
 
@@ -90,7 +90,7 @@ class FoldRows:
         Training rows, numbers as places among the cuts of their column.
     y : int64 ndarray of shape (n,)
     weight : float64 ndarray of shape (n,)
-        Of mean 1.
+        Weights of the training rows, with mean 1.
     classes, outputs : int64 ndarrays
         The classes of the training rows, and those that boosted trees have scores of: of two
         classes the second.
@@ -100,7 +100,7 @@ class FoldRows:
     copied : int64 ndarray of shape (l,)
         The rows that have copies.
     truth : tuple of two ndarrays of shape (m,)
-        Their classes and weights.
+        Classes and weights of the rows that choose or are scored.
     n_choosing : int
         Number of rows that choose.
     log_prior : float64 ndarray of shape (C,)
@@ -172,5 +172,5 @@ class FoldRows:
         return FittedTrees(self.reader, forest, self.log_prior, bagged)
 
     def posterior(self, fitted: FittedTrees, scores: Floats) -> Floats:
-        """Turn the scores of the rows and their copies into probabilities of the rows, (m, C)."""
+        """Return probabilities of the rows, (m, C), from scores of the rows and their copies."""
         return self.reader.average(fitted.posterior(scores), self.copied)

@@ -1,4 +1,4 @@
-"""The trees of one fold with what they read: from typed columns to probabilities."""
+"""Fitted trees of one fold with their reader, which predict probabilities of typed columns."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["FittedTrees"]
 
 Floats = NDArray[np.float64]
 
-_MIN_PROBA = 1e-12  # so that the logarithm of a probability is finite
+_MIN_PROBA = 1e-12  # keeps the logarithm finite
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedTrees(BriefRepr):
-    """The trees of one fold.
+    """Fitted trees of one fold.
 
     Attributes
     ----------
@@ -33,8 +33,8 @@ class FittedTrees(BriefRepr):
     log_prior : float64 ndarray of shape (C,)
         Added to log-probabilities: log of (real prior / prior in training).
     bagged : bool
-        True if scores are probabilities, of which one class has what the others leave; False if
-        they are log-probabilities up to a constant.
+        True if scores are probabilities, of which one class has the remainder to 1; False if they
+        are log-probabilities up to a constant.
     """
 
     reader: Reader
@@ -43,7 +43,7 @@ class FittedTrees(BriefRepr):
     bagged: bool = False
 
     def posterior(self, scores: Floats) -> Floats:
-        """Turn the trees' scores (n, C) into probabilities under the real prior, (n, C)."""
+        """Return probabilities under the real prior, (n, C), from scores (n, C)."""
         if self.bagged:
             proba, rest = scores.copy(), int(np.argmax(self.forest.baseline))
             proba[:, rest] = 1.0 + scores[:, rest] - scores.sum(axis=1)

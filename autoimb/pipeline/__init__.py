@@ -1,1 +1,1 @@
-"""The fitted pipeline and its file."""
+"""Fitted pipelines and their files."""

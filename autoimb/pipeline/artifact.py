@@ -1,4 +1,4 @@
-"""One `.autoimb` file: a zip of plain values, arrays and their checksums; nothing in it runs.
+"""`.autoimb` files: zip files of plain values, arrays and their checksums, without code.
 
 Format 1
 --------
@@ -54,22 +54,22 @@ __all__ = [
     "strategy_of",
 ]
 
-# dtypes of class labels: flags, numbers, texts of a length, objects, dates
+# Types of class labels: booleans, numbers, texts of a length, objects, dates.
 _LABEL_DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f[248]|U(?P<length>\d{1,5})|O|M8\[\d{0,9}\w{1,2}\])"
 )
-_MAX_TEXT = 2**24  # characters of all labels, each as long as the longest
+_MAX_TEXT = 2**24  # characters of all labels, each counted with the length of the longest
 
 
 def save(pipeline: FittedPipeline, path: str | PathLike[str]) -> None:
-    """Write a pipeline to one file: whole, or not at all.
+    """Write a pipeline to one file, completely or, after an error, not at all.
 
     Parameters
     ----------
     pipeline : FittedPipeline
-        What to write. ``created`` and ``versions`` are added to its ``info`` where missing.
+        ``created`` and ``versions`` are added to its ``info`` if missing.
     path : path-like
-        By custom ``*.autoimb``; an existing file is replaced, missing folders are made.
+        By convention ``*.autoimb``; an existing file is replaced, missing folders are created.
     """
     write(Path(path), _stamped(pipeline), _arrays(pipeline))
 
@@ -90,13 +90,13 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
     Returns
     -------
     FittedPipeline
-        All its parts are what they say and fit each other.
+        Its parts are checked and fit each other.
 
     Raises
     ------
     ArtifactError
-        Where the file is missing, damaged, of another format, or its parts don't fit. Until then
-        it takes at most 300 MB or twice the size of the file, whichever is more.
+        If the file is missing, damaged or of another format, or its parts don't fit. The checks
+        take at most 300 MB or twice the size of the file, whichever is more.
     """
     with opened(path) as container:
         pipeline = _pipeline(read_manifest(container.manifest), container.arrays())
@@ -106,7 +106,7 @@ def load(path: str | PathLike[str]) -> FittedPipeline:
 
 
 def inspect(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read what a file says about itself, without building the pipeline.
+    """Read the description in a file, without building the pipeline.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def inspect(path: str | PathLike[str]) -> dict[str, Any]:
         Plain values: format, info (metric, score, created, versions), target, classes, positive
         (a label), columns (name -> kind), strategies (weight, description and strategy of each),
         rule, bytes.
-        `FittedPipeline.inspect` says the same without a file, but for its bytes.
+        `FittedPipeline.inspect` returns the same without a file, except ``bytes``.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _arrays(pipeline: FittedPipeline) -> Arrays:
 
 
 def strategy_arrays(fitted: FittedStrategy) -> Arrays:
-    """Return the arrays of a fitted strategy by dotted name; `FittedStrategy.part` is the rest."""
+    """Return the arrays of a fitted strategy by dotted name, without `FittedStrategy.part`."""
     arrays: Arrays = {}
     for number, pack in enumerate(fitted.packs):
         members = {"fold": pack.fold, "weight": pack.weight, "log_prior": pack.log_prior}
@@ -214,7 +214,7 @@ def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> 
     Raises
     ------
     ArtifactError
-        Where an array is not what the description asks for.
+        If the arrays do not match the description.
     """
     sections = grouped(arrays)
     of_packs = numbered(sections.pop("packs", {}), len(part.packs), f"{place}.packs")
@@ -246,11 +246,11 @@ def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
         for name, values in arrays.items()
         if name.startswith("state.")
     }
-    from autoimb.nn.network import build  # torch, which a look at a file has no use for
+    from autoimb.nn.network import build  # imports torch, which `inspect` does not need
 
     if part.spec.depth > len(state):
         raise ArtifactError(f"A network of depth {part.spec.depth} has {len(state)} arrays.")
-    # on the meta device nothing is allocated, whatever sizes the file claims
+    # The meta device allocates nothing, whatever sizes the file claims.
     build(part.spec, len(arrays["fold"]), device="meta").load(state)
     return FittedMemberPack(
         spec=part.spec,
@@ -263,7 +263,7 @@ def _pack(part: PackPart, arrays: Arrays) -> FittedMemberPack:
 
 
 def _check_answer(pipeline: FittedPipeline) -> None:
-    """Refuse a pipeline that has no answer to a row of missing values."""
+    """Check that a pipeline predicts finite probabilities for a row of missing values."""
     features = pipeline.schema.features
     names = tuple(column.name for column in features if column.kind == "categorical")
     numbers = tuple(name for c in features if c.kind != "categorical" for name in c.numbers)
@@ -283,7 +283,7 @@ def _check_answer(pipeline: FittedPipeline) -> None:
 
 
 def _classes(part: LabelPart) -> NDArray[Any]:
-    """Return the labels as an array that would be written as the same labels."""
+    """Return the labels as an array, whose plain values must be the same labels."""
     labels, dtype = part.labels, _LABEL_DTYPE.fullmatch(part.dtype)
     if dtype is None or int(dtype["length"] or 0) * len(labels) > _MAX_TEXT:
         raise ArtifactError(f"Classes can't be {len(labels)} of dtype {part.dtype!r}.")

@@ -1,7 +1,7 @@
-"""The container of a pipeline: a zip of a manifest, arrays and the checksums of both.
+"""Container of a pipeline: a zip file of a manifest, arrays and the checksums of both.
 
-All members are stored as they are, so none is larger in memory than in the file. What JSON and
-safetensors make of the bytes is bounded by counts before they are parsed. Nothing is executed.
+All members are stored uncompressed, so none is larger in memory than in the file. Values and arrays
+are counted before they are parsed, which bounds the memory for them. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Arrays = dict[str, NDArray[Any]]
 
 _MEMBERS = _MANIFEST, _WEIGHTS, _SUMS = "manifest.json", "weights.safetensors", "SHA256SUMS"
 
-# what a table of 10,000 columns needs, several times; parsed, no more than 250 MB
+# Several times the need of a table of 10,000 columns; parsed, they take at most 250 MB.
 _MAX_BYTES = {_MANIFEST: 16 * 2**20, _WEIGHTS: 2**31, _SUMS: 2**10}
-_MAX_VALUES = 1_000_000  # of a manifest: each takes up to 90 bytes
+_MAX_VALUES = 1_000_000  # of a manifest; each takes up to 90 bytes
 _MAX_HEADER = 16 * 2**20  # bytes of the list of arrays
 _MAX_ARRAYS = 100_000  # each takes about 1 kB besides its numbers
 
-# the last record of a zip: signature, disks, entries on this disk and in all, bytes and place of
-# the directory, bytes of the comment
+# The last record of a zip file: signature, disks, entries on this disk and in all, bytes and place
+# of the directory, bytes of the comment.
 _END = struct.Struct("<4s2H2H2IH")
-_LOCATOR_BYTES = 20  # of the record before it in a zip of more than 4 GiB
+_LOCATOR_BYTES = 20  # of the preceding record, which a zip file of more than 4 GiB has
 _MAX_DIRECTORY = 2**10
 
 
@@ -57,32 +57,32 @@ _FORMAT = msgspec.json.Decoder(_Format)
 
 
 def write(path: Path, manifest: object, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a container: whole, or not at all.
+    """Write a container completely or, after an error, not at all.
 
     Parameters
     ----------
     path : Path
-        An existing file is replaced, missing folders are made.
+        An existing file is replaced, missing folders are created.
     manifest : object
-        What JSON can hold. The bytes of the file depend on it and on the arrays alone.
+        A value that JSON can hold. The bytes of the file depend on it and on the arrays alone.
     arrays : mapping of str to ndarray
         Numbers and booleans.
 
     Raises
     ------
     ArtifactError
-        Where they are more than a container can hold.
+        If a container can't hold them.
     """
     write_file(path, packed(manifest, arrays))
 
 
 def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the bytes that `write` writes; it raises as `write` does."""
+    """Return the bytes that `write` writes, or raise the same errors."""
     try:
         text = msgspec.json.encode(manifest, enc_hook=_plain)
     except UnicodeEncodeError as error:  # half a surrogate pair
         raise ArtifactError(f"{_MANIFEST} can't hold all of its values: {error}.") from error
-    # safetensors writes memory as it lies: only C order is right
+    # safetensors writes the memory unchanged, so the arrays must be in C order.
     ordered = {name: np.asarray(values, order="C") for name, values in arrays.items()}
     members = {_MANIFEST: text, _WEIGHTS: safetensors.numpy.save(ordered)}
     for name, content in members.items():
@@ -91,14 +91,14 @@ def packed(manifest: object, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
-            entry = zipfile.ZipInfo(name)  # dated 1980: the same pipeline, the same bytes
+            entry = zipfile.ZipInfo(name)  # dated 1980, so that equal pipelines have equal bytes
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
     return buffer.getvalue()
 
 
 def _sums(members: Mapping[str, bytes]) -> bytes:
-    """Return the checksums as ``sha256sum`` writes them."""
+    """Return the checksums in the format of ``sha256sum``."""
     return "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()
     ).encode()
@@ -114,17 +114,17 @@ def _plain(value: object) -> object:
 
 
 class Container:
-    """An open container.
+    """Open container.
 
     Parameters
     ----------
     archive : ZipFile
-        Of few members.
+        File with the members of a container.
 
     Attributes
     ----------
     manifest : bytes
-        JSON of the right checksum and format.
+        JSON, whose checksum and format were checked.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -160,7 +160,7 @@ class Container:
 
 @contextmanager
 def opened(path: str | PathLike[str]) -> Iterator[Container]:
-    """Open a container; whatever is wrong with its content leaves as one `ArtifactError`.
+    """Open a container; raise an `ArtifactError` for any error in its content.
 
     Parameters
     ----------
@@ -183,26 +183,26 @@ def opened(path: str | PathLike[str]) -> Iterator[Container]:
                 yield Container(archive)
     except ArtifactError as error:
         raise ArtifactError(f"{str(path)!r} can't be read: {error}") from error
-    # a size or a value of the wrong kind can fail anywhere in zip, JSON and the parts
+    # A size or a value of the wrong kind can fail anywhere in zip, JSON and the parts.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ArtifactError(f"{str(path)!r} is damaged ({reason}).") from error
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Check the end of a zip before its directory is read: it is short, without a comment."""
+    """Check the end of a zip file, which must have a short directory and no comment."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(size - _END.size - _LOCATOR_BYTES, 0))
-    before, end = (tail := file.read())[: -_END.size], tail[-_END.size :]
+    locator, end = (tail := file.read())[: -_END.size], tail[-_END.size :]
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         raise ArtifactError("it is no whole .autoimb file.")
     count, directory = _END.unpack(end)[4:6]
-    if count > len(_MEMBERS) or directory > _MAX_DIRECTORY or before.startswith(b"PK\x06\x07"):
+    if count > len(_MEMBERS) or directory > _MAX_DIRECTORY or locator.startswith(b"PK\x06\x07"):
         raise ArtifactError(f"it has more than {len(_MEMBERS)} members.")
 
 
 def _check_members(archive: zipfile.ZipFile, *, size: int) -> None:
-    """Check name, kind and claimed size of each member before any of them is read."""
+    """Check name, kind and claimed size of each member before any is read."""
     for entry in archive.infolist():
         name = entry.filename
         if name not in _MEMBERS:
@@ -215,7 +215,7 @@ def _check_members(archive: zipfile.ZipFile, *, size: int) -> None:
 
 
 def _check_limits(name: str, content: bytes) -> None:
-    """Refuse what would take much more memory than it has bytes, or more than any pipeline has."""
+    """Refuse content that is larger than any pipeline, or takes far more memory than its bytes."""
     _check_limit(f"bytes of {name}", len(content), _MAX_BYTES[name])
     if name == _MANIFEST:
         _check_limit("values", sum(map(content.count, (b",", b":", b"[", b"{"))), _MAX_VALUES)
@@ -225,9 +225,9 @@ def _check_limits(name: str, content: bytes) -> None:
         _check_limit("arrays", content.count(b'"dtype"', 8, 8 + header), _MAX_ARRAYS)
 
 
-def _check_limit(what: str, count: int, limit: int) -> None:
+def _check_limit(quantity: str, count: int, limit: int) -> None:
     if count > limit:
-        raise ArtifactError(f"it has {count:,} {what}, the limit is {limit:,}.")
+        raise ArtifactError(f"it has {count:,} {quantity}, the limit is {limit:,}.")
 
 
 def _check_format(content: bytes) -> None:

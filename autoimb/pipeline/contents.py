@@ -1,7 +1,7 @@
-"""What the arrays of an artifact are, and what of its parts must fit together.
+"""Arrays of an artifact, and checks that its parts fit each other.
 
-The tables are the description of ``weights.safetensors``: an array that is in none of them is
-refused. The plain values are described in `autoimb.pipeline.manifest`.
+The tables below describe ``weights.safetensors``; other arrays are refused. The plain values are
+described in `autoimb.pipeline.manifest`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
     "numbered",
 ]
 
-_LARGEST = sys.float_info.max  # what is larger is infinite
+_LARGEST = sys.float_info.max  # the largest finite number
 _MAX_LOGIT = 1e4  # logarithms of probabilities and of their ratios
 
 # --- arrays --------------------------------------------------------------------------------------
@@ -44,16 +44,16 @@ _MAX_LOGIT = 1e4  # logarithms of probabilities and of their ratios
 
 @dataclass(frozen=True)
 class Array:
-    """The kind and range of an array.
+    """Kind and range of an array.
 
     Attributes
     ----------
     dtype : str
-        As numpy names it.
+        Name of a NumPy type.
     ndim : int or None
         Number of axes; None for any.
     low, high : float
-        The range of every number, ends included; so none is NaN.
+        Range of every number, ends included; NaN is refused.
     """
 
     dtype: str
@@ -62,7 +62,7 @@ class Array:
     high: float = _LARGEST
 
     def check(self, values: NDArray[Any], name: str) -> None:
-        """Raise an `ArtifactError` where an array is of another kind or beyond the range."""
+        """Raise an `ArtifactError` if an array is of another kind or outside the range."""
         if values.dtype != np.dtype(self.dtype):
             raise ArtifactError(f"{name} must be of {self.dtype}, got {values.dtype.name}.")
         if self.ndim is not None and values.ndim != self.ndim:
@@ -111,11 +111,11 @@ TREES_ARRAYS = _LEVELS | {
     "tables.*": Array("float32", 2),
     "shares.*": Array("float32", low=0, high=1),
     "column": Array("int32", low=-1),
-    "threshold": Array("float64", high=np.inf),  # of a split where only missing values go right
+    "threshold": Array("float64", high=np.inf),  # infinite: only missing values go right
     "left": Array("uint8"),
     "answer": Array("float64", 2),
     "output": Array("int64", 2, low=0),
-    "baseline": Array("float64", low=-np.inf),  # of a class that a fold's training lacked
+    "baseline": Array("float64", low=-np.inf),  # minus infinity: a class absent from training
     "log_prior": Array("float64", 1, -_MAX_LOGIT, _MAX_LOGIT),
 }
 
@@ -133,10 +133,10 @@ def check_arrays(table: Mapping[str, Array], arrays: Mapping[str, NDArray[Any]],
     Parameters
     ----------
     table : mapping of str to Array
-        By name; ``state.*`` stands for any number of arrays whose names begin with ``state.``.
+        Arrays by name; ``state.*`` stands for any number of arrays with names in ``state.``.
     arrays : mapping of str to ndarray
     name : str
-        Of the part that the arrays belong to.
+        Name, in errors, of the part that the arrays belong to.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def check_arrays(table: Mapping[str, Array], arrays: Mapping[str, NDArray[Any]],
 
 
 def grouped(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
-    """Group arrays by their name up to its first dot; the rest is the name within the group."""
+    """Group arrays by the first part of their dotted name; the rest is the name in the group."""
     groups: dict[str, Arrays] = defaultdict(dict)
     for name, values in arrays.items():
         first, _, rest = name.partition(".")
@@ -162,12 +162,12 @@ def grouped(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
 
 
 def numbered(arrays: Mapping[str, NDArray[Any]], count: int, name: str) -> list[Arrays]:
-    """Group the arrays of the parts of a list by position.
+    """Return the arrays of each part of a list, in order.
 
     Raises
     ------
     ArtifactError
-        Where an array belongs to none of so many parts.
+        If an array belongs to a part beyond ``count``.
     """
     groups = grouped(arrays)
     parts = [groups.pop(str(position), {}) for position in range(count)]
@@ -176,16 +176,16 @@ def numbered(arrays: Mapping[str, NDArray[Any]], count: int, name: str) -> list[
     return parts
 
 
-# --- what fits together --------------------------------------------------------------------------
+# --- consistency ---------------------------------------------------------------------------------
 
 
 def check_fit(pipeline: FittedPipeline) -> None:
-    """Refuse parts that don't fit each other.
+    """Check that the parts of a pipeline fit each other.
 
     Raises
     ------
     ArtifactError
-        Naming what a pipeline has.
+        If they do not; the message names the rule.
     """
     n_classes, names = len(pipeline.classes), pipeline.schema.names
     features = pipeline.schema.features
@@ -220,9 +220,9 @@ def check_fit(pipeline: FittedPipeline) -> None:
     )
 
 
-def _need(holds: bool, what: str) -> None:
+def _need(holds: bool, rule: str) -> None:
     if not holds:
-        raise ArtifactError(f"The parts don't fit: a pipeline has {what}.")
+        raise ArtifactError(f"The parts don't fit: a pipeline has {rule}.")
 
 
 def _check_strategy(
@@ -266,7 +266,7 @@ def _decides(rule: DecisionRule, n_classes: int) -> bool:
 
 
 def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
-    """Return whether an encoder reads a table of so many columns, as a fitted one does."""
+    """Return whether an encoder is consistent and fits a table of so many columns."""
     if not encoder.screen.fits(n_numbers, n_categories):
         return False
     n_numbers, n_categories = len(encoder.screen.numbers), len(encoder.screen.categories)
@@ -280,7 +280,7 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         and len(encoder.edges) == int(encoder.bins.sum()) + n_numbers
     ):
         return False
-    # whether an edge follows another one of its column
+    # True for an edge that follows another one of its column.
     inside = np.ones(len(encoder.edges), dtype=bool)
     inside[np.cumsum(encoder.bins + 1) - encoder.bins - 1] = False
     indicators = np.unique(encoder.indicator[encoder.indicator >= 0])
@@ -303,13 +303,13 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
 
 
 def _rising(column: NDArray[np.int64], values: NDArray[Any]) -> bool:
-    """Return whether columns rise, and values within each."""
+    """Return whether columns are sorted, and values strictly sorted within each."""
     steps = np.diff(column)
     return bool(((steps > 0) | ((steps == 0) & (np.diff(values) > 0))).all())
 
 
 def _shares(values: NDArray[Any], widths: Sequence[int]) -> bool:
-    """Return whether values are shares that sum to 1 in each of the parts of such widths."""
+    """Return whether values sum to 1 within each part, for parts of the given widths."""
     if len(values) != sum(widths):
         return False
     parts = np.split(values, np.cumsum(widths, dtype=np.int64))[:-1]

@@ -1,8 +1,8 @@
-"""The fitted pipeline: from the user's table to probabilities and labels.
+"""Fitted pipelines, which predict probabilities and labels for the user's tables.
 
-Law 4 in one place: `member_posterior` takes every member's logits back to the real distribution
-before anything is averaged, and `fold_average` averages. The search computes its out-of-fold
-probabilities with the same two functions that prediction uses.
+Invariant 4: `member_posterior` corrects every member's logits to the real class distribution before
+`fold_average` averages the members. The search computes its out-of-fold probabilities by the same
+two functions as prediction.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
     "member_posterior",
 ]
 
-CHUNK_ROWS = 2048  # rows encoded at once: memory stays flat however long the table is
+CHUNK_ROWS = 2048  # rows encoded at a time, which bounds the memory for long tables
 _PAD_ROWS = 16  # see `FittedMemberPack._logits`
 
 Floats = NDArray[np.float64]
@@ -64,19 +64,20 @@ Dense = Callable[[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 def member_posterior(logits: NDArray[Any], *, log_prior: Floats, gamma: float) -> Floats:
-    """Turn logits into each member's posterior under the real class distribution.
+    """Return each member's posterior under the real class distribution from its logits.
 
-    In log space, for each of the k implicit members: softmax, then the closed-form inverse of the
-    focal loss (Charoenphakdee et al., 2021), then the prior correction; then the mean over k.
+    For each of the k implicit members, it computes the softmax, the closed-form inverse of the
+    focal loss (Charoenphakdee et al., 2021) and the prior correction, in log space; then it returns
+    the mean over the k.
 
     Parameters
     ----------
     logits : ndarray of shape (M, n, k, C)
-        As `Network.predict` gives them.
+        As returned by `Network.predict`.
     log_prior : float64 ndarray of shape (M, C)
-        What to add to each member's log posterior: log of (real prior / prior in training).
+        Logarithm of (real prior / prior in training), which is added to the log posterior.
     gamma : float
-        Of the focal loss the members were trained with; 0 where it was another loss.
+        Parameter of the focal loss of the training; 0 for another loss.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def member_posterior(logits: NDArray[Any], *, log_prior: Floats, gamma: float) -
     if gamma > 0:
         proba = np.exp(correct_prior(logits, 0.0))
         logits = log_proba(focal_posterior(proba, gamma))
-    # the priors broadcast over rows and implicit members: (M, C) -> (M, 1, 1, C)
+    # The priors are broadcast over rows and implicit members: (M, C) -> (M, 1, 1, C).
     logp = correct_prior(logits, -log_prior[:, None, None, :])
     return np.asarray(np.exp(logp).mean(axis=2))
 
@@ -99,11 +100,11 @@ def fold_average(
     Parameters
     ----------
     posteriors : sequence of float64 ndarrays of shape (M, n, C)
-        One a pack, from `member_posterior`.
+        One per pack, from `member_posterior`.
     folds : sequence of array-likes of shape (M,)
         The fold of each member.
     weights : sequence of array-likes of shape (M,)
-        Combination weights; normalised within a fold over all packs.
+        Combination weights; they are normalised within a fold over all packs.
 
     Returns
     -------
@@ -113,32 +114,32 @@ def fold_average(
     weight = np.concatenate([np.asarray(part, dtype=np.float64) for part in weights])
     share = np.zeros_like(weight)
     present = np.unique(fold)
-    for one in present:
-        mine = fold == one
-        share[mine] = weight[mine] / (weight[mine].sum() * len(present))
+    for number in present:
+        in_fold = fold == number
+        share[in_fold] = weight[in_fold] / (weight[in_fold].sum() * len(present))
     ends = np.cumsum([len(part) for part in posteriors])
     parts = zip(posteriors, np.split(share, ends[:-1]))
-    return np.asarray(sum(np.tensordot(own, part, axes=1) for part, own in parts))
+    return np.asarray(sum(np.tensordot(shares, part, axes=1) for part, shares in parts))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedMemberPack(BriefRepr):
-    """Trained networks of one shape, whichever folds they belong to.
+    """Trained networks of one shape, of one or several folds.
 
     Attributes
     ----------
     spec : NetworkSpec
-        Their shape.
+        Shape of each network.
     fold : int64 ndarray of shape (M,)
-        Which of the pipeline's encoders each member reads.
+        Position of each member's encoder among those of the pipeline.
     weight : float64 ndarray of shape (M,)
         Combination weight within the fold.
     log_prior : float64 ndarray of shape (M, C)
-        Prior correction, see `member_posterior`.
+        Prior corrections, see `member_posterior`.
     focal_gamma : float
-        Of the loss, 0 without focal loss.
+        Parameter of the focal loss; 0 for another loss.
     state : dict of str to float32 ndarray of shape (M, ...)
-        What `Network.state` gave.
+        Parameters, as returned by `Network.state`.
     """
 
     spec: NetworkSpec
@@ -150,35 +151,35 @@ class FittedMemberPack(BriefRepr):
 
     def __post_init__(self) -> None:
         members = len(self.fold)
-        wanted = {
+        shapes = {
             "fold": (members,),
             "weight": (members,),
             "log_prior": (members, self.spec.n_classes),
         }
-        for name, shape in wanted.items():
+        for name, shape in shapes.items():
             if (got := getattr(self, name).shape) != shape:
                 raise ArtifactError(f"A pack's {name!r} must have shape {shape}, got {got}.")
 
     def of_folds(self, folds: Container[int]) -> FittedMemberPack:
-        """Return the networks of some folds alone."""
-        own = np.array([fold in folds for fold in self.fold.tolist()], dtype=bool)
+        """Return the pack without the networks of other folds."""
+        selected = np.array([fold in folds for fold in self.fold.tolist()], dtype=bool)
         return replace(
             self,
-            fold=self.fold[own],
-            weight=self.weight[own],
-            log_prior=self.log_prior[own],
-            state={name: values[own] for name, values in self.state.items()},
+            fold=self.fold[selected],
+            weight=self.weight[selected],
+            log_prior=self.log_prior[selected],
+            state={name: values[selected] for name, values in self.state.items()},
         )
 
     def predictor(self) -> Callable[[Dense], Floats]:
-        """Build the networks, one a fold, to be used for many chunks of rows by one thread.
+        """Build the networks of each fold, for one thread and many chunks of rows.
 
         Returns
         -------
         callable
-            From the rows, as each fold's encoder gives them, to ``(M, n, C)`` posteriors.
+            Maps rows, encoded for each fold, to posteriors ``(M, n, C)``.
         """
-        from autoimb.nn.network import build  # torch, which a look at a file has no use for
+        from autoimb.nn.network import build  # imports torch, which `inspect` does not need
 
         networks: list[tuple[NDArray[np.intp], Network]] = []
         for fold in np.unique(self.fold):
@@ -201,10 +202,10 @@ class FittedMemberPack(BriefRepr):
     def _logits(
         self, network: Network, x: NDArray[np.float32], codes: NDArray[np.int64]
     ) -> NDArray[Any]:
-        """Return ``(m, n, k, C)``; a row's logits don't depend on the rows beside it.
+        """Return logits ``(m, n, k, C)``; those of a row don't depend on the other rows.
 
-        Matrix products use other kernels, with other roundings, for a handful of rows: hence the
-        padding of the rows. The columns are padded as in training, to the widest fold.
+        The rows are padded because matrix products of few rows use other kernels, with other
+        rounding. The columns are padded as in training, to the widest fold.
         """
         import torch
 
@@ -222,7 +223,7 @@ class FittedMemberPack(BriefRepr):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows as the folds' models read them: typed columns, and what each encoder makes of them."""
+    """Rows as the models of the folds read them: typed columns, and their encodings."""
 
     columns: Columns
     dense: Dense
@@ -234,26 +235,26 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedStrategy(BriefRepr):
-    """One strategy's members on all folds, or a partner's trees, with what follows them.
+    """Fitted members of one strategy on all folds, or trees of a partner, and their calibration.
 
     Attributes
     ----------
     strategy : dict
         ``Strategy.to_json()``.
     description : str
-        The strategy in words.
+        One-line description of the strategy.
     packs : tuple of FittedMemberPack
-        At least one; none of a partner.
+        At least one; empty for a partner.
     calibrator : Calibrator
         Fitted on out-of-fold probabilities.
     class_costs : tuple of float, of length C, or None
-        Class weights that the user asked for: multiplied in at the end, not corrected away.
+        Class weights given by the user: they multiply the probabilities and are not corrected.
     rung : float
-        How many times the planned work its training was; a refit does as much.
+        Amount of training as a multiple of the planned work; a refit trains as much.
     confirmed : bool
-        Whether that was on the folds that confirm; so it is in a refit.
+        Whether it was trained on the confirming folds; a refit then is, too.
     trees : tuple of FittedTrees
-        Of a partner one a fold; else none.
+        One per fold for a partner; else empty.
     """
 
     strategy: dict[str, Any]
@@ -267,15 +268,15 @@ class FittedStrategy(BriefRepr):
 
     @contextmanager
     def predictor(self) -> Iterator[Callable[[_Rows], Floats]]:
-        """Lend what predicts, for one thread and many chunks of rows.
+        """Lend a predictor, for one thread and many chunks of rows.
 
-        Networks are built, and trees are prepared, where all predictors are lent: there are as many
-        as threads have predicted at the same time. Pickles and copies of the strategy have none.
+        A new one is built if all others are in use, so there are as many predictors as threads have
+        predicted at the same time. Pickles and copies of the strategy have no predictors.
 
         Yields
         ------
         callable
-            From rows to calibrated probabilities (n, C).
+            Maps rows to calibrated probabilities (n, C).
         """
         try:
             predict = self._idle.pop()
@@ -288,13 +289,13 @@ class FittedStrategy(BriefRepr):
 
     @cached_property
     def _idle(self) -> list[Callable[[_Rows], Floats]]:
-        """The predictors that no thread uses."""
+        """Predictors that no thread uses at present."""
         return []
 
     def _build_predictor(self) -> Callable[[_Rows], Floats]:
         """Build the networks of all packs, or prepare the trees.
 
-        The callable does not refer to the strategy, which refers to it.
+        The callable holds no reference to the strategy, which would make a cycle.
         """
         finished = partial(finish, calibrator=self.calibrator, class_costs=self.class_costs)
         if self.trees:
@@ -328,33 +329,33 @@ class FittedStrategy(BriefRepr):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedPipeline:
-    """Everything between a table and its labels; needs neither Optuna nor imbalanced-learn.
+    """Fitted pipeline from tables to labels; it needs neither Optuna nor imbalanced-learn.
 
-    It is only read, so threads may share it; networks are kept between calls. To scikit-learn's
-    tools it is a fitted classifier.
+    It is immutable, so threads may share it; networks are reused between calls. For the tools of
+    scikit-learn it is a fitted classifier.
 
     Attributes
     ----------
     schema : Schema
-        The columns and their kinds.
+        Names and kinds of the columns.
     classes : ndarray of shape (C,)
-        The original labels, sorted.
+        Original labels, sorted.
     positive : int
         Position of the positive class in ``classes``.
     encoders : tuple of Encoder
-        One a fold.
+        One per fold.
     strategies : tuple of FittedStrategy
         One, or the members of a blend.
     weights : tuple of float
-        The blend's, one a strategy.
+        Weights in the blend, one per strategy.
     calibrator : Calibrator
-        Of the mean of all networks, after averaging and blending.
+        Calibration of the blended probabilities.
     rule : DecisionRule
-        What turns probabilities into labels.
+        Turns probabilities into labels.
     thresholds : ThresholdCounts
-        Of the scored rows, for `with_threshold`; the pipeline holds no row.
+        Counts of the scored rows, for `with_threshold`; the pipeline holds no row.
     ranges : float64 ndarray of shape (2, p)
-        The range of each number in the training table, rounded outwards; see `ranges_of`.
+        Range of each number in the training table, rounded outwards; see `ranges_of`.
     info : dict
         Plain values, see `autoimb.pipeline.manifest.Info`.
     """
@@ -373,7 +374,7 @@ class FittedPipeline:
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels, in the order of `predict_proba`'s columns."""
+        """Labels in the order of the columns of `predict_proba`."""
         return self.classes
 
     @property
@@ -392,8 +393,8 @@ class FittedPipeline:
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n, p), dict, Series or list of dicts
-            The columns of the training table, in any order, others ignored; an array is taken by
-            position. A dict or a Series, with the names of columns, is one row.
+            The columns of the training table, in any order; other columns are ignored. The columns
+            of an array are taken by position. A dict or a Series with column names is one row.
 
         Returns
         -------
@@ -403,19 +404,19 @@ class FittedPipeline:
         Raises
         ------
         SchemaError
-            Where a column is missing or of another kind.
+            If a column is missing or of another kind.
         """
         return self.proba_of(parse(X, self.schema))
 
     def proba_of(self, columns: Columns) -> Floats:
-        """Return the probability of each class, (n, C), of rows that were parsed."""
+        """Return the probability of each class, (n, C), for parsed rows."""
         return self.calibrator.apply(self.blended(columns))
 
     def blended(self, columns: Columns) -> Floats:
-        """Return the mean of the strategies' probabilities, (n, C), not yet calibrated."""
+        """Return the weighted mean of the strategies' probabilities, (n, C), before calibration."""
         parts = []
-        with ExitStack() as lent:
-            predictors = [lent.enter_context(each.predictor()) for each in self.strategies]
+        with ExitStack() as stack:
+            predictors = [stack.enter_context(fitted.predictor()) for fitted in self.strategies]
             for start in range(0, max(columns.n_rows, 1), CHUNK_ROWS):
                 chunk = np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))
                 rows = _Rows.of(columns.take(chunk), self.encoders)
@@ -438,7 +439,7 @@ class FittedPipeline:
         return np.asarray(self.classes[self.rule.apply(self.predict_proba(X))])
 
     def with_threshold(self, threshold: str | float) -> FittedPipeline:
-        """Return the same pipeline with another decision rule.
+        """Return a copy of the pipeline with another decision rule.
 
         Parameters
         ----------
@@ -454,7 +455,7 @@ class FittedPipeline:
         Raises
         ------
         InputError
-            Where the expression can't be read or met.
+            If the expression can't be read or met.
         """
         return replace(self, rule=threshold_for(threshold, self.thresholds, self.positive))
 
@@ -462,13 +463,13 @@ class FittedPipeline:
     def cost_matrix(self) -> Matrix | None:
         """Cost of each (true, predicted) pair of classes that the rule minimises, or None.
 
-        A rule that only carries class weights on has no such costs.
+        It is None if the rule only applies class weights.
         """
         weighed = any(strategy.class_costs is not None for strategy in self.strategies)
         return None if weighed else self.rule.costs
 
     def manifest(self, info: Mapping[str, Any]) -> Manifest:
-        """Return the description of the pipeline in a file, with these facts about the search."""
+        """Return the manifest of the pipeline, with ``info`` about the search."""
         return Manifest(
             format=FORMAT,
             info=cast(Info, info),
@@ -483,11 +484,11 @@ class FittedPipeline:
         )
 
     def inspect(self) -> dict[str, Any]:
-        """Return what `autoimb.pipeline.artifact.inspect` says of its file, but for the bytes."""
+        """Return the values of `autoimb.pipeline.artifact.inspect`, except ``bytes``."""
         return summarise(self.manifest(self.info))
 
     def describe(self) -> str:
-        """Say in a few lines what predicts what, and how."""
+        """Describe classes, strategies, decision rule and score in a few lines."""
         return in_words(self.inspect())
 
     def __repr__(self) -> str:
@@ -500,15 +501,15 @@ class FittedPipeline:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    # --- the protocol of scikit-learn, which is imported where its tools ask, not to predict ------
+    # --- protocol of scikit-learn, which is imported only for its tools, not for prediction -------
 
     def fit(self, X: object, y: object = None, sample_weight: object = None) -> NoReturn:
-        """Refuse: a pipeline is fitted.
+        """Raise an error, as the pipeline is fitted already.
 
         Raises
         ------
         InputError
-            Always; it says what to fit instead.
+            Always; the message names the alternatives.
         """
         del X, y, sample_weight
         raise InputError(
@@ -525,7 +526,7 @@ class FittedPipeline:
         *,
         metric: str | Callable[..., Any] | None = None,
     ) -> float:
-        """Return a metric of rows, in scikit-learn's sign: higher is better.
+        """Return a metric on rows, in scikit-learn's sign: higher is better.
 
         Parameters
         ----------
@@ -536,53 +537,53 @@ class FittedPipeline:
         sample_weight : array-like of shape (n,) or None
             Importance of each row.
         metric : str, callable or None
-            As `AutoImbClassifier` takes it; None is the metric of the search.
+            As for `AutoImbClassifier`; None is the metric of the search.
 
         Returns
         -------
         float
-            The metric, or minus it where less is better (``log_loss``, ``brier``).
+            The metric, negated if lower is better (``log_loss``, ``brier``).
 
         Raises
         ------
         OptionError
-            Where the metric of the search was a function or a scorer object: no file holds it.
+            If the metric of the search was a function or a scorer object, which no file holds.
         """
-        asked = self.info.get("metric", "average_precision") if metric is None else metric
+        objective = self.info.get("metric", "average_precision") if metric is None else metric
         try:
-            found = get_metric(
-                asked,
+            resolved = get_metric(
+                objective,
                 n_classes=len(self.classes),
                 positive=self.positive,
                 classes=self.classes,
                 costs=self.cost_matrix,
             )
         except OptionError as error:
-            if metric is not None or asked == EXPECTED_COST:
+            if metric is not None or objective == EXPECTED_COST:
                 raise
             raise OptionError(
-                f"The pipeline was searched by the metric {asked!r}, a function or scorer that it "
-                "does not hold: give it as metric=."
+                f"The pipeline was searched by the metric {objective!r}, a function or scorer that "
+                "it does not hold: give it as metric=."
             ) from error
         proba = self.predict_proba(X)
         codes = match_labels(y, self.classes)
         check_lengths(proba, codes)
         weight = row_weights(sample_weight, len(codes))
-        value = found(codes, proba, self.rule.apply(proba), weight=weight)
-        return float(found.utility(value))
+        value = resolved(codes, proba, self.rule.apply(proba), weight=weight)
+        return float(resolved.utility(value))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return no parameters: nothing of a fitted pipeline is set from outside."""
+        """Return an empty dict: a fitted pipeline has no parameters."""
         del deep
         return {}
 
     def set_params(self, **params: object) -> Self:
-        """Take no parameters.
+        """Return the pipeline unchanged, as it has no parameters.
 
         Raises
         ------
         OptionError
-            Where any is given.
+            If a parameter is given.
         """
         if params:
             raise OptionError(
@@ -594,7 +595,7 @@ class FittedPipeline:
         return True
 
     def __sklearn_clone__(self) -> Self:
-        return self  # it never changes
+        return self  # immutable
 
     def __sklearn_tags__(self) -> Tags:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
@@ -608,15 +609,15 @@ class FittedPipeline:
 
 
 def _dense_rows(columns: Columns, encoders: Sequence[Encoder]) -> Dense:
-    """Encode rows once for each fold, and once more for each way numbers enter a network."""
+    """Return a function that encodes rows on demand and caches the result."""
     encoded: dict[int, Encoded] = {}
-    held: dict[tuple[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
+    network_inputs: dict[tuple[int, bool], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
 
     def dense(fold: int, ple: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if fold not in encoded:
             encoded[fold] = encoders[fold].transform(columns)
-        if (fold, ple) not in held:
-            held[fold, ple] = encoders[fold].dense(encoded[fold], ple=ple)
-        return held[fold, ple]
+        if (fold, ple) not in network_inputs:
+            network_inputs[fold, ple] = encoders[fold].dense(encoded[fold], ple=ple)
+        return network_inputs[fold, ple]
 
     return dense

@@ -1,7 +1,7 @@
-"""What an artifact says of its parts: the classes are the description of ``manifest.json``.
+"""Plain values of an artifact: the classes describe ``manifest.json``.
 
-msgspec reads and writes them and checks kinds, ranges and names of keys. What a field of another
-class holds, as a network's shape, is described by that class.
+msgspec reads and writes them, and checks types, ranges and names of keys. Fields may be of classes
+of other modules, such as the shape of a network, which describe themselves.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ __all__ = [
 
 Scalar = bool | int | float | str
 _Parameter = Scalar | None | list[Scalar | None] | dict[str, Scalar | None]
-_Number = float | None  # None where it is undefined
+_Number = float | None  # None if undefined
 _Weight = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 class ChosenOption(TypedDict):
-    """An option of a component, as `autoimb.space.strategy.Strategy.to_json` writes it."""
+    """Option of a component, as in `autoimb.space.strategy.Strategy.to_json`."""
 
     name: str
     params: dict[str, _Parameter]
 
 
 class Rate(TypedDict):
-    """The expected rate of the positive class with its 95 % interval."""
+    """Expected rate of the positive class with its 95 % interval."""
 
     value: float
     low: float
@@ -54,21 +54,21 @@ class Rate(TypedDict):
 
 
 class Info(TypedDict, total=False):
-    """Facts about the search that users are shown; other keys are skipped.
+    """Facts about the search for users; other keys are ignored.
 
     Attributes
     ----------
     created : str
         Date and time, ISO 8601.
     versions : dict of str to str
-        Of autoimb and the packages that it was made with.
+        Versions of autoimb and of the packages that it used.
     metric, estimate, verdict : str
     score, error : float or None
     interval : list of two floats or None
     rows : int
         Rows of the training table.
     rate : Rate
-        Where rates were expected to change.
+        Present if rates were expected to change.
     deployed : dict of str to number or None
         See `autoimb.evaluation.limits.Limits.deployed`.
     """
@@ -101,7 +101,7 @@ class TreesPart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StrategyPart(Struct, frozen=True, forbid_unknown_fields=True):
-    """A fitted strategy without its arrays; see `autoimb.pipeline.fitted.FittedStrategy`."""
+    """Fitted strategy without its arrays; see `autoimb.pipeline.fitted.FittedStrategy`."""
 
     strategy: dict[str, ChosenOption]
     description: str
@@ -114,14 +114,14 @@ class StrategyPart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelPart(Struct, frozen=True, forbid_unknown_fields=True):
-    """The class labels as plain values, with the dtype of their array."""
+    """Class labels as plain values, with the dtype of their array."""
 
     dtype: str
     labels: Annotated[list[Scalar], Meta(min_length=2)]
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A pipeline without its arrays; see `autoimb.pipeline.fitted.FittedPipeline`."""
+    """Pipeline without its arrays; see `autoimb.pipeline.fitted.FittedPipeline`."""
 
     format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
     info: Info
@@ -135,7 +135,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     rule: DecisionRule
 
 
-# made when this is imported: it evaluates the annotations above, and loading a file evaluates none
+# The decoder is built on import, as it evaluates the annotations above; loading a file evaluates
+# nothing.
 _DECODER = Decoder(Manifest)
 
 
@@ -145,7 +146,7 @@ def read_manifest(content: bytes) -> Manifest:
     Raises
     ------
     ArtifactError
-        Naming the place and what is expected there.
+        If a value is wrong; the message names its place and the expected value.
     """
     try:
         return _DECODER.decode(content)

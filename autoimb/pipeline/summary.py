@@ -1,4 +1,4 @@
-"""What a pipeline says about itself: one summary for the file, the pipeline and the estimator."""
+"""Summaries of a pipeline as values, text and HTML, for the file, pipeline and estimator."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from autoimb.version import __version__
 
 __all__ = ["in_a_line", "in_a_table", "in_words", "plain_labels", "stamp", "summarise"]
 
-_MOST_LABELS = 10  # that a table in a notebook names
+_MAX_LABELS = 10  # labels in a table of a notebook
 
 
 def summarise(manifest: Manifest) -> dict[str, Any]:
-    """Return what `autoimb.pipeline.artifact.inspect` returns, but for the bytes."""
+    """Return the values of `autoimb.pipeline.artifact.inspect`, except ``bytes``."""
     schema, labels, positive = manifest.schema, manifest.classes.labels, manifest.positive
     return {
         "format": manifest.format,
@@ -47,7 +47,7 @@ def summarise(manifest: Manifest) -> dict[str, Any]:
 
 
 def in_words(summary: Mapping[str, Any]) -> str:
-    """Say in a few lines what predicts what, and how, from what `summarise` gathered."""
+    """Describe classes, strategies, decision rule and score in a few lines, from a summary."""
     labels = ", ".join(str(label) for label in summary["classes"])
     lines = [
         f"predicts {summary['target'] or 'the target'} ({labels}; positive class "
@@ -71,7 +71,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
 
 
 def in_a_line(summary: Mapping[str, Any]) -> str:
-    """Write what `summarise` gathered as the repr of a pipeline, in fewer than 400 characters."""
+    """Write a summary as the repr of a pipeline, in fewer than 400 characters."""
     info = summary["info"]
     values = {
         "target": summary["target"],
@@ -93,14 +93,14 @@ def _decimals(value: float | None) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Round a number, or each of several, to four digits."""
+    """Round a number, or the numbers of a list, to four digits."""
     if isinstance(value, list):
         return tuple(map(_rounded, value))
     return None if value is None else float(f"{value:.4g}")
 
 
 def in_a_table(summary: Mapping[str, Any]) -> str:
-    """Write what `summarise` gathered as an HTML table, for notebooks."""
+    """Write a summary as an HTML table, for notebooks."""
     info, strategies = summary["info"], summary["strategies"]
     heaviest = max(strategies, key=lambda strategy: strategy["weight"])["description"]
     rows = {
@@ -126,14 +126,14 @@ def in_a_table(summary: Mapping[str, Any]) -> str:
 
 
 def _labels_in_words(summary: Mapping[str, Any]) -> str:
-    labels = [str(label) for label in summary["classes"][:_MOST_LABELS]]
-    if len(summary["classes"]) > _MOST_LABELS:
+    labels = [str(label) for label in summary["classes"][:_MAX_LABELS]]
+    if len(summary["classes"]) > _MAX_LABELS:
         labels.append(f"... ({len(summary['classes'])} classes)")
     return f"{', '.join(labels)}; positive class {summary['positive']}"
 
 
 def _rule_in_words(summary: Mapping[str, Any]) -> str:
-    """Say how probabilities become labels, the threshold of two classes as a number."""
+    """Describe the decision rule, with the threshold if there are two classes."""
     if summary["threshold"] is None:
         return str(summary["rule"])
     return (
@@ -143,10 +143,10 @@ def _rule_in_words(summary: Mapping[str, Any]) -> str:
 
 
 def stamp() -> dict[str, Any]:
-    """Return when and by which versions something is made.
+    """Return the present time and the versions of the packages.
 
-    ``SOURCE_DATE_EPOCH`` of the environment, seconds since 1970, takes the place of the clock where
-    files are to be the same to the byte (reproducible-builds.org).
+    The environment variable ``SOURCE_DATE_EPOCH``, in seconds since 1970, replaces the clock for
+    reproducible files (reproducible-builds.org).
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     created = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now(UTC)

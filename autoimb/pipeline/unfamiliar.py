@@ -1,4 +1,4 @@
-"""Rows unlike those of training: levels that it did not have, and numbers beyond its range."""
+"""Rows unlike those of training: unknown levels, and numbers outside the training range."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ __all__ = ["Unfamiliar", "known_levels", "ranges_of"]
 
 
 def known_levels(pipeline: FittedPipeline) -> dict[str, set[str]]:
-    """Return the levels that a pipeline knows, by category column.
+    """Return the levels that a pipeline distinguishes, by category column.
 
-    Those that at least 3 training rows of a fold have; none of a column that nothing reads.
+    At least 3 training rows of a fold have each of them. A column that no model reads has none.
     """
     names = [column.name for column in pipeline.schema.features if column.kind == "categorical"]
     levels: dict[str, set[str]] = {name: set() for name in names}
     for encoder in pipeline.encoders:
-        for j, known in zip(encoder.screen.categories, encoder.levels):
-            levels[names[j]].update(known)
+        for j, column_levels in zip(encoder.screen.categories, encoder.levels):
+            levels[names[j]].update(column_levels)
     for trees in (fold for strategy in pipeline.strategies for fold in strategy.trees):
-        for name, known in zip(names, trees.reader.levels):
-            levels[name].update(known)
+        for name, column_levels in zip(names, trees.reader.levels):
+            levels[name].update(column_levels)
     return levels
 
 
 def ranges_of(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the range of each column, (2, p): its extremes, rounded outwards to two digits.
+    """Return the range of each column, (2, p), with its ends rounded outwards to two digits.
 
-    The extremes themselves would be values of single rows, which no file may hold. A column
-    without a value has the widest range.
+    Unrounded ends would be values of single rows, which no file may hold. A column without values
+    has the widest range.
     """
-    widest, known = np.finfo(np.float64).max, ~np.isnan(numbers)
-    low = numbers.min(axis=0, initial=widest, where=known)
-    high = numbers.max(axis=0, initial=-widest, where=known)
-    with np.errstate(all="ignore"):  # of a constant, of no value and of a range beyond all numbers
+    widest, present = np.finfo(np.float64).max, ~np.isnan(numbers)
+    low = numbers.min(axis=0, initial=widest, where=present)
+    high = numbers.max(axis=0, initial=-widest, where=present)
+    # A constant column, an empty one and a range that overflows have no step; see the last line.
+    with np.errstate(all="ignore"):
         step = 10.0 ** (np.floor(np.log10(high - low)) - 1.0)
         rounded = np.stack([np.floor(low / step) * step, np.ceil(high / step) * step])
     limits = np.stack([np.full(len(low), -widest), np.full(len(low), widest)])
@@ -51,22 +52,23 @@ def ranges_of(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Unfamiliar:
-    """Counts, column by column, the cells unlike those of training; threads may share it.
+    """Counter of the cells unlike those of training, by column; threads may share it.
 
     Parameters
     ----------
     pipeline : FittedPipeline
-        Knows the levels and the ranges.
+        Source of the known levels and ranges.
     """
 
     def __init__(self, pipeline: FittedPipeline) -> None:
         features = pipeline.schema.features
         self._kinds = {column.name: column.kind for column in features}
-        self._levels = {name: own for name, own in known_levels(pipeline).items() if own}
+        self._levels = {name: levels for name, levels in known_levels(pipeline).items() if levels}
         self._ranges: dict[str, tuple[float, float]] = {}
-        self._columns: dict[str, str] = {}  # of each number, also of the days of a date
+        # The column of each number; that of a date is its number of days.
+        self._columns: dict[str, str] = {}
         numbers = (
-            (c.name, each) for c in features if c.kind != "categorical" for each in c.numbers
+            (c.name, number) for c in features if c.kind != "categorical" for number in c.numbers
         )
         for (column, number), (low, high) in zip(numbers, pipeline.ranges.T):
             if number in (column, f"{column}.days"):
@@ -76,22 +78,23 @@ class Unfamiliar:
         self._lock = threading.Lock()
 
     def add(self, columns: Columns) -> None:
-        """Count the cells of some rows."""
+        """Count the unfamiliar cells of more rows."""
         counts = dict(chain(self._unknown(columns), self._beyond(columns)))
         with self._lock:
             self._rows += columns.n_rows
             self._counts.update(counts)
 
     def lines(self) -> Iterator[str]:
-        """Write a line for each column that has such cells, in the order of the schema."""
+        """Yield a line for each column with unfamiliar cells, in the order of the schema."""
         for name, kind in self._kinds.items():
             if not self._counts[name]:
                 continue
-            what = "unknown level"
+            description = "unknown level"
             if kind != "categorical":
                 write = _day if kind == "date" else "{:g}".format
-                what = f"outside the training range {' to '.join(map(write, self._ranges[name]))}"
-            yield f"{name}: {what} in {self._counts[name]} of {self._rows} rows"
+                limits = " to ".join(map(write, self._ranges[name]))
+                description = f"outside the training range {limits}"
+            yield f"{name}: {description} in {self._counts[name]} of {self._rows} rows"
 
     def _unknown(self, columns: Columns) -> Iterator[tuple[str, int]]:
         for j, name in enumerate(columns.category_names):
@@ -108,7 +111,7 @@ class Unfamiliar:
 
 
 def _day(days: float) -> str:
-    """Write the date that is so many days after 1970 began."""
+    """Write the date from its number of days since 1970-01-01."""
     ordinal = date(1970, 1, 1).toordinal() + math.floor(days)
-    known = 1 <= ordinal <= date.max.toordinal()
-    return date.fromordinal(ordinal).isoformat() if known else f"{days:g} days after 1970"
+    is_date = 1 <= ordinal <= date.max.toordinal()
+    return date.fromordinal(ordinal).isoformat() if is_date else f"{days:g} days after 1970"

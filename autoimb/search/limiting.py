@@ -1,4 +1,4 @@
-"""What keeps the limits that the user sets to the result, and comes first for it."""
+"""Limits of the user on the size and speed of the result, applied to the search space."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["check_limits", "limits_of", "networks_within", "options_beyond"]
 def limits_of(
     request: Request, dataset: Dataset, plan: Plan, *, time_budget: float | None
 ) -> Limits:
-    """Count by what the limits of a request are kept, where it has any.
+    """Return the limits of a request, with the numbers of networks to deploy.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def limits_of(
     seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
     if seconds is None and megabytes is None:
         return Limits()
-    # a number of trials alone confirms none, nor does one strategy alone
+    # Only a search with a time budget and several strategies confirms its result.
     confirmed = time_budget is not None and request.strategy is None
     return Limits(
         maximum=Footprint(
@@ -55,23 +55,23 @@ def networks_within(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return the first networks to enqueue, each with the name of its plan.
 
-    Those that keep the limits; where none does, the smallest of the space.
+    They keep the limits; if none does, the smallest network of the space is returned.
     """
     ensemble = _smallest_ensemble(space)
     listed = [
-        (f"network.{i}", only_network(space, own))
-        for i, own in enumerate(listed_networks(space, policy))
-        if limits.broken(own, ensemble) is None
+        (f"network.{i}", only_network(space, network))
+        for i, network in enumerate(listed_networks(space, policy))
+        if limits.broken(network, ensemble) is None
     ]
     return listed or [("network.smallest", only_network(space, _smallest_network(space, limits)))]
 
 
 def options_beyond(space: Space, limits: Limits) -> Iterator[tuple[str, str]]:
-    """Yield networks and ensembles that break a limit at their smallest, and how."""
+    """Yield networks and ensembles that break a limit even at their smallest, with the reason."""
     network, ensemble = _smallest_network(space, limits), _smallest_ensemble(space)
     for name in space.names("network"):
-        own = min(_shapes(NETWORK[name]), key=lambda shape: limits.excess(shape, ensemble))
-        reason = limits.broken(own, ensemble)
+        smallest = min(_shapes(NETWORK[name]), key=lambda shape: limits.excess(shape, ensemble))
+        reason = limits.broken(smallest, ensemble)
         if reason is not None:
             yield f"network {name}", reason
     for name in space.names("ensemble"):
@@ -81,12 +81,12 @@ def options_beyond(space: Space, limits: Limits) -> Iterator[tuple[str, str]]:
 
 
 def check_limits(space: Space, limits: Limits) -> None:
-    """Refuse limits that no strategy of a space keeps.
+    """Check that a strategy of the space keeps the limits.
 
     Raises
     ------
     OptionError
-        Naming the smallest strategy, what it would take, and the limit.
+        If none does; the message names the smallest strategy, its size and the limit.
     """
     if space.only is not None:
         network, ensemble = space.only.network, space.only.ensemble
@@ -104,12 +104,13 @@ def check_limits(space: Space, limits: Limits) -> None:
 def _smallest_ensemble(space: Space) -> Choice:
     """Return the ensemble of a space with the fewest networks."""
     lowest = [_lowest(ENSEMBLE[name]) for name in space.names("ensemble")]
-    made = [ENSEMBLE.make(choice) for choice in lowest]
-    return lowest[int(np.argmin([own.members * own.rounds for own in made]))]
+    ensembles = [ENSEMBLE.make(choice) for choice in lowest]
+    sizes = [ensemble.members * ensemble.rounds for ensemble in ensembles]
+    return lowest[int(np.argmin(sizes))]
 
 
 def _smallest_network(space: Space, limits: Limits) -> Choice:
-    """Return the network of a space that takes the least of what it takes most of."""
+    """Return the network of a space whose largest excess over a limit is the smallest."""
     ensemble = _smallest_ensemble(space)
     shapes = (shape for name in space.names("network") for shape in _shapes(NETWORK[name]))
     return min(shapes, key=lambda shape: limits.excess(shape, ensemble))
@@ -120,8 +121,8 @@ def _lowest(option: Option[Any]) -> Choice:
 
 
 def _shapes(option: Option[Any]) -> list[Choice]:
-    """Return a network option at the low end of its ranges, once with each embedding."""
+    """Return a network option at the low end of its ranges, with each embedding."""
     embeddings = option.ranges["embedding"]
     assert isinstance(embeddings, OneOf)
     lowest = ({**option.lowest, "embedding": value} for value in embeddings.values)
-    return [Choice(option.name, tuple(own.items())) for own in lowest]
+    return [Choice(option.name, tuple(params.items())) for params in lowest]

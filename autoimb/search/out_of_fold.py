@@ -1,4 +1,4 @@
-"""Out-of-fold predictions of the result, for the rows as the user gave them."""
+"""Out-of-fold predictions of the result, for the rows of the user."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from autoimb.search.prepare import Planned
 
 __all__ = ["out_of_fold"]
 
-_NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}  # types of labels that have no NaN
+# Nullable types for the kinds of labels that have no NaN.
+_NULLABLE = {"i": "Int64", "u": "UInt64", "b": "boolean"}
 
 
 def out_of_fold(planned: Planned, winner: Winner) -> pd.DataFrame:
-    """Return the result's cross-fitted predictions, whose score is the one before the replays.
+    """Return cross-fitted predictions of the result; their score is not corrected for optimism.
 
     Parameters
     ----------
     planned : Planned
-        What the search was of.
+        The planned search.
     winner : Winner
-        Its result. Sees: of each row what the other folds teach.
+        Its result. Sees: for each row, the rows of the other folds.
 
     Returns
     -------
     DataFrame
-        One row for each row that was given, those of an evaluation set last. ``row`` is its
+        One row for each row of the user, those of an evaluation set last. ``row`` is its
         position, ``fold`` the group by which its calibration, its label and the weights of the
         blend are cross-fitted (with cross-validation its fold), ``proba_<class>`` its calibrated
         probabilities, and ``label`` what the decision rule predicts. All but ``row`` are missing
@@ -48,5 +49,5 @@ def out_of_fold(planned: Planned, winner: Winner) -> pd.DataFrame:
 
 
 def _labels(classes: NDArray[Any], codes: NDArray[np.int64]) -> pd.Series:
-    """Return labels in a type that may miss some."""
+    """Return labels in a type that allows missing values."""
     return pd.Series(classes[codes], dtype=_NULLABLE.get(classes.dtype.kind))

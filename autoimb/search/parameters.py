@@ -1,4 +1,4 @@
-"""The parameters of both faces, the estimator's and the command line's, read into one request."""
+"""Conversion of the parameters of estimator and command line into a request."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ SEEDS = 2**64
 
 
 def read_request(
-    given: Mapping[str, Any], classes: Iterable[object], *, backend: Backend = LOCAL
+    parameters: Mapping[str, Any], classes: Iterable[object], *, backend: Backend = LOCAL
 ) -> Request:
-    """Check what the user asked for.
+    """Check the parameters of the user and return the request.
 
     Parameters
     ----------
-    given : mapping of str to object
-        The parameters of `AutoImbClassifier`, and what else a `Request` has, by name; what is left
-        out has its default there.
+    parameters : mapping of str to object
+        Parameters of `AutoImbClassifier` and fields of a `Request`, by name; missing ones have
+        their defaults.
     classes : iterable of object
-        The sorted classes, by which costs are read.
+        The sorted classes, for the costs.
     backend : Backend
-        Whose workers `n_jobs` counts.
+        Backend whose workers `n_jobs` counts.
 
     Returns
     -------
@@ -54,19 +54,19 @@ def read_request(
     BudgetError, OptionError
         On a value that no search can use.
     """
-    costs = class_costs(given.get("class_weight"), classes, given.get("cost_matrix"))
-    asked = {component: given.get(component) for component in COMPONENTS}
+    costs = class_costs(parameters.get("class_weight"), classes, parameters.get("cost_matrix"))
+    asked = {component: parameters.get(component) for component in COMPONENTS}
     if costs is not None:
         asked["class_weight"] = None
-    strategy = given.get("strategy")
+    strategy = parameters.get("strategy")
     read: dict[str, Any] = {
-        "n_jobs": resolve_jobs(given.get("n_jobs"), backend),
+        "n_jobs": resolve_jobs(parameters.get("n_jobs"), backend),
         "backend": backend.name,
-        "random_state": _seed(given.get("random_state")),
+        "random_state": _seed(parameters.get("random_state")),
         "components": restricted_components(asked),
         "costs": costs,
         "strategy": None if strategy is None else read_strategy(strategy),
-        "partners": chosen_partners(given.get("partners", "auto")) if strategy is None else (),
+        "partners": chosen_partners(parameters.get("partners", "auto")) if strategy is None else (),
     }
     resampling = dict(read["components"]).get(RESAMPLING.name, ())
     if read["strategy"] is not None:
@@ -74,19 +74,19 @@ def read_request(
     for name in resampling:
         checked_labels(name, classes)
     names = {field.name for field in fields(Request)}
-    values = {name: own for name, own in given.items() if name in names} | read
+    values = {name: value for name, value in parameters.items() if name in names} | read
     if "metric" in values:
         values["metric"] = canonical_metric(values["metric"])
-    return Request(**{name: _as_python(own) for name, own in values.items()})
+    return Request(**{name: _as_python(value) for name, value in values.items()})
 
 
 def read_callbacks(callbacks: object) -> tuple[Callable[..., object], ...]:
-    """Check what is to be called after each trial.
+    """Check the callbacks and return them as a tuple.
 
     Raises
     ------
     OptionError
-        Where it is no sequence of callables.
+        If they are not a sequence of callables.
     """
     if callbacks is None:
         return ()
@@ -99,7 +99,7 @@ def read_callbacks(callbacks: object) -> tuple[Callable[..., object], ...]:
 
 
 def _as_python(value: object) -> Any:
-    """Turn a number of numpy's into Python's: it has its own precision, and is no JSON."""
+    """Convert a number of NumPy to Python, for full precision and JSON."""
     return value.item() if isinstance(value, np.generic) else value
 
 

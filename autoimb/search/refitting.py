@@ -1,4 +1,4 @@
-"""From newer rows to what a pipeline's strategies are trained on again."""
+"""Preparation of newer rows to train the strategies of a pipeline again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def prepare_refit(
     Parameters
     ----------
     pipeline : FittedPipeline
-        Gives the schema and the classes.
+        Source of the schema and the classes.
     request : Request
-        Of the search that found it.
+        Request of the search that built the pipeline.
     rows : Sample
         The newer rows, all of them or a sample.
     time_budget : float or None
-        Seconds that the search was planned for: those that it began with.
+        Seconds that the original search was planned for.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def prepare_refit(
     Raises
     ------
     TargetError
-        Where the classes are not those of the pipeline.
+        If the classes are not those of the pipeline.
     """
     positive = pipeline.classes[pipeline.positive]
     request = replace(request, pos_label=positive, holdout=None)

@@ -1,4 +1,4 @@
-"""What the user asked for, checked, as one frozen value."""
+"""Checked request of the user, as one frozen value."""
 
 from __future__ import annotations
 
@@ -36,77 +36,77 @@ __all__ = [
     "table_bytes",
 ]
 
-LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of what is handed over
+LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of the result
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
-# when a search is resumed
+# Fields that may change when a search is resumed.
 CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
 CHANGEABLE += ("backend", "verbose", "data", "max_memory", "allow_many_classes")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One search as the user asked for it.
+    """Request of one search.
 
     Parameters
     ----------
     target : str or None
-        Name of the target column; None where the labels came apart from the table.
+        Name of the target column; None if the labels were passed separately.
     metric : str or callable
         A name from ``autoimb.assessment.metrics.METRICS``, a scikit-learn scorer (or its name),
         or ``callable(y_true, probabilities)``.
     time_budget : float or None
         Wall-clock seconds for everything.
     n_trials : int or None
-        How many strategies to try. At least one of the two limits is given.
+        Number of strategies to try. At least one of the two limits is set.
     n_jobs : int
         Worker processes, resolved (never -1).
     cv : object
         None (planned from the counts), a number of folds, or a splitter.
     groups : tuple of str
-        Names of the columns of groups; none where there are none, or they came apart.
+        Names of the columns of groups; empty without groups, or if they were passed separately.
     time : tuple of str
-        Names of the columns that say when rows were observed; none as with groups.
+        Names of the columns with the time of observation; empty as with groups.
     gap : float, str or None
-        How much earlier than the rows that they score rows must be to train.
+        Minimum time between training rows and the later rows that they score.
     keep_time : bool
-        Whether running numbers of dates are features, although `time` orders the rows.
+        Whether the parts of dates that count time are features, although `time` orders the rows.
     random_state : int
-        The one seed.
+        Seed of the search.
     pos_label : object
         The positive class, or None for the rarest.
     components : tuple of (str, tuple of str)
         Components restricted to some of their options.
     strategy : Strategy or None
-        The one strategy to evaluate, without a search.
+        Strategy to evaluate, without a search.
     costs : tuple, str or None
         The user's costs: one weight a class (in the order of the sorted classes), a matrix
         (true class × predicted class), or ``"balanced"``.
     cost_in_loss : bool
         Whether a matrix weighs the loss as well.
     verbose : int
-        0 is silent.
+        Verbosity; 0 is silent.
     data : str
-        The table's name, for the report.
+        Name of the table, for the report.
     weight : str or None
-        Name of the column of row weights; None where there are none, or they came apart.
+        Name of the column of row weights; None without weights, or if they were passed separately.
     partners : tuple of str
-        Models that are no networks and may share the blend, from
-        ``autoimb.space.partner.PARTNER``; none beside a given strategy.
+        Tree models that may share the blend, from ``autoimb.space.partner.PARTNER``; empty if
+        `strategy` is set.
     holdout : float or None
         Share of the rows that are held out for a test.
     max_predict_seconds : float or None
-        Most seconds that the result needs for a thousand rows, on one thread.
+        Maximum seconds that the result needs for a thousand rows, on one thread.
     max_artifact_mb : float or None
-        Most megabytes (of 1,000,000 bytes) of its file.
+        Maximum size of its file, in megabytes of 1,000,000 bytes.
     max_memory : int or None
         Bytes that the search may take.
     schedule : {"asynchronous", "synchronous"}
-        Whether a worker that is free begins the next trial, or waits until all are.
+        Whether a free worker starts the next trial at once, or waits until all are free.
     backend : str
-        Name of the one that trials run on.
+        Name of the backend that runs the trials.
     allow_many_classes : bool
         Whether more than 20 numbers may be classes.
 
@@ -172,28 +172,28 @@ class Request:
 
     @property
     def weighs_loss(self) -> bool:
-        """Whether the user's costs weigh the loss: weights of classes, or a matrix on request."""
+        """True if the user's costs weigh the loss: class weights, or a matrix on request."""
         return self.costs is not None and (self.cost_in_loss or self.cost_matrix is None)
 
     @property
     def cost_matrix(self) -> Matrix | None:
-        """The costs where they are a matrix, and no weights of classes."""
+        """Costs if they are a matrix, else None."""
         is_matrix = isinstance(self.costs, tuple) and isinstance(self.costs[0], tuple)
         return cast(Matrix, self.costs) if is_matrix else None
 
     @property
     def synchronous(self) -> bool:
-        """Whether trials begin together and are awaited together."""
+        """True if trials start together and are awaited together."""
         return self.schedule == "synchronous"
 
     @property
     def most_trials(self) -> int | None:
-        """How many strategies to try: one where it is given."""
+        """Number of strategies to try: one if `strategy` is set."""
         return 1 if self.strategy is not None and self.n_trials is None else self.n_trials
 
     @property
     def metric_name(self) -> str:
-        """The metric as a word, also where it is a callable."""
+        """Name of the metric, which may be a callable."""
         if isinstance(self.metric, str):
             return self.metric
         return str(getattr(self.metric, "__name__", type(self.metric).__name__))
@@ -209,7 +209,7 @@ class Request:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Request:
-        """Read what `to_json` wrote; a callable metric or a splitter can't come back."""
+        """Read the result of `to_json`; a callable metric or a splitter is not restored."""
         values = dict(data)
         components = tuple((name, tuple(options)) for name, options in values["components"])
         values |= {"components": components, "costs": _tuples(values["costs"])}
@@ -227,11 +227,11 @@ class Request:
         test: str = "",
         policy: SearchPolicy = DEFAULT_POLICY,
     ) -> str:
-        """Return the hash of all that makes two searches the same.
+        """Return a hash of everything that identifies a search.
 
-        The limits of the search (budget, trials, jobs) and its schedule stay out: it may be resumed
-        with others. What a plan is made by is in it, so that a program that plans otherwise, also
-        one of the same version, does not go on with the search.
+        The limits of the search (budget, trials, jobs) and its schedule are not included, as it may
+        be resumed with others. The policy and the layout are included, so that a program that plans
+        differently, even of the same version, does not resume the search.
 
         Parameters
         ----------
@@ -255,42 +255,42 @@ class Request:
         for name in CHANGEABLE:
             del asked[name]
         names = [columns.number_names, columns.category_names, columns.vocabularies]
-        words = [asked, *names, [repr(label) for label in classes]]
-        words += [asdict(policy), structs.asdict(dataset.layout)]
-        words += [test] if test else []
-        digest.update(json.dumps(words, sort_keys=True, default=str).encode())
+        content = [asked, *names, [repr(label) for label in classes]]
+        content += [asdict(policy), structs.asdict(dataset.layout)]
+        content += [test] if test else []
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:16]
 
 
 def table_bytes(dataset: Dataset) -> Iterator[bytes]:
-    """Yield what a hash of a table is of: its values, the labels as codes, with their shapes."""
+    """Yield the bytes of a table for a hash: shapes and values of features, labels and weights."""
     arrays: list[NDArray[Any]] = [
         dataset.columns.numbers,
         dataset.columns.codes,
         dataset.y,
         dataset.weight,
     ]
-    more = [own for own in (dataset.cluster, dataset.time) if own is not None]
-    for array in [*arrays, *more]:
+    optional = [array for array in (dataset.cluster, dataset.time) if array is not None]
+    for array in [*arrays, *optional]:
         yield repr((array.shape, array.dtype.str)).encode()
         yield np.ascontiguousarray(array).tobytes()
 
 
 def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
-    """Turn scikit-learn's ``n_jobs`` into a number of workers of a backend."""
+    """Return the number of workers of a backend for scikit-learn's ``n_jobs``."""
     if n_jobs == 0:
         raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
     return backend.workers(n_jobs)
 
 
 def restricted_components(asked: Mapping[str, Any]) -> Components:
-    """Check the options that the user allows in each component.
+    """Check the options that the user allows for each component.
 
     Parameters
     ----------
     asked : mapping of str to str, sampler, list of them or None
-        For each component a name, several, or None for the searched ones. Samplers of
-        imbalanced-learn are instances, or named by their class.
+        A name, several names or None (the searched options) for each component. Samplers of
+        imbalanced-learn are instances or class names.
 
     Returns
     -------
@@ -300,14 +300,14 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
     Raises
     ------
     OptionError
-        Naming the component, the unknown option and the options that exist.
+        If an option is unknown; the message names the component and its options.
     """
     components = []
     for component, names in asked.items():
         if names is None:
             continue
-        several = isinstance(names, Iterable) and not isinstance(names, str)
-        listed = tuple(names) if several else (names,)
+        is_list = isinstance(names, Iterable) and not isinstance(names, str)
+        listed = tuple(names) if is_list else (names,)
         if not listed:
             raise OptionError(f"{component} is an empty list: give at least one option, or None.")
         options = tuple(read_option(component, name) for name in listed)
@@ -322,12 +322,12 @@ def restricted_components(asked: Mapping[str, Any]) -> Components:
 
 
 def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Check which partners the user allows.
+    """Check the partners that the user allows.
 
     Parameters
     ----------
     asked : "auto", str, list of str or None
-        ``"auto"`` is all that a search tries by default, None none.
+        ``"auto"`` selects those that a search tries by default, None none.
 
     Returns
     -------
@@ -336,7 +336,7 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises
     ------
     OptionError
-        Naming the unknown partner and those that exist.
+        If a partner is unknown; the message names the known ones.
     """
     if asked is None:
         return ()
@@ -352,7 +352,7 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
 def class_costs(
     class_weight: object, classes: Iterable[object], cost_matrix: object = None
 ) -> GivenCosts | str | None:
-    """Read the costs, where the user gave any.
+    """Return the costs of the user, or None without costs.
 
     Parameters
     ----------
@@ -362,17 +362,17 @@ def class_costs(
     classes : iterable of object
         The sorted classes.
     cost_matrix : array-like of shape (C, C) or None
-        The cost of predicting column's class for row's class, in the order of the sorted classes.
+        Costs by true (row) and predicted (column) class, in the order of the sorted classes.
 
     Returns
     -------
     tuple, str or None
-        None where the component is restricted or nothing was asked.
+        None if names restrict the component, or there are no costs.
 
     Raises
     ------
     OptionError
-        Naming the unknown class, the shape or value that can't be a cost, or that both were given.
+        If a class is unknown, a shape or value is invalid, or both kinds of costs are set.
     """
     labels = list(classes)
     if cost_matrix is not None:
@@ -394,7 +394,7 @@ def class_costs(
 
 
 def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> None:
-    """Refuse what does not go with one given strategy."""
+    """Check that components and costs are compatible with a single strategy."""
     if components:
         names = ", ".join(f"{component}={list(names)}" for component, names in components)
         raise OptionError(
@@ -402,16 +402,16 @@ def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> 
             f"{', '.join(component for component, _ in components)} None; got {names}."
         )
     if costs != (strategy.class_weight.name == "costs"):
-        given = "such costs were given" if costs else "no such costs were given"
+        presence = "such costs were given" if costs else "no such costs were given"
         raise OptionError(
             "A strategy has the class weight 'costs' where costs weigh the loss (class_weight= as "
             "'balanced' or a dict, cost_matrix= with cost_in_loss=True), and only there; "
-            f"{given} and its class weight is {strategy.class_weight.name!r}."
+            f"{presence} and its class weight is {strategy.class_weight.name!r}."
         )
 
 
 def _check_limit(name: str, value: object) -> None:
-    """Refuse a limit that is no positive number."""
+    """Check that a limit is None or a positive number."""
     if value is None:
         return
     number = isinstance(value, (int, float, np.integer, np.floating)) and value is not True

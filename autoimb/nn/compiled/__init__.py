@@ -1,1 +1,1 @@
-"""What trains a pack on a CPU: loops compiled by numba. Loaded by training alone."""
+"""Loops compiled by numba that train a pack on a CPU; only training imports them."""

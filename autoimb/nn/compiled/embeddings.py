@@ -1,4 +1,4 @@
-"""What the first layer reads: rows side by side, vectors of categories, waves of numbers."""
+"""Inputs of the first layer: copied rows, embeddings of categories, waves of numbers."""
 
 from __future__ import annotations
 
@@ -12,86 +12,86 @@ from autoimb.nn.compiled.lanes import (
     filled,
     first,
     fused,
+    integer,
     load,
     number,
     sine,
     size_of,
     splat,
     store,
-    whole,
 )
 from autoimb.nn.compiled.products import transpose
 
 __all__ = ["OUTPUTS", "embed", "embed_backward", "place", "waves", "waves_backward"]
 
-OUTPUTS = 3  # of a number's waves: as many sums are written out in the loops
+OUTPUTS = 3  # outputs per number; the loops below are unrolled for them
 _AHEAD, _LINE = 8, 64  # rows, and bytes of a line of the cache
 
 
 @inner
 def _row(chosen, number):
-    """Return which row is the next; without a choice they come in their order."""
-    return whole(chosen + number * 8) if chosen else number
+    """Return the position of a chosen row; without a choice the rows come in order."""
+    return integer(chosen + number * 8) if chosen else number
 
 
 @inner
 def _announce(chosen, number, count, x, x_row, length):
-    """Have a chosen row that comes soon fetched: no machine guesses which it is."""
+    """Prefetch a chosen row that is read soon, as the processor can't predict its address."""
     if chosen and number + _AHEAD < count:
-        start = x + whole(chosen + (number + _AHEAD) * 8) * x_row
+        start = x + integer(chosen + (number + _AHEAD) * 8) * x_row
         for line in range(0, length, _LINE):
             fetch(start + line)
 
 
 @kernel()
 def place(members, rows, width, x, x_member, x_row, chosen, to, to_member, to_row, like):
-    """Copy rows to where they have other neighbours."""
+    """Copy rows, or the chosen ones, into an array of wider rows."""
     size = size_of(like)
     for m in range(members):
         for n in range(rows):
             _announce(chosen, m * rows + n, members * rows, x, x_row, width * size)
-            which = whole(chosen + (m * rows + n) * 8) if chosen else n
+            which = integer(chosen + (m * rows + n) * 8) if chosen else n
             into, start = to + m * to_member + n * to_row, x + m * x_member + which * x_row
             for j in range(0, width, LANES):
-                own = first(width - j)
-                store(into + j * size, own, load(start + j * size, own, like))
+                lanes = first(width - j)
+                store(into + j * size, lanes, load(start + j * size, lanes, like))
 
 
 @kernel()
 def embed(members, rows, columns, dim, table, codes, chosen, starts, to, to_member, to_row, like):
-    """Write the table's vectors of a row's codes side by side."""
+    """Write the embedding vectors of the codes of each row next to each other."""
     size = size_of(like)
     for m in range(members):
         for n in range(rows):
             _announce(chosen, m * rows + n, members * rows, codes, columns * 8, columns * 8)
             into = to + m * to_member + n * to_row
-            own_codes = codes + _row(chosen, m * rows + n) * columns * 8
+            row_codes = codes + _row(chosen, m * rows + n) * columns * 8
             for q in range(columns):
-                entry = whole(own_codes + q * 8) + whole(starts + (m * columns + q) * 8)
+                entry = integer(row_codes + q * 8) + integer(starts + (m * columns + q) * 8)
                 for j in range(0, dim, LANES):
-                    own = first(dim - j)
-                    value = load(table + (entry * dim + j) * size, own, like)
-                    store(into + (q * dim + j) * size, own, value)
+                    lanes = first(dim - j)
+                    value = load(table + (entry * dim + j) * size, lanes, like)
+                    store(into + (q * dim + j) * size, lanes, value)
 
 
 @kernel()
 def embed_backward(
     members, rows, columns, dim, table, length, codes, chosen, starts, x, x_member, x_row, like
 ):
-    """Sum up the gradients of the vectors of a table of so many numbers."""
+    """Sum the gradients of the vectors of a table of ``length`` values."""
     size = size_of(like)
     for j in range(0, length, LANES):
         store(table + j * size, first(length - j), filled(0.0, like))
     for m in range(members):
         for n in range(rows):
             start = x + m * x_member + n * x_row
-            own_codes = codes + _row(chosen, m * rows + n) * columns * 8
+            row_codes = codes + _row(chosen, m * rows + n) * columns * 8
             for q in range(columns):
-                entry = whole(own_codes + q * 8) + whole(starts + (m * columns + q) * 8)
+                entry = integer(row_codes + q * 8) + integer(starts + (m * columns + q) * 8)
                 for j in range(0, dim, LANES):
-                    own, at = first(dim - j), table + (entry * dim + j) * size
-                    more = load(start + (q * dim + j) * size, own, like)
-                    store(at, own, load(at, own, like) + more)
+                    lanes, at = first(dim - j), table + (entry * dim + j) * size
+                    increment = load(start + (q * dim + j) * size, lanes, like)
+                    store(at, lanes, load(at, lanes, like) + increment)
 
 
 @kernel()
@@ -113,8 +113,8 @@ def waves(
         for f in range(numbers):
             at = m * numbers + f
             for n in range(0, rows, LANES):
-                own = first(rows - n)
-                value = load(transposed + (f * rows + n) * size, own, like)
+                lanes = first(rows - n)
+                value = load(transposed + (f * rows + n) * size, lanes, like)
                 z0 = splat(number(bias + 3 * at * size, like))
                 z1 = splat(number(bias + (at * 3 + 1) * size, like))
                 z2 = splat(number(bias + (at * 3 + 2) * size, like))
@@ -126,9 +126,9 @@ def waves(
                     z0 = fused(wave, splat(number(weight + 3 * i, like)), z0)
                     z1 = fused(wave, splat(number(weight + 3 * i + size, like)), z1)
                     z2 = fused(wave, splat(number(weight + 3 * i + 2 * size, like)), z2)
-                store(scratch + (3 * f * rows + n) * size, own, z0)
-                store(scratch + ((3 * f + 1) * rows + n) * size, own, z1)
-                store(scratch + ((3 * f + 2) * rows + n) * size, own, z2)
+                store(scratch + (3 * f * rows + n) * size, lanes, z0)
+                store(scratch + ((3 * f + 1) * rows + n) * size, lanes, z1)
+                store(scratch + ((3 * f + 2) * rows + n) * size, lanes, z2)
         into = to + m * to_member
         transpose(into, to_row, scratch, rows * size, 3 * numbers, rows, size, like)
 
@@ -148,20 +148,20 @@ def waves_backward(
     sums = scratch + 3 * line
     for at in range(members * numbers):
         m, f = at // numbers, at % numbers
-        back, own_x = gradient + m * gradient_member + 3 * f * size, x + m * x_member + f * size
+        back, column_x = gradient + m * gradient_member + 3 * f * size, x + m * x_member + f * size
         # (many, 3) -> (3, many): the waves of a number are the lanes, so that nothing is summed
         # across them
         transpose(scratch, line, weight + 3 * at * line, 3 * size, many, 3, size, like)
         for j in range(0, many, LANES):
-            own, i = first(many - j), at * line + j * size
-            begin = load(phase + i, own, like) * (1.0 / (2.0 * pi))
-            often = load(frequency + i, own, like)
-            v0 = load(scratch + j * size, own, like)
-            v1 = load(scratch + line + j * size, own, like)
-            v2 = load(scratch + 2 * line + j * size, own, like)
+            lanes, i = first(many - j), at * line + j * size
+            begin = load(phase + i, lanes, like) * (1.0 / (2.0 * pi))
+            often = load(frequency + i, lanes, like)
+            v0 = load(scratch + j * size, lanes, like)
+            v1 = load(scratch + line + j * size, lanes, like)
+            v2 = load(scratch + 2 * line + j * size, lanes, like)
             s0, s1, s2, shifts, turns = zero, zero, zero, zero, zero
             for n in range(rows):
-                value = splat(number(own_x + n * x_row, like))
+                value = splat(number(column_x + n * x_row, like))
                 g0 = splat(number(back + n * gradient_row, like))
                 g1 = splat(number(back + n * gradient_row + size, like))
                 g2 = splat(number(back + n * gradient_row + 2 * size, like))
@@ -171,11 +171,11 @@ def waves_backward(
                 down = fused(g0, v0, fused(g1, v1, g2 * v2)) * sine(turn)
                 shifts = shifts - down
                 turns = turns - down * value
-            store(sums + j * size, own, s0)
-            store(sums + line + j * size, own, s1)
-            store(sums + 2 * line + j * size, own, s2)
-            store(into_phase + i, own, shifts)
-            store(into_frequency + i, own, turns * (2.0 * pi))
+            store(sums + j * size, lanes, s0)
+            store(sums + line + j * size, lanes, s1)
+            store(sums + 2 * line + j * size, lanes, s2)
+            store(into_phase + i, lanes, shifts)
+            store(into_frequency + i, lanes, turns * (2.0 * pi))
         transpose(into_weight + 3 * at * line, 3 * size, sums, line, 3, many, size, like)
         three, bias = first(3), zero
         for n in range(rows):

@@ -1,4 +1,4 @@
-"""How a function becomes compiled code: for which numbers, when, and where it is kept."""
+"""Compilation of kernels: types of numbers, time of compilation and cache."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ inner: Callable[[Any], Any] = numba.njit(error_model="numpy")  # called by kerne
 
 _KERNELS: list[Kernel] = []
 
-# what is kept are pickles: a .numba_config.yaml in the current folder must not say where
+# The cache consists of pickles, so a .numba_config.yaml in the current folder must not set its
+# place.
 numba.config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")
 
 
 class Kernel:
-    """A function of addresses and sizes that is compiled when it is first wanted.
+    """Function of addresses and sizes that is compiled on first use.
 
     Parameters
     ----------
     function : callable
-        Its last argument says by its type which numbers stand at the addresses.
+        The type of its last argument is that of the numbers at the addresses.
     reals : tuple of str
         The arguments before it that are real; all others are whole numbers or addresses.
     """
@@ -44,13 +45,13 @@ class Kernel:
     def of(self, real: Any = types.float32) -> Code:
         """Return the code for numbers of a type, compiled once in the life of the process."""
         if real not in self._compiled:
-            kinds = (real if each in self._reals else types.int64 for each in self._arguments)
+            kinds = (real if name in self._reals else types.int64 for name in self._arguments)
             self._compiled[real] = _compile(self._function, types.void(*kinds, real))
         return self._compiled[real]
 
 
 def _sources() -> str:
-    """Return a name for what all files of this folder say together."""
+    """Return a hash of all files of this folder."""
     texts = (path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
 
@@ -65,7 +66,7 @@ def _compile(function: Callable[..., None], signature: Any) -> Code:
     """
     if numba.config.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
-    # numba looks at the function's own file alone to tell whether what it kept is out of date
+    # numba compares only the file of the function with its cache, so the name covers all files.
     function.__qualname__ = f"{function.__name__}_{_SOURCES}"
     try:
         code: Code = numba.njit(signature, cache=True, error_model="numpy")(function)
@@ -79,28 +80,28 @@ _SOURCES = _sources()
 
 
 def kernel(*reals: str) -> Callable[[Callable[..., None]], Kernel]:
-    """Make a function a kernel, with its real arguments by name; see `Kernel`."""
+    """Return a decorator that makes a function a `Kernel`; ``reals`` names its real arguments."""
 
-    def made(function: Callable[..., None]) -> Kernel:
+    def register(function: Callable[..., None]) -> Kernel:
         _KERNELS.append(Kernel(function, reals))
         return _KERNELS[-1]
 
-    return made
+    return register
 
 
 def compile_all(*, backwards: bool = False, missed: Callable[[], None] | None = None) -> None:
-    """Compile what trains in single precision, so that processes forked later have it.
+    """Compile all kernels in single precision, so that processes forked later have them.
 
     Parameters
     ----------
     backwards : bool
-        Begin with the last kernel, to meet a process that begins with the first: what one has
-        compiled and kept, the other reads.
+        Begin with the last kernel, while another process begins with the first: each reads from the
+        cache what the other has compiled.
     missed : callable, optional
-        Called once, after the first kernel that no earlier process had kept and that is kept now.
+        Called once, after the first kernel that was not in the cache and is now.
     """
-    for each in reversed(_KERNELS) if backwards else _KERNELS:
-        code: Any = each.of()
+    for function in reversed(_KERNELS) if backwards else _KERNELS:
+        code: Any = function.of()
         if missed is not None and code.stats.cache_misses and code.stats.cache_path:
             missed()
             missed = None

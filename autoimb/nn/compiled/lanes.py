@@ -45,6 +45,7 @@ __all__ = [
     "filled",
     "first",
     "fused",
+    "integer",
     "larger",
     "load",
     "number",
@@ -56,7 +57,6 @@ __all__ = [
     "splat",
     "store",
     "total",
-    "whole",
 ]
 
 
@@ -133,7 +133,7 @@ def number(context, address, like):
 
 
 @intrinsic
-def whole(context, address):
+def integer(context, address):
     """Read one whole number of 64 bits."""
 
     def code(context, builder, signature, args):
@@ -144,7 +144,7 @@ def whole(context, address):
 
 @intrinsic
 def fetch(context, address):
-    """Say that what stands at an address will be read soon."""
+    """Prefetch the cache line of an address that is read soon."""
 
     def code(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(8)))
@@ -326,8 +326,8 @@ _register(operator.truediv, "fdiv")
 def _polynomial(builder, x, coefficients):
     """Evaluate by Horner's rule, the highest power first."""
     value = constant(x.type, coefficients[0])
-    for each in coefficients[1:]:
-        value = fused_lanes(builder, value, x, constant(x.type, each))
+    for coefficient in coefficients[1:]:
+        value = fused_lanes(builder, value, x, constant(x.type, coefficient))
     return value
 
 
@@ -344,9 +344,9 @@ def _sine_of_quarter(builder, u):
 
 
 def _turn(builder, value):
-    """Return what is left of whole turns, in [-1/2, 1/2], and its size."""
-    left = builder.fsub(value, of_lanes(builder, "rint", value))
-    return left, of_lanes(builder, "fabs", left)
+    """Return the fractional part of turns, in [-1/2, 1/2], and its absolute value."""
+    fraction = builder.fsub(value, of_lanes(builder, "rint", value))
+    return fraction, of_lanes(builder, "fabs", fraction)
 
 
 @intrinsic
@@ -365,18 +365,18 @@ def sine(context, turns):
     """Return ``sin(2π turns)``."""
 
     def code(context, builder, signature, args):
-        left, size = _turn(builder, args[0])
+        fraction, size = _turn(builder, args[0])
         folded = of_lanes(builder, "minnum", size, builder.fsub(constant(size.type, 0.5), size))
-        return _sine_of_quarter(builder, of_lanes(builder, "copysign", folded, left))
+        return _sine_of_quarter(builder, of_lanes(builder, "copysign", folded, fraction))
 
     return turns(turns), code
 
 
 @intrinsic
 def exponential(context, value):
-    """Return ``exp(value)``; of less than -87 that of -87, of more than 88 that of 88.
+    """Return ``exp(value)``, with values clipped to [-87, 88] in single precision.
 
-    That of NaN is NaN.
+    NaN stays NaN.
     """
 
     def code(context, builder, signature, args):
@@ -385,13 +385,13 @@ def exponential(context, value):
             return of_lanes(builder, "exp", x)
         x = of_lanes(builder, "maxnum", x, constant(x.type, -87.0))
         x = of_lanes(builder, "minnum", x, constant(x.type, 88.0))
-        whole = of_lanes(builder, "rint", builder.fmul(x, constant(x.type, 1.4426950408889634)))
-        rest = fused_lanes(builder, whole, constant(x.type, -0.693145751953125), x)
-        rest = fused_lanes(builder, whole, constant(x.type, -1.428606765330187e-06), rest)
+        exponent = of_lanes(builder, "rint", builder.fmul(x, constant(x.type, 1.4426950408889634)))
+        rest = fused_lanes(builder, exponent, constant(x.type, -0.693145751953125), x)
+        rest = fused_lanes(builder, exponent, constant(x.type, -1.428606765330187e-06), rest)
         value = _polynomial(builder, rest, (*_EXP, 1.0, 1.0))
-        # 2^whole, written as the bits of a float
+        # 2^exponent, written as the bits of a float.
         integers = ir.VectorType(ir.IntType(32), LANES)
-        power = builder.fptosi(whole, integers)
+        power = builder.fptosi(exponent, integers)
         bits = builder.shl(
             builder.add(power, ir.Constant(integers, [127] * LANES)),
             ir.Constant(integers, [23] * LANES),

@@ -33,21 +33,21 @@ PANEL = VECTORS * LANES
 
 
 class _Columns:
-    """The columns of a block: where each vector of them lies, and which are there."""
+    """Columns of a block: the place of each vector of them, and the mask of existing ones."""
 
     def __init__(self, builder, columns, vectors, kind):
         self._builder, self._kind = builder, kind
         size = bytes_of(kind.element)
         self.masks, self._places = [], []
-        for before in range(0, vectors * LANES, LANES):
-            self.masks.append(first_lanes(builder, builder.sub(columns, LONG(before))))
-            # a vector without a column reads where the first one does: an address that is not
-            # there costs much time even where the mask forbids it
-            there = builder.icmp_signed(">", columns, LONG(before))
-            self._places.append(builder.select(there, LONG(before * size), LONG(0)))
+        for start in range(0, vectors * LANES, LANES):
+            self.masks.append(first_lanes(builder, builder.sub(columns, LONG(start))))
+            # A vector without columns has the address of the first one, as an invalid address costs
+            # much time even where the mask forbids the access.
+            exists = builder.icmp_signed(">", columns, LONG(start))
+            self._places.append(builder.select(exists, LONG(start * size), LONG(0)))
 
     def load(self, row, only=None):
-        """Read a row; nothing where a truth value says so."""
+        """Read a row; zeros if the truth value ``only`` is false."""
         masks = self.masks
         if only is not None:
             everywhere = spread(self._builder, only, masks[0].type)
@@ -66,33 +66,33 @@ class _Columns:
 def _summed(builder, columns, starts, a_next, b, b_next, depth, kind):
     """Write the loop over the depth; return the sums, vectors by rows."""
     vectors, zero = len(columns.masks), ir.Constant(kind, [0.0] * LANES)
-    before = builder.block
+    entry = builder.block
     loop, end = builder.append_basic_block("depth"), builder.append_basic_block("sums")
     builder.branch(loop)
     builder.position_at_end(loop)
     step, along, at = (builder.phi(LONG) for _ in range(3))
     sums = [[builder.phi(kind) for _ in range(vectors)] for _ in starts]
     loaded, new = columns.load(at), []
-    for start, own in zip(starts, sums):
+    for start, row_sums in zip(starts, sums):
         pointer = builder.inttoptr(builder.add(start, along), ir.PointerType(kind.element))
         factor = spread(builder, builder.load(pointer), kind)
-        new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, own)])
+        new.append([fused_lanes(builder, factor, x, sum_) for x, sum_ in zip(loaded, row_sums)])
     steps, last = builder.add(step, LONG(1)), builder.block
-    for phi, begin, after in (
+    for phi, begin, updated in (
         (step, LONG(0), steps),
         (along, LONG(0), builder.add(along, a_next)),
         (at, b, builder.add(at, b_next)),
-        *((phi, zero, value) for own, row in zip(sums, new) for phi, value in zip(own, row)),
+        *((phi, zero, value) for phis, row in zip(sums, new) for phi, value in zip(phis, row)),
     ):
-        phi.add_incoming(begin, before)
-        phi.add_incoming(after, last)
+        phi.add_incoming(begin, entry)
+        phi.add_incoming(updated, last)
     builder.cbranch(builder.icmp_signed("<", steps, depth), loop, end)
     builder.position_at_end(end)
     return new
 
 
 def _block(rows, vectors):
-    """Return what computes ``alpha * a @ b + bias`` for so many rows and vectors of columns."""
+    """Return a function for ``alpha * a @ b + bias`` on a number of rows and column vectors."""
 
     @intrinsic
     def block(context, c, c_row, a, a_row, a_next, b, b_next, depth, columns, alpha, bias):
@@ -107,8 +107,9 @@ def _block(rows, vectors):
             biased = builder.icmp_signed("!=", bias, LONG(0))
             shifts = columns.load(builder.select(biased, bias, c), only=biased)
             factor = spread(builder, alpha, kind)
-            for own in sums:
-                columns.store(c, [fused_lanes(builder, x, factor, s) for x, s in zip(own, shifts)])
+            for row_sums in sums:
+                values = zip(row_sums, shifts)
+                columns.store(c, [fused_lanes(builder, x, factor, s) for x, s in values])
                 c = builder.add(c, c_row)
             return context.get_dummy_value()
 
@@ -117,34 +118,34 @@ def _block(rows, vectors):
     return block
 
 
-_three, _two, _one = (_block(ROWS, vectors) for vectors in (3, 2, 1))
+_three_vectors, _two_vectors, _one_vector = (_block(ROWS, vectors) for vectors in (3, 2, 1))
 _row = _block(1, 3)
 
 
 @inner
 def _repeat(c, c_row, rows, columns, row, size, like):
-    """Write a row of numbers to each row of c, and zeros where its address is 0."""
+    """Write a row of numbers to each row of c, or zeros if its address is 0."""
     for j in range(0, columns, LANES):
-        there, values = first(columns - j), filled(0.0, like)
+        lanes, values = first(columns - j), filled(0.0, like)
         if row != 0:
-            values = load(row + j * size, there, like)
+            values = load(row + j * size, lanes, like)
         for i in range(rows):
-            store(c + i * c_row + j * size, there, values)
+            store(c + i * c_row + j * size, lanes, values)
 
 
 @inner
 def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha, bias, size):
     """Write ``alpha * a @ b + bias`` to c; strides in bytes, bias 0 for none.
 
-    The columns of b and c stand side by side; a may be transposed.
+    The columns of b and c are contiguous; a may be transposed.
     """
     if depth == 0:
         _repeat(c, c_row, rows, columns, bias, size, alpha)
         return
     for j in range(0, columns, PANEL):
-        left, shift = columns - j, j * size
-        into, there = c + shift, b + shift
-        beside = bias + shift if bias != 0 else 0
+        remaining, shift = columns - j, j * size
+        into, panel = c + shift, b + shift
+        bias_at = bias + shift if bias != 0 else 0
         if rows < ROWS:
             for i in range(rows):
                 _row(
@@ -153,23 +154,29 @@ def multiply(c, c_row, a, a_row, a_next, b, b_next, rows, columns, depth, alpha,
                     a + i * a_row,
                     a_row,
                     a_next,
-                    there,
+                    panel,
                     b_next,
                     depth,
-                    left,
+                    remaining,
                     alpha,
-                    beside,
+                    bias_at,
                 )
             continue
         for block in range(0, rows, ROWS):
             i = min(block, rows - ROWS)  # the last block has rows of the one before again
             to, begin = into + i * c_row, a + i * a_row
-            if left > 2 * LANES:
-                _three(to, c_row, begin, a_row, a_next, there, b_next, depth, left, alpha, beside)
-            elif left > LANES:
-                _two(to, c_row, begin, a_row, a_next, there, b_next, depth, left, alpha, beside)
+            if remaining > 2 * LANES:
+                _three_vectors(
+                    to, c_row, begin, a_row, a_next, panel, b_next, depth, remaining, alpha, bias_at
+                )
+            elif remaining > LANES:
+                _two_vectors(
+                    to, c_row, begin, a_row, a_next, panel, b_next, depth, remaining, alpha, bias_at
+                )
             else:
-                _one(to, c_row, begin, a_row, a_next, there, b_next, depth, left, alpha, beside)
+                _one_vector(
+                    to, c_row, begin, a_row, a_next, panel, b_next, depth, remaining, alpha, bias_at
+                )
 
 
 @intrinsic
@@ -181,7 +188,7 @@ def _transpose_block(context, to, to_row, x, x_row, rows, columns, like):
         kind = ir.VectorType(like.type, LANES)
 
         def places(start, row, count):
-            # what is too many reads and writes nothing, at the last place that is there
+            # Surplus rows read and write nothing, at the last valid place.
             last = builder.sub(count, LONG(1))
             for i in range(LANES):
                 inside = builder.icmp_signed("<", LONG(i), count)
@@ -247,7 +254,7 @@ def product(
             if b_column != size:
                 transpose(scratch, columns * size, matrix, b_column, columns, depth, size, like)
                 matrix, step = scratch, columns * size
-            beside = bias + m * bias_outer + k * bias_middle if bias != 0 else 0
+            bias_at = bias + m * bias_outer + k * bias_middle if bias != 0 else 0
             multiply(
                 c + m * c_outer + k * c_middle,
                 c_row,
@@ -260,7 +267,7 @@ def product(
                 columns,
                 depth,
                 alpha,
-                beside,
+                bias_at,
                 size,
             )
 

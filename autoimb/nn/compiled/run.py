@@ -1,4 +1,4 @@
-"""Layers' operations by compiled code: from tensors to addresses and strides."""
+"""Kernels of the layers by compiled code, called with addresses and strides of tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIKE = 0.0  # read in the type of the numbers that a kernel was compiled for
 
 
 class _Codes(dict[Kernel, Code]):
-    """The code of each kernel for one type of numbers, compiled when it is first wanted."""
+    """Code of each kernel for one type of numbers, compiled on first use."""
 
     def __init__(self, real: Any) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _Codes(dict[Kernel, Code]):
 
 
 class CompiledKernels:
-    """See `autoimb.nn.kernels.Kernels`.
+    """Kernels by compiled code; see `autoimb.nn.kernels.Kernels`.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ class CompiledKernels:
 
     @staticmethod
     def check(dtype: torch.dtype) -> None:
-        """Compile the kernel that every network needs; raise what keeps it from being compiled."""
+        """Compile the kernel that every network needs; raise the error if that fails."""
         products.product.of(_REALS[dtype])
 
     def _scratch(self, purpose: str, numbers: int) -> int:
-        """Return the address of a place for so many numbers; its content is undefined."""
-        held, scratch = self._scratches.get(purpose, (0, None))
-        if scratch is None or held < numbers:
+        """Return the address of a buffer of so many numbers, with undefined content."""
+        capacity, scratch = self._scratches.get(purpose, (0, None))
+        if scratch is None or capacity < numbers:
             scratch = torch.empty(numbers, dtype=self._dtype)
             self._scratches[purpose] = (numbers, scratch)
         return scratch.data_ptr()
 
     def _placed(self, x: Tensor) -> tuple[int, int, int]:
-        """Return an address, and how many bytes after it the next member and the next row begin."""
+        """Return an address and the strides of members and rows in bytes."""
         member, row, _ = x.stride()
         return x.data_ptr(), member * self._size, row * self._size
 
@@ -101,7 +101,8 @@ class CompiledKernels:
     ) -> Tensor:
         """Write the activation, mixed with z by a slope, where the mask is set."""
         members, rows, width = z.shape
-        if slope is None:  # all columns are alike
+        # Without a slope all columns are treated alike, so that one long row is faster.
+        if slope is None:
             rows, width = 1, rows * width
         self._code[activations.activate](
             members,
@@ -119,7 +120,7 @@ class CompiledKernels:
     def derive(
         self,
         gradient: Tensor,
-        before: Tensor,
+        preactivation: Tensor,
         name: Activation | None,
         slope: Tensor | None,
         mask: Tensor | None,
@@ -130,7 +131,7 @@ class CompiledKernels:
         self._code[activations.derive](
             *gradient.shape,
             gradient.data_ptr(),
-            before.data_ptr(),
+            preactivation.data_ptr(),
             _address(slope),
             *self._mask(mask),
             CODES[name],
@@ -223,13 +224,13 @@ class CompiledKernels:
         members, k, classes, width = weight.shape
         rows = out.shape[3]
         scratch = self._scratch("logits", members * k * rows * classes)
-        each, both = rows * classes * size, classes * width * size
+        head, head_weight = rows * classes * size, classes * width * size
         begin, x_member, x_row = self._placed(x)
         self._code[products.product](
             members, k,
-            scratch, k * each, classes * size, each,
+            scratch, k * head, classes * size, head,
             begin, x_member, k * x_row, x_row, size,
-            weight.data_ptr(), k * both, size, both, width * size,
+            weight.data_ptr(), k * head_weight, size, head_weight, width * size,
             rows, classes, width, alpha,
             bias.data_ptr(), k * classes * size, classes * size,
             self._scratch("transposed", width * classes), _LIKE,
@@ -253,12 +254,13 @@ class CompiledKernels:
         size = self._size
         members, k, classes, width = weight.shape
         rows = gradient.shape[3]
-        each, both, line = classes * rows * size, classes * width * size, width * size
+        head, head_weight = classes * rows * size, classes * width * size
+        line = width * size
         begin, (x_begin, x_member, x_row) = gradient.data_ptr(), self._placed(x)
         self._code[products.product](
             members, k,
-            into_weight.data_ptr(), k * both, line, both,
-            begin, k * each, rows * size, each, size,
+            into_weight.data_ptr(), k * head_weight, line, head_weight,
+            begin, k * head, rows * size, head, size,
             x_begin, x_member, k * x_row, x_row, size,
             classes, width, rows, alpha,
             0, 0, 0,
@@ -270,35 +272,35 @@ class CompiledKernels:
         self._code[products.product](
             members, k,
             out.data_ptr(), rows * k * line, k * line, line,
-            begin, k * each, size, each, rows * size,
-            weight.data_ptr(), k * both, line, both, size,
+            begin, k * head, size, head, rows * size,
+            weight.data_ptr(), k * head_weight, line, head_weight, size,
             rows, width, classes, alpha,
             0, 0, 0,
             0, _LIKE,
         )  # fmt: skip  # an operand a line
         return out
 
-    def waves(self, x: Tensor, own: Waves, out: Tensor) -> None:
+    def waves(self, x: Tensor, parameters: Waves, out: Tensor) -> None:
         """Write the waves of each number."""
         members, rows, numbers = x.shape
-        assert own.weight.shape[2] == embeddings.OUTPUTS
+        assert parameters.weight.shape[2] == embeddings.OUTPUTS
         self._code[embeddings.waves](
             members,
             rows,
             numbers,
-            own.frequency.shape[2],
+            parameters.frequency.shape[2],
             *self._placed(x),
-            *(each.data_ptr() for each in own),
+            *(values.data_ptr() for values in parameters),
             *self._placed(out),
             self._scratch("numbers", numbers * rows),
             self._scratch("waves", 3 * numbers * rows),
             _LIKE,
         )
 
-    def waves_backward(self, gradient: Tensor, x: Tensor, own: Waves, into: Waves) -> None:
+    def waves_backward(self, gradient: Tensor, x: Tensor, parameters: Waves, into: Waves) -> None:
         """Write the gradients of the parameters."""
         members, rows, numbers = x.shape
-        many = own.frequency.shape[2]
+        many = parameters.frequency.shape[2]
         self._code[embeddings.waves_backward](
             members,
             rows,
@@ -306,8 +308,8 @@ class CompiledKernels:
             many,
             *self._placed(x),
             *self._placed(gradient),
-            *(each.data_ptr() for each in own[:-1]),  # no gradient needs the bias
-            *(each.data_ptr() for each in into),
+            *(values.data_ptr() for values in parameters[:-1]),  # no gradient needs the bias
+            *(gradients.data_ptr() for gradients in into),
             self._scratch("waves", 6 * many),
             _LIKE,
         )
@@ -347,7 +349,7 @@ class CompiledKernels:
 
     def place(self, x: Tensor, chosen: Tensor | None, out: Tensor) -> None:
         """Copy rows."""
-        # all members choose from the same rows
+        # All members choose from the same rows, so the member stride is 0.
         begin = self._placed(x) if chosen is None else (x.data_ptr(), 0, x.stride(0) * self._size)
         self._code[embeddings.place](
             *out.shape, *begin, _address(chosen), *self._placed(out), _LIKE
@@ -385,10 +387,10 @@ class CompiledKernels:
         rate: float,
         betas: tuple[float, float],
     ) -> None:
-        """Step values."""
+        """Update values by AdamW."""
         size = self._size
-        begin = [each.data_ptr() for each in flat]
-        left = [1.0 - beta**step for beta in betas]
+        begin = [vector.data_ptr() for vector in flat]
+        corrections = [1.0 - beta**step for beta in betas]
         for start, stop, factor, decay in segments:
             self._code[steps.adamw](
                 stop - start,
@@ -396,7 +398,7 @@ class CompiledKernels:
                 rate * factor,
                 decay,
                 *betas,
-                *left,
+                *corrections,
                 ADAMW_EPSILON,
                 _LIKE,
             )

@@ -1,4 +1,4 @@
-"""The gradient of the cross-entropy, the scales of a first layer, and the step of AdamW."""
+"""Gradient of the cross-entropy, scales of a first layer, and update of AdamW."""
 
 from __future__ import annotations
 
@@ -35,68 +35,72 @@ def cross_entropy(members, copies, classes, rows, logits, truth, weight, out, li
         for k in range(copies):
             at = (m * copies + k) * classes * line
             for n in range(0, rows, LANES):
-                own, beside = first(rows - n), n * size
-                most = load(logits + at + beside, own, like)
+                lanes, column_at = first(rows - n), n * size
+                maximum = load(logits + at + column_at, lanes, like)
                 for c in range(1, classes):
-                    most = larger(most, load(logits + at + c * line + beside, own, like))
-                sums = most - most
+                    maximum = larger(maximum, load(logits + at + c * line + column_at, lanes, like))
+                sums = maximum - maximum
                 for c in range(classes):
-                    place = at + c * line + beside
-                    power = exponential(load(logits + place, own, like) - most)
-                    store(out + place, own, power)
+                    place = at + c * line + column_at
+                    power = exponential(load(logits + place, lanes, like) - maximum)
+                    store(out + place, lanes, power)
                     sums = sums + power
                 factor = filled(1.0, like)
                 if weight:
-                    factor = load(weight + m * line + beside, own, like)
+                    factor = load(weight + m * line + column_at, lanes, like)
                 share = 1.0 / sums
                 for c in range(classes):
-                    place = at + c * line + beside
-                    right = load(truth + (m * classes + c) * line + beside, own, like)
-                    store(out + place, own, (load(out + place, own, like) * share - right) * factor)
+                    place = at + c * line + column_at
+                    right = load(truth + (m * classes + c) * line + column_at, lanes, like)
+                    store(
+                        out + place,
+                        lanes,
+                        (load(out + place, lanes, like) * share - right) * factor,
+                    )
 
 
 @kernel()
 def scale_weights(members, inputs, copies, width, weight, scale, gain, out, like):
     """Write ``r_k ∘ W``, the copies side by side: (M, I, O), (M, I, k) -> (M, I, k, O).
 
-    A gain is one more factor of each input; 0 is none.
+    ``gain`` is another factor of each input; an address of 0 omits it.
     """
     size = size_of(like)
     for i in range(members * inputs):
-        more = number(gain + i * size, like) if gain else cast(1.0, like)
+        input_gain = number(gain + i * size, like) if gain else cast(1.0, like)
         for k in range(copies):
-            factor = number(scale + (i * copies + k) * size, like) * more
+            factor = number(scale + (i * copies + k) * size, like) * input_gain
             into = out + (i * copies + k) * width * size
             for j in range(0, width, LANES):
-                own = first(width - j)
-                value = load(weight + (i * width + j) * size, own, like)
-                store(into + j * size, own, value * factor)
+                lanes = first(width - j)
+                value = load(weight + (i * width + j) * size, lanes, like)
+                store(into + j * size, lanes, value * factor)
 
 
 @kernel()
 def scale_weights_backward(
     members, inputs, copies, width, gradient, weight, scale, gain, into_weight, into_scale, like
 ):
-    """Take the gradient of what `scale_weights` wrote apart."""
-    size, one = size_of(like), cast(1.0, like)
+    """Write the gradients of weights and scales from that of the output of `scale_weights`."""
+    size, no_gain = size_of(like), cast(1.0, like)
     line = width * size
     for i in range(members * inputs):
-        more = number(gain + i * size, like) if gain else one
+        input_gain = number(gain + i * size, like) if gain else no_gain
         start, scales = gradient + i * copies * line, scale + i * copies * size
         for j in range(0, width, LANES):
-            own, at = first(width - j), j * size
+            lanes, at = first(width - j), j * size
             sums = filled(0.0, like)
             for k in range(copies):
                 factor = splat(number(scales + k * size, like))
-                sums = fused(load(start + k * line + at, own, like), factor, sums)
-            store(into_weight + i * line + at, own, sums * more)
+                sums = fused(load(start + k * line + at, lanes, like), factor, sums)
+            store(into_weight + i * line + at, lanes, sums * input_gain)
         for k in range(copies):
             sums = filled(0.0, like)
             for j in range(0, width, LANES):
-                own, at = first(width - j), j * size
-                g = load(start + k * line + at, own, like)
-                sums = fused(g, load(weight + i * line + at, own, like), sums)
-            put(into_scale + (i * copies + k) * size, total(sums) * more)
+                lanes, at = first(width - j), j * size
+                g = load(start + k * line + at, lanes, like)
+                sums = fused(g, load(weight + i * line + at, lanes, like), sums)
+            put(into_scale + (i * copies + k) * size, total(sums) * input_gain)
 
 
 @kernel("rate", "decay", "beta1", "beta2", "first_left", "second_left", "epsilon")
@@ -115,18 +119,18 @@ def adamw(
     epsilon,
     like,
 ):
-    """Step values along their gradients; what is left of 1 after so many steps corrects a mean."""
+    """Update values by AdamW; ``first_left`` and ``second_left``, 1 - beta^t, correct the means."""
     size = size_of(like)
-    kept, step = 1.0 - rate * decay, rate / first_left
+    shrinkage, step = 1.0 - rate * decay, rate / first_left
     steep = 1.0 / sqrt(second_left)
     for i in range(0, length, LANES):
-        own, at = first(length - i), i * size
-        g = load(gradients + at, own, like)
-        m = load(mean + at, own, like)
+        lanes, at = first(length - i), i * size
+        g = load(gradients + at, lanes, like)
+        m = load(mean + at, lanes, like)
         m = fused(g - m, filled(1.0 - beta1, like), m)
-        v = load(square + at, own, like)
+        v = load(square + at, lanes, like)
         v = fused(g * g, filled(1.0 - beta2, like), v * beta2)
-        store(mean + at, own, m)
-        store(square + at, own, v)
-        value = load(values + at, own, like) * kept
-        store(values + at, own, value - step * (m / (root(v) * steep + epsilon)))
+        store(mean + at, lanes, m)
+        store(square + at, lanes, v)
+        value = load(values + at, lanes, like) * shrinkage
+        store(values + at, lanes, value - step * (m / (root(v) * steep + epsilon)))

@@ -1,4 +1,4 @@
-"""What writes the code of vectors: LLVM's own operations on as many numbers as a register holds."""
+"""Code generation for vectors: operations of LLVM on as many numbers as a register holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 _FEATURES = binding.get_host_cpu_features()
 WIDE = bool(_FEATURES.get("avx512f", False))
-# without instructions for them masks are a branch a lane, and worth a look whether all are set
+# Without mask instructions a mask costs a branch per lane, so full masks are handled separately.
 MASKS = bool(_FEATURES.get("avx2", False))
 LANES = 16 if WIDE else 8  # numbers of a vector: one register of a wide machine
 
@@ -45,7 +45,7 @@ def bytes_of(element):
 
 def called(builder, name, result, arguments):
     """Call one of LLVM's functions, declared where it is not yet."""
-    declared = ir.FunctionType(result, [each.type for each in arguments])
+    declared = ir.FunctionType(result, [argument.type for argument in arguments])
     function = builder.module.globals.get(name)
     if function is None:
         function = ir.Function(builder.module, declared, name)
@@ -62,9 +62,9 @@ def of_lanes(builder, name, *arguments):
 def spread(builder, scalar, kind):
     """Write a scalar into every lane."""
     undefined = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, INDEX(0))
+    first = builder.insert_element(undefined, scalar, INDEX(0))
     zeros = ir.Constant(ir.VectorType(INDEX, LANES), [0] * LANES)
-    return builder.shuffle_vector(one, undefined, zeros)
+    return builder.shuffle_vector(first, undefined, zeros)
 
 
 def constant(kind, value):
@@ -84,15 +84,15 @@ def masked_load(builder, address, mask, kind):
     name = f"llvm.masked.load.v{LANES}f{8 * size}.p0"
     if MASKS:
         return called(builder, name, kind, arguments)
-    found = []
-    with builder.if_else(_all_set(builder, mask)) as (whole, part):
-        with whole:
-            found.append((builder.load(pointer, align=size), builder.block))
-        with part:
-            found.append((called(builder, name, kind, arguments), builder.block))
+    loads = []
+    with builder.if_else(_all_set(builder, mask)) as (all_lanes, some_lanes):
+        with all_lanes:
+            loads.append((builder.load(pointer, align=size), builder.block))
+        with some_lanes:
+            loads.append((called(builder, name, kind, arguments), builder.block))
     value = builder.phi(kind)
-    for each in found:
-        value.add_incoming(*each)
+    for loaded, block in loads:
+        value.add_incoming(loaded, block)
     return value
 
 
@@ -105,10 +105,10 @@ def masked_store(builder, value, address, mask):
     if MASKS:
         called(builder, name, ir.VoidType(), arguments)
         return
-    with builder.if_else(_all_set(builder, mask)) as (whole, part):
-        with whole:
+    with builder.if_else(_all_set(builder, mask)) as (all_lanes, some_lanes):
+        with all_lanes:
             builder.store(value, pointer, align=size)
-        with part:
+        with some_lanes:
             called(builder, name, ir.VoidType(), arguments)
 
 
