@@ -123,8 +123,11 @@ def test_changelog_and_citation_name_the_version() -> None:
 
 
 def test_continuous_integration_runs_what_the_readme_says() -> None:
-    *_, last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()
-    assert last in "\n".join(blocks(README, *SHELL)).splitlines()
+    *_, last, slow = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()
+    documented = last.removesuffix(" \\")
+    assert documented in "\n".join(blocks(README, *SHELL)).splitlines()
+    assert slow.strip() == "&& python -m pytest -n 2 --dist loadfile -m slow"
+    assert documented.endswith(slow.strip(" &").replace("slow", "'not slow'"))
 
 
 if __name__ == "__main__":
