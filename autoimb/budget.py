@@ -168,13 +168,10 @@ class Budget:
             return 0.0
         share = self.policy.reserve_share * self.total
         usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        # On a busy machine the minimum grows, and a large table needs time for its cells; both have
-        # a maximum share of the total.
-        paced = self.pace * self.policy.least_reserve
-        max_paced = self.policy.most_paced_reserve * self.total
-        for_cells = self.pace * self.policy.cell_reserve * self.cells
-        max_for_cells = self.policy.most_cell_reserve * self.total
-        return max(usual, min(paced, max_paced), min(for_cells, max_for_cells))
+        least = self.pace * self.policy.least_reserve
+        cells = self.pace * self.policy.cell_reserve * self.cells
+        most, of_cells = self.policy.most_paced_reserve, self.policy.most_cell_reserve
+        return max(usual, min(least, most * self.total), min(cells, of_cells * self.total))
 
     @property
     def deadline(self) -> Deadline:

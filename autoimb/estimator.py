@@ -119,34 +119,35 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Attributes
     ----------
     best_strategy_, best_params_ : Strategy, dict
-        The best single strategy, and the same as plain JSON.
+        Best single strategy, and the same as plain JSON.
     best_score_ : float
-        Out-of-fold score of what `pipeline_` holds, perhaps a blend, without the optimism of having
-        been chosen; in scikit-learn's sign: higher is better.
+        Out-of-fold score of `pipeline_`, which may be a blend, corrected for the optimism of the
+        choice; in scikit-learn's sign: higher is better.
     score_interval_ : tuple of two floats
-        Its 95 % interval, the lower end first, in the same sign.
+        95 % interval of `best_score_`, the lower end first, in the same sign.
     pipeline_ : FittedPipeline
-        What `export` writes: encoders, networks (a blend where that is better), decision rule.
+        Exported pipeline: encoders, networks (a blend if that is better), decision rule.
     records_ : tuple of TrialRecord
-        All strategies and partners, each by the trial of its highest rung.
+        Records of all strategies and partners, each with the trial of its highest rung.
     methods_ : DataFrame
-        A row for each imbalance method: what matched duels say of it on this table (``"helps"``,
-        ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and a sentence.
+        One row per imbalance method: verdict of the paired comparisons on this table
+        (``"helps"``, ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and
+        a sentence.
     oof_ : DataFrame
         Out-of-fold predictions of the result, one row for each row of `X` and then of `eval_set`:
         ``row`` (its position), ``fold``, ``proba_<label>`` for each class and the predicted
         ``label``. Missing where a row was not scored. Their score is ``facts_.reported["raw"]``,
         from which `best_score_` takes the optimism of the choice.
     facts_ : Facts
-        What the report says, as JSON values.
+        Contents of the report, as JSON values.
     test_score_ : float or None
         Score of `pipeline_` on the rows of `test` or `holdout`, signed like `best_score_`.
     checks_ : tuple of Finding
-        What may be wrong, with code, severity, evidence, advice (``autoimb checks`` lists all).
+        Possible problems, with code, severity, evidence and advice (see ``autoimb checks``).
     classes_ : ndarray of shape (C,)
-        The sorted labels.
+        Sorted labels.
     n_features_in_, feature_names_in_ : int, ndarray of str
-        Number of features; their names, where `X` had names.
+        Number of features; their names, if `X` has names.
     columns_apart_ : tuple of str
         Columns of `fit` that rows to predict may lack: those of ``groups=`` and ``time=``.
 
@@ -265,16 +266,16 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         AutoImbClassifier
-            Itself; after an interruption with what had finished, and a warning.
+            The fitted classifier; after an interruption, with the completed trials and a warning.
 
         Raises
         ------
         InputError
-            On a table, a target or a parameter that no search can use.
+            If no search can use the table, the target or a parameter.
         RunError
-            When no trial could be completed; the message lists the reasons.
+            If no trial could be completed; the message lists the reasons.
         Exception
-            Of a callback.
+            An exception of a callback.
         """
         started = monotonic()
         rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
@@ -356,13 +357,13 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         float
-            The metric, or minus it where less is better (``log_loss``, ``brier``).
+            The metric, negated if lower is better (``log_loss``, ``brier``).
         """
         frame = self._frame(X)
         return self._pipeline().score(frame, y, sample_weight, metric=self.metric)
 
     def with_threshold(self, threshold: str | float) -> Self:
-        """Return the same classifier with another decision rule.
+        """Return a copy of the classifier with another decision rule.
 
         Parameters
         ----------
@@ -373,12 +374,12 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         AutoImbClassifier
-            A fitted copy; this one stays as it is.
+            A fitted copy; the original is unchanged.
 
         Raises
         ------
         InputError
-            Where the expression can't be read or met.
+            If the expression can't be read or met.
         """
         classifier = copy(self)
         classifier.pipeline_ = self._pipeline().with_threshold(threshold)
@@ -390,18 +391,18 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Returns
         -------
         dict
-            What ``autoimb inspect`` prints: metric and score, versions, classes, columns, ...
+            The values of ``autoimb inspect``: metric and score, versions, classes, columns, ...
         """
         return self._pipeline().inspect()
 
     def leaderboard(self) -> pd.DataFrame:
-        """Return all strategies that were tried: complete ones first, best first.
+        """Return all tried strategies: complete ones first, best first.
 
         Returns
         -------
         DataFrame
-            One row a strategy: status, score (the search score, by which strategies are ranked) and
-            its error, reported (of the result: its score on new data), seconds, rung (times the
+            One row per strategy: status, score (the search score, which ranks strategies) and its
+            error, reported (of the result: its score on new data), seconds, rung (times the
             planned work), strategy, reason. The columns of the components are exact: `strategy`
             takes a row.
         """
@@ -414,7 +415,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Parameters
         ----------
         path : path-like
-            The file to write; missing folders are made.
+            The file to write; missing folders are created.
 
         Returns
         -------
@@ -431,7 +432,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Parameters
         ----------
         path : path-like
-            The file to write, by custom ``*.autoimb``; missing folders are made.
+            The file to write, by custom ``*.autoimb``; missing folders are created.
 
         Returns
         -------

@@ -119,7 +119,7 @@ def _replacing(target: Path, draft: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             draft.unlink()
         raise
-    with suppress(OSError):  # not every system syncs a folder
+    with suppress(OSError):  # some systems cannot sync a folder
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

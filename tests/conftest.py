@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures of all tests."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-# threads of one process that wait for each other stand still beside another busy program
+# Threads that wait for each other are slow while other programs are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# a shell's background ignores Ctrl-C, and what it starts inherits that
+# Background jobs of a shell ignore Ctrl-C, and their child processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -22,7 +22,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled() -> None:
-    """Compile before any test has a clock: where nothing is kept yet it takes seconds."""
+    """Compile before tests measure time, as it takes seconds without a cache."""
     from autoimb.nn.compiled.run import compile_all
 
     compile_all()
@@ -30,14 +30,14 @@ def _compiled() -> None:
 
 @pytest.fixture
 def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let searches do as little as they can, for tests that ask nothing of the networks."""
+    """Minimize the work of searches, for tests that do not depend on the networks."""
     from autoimb.policy import DEFAULT_POLICY
     from autoimb.report import against
-    from autoimb.search import given, prepare
+    from autoimb.search import arguments, prepare
 
     checkpoints = ((float("inf"), 2, 1),)
-    few = {"checkpoints_by_rows": checkpoints, "repeats": 1, "replays": 2, "rule_replicates": 2}
-    least = partial(prepare.prepare, policy=replace(DEFAULT_POLICY, **few))
-    for module in (given, prepare):
-        monkeypatch.setattr(module, "prepare", least)
+    changes = {"checkpoints_by_rows": checkpoints, "repeats": 1, "replays": 2, "rule_replicates": 2}
+    prepare_quickly = partial(prepare.prepare, policy=replace(DEFAULT_POLICY, **changes))
+    for module in (arguments, prepare):
+        monkeypatch.setattr(module, "prepare", prepare_quickly)
     monkeypatch.setattr(against, "REFERENCES", ())

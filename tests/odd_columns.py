@@ -1,4 +1,4 @@
-"""Odd columns, one a table, beside a plain one of numbers."""
+"""Odd columns, one per table, beside a plain column of numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from odd_tables import N_ROWS, PLAIN, Case, Given, spread
+from odd_tables import N_ROWS, PLAIN, Case, FitInput, spread
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=2))
@@ -21,8 +21,10 @@ NO_CELL = "Column 'odd' holds a {} in row {}"
 
 
 def column(name: str, cells: Callable[[], Any], kind: str = "", refused: str = "") -> Case:
-    """A case of one odd column."""
-    return Case(name, lambda: Given(pd.DataFrame({"plain": PLAIN, "odd": cells()})), refused, kind)
+    """Return a case of one odd column."""
+    return Case(
+        name, lambda: FitInput(pd.DataFrame({"plain": PLAIN, "odd": cells()})), refused, kind
+    )
 
 
 def numeric(name: str, cells: Callable[[], Any]) -> Case:
@@ -50,7 +52,7 @@ def objects(*cells: Any) -> pd.Series:
 
 
 def arrow(name: str, of: pa.DataType, cells: list[Any], kind: str, refused: str = "") -> Case:
-    """A column that pandas has of Arrow."""
+    """Return a case of a pandas column with an Arrow type."""
 
     def carried() -> pd.api.extensions.ExtensionArray:
         return pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(spread(*cells), of)]))
@@ -59,16 +61,16 @@ def arrow(name: str, of: pa.DataType, cells: list[Any], kind: str, refused: str 
 
 
 def arrow_table(name: str, cells: Callable[[], pa.Array], kind: str, refused: str = "") -> Case:
-    """A column of an Arrow table, of a type that pandas can't reorder."""
+    """Return a case of a column of an Arrow table, of a type that pandas can't reorder."""
 
-    def made() -> Given:
-        return Given(pa.table({"plain": PLAIN, "odd": cells()}))
+    def build() -> FitInput:
+        return FitInput(pa.table({"plain": PLAIN, "odd": cells()}))
 
-    return Case(f"Arrow's {name}", made, refused, kind)
+    return Case(f"Arrow's {name}", build, refused, kind)
 
 
 def bits(kind: str) -> list[Any]:
-    """The least, the greatest and no number of a type."""
+    """Return the smallest, a missing and the largest number of a type, and 1."""
     return [np.iinfo(kind).min, None, np.iinfo(kind).max, 1]
 
 

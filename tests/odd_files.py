@@ -1,4 +1,4 @@
-"""Odd files, as the command line meets them."""
+"""Odd files as input of the command line."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pyarrow import feather, parquet
 
 @dataclass(frozen=True)
 class File:
-    """An odd file.
+    """Odd file with its expected result.
 
     Attributes
     ----------
     name : str
     ending : str
-        Of its path.
+        Suffix of its path.
     make : callable
         Returns its bytes.
     refused : str
-        A regular expression of the sentence that refuses it; empty where it must fit.
+        Regular expression of the error message; empty if a search must accept it.
     target : str
-        The column of the labels.
+        Column of the labels.
     """
 
     name: str
@@ -44,7 +44,7 @@ UNREADABLE = "can't be read"
 
 
 def lines(header: str = "a,city,y", separator: str = ",", end: str = "\n") -> str:
-    """Text of a plain table."""
+    """Return the text of a plain table."""
     rows = zip(PLAIN, spread("Bern", "Lima", ""), LABELS)
     cells = [separator.join(map(str, row)) for row in rows]
     return end.join([header.replace(",", separator), *cells, ""])

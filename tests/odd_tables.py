@@ -1,4 +1,4 @@
-"""Odd tables as data: what each is, and what must come of it. Here what surrounds the cells."""
+"""Odd tables as cases with their expected results; this module has odd shapes and names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PLAIN = np.linspace(0.0, 1.0, N_ROWS).round(3) + RARE
 LABELS = np.where(RARE, "yes", "no")
 
 
-class Given(NamedTuple):
-    """What a user gives to `fit`."""
+class FitInput(NamedTuple):
+    """Arguments of `fit`."""
 
     X: Any
     y: Any = LABELS
@@ -29,27 +29,27 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """An odd table.
+    """Odd table with its expected result.
 
     Attributes
     ----------
     name : str
     make : callable
-        Makes the table anew, as some can be read only once.
+        Builds the table, as some can be read only once.
     refused : str
-        A regular expression of the sentence that refuses it; empty where it must fit.
+        Regular expression of the error message; empty if `fit` must accept it.
     kind : str
-        What the column "odd" must be taken for; empty where there is none.
+        Expected kind of the column "odd"; empty without such a column.
     """
 
     name: str
-    make: Callable[[], Given]
+    make: Callable[[], FitInput]
     refused: str = ""
     kind: str = ""
 
 
 def spread(*cells: Any) -> list[Any]:
-    """These cells over and over, one a row."""
+    """Repeat the cells until there is one per row."""
     return [cells[row % len(cells)] for row in range(N_ROWS)]
 
 
@@ -58,7 +58,7 @@ def two_columns() -> pd.DataFrame:
 
 
 def named(names: Iterable[Any] | pd.Index) -> pd.DataFrame:
-    """Two columns with other names."""
+    """Return two columns with other names."""
     labels = names if isinstance(names, pd.Index) else pd.Index(list(names), dtype=object)
     return two_columns().set_axis(labels, axis=1)
 
@@ -76,15 +76,15 @@ def records(*fields: tuple[Any, ...]) -> np.ndarray:
 
 
 def hidden(cells: np.ndarray) -> np.ma.MaskedArray:
-    """An array whose every fifth row is masked, over a value that no column may show."""
+    """Mask every fifth row of an array, over an infinite value that must have no effect."""
     mask = np.zeros(cells.shape, dtype=bool)
     mask[::5, 0] = True
     return np.ma.MaskedArray(np.where(mask, np.inf, cells), mask)
 
 
 def table(name: str, make: Callable[[], Any], refused: str = "") -> Case:
-    """A case of plain labels."""
-    return Case(name, lambda: Given(make()), refused)
+    """Return a case with plain labels."""
+    return Case(name, lambda: FitInput(make()), refused)
 
 
 NUMBERS = np.column_stack([PLAIN, np.arange(N_ROWS) % 7])
@@ -95,8 +95,8 @@ SHAPES = (
     table("one column", lambda: two_columns()[["plain"]]),
     table("no column", lambda: two_columns()[[]], r"0 feature\(s\) \(shape=\(40, 0\)\)"),
     table("no row", lambda: two_columns().iloc[:0], r"0 sample\(s\) \(shape=\(0, 2\)\)"),
-    Case("one row", lambda: Given(two_columns().iloc[:1], LABELS[:1]), "'yes' in all 1 rows"),
-    Case("two rows", lambda: Given(two_columns().iloc[:2], LABELS[:2]), "2 rows .*different"),
+    Case("one row", lambda: FitInput(two_columns().iloc[:1], LABELS[:1]), "'yes' in all 1 rows"),
+    Case("two rows", lambda: FitInput(two_columns().iloc[:2], LABELS[:2]), "2 rows .*different"),
     table("3,000 columns", lambda: wide(3_000)),
     table(
         "constants only", lambda: two_columns().assign(plain=1, city="Bern"), "'plain' .constant"
@@ -230,16 +230,16 @@ INDEXES = (
     table("an index of two levels", lambda: two_columns().set_index([PLAIN, RARE])),
     Case(
         "labels with another index",
-        lambda: Given(two_columns(), pd.Series(LABELS, index=range(N_ROWS, 0, -1))),
+        lambda: FitInput(two_columns(), pd.Series(LABELS, index=range(N_ROWS, 0, -1))),
     ),
     Case(
         "fewer labels than rows",
-        lambda: Given(two_columns(), LABELS[:-1]),
+        lambda: FitInput(two_columns(), LABELS[:-1]),
         "inconsistent numbers of samples: 40 rows and 39 labels",
     ),
     Case(
         "weights with another index and a repeated one of rows",
-        lambda: Given(
+        lambda: FitInput(
             two_columns().set_axis(spread(3, 3, 1)), LABELS, pd.Series(PLAIN + 1, range(9, 49))
         ),
     ),

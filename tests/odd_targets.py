@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from odd_tables import ESCAPES, LABELS, N_ROWS, PLAIN, RARE, Case, Given, spread, two_columns
+from odd_tables import ESCAPES, LABELS, N_ROWS, PLAIN, RARE, Case, FitInput, spread, two_columns
 from scipy import sparse
 
 BIG = 2**53 + 1
@@ -19,27 +19,27 @@ NO_LABEL = "Unknown label type: {}.*row 0"
 
 
 def pair(rare: Any, common: Any) -> list[Any]:
-    return [rare if own else common for own in RARE]
+    return [rare if is_rare else common for is_rare in RARE]
 
 
 def target(name: str, make: Callable[[], Any], refused: str = "") -> Case:
-    return Case(name, lambda: Given(two_columns(), make()), refused)
+    return Case(name, lambda: FitInput(two_columns(), make()), refused)
 
 
 def arrow(kind: pa.DataType, rare: Any, common: Any, refused: str = "") -> Case:
-    """Labels of an Arrow array."""
+    """Return a case of labels in an Arrow array."""
     return target(f"labels of {kind}", lambda: pa.array(pair(rare, common), kind), refused)
 
 
 def carried(kind: pa.DataType, rare: Any, common: Any, refused: str = "") -> Case:
-    """Labels of a pandas column of an Arrow type."""
+    """Return a case of labels in a pandas column of an Arrow type."""
     labels = pair(rare, common)
     return target(f"pandas' {kind}", lambda: pd.Series(labels, dtype=pd.ArrowDtype(kind)), refused)
 
 
-def many_classes(n_classes: int) -> Given:
+def many_classes(n_classes: int) -> FitInput:
     codes = np.arange(2 * n_classes) % n_classes
-    return Given(pd.DataFrame({"plain": codes + 0.5}), np.char.mod("class %d", codes))
+    return FitInput(pd.DataFrame({"plain": codes + 0.5}), np.char.mod("class %d", codes))
 
 
 def masked_labels() -> np.ma.MaskedArray:
@@ -92,7 +92,9 @@ LABELLED = (
     carried(pa.int8(), 1, 2),
     carried(pa.float64(), 1.0, 2.0),
     carried(pa.large_string(), "a", "b"),
-    Case("labels that are a feature", lambda: Given(two_columns().assign(answer=LABELS), LABELS)),
+    Case(
+        "labels that are a feature", lambda: FitInput(two_columns().assign(answer=LABELS), LABELS)
+    ),
     target("a class of two rows", lambda: np.where(np.arange(N_ROWS) < 2, "rare", LABELS)),
     target("a class of one row", lambda: np.where(np.arange(N_ROWS) < 1, "rare", LABELS)),
     Case("40 classes of two rows", lambda: many_classes(40)),
@@ -165,7 +167,7 @@ NO_LABELS = (
 
 
 def weighed(name: str, make: Callable[[], Any], refused: str = "") -> Case:
-    return Case(name, lambda: Given(two_columns(), LABELS, make()), refused)
+    return Case(name, lambda: FitInput(two_columns(), LABELS, make()), refused)
 
 
 WEIGHTS = (

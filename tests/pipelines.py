@@ -23,7 +23,7 @@ N_FOLDS = 2
 
 
 def table(n_rows: int = 240, *, random_state: int = 0) -> pd.DataFrame:
-    """A table with every kind of column, missing values, and one constant column."""
+    """Return a table with every kind of column, missing values, and one constant column."""
     random = np.random.default_rng(random_state)
     amount = random.lognormal(size=n_rows)
     amount[::9] = np.nan
@@ -84,7 +84,7 @@ def pack(
 
 
 def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeline:
-    """A blend of two strategies on two folds."""
+    """Return a blend of two strategies on two folds."""
     frame = table()
     schema, _ = infer_schema(frame)
     schema = structs.replace(schema, target="fraud")
@@ -136,7 +136,7 @@ def pipeline(classes: Any = ("no", "yes"), *, dtype: Any = None) -> FittedPipeli
 
 
 def scored_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The codes and the out-of-fold probabilities that a pipeline's thresholds are counted on."""
+    """Return codes and out-of-fold probabilities for the thresholds of a pipeline."""
     random = np.random.default_rng(1)
     proba = random.dirichlet(np.ones(n_classes), 200)
     return np.array([random.choice(n_classes, p=p) for p in proba]), proba

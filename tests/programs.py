@@ -1,4 +1,4 @@
-"""Python programs that tests start."""
+"""Start of Python programs in tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
-# the paths of the tests, wherever the program runs
+# The program imports from the paths of the tests, whatever its folder is.
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def python(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python to its end; the options are those of `subprocess.run`."""
-    usual = {"env": ENVIRONMENT, "capture_output": True, "text": True, "check": False}
-    return subprocess.run([sys.executable, *map(str, words)], **usual | options)
+    defaults = {"env": ENVIRONMENT, "capture_output": True, "text": True, "check": False}
+    return subprocess.run([sys.executable, *map(str, arguments)], **defaults | options)

@@ -1,4 +1,4 @@
-"""The generated pages of `reports/reference`: each is written from what the program declares."""
+"""Generated pages of `reports/reference`, written from the declarations of the program."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def command_parts(name: str, command: Any) -> list[str]:
     """Return the usage, help and parameters of one command."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
-    words = [p.metavar if p.required else f"[{p.metavar}]" for p in arguments]
-    words += [f"{p.opts[0]} {p.metavar}" for p in options if p.required]
-    words += ["[OPTIONS]"] if any(not p.required for p in options) else []
-    parts = [f"```text\n{' '.join(['autoimb', name, *words])}\n```\n"]
+    usage = [p.metavar if p.required else f"[{p.metavar}]" for p in arguments]
+    usage += [f"{p.opts[0]} {p.metavar}" for p in options if p.required]
+    usage += ["[OPTIONS]"] if any(not p.required for p in options) else []
+    parts = [f"```text\n{' '.join(['autoimb', name, *usage])}\n```\n"]
     parts += [f"{one_line(text)}\n" for text in (command.help or "").split("\n\n")]
     if arguments:
         parts.append(
@@ -118,7 +118,7 @@ def default_text(option: Any) -> str:
 
 
 def bounds_text(bounds: Range) -> str:
-    """Return the range of a parameter in words."""
+    """Return the range of a parameter in usage."""
     if isinstance(bounds, OneOf):
         return ", ".join(str(value) for value in bounds.values)
     return f"{bounds.low:g} to {bounds.high:g}" + (" (log)" if bounds.log else "")

@@ -1,4 +1,4 @@
-"""Small packed networks with weights that are not their start, and rows for them."""
+"""Small packed networks with changed initial weights, and rows for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spec(body, **changes):
 
 
 def drawn(network_spec, members=MEMBERS, *, training=True, dtype=torch.float64, seed=7):
-    """A network whose every trained parameter differs from its start."""
+    """Return a network whose trained parameters all differ from their initial values."""
     network = build(network_spec, members, dtype=dtype, training=training)
     keys = [Key(seed, member=m) for m in range(members)]
     network.draw(keys, [network_spec.n_inputs] * members)

@@ -1,4 +1,4 @@
-"""A small study with evaluations that cost nothing, for the tests of the search."""
+"""Small study with inexpensive evaluations, for the tests of the search."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FINGERPRINT = "0123456789abcdef"
 
 @dataclass(frozen=True)
 class Material:
-    """What `run_study` is given."""
+    """Inputs of `run_study`."""
 
     dataset: Dataset
     plan: Plan
@@ -74,7 +74,7 @@ def material(n_rows: int = 120, *, policy: SearchPolicy = DEFAULT_POLICY) -> Mat
 
 
 def judge_of(dataset: Dataset, plan: Plan) -> Judge:
-    """What judges the rows that a plan scores."""
+    """Return the judge of the rows that a plan scores."""
     folds = plan.folds
     return Judge(
         metric=get_metric("average_precision", n_classes=2, positive=dataset.positive),
@@ -105,21 +105,21 @@ def fitted(strategy: Strategy) -> FittedStrategy:
 
 
 def chance(strategy: Strategy) -> float:
-    """A number in [0, 1) that depends on the strategy alone."""
+    """Return a number in [0, 1) that depends on the strategy alone."""
     return zlib.crc32(json.dumps(strategy.to_json(), sort_keys=True).encode()) / 2**32
 
 
 def complete(
     strategy: Strategy, dataset: Dataset, seconds: float = 0.1, *, value: float | None = None
 ) -> Scored:
-    """A trial that its own patience ended; its score is the strategy's chance, or the given one."""
-    own = chance(strategy)
-    value = own if value is None else value
+    """Return a trial that ended by its patience, with the strategy's chance or a value as score."""
+    probability = chance(strategy)
+    value = probability if value is None else value
     return Scored(
         score=Score(value, 0.01, (value,), False, value),
-        oof=np.full((len(dataset.y), 2), [1.0 - own, own]),
+        oof=np.full((len(dataset.y), 2), [1.0 - probability, probability]),
         fitted=fitted(strategy),
-        trace=Trace(curve=(0.1, own), ended=True, checkpoints=(3, 4, 5)),
+        trace=Trace(curve=(0.1, probability), ended=True, checkpoints=(3, 4, 5)),
         seconds=seconds,
     )
 
@@ -134,7 +134,7 @@ def evaluate_slowly(job: Job, judge: Judge, *, seconds: float) -> Outcome:
 
 
 def counted(job: Job, judge: Judge, *, tally: str, then: Evaluate) -> Outcome:
-    """Leave a line for each call, then go on with another evaluation."""
+    """Append a line to a file for each call, then call another evaluation."""
     with Path(tally).open("a") as file:
         file.write(f"{os.getpid()} {job.strategy.describe()}\n")
     return then(job, judge)
@@ -149,13 +149,13 @@ def study(
     limits: Limits | None = None,
     **settings: Any,
 ) -> StudyResult:
-    """Run a study on the small table; in this process unless `n_jobs` or a deadline say more."""
-    given = material(policy=policy)
+    """Run a study on the small table, in this process unless `settings` need workers."""
+    inputs = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        Basis(given.dataset, given.plan, given.judge, limits or Limits()),
+        Basis(inputs.dataset, inputs.plan, inputs.judge, limits or Limits()),
         space or Space.restricted(),
-        profile=given.profile,
+        profile=inputs.profile,
         settings=StudySettings(**settings),
         duels=duels_of_material(policy=policy) if duels else None,
         folder=folder,
@@ -163,16 +163,16 @@ def study(
 
 
 def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Basis | None:
-    """What matched duels of the small table run on."""
-    given = material(policy=policy)
-    return plan_duels(Basis(given.dataset, given.plan, given.judge))
+    """Return the basis of matched duels on the small table."""
+    inputs = material(policy=policy)
+    return plan_duels(Basis(inputs.dataset, inputs.plan, inputs.judge))
 
 
 slowly = partial(evaluate_slowly, seconds=0.2)
 
 
 def without(columns: Columns, names: str) -> Columns:
-    """Take the numbers or the categories away."""
+    """Return columns without numbers or without categories."""
     if names == "number_names":
         return replace(columns, numbers=columns.numbers[:, :0], number_names=())
     return replace(columns, codes=columns.codes[:, :0], category_names=(), vocabularies=())
@@ -190,16 +190,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def alive(session: int) -> list[int]:
-    """The processes of a session that still run."""
-    found = []
+    """Return the running processes of a session."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, own = path.read_text().rpartition(")")[2].split()[:4]
+            state, _, _, process_session = path.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if int(own) == session and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+        if int(process_session) == session and state != "Z":
+            processes.append(int(path.parent.name))
+    return processes
 
 
 def main() -> None:

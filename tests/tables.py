@@ -1,4 +1,4 @@
-"""Small tables, and strategies made from the option tables, for the tests of every option."""
+"""Small tables, and strategies from the option tables, for the tests of every option."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS
 def calibrated_rows(
     n_rows: int, prior: Sequence[float], *, seed: int = 0, spread: float = 1.5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class codes, every class among them, drawn from the probabilities beside them."""
+    """Return codes that include every class, and the probabilities they are drawn from."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (n_rows, len(prior))) + np.log(prior)
     proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def calibrated_rows(
 
 
 def mixed_table(kind: str, n_rows: int = 200, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows with strings, numbers with NaN, a date and a boolean; labels that follow from them."""
+    """Return rows with strings, numbers, NaN, a date and a boolean, and dependent labels."""
     frame = table(n_rows, random_state=seed)
     random = np.random.default_rng([seed, 1])
     signal = np.log(frame["amount"].fillna(1.0)) + 1.5 * (frame["colour"] == "red")
@@ -83,7 +83,7 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
         weight=np.ones(len(y)),
         n_classes=len(counts),
         positive=int(counts.argmin()),
-        # columns of many levels are written in both ways that there are
+        # Columns of many levels have both encodings.
         layout=structs.replace(layout, embedded=plan_layout(columns).embedded),
     )
 
@@ -91,7 +91,7 @@ def dataset_of(frame: pd.DataFrame, y: np.ndarray) -> Dataset:
 def short_plan(
     dataset: Dataset, folds: FoldPlan, *, checkpoints: int = 2, patience: int = 9
 ) -> Plan:
-    """A plan of so many checkpoints, whatever they cost."""
+    """Return a plan with a number of checkpoints, whatever their cost."""
     outline = Outline.of(dataset)
     effort = Effort(
         1e15, most_checkpoints=checkpoints, least_checkpoints=1, patience=patience, outline=outline
@@ -104,7 +104,7 @@ def parts_of(dataset: Dataset, plan: Plan) -> Parts:
 
 
 def judge_of(dataset: Dataset, plan: Plan, metric: str = "average_precision") -> Judge:
-    """What judges the rows that a plan scores."""
+    """Return the judge of the rows that a plan scores."""
     measured = get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive)
     return basis.judge_of(dataset, plan.folds, measured)
 
@@ -117,13 +117,13 @@ def outcome_of(
     *,
     parts: Parts | None = None,
 ) -> Outcome:
-    """Evaluate a strategy by itself, without a deadline or a bar."""
+    """Evaluate a strategy without a deadline or a minimum score."""
     job = Job(strategy, plan, parts_of(dataset, plan) if parts is None else parts)
     return evaluate(job, judge_of(dataset, plan, metric))
 
 
 def small_trees() -> FittedStrategy:
-    """A fitted partner on the table of `pipelines`, so that its pipeline can hold it."""
+    """Fit a partner on the table of `pipelines`, so that its pipeline can hold it."""
     frame = table()
     y = (frame["amount"].fillna(0) > 1.5).to_numpy().astype(np.int64)
     dataset = dataset_of(frame, y)
@@ -135,44 +135,43 @@ def small_trees() -> FittedStrategy:
 
 
 def trained(strategy: Strategy, dataset: Dataset, plan: Plan) -> Trained:
-    """Train a strategy; no checkpoint is better than another."""
+    """Train a strategy with equal values for all checkpoints."""
     parts = parts_of(dataset, plan)
     until = Until(lambda y, proba, weight: 0.0, Deadline())
     return fit_members(Job(strategy, plan, parts), parts, until)
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What a strategy's first round begins with: what its members see, and how long they train."""
+class FirstRound:
+    """Start of a strategy's first round: the rows of its members, schedule and network."""
 
-    seen: tuple[MemberRows, ...]
+    rows: tuple[MemberRows, ...]
     schedule: Schedule
     network: NetworkSpec
 
 
-def begun(strategy: Strategy, dataset: Dataset, plan: Plan) -> Begun:
-    """Prepare the training of a strategy in one round, and make no step."""
-    see, seen, started = Members.member_rows, [], []
+def first_round(strategy: Strategy, dataset: Dataset, plan: Plan) -> FirstRound:
+    """Prepare the training of a strategy in one round, without a step."""
+    original, recorded, started = Members.member_rows, [], []
 
-    def recorded(members: Members, position: int, number: int, row_state: np.ndarray) -> MemberRows:
-        seen.append(see(members, position, number, row_state))
-        return seen[-1]
+    def record(members: Members, position: int, number: int, row_state: np.ndarray) -> MemberRows:
+        recorded.append(original(members, position, number, row_state))
+        return recorded[-1]
 
-    def no_training(network, pack, loss, schedule, **named):
+    def no_training(network, pack, loss, schedule, **options):
         started.append((schedule, network.spec))
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Members, "member_rows", recorded)
+        patch.setattr(Members, "member_rows", record)
         patch.setattr(fitting, "train", no_training)
         trained(strategy, dataset, plan)
-    (schedule, network), *others = started
-    assert not others
-    return Begun(tuple(seen), schedule, network)
+    ((schedule, network),) = started
+    return FirstRound(tuple(recorded), schedule, network)
 
 
 def at(bounds: Range, share: float) -> Value:
-    """The value that lies so far into a range: 0 is its low end, 1 its high one."""
+    """Return the value at a share of a range: 0 is its low end, 1 its high end."""
     if not isinstance(bounds, Float | Int):
         return bounds.values[round(share * (len(bounds.values) - 1))]
     if bounds.log:
@@ -184,7 +183,7 @@ def at(bounds: Range, share: float) -> Value:
 
 
 def chosen(option: Option, share: float = 0.5, **changes: Value) -> Choice:
-    """An option with every parameter at the same place of its range, but for some."""
+    """Return an option with every parameter at a share of its range, except the changes."""
     values: dict[str, Any] = {key: at(bounds, share) for key, bounds in option.ranges.items()}
     return Choice(option.name, tuple((values | changes).items()))
 
@@ -194,7 +193,7 @@ def small_network() -> Choice:
 
 
 def tiny_spec(**changes: Any) -> NetworkSpec:
-    """The smallest network, but for what is named."""
+    """Return the smallest network, with the named changes."""
     fields: dict[str, Any] = {
         "kind": "mlp",
         "width": 1,
@@ -214,6 +213,6 @@ def tiny_spec(**changes: Any) -> NetworkSpec:
 
 
 def strategy_with(**choices: Choice) -> Strategy:
-    """A control on a small network, but for the components that are named."""
+    """Return a control on a small network, with the named choices of components."""
     control = {component: Choice(name) for component, name in CONTROL.items()}
     return Strategy(**({**control, "network": small_network()} | choices))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import (
-    Begun,
-    begun,
+    FirstRound,
     chosen,
     dataset_of,
+    first_round,
     mixed_table,
     parts_of,
     short_plan,
@@ -112,8 +112,8 @@ def plan_of(dataset):
     return short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
 
 
-def begun_with(dataset, **choices) -> Begun:
-    return begun(strategy_with(**choices), dataset, plan_of(dataset))
+def first_round_with(dataset, **choices) -> FirstRound:
+    return first_round(strategy_with(**choices), dataset, plan_of(dataset))
 
 
 def part_of(dataset, resampling) -> TrainingPart:
@@ -149,9 +149,9 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
     dataset = dataset_of(*mixed_table(kind))
     weight = np.random.default_rng(1).uniform(0.2, 1.8, len(dataset.y)) * (1.0 + dataset.y)
     dataset = replace(dataset, weight=weight)
-    round_ = begun_with(dataset, resampling=balanced, **others)
+    round_ = first_round_with(dataset, resampling=balanced, **others)
     part = part_of(dataset, balanced)
-    for seen in round_.seen[: len(round_.seen) // 2]:  # those of the first of two folds
+    for seen in round_.rows[: len(round_.rows) // 2]:  # those of the first of two folds
         mass = mass_of(seen, part, round_.schedule.batch_size)
         assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
         np.testing.assert_allclose(
@@ -162,8 +162,8 @@ def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
 def test_logit_adjustment_adds_the_prior_of_the_batches():
     dataset = dataset_of(*mixed_table("binary"))
     loss = chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
-    round_ = begun_with(dataset, resampling=balanced, loss=loss)
-    seen = round_.seen[0]
+    round_ = first_round_with(dataset, resampling=balanced, loss=loss)
+    seen = round_.rows[0]
     prior = seen.counts / seen.counts.sum()  # what the loss is given
     mass = mass_of(seen, part_of(dataset, balanced), round_.schedule.batch_size)
     np.testing.assert_allclose(prior, mass, rtol=2e-2)
@@ -183,7 +183,7 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
         sampled_shares=np.array([0.5, 1.0]),
     )
     choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
-    of_all, of_few = (begun_with(d, resampling=choice).seen[0] for d in (whole, few))
+    of_all, of_few = (first_round_with(d, resampling=choice).rows[0] for d in (whole, few))
     np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
     np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
     np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)
@@ -191,4 +191,7 @@ def test_rows_that_were_left_out_to_save_time_change_no_share():
 
 def test_an_epoch_has_as_many_batches_as_without_it():
     dataset = dataset_of(*mixed_table("binary"))
-    assert begun_with(dataset, resampling=balanced).schedule == begun_with(dataset).schedule
+    assert (
+        first_round_with(dataset, resampling=balanced).schedule
+        == first_round_with(dataset).schedule
+    )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import begun, chosen, dataset_of, mixed_table, outcome_of, strategy_with
+from tables import chosen, dataset_of, first_round, mixed_table, outcome_of, strategy_with
 
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import plan_folds
@@ -179,15 +179,15 @@ def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
         network=chosen(COMPONENTS["network"]["tabm"], 0.3),
         ensemble=chosen(COMPONENTS["ensemble"]["bagging"], 0.0),
     )
-    large = begun(dear, dataset, plan)
+    large = first_round(dear, dataset, plan)
     inputs = plan.effort.outline.inputs[large.network.ple]
-    row = 2.0 * len(large.seen) * large.network.products(inputs)  # of a forward pass of all
+    row = 2.0 * len(large.rows) * large.network.products(inputs)  # of a forward pass of all
     operations = 3 * row * plan.policy.least_epochs * 8_000
     small = replace(plan, effort=replace(plan.effort, operations=operations))
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
-        round_ = begun(strategy, dataset, small)
-        member, schedule = round_.seen[0], round_.schedule
+        round_ = first_round(strategy, dataset, small)
+        member, schedule = round_.rows[0], round_.schedule
         planned[name] = (
             len(member.rows),
             schedule.steps * schedule.checkpoints * schedule.batch_size,

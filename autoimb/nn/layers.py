@@ -39,7 +39,7 @@ class Buffers:
     kernels : Kernels
         Operations that fill the arrays.
     dtype, device
-        Of all arrays.
+        Type and device of all arrays.
     """
 
     def __init__(self, kernels: Kernels, dtype: torch.dtype, device: torch.device) -> None:
@@ -205,7 +205,7 @@ class Linear:
 
 
 class SpreadLinear:
-    """The first layer of TabM (mini): k copies of the input, each scaled by its own vector.
+    """First layer of TabM (mini): k copies of the input, each scaled by its own vector.
 
     ``(x ∘ r_k) W`` is computed as ``x (r_k ∘ W)``: the k scaled weights stand side by side, so
     that one product serves all copies and the input is never copied (Gorishniy et al., 2025).
@@ -263,6 +263,7 @@ class SpreadLinear:
         wide = self._buffers.get(self.name + ".wide", members, self.n_in, self.k, self.n_out)
         self._wide = kernels.scale_weights(self._weight, self._scale, None, wide).flatten(2)
         z = self._buffers.get(self.name, members, batch, self.k * self.n_out)
+        # All copies share the bias, which is repeated for the single product.
         bias = self._buffers.get(self.name + ".bias", members, 1, self.k, self.n_out)
         bias.copy_(self._bias[:, :, None])
         kernels.affine(x, self._wide, bias.view(members, 1, -1), 1.0, z)
@@ -276,6 +277,7 @@ class SpreadLinear:
         side, wide = gradient.view(members, batch, self.k * self.n_out), self._wide
         back = self._buffers.get(self.name + ".back", members, batch, self._embedded)
         kernels.product(side, wide[:, : self._embedded].mT, 1.0, back)
+        # The scaled weights are not needed any more, so their gradient overwrites them.
         kernels.product(self._x.mT, side, 1.0, wide)
         kernels.scale_weights_backward(
             wide.view(members, self.n_in, self.k, self.n_out),
@@ -289,7 +291,7 @@ class SpreadLinear:
 
 
 class Heads:
-    """One linear map to the classes for each implicit member.
+    """Linear maps to the classes, one for each implicit member.
 
     The weights are stored class by class, as a product with so few classes needs long rows.
 
@@ -351,7 +353,7 @@ class Heads:
 
 
 class Embedding:
-    """A learned vector for each level of the wide category columns.
+    """Learned vectors of the levels of wide category columns.
 
     The levels of all columns share one table, one column after the other.
 

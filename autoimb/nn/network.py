@@ -28,7 +28,7 @@ CACHED = 2**18  # numbers of one layer's activations that stay in the cache
 
 
 class Network:
-    """A stack of packed layers: embeddings, hidden layers, heads.
+    """Stack of packed layers: embeddings, hidden layers, heads.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Network:
     members : int
         Number of networks of this shape in the pack.
     dtype, device
-        Of all arrays.
+        Type and device of all arrays.
     training : bool
         Whether the network will be trained, for which a CPU uses compiled kernels.
     """
@@ -145,6 +145,7 @@ class Network:
             return x
         batch = x.shape[1] if chosen is None else chosen.shape[0] // self.members
         inputs = self._buffers.get("inputs", self.members, batch, first + x.shape[-1])
+        # The views are kept while the buffer stays the same, as slicing at every step takes time.
         if self._parts[0] is not inputs:
             split = spec.embedding_dim * len(spec.cardinalities)
             numbers = inputs[:, :, first : first + spec.periodic]
@@ -188,6 +189,7 @@ class Network:
         """
         n, shared = x.shape[1], self.members // x.shape[0]
         if chunk is None:
+            # Rows per chunk are a multiple of 64, between 64 and 4096.
             wide = self.members * max(
                 self.spec.k * self.spec.widest, self.spec.periodic * FREQUENCIES
             )
@@ -309,7 +311,7 @@ def _shared(spec: NetworkSpec, rescaling: float) -> list[Layer]:
             width,
             embedded=spec.embedded,
             k=spec.k,
-            # as the paper starts them
+            # The initial distribution of the paper.
             spread="normal" if spec.ple or spec.periodic else "signs",
             **common,
         )

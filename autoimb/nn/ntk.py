@@ -1,4 +1,4 @@
-"""The hidden layers of RealMLP (Holzmüller et al., 2024, "Better by default").
+"""Hidden layers of RealMLP (Holzmüller et al., 2024, "Better by default").
 
 They use the neural tangent parametrisation: weights start with variance 1, and the factor
 1/sqrt(inputs) is part of the formula. The first map multiplies each input by a trained scale, and
@@ -121,6 +121,7 @@ class ScaledLinear:
         if not self._first:
             kernels.product(self._x.mT, gradient, self._alpha, self._weight_gradient)
             return back
+        # The scaled weights are not needed any more, so their gradient overwrites them.
         kernels.product(self._x.mT, gradient, self._alpha, self._wide)
         kernels.scale_weights_backward(
             self._wide[:, :, None],
@@ -178,6 +179,7 @@ def _start(z: Tensor, streams: Sequence[np.random.Generator]) -> tuple[Tensor, T
     rows, units = z.shape[1:]
     bias = torch.empty_like(spread)
     for member, random in enumerate(streams):
+        # Exponential draws that are divided by their sum are uniform on the simplex.
         chosen = torch.from_numpy(random.integers(rows, size=(_CORNERS, units)))
         shares = random.exponential(size=(_CORNERS, units))
         mixed = torch.from_numpy(shares / shares.sum(0)).to(z.device, z.dtype)

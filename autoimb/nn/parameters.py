@@ -89,7 +89,7 @@ class Parameters:
     members : int
         Length of the leading axis.
     dtype, device
-        Of all arrays.
+        Type and device of all arrays.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Parameters:
         self._spans: dict[str, tuple[int, int, tuple[int, ...]]] = {}
         self.segments: list[Segment] = []
         start = 0
+        # Parameters of the same decay and learning rate become one segment; a rate of 0 has none.
         by_step = sorted(declared, key=lambda p: (not p.decay, p.rate))
         for (decay, rate), alike in groupby(by_step, key=lambda p: (p.decay, p.rate)):
             first = start

@@ -115,9 +115,11 @@ class PlainKernels:
             gradient.mul_(mask)
         if name is not None and slope is not None:
             assert into_slope is not None
+            # The gradient of the slope is that of the output times (activation(z) - z).
             bent = _ACTIVE[name](preactivation, torch.empty_like(preactivation))
             bent.sub_(preactivation).mul_(gradient)
             torch.sum(bent, 1, keepdim=True, out=into_slope)
+            # The gradient is multiplied by 1 - slope + slope * derivative.
             bent = gradient * slope
             gradient.sub_(bent).add_(_RISE[name](bent, preactivation))
         elif name is not None:

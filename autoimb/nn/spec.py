@@ -35,7 +35,7 @@ class NetworkSpec(Struct, frozen=True, forbid_unknown_fields=True):
     embedding_dim : int
         Length of the learned vectors of wide category columns.
     ple : bool
-        Whether numbers enter piecewise-linearly encoded.
+        Whether numbers are encoded piecewise linearly.
     n_inputs : int
         Dense columns, padded to the widest fold.
     cardinalities : tuple of int

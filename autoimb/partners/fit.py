@@ -272,7 +272,7 @@ class _BoostedTrees:
         if not len(outputs):
             return
         self.model.set_params(max_iter=iterations)
-        with threadpool_limits(1):  # of the library that only fitting loads
+        with threadpool_limits(1):  # for OpenMP, which only fitting loads
             self.model.fit(rows.x, rows.y, sample_weight=rows.weight)
         grown, baseline = boosted_trees(self.model, len(self._trees) // len(outputs))
         if not self._trees:

@@ -75,7 +75,7 @@ class Forest(BriefRepr):
     Attributes
     ----------
     column, threshold, left, answer : ndarrays
-        Of all trees, see `Tree`.
+        Joined arrays of all trees, see `Tree`.
     output : int64 ndarray of shape (T, K)
     baseline : float64 ndarray of shape (C,)
         The scores before the first tree; minus infinity for a class that training lacked.
@@ -110,7 +110,7 @@ class Forest(BriefRepr):
         Parameters
         ----------
         arrays : mapping of str to ndarray
-            Of the kinds and ranges in the table of the artifact's arrays.
+            Arrays whose types and ranges were checked, see `autoimb.pipeline.contents`.
         codes, width : int
             Number of columns of codes, and of all columns that the trees read.
         n_classes : int

@@ -178,7 +178,7 @@ class Reader(BriefRepr):
         Parameters
         ----------
         proba : float64 ndarray of shape (n + 32 m, C)
-            Of rows and copies in the order of `read`.
+            Probabilities of rows and copies, in the order of `read`.
         copied : int64 ndarray of shape (m,)
 
         Returns

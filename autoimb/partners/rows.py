@@ -85,7 +85,7 @@ class FoldRows:
     ----------
     reader : Reader
     cuts : float64 ndarray of shape (F, 255)
-        Of each column that trees read, filled up with infinity; zeros for codes.
+        Cuts of each column that trees read, filled up with infinity; zeros for codes.
     x : float64 ndarray of shape (n, F)
         Training rows, numbers as places among the cuts of their column.
     y : int64 ndarray of shape (n,)
@@ -148,6 +148,7 @@ class FoldRows:
             The classes whose scores they are added to.
         """
         split = nodes.children[:, 0] > 0
+        # Breadth-first order: each pass appends the children of the splits of the previous level.
         order = level = np.zeros(1, dtype=np.int64)
         while len(level):
             level = nodes.children[level[split[level]]].ravel()

@@ -271,6 +271,7 @@ def _encodes(encoder: Encoder, n_numbers: int, n_categories: int) -> bool:
         return False
     n_numbers, n_categories = len(encoder.screen.numbers), len(encoder.screen.categories)
     layout, statistics = encoder.layout, encoder.statistics
+    # Lengths come first, as the comparisons of values below rely on them.
     by_number = (encoder.center, encoder.factor, encoder.bins, encoder.indicator)
     if not (
         all(values.shape == (n_numbers,) for values in by_number)

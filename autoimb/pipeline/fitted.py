@@ -112,6 +112,7 @@ def fold_average(
     """
     fold = np.concatenate([np.asarray(part) for part in folds])
     weight = np.concatenate([np.asarray(part, dtype=np.float64) for part in weights])
+    # Weights sum to 1 within each fold, and folds count equally.
     share = np.zeros_like(weight)
     present = np.unique(fold)
     for number in present:
@@ -210,6 +211,7 @@ class FittedMemberPack(BriefRepr):
         import torch
 
         n, rows = len(x), -(-len(x) // _PAD_ROWS) * _PAD_ROWS
+        # The leading axis is that of members, which share the rows of the fold.
         wide = torch.from_numpy(x)[None]
         if x.shape != (rows, self.spec.n_inputs):
             wide = torch.zeros(1, rows, self.spec.n_inputs)

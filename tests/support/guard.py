@@ -129,7 +129,7 @@ def _with(ensemble: str) -> Case:
 
 
 def groups_by_cv() -> Case:
-    """Hold whole groups out by folds of the user's."""
+    """Search with the user's folds of whole groups."""
     from sklearn.model_selection import GroupKFold
 
     frame, y = customers()
@@ -138,7 +138,7 @@ def groups_by_cv() -> Case:
 
 
 def groups() -> Case:
-    """Hold whole groups out in every step."""
+    """Search with groups."""
     frame, y = customers()
     return fitted((frame, y), fit={"groups": np.arange(len(frame)) // 4})
 
@@ -157,9 +157,11 @@ def resumed() -> Case:
         table = Path(place, "customers.csv")
         frame.assign(target=y).to_csv(table, index=False)
         run = Path(place, "run")
-        words = ["search", str(table), "--target", "target", "--n-jobs", "1", "--out", str(run)]
-        for more in (["--n-trials", "5"], ["--n-trials", "9", "--resume"]):
-            subprocess.run([sys.executable, "-m", "autoimb", *words, *more, "--quiet"], check=True)
+        arguments = ["search", str(table), "--target", "target", "--n-jobs", "1", "--out", str(run)]
+        for limits in (["--n-trials", "5"], ["--n-trials", "9", "--resume"]):
+            subprocess.run(
+                [sys.executable, "-m", "autoimb", *arguments, *limits, "--quiet"], check=True
+            )
         pipeline = load(run / "pipeline.autoimb")
         board = pd.read_csv(run / "leaderboard.csv")
         return {
@@ -180,7 +182,7 @@ def sample_with_counts() -> Case:
 
 
 def weighted() -> Case:
-    """Give rows weights."""
+    """Search with row weights."""
     frame, y = customers()
     return fitted((frame, y), fit={"sample_weight": 1.0 + (frame["age"] > 50).to_numpy()})
 
@@ -203,23 +205,23 @@ CASES: dict[str, Callable[[], Case]] = {
 
 def reduced() -> dict[str, Case]:
     """Run all cases."""
-    made = {}
+    results = {}
     for name, case in CASES.items():
-        made[name] = case()
-        print(name, json.dumps(made[name].get("predictions")), file=sys.stderr, flush=True)
-    return json.loads(json.dumps(made))  # as a file holds it
+        results[name] = case()
+        print(name, json.dumps(results[name].get("predictions")), file=sys.stderr, flush=True)
+    return json.loads(json.dumps(results))  # as a file holds it
 
 
-def differences(before: Any, after: Any, at: str = "") -> Iterator[str]:
+def differences(expected: Any, actual: Any, at: str = "") -> Iterator[str]:
     """Yield a line for each value that differs, with its place."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() | after.keys():
-            yield from differences(before.get(key), after.get(key), f"{at}/{key}")
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for i, pair in enumerate(zip(before, after)):
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key in expected.keys() | actual.keys():
+            yield from differences(expected.get(key), actual.get(key), f"{at}/{key}")
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for i, pair in enumerate(zip(expected, actual)):
             yield from differences(*pair, f"{at}/{i}")
-    elif before != after:
-        yield f"{at}: {before} -> {after}"
+    elif expected != actual:
+        yield f"{at}: {expected} -> {actual}"
 
 
 def main() -> None:
@@ -228,13 +230,13 @@ def main() -> None:
     parser.add_argument("action", choices=["write", "compare"])
     parser.add_argument("file", type=Path)
     options = parser.parse_args()
-    after = reduced()
+    results = reduced()
     if options.action == "write":
-        options.file.write_text(json.dumps(after, indent=1), encoding="utf-8")
+        options.file.write_text(json.dumps(results, indent=1), encoding="utf-8")
         return
-    found = sorted(differences(json.loads(options.file.read_text(encoding="utf-8")), after))
-    print(*found, f"{len(found)} differences", sep="\n")
-    raise SystemExit(bool(found))
+    lines = sorted(differences(json.loads(options.file.read_text(encoding="utf-8")), results))
+    print(*lines, f"{len(lines)} differences", sep="\n")
+    raise SystemExit(bool(lines))
 
 
 if __name__ == "__main__":

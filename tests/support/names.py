@@ -42,8 +42,8 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
 
 def is_empty(name: str) -> bool:
     """Return whether a name consists of words without meaning."""
-    words = name.strip("_").lower().split("_")
-    return all(word in EMPTY_WORDS for word in words)
+    parts = name.strip("_").lower().split("_")
+    return all(part in EMPTY_WORDS for part in parts)
 
 
 def comment_lines(source: str) -> int:

@@ -149,8 +149,8 @@ def waves_backward(
     for at in range(members * numbers):
         m, f = at // numbers, at % numbers
         back, column_x = gradient + m * gradient_member + 3 * f * size, x + m * x_member + f * size
-        # (many, 3) -> (3, many): the waves of a number are the lanes, so that nothing is summed
-        # across them
+        # (many, 3) -> (3, many): the waves of a number are the lanes, so that no sum runs across
+        # lanes.
         transpose(scratch, line, weight + 3 * at * line, 3 * size, many, 3, size, like)
         for j in range(0, many, LANES):
             lanes, i = first(many - j), at * line + j * size

@@ -62,7 +62,7 @@ def _compile(function: Callable[..., None], signature: Any) -> Code:
     Raises
     ------
     RuntimeError
-        Where numba is told not to compile. Other errors of a compilation are numba's.
+        If compilation is disabled. Other errors of a compilation are numba's.
     """
     if numba.config.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set")

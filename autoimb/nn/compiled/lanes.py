@@ -331,8 +331,8 @@ def _polynomial(builder, x, coefficients):
     return value
 
 
-# of sin(2πu) / u in u² on [-1/4, 1/4], and of (exp(r) - 1 - r) / r² on ±log(2)/2: both to half a
-# rounding of single precision
+# Coefficients of sin(2πu) / u in u² on [-1/4, 1/4], and of (exp(r) - 1 - r) / r² on ±log(2)/2, both
+# exact to half a rounding of single precision.
 _SINE = (39.7598271, -76.5811726, 81.6024764, -41.3416806, 6.28318528)
 _EXP = (0.00139337327, 0.00836323538, 0.0416664642, 0.166665766, 0.500000001)
 
