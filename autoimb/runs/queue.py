@@ -259,8 +259,9 @@ class _View:
 
 def _window(views: Sequence[_View], policy: SearchPolicy) -> list[_View]:
     """Keep the best and the newest, in their order; all of them where there are no more."""
-    older = views[: max(len(views) - policy.sampler_newest, 0)]
-    best = sorted(range(len(older)), key=lambda place: older[place].rank)[: policy.sampler_best]
+    window = policy.suggestions
+    older = views[: max(len(views) - window.sampler_newest, 0)]
+    best = sorted(range(len(older)), key=lambda place: older[place].rank)[: window.sampler_best]
     return [*(older[place] for place in sorted(best)), *views[len(older) :]]
 
 

@@ -22,7 +22,22 @@ from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
 from autoimb.space.portfolio import first_methods, matched_control_of
 
-__all__ = ["Agenda", "next_to_confirm", "next_to_raise"]
+__all__ = ["METHODS_SHARE", "Agenda", "next_to_confirm", "next_to_raise"]
+
+# Share of the time of all trials that imbalance methods may take while none of them leads
+# (reports/design/rungs-and-pruning.md).
+METHODS_SHARE = 0.25
+# Share of the search's time, at its end, in which the best are trained beyond the planned work
+# (reports/design/rungs-and-pruning.md).
+_LONGER_SHARE = 0.75
+# Share of the search's time, at its end, in which the best trials are confirmed
+# (reports/design/validation-folds.md).
+_CONFIRMING_SHARE = 0.5
+# Number of standard errors by which a trial may lie below the best one and still be confirmed.
+_CONFIRMING_ERRORS = 2.0
+# Share of the strategies of a rung below the planned work that go on to the next rung
+# (reports/design/rungs-and-pruning.md).
+_PROMOTED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ class Agenda:
             duels=duels,
             policy=policy,
             limits=study.limits,
-            forests=len(study.dataset.y) < policy.rows_for_three_folds,
+            forests=len(study.dataset.y) < policy.folds.rows_for_three_folds,
         )
 
     @cached_property
@@ -124,7 +139,7 @@ class Agenda:
         if self._plan_matched_control(queue, ranked):
             return True
         policy, enough = self.policy, len(ranked) >= self.most
-        if enough or left < policy.confirming_share * self.seconds:
+        if enough or left < _CONFIRMING_SHARE * self.seconds:
             survivor = next_to_confirm(
                 ranked,
                 queue.raised,
@@ -136,7 +151,7 @@ class Agenda:
             if survivor is not None:
                 queue.enqueue_higher(survivor.number, stage="confirm", rung=survivor.rung)
                 return True
-        least = 0 if new else policy.least_complete  # that are to be complete in any case
+        least = 0 if new else policy.training.min_complete  # that are to be complete in any case
         if enough:
             least = len(ranked)
         higher = next_to_raise(
@@ -145,7 +160,7 @@ class Agenda:
             seconds=left,
             policy=policy,
             least=least,
-            longer=left < policy.longer_share * self.seconds,
+            longer=left < _LONGER_SHARE * self.seconds,
         )
         if higher is not None:
             record, rung = higher
@@ -154,7 +169,7 @@ class Agenda:
         if enough or not new:
             return False
         stage, plan, params = self._next_new(queue, ranked)
-        first, first_of_methods = self.policy.first_rungs
+        first, first_of_methods = self.policy.training.first_rungs
         rung = first_of_methods if stage == "method" else first
         queue.enqueue(params, stage=stage, rung=rung, plan=plan)
         return True
@@ -164,13 +179,15 @@ class Agenda:
 
         The first comes at once where another worker begins with the networks.
         """
-        if self.seconds < self.policy.least_partner_seconds:
+        if self.seconds < self.policy.suggestions.min_partner_seconds:
             return ()
         tried -= workers == 1
         due = [
-            name for name, n in zip(partners, self.policy.strategies_before_partners) if tried >= n
+            name
+            for name, n in zip(partners, self.policy.suggestions.strategies_before_partners)
+            if tried >= n
         ]
-        if self.forests or tuple(partners) != self.policy.partners:
+        if self.forests or tuple(partners) != self.policy.suggestions.partners:
             return due
         return [name for name in due if not isinstance(PARTNER[name].code(), Bagged)]
 
@@ -197,7 +214,7 @@ class Agenda:
         if found is None:
             return False
         plan, params = found
-        queue.enqueue(params, stage="duel", rung=policy.duel_rung, plan=plan)
+        queue.enqueue(params, stage="duel", rung=policy.comparisons.rung, plan=plan)
         return True
 
     def _plan_matched_control(self, queue: Queue, ranked: Sequence[TrialRecord]) -> bool:
@@ -239,17 +256,16 @@ class Agenda:
         They take turns after the first networks; until a method leads, methods take no more than
         their share of the time.
         """
-        policy = self.policy
         networks = sum(plan.startswith("network.") for plan in queue.plans)
         methods = sum(plan.startswith("method.") for plan in queue.plans)
-        if methods > networks - policy.networks_before_methods:
+        if methods > networks - self.policy.suggestions.networks_before_methods:
             return False
         leads = not ranked[0].strategy.is_control
         if leads or math.isinf(self.seconds):  # without a deadline no clock is read
             return True
         every = sum(record.seconds for record in ranked)
         own = sum(record.seconds for record in ranked if record.stage == "method")
-        return own <= policy.methods_share * every
+        return own <= METHODS_SHARE * every
 
 
 def next_to_raise(
@@ -291,12 +307,12 @@ def next_to_raise(
     partial = {record.number for record in scored if record.status == "partial"}
     running = partial.intersection(raised) - {record.follows for record in records}
     complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
-    for rung, higher in reversed(list(pairwise(policy.rungs))):
+    for rung, higher in reversed(list(pairwise(policy.training.rungs))):
         if higher > 1 and not longer:
             continue
         here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
         all_go = higher <= 1 and complete < least
-        most = len(here) if all_go else ceil(policy.promoted_share * len(here))
+        most = len(here) if all_go else ceil(_PROMOTED_SHARE * len(here))
         for record in here[:most]:
             waits = not record.ended and record.number not in raised
             if waits and record.seconds * higher / rung < seconds:
@@ -342,12 +358,12 @@ def next_to_confirm(
     waiting = [record for record in complete if not record.confirmed]
     if not work or not waiting:
         return None
-    left = policy.confirmed_trials - (len(complete) - len(waiting))
-    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0], policy)]
+    left = policy.folds.confirmed_trials - (len(complete) - len(waiting))
+    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0])]
     compared = [_first(complete, is_control=True), _first(complete, is_control=False)]
     first = [record for record in compared if record is not None and not record.confirmed]
     for record in [*first, *(waiting if every else near)]:
-        needed = policy.confirming_margin * record.seconds * work
+        needed = policy.folds.confirming_margin * record.seconds * work
         if record.number not in raised and needed < seconds:
             return record
     return None
@@ -357,9 +373,9 @@ def _first(ranked: Sequence[TrialRecord], *, is_control: bool) -> TrialRecord | 
     return next((r for r in ranked if r.strategy.is_control == is_control), None)
 
 
-def _could_win(record: TrialRecord, best: TrialRecord, policy: SearchPolicy) -> bool:
+def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
     """Say whether a score may be below the best one by chance."""
     if record.score is None or best.score is None:
         return False
     gap = best.score.utility - record.score.utility
-    return gap <= policy.confirming_errors * record.score.error
+    return gap <= _CONFIRMING_ERRORS * record.score.error

@@ -11,6 +11,9 @@ from autoimb.training.pruning import Bar
 
 __all__ = ["Known"]
 
+# Number of the best trials whose fitted networks are retained; a blend takes at most ten.
+_MAX_NETWORKS = 12
+
 
 class Known:
     """The records and results of a study while it runs.
@@ -124,8 +127,7 @@ class Known:
         """
         competing = {record.number for record in self.standing}
         ranked = [record for record in self.ranked if record.number in competing]
-        most = self._policy.networks_kept
         again = [record.number for record in ranked if record.confirmed]
         once = [record.number for record in ranked if not record.confirmed]
         control = [record.number for record in ranked if record.strategy.is_control]
-        return {*again[:most], *once[:most], *control[:1], *self._partners}
+        return {*again[:_MAX_NETWORKS], *once[:_MAX_NETWORKS], *control[:1], *self._partners}

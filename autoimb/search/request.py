@@ -342,7 +342,7 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
         return ()
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     if names == ("auto",):
-        return DEFAULT_POLICY.partners
+        return DEFAULT_POLICY.suggestions.partners
     for name in names:
         if name not in PARTNER.names:
             raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))

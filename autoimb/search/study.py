@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from autoimb.runs.folder import RunFolder
     from autoimb.training.pruning import Bar
 
-__all__ = ["PendingTrial", "StudyResult", "StudySettings", "run_study"]
+__all__ = ["MAX_USELESS_TRIALS", "PendingTrial", "StudyResult", "StudySettings", "run_study"]
+
+# No trial is started with fewer seconds left.
+_MIN_TRIAL_SECONDS = 0.5
+# Number of trials, all failed or infeasible, after which the search ends.
+MAX_USELESS_TRIALS = 20
 
 PULSE = 0.25  # seconds between two looks at the clock
 
@@ -319,7 +324,7 @@ class _Study:
         """Begin the next partner, where its turn has come."""
         stages = [r.stage for r in self.known.records.values()]
         stages += [trial.stage for trial in self._running.values()]
-        if self._settings.deadline.left() < self._policy.least_partner_seconds:
+        if self._settings.deadline.left() < self._policy.suggestions.min_partner_seconds:
             return None
         for name in self._agenda.partners_due(
             self._settings.partners,
@@ -337,25 +342,25 @@ class _Study:
         """Whether another trial should start now."""
         tried = self.known.strategies
         useless = [record for record in tried if record.status in ("failed", "infeasible")]
-        if len(useless) >= self._policy.hopeless_trials and len(useless) == len(tried):
+        if len(useless) >= MAX_USELESS_TRIALS and len(useless) == len(tried):
             return False
-        return self._settings.deadline.left() > self._policy.least_trial_seconds
+        return self._settings.deadline.left() > _MIN_TRIAL_SECONDS
 
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
         ran = [record for record in self.known.strategies if record.status in RAN]
         tried = {record.strategy for record in ran}
         tried |= {t.strategy for t in self._running.values() if t.stage not in APART}
-        most, least = self._settings.n_trials, self._policy.least_trial_seconds
+        most = self._settings.n_trials
         if self.known.has_control in self._exhausted or (most is not None and len(tried) >= most):
             return False
         seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
-        typical = max(least, statistics.median(seconds)) if seconds else least
+        typical = max(_MIN_TRIAL_SECONDS, statistics.median(seconds) if seconds else 0.0)
         return self._settings.deadline.left() > typical
 
     def _next_strategy(self) -> PendingTrial | None:
         """Ask until a strategy needs an evaluation; None where the space has none to give now."""
-        for _ in range(self._policy.known_in_a_row):
+        for _ in range(self._policy.suggestions.max_repeated_draws):
             records, left = self.known.strategies, self._settings.deadline.left()
             new = self._may_try_new()
             duels, queue = self.known.duels, self._journal.queue
