@@ -230,8 +230,8 @@ class Request:
         """Return the hash of all that makes two searches the same.
 
         The limits of the search (budget, trials, jobs) and its schedule stay out: it may be resumed
-        with others. What a plan is made by is in it, so that a program that plans otherwise, also
-        one of the same version, does not go on with the search.
+        with others. The policy is part of it, so that a search is not resumed with another one.
+        Constants of modules are not: they change only with the version, which is compared as well.
 
         Parameters
         ----------
