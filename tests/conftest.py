@@ -2,7 +2,6 @@
 
 import os
 import signal
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -31,13 +30,16 @@ def _compiled() -> None:
 @pytest.fixture
 def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let searches do as little as they can, for tests that ask nothing of the networks."""
-    from autoimb.policy import DEFAULT_POLICY
+    from autoimb.policy import Folds, Result, SearchPolicy, Training
     from autoimb.report import against
     from autoimb.search import given, prepare
 
-    checkpoints = ((float("inf"), 2, 1),)
-    few = {"checkpoints_by_rows": checkpoints, "repeats": 1, "replays": 2, "rule_replicates": 2}
-    least = partial(prepare.prepare, policy=replace(DEFAULT_POLICY, **few))
+    policy = SearchPolicy(
+        training=Training(checkpoints_by_rows=((float("inf"), 2, 1),)),
+        folds=Folds(repeats=1),
+        result=Result(replays=2, rule_replicates=2),
+    )
+    least = partial(prepare.prepare, policy=policy)
     for module in (given, prepare):
         monkeypatch.setattr(module, "prepare", least)
     monkeypatch.setattr(against, "REFERENCES", ())
