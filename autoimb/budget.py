@@ -23,6 +23,20 @@ __all__ = [
     "processor_turns",
 ]
 
+# Smallest reserve for what follows the search, in seconds.
+_MIN_RESERVE = 3.0
+# Largest reserve that is a share of the budget, in seconds.
+_MAX_RESERVE = 60.0
+# Largest share of the budget reserved for scored rows and classes, also on a busy machine
+# (reports/design/planning-and-budgets.md).
+_MAX_CELL_SHARE = 0.5
+# Largest factor of the reserve on a machine where other programs compute
+# (reports/design/planning-and-budgets.md).
+_MAX_PACE = 5.0
+# Largest share of the budget that the smallest reserve may take on a busy machine
+# (reports/design/planning-and-budgets.md).
+_MAX_PACED_SHARE = 0.25
+
 DEFAULT_BUDGET = 300.0  # seconds
 MIN_BUDGET = 5.0  # seconds: below, starting the workers alone takes longer
 
@@ -154,7 +168,7 @@ class Budget:
         """
         ran, waited = (now - then for now, then in zip(processor_turns(), self.turns))
         pace = (ran + waited) / ran if ran > 0 else 1.0
-        return replace(self, pace=min(pace, self.policy.most_pace))
+        return replace(self, pace=min(pace, _MAX_PACE))
 
     @property
     def elapsed(self) -> float:
@@ -166,12 +180,15 @@ class Budget:
         """Seconds kept for what follows the search: blend, export, report."""
         if self.total is None:
             return 0.0
-        share = self.policy.reserve_share * self.total
-        usual = min(max(self.policy.least_reserve, share), self.policy.most_reserve)
-        least = self.pace * self.policy.least_reserve
-        cells = self.pace * self.policy.cell_reserve * self.cells
-        most, of_cells = self.policy.most_paced_reserve, self.policy.most_cell_reserve
-        return max(usual, min(least, most * self.total), min(cells, of_cells * self.total))
+        share = self.policy.reserves.share * self.total
+        usual = min(max(_MIN_RESERVE, share), _MAX_RESERVE)
+        # On a busy machine the minimum grows, and a large table needs time for its cells; both have
+        # a maximum share of the total.
+        paced = self.pace * _MIN_RESERVE
+        max_paced = _MAX_PACED_SHARE * self.total
+        for_cells = self.pace * self.policy.reserves.cell_seconds * self.cells
+        max_for_cells = _MAX_CELL_SHARE * self.total
+        return max(usual, min(paced, max_paced), min(for_cells, max_for_cells))
 
     @property
     def deadline(self) -> Deadline:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -31,13 +30,16 @@ def _compiled() -> None:
 @pytest.fixture
 def least_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minimize the work of searches, for tests that do not depend on the networks."""
-    from autoimb.policy import DEFAULT_POLICY
+    from autoimb.policy import Folds, Result, SearchPolicy, Training
     from autoimb.report import against
     from autoimb.search import arguments, prepare
 
-    checkpoints = ((float("inf"), 2, 1),)
-    changes = {"checkpoints_by_rows": checkpoints, "repeats": 1, "replays": 2, "rule_replicates": 2}
-    prepare_quickly = partial(prepare.prepare, policy=replace(DEFAULT_POLICY, **changes))
+    policy = SearchPolicy(
+        training=Training(checkpoints_by_rows=((float("inf"), 2, 1),)),
+        folds=Folds(repeats=1),
+        result=Result(replays=2, rule_replicates=2),
+    )
+    prepare_quickly = partial(prepare.prepare, policy=policy)
     for module in (arguments, prepare):
         monkeypatch.setattr(module, "prepare", prepare_quickly)
     monkeypatch.setattr(against, "REFERENCES", ())

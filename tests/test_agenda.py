@@ -12,18 +12,19 @@ from tables import chosen, strategy_with
 
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Deadline
-from autoimb.policy import SearchPolicy
+from autoimb.policy import Folds, SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
-from autoimb.search.agenda import Agenda, next_to_confirm, next_to_raise
+from autoimb.search.agenda import METHODS_SHARE, Agenda, next_to_confirm, next_to_raise
 from autoimb.space.components import COMPONENTS
 from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
+from autoimb.training.plan import STRATEGIES_ON_FEW_RARE_ROWS
 
 POLICY = SearchPolicy()
-SURVIVORS, CONFIRMING = POLICY.confirmed_trials, 4.0
-ENOUGH = POLICY.strategies_on_few_rare_rows
+SURVIVORS, CONFIRMING = POLICY.folds.confirmed_trials, 4.0
+ENOUGH = STRATEGIES_ON_FEW_RARE_ROWS
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
 METHODS = [draw(FixedTrial(params), SPACE) for params in first_methods(SPACE, NETWORK)]
@@ -79,7 +80,7 @@ def test_the_best_are_confirmed_however_they_ended():
         record(2, NETWORK, ended=True),
     ]
     assert confirmed_in_turn(ranked) == [2, 0, 1]
-    assert confirmed_in_turn(ranked, policy=replace(POLICY, confirmed_trials=1)) == [2, 0]
+    assert confirmed_in_turn(ranked, policy=SearchPolicy(folds=Folds(confirmed_trials=1))) == [2, 0]
     assert confirmed_in_turn(ranked, work=0.0) == []
 
 
@@ -99,7 +100,7 @@ def better_by_more_work(job, judge):
 
 
 def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
-    once = replace(POLICY, rows_for_one_repeat=0, rare_rows_a_confirming_fold=1)
+    once = SearchPolicy(folds=Folds(rows_for_one_repeat=0, rare_rows_per_confirming_fold=1))
     given = {"n_trials": None, "evaluate": better_by_more_work, "policy": once}
     # its last third has time for nine trials where other programs take most of the machine
     with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
@@ -129,7 +130,7 @@ def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more
     first = [r for r in result.records if r.stage != "confirm" and r.status == "complete"]
     again = [r for r in result.records if r.stage == "confirm"]
     assert ENOUGH <= len(again) <= ENOUGH + 1  # one may be on its way
-    assert {round(r.seconds, 6) for r in again} == {0.01 * (1 + POLICY.repeats)}
+    assert {round(r.seconds, 6) for r in again} == {0.01 * (1 + POLICY.folds.repeats)}
     assert not first  # each strategy is shown as it was confirmed
 
 
@@ -157,7 +158,7 @@ def stages(result):
 
 def test_after_the_first_networks_they_and_imbalance_methods_take_turns():
     given = stages(study(n_trials=12))
-    first = POLICY.networks_before_methods
+    first = POLICY.suggestions.networks_before_methods
     assert given[:first] == ["network"] * first
     assert given[first : first + 5] == ["method", "network", "method", "network", "method"]
 
@@ -175,7 +176,7 @@ def leading(*, method_seconds, method_leads):
 
 
 def test_until_one_leads_methods_have_a_share_of_the_time():
-    share = POLICY.methods_share
+    share = METHODS_SHARE
     most = 10.0 * share / (1 - share)
     assert leading(method_seconds=0.9 * most, method_leads=False) == "method"
     assert leading(method_seconds=1.1 * most, method_leads=False) == "network"
@@ -184,7 +185,7 @@ def test_until_one_leads_methods_have_a_share_of_the_time():
 
 # --- rungs ----------------------------------------------------------------------------------------
 
-LOW, QUARTER = POLICY.rungs[:2]
+LOW, QUARTER = POLICY.training.rungs[:2]
 
 
 def at(number, rung, value, *, status="partial", **changed):
@@ -240,11 +241,11 @@ def test_beyond_the_planned_work_goes_the_best_when_it_is_time():
 def test_when_no_new_strategy_comes_the_best_go_on_until_enough_are_complete():
     records = [at(i, QUARTER, 0.5 - 0.01 * i) for i in range(20)]
     numbers = []
-    while (found := raised(records, numbers, least=POLICY.least_complete)) is not None:
+    while (found := raised(records, numbers, least=POLICY.training.min_complete)) is not None:
         numbers.append(found[0].number)
         done = replace(found[0], number=100 + len(numbers), rung=1.0, status="complete")
         records.append(replace(done, follows=found[0].number))
-    assert numbers == list(range(max(POLICY.least_complete, 7)))
+    assert numbers == list(range(max(POLICY.training.min_complete, 7)))
 
 
 def by_steps(job, judge):
@@ -259,7 +260,7 @@ def test_a_search_of_so_many_strategies_ends_when_the_best_of_them_are_complete(
     assert len({r.strategy for r in result.records}) == len(result.records) == 20
     complete = [r for r in result.records if r.status == "complete"]
     assert {r.rung for r in complete} == {1.0}
-    assert POLICY.least_complete <= len(complete) < 20
+    assert POLICY.training.min_complete <= len(complete) < 20
     assert {r.status for r in result.records} == {"complete", "partial"}
     assert set(result.results) == {r.number for r in complete}
 
@@ -324,8 +325,8 @@ def test_a_study_that_tries_balanced_ensembles_tries_the_matched_control_of_the_
 def test_forests_of_a_large_table_are_tried_where_they_are_asked_for() -> None:
     due = partial(Agenda.partners_due, tried=100, workers=2)
     small, large = (Agenda(Space.restricted(), 60.0, forests=own) for own in (True, False))
-    assert due(small, POLICY.partners) == list(POLICY.partners)
-    assert due(large, POLICY.partners) == ["medium_trees", "small_trees", "large_trees"]
+    assert due(small, POLICY.suggestions.partners) == list(POLICY.suggestions.partners)
+    assert due(large, POLICY.suggestions.partners) == ["medium_trees", "small_trees", "large_trees"]
     assert due(large, ("forest",)) == ["forest"]
-    began = partial(Agenda.partners_due, large, POLICY.partners, workers=2)
+    began = partial(Agenda.partners_due, large, POLICY.suggestions.partners, workers=2)
     assert [len(began(tried=n)) for n in (0, 11, 12, 23, 24)] == [1, 1, 2, 2, 3]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import programs
@@ -14,12 +14,10 @@ from studies import FINGERPRINT, study
 
 import autoimb
 from autoimb.pipeline.artifact import save
-from autoimb.policy import UNMEASURED, SearchPolicy
 from autoimb.runs.folder import RunFolder
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent
-REPORTS = ROOT / "reports"
 
 
 def python(code: str) -> None:
@@ -68,10 +66,13 @@ def test_the_version_stands_in_pyproject_too() -> None:
     assert project["version"] == autoimb.__version__
 
 
-def test_every_constant_that_steers_a_search_says_what_supports_it() -> None:
-    support = {field.name: field.metadata["support"] for field in fields(SearchPolicy)}
-    measured = {name: path for name, path in support.items() if path != UNMEASURED}
-    assert [name for name, path in measured.items() if not (REPORTS / path).is_file()] == []
+def test_pages_that_support_constants_exist() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    pages = {
+        page for text in sources.values() for page in re.findall(r"reports/[\w/.-]+\.md", text)
+    }
+    assert "reports/design/paired-comparisons.md" in pages
+    assert [page for page in sorted(pages) if not (ROOT / page).is_file()] == []
 
 
 # --- what is loaded when --------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from autoimb.evaluation import blend as module
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.weighing import ScoredRows, Weighing, draw_bags
-from autoimb.policy import SearchPolicy
+from autoimb.policy import Result, SearchPolicy
 
 POLICY = SearchPolicy()
 
@@ -62,7 +62,7 @@ def test_independent_errors_are_blended(metric):
     assert found.is_blend
     assert found.gain > 0
     assert found.score.utility > best
-    assert 2 <= len(found.numbers) <= POLICY.blended_strategies
+    assert 2 <= len(found.numbers) <= POLICY.result.max_blended
     assert list(found.weights) == sorted(found.weights, reverse=True)
     assert sum(found.weights) == pytest.approx(1)
     assert found.proba.shape == (len(judge.y), 2)
@@ -224,16 +224,17 @@ def test_work_is_bounded_by_rows():
     result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object(), trace=trace)
     results = dict.fromkeys(range(40), result)
     most = [len(module._candidates(results, n_cells=n, policy=POLICY)) for n in (1000, 200_000)]
-    assert most == [POLICY.blend_candidates, 6]
+    assert most == [module._MAX_CANDIDATES, 6]
     assert len(module._candidates(results, n_cells=10**7, policy=POLICY)) == (
-        POLICY.least_blend_candidates
+        POLICY.result.min_candidates
     )
 
 
 def test_the_policy_says_how_many_are_blended():
     judge, results = case()
     assert len(blend(judge, results).numbers) > 2
-    assert len(blend(judge, results, policy=replace(POLICY, blended_strategies=2)).numbers) == 2
+    policy = SearchPolicy(result=Result(max_blended=2))
+    assert len(blend(judge, results, policy=policy).numbers) == 2
 
 
 def test_row_weights_count():

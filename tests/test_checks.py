@@ -16,7 +16,14 @@ import pytest
 from tables import ONE_TRIAL, calibrated_rows, dataset_of
 
 from autoimb import AutoImbClassifier
-from autoimb.assessment.checks import CHECKS, SEVERITIES, Finding
+from autoimb.assessment.checks import (
+    CHANGED_LABELS,
+    CHECKS,
+    COPIED_SHARE,
+    REFERENCE_ERRORS,
+    SEVERITIES,
+    Finding,
+)
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.evidence import Repeats, ResultEvidence, TableEvidence, label_changes
@@ -27,7 +34,7 @@ from autoimb.budget import Deadline
 from autoimb.cli import main
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.evaluation.replay import Candidates, replay
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import Result, SearchPolicy
 
 SHARES = {2: (0.85, 0.15), 3: (0.6, 0.25, 0.15)}
 N_ROWS = 1000
@@ -214,7 +221,7 @@ def test_more_than_a_share_of_the_rarer_rows_must_be_given_away(given_away: int,
         metric=get_metric("f1", n_classes=2, positive=1),
         names=("a", "b"),
     )
-    rarer = round(20 / DEFAULT_POLICY.copied_share)
+    rarer = round(20 / COPIED_SHARE)
     repeats = replace(evidence.repeats, rarer=rarer, given_away=given_away, copied=given_away)
     found = CHECKS.run(replace(evidence, repeats=repeats))
     assert ("AIMB003" in {finding.code for finding in found}) == fires
@@ -265,11 +272,10 @@ def test_a_good_result_is_seen_as_one() -> None:
 
 
 def test_no_check_fires_at_its_limit() -> None:
-    limit = DEFAULT_POLICY
-    at = limit.reference_errors * 0.02
+    at = REFERENCE_ERRORS * 0.02
     assert codes(with_reference("trees", at, 0.02)) == []
     assert codes(replace(GOOD, prior=REPORTED.low)) == ["AIMB005"]  # not more than that
-    assert codes(replace(GOOD, label_changes=limit.changed_labels)) == []
+    assert codes(replace(GOOD, label_changes=CHANGED_LABELS)) == []
 
 
 @pytest.mark.parametrize("prior", [0.41, 0.5, 0.7, np.nan])
@@ -291,7 +297,7 @@ def test_the_best_of_many_strategies_on_noise_is_explained_by_chance() -> None:
 
     By two errors of the paired difference a quarter of such tables went unnoticed.
     """
-    policy = replace(DEFAULT_POLICY, replays=100)
+    policy = SearchPolicy(result=Result(replays=100))
     metric = get_metric("average_precision", n_classes=2, positive=1)
     y = (np.arange(1500) < 120).astype(np.int64)
     judge = Judge(metric, y, stratified_groups(y, 5))
@@ -305,7 +311,7 @@ def test_the_best_of_many_strategies_on_noise_is_explained_by_chance() -> None:
         candidates = Candidates(singles, np.ones(25, dtype=bool), best)
         reported = replay(judge, candidates, scores[best], random_state=0, policy=policy)
         prior = np.tile(np.bincount(y) / len(y), (len(y), 1)), np.zeros_like(y)
-        rate = judge.reported_score(prior, policy.rare_rows_a_reported_group).value
+        rate = judge.reported_score(prior, policy.result.rare_rows_per_group).value
         assert rate == pytest.approx(0.08)
         gap, error = judge.compare(singles[best], prior)
         ahead += gap > 2 * error
@@ -337,7 +343,7 @@ def test_another_sample_of_few_rows_changes_labels(prior: tuple[float, ...], see
     few, many = changes(120, 1.0), changes(2000, 2.0)
     assert few is not None
     assert many is not None
-    assert few > DEFAULT_POLICY.changed_labels > many
+    assert few > CHANGED_LABELS > many
     assert changes(120, 1.0) == few
     assert changes(120, 1.0, rule=DecisionRule()) is None
     assert changes(120, 1.0, deadline=Deadline.after(-1)) is None

@@ -35,6 +35,7 @@ from autoimb.runtime.batches import Synchronous
 from autoimb.runtime.dask import Dask, backend_for
 from autoimb.runtime.pool import LOCAL, Resources
 from autoimb.runtime.worker import Assignment
+from autoimb.search.search import TRIAL_SHARE
 from autoimb.space.resampling.component import NEIGHBOURS
 from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
 
@@ -187,11 +188,11 @@ def test_a_trial_that_kills_its_workers_has_failed(client, runner):
 
 @pytest.mark.parametrize("seconds", [15.0, 60.0, 300.0, 3600.0])
 def test_a_step_without_a_look_at_the_clock_is_infeasible_beyond_the_trials_limit(seconds):
-    limit = DEFAULT_POLICY.trial_share * seconds
+    limit = TRIAL_SHARE * seconds
     planned = replace(studies.material().profile, operations=trial_operations(seconds))
     most = max(rows for rows in range(1_000, 10**6, 1_000) if _feasible(planned, rows))
     pairs = 3.0 * most**2 * (20.0 + 0.6 * min(planned.n_numbers + 4 * planned.n_categories, 32))
-    assert 0.1 * limit < pairs / DEFAULT_POLICY.operations_a_second < limit
+    assert 0.1 * limit < pairs / DEFAULT_POLICY.training.operations_per_second < limit
 
 
 def _feasible(profile, rows):

@@ -98,8 +98,8 @@ def test_options_that_cannot_run_are_named_with_the_reason() -> None:
     [
         ({"n_trials": 7, "time_budget": None}, 7),
         ({"n_trials": 7, "time_budget": 60.0}, 7),
-        ({"n_jobs": 1}, DEFAULT_POLICY.trials_a_worker),
-        ({"n_jobs": 8}, 8 * DEFAULT_POLICY.trials_a_worker),
+        ({"n_jobs": 1}, DEFAULT_POLICY.training.trials_per_worker),
+        ({"n_jobs": 8}, 8 * DEFAULT_POLICY.training.trials_per_worker),
     ],
 )
 def test_strategies_are_those_that_the_plan_counts_on(asked: dict, expected: int) -> None:
@@ -119,7 +119,7 @@ def test_memory_grows_with_rows_and_workers() -> None:
 
 
 def test_a_small_search_spends_about_the_work_of_the_expected_strategies() -> None:
-    """Counted, as the plan counts: `trials_a_worker` units of planned work fill a worker's time."""
+    """As in the plan, `trials_per_worker` units of planned work fill a worker's time."""
     frame, y = rows(300)
     asked = {"n_trials": 8, "time_budget": None, "network": "mlp", "partners": None, "cv": 3}
     model = AutoImbClassifier(**asked, random_state=0)

@@ -29,7 +29,7 @@ from autoimb.budget import Budget
 from autoimb.data.folds import duel_folds, plan_folds
 from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.outcome import Infeasible
-from autoimb.policy import SearchPolicy
+from autoimb.policy import Comparisons, SearchPolicy, Training
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
 from autoimb.search.duels import duels_due, fought, next_duel
@@ -79,13 +79,13 @@ def test_holm_corrects_for_the_tested_alone():
 
 def test_each_word_has_its_evidence():
     small, large = Gain(0.001, 0.002, 15), Gain(0.001, 0.05, 15)
-    assert word(Gain(0.05, 0.01, 15), 0.01, 0.01, POLICY) == "helps"
-    assert word(Gain(-0.05, 0.01, 15), 0.01, 0.01, POLICY) == "hurts"
-    assert word(small, 1.0, 0.01, POLICY) == "makes no difference"
-    assert word(large, 1.0, 0.01, POLICY) == "not tested enough"
-    assert word(Gain(math.nan, math.nan, 15), math.nan, 0.01, POLICY) == "not tested enough"
-    assert word(Gain(0.0, 0.0, 15), 1.0, 0.01, POLICY) == "makes no difference"
-    needed = partial(row_multiple_needed, limit=0.01, policy=POLICY, tests=1)
+    assert word(Gain(0.05, 0.01, 15), 0.01, 0.01) == "helps"
+    assert word(Gain(-0.05, 0.01, 15), 0.01, 0.01) == "hurts"
+    assert word(small, 1.0, 0.01) == "makes no difference"
+    assert word(large, 1.0, 0.01) == "not tested enough"
+    assert word(Gain(math.nan, math.nan, 15), math.nan, 0.01) == "not tested enough"
+    assert word(Gain(0.0, 0.0, 15), 1.0, 0.01) == "makes no difference"
+    needed = partial(row_multiple_needed, limit=0.01, tests=1)
     assert needed(small) < 1 < needed(large)
     assert needed(Gain(math.nan, math.nan, 15)) == math.inf
 
@@ -93,7 +93,7 @@ def test_each_word_has_its_evidence():
 def test_the_rows_that_would_tell_follow_the_border_in_the_family():
     """A loss of .9 errors is found at 2.94 errors where Holm corrects for 12 tests."""
     one = Gain(-0.0130, 0.0145, 20)
-    needed = [row_multiple_needed(one, 0.01, POLICY, tests=tests) for tests in (1, 12)]
+    needed = [row_multiple_needed(one, 0.01, tests=tests) for tests in (1, 12)]
     assert needed == pytest.approx([3.72, 10.78], abs=0.01)
     assert holm_tests([0.03, math.nan, 0.01, 0.2]) == [2, 0, 3, 1]
     open_ = said_of(duel(-0.0130, 0.0145, folds=20), *[duel(-0.012, 0.0145, folds=20)] * 11)
@@ -102,14 +102,14 @@ def test_the_rows_that_would_tell_follow_the_border_in_the_family():
 
 def test_rows_that_would_tell_of_an_ensemble_are_those_for_both_controls():
     better, even = Gain(0.03, 0.02, 15), Gain(0.001, 0.02, 15)
-    needed = partial(row_multiple_needed, better, 0.01, POLICY, tests=1)
+    needed = partial(row_multiple_needed, better, 0.01, tests=1)
     assert needed() == needed(matched=better) < needed(matched=even) < math.inf
     assert needed(matched=Gain(-0.01, 0.02, 15)) == math.inf
 
 
 def test_the_margin_follows_the_control():
-    assert margin(0.1, POLICY) == 0.01
-    assert margin(-0.6, POLICY) == pytest.approx(0.03)
+    assert margin(0.1) == 0.01
+    assert margin(-0.6) == pytest.approx(0.03)
 
 
 def predictions(n=900, groups=15, rate=0.2, seed=0):
@@ -167,7 +167,7 @@ def duel(value, error, *, method="power(tau=0.5)", folds=15):
 
 
 def said_of(*duels):
-    return verdict(duels, metric="average precision", policy=POLICY)
+    return verdict(duels, metric="average precision")
 
 
 NOT = Duel("loss", "focal", "focal", "the time ended before its turn")
@@ -299,7 +299,7 @@ def test_splits_of_the_user_stay_and_a_hold_out_scores_nothing_in_duels():
 
 def test_large_tables_have_duels_on_some_rows():
     given = material()
-    policy = replace(POLICY, most_duel_rows=60)
+    policy = SearchPolicy(comparisons=Comparisons(max_rows=60))
     study_of = Basis(given.dataset, replace(given.plan, policy=policy), given.judge)
     found = plan_duels(study_of)
     y = found.dataset.y
@@ -308,12 +308,12 @@ def test_large_tables_have_duels_on_some_rows():
     weight = found.dataset.weight
     assert weight[y == 0].sum() / weight[y == 1].sum() == pytest.approx(5.0)
     assert found.plan.seed != given.plan.seed
-    assert found.plan.rung == policy.duel_rung
+    assert found.plan.rung == policy.comparisons.rung
 
 
 # --- their turn -----------------------------------------------------------------------------------
 
-WITH = {"duels": True, "policy": replace(POLICY, duels_a_strategy=3.0)}
+WITH = {"duels": True, "policy": SearchPolicy(comparisons=Comparisons(per_strategy=3.0))}
 
 
 def methods_in(result):
@@ -329,7 +329,7 @@ def test_all_methods_are_put_into_one_control():
     assert [record.strategy for record in records] == [
         draw(FixedTrial(params), SPACE) for params in duels_of(SPACE, control)
     ]
-    assert {record.rung for record in records} == {POLICY.duel_rung}
+    assert {record.rung for record in records} == {POLICY.comparisons.rung}
     best = min((r for r in result.records if r.strategy.is_control), key=lambda r: r.number)
     assert best.number < records[0].number
 
@@ -345,7 +345,7 @@ def test_a_duel_is_none_of_the_search():
 
 def test_without_a_deadline_strategies_are_counted():
     one = study(n_trials=8, duels=True)
-    assert 1 < len(one.duels) <= 8 * POLICY.duels_a_strategy
+    assert 1 < len(one.duels) <= 8 * POLICY.comparisons.per_strategy
     again = study(n_trials=8, duels=True)
     assert [r.strategy for r, _ in one.duels.values()] == [
         r.strategy for r, _ in again.duels.values()
@@ -456,7 +456,10 @@ def test_a_search_tells_of_its_methods_and_always_the_same(classes, metric):
     request = Request(
         metric=metric, n_trials=3, time_budget=None, cv=2, components=(("network", ("mlp",)),)
     )
-    policy = replace(POLICY, unlimited_seconds=1.0, duels_a_strategy=1.0, duel_folds=5)
+    policy = SearchPolicy(
+        training=Training(unlimited_seconds=1.0),
+        comparisons=Comparisons(per_strategy=1.0, folds=5),
+    )
 
     def methods():
         prepared = prepare(Table(frame, pd.Series(y)), request, policy=policy)

@@ -22,7 +22,6 @@ from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.choose import Winner
 from autoimb.evaluation.outcome import Failed, Infeasible, Pruned, Scored
-from autoimb.policy import DEFAULT_POLICY
 from autoimb.report import curves
 from autoimb.report.against import Standing
 from autoimb.report.build import Facts, render
@@ -146,7 +145,7 @@ def _found(planned, study, numbers=(3,)):
             deployed=proba,
             reported=reported,
         ),
-        verdict=verdict(duels, metric="average precision", policy=planned.plan.policy),
+        verdict=verdict(duels, metric="average precision"),
         timing={"searching": 2},
         deployed={"rows": 1000, "seconds": 0.02, "bytes": 1e6} | UNLIMITED,
     )
@@ -177,7 +176,7 @@ def test_what_was_chosen_keeps_its_difference_from_the_winner(case):
     """The correction for the choice moves the best control as far as the winner."""
     found, facts = case
     judge, results = found.planned.judge, found.study.results
-    rare_rows = found.planned.plan.policy.rare_rows_a_reported_group
+    rare_rows = found.planned.plan.policy.result.rare_rows_per_group
     scores = {row["name"]: row for row in facts.scores[:5]}
     control = max((results[n] for n in (0, 1)), key=lambda result: result.score.value)
     winner = (found.winner.blend.proba, found.winner.blend.labels)
@@ -192,7 +191,7 @@ def test_what_was_chosen_keeps_its_difference_from_the_winner(case):
 
 def test_a_contender_above_the_winner_is_within_error_or_ahead():
     def standing(difference, error):
-        return Standing(0.4, 0.3, 0.5, difference, error).in_words(DEFAULT_POLICY)
+        return Standing(0.4, 0.3, 0.5, difference, error).in_words()
 
     assert standing(-0.1, 0.01) == standing(0.0, 0.0) == ""
     assert standing(0.01, 0.01) == standing(0.02, 0.01) == "within error"

@@ -26,7 +26,7 @@ from autoimb.data.groups import group_codes
 from autoimb.data.times import Times
 from autoimb.errors import InputError, OptionError, SchemaError
 from autoimb.evaluation.replay import Candidates, replay
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, Folds, SearchPolicy
 from autoimb.search.untouched import held_out
 
 ONE_TRIAL = tables.ONE_TRIAL | {"cv": 2}
@@ -172,10 +172,8 @@ def grouped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     folds = plan_folds(plain.y, cv=law1.FOLDS, random_state=0, cluster=cluster)
     if request.param == "groups and times":
         times = Times(random.integers(0, 40, len(plain.y)).astype(float), dated=False)
-        dataset, policy = (
-            replace(dataset, times=times),
-            replace(DEFAULT_POLICY, rare_rows_a_block=4),
-        )
+        dataset = replace(dataset, times=times)
+        policy = SearchPolicy(folds=Folds(rare_rows_per_block=4))
         folds = plan_forward(plain.y, times, random_state=0, cluster=cluster, policy=policy)
         number = len(folds.folds)
         monkeypatch.setattr(law1, "FOLDS", number)

@@ -21,13 +21,14 @@ from autoimb.cli.folders import next_run_dir
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import Reserves, SearchPolicy, Sizes, Training
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
 from autoimb.search.search import search
 
 RATE = 0.02
-POLICY = replace(DEFAULT_POLICY, least_training_rows=3_000, most_scored_rows=2_000)
+SMALL = Sizes(min_training_rows=1_000, max_scored_rows=2_000)
+POLICY = SearchPolicy(sizes=Sizes(min_training_rows=3_000, max_scored_rows=2_000))
 LITTLE = 1_000  # bytes: as many rows as are drawn at least
 
 
@@ -72,7 +73,7 @@ def test_a_sample_weighs_as_the_table(rows: Sample) -> None:
 
 
 def test_a_sample_that_is_sampled_again_weighs_as_the_table(rows: Sample) -> None:
-    policy = replace(POLICY, least_training_rows=1_000, most_scored_rows=600)
+    policy = SearchPolicy(sizes=Sizes(min_training_rows=1_000, max_scored_rows=600))
     planned = plan_study(replace(prepared(rows), policy=policy), time_budget=0.01)
     few = planned.prepared.dataset
     assert len(few.y) == 1_000
@@ -171,7 +172,7 @@ def test_probabilities_from_a_sample_are_those_of_the_table(rows: Sample) -> Non
 
 
 def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
-    small = replace(POLICY, operations_a_second=4e7, least_training_rows=1_000)
+    small = SearchPolicy(training=Training(operations_per_second=4e7), sizes=SMALL)
     made = replace(prepared(rows), policy=small)
     planned = plan_study(made, time_budget=None)
     unseen = planned.unseen
@@ -194,20 +195,24 @@ def test_rows_that_no_network_saw_give_the_rate(rows: Sample) -> None:
 def test_weights_of_classes_move_probabilities_off_the_rates(
     rows: Sample, given: dict[str, object], moved: bool
 ) -> None:
-    small = replace(POLICY, least_training_rows=1_000)
+    small = SearchPolicy(sizes=SMALL)
     made = replace(prepared(rows, **given), policy=small)
     assert (plan_study(made, time_budget=0.01).unseen is None) == moved
 
 
 def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
-    small = replace(POLICY, least_training_rows=1_000, operations_a_second=4e7, unseen_share=0.04)
+    small = SearchPolicy(
+        training=Training(operations_per_second=4e7),
+        sizes=SMALL,
+        reserves=Reserves(unseen_share=0.04),
+    )
     made = replace(prepared(rows, time_budget=5.0), policy=small)
     unseen = plan_study(made, time_budget=2.0).unseen
     assert unseen is not None
     assert len(unseen.y) == 800
     resumed = plan_study(made, time_budget=3_600.0).unseen  # it was begun with an hour
     assert resumed is None or len(resumed.y) <= 800
-    again = replace(made, policy=replace(small, most_scored_cells=600))
+    again = replace(made, policy=replace(small, sizes=replace(SMALL, max_scored_cells=600)))
     few = plan_study(again, time_budget=2.0).unseen
     assert few is not None
     assert len(few.y) == 300  # so many cells of two classes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from pipelines import table
 from autoimb.cli import main
 from autoimb.data.memory import machine_bytes
 from autoimb.errors import RunError
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, Reserves, SearchPolicy
 from autoimb.runtime.memory import (
     free_memory,
     kills_for_memory,
@@ -92,14 +91,14 @@ def test_the_machine_has_no_more_than_its_cgroups_allow(tmp_path: Path) -> None:
 
 def test_each_worker_has_an_equal_share_and_enough_to_begin(tmp_path: Path) -> None:
     root = machine(tmp_path, "0::/\n", available=10 * GB)
-    policy = replace(DEFAULT_POLICY, workers_memory=0.8, least_worker_bytes=GB)
+    policy = SearchPolicy(reserves=Reserves(workers_memory=0.8, min_worker_bytes=GB))
     shares = [memory_a_worker(n_jobs, policy, root=root) for n_jobs in (1, 4, 100)]
     assert shares == [8 * GB, 2 * GB, GB]
 
 
 def test_workers_share_what_the_user_gives_where_that_is_less(tmp_path: Path) -> None:
     root = machine(tmp_path, "0::/\n", available=10 * GB)
-    policy = replace(DEFAULT_POLICY, workers_memory=0.8, least_worker_bytes=GB // 2)
+    policy = SearchPolicy(reserves=Reserves(workers_memory=0.8, min_worker_bytes=GB // 2))
     shares = [memory_a_worker(2, policy, limit=n * GB, root=root) for n in (5, 20, 1)]
     assert shares == [2 * GB, 4 * GB, GB // 2]
 

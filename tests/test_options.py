@@ -36,7 +36,7 @@ from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Scored
-from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy, Training
 from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.network.component import Common
@@ -69,7 +69,9 @@ def raw_rows() -> pd.DataFrame:
 
 
 # two checkpoints, whatever the table
-SHORT = replace(SearchPolicy(), checkpoints_by_rows=((float("inf"), 2, 4),), least_checkpoints=2)
+SHORT = SearchPolicy(
+    training=Training(checkpoints_by_rows=((float("inf"), 2, 4),), min_checkpoints=2)
+)
 
 
 Fit = Callable[[str, str, str], AutoImbClassifier]

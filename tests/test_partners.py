@@ -58,7 +58,13 @@ from autoimb.evaluation import trial
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.choose import choose
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
-from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
+from autoimb.evaluation.workload import (
+    MAX_ITERATIONS,
+    MIN_ITERATIONS,
+    forest_trees,
+    partner_plan,
+    tree_iterations,
+)
 from autoimb.partners.fit import (
     Growth,
     _bagged,
@@ -72,7 +78,7 @@ from autoimb.partners.reader import Reader
 from autoimb.partners.rows import FoldRows, cuts_of
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
 from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
@@ -409,7 +415,7 @@ def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
         plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
         plan = replace(plan, effort=replace(plan.effort, operations=20e9))
         found.append((tree_iterations(dataset, plan, FEW), forest_trees(dataset, plan, MANY)))
-    assert POLICY.least_iterations <= found[1][0] < found[0][0] <= POLICY.most_iterations
+    assert MIN_ITERATIONS <= found[1][0] < found[0][0] <= MAX_ITERATIONS
     assert 20 <= found[1][1] < found[0][1] <= MANY.trees
 
 
@@ -728,7 +734,7 @@ def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: flo
     results |= {8: _result(judge, noise, 8)}
     alone = blend(judge, {n: one for n, one in results.items() if n < 8})
     found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
-    assert np.bincount(judge.y).min() < DEFAULT_POLICY.few_rare_rows
+    assert np.bincount(judge.y).min() < DEFAULT_POLICY.sizes.few_rare_rows
     assert found.is_blend
     assert found.partner_share == 0.5
     weights = dict(zip(found.numbers, found.weights))
@@ -788,12 +794,12 @@ def test_a_partner_is_neither_control_nor_method() -> None:
 # --- the search -----------------------------------------------------------------------------------
 
 
-SOON = replace(POLICY, strategies_before_partners=(0, 3, 6))
+SOON = SearchPolicy(suggestions=Suggestions(strategies_before_partners=(0, 3, 6)))
 
 
 def test_a_study_tries_them_beside_its_strategies() -> None:
     alone = study(n_trials=10, policy=SOON)
-    three = POLICY.partners[:3]
+    three = POLICY.suggestions.partners[:3]
     found = study(n_trials=10, partners=three, policy=SOON)
     beside = [record for record in found.records if record.stage == "partner"]
     assert [record.strategy.network.name for record in beside] == list(three)
@@ -812,7 +818,7 @@ def test_with_two_workers_the_first_begins_at_once() -> None:
 
 
 def test_a_short_search_has_none() -> None:
-    found = study(n_trials=2, partners=POLICY.partners, deadline=Deadline.after(3.0))
+    found = study(n_trials=2, partners=POLICY.suggestions.partners, deadline=Deadline.after(3.0))
     assert all(record.stage != "partner" for record in found.records)
 
 
@@ -827,7 +833,7 @@ def only_partners(job: Job, judge: Judge) -> Outcome:
 
 def test_no_sampler_sees_them(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
-        study(run, n_trials=4, partners=POLICY.partners)
+        study(run, n_trials=4, partners=POLICY.suggestions.partners)
         held = optuna.load_study(study_name=None, storage=f"sqlite:///{run.store.path}").trials
     own = [trial for trial in held if trial.user_attrs["stage"] == "partner"]
     assert own
@@ -835,7 +841,7 @@ def test_no_sampler_sees_them(tmp_path: Path) -> None:
 
 
 def test_a_resumed_study_has_them_and_begins_no_other(tmp_path: Path) -> None:
-    partners = POLICY.partners[:3]
+    partners = POLICY.suggestions.partners[:3]
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
         before = study(run, n_trials=4, partners=partners, policy=SOON)
     with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
@@ -865,8 +871,8 @@ def killing(job: Job, judge: Judge) -> Outcome:
 
 
 def test_partners_are_chosen_by_name() -> None:
-    assert chosen_partners("auto") == POLICY.partners
-    assert set(POLICY.partners) == set(PARTNER.names)
+    assert chosen_partners("auto") == POLICY.suggestions.partners
+    assert set(POLICY.suggestions.partners) == set(PARTNER.names)
     assert chosen_partners(None) == ()
     assert chosen_partners("small_trees") == ("small_trees",)
     assert chosen_partners(["small_trees", "large_trees"]) == ("small_trees", "large_trees")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +12,7 @@ from tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 from autoimb.data.folds import plan_folds
 from autoimb.evaluation.outcome import Outcome, Pruned, Scored
 from autoimb.evaluation.trial import evaluate
-from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy, Training
 from autoimb.runs.record import usable
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
@@ -22,7 +20,7 @@ from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
 from autoimb.training.pruning import Bar
 
-BEGINS = SearchPolicy().pruning_begins
+BEGINS = Training().pruning_start
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
@@ -53,7 +51,7 @@ def test_the_bar_is_as_far_below_the_worst_fold_as_that_is_below_the_mean():
     bar = Bar.of((0.5, 0.8, -1.0), (0.4, 0.8, -1.0), 7, SearchPolicy())
     assert bar.floor == pytest.approx((0.3, 0.72, -1.1))
     assert (bar.planned, bar.begins) == (7, BEGINS)
-    looser = replace(SearchPolicy(), pruning_slack=0.5, pruning_begins=0.9)
+    looser = SearchPolicy(training=Training(pruning_slack=0.5, pruning_start=0.9))
     bar = Bar.of((0.5, 0.8, -1.0), (0.4, 0.8, -1.0), 7, looser)
     assert bar.floor == pytest.approx((0.25, 0.4, -1.5))
     assert bar.begins == 0.9

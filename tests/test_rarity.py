@@ -11,7 +11,7 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.data.folds import duel_folds, plan_folds
 from autoimb.data.rarity import minority_count
 from autoimb.evaluation import trial
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Training
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_folds_follow_the_rarer_classes_together():
     plan = plan_folds(y, random_state=0)
     found = duel_folds(y, plan, random_state=1, policy=DEFAULT_POLICY)
     assert found is not None
-    assert len(found.folds) == DEFAULT_POLICY.duel_folds
+    assert len(found.folds) == DEFAULT_POLICY.comparisons.folds
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_work_and_checkpoints_follow_the_rarer_classes_together(counts, few):
     dataset = dataset_of(pd.DataFrame({"x": np.arange(len(y)) * 1.0}), y)
     plan = short_plan(dataset, plan_folds(y, random_state=0))
     assert np.isfinite(plan.max_strategies) == few
-    plan = replace(plan, policy=replace(plan.policy, rare_rows_for_metric=100))
+    plan = replace(plan, policy=SearchPolicy(training=Training(rare_rows_for_metric=100)))
     metric = get_metric("average_precision", n_classes=len(counts), positive=1)
     proba = np.full((len(y), len(counts)), 1 / len(counts))
     value = trial._measure(metric, plan)(y, proba, np.ones(len(y)))

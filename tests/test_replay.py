@@ -14,9 +14,16 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.budget import Deadline
 from autoimb.evaluation import replay as module
 from autoimb.evaluation.replay import Candidates, replay
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import DEFAULT_POLICY, Result, SearchPolicy
 
-POLICY = replace(DEFAULT_POLICY, replays=100)
+POLICY = SearchPolicy(result=Result(replays=100))
+
+
+def _policy(**changes):
+    """Return the policy of these tests with changes to the settings of the result."""
+    return replace(POLICY, result=replace(POLICY.result, **changes))
+
+
 METRICS = (
     "average_precision",
     "roc_auc",
@@ -81,7 +88,7 @@ def test_what_is_reported_is_nearer_to_the_truth_than_the_best_of_many(metric, s
 
 
 def test_the_interval_is_wider_by_what_other_networks_would_give():
-    policies = [replace(POLICY, trained_variance=share) for share in (0.0, 0.25)]
+    policies = [_policy(trained_variance=share) for share in (0.0, 0.25)]
     rows, both = (_searched(0, policy=policy)[0] for policy in policies)
     assert both.value == rows.value
     assert both.error == pytest.approx(rows.error * 1.25**0.5)
@@ -185,7 +192,7 @@ def _case(metric="average_precision", *, number=4, n=300, n_classes=2):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_metric_is_reported_with_its_interval(metric, n_classes):
     judge, candidates = _case(metric, n_classes=n_classes)
-    few = replace(POLICY, replay_work=200_000)
+    few = _policy(replay_work=200_000)
     found = replay(judge, candidates, 0.5, random_state=0, policy=few)
     assert found.low < found.value < found.high
     assert found.error > 0
@@ -227,12 +234,12 @@ def test_past_its_deadline_a_hundred_samples_do():
     judge, candidates = _case()
     late = replay(judge, candidates, 0.5, random_state=0, deadline=Deadline.after(-1))
     assert late.replays == 100
-    assert replay(judge, candidates, 0.5, random_state=0).replays == DEFAULT_POLICY.replays
+    assert replay(judge, candidates, 0.5, random_state=0).replays == DEFAULT_POLICY.result.replays
 
 
 def test_work_is_bounded_by_rows_and_the_rare_ones_stay():
     judge, candidates = _case(n=3000)
-    few = replace(POLICY, replay_work=4 * 100 * 1500)
+    few = _policy(replay_work=4 * 100 * 1500)
     rows, scale, kept = module._subsampled(judge, 4, 0, few)
     assert len(rows) == 1500
     assert scale.sum() == pytest.approx(3000)
@@ -255,7 +262,7 @@ def test_few_rows_tell_the_error_and_the_optimism_of_all(metric):
         judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 3))
         singles = [(_proba(logit), (logit > 0).astype(np.int64)) for logit in logits]
         for found, number, rows in cases:
-            policy = replace(POLICY, replay_work=number * 100 * rows)
+            policy = _policy(replay_work=number * 100 * rows)
             found.append(_replayed(judge, singles[:number], policy=policy, seed=seed))
     # the error of a standard deviation of 100 samples is 7 %, of its mean over 12 tables 2 %
     errors = [np.mean([one.error for one in found]) for found in (whole, fewer)]
@@ -346,7 +353,7 @@ def test_an_interval_of_the_users_folds_is_as_wide_as_folds_differ():
         y, group, proba = grouped(20, seed)
         for by_class in inside:
             judge, one = Judge(metric, y, group, drawn_by_class=by_class), (proba, y)
-            found = _replayed(judge, [one], policy=replace(POLICY, replays=50))
+            found = _replayed(judge, [one], policy=_policy(replays=50))
             inside[by_class] += found.low <= truth <= found.high
     assert inside[False] > inside[True]
     assert inside[False] >= 32

@@ -17,7 +17,7 @@ from autoimb.data.target import encode_target
 from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.trial import evaluate
-from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy, Suggestions, Training
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord, standing
 from autoimb.search.sampler import ENOUGH_STRATEGIES, Shown, as_strategies
@@ -29,7 +29,7 @@ from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
 from autoimb.training.store import Store
 
-RUNGS = SearchPolicy().rungs
+RUNGS = Training().rungs
 NETWORK, LOSS, ENSEMBLE = (COMPONENTS[name] for name in ("network", "loss", "ensemble"))
 
 
@@ -257,19 +257,19 @@ def valued(n_strategies):
 
 
 def test_up_to_the_window_the_sampler_sees_every_strategy():
-    policy = SearchPolicy(sampler_best=3, sampler_newest=17)
+    policy = SearchPolicy(suggestions=Suggestions(sampler_best=3, sampler_newest=17))
     trials = valued(20)
     assert [t.value for t in as_strategies(trials, policy)] == [t.value for t in trials]
 
 
 def test_of_very_many_strategies_the_sampler_sees_the_best_and_the_newest():
-    policy = SearchPolicy(sampler_best=3, sampler_newest=5)
+    policy = SearchPolicy(suggestions=Suggestions(sampler_best=3, sampler_newest=5))
     seen = [trial.params["x"] for trial in as_strategies(valued(20), policy)]
     assert seen == [10.0, 12.0, 14.0, 15.0, 16.0, 17.0, 18.0, 19.0]
     on_their_way = [trial_at(100 + i, 0.25, 0.1 * i) for i in range(20)]
     seen = [trial.params["x"] for trial in as_strategies([*valued(12), *on_their_way], policy)]
     assert seen == [6.0, 8.0, 10.0, 115.0, 116.0, 117.0, 118.0, 119.0]
-    assert SearchPolicy().sampler_best >= 25  # of which Optuna's TPE makes its model of good ones
+    assert Suggestions().sampler_best >= 25  # of which Optuna's TPE makes its model of good ones
 
 
 def test_the_sampler_is_shown_trials_as_if_they_had_been_added():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from autoimb.data.memory import machine_bytes, read_bytes
 from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import infer_schema
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
-from autoimb.policy import DEFAULT_POLICY
+from autoimb.policy import SearchPolicy, Sizes
 
-POLICY = replace(DEFAULT_POLICY, least_training_rows=600)
+POLICY = SearchPolicy(sizes=Sizes(min_training_rows=600))
 LITTLE = 1_000  # bytes: as many rows as are drawn at least
 
 
@@ -181,8 +180,9 @@ BAD = {
 def test_what_cannot_be_drawn_is_said_in_one_sentence(folder, name):
     given, error, message = BAD[name]
     given = {"target": "y", "max_memory": LITTLE, **given}
+    policy = SearchPolicy(sizes=Sizes(min_training_rows=600, max_classes=50))
     with pytest.raises(error, match=message) as caught:
-        read(folder, **given, policy=replace(POLICY, most_classes=50))
+        read(folder, **given, policy=policy)
     assert "\n" not in str(caught.value)
 
 

@@ -30,7 +30,7 @@ from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Sizes
 from autoimb.report.facts import build_facts
 from autoimb.runtime.worker import Evaluate
 from autoimb.search.prepare import Planned, Prepared, Table, plan_study, prepare
@@ -140,7 +140,7 @@ def test_a_program_that_plans_otherwise_has_another_fingerprint(prepared: Prepar
 
     dataset = prepared.dataset
     own = fingerprint(dataset)
-    assert fingerprint(dataset, replace(DEFAULT_POLICY, least_columns=255)) != own
+    assert fingerprint(dataset, SearchPolicy(sizes=Sizes(min_columns=255))) != own
     narrower = replace(dataset, layout=structs.replace(dataset.layout, screened=1))
     assert fingerprint(narrower) != own
     assert fingerprint(replace(dataset), replace(DEFAULT_POLICY)) == own

@@ -19,11 +19,12 @@ from studies import FINGERPRINT, complete, study
 from autoimb.budget import Deadline
 from autoimb.evaluation import trial
 from autoimb.evaluation.outcome import Cut, Infeasible
-from autoimb.policy import SearchPolicy
+from autoimb.policy import SearchPolicy, Suggestions
 from autoimb.runs.folder import RunFolder
 from autoimb.runtime.pool import InProcess
 from autoimb.search import study as study_module
 from autoimb.search.history import KILLED, TrialHistory
+from autoimb.search.study import MAX_USELESS_TRIALS
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_methods, first_networks
 
@@ -184,11 +185,11 @@ def test_failures_are_recorded_and_never_fatal(tmp_path, n_jobs):
 
 def test_a_search_without_hope_ends():
     result = study(n_trials=500, evaluate=fail_always)
-    assert len(result.records) == POLICY.hopeless_trials
+    assert len(result.records) == MAX_USELESS_TRIALS
     assert {(r.status, r.reason) for r in result.records} == {("failed", "MemoryError")}
     assert result.results == {}
     refused = study(n_trials=500, evaluate=refuse)
-    assert len(refused.records) == POLICY.hopeless_trials
+    assert len(refused.records) == MAX_USELESS_TRIALS
 
 
 def test_a_score_that_is_none_fails_the_trial():
@@ -212,8 +213,8 @@ def test_infeasible_strategies_cost_no_evaluation(tmp_path, monkeypatch):
 
 
 def test_a_strategy_is_evaluated_once(tmp_path):
-    same = next(entry for entry in POLICY.first_networks if entry[0] == "mlp")
-    policy = replace(POLICY, first_networks=(same,) * 5)
+    same = next(entry for entry in POLICY.suggestions.first_networks if entry[0] == "mlp")
+    policy = SearchPolicy(suggestions=Suggestions(first_networks=(same,) * 5))
     tally = tmp_path / "tally.txt"
     work = partial(studies.counted, tally=str(tally), then=studies.evaluate)
     for n_trials in (2, 4):  # what was proposed in vain stays so in a resumed search

@@ -19,7 +19,7 @@ from autoimb.data.subsample import subsample
 from autoimb.data.target import encode_target
 from autoimb.evaluation.outcome import Infeasible, Scored
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
-from autoimb.policy import SearchPolicy
+from autoimb.policy import Reserves, SearchPolicy, Sizes
 from autoimb.space.components import COMPONENTS
 from autoimb.space.resampling.component import RESAMPLING
 from autoimb.training.parts import Parts
@@ -62,8 +62,8 @@ def test_a_table_that_fits_is_left_alone():
 
 
 def test_what_does_not_fit_is_subsampled_alike_in_all_folds():
-    limits = {"least_training_rows": 1_000, "most_scored_rows": 500, "cell_reserve": 1e-9}
-    policy = replace(SearchPolicy(), **limits)
+    sizes = Sizes(min_training_rows=1_000, max_scored_rows=500)
+    policy = SearchPolicy(sizes=sizes, reserves=Reserves(cell_seconds=1e-9))
     given = {"random_state": 0, "time_budget": 0.1, "policy": policy}
     dataset = dataset_of(*simulated())
     folds = plan_folds(dataset.y, random_state=0)
@@ -98,12 +98,12 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
         few, *_ = subsampled(dataset, folds, random_state=0, time_budget=seconds)
         assert len(few.y) == 1_000
         kept.append(few.layout.screened)
-    assert kept[0] == SearchPolicy().least_columns
+    assert kept[0] == SearchPolicy().sizes.min_columns
     assert kept[0] < kept[1] < 1_200
     assert kept[2] is None
     encoder = Encoder.fit(few.columns, folds.folds[0].train, layout=few.layout, y=few.y)
     assert encoder.width(ple=True) == 2_400
-    plain = SearchPolicy(most_input_bytes=4 * 5 * 1_000 * 800)  # memory counts as well
+    plain = SearchPolicy(sizes=Sizes(max_input_bytes=4 * 5 * 1_000 * 800))  # memory counts as well
     few, *_ = subsampled(dataset, folds, random_state=0, time_budget=1e6, policy=plain)
     assert few.layout.screened == 400 - 1
 
@@ -112,7 +112,9 @@ def test_of_a_table_too_wide_for_its_time_each_fold_keeps_as_many_columns_as_the
 def test_no_more_rows_of_many_classes_are_scored_than_there_is_time_for_what_follows(
     seconds, scored
 ):
-    policy = SearchPolicy(cell_reserve=3e-4, most_scored_cells=40_000)
+    policy = SearchPolicy(
+        sizes=Sizes(max_scored_cells=40_000), reserves=Reserves(cell_seconds=3e-4)
+    )
     dataset = dataset_of(simulated(1_000)[0], np.arange(1_000) % 40)
     folds = plan_folds(dataset.y, random_state=0)
     _, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=seconds, policy=policy)
@@ -129,7 +131,9 @@ def test_no_clock_is_read(monkeypatch):
 
 
 def small_study(n_rows: int = 6_000):
-    policy = replace(SearchPolicy(), least_training_rows=2_500, cell_reserve=1e-9)
+    policy = SearchPolicy(
+        sizes=Sizes(min_training_rows=2_500), reserves=Reserves(cell_seconds=1e-9)
+    )
     dataset = dataset_of(*simulated(n_rows))
     folds = plan_folds(dataset.y, cv=3, random_state=0)
     few, plan, _ = subsampled(dataset, folds, random_state=0, time_budget=0.1, policy=policy)
@@ -182,7 +186,7 @@ def test_a_dear_strategy_sees_fewer_rows_and_closer_checkpoints():
     large = first_round(dear, dataset, plan)
     inputs = plan.effort.outline.inputs[large.network.ple]
     row = 2.0 * len(large.rows) * large.network.products(inputs)  # of a forward pass of all
-    operations = 3 * row * plan.policy.least_epochs * 8_000
+    operations = 3 * row * plan.policy.training.min_epochs * 8_000
     small = replace(plan, effort=replace(plan.effort, operations=operations))
     planned = {}
     for name, strategy in {"cheap": cheap, "dear": dear}.items():
@@ -234,7 +238,9 @@ def rungs(most_checkpoints, operations=1e12):
     option = COMPONENTS["network"]["mlp"]
     hyper = option.code(**chosen(option, 0.0, schedule="constant").values)
     sizes = {"rows": 100, "row_operations": 1.0, "evaluated": 100}
-    return [plan_schedule(hyper, replace(plan, rung=r), **sizes) for r in plan.policy.rungs]
+    return [
+        plan_schedule(hyper, replace(plan, rung=r), **sizes) for r in plan.policy.training.rungs
+    ]
 
 
 def test_a_training_is_as_long_as_its_rung_and_begins_like_those_below():

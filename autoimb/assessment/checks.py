@@ -16,16 +16,45 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from autoimb.assessment.evidence import ResultEvidence, TableEvidence
 from autoimb.assessment.uncertainty import with_interval
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
-__all__ = ["AHEAD", "CHECKS", "SEVERITIES", "Check", "Checks", "Finding", "Severity"]
+__all__ = [
+    "AHEAD",
+    "CHANGED_LABELS",
+    "CHECKS",
+    "COPIED_SHARE",
+    "REFERENCE_ERRORS",
+    "SEVERITIES",
+    "STRUCTURE_ERRORS",
+    "Check",
+    "Checks",
+    "Finding",
+    "Severity",
+]
+
+# Standard error of a share of a class's rows above which the class has too few rows
+# (reports/design/checks.md).
+_MAX_SHARE_ERROR = 0.05
+# Share of the rows outside the most frequent class that equal training rows may give away
+# (reports/design/checks.md).
+COPIED_SHARE = 0.05
+# Share of the rows outside the most frequent class whose equal rows may have other labels
+# (reports/design/checks.md).
+_CONTRADICTED_SHARE = 0.05
+# Standard errors of a difference beyond which a reference is better than the result.
+REFERENCE_ERRORS = 2.0
+# Standard errors by which random folds must score higher than whole days or values
+# (reports/design/undeclared-structure.md).
+STRUCTURE_ERRORS = 3.0
+# Labels that another sample may change, per label other than the most frequent class
+# (reports/design/checks.md).
+CHANGED_LABELS = 0.25
 
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # in increasing order
 AHEAD = "AIMB007"
 
 Evidence = TypeVar("Evidence")
-CheckFunction = Callable[[Evidence, SearchPolicy], str | None]
+CheckFunction = Callable[[Evidence], str | None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ class Check(Generic[Evidence]):
     of : type
         Type of the evidence.
     function : callable
-        ``(evidence, policy)`` -> the problem in numbers, or None.
+        ``(evidence)`` -> the problem in numbers, or None.
     advice : str
         Recommended action.
     """
@@ -109,25 +138,19 @@ class Checks:
 
         return register
 
-    def run(
-        self, evidence: TableEvidence | ResultEvidence, policy: SearchPolicy = DEFAULT_POLICY
-    ) -> tuple[Finding, ...]:
+    def run(self, evidence: TableEvidence | ResultEvidence) -> tuple[Finding, ...]:
         """Return the findings of the checks of this kind of evidence, in the order of the table.
 
         Parameters
         ----------
         evidence : TableEvidence or ResultEvidence
-        policy : SearchPolicy, optional
-            Limits from which problems are reported.
 
         Returns
         -------
         tuple of Finding
         """
         problems = (
-            (check, check.function(evidence, policy))
-            for check in self
-            if isinstance(evidence, check.of)
+            (check, check.function(evidence)) for check in self if isinstance(evidence, check.of)
         )
         return tuple(
             Finding(check.code, check.severity, check.title, sentence, check.advice)
@@ -155,7 +178,7 @@ _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
     advice="Label more rows of the rare classes; until then read scores with their errors, and "
     "prefer what is simple among strategies that are close.",
 )
-def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+def few_rare_rows(evidence: TableEvidence) -> str | None:
     """Too few rare rows for the metric.
 
     The standard error of a share of n rows is at most ``1 / (2 √n)``. That of the mean of such
@@ -164,17 +187,16 @@ def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     metric = evidence.metric
     classes = range(metric.n_classes) if metric.name in _OF_ALL_CLASSES else metric.classes
     counts = {evidence.names[code]: evidence.counts[code] for code in classes}
-    limit = policy.largest_share_error
     error = 0.5 * math.sqrt(sum(1 / max(count, 1) for count in counts.values())) / len(counts)
-    if error <= limit:
+    if error <= _MAX_SHARE_ERROR:
         return None
-    needed = math.ceil(0.25 / (len(counts) * limit**2))
+    needed = math.ceil(0.25 / (len(counts) * _MAX_SHARE_ERROR**2))
     name = min(counts, key=counts.__getitem__)
     scope = f"class {name}" if len(counts) == 1 else "each class"
     return (
         f"{_in_words(metric.name)} rests on {counts[name]} scored rows of class {name}: such a "
         f"share has a standard error of up to {error:.3f}; {needed} rows of {scope} bring that "
-        f"to {limit:g}."
+        f"to {_MAX_SHARE_ERROR:g}."
     )
 
 
@@ -185,7 +207,7 @@ def few_rare_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
     advice="Find out when the column is filled in: where that is after the outcome, leave it out "
     "(--drop, or X without it).",
 )
-def perfect_column(evidence: TableEvidence, _: SearchPolicy) -> str | None:
+def perfect_column(evidence: TableEvidence) -> str | None:
     """Suspiciously perfect column: alone it tells the classes apart."""
     if not evidence.separating:
         return None
@@ -201,10 +223,10 @@ def perfect_column(evidence: TableEvidence, _: SearchPolicy) -> str | None:
     "to balance the classes, drop the copies; where they belong together, say so (groups=, "
     "--groups).",
 )
-def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+def rows_in_several_folds(evidence: TableEvidence) -> str | None:
     """Rows that stand in several folds and give their class away."""
     repeats = evidence.repeats
-    if repeats.given_away <= policy.copied_share * repeats.rarer:
+    if repeats.given_away <= COPIED_SHARE * repeats.rarer:
         return None
     change = "would change that"
     if repeats.largest > repeats.max_fold_rows:
@@ -225,10 +247,10 @@ def rows_in_several_folds(evidence: TableEvidence, policy: SearchPolicy) -> str 
     advice="Look at some of them: a column may be missing that tells them apart, or labels may be "
     "wrong. No model can do better on such rows than their shares of the classes.",
 )
-def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+def contradicted_rows(evidence: TableEvidence) -> str | None:
     """Rows of the same features under different classes."""
     repeats = evidence.repeats
-    if repeats.contradicted <= policy.contradicted_share * repeats.rarer:
+    if repeats.contradicted <= _CONTRADICTED_SHARE * repeats.rarer:
         return None
     return (
         f"{repeats.contradicted:,} of the {repeats.rarer:,} rows outside the most frequent class "
@@ -247,7 +269,7 @@ def contradicted_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | No
     advice="Don't use the result as it is: the columns may not say anything of the class, or there "
     "are too few rows to tell, or the metric is one that constant answers reach.",
 )
-def explained_by_chance(evidence: ResultEvidence, _: SearchPolicy) -> str | None:
+def explained_by_chance(evidence: ResultEvidence) -> str | None:
     """Score that chance explains."""
     reported, prior = evidence.reported, evidence.prior
     if reported.interval[0] > (prior if reported.greater_is_better else -prior):
@@ -266,10 +288,10 @@ def explained_by_chance(evidence: ResultEvidence, _: SearchPolicy) -> str | None
     advice="Choose the threshold by what alarms and misses cost (cost_matrix=, with_threshold), "
     "not by this rule alone, or label more rows.",
 )
-def unstable_threshold(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+def unstable_threshold(evidence: ResultEvidence) -> str | None:
     """Unstable threshold: another sample of rows moves the decision rule."""
     changes = evidence.label_changes
-    if changes is None or changes <= policy.changed_labels:
+    if changes is None or changes <= CHANGED_LABELS:
         return None
     return (
         f"Fitted on another sample of as many rows, the decision rule changes {100 * changes:.0f} "
@@ -283,12 +305,12 @@ def unstable_threshold(evidence: ResultEvidence, policy: SearchPolicy) -> str | 
     ResultEvidence,
     advice="Use it instead, or give the search more time and look at the table's other findings.",
 )
-def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | None:
+def reference_ahead(evidence: ResultEvidence) -> str | None:
     """Plain reference ahead of the result."""
     ahead = {
         _NAMES.get(name, name): gap
         for name, gap in evidence.references.items()
-        if gap[0] > policy.reference_errors * gap[1]
+        if gap[0] > REFERENCE_ERRORS * gap[1]
     }
     if not ahead:
         return None
@@ -306,9 +328,9 @@ def reference_ahead(evidence: ResultEvidence, policy: SearchPolicy) -> str | Non
     advice="Declare what new rows will differ in, so that no fold trains on a day or value that it "
     "scores; only where new rows share the days or values of these are random folds right.",
 )
-def undeclared_structure(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+def undeclared_structure(evidence: TableEvidence) -> str | None:
     """Undeclared structure: random folds give away days or values that rows share."""
-    undeclared = evidence.structure.undeclared(policy.structure_errors)
+    undeclared = evidence.structure.undeclared(STRUCTURE_ERRORS)
     if not undeclared:
         return None
     clearest = undeclared[0]
@@ -334,10 +356,10 @@ def undeclared_structure(evidence: TableEvidence, policy: SearchPolicy) -> str |
     advice="Where the order is that of time and new rows come later, declare the date "
     "(time=, --time); where neighbours belong together, declare their groups (groups=, --groups).",
 )
-def ordered_rows(evidence: TableEvidence, policy: SearchPolicy) -> str | None:
+def ordered_rows(evidence: TableEvidence) -> str | None:
     """Order of the rows that may carry time."""
     structure = evidence.structure
-    if not structure.order or structure.undeclared(policy.structure_errors):
+    if not structure.order or structure.undeclared(STRUCTURE_ERRORS):
         return None
     return structure.order
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from autoimb.assessment.judge import Judge, Prediction
-from autoimb.policy import SearchPolicy
 
 __all__ = [
+    "TEST_LEVEL",
     "Gain",
     "Word",
     "gain",
@@ -36,6 +36,15 @@ __all__ = [
     "row_multiple_needed",
     "word",
 ]
+
+# Level of the tests that a method helps or hurts, over all methods of a search
+# (reports/design/paired-comparisons.md).
+TEST_LEVEL = 0.1
+# Level of the test that a method makes no difference (reports/design/paired-comparisons.md).
+_EQUIVALENCE_LEVEL = 0.05
+# Largest difference in a score that counts as none: at least this, or this share of the control's
+# score (reports/design/paired-comparisons.md).
+_MIN_MARGIN, _MARGIN_SHARE = 0.01, 0.05
 
 Floats = NDArray[np.float64]
 Word = Literal["helps", "hurts", "makes no difference", "not tested enough"]
@@ -125,10 +134,9 @@ def gain(judge: Judge, method: Prediction, control: Prediction, *, test_share: f
     return Gain.of(differences if judge.metric.greater_is_better else -differences, test_share)
 
 
-def margin(control: float, policy: SearchPolicy) -> float:
+def margin(control: float) -> float:
     """Return the largest difference from the control's score that is considered irrelevant."""
-    min_margin, share = policy.duel_margin
-    return max(min_margin, share * abs(control))
+    return max(_MIN_MARGIN, _MARGIN_SHARE * abs(control))
 
 
 def p_of_method(gain: Gain, matched: Gain | None) -> float:
@@ -172,7 +180,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def word(gain: Gain, p_corrected: float, limit: float, policy: SearchPolicy) -> Word:
+def word(gain: Gain, p_corrected: float, limit: float) -> Word:
     """Return the outcome of a duel in words.
 
     Parameters
@@ -183,18 +191,16 @@ def word(gain: Gain, p_corrected: float, limit: float, policy: SearchPolicy) -> 
         p value of the method, see `p_of_method`, corrected by `holm`.
     limit : float
         Largest irrelevant difference, see `margin`.
-    policy : SearchPolicy
-        Settings; here the levels of the tests.
     """
-    if p_corrected <= policy.duel_level:
+    if p_corrected <= TEST_LEVEL:
         return "helps" if gain.value > 0 else "hurts"
-    if gain.p_equivalent(limit) <= policy.equivalence_level:
+    if gain.p_equivalent(limit) <= _EQUIVALENCE_LEVEL:
         return "makes no difference"
     return "not tested enough"  # also for NaN, which fails both comparisons
 
 
 def row_multiple_needed(
-    gain: Gain, limit: float, policy: SearchPolicy, *, tests: int, matched: Gain | None = None
+    gain: Gain, limit: float, *, tests: int, matched: Gain | None = None
 ) -> float:
     """Return the multiple of the rows that would decide a duel with the same gains, or inf.
 
@@ -208,8 +214,6 @@ def row_multiple_needed(
         Gain over the control network.
     limit : float
         Largest irrelevant difference, see `margin`.
-    policy : SearchPolicy
-        Settings; here the levels of the tests.
     tests : int
         Number of tests for which Holm corrects the method, see `holm_tests`.
     matched : Gain or None
@@ -217,11 +221,11 @@ def row_multiple_needed(
     """
     if not (math.isfinite(gain.value) and math.isfinite(gain.error)):
         return math.inf
-    border = gain.quantile(1 - policy.duel_level / (2 * tests))
+    border = gain.quantile(1 - TEST_LEVEL / (2 * tests))
     to_find = _times(border, gain, abs(gain.value))
     if matched is not None and gain.value > 0:
         to_find = max(to_find, _times(border, matched, matched.value))
-    equal = gain.quantile(1 - policy.equivalence_level)
+    equal = gain.quantile(1 - _EQUIVALENCE_LEVEL)
     return min(to_find, _times(equal, gain, limit - abs(gain.value)))
 
 

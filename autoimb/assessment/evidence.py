@@ -23,10 +23,14 @@ from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.levels import row_hashes
 from autoimb.data.folds import FoldPlan
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["Repeats", "ResultEvidence", "TableEvidence", "label_changes"]
+
+# ROC AUC of a single column from which on the column is suspicious (reports/design/checks.md).
+_PERFECT_SEPARATION = 0.9999
+# Rows that a class needs for the search for separating columns.
+_MIN_SEPARATED_ROWS = 5
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -140,7 +144,6 @@ class TableEvidence:
         metric: Metric,
         names: tuple[str, ...],
         structure: Structure = NO_STRUCTURE,
-        policy: SearchPolicy = DEFAULT_POLICY,
     ) -> TableEvidence:
         """Collect the evidence.
 
@@ -154,8 +157,6 @@ class TableEvidence:
             The labels as text, by code.
         structure : Structure, optional
             Signs that rows are not independent; no signs by default.
-        policy : SearchPolicy, optional
-            Limits: the AUC from which a column is reported, and the rows that a class needs.
 
         Returns
         -------
@@ -166,7 +167,7 @@ class TableEvidence:
             metric=metric,
             counts=tuple(int(count) for count in counts),
             names=names,
-            separating=_separating(dataset, policy),
+            separating=_separating(dataset),
             repeats=Repeats.of(dataset, folds),
             structure=structure,
         )
@@ -253,7 +254,7 @@ def _times_drawn(y: Ints, random: np.random.Generator) -> Ints:
 # --- columns that separate the classes ------------------------------------------------------------
 
 
-def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
+def _separating(dataset: Dataset) -> dict[str, float]:
     """Return the columns that separate every pair of classes, with the AUC of the worst pair."""
     columns = len(dataset.columns.number_names) + len(dataset.columns.category_names)
     max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
@@ -261,7 +262,7 @@ def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
     rows = [
         class_rows[:: -(-len(class_rows) // max_rows)] for class_rows in rows if len(class_rows)
     ]
-    rows = [class_rows for class_rows in rows if len(class_rows) >= policy.least_separated_rows]
+    rows = [class_rows for class_rows in rows if len(class_rows) >= _MIN_SEPARATED_ROWS]
     if len(rows) < 2:
         return {}
     # The rows of each class are contiguous in the columns that `_columns` yields.
@@ -274,7 +275,7 @@ def _separating(dataset: Dataset, policy: SearchPolicy) -> dict[str, float]:
             worst = min(worst, _separation(numbers, levels, first, second))
             if worst < _FAR_FROM_PERFECT:
                 break
-        if worst >= policy.perfect_separation:
+        if worst >= _PERFECT_SEPARATION:
             separating[name] = worst
     return separating
 

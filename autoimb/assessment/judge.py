@@ -37,6 +37,10 @@ from autoimb.randomness import Purpose, stream
 
 __all__ = ["Judge", "Prediction", "label_metric_for"]
 
+# Variance due to training, as a share of that due to the scored rows, if rows are dependent
+# (reports/design/later-rows.md).
+_DEPENDENT_TRAINED_VARIANCE = 1.5
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -299,7 +303,7 @@ class Judge:
         larger if rows are not independent, as training rows then vary by whole groups or times.
         """
         independent = self.drawn_by_class and self.cluster is None
-        share = policy.trained_variance if independent else policy.dependent_trained_variance
+        share = policy.result.trained_variance if independent else _DEPENDENT_TRAINED_VARIANCE
         return error * math.sqrt(1 + share)
 
     def pseudo_values(self, prediction: Prediction) -> Floats:

@@ -22,10 +22,12 @@ from autoimb.assessment.uncertainty import jackknife
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import stratified
 from autoimb.data.schema import ID_NAME, Schema
-from autoimb.policy import SearchPolicy
 from autoimb.randomness import Purpose, stream
 
 __all__ = ["NO_STRUCTURE", "Difference", "Structure", "find_structure"]
+
+# Share of the budget for the comparison of folds (reports/design/undeclared-structure.md).
+_BUDGET_SHARE = 0.04
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -138,7 +140,6 @@ def find_structure(
     *,
     time_budget: float | None,
     random_state: int,
-    policy: SearchPolicy,
 ) -> Structure:
     """Compare random folds with folds of whole days and of whole values of repeating keys.
 
@@ -151,8 +152,6 @@ def find_structure(
     time_budget : float or None
         Seconds of the whole search; it limits the number of rows. No clock is read.
     random_state : int
-    policy : SearchPolicy
-        Settings; the share of the budget is `structure_share`.
 
     Returns
     -------
@@ -165,7 +164,7 @@ def find_structure(
         trees = _TREES if dataset.n_classes == 2 else 2 * _TREES
         fits = 2 * _FOLDS * len(candidates)
         cost = fits * trees * min(n_columns, _MAX_COLUMNS) * _SECONDS_PER_CELL
-        max_rows = int(np.clip(policy.structure_share * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
+        max_rows = int(np.clip(_BUDGET_SHARE * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
     # The rows are limited so that all fits together take their share of the budget.
     measured = (
         _measured(

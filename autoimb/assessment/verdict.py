@@ -21,7 +21,6 @@ from autoimb.assessment.duels import (
     row_multiple_needed,
     word,
 )
-from autoimb.policy import SearchPolicy
 
 __all__ = ["Duel", "Finding", "Verdict", "verdict"]
 
@@ -109,9 +108,7 @@ class Verdict:
         return tuple(finding for finding in self.findings if finding.word == word)
 
 
-def verdict(
-    duels: Sequence[Duel], *, metric: str, rare: str = "rare class", policy: SearchPolicy
-) -> Verdict:
+def verdict(duels: Sequence[Duel], *, metric: str, rare: str = "rare class") -> Verdict:
     """Return the verdict on the methods of a space from their duels.
 
     Parameters
@@ -122,8 +119,6 @@ def verdict(
         Name of the metric of the search.
     rare : str, optional
         Description of what the methods treat.
-    policy : SearchPolicy
-        Settings; here the levels and the margin of the tests.
 
     Returns
     -------
@@ -134,20 +129,20 @@ def verdict(
         math.nan if duel.gain is None else p_of_method(duel.gain, duel.matched) for duel in duels
     ]
     findings = tuple(
-        _finding(duel, p_value, tests, metric, policy)
+        _finding(duel, p_value, tests, metric)
         for duel, p_value, tests in zip(duels, holm(p_values), holm_tests(p_values))
     )
     answer = _answer(Verdict(findings, ""), metric, f"Special treatment of the {rare}")
     return Verdict(findings, answer)
 
 
-def _finding(duel: Duel, p_value: float, tests: int, metric: str, policy: SearchPolicy) -> Finding:
+def _finding(duel: Duel, p_value: float, tests: int, metric: str) -> Finding:
     if duel.gain is None:
         name = "infeasible" if duel.infeasible else "not tested"
         return Finding(duel, name, math.nan, f"{duel.method}: {name}, {duel.reason}.")
-    limit = margin(duel.control, policy)
-    outcome = word(duel.gain, p_value, limit, policy)
-    times = row_multiple_needed(duel.gain, limit, policy, tests=tests, matched=duel.matched)
+    limit = margin(duel.control)
+    outcome = word(duel.gain, p_value, limit)
+    times = row_multiple_needed(duel.gain, limit, tests=tests, matched=duel.matched)
     sentence = _sentence(duel, duel.gain, outcome, metric, limit=limit, times=times)
     return Finding(duel, outcome, p_value, sentence)
 

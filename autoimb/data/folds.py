@@ -28,6 +28,13 @@ __all__ = [
     "stratified",
 ]
 
+# Smallest number of folds of a duel; there are no duels with too few rare rows for it.
+_MIN_DUEL_FOLDS = 5
+# Rows of the rarer classes that each fold of a duel needs.
+_RARE_ROWS_PER_DUEL_FOLD = 2
+# With fewer rare rows, three folds would train on too few of them.
+_RARE_ROWS_FOR_THREE_FOLDS = 150
+
 Rows = NDArray[np.int64]
 
 HOLD_OUT_GROUPS = 5
@@ -345,13 +352,14 @@ def duel_folds(
     rows = folds.training
     counts = np.bincount(y[rows])
     row_groups = None if cluster is None else cluster[rows]
-    max_folds = minority_count(counts[counts > 0]) // policy.rare_rows_a_duel_fold
+    max_folds = minority_count(counts[counts > 0]) // _RARE_ROWS_PER_DUEL_FOLD
     max_folds = min(max_folds, groups_of_a_class(y[rows], row_groups))
-    if max_folds < policy.least_duel_folds:
+    if max_folds < _MIN_DUEL_FOLDS:
         return None
     if folds.predefined and len(folds.folds) > 1:
         return replace(folds, further=())
-    n_folds, generator = min(policy.duel_folds, max_folds), stream(Purpose.FOLDS, random_state)
+    n_folds = min(policy.comparisons.folds, max_folds)
+    generator = stream(Purpose.FOLDS, random_state)
     splits = _stratified_splits(y[rows], n_folds, generator, row_groups)
     return _plan([(rows[train], rows[test]) for train, test in splits], len(y))
 
@@ -362,17 +370,18 @@ def _is_whole_number(cv: object) -> bool:
 
 def _count_folds(y: NDArray[np.int64], policy: SearchPolicy) -> int:
     counts = np.bincount(y)
-    enough = minority_count(counts[counts > 0]) >= policy.rare_rows_for_three_folds
-    many = len(y) >= policy.rows_for_three_folds and enough
+    enough = minority_count(counts[counts > 0]) >= _RARE_ROWS_FOR_THREE_FOLDS
+    many = len(y) >= policy.folds.rows_for_three_folds and enough
     return min(3 if many else 5, len(y))
 
 
 def _further_folds(y: NDArray[np.int64], n_folds: int, policy: SearchPolicy) -> list[int]:
     """Return the number of folds of each additional repeat."""
-    if len(y) < policy.rows_for_one_repeat:
-        return [n_folds] * (policy.repeats - 1)
-    counts, n_confirming = np.bincount(y), policy.confirming_folds
-    required = policy.rare_rows_a_confirming_fold * n_confirming
+    settings = policy.folds
+    if len(y) < settings.rows_for_one_repeat:
+        return [n_folds] * (settings.repeats - 1)
+    counts, n_confirming = np.bincount(y), settings.confirming_folds
+    required = settings.rare_rows_per_confirming_fold * n_confirming
     enough = minority_count(counts[counts > 0]) >= required
     return [n_confirming] if enough and n_confirming > n_folds else []
 

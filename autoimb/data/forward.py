@@ -37,6 +37,11 @@ __all__ = [
     "time_chunks",
 ]
 
+# Largest number of blocks of forward folds.
+_MAX_BLOCKS = 6
+# Largest number of parts into which groups are divided if rows also have times.
+_MAX_PARTS = 3
+
 Floats = NDArray[np.float64]
 
 FIRST_BLOCK = -2  # in `FoldPlan.period`: rows that only train
@@ -90,7 +95,7 @@ def plan_forward(
     plans = []
     for number, quarters in enumerate((block_starts, shifted_starts)):
         random = stream(Purpose.FOLDS, random_state, repeat=number)
-        part = _parts(y, cluster, random, policy)
+        part = _parts(y, cluster, random)
         at = [starts[quarter] for quarter in quarters]
         plans.append(_forward(times, starts[4], at, part, final=True))
     _check_training(plans[0].folds, y)
@@ -113,7 +118,7 @@ def forward_duel_folds(
     starts = _blocks(y, times, policy)
     if starts is None:
         return None
-    part = _parts(y, cluster, stream(Purpose.FOLDS, random_state), policy)
+    part = _parts(y, cluster, stream(Purpose.FOLDS, random_state))
     at = [starts[quarter + 1] for quarter in range(8, len(starts), 4)]
     return _forward(times, starts[4], at, part, final=False)
 
@@ -210,7 +215,7 @@ def rate_blocks(times: Times) -> Rows:
 
 def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
     """Return the start times of the quarters of all blocks; None if there are too few rare rows."""
-    blocks = int(min(policy.time_blocks, _is_rare(y).sum() // policy.rare_rows_a_block))
+    blocks = int(min(_MAX_BLOCKS, _is_rare(y).sum() // policy.folds.rare_rows_per_block))
     # Use as many blocks as possible, provided that all of them begin at different times.
     for number in range(blocks, _MIN_BLOCKS - 1, -1):
         starts = _block_starts(y, times.values, number)
@@ -220,7 +225,7 @@ def _blocks(y: Rows, times: Times, policy: SearchPolicy) -> Floats | None:
 
 
 def _too_few(y: Rows, times: Times, policy: SearchPolicy, of: str) -> OptionError:
-    rare, min_rows = _is_rare(y), policy.rare_rows_a_block
+    rare, min_rows = _is_rare(y), policy.folds.rare_rows_per_block
     return OptionError(
         f"time: {of} has {int(rare.sum())} rows outside its most frequent class, at "
         f"{len(np.unique(times.values[rare]))} different times; at least "
@@ -229,14 +234,12 @@ def _too_few(y: Rows, times: Times, policy: SearchPolicy, of: str) -> OptionErro
     )
 
 
-def _parts(
-    y: Rows, cluster: Rows | None, random: np.random.Generator, policy: SearchPolicy
-) -> Rows:
+def _parts(y: Rows, cluster: Rows | None, random: np.random.Generator) -> Rows:
     """Return the part of each row, where each part has a group of each class; 0 without groups."""
     if cluster is None:
         return np.zeros(len(y), dtype=np.int64)
     max_parts = groups_of_a_class(y, cluster)
-    return stratified(y, min(policy.time_parts, max_parts), random, cluster)
+    return stratified(y, min(_MAX_PARTS, max_parts), random, cluster)
 
 
 def _is_rare(y: Rows) -> NDArray[np.bool_]:

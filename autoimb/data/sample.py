@@ -28,6 +28,12 @@ from autoimb.randomness import Purpose, stream
 
 __all__ = ["Sample", "read", "reweighted"]
 
+# Share of the machine's memory for a search, unless the user sets a limit.
+_MEMORY_SHARE = 0.5
+# Share of that memory for the rows of a table; larger tables are sampled
+# (reports/design/tables-larger-than-memory.md).
+_TABLE_SHARE = 1 / 16
+
 CELLS = 4_000_000  # per piece
 # Kinds of values for which pandas infers the same type in all pieces of a column.
 GUESSED: tuple[set[str], ...] = ({"numbers"}, {"booleans"})
@@ -108,9 +114,9 @@ def read(
     """
     if not 0 <= random_state < 2**64:
         raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {random_state}.")
-    memory = policy.memory_share * machine_bytes() if max_memory is None else read_bytes(max_memory)
+    memory = _MEMORY_SHARE * machine_bytes() if max_memory is None else read_bytes(max_memory)
     # Rows as they are read may take this part of the memory of a search.
-    max_bytes = policy.table_share * memory
+    max_bytes = _TABLE_SHARE * memory
     source = Source.of(Path(path))
     counts: Mapping[str, int] | None = None
     rows: Rows | None = None
@@ -187,9 +193,9 @@ def _drawn(
     counts : mapping of str to int, or None
         Class counts of all rows; None if all rows were drawn.
     """
-    counts, texts = _count(source, columns, max_classes=policy.most_classes)
+    counts, texts = _count(source, columns, max_classes=policy.sizes.max_classes)
     n_rows = sum(counts.values())
-    max_rows = max(int(share * n_rows), policy.least_training_rows)
+    max_rows = max(int(share * n_rows), policy.sizes.min_training_rows)
     drawn = _draw(counts, max_rows, random_state)
     frames = list(_taken(source, columns, texts=texts, drawn=drawn))
     frame = read_table(_joined(frames, source.names))

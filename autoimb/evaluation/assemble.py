@@ -27,6 +27,10 @@ from autoimb.training.plan import Plan
 
 __all__ = ["Assembled", "Decided", "assemble", "gain_is_known"]
 
+# Scored rows, evenly over the classes, on which networks are compared with their mean
+# (reports/design/calibration.md).
+_COMPARED_ROWS = 1_000
+
 
 @dataclass(frozen=True, eq=False)
 class Decided:
@@ -140,7 +144,7 @@ def assemble(
     # The calibrator was fitted on predictions of single networks, but new rows are predicted by the
     # mean of all networks. It is therefore adapted on rows that have both kinds of predictions.
     random = stream(Purpose.COMPARED_ROWS, 0)
-    rows, scale = subsample(judge.y, np.arange(len(judge.y)), plan.policy.compared_rows, random)
+    rows, scale = subsample(judge.y, np.arange(len(judge.y)), _COMPARED_ROWS, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
     views = single_views(pipeline, plan.folds, columns)
     compared = judge.take(rows)
@@ -177,7 +181,7 @@ def _at_expected_rates(
     # The newest rows resemble future rows most, so their mean probabilities are matched.
     newest = np.flatnonzero(period == period.max())
     random = stream(Purpose.COMPARED_ROWS, 0)
-    rows, scale = subsample(dataset.y, newest, plan.policy.compared_rows, random)
+    rows, scale = subsample(dataset.y, newest, _COMPARED_ROWS, random)
     calibrated = pipeline.calibrator.apply(pipeline.blended(dataset.columns.take(rows)))
     calibrator = at_rates(
         pipeline.calibrator,
@@ -204,4 +208,4 @@ def gain_is_known(
     # Two amounts of noise, each with either sign, are evaluated for each row and class.
     work = 4 * views.size * len(metric.classes)
     estimable = metric.counts is not None or (metric.kind == "ranking" and not metric.foreign)
-    return estimable and strategies[0].class_costs is None and work <= policy.replay_work
+    return estimable and strategies[0].class_costs is None and work <= policy.result.replay_work

@@ -61,7 +61,7 @@ def plan_duels(study: Basis) -> Basis | None:
     # A hold-out has separate rows for scores, which must not enter a comparison of methods.
     rows = folds.training if len(folds.folds) == 1 else np.arange(len(dataset.y))
     duel_dataset, rows = fewer_rows(
-        dataset, rows, max_rows=policy.most_duel_rows, random_state=seed
+        dataset, rows, max_rows=policy.comparisons.max_rows, random_state=seed
     )
     options: Any = {"random_state": seed, "policy": policy, "cluster": duel_dataset.cluster}
     if duel_dataset.times is None:
@@ -81,7 +81,7 @@ def plan_duels(study: Basis) -> Basis | None:
     )
     return Basis(
         dataset=duel_dataset,
-        plan=duels.at(policy.duel_rung),
+        plan=duels.at(policy.comparisons.rung),
         judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
     )
 

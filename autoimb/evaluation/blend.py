@@ -41,6 +41,9 @@ from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 
 __all__ = ["Blend", "blend"]
 
+# Largest number of trials that are weighed for a blend.
+_MAX_CANDIDATES = 25
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -163,7 +166,7 @@ def blend(
         # Weights cannot be cross-fitted with a single group of rows.
         return alone
     counts = np.bincount(judge.y, minlength=judge.metric.n_classes)
-    if minority_count(counts) < policy.few_rare_rows:
+    if minority_count(counts) < policy.sizes.few_rare_rows:
         return _halved(judge, results, alone, partner_numbers, limits)
     if deadline.expired:
         return alone
@@ -372,10 +375,9 @@ def _candidates(results: Mapping[int, Scored], *, n_cells: int, policy: SearchPo
             "No trial was completed, so there is no result: give the search more time, "
             "or see the reasons in the leaderboard."
         )
-    min_candidates, max_candidates = policy.least_blend_candidates, policy.blend_candidates
-    number = int(
-        np.clip(policy.blend_work // (policy.blend_steps * n_cells), min_candidates, max_candidates)
-    )
+    limits = policy.result
+    affordable = limits.blend_work // (limits.blend_steps * n_cells)
+    number = int(np.clip(affordable, limits.min_candidates, _MAX_CANDIDATES))
     return sorted(ranked(fitted)[:number])
 
 

@@ -23,6 +23,11 @@ from autoimb.space.strategy import Strategy
 
 __all__ = ["Winner", "choose"]
 
+# Largest number of the best trials among which the choice is repeated.
+_MAX_REPLAYED_TRIALS = 25
+# Share of the time for choosing that weighing a blend may take; replays have the rest.
+_BLENDING_SHARE = 0.7
+
 
 @dataclass(frozen=True)
 class Winner:
@@ -113,7 +118,7 @@ def choose(
         results,
         partners=[number for number in results if strategies[number].is_partner],
         random_state=random_state,
-        deadline=deadline.fraction(policy.blending_share),
+        deadline=deadline.fraction(_BLENDING_SHARE),
         policy=policy,
         limits=limits,
     )
@@ -138,8 +143,8 @@ def choose(
     # The replay repeats this choice on bootstrap samples, among as many of the best trials as its
     # work allows, and subtracts the optimism from the score.
     n_cells = len(judge.y) * len(judge.metric.classes)
-    min_trials, max_trials = policy.least_blend_candidates, policy.replayed_trials
-    replayed = int(np.clip(policy.replay_work // n_cells, min_trials, max_trials))
+    min_trials, max_trials = policy.result.min_candidates, _MAX_REPLAYED_TRIALS
+    replayed = int(np.clip(policy.result.replay_work // n_cells, min_trials, max_trials))
     numbers = list(dict.fromkeys([*order[:replayed], single]))
     reported = replay(
         judge,

@@ -25,7 +25,6 @@ from autoimb.data.schema import Columns
 from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.artifact import strategy_arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
-from autoimb.policy import SearchPolicy
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.network.component import NETWORK
 from autoimb.space.option import Choice
@@ -34,6 +33,16 @@ from autoimb.training.inputs import network_spec
 from autoimb.training.plan import Outline, Plan
 
 __all__ = ["MEGABYTE", "ROWS", "Deployment", "Footprint", "Limits", "limits_beyond", "timed"]
+
+# Multiplications of a network per second of prediction on one thread
+# (reports/design/deployment-limits.md).
+_PRODUCTS_PER_SECOND = 40e9
+# Element-wise values of a network per second of prediction on one thread
+# (reports/design/deployment-limits.md).
+_VALUES_PER_SECOND = 200e6
+# Nodes of trees visited per second of prediction on one thread
+# (reports/design/deployment-limits.md).
+_NODES_PER_SECOND = 120e6
 
 MEGABYTE = 1_000_000  # bytes
 ROWS = 1_000  # rows that prediction times refer to
@@ -76,7 +85,6 @@ class Deployment:
         Number of folds of each repeat whose networks are deployed.
     fixed : Footprint
         Footprint that all pipelines have in common: encoders, schema and thresholds.
-    policy : SearchPolicy
     """
 
     encoder: Encoder
@@ -84,7 +92,6 @@ class Deployment:
     n_classes: int
     folds: tuple[int, ...]
     fixed: Footprint
-    policy: SearchPolicy
 
     @classmethod
     def of(cls, dataset: Dataset, plan: Plan, *, confirmed: bool) -> Deployment:
@@ -109,14 +116,13 @@ class Deployment:
         encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # The file also has the schema, and class counts for up to a thousand thresholds.
         schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
-        read_seconds = ROWS * columns * (1 + encoders) / plan.policy.predicted_values_a_second
+        read_seconds = ROWS * columns * (1 + encoders) / _VALUES_PER_SECOND
         return cls(
             encoder=encoder,
             outline=plan.effort.outline,
             n_classes=data.n_classes,
             folds=folds,
             fixed=Footprint(encoders * encoder_bytes + schema_bytes, read_seconds),
-            policy=plan.policy,
         )
 
     def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
@@ -140,14 +146,14 @@ class Deployment:
         """Count the footprint of a fitted strategy, without encoders."""
         networks = sum(len(pack.fold) * self._seconds(pack.spec) for pack in fitted.packs)
         visits = sum(fold.forest.visits for fold in fitted.trees)
-        seconds = networks + ROWS * visits / self.policy.predicted_nodes_a_second
+        seconds = networks + ROWS * visits / _NODES_PER_SECOND
         size = _bytes(strategy_arrays(fitted)) + len(msgspec.json.encode(fitted.part()))
         return Footprint(size, seconds)
 
     def _seconds(self, spec: NetworkSpec) -> float:
         """Count the seconds that a network takes for a thousand rows."""
-        products = spec.products(spec.n_inputs) / self.policy.predicted_products_a_second
-        return ROWS * (products + spec.values / self.policy.predicted_values_a_second)
+        products = spec.products(spec.n_inputs) / _PRODUCTS_PER_SECOND
+        return ROWS * (products + spec.values / _VALUES_PER_SECOND)
 
 
 @dataclass(frozen=True)

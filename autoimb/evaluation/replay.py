@@ -49,6 +49,12 @@ from autoimb.randomness import Purpose, stream
 
 __all__ = ["Candidates", "replay"]
 
+# Largest number of bootstrap samples between two checks of the deadline
+# (reports/design/reported-score.md).
+_REPLAYS_AT_A_TIME = 100
+# Work of a user's metric as a multiple of a built-in one's; samples then have fewer rows.
+_FOREIGN_WORK = 20
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -166,7 +172,7 @@ def replay(
     # The first method is the one that made the choice, the last is the one that is reported.
     ways = [_Way(predictions, judge.pooled)]
     reporting = [
-        judge.reporting(prediction, policy.rare_rows_a_reported_group) for prediction in predictions
+        judge.reporting(prediction, policy.result.rare_rows_per_group) for prediction in predictions
     ]
     pooled = reporting[0][1]
     if pooled != judge.pooled or (pooled and judge.metric.kind == "ranking"):
@@ -177,10 +183,10 @@ def replay(
     random = stream(Purpose.REPLAYS, random_state)
     parts: list[Floats] = []
     # Samples are valued in batches: large enough to be vectorized, small enough for the deadline.
-    at_a_time = policy.replayed_at_a_time // (policy.foreign_work if judge.metric.foreign else 1)
+    at_a_time = _REPLAYS_AT_A_TIME // (_FOREIGN_WORK if judge.metric.foreign else 1)
     a_sample = len(ways) * len(predictions) * len(judge.metric.classes) * len(rows)
     at_a_time = int(np.clip(_work(judge, policy) // a_sample, 5, at_a_time))
-    while len(parts) * at_a_time < policy.replays:
+    while len(parts) * at_a_time < policy.result.replays:
         counts = _draw(
             sampled, scale, at_a_time, random, pooled=judge.pooled or judge.cluster is not None
         )
@@ -233,7 +239,7 @@ def _subsampled(
     """
     if not judge.metric.weighs:
         return np.arange(len(judge.y)), np.ones(len(judge.y)), judge
-    a_row = n_candidates * policy.replayed_at_a_time * len(judge.metric.classes)
+    a_row = n_candidates * _REPLAYS_AT_A_TIME * len(judge.metric.classes)
     max_rows = max(_work(judge, policy) // a_row, _MIN_ROWS * judge.metric.n_classes)
     random = stream(Purpose.REPLAY_ROWS, random_state)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), max_rows, random)
@@ -244,7 +250,7 @@ def _subsampled(
 
 def _work(judge: Judge, policy: SearchPolicy) -> int:
     """Return the number of row values that are computed between two reads of the clock."""
-    return policy.replay_work // (policy.foreign_work if judge.metric.foreign else 1)
+    return policy.result.replay_work // (_FOREIGN_WORK if judge.metric.foreign else 1)
 
 
 def _draw(

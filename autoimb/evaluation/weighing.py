@@ -22,6 +22,11 @@ from autoimb.randomness import Purpose, stream
 
 __all__ = ["FLAT", "ScoredRows", "Weighing", "draw_bags"]
 
+# Largest number of bags of a blend.
+_MAX_BAGS = 8
+# Smallest weight of networks in a blend; with less, partners get no weight.
+_MIN_NETWORKS_SHARE = 0.2
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -78,8 +83,8 @@ def draw_bags(
 ) -> list[Ints]:
     """Draw the candidates of each bag, about half of all."""
     size = max(min(n_candidates, 5), -(-n_candidates // 2))
-    affordable = policy.blend_work // (n_cells * size * policy.blend_steps)
-    number = int(np.clip(affordable, 1, policy.blend_bags))
+    affordable = policy.result.blend_work // (n_cells * size * policy.result.blend_steps)
+    number = int(np.clip(affordable, 1, _MAX_BAGS))
     random = stream(Purpose.BLEND_BAGS, random_state)
     return [np.sort(random.choice(n_candidates, size, replace=False)) for _ in range(number)]
 
@@ -135,7 +140,7 @@ class Weighing:
         # Candidates are added in order of decreasing weight while their shares still fit.
         for k in np.argsort(-weights, kind="stable"):
             fits = bool((taken + self.shares[k] <= 1).all())
-            if fits and not selected[k] and selected.sum() < self.policy.blended_strategies:
+            if fits and not selected[k] and selected.sum() < self.policy.result.max_blended:
                 selected[k], taken = True, taken + self.shares[k]
         return selected
 
@@ -144,22 +149,22 @@ class Weighing:
 
         Where no network has a weight, the best one gets the whole share.
         """
-        min_share = self.policy.networks_share
         network_weights = np.where(self.partner, 0.0, weights)
         share = network_weights.sum()
-        if share >= min_share:
+        if share >= _MIN_NETWORKS_SHARE:
             return weights
         network_weights = network_weights / share if share > 0 else alone
         partner_weights = np.where(self.partner, weights, 0.0)
         floored: Floats = (
-            min_share * network_weights + (1 - min_share) * partner_weights / partner_weights.sum()
+            _MIN_NETWORKS_SHARE * network_weights
+            + (1 - _MIN_NETWORKS_SHARE) * partner_weights / partner_weights.sum()
         )
         return floored
 
     def _greedy(self, rows: ScoredRows, members: Ints) -> Floats:
         """Add the best candidate repeatedly while the value increases; return weights (K,)."""
         counts, total, best = np.zeros(len(rows.proba)), np.zeros_like(rows.proba[0]), -np.inf
-        for size in range(1, self.policy.blend_steps + 1):
+        for size in range(1, self.policy.result.blend_steps + 1):
             values = [rows.merit((total + rows.proba[member]) / size) for member in members]
             at = int(np.argmax(values))
             if values[at] <= best + FLAT:

@@ -22,6 +22,8 @@ from autoimb.space.partner import Bagged, Trees
 from autoimb.training.plan import Effort, Outline, Plan
 
 __all__ = [
+    "MAX_ITERATIONS",
+    "MIN_ITERATIONS",
     "fewer_rows",
     "forest_trees",
     "input_bytes",
@@ -32,6 +34,20 @@ __all__ = [
     "tree_iterations",
     "trial_operations",
 ]
+
+# Share of the budget that the plan assumes for trials.
+_SEARCH_SHARE = 0.8
+# Width of the network for which the size of a study is planned.
+_PLANNED_WIDTH = 128
+# Multiple of a trial's planned work for a partner (reports/design/tree-models.md).
+_PARTNER_WORK = 1.0
+# Smallest number of boosting iterations of a partner.
+MIN_ITERATIONS = 100
+# Number of boosting iterations that must be affordable on the folds that confirm
+# (reports/design/tree-models.md).
+_FRESH_ITERATIONS = 150
+# Largest number of boosting iterations of a partner (reports/design/tree-models.md).
+MAX_ITERATIONS = 800
 
 _BYTES = 4  # bytes of an input, in float32
 _MIN_TREES, _MAX_CLASSES = 20, 20  # bounds of a forest
@@ -67,12 +83,12 @@ def make_plan(
     """
     rows = len(dataset.y)
     max_checkpoints, patience = next(
-        (m, p) for below, m, p in policy.checkpoints_by_rows if rows < below
+        (m, p) for below, m, p in policy.training.checkpoints_by_rows if rows < below
     )
     effort = Effort(
         operations=operations,
         most_checkpoints=max_checkpoints,
-        least_checkpoints=policy.least_checkpoints,
+        least_checkpoints=policy.training.min_checkpoints,
         patience=patience,
         outline=Outline.of(dataset),
     )
@@ -98,9 +114,10 @@ def trial_operations(time_budget: float | None, policy: SearchPolicy = DEFAULT_P
         Seconds of the search; None plans as for 300.
     policy : SearchPolicy, optional
     """
-    seconds = policy.unlimited_seconds if time_budget is None else time_budget
-    rate = policy.operations_a_second * policy.search_share
-    return rate * seconds / policy.trials_a_worker
+    training = policy.training
+    seconds = training.unlimited_seconds if time_budget is None else time_budget
+    rate = training.operations_per_second * _SEARCH_SHARE
+    return rate * seconds / training.trials_per_worker
 
 
 def subsampled(
@@ -136,15 +153,15 @@ def subsampled(
         and folds are unchanged where all rows fit.
     """
     operations = trial_operations(time_budget, policy)
-    n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), policy.planned_width
+    n_folds, inputs, width = len(folds.folds), _inputs(dataset.columns), _PLANNED_WIDTH
     # Operations for one input in all folds. A row counts as its inputs plus the width of the
     # network, since a hidden layer has as many inputs as the layer before it is wide.
-    an_input = 6.0 * max(n_folds - 1, 1) * width * policy.least_epochs
+    an_input = 6.0 * max(n_folds - 1, 1) * width * policy.training.min_epochs
     affordable = operations / (an_input * (inputs + width))
-    fitting = policy.most_input_bytes / (_BYTES * n_folds * inputs)
-    max_rows = max(int(min(affordable, fitting)), policy.least_training_rows)
+    fitting = policy.sizes.max_input_bytes / (_BYTES * n_folds * inputs)
+    max_rows = max(int(min(affordable, fitting)), policy.sizes.min_training_rows)
     n_rows = min(len(dataset.y), max_rows)
-    fitting = policy.most_input_bytes / (_BYTES * n_folds * n_rows)
+    fitting = policy.sizes.max_input_bytes / (_BYTES * n_folds * n_rows)
     most_inputs = min(operations / (an_input * n_rows) - width, fitting)
     if inputs > most_inputs:
         dataset = _fewer_columns(dataset, most_inputs / inputs, policy)
@@ -156,7 +173,7 @@ def subsampled(
         folds = folds.take(study_rows)
     scored = folds.scored
     max_scored = min(
-        policy.most_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes
+        policy.sizes.max_scored_rows, _scored_cells(time_budget, policy) // dataset.n_classes
     )
     if len(scored) > max_scored:
         random = stream(Purpose.SCORED_ROWS, random_state)
@@ -168,9 +185,9 @@ def subsampled(
 def _scored_cells(time_budget: float | None, policy: SearchPolicy) -> int:
     """Return the largest number of scored rows times classes."""
     if time_budget is None:
-        return policy.most_scored_cells
-    in_time = policy.reserve_share * time_budget / policy.cell_reserve
-    return min(policy.most_scored_cells, int(in_time))
+        return policy.sizes.max_scored_cells
+    in_time = policy.reserves.share * time_budget / policy.reserves.cell_seconds
+    return min(policy.sizes.max_scored_cells, int(in_time))
 
 
 def fewer_rows(
@@ -252,7 +269,7 @@ def partner_plan(dataset: Dataset, plan: Plan, partner: Trees | Bagged) -> Plan:
     if isinstance(partner, Bagged):
         enough = _affordable_trees(dataset, fresh, partner) >= _max_trees(dataset, partner)
     else:
-        enough = _affordable_iterations(dataset, fresh, partner) >= plan.policy.fresh_iterations
+        enough = _affordable_iterations(dataset, fresh, partner) >= _FRESH_ITERATIONS
     return fresh if enough else plan
 
 
@@ -269,10 +286,10 @@ def tree_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> int:
     Returns
     -------
     int
-        Number of iterations, within the bounds of the policy.
+        Number of iterations, between `MIN_ITERATIONS` and `MAX_ITERATIONS`.
     """
-    affordable, policy = _affordable_iterations(dataset, plan, trees), plan.policy
-    return int(np.clip(affordable, policy.least_iterations, policy.most_iterations))
+    affordable = _affordable_iterations(dataset, plan, trees)
+    return int(np.clip(affordable, MIN_ITERATIONS, MAX_ITERATIONS))
 
 
 def _affordable_iterations(dataset: Dataset, plan: Plan, trees: Trees) -> float:
@@ -340,15 +357,15 @@ def _grown(dataset: Dataset, plan: Plan) -> tuple[int, int]:
 
 def _partner_seconds(plan: Plan) -> float:
     """Return the seconds that the work of a partner takes at the assumed speed."""
-    policy = plan.policy
-    return policy.partner_work * plan.effort.operations / policy.operations_a_second
+    rate = plan.policy.training.operations_per_second
+    return _PARTNER_WORK * plan.effort.operations / rate
 
 
 def _fewer_columns(dataset: Dataset, share: float, policy: SearchPolicy) -> Dataset:
     """Limit the columns of each fold to about a share of them, but not below the minimum."""
     layout = dataset.layout
     columns = max(dataset.columns.numbers.shape[1], len(layout.onehot))
-    max_columns = max(int(share * columns), policy.least_columns)
+    max_columns = max(int(share * columns), policy.sizes.min_columns)
     if layout.screened is not None:
         max_columns = min(max_columns, layout.screened)
     return replace(dataset, layout=structs.replace(layout, screened=max_columns))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.checks import CHECKS, Finding
+from autoimb.assessment.checks import CHECKS, REFERENCE_ERRORS, Finding
 from autoimb.assessment.evidence import ResultEvidence, label_changes
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.references import REFERENCES, Size, cross_validate, prior_reference
@@ -25,6 +25,9 @@ __all__ = [
     "cross_validate_references",
     "standings",
 ]
+
+# Largest share of the remaining time for one reference.
+_REFERENCE_SHARE = 0.4
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +72,7 @@ def cross_validate_references(
     left_out = {}
     # Each reference may use a share of the remaining time.
     for reference in REFERENCES:
-        seconds = plan.policy.reference_share * deadline.left() - label_seconds
+        seconds = _REFERENCE_SHARE * deadline.left() - label_seconds
         steps = reference.affordable(size, len(encoders), seconds)
         if steps:
             probabilities[reference.name] = cross_validate(
@@ -98,11 +101,11 @@ class Standing:
     difference: float
     error: float
 
-    def in_words(self, policy: SearchPolicy) -> str:
+    def in_words(self) -> str:
         """Return the standing of a contender that is better than the winner, else an empty text."""
         if not self.difference > 0:
             return ""
-        within = self.difference <= policy.reference_errors * self.error
+        within = self.difference <= REFERENCE_ERRORS * self.error
         return "within error" if within else "ahead"
 
 
@@ -135,7 +138,7 @@ def standings(
     dict of str to Standing
     """
     winner = contenders["winner"]
-    rare_rows = policy.rare_rows_a_reported_group
+    rare_rows = policy.result.rare_rows_per_group
     raw = judge.reported_score(winner, rare_rows)
     standing_by_name = {"winner": Standing(reported.value, reported.low, reported.high, 0.0, 0.0)}
     sign = 1.0 if judge.metric.greater_is_better else -1.0
@@ -222,8 +225,8 @@ def check_result(
             judge,
             winner[0],
             result.winner.rule,
-            replicates=policy.rule_replicates,
+            replicates=policy.result.rule_replicates,
             deadline=deadline,
         ),
     )
-    return CHECKS.run(evidence, policy)
+    return CHECKS.run(evidence)

@@ -13,9 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from autoimb.assessment.checks import Finding
+from autoimb.assessment.checks import REFERENCE_ERRORS, Finding
 from autoimb.assessment.uncertainty import expected_in_words
-from autoimb.policy import DEFAULT_POLICY
 from autoimb.report.formats import (
     FILTERS,
     deployed_in_words,
@@ -230,7 +229,7 @@ def render(facts: Facts) -> str:
         table=_score_table(content.scores),
         names=NAMES,
         meanings=MEANINGS,
-        errors=DEFAULT_POLICY.reference_errors,
+        errors=REFERENCE_ERRORS,
         operating_points=_operating_points(content.curves.get("winner"), base_rate),
         methods=_method_groups(content.methods),
         complete=[

@@ -53,6 +53,9 @@ from autoimb.space.strategy import option_of
 
 __all__ = ["STANDARD_METRICS", "build_facts", "leaderboard"]
 
+# Share of the remaining time for the scores of the report.
+_FACTS_SHARE = 0.5
+
 Floats = NDArray[np.float64]
 
 STANDARD_METRICS = (
@@ -89,8 +92,7 @@ def build_facts(result: SearchResult, *, deadline: Deadline | None = None) -> Fa
     deadline = deadline or Deadline()
     with one_thread():
         references, left_out = cross_validate_references(result, deadline)
-        share = result.planned.plan.policy.facts_share
-        return _facts(result, references, left_out, deadline.fraction(share))
+        return _facts(result, references, left_out, deadline.fraction(_FACTS_SHARE))
 
 
 def _facts(
@@ -325,7 +327,7 @@ def _scores(
             name,
             judge.metric,
             (standing.value, standing.low, standing.high),
-            standing.in_words(policy),
+            standing.in_words(),
         )
         for name, standing in standing_by_name.items()
     ]
@@ -334,7 +336,7 @@ def _scores(
         for name, prediction in contenders.items():
             if deadline.expired:
                 return rows
-            score = metric_judge.reported_score(prediction, policy.rare_rows_a_reported_group)
+            score = metric_judge.reported_score(prediction, policy.result.rare_rows_per_group)
             error = metric_judge.with_training(score.error, policy)
             rows.append(_score_row(name, metric, metric_judge.interval(score.value, error)))
     return rows

@@ -23,6 +23,10 @@ from autoimb.training.plan import Plan
 
 __all__ = ["DryRun", "dry_run", "plan_facts", "profile_facts"]
 
+# Bytes of a searching process before it holds rows; reported by a dry run only
+# (reports/design/long-searches.md).
+_PROCESS_BYTES = 300_000_000
+
 
 @dataclass(frozen=True)
 class DryRun:
@@ -176,23 +180,23 @@ def _infeasible(planned: Planned) -> Iterator[tuple[str, str]]:
 
 def _expected_trials(planned: Planned) -> int:
     """Return the expected number of strategies, within the limits of the user."""
-    request, policy = planned.prepared.request, planned.plan.policy
+    request, training = planned.prepared.request, planned.plan.policy.training
     limits: list[float] = [] if request.most_trials is None else [request.most_trials]
     if request.time_budget is not None:
-        limits += [policy.trials_a_worker * request.n_jobs, planned.plan.max_strategies]
+        limits += [training.trials_per_worker * request.n_jobs, planned.plan.max_strategies]
     return int(min(limits))
 
 
 def _expected_memory(planned: Planned) -> int:
     """Return the bytes of the table, of the processes, and of the inputs in each worker."""
-    prepared, policy = planned.prepared, planned.plan.policy
+    prepared = planned.prepared
     request, columns = prepared.request, prepared.dataset.columns
     remote = request.backend != LOCAL.name
     no_workers = remote or (request.n_jobs == 1 and request.time_budget is None)
     workers = 0 if no_workers else request.n_jobs
     inputs = max(workers, 1) * input_bytes(prepared.dataset, prepared.folds)
     table = columns.numbers.nbytes + columns.codes.nbytes
-    return policy.process_bytes * (1 + workers) + inputs + table
+    return _PROCESS_BYTES * (1 + workers) + inputs + table
 
 
 def profile_facts(profile: Profile) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def memory_a_worker(
     if free is None:
         return None
     free = free if limit is None else min(free, limit)
-    return max(int(free * policy.workers_memory / n_jobs), policy.least_worker_bytes)
+    reserves = policy.reserves
+    return max(int(free * reserves.workers_memory / n_jobs), reserves.min_worker_bytes)
 
 
 def free_memory(root: Path = ROOT) -> int | None:

@@ -22,7 +22,22 @@ from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
 from autoimb.space.portfolio import first_methods, matched_control_of
 
-__all__ = ["Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
+__all__ = ["METHODS_SHARE", "Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
+
+# Share of the time of all trials that imbalance methods may take while none of them leads
+# (reports/design/rungs-and-pruning.md).
+METHODS_SHARE = 0.25
+# Share of the search's time, at its end, in which the best are trained beyond the planned work
+# (reports/design/rungs-and-pruning.md).
+_LONGER_SHARE = 0.75
+# Share of the search's time, at its end, in which the best trials are confirmed
+# (reports/design/validation-folds.md).
+_CONFIRMING_SHARE = 0.5
+# Number of standard errors by which a trial may lie below the best one and still be confirmed.
+_CONFIRMING_ERRORS = 2.0
+# Share of the strategies of a rung below the planned work that go on to the next rung
+# (reports/design/rungs-and-pruning.md).
+_PROMOTED_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ class Agenda:
             duels=duels,
             policy=policy,
             limits=study.limits,
-            forests=len(study.dataset.y) < policy.rows_for_three_folds,
+            forests=len(study.dataset.y) < policy.folds.rows_for_three_folds,
         )
 
     @cached_property
@@ -125,13 +140,15 @@ class Agenda:
 
         The first comes at once where another worker begins with the networks.
         """
-        if self.seconds < self.policy.least_partner_seconds:
+        if self.seconds < self.policy.suggestions.min_partner_seconds:
             return ()
         tried -= workers == 1
         due = [
-            name for name, n in zip(partners, self.policy.strategies_before_partners) if tried >= n
+            name
+            for name, n in zip(partners, self.policy.suggestions.strategies_before_partners)
+            if tried >= n
         ]
-        if self.forests or tuple(partners) != self.policy.partners:
+        if self.forests or tuple(partners) != self.policy.suggestions.partners:
             return due
         return [name for name in due if not isinstance(PARTNER[name].code(), Bagged)]
 
@@ -144,7 +161,7 @@ class Agenda:
         if planned is None:
             return None
         plan, values = planned
-        return Proposal("duel", policy.duel_rung, values, plan)
+        return Proposal("duel", policy.comparisons.rung, values, plan)
 
     def _propose_matched_control(
         self, plans: Collection[str], ranked: Sequence[TrialRecord]
@@ -165,14 +182,14 @@ class Agenda:
     ) -> Proposal | None:
         """Propose a known strategy on other folds or at a higher rung."""
         policy, enough, raised = self.policy, len(ranked) >= self.most, history.raised
-        if enough or left < policy.confirming_share * self.seconds:
+        if enough or left < _CONFIRMING_SHARE * self.seconds:
             survivor = next_to_confirm(
                 ranked, raised, seconds=left, work=self.work, policy=policy, every=enough
             )
             if survivor is not None:
                 number = survivor.number
                 return Proposal("confirm", survivor.rung, repeats=number, follows=number)
-        least = 0 if new else policy.least_complete  # that are to be complete in any case
+        least = 0 if new else policy.training.min_complete  # that are to be complete in any case
         if enough:
             least = len(ranked)
         higher = next_to_raise(
@@ -181,7 +198,7 @@ class Agenda:
             seconds=left,
             policy=policy,
             least=least,
-            longer=left < policy.longer_share * self.seconds,
+            longer=left < _LONGER_SHARE * self.seconds,
         )
         if higher is None:
             return None
@@ -190,15 +207,14 @@ class Agenda:
 
     def _propose_new(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> Proposal:
         """Choose between the next network, the next imbalance method, and one that is drawn."""
-        policy = self.policy
-        first, first_of_methods = policy.first_rungs
+        first, first_of_methods = self.policy.training.first_rungs
         networks = [(name, values) for name, values in self._networks if name not in plans]
         control = next((record for record in ranked if record.strategy.is_control), None)
         methods = []
         if control is not None:
             methods = [
                 (f"method.{i}", values)
-                for i, values in enumerate(first_methods(self.space, control.strategy, policy))
+                for i, values in enumerate(first_methods(self.space, control.strategy, self.policy))
                 if f"method.{i}" not in plans
             ]
         if methods and (not networks or self._turn_of_methods(plans, ranked)):
@@ -215,17 +231,16 @@ class Agenda:
         They take turns after the first networks; until a method leads, methods take no more than
         their share of the time.
         """
-        policy = self.policy
         networks = sum(plan.startswith("network.") for plan in plans)
         methods = sum(plan.startswith("method.") for plan in plans)
-        if methods > networks - policy.networks_before_methods:
+        if methods > networks - self.policy.suggestions.networks_before_methods:
             return False
         leads = not ranked[0].strategy.is_control
         if leads or math.isinf(self.seconds):  # without a deadline no clock is read
             return True
         total = sum(record.seconds for record in ranked)
         of_methods = sum(record.seconds for record in ranked if record.stage == "method")
-        return of_methods <= policy.methods_share * total
+        return of_methods <= METHODS_SHARE * total
 
 
 def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -291,12 +306,12 @@ def next_to_raise(
     partial = {record.number for record in scored if record.status == "partial"}
     running = partial.intersection(raised) - {record.follows for record in records}
     complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
-    for rung, higher in reversed(list(pairwise(policy.rungs))):
+    for rung, higher in reversed(list(pairwise(policy.training.rungs))):
         if higher > 1 and not longer:
             continue
         here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
         all_go = higher <= 1 and complete < least
-        most = len(here) if all_go else ceil(policy.promoted_share * len(here))
+        most = len(here) if all_go else ceil(_PROMOTED_SHARE * len(here))
         for record in here[:most]:
             waits = not record.ended and record.number not in raised
             if waits and record.seconds * higher / rung < seconds:
@@ -342,12 +357,12 @@ def next_to_confirm(
     waiting = [record for record in complete if not record.confirmed]
     if not work or not waiting:
         return None
-    left = policy.confirmed_trials - (len(complete) - len(waiting))
-    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0], policy)]
+    left = policy.folds.confirmed_trials - (len(complete) - len(waiting))
+    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0])]
     compared = [_first(complete, is_control=True), _first(complete, is_control=False)]
     first = [record for record in compared if record is not None and not record.confirmed]
     for record in [*first, *(waiting if every else near)]:
-        needed = policy.confirming_margin * record.seconds * work
+        needed = policy.folds.confirming_margin * record.seconds * work
         if record.number not in raised and needed < seconds:
             return record
     return None
@@ -357,9 +372,9 @@ def _first(ranked: Sequence[TrialRecord], *, is_control: bool) -> TrialRecord | 
     return next((r for r in ranked if r.strategy.is_control == is_control), None)
 
 
-def _could_win(record: TrialRecord, best: TrialRecord, policy: SearchPolicy) -> bool:
+def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
     """Say whether a score may be below the best one by chance."""
     if record.score is None or best.score is None:
         return False
     gap = best.score.utility - record.score.utility
-    return gap <= policy.confirming_errors * record.score.error
+    return gap <= _CONFIRMING_ERRORS * record.score.error

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["duels_due", "fought", "next_duel"]
 
+# Number of scored networks, the best of which becomes the control of all duels.
+_MIN_CONTROLS = 3
+
 SCORED = ("complete", "partial")  # statuses of duels with a score, which took their full work
 
 
@@ -82,7 +85,7 @@ def _control(space: Space, records: Sequence[TrialRecord], policy: SearchPolicy)
         for record in records
         if record.follows is None and record.score is not None and record.strategy.is_control
     ]
-    enough = min(policy.controls_before_duels, len(first_networks(space, policy)))
+    enough = min(_MIN_CONTROLS, len(first_networks(space, policy)))
     if len(controls) < max(enough, 1):
         return None
     return min(controls, key=lambda record: record.merit).strategy
@@ -118,7 +121,7 @@ def duels_due(
     tried = [record for record in standing(records) if record.score is not None]
     # Without a deadline the duels are a share of the strategies, since no clock is read.
     if math.isinf(left):
-        return n_started < policy.duels_a_strategy * len(tried)
+        return n_started < policy.comparisons.per_strategy * len(tried)
     # The control comes first and encodes the rows for all duels, so its time is not typical.
     took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
     took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
@@ -128,8 +131,8 @@ def duels_due(
     duel_seconds += (max(n_started - len(duels), 0) + 1) * expected
     total_seconds = duel_seconds + sum(record.seconds for record in tried)
     return (
-        duel_seconds <= policy.duels_share * total_seconds
-        and policy.confirming_margin * expected < left
+        duel_seconds <= policy.comparisons.share * total_seconds
+        and policy.folds.confirming_margin * expected < left
     )
 
 

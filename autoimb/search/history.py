@@ -28,6 +28,8 @@ __all__ = ["INTERRUPTED", "KILLED", "Proposal", "TrialHistory"]
 
 KILLED = "the program ended while this trial ran"
 INTERRUPTED = "the search was interrupted while this trial ran"
+# Number of the best trials whose fitted networks are retained; a blend takes at most ten.
+_MAX_NETWORKS = 12
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class TrialHistory:
     space : Space
         What the strategies are drawn from.
     policy : SearchPolicy
-        How many networks are kept.
+        What a trial must reach to go on.
     store : TrialStore or None
         The file of the trials; None keeps them in memory alone.
 
@@ -285,8 +287,8 @@ class TrialHistory:
         """
         competing = {record.number for record in self.standing}
         ranked = [record for record in self.ranked if record.number in competing]
-        most = self._policy.networks_kept
         confirmed = [record.number for record in ranked if record.confirmed]
         others = [record.number for record in ranked if not record.confirmed]
         control = [record.number for record in ranked if record.strategy.is_control]
-        return {*confirmed[:most], *others[:most], *control[:1], *self._partners}
+        best = {*confirmed[:_MAX_NETWORKS], *others[:_MAX_NETWORKS], *control[:1]}
+        return best.union(self._partners)

@@ -53,6 +53,13 @@ from autoimb.training.plan import Plan
 
 __all__ = ["Planned", "Prepared", "Table", "check_table", "plan_study", "prepare"]
 
+# Numbers, and as many one-hot columns, that networks read in each fold with few rare rows
+# (reports/design/encoding.md).
+_COLUMNS_ON_FEW_RARE_ROWS = 50
+# Rows of a sample, left out of the study, that estimate the level of the result
+# (reports/design/tables-larger-than-memory.md).
+_MAX_UNSEEN_ROWS = 200_000
+
 
 @dataclass(frozen=True)
 class Table:
@@ -374,8 +381,8 @@ def _about_levels(dataset: Dataset) -> Iterator[str]:
 
 def _max_columns(target: Target, policy: SearchPolicy) -> int | None:
     """Return the largest number of columns of each kind that networks read; None without limit."""
-    is_rare = minority_count(np.bincount(target.codes)) < policy.few_rare_rows
-    return policy.columns_on_few_rare_rows if is_rare else None
+    is_rare = minority_count(np.bincount(target.codes)) < policy.sizes.few_rare_rows
+    return _COLUMNS_ON_FEW_RARE_ROWS if is_rare else None
 
 
 def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
@@ -552,9 +559,8 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
         metric=prepared.metric,
         names=prepared.profile.class_names,
         structure=_structure(planned),
-        policy=prepared.policy,
     )
-    return CHECKS.run(evidence, prepared.policy)
+    return CHECKS.run(evidence)
 
 
 def _structure(planned: Planned) -> Structure:
@@ -569,7 +575,6 @@ def _structure(planned: Planned) -> Structure:
         prepared.schema,
         time_budget=planned.time_budget,
         random_state=prepared.request.random_state,
-        policy=prepared.policy,
     )
 
 
@@ -581,9 +586,11 @@ def _unseen(prepared: Prepared, rows: Rows) -> Unseen | None:
     """
     # The time budget is that of this run, which may differ from that of the plan.
     policy, time_budget = prepared.policy, prepared.request.time_budget
-    max_rows = min(policy.unseen_rows, policy.most_scored_cells // prepared.dataset.n_classes)
+    reserves = policy.reserves
+    max_rows = min(_MAX_UNSEEN_ROWS, policy.sizes.max_scored_cells // prepared.dataset.n_classes)
     if time_budget is not None:
-        max_rows = min(max_rows, int(policy.unseen_share * time_budget / policy.test_row_seconds))
+        in_time = reserves.unseen_share * time_budget / reserves.test_row_seconds
+        max_rows = min(max_rows, int(in_time))
     is_complete = len(rows) == len(prepared.dataset.y)
     moved = prepared.costs is not None and prepared.costs.in_probabilities
     # With times, the mean probabilities are calibrated on the newest rows instead.

@@ -230,8 +230,9 @@ class Request:
         """Return a hash of everything that identifies a search.
 
         The limits of the search (budget, trials, jobs) and its schedule are not included, as it may
-        be resumed with others. The policy and the layout are included, so that a program that plans
-        differently, even of the same version, does not resume the search.
+        be resumed with others. The policy and the layout are included, so that a search is not
+        resumed with different ones. Constants of modules are not included: they change only with
+        the version, which is compared as well.
 
         Parameters
         ----------
@@ -342,7 +343,7 @@ def chosen_partners(asked: str | Sequence[str] | None) -> tuple[str, ...]:
         return ()
     names = (asked,) if isinstance(asked, str) else tuple(asked)
     if names == ("auto",):
-        return DEFAULT_POLICY.partners
+        return DEFAULT_POLICY.suggestions.partners
     for name in names:
         if name not in PARTNER.names:
             raise OptionError(choices("partner", name, ["auto", *PARTNER.names]))

@@ -152,8 +152,9 @@ def as_strategies(
     highest = max(enough, default=min(reached, default=0.0))
     strategies = [_as_strategy(chain, highest) for chain in chains.values()]
     # the best and the newest, in their order; all of them where there are no more
-    older = strategies[: max(len(strategies) - policy.sampler_newest, 0)]
-    best = sorted(range(len(older)), key=lambda place: _rank(older[place]))[: policy.sampler_best]
+    window = policy.suggestions
+    older = strategies[: max(len(strategies) - window.sampler_newest, 0)]
+    best = sorted(range(len(older)), key=lambda place: _rank(older[place]))[: window.sampler_best]
     return [*(older[place] for place in sorted(best)), *strategies[len(older) :]]
 
 

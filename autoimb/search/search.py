@@ -43,7 +43,14 @@ if TYPE_CHECKING:
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
-__all__ = ["Callback", "SearchResult", "conclude", "search", "versions"]
+__all__ = ["TRIAL_SHARE", "Callback", "SearchResult", "conclude", "search", "versions"]
+
+# Largest share of the budget for a single trial.
+TRIAL_SHARE = 0.25
+# Share of the time left after the search for choosing the result.
+_CHOOSING_SHARE = 0.75
+# Largest share of the budget for predicting test rows.
+_TEST_SHARE = 0.1
 
 Callback = Callable[[Event], object]
 
@@ -164,7 +171,7 @@ def search(
     cells = len(planned.judge.y) * len(planned.judge.metric.classes)
     budget = replace(budget, cells=cells).at_its_pace()
     if planned.unseen is not None and budget.total is not None:
-        seconds += len(planned.unseen.y) * prepared.policy.test_row_seconds
+        seconds += len(planned.unseen.y) * prepared.policy.reserves.test_row_seconds
     findings = check_table(planned)
     in_time("the first trial")
     ready = budget.elapsed
@@ -241,18 +248,18 @@ class _Listeners:
 
 def _planned_test(prepared: Prepared, budget: Budget) -> tuple[Untouched | None, float]:
     """Return the test rows that there is time to predict, and the seconds to keep for them."""
-    test, policy = prepared.test, prepared.policy
+    test, reserves = prepared.test, prepared.policy.reserves
     if test is None or budget.total is None:
         return test, 0.0
-    test = test.at_most(int(policy.test_share * budget.total / policy.test_row_seconds))
-    return test, len(test.codes) * policy.test_row_seconds
+    test = test.at_most(int(_TEST_SHARE * budget.total / reserves.test_row_seconds))
+    return test, len(test.codes) * reserves.test_row_seconds
 
 
 def _trial_limit(prepared: Prepared, budget: Budget) -> float | None:
     """Return the most seconds for one trial; one strategy alone has all of them."""
     if budget.total is None or prepared.request.strategy is not None:
         return None
-    return prepared.policy.trial_share * budget.total
+    return TRIAL_SHARE * budget.total
 
 
 def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None) -> float | None:
@@ -318,7 +325,7 @@ def conclude(
         {record.number: record.strategy for record in study.records},
         study.results,
         random_state=plan.seed,
-        deadline=budget.deadline.fraction(plan.policy.choosing_share),
+        deadline=budget.deadline.fraction(_CHOOSING_SHARE),
         policy=plan.policy,
         limits=planned.limits,
     )
@@ -380,7 +387,6 @@ def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Ver
         fought(prepared.space, study.duels, duels),
         metric=prepared.metric.name.replace("_", " "),
         rare="rarer classes" if several else "rare class",
-        policy=prepared.policy,
     )
 
 

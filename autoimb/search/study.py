@@ -34,7 +34,12 @@ if TYPE_CHECKING:
     from autoimb.evaluation.basis import Basis
     from autoimb.runs.folder import RunFolder
 
-__all__ = ["StudyResult", "StudySettings", "run_study"]
+__all__ = ["MAX_USELESS_TRIALS", "StudyResult", "StudySettings", "run_study"]
+
+# No trial is started with fewer seconds left.
+_MIN_TRIAL_SECONDS = 0.5
+# Number of trials, all failed or infeasible, after which the search ends.
+MAX_USELESS_TRIALS = 20
 
 PULSE = 0.25  # seconds between two looks at the clock
 
@@ -249,7 +254,7 @@ class _Study:
     def _next_partner(self) -> TrialRecord | None:
         """Start the next partner, where its turn has come."""
         started = self._history.started
-        if self._settings.deadline.left() < self._policy.least_partner_seconds:
+        if self._settings.deadline.left() < self._policy.suggestions.min_partner_seconds:
             return None
         for name in self._agenda.partners_due(
             self._settings.partners,
@@ -267,28 +272,28 @@ class _Study:
         """Whether another trial should start now."""
         tried = self._history.strategies
         useless = [record for record in tried if record.status in ("failed", "infeasible")]
-        if len(useless) >= self._policy.hopeless_trials and len(useless) == len(tried):
+        if len(useless) >= MAX_USELESS_TRIALS and len(useless) == len(tried):
             return False
-        return self._settings.deadline.left() > self._policy.least_trial_seconds
+        return self._settings.deadline.left() > _MIN_TRIAL_SECONDS
 
     def _may_try_new(self) -> bool:
         """Whether a strategy may start that was not tried yet, and would end in time."""
         ran = [record for record in self._history.strategies if record.status in RAN]
         running = (trial.record for trial in self._history.running.values())
         tried = {record.strategy for record in (*ran, *running) if not record.apart}
-        most, least = self._settings.n_trials, self._policy.least_trial_seconds
+        most = self._settings.n_trials
         if self._history.has_control in self._exhausted or (
             most is not None and len(tried) >= most
         ):
             return False
         seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
-        typical = max(least, statistics.median(seconds)) if seconds else least
+        typical = max(_MIN_TRIAL_SECONDS, statistics.median(seconds) if seconds else 0.0)
         return self._settings.deadline.left() > typical
 
     def _next_strategy(self) -> TrialRecord | None:
         """Start the next strategy that needs an evaluation; None where there is none now."""
         history = self._history
-        for _ in range(self._policy.known_in_a_row):
+        for _ in range(self._policy.suggestions.max_repeated_draws):
             left, new = self._settings.deadline.left(), self._may_try_new()
             proposal = self._agenda.propose(history, left=left, new=new)
             if proposal is None:

@@ -30,6 +30,14 @@ __all__ = [
     "only_network",
 ]
 
+# Imbalance methods in the order in which they helped most often; all others come last
+# (reports/benchmarks/methods/methods.md).
+_METHOD_ORDER = (
+    *("random_over", "focal", "power", "batch_balancing", "logit_adjusted", "effective_number"),
+    *("smote", "self_paced", "tomek_links", "random_under", "balanced_bagging", "smote_tomek"),
+    *("smote_enn", "cluster_centroids"),
+)
+
 
 def first_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list[dict[str, Any]]:
     """Return parameters to enqueue for controls: networks without any imbalance method.
@@ -43,7 +51,7 @@ def listed_networks(space: Space, policy: SearchPolicy = DEFAULT_POLICY) -> list
     """Return the networks that `first_networks` enqueues."""
     return [
         Choice(name, tuple((key, params[key]) for key in COMPONENTS["network"][name].ranges))
-        for name, params in policy.first_networks
+        for name, params in policy.suggestions.first_networks
         if name in space.names("network")
     ]
 
@@ -71,7 +79,7 @@ def first_methods(
         {"resampling": (name, {})} for name in space.names("resampling") if is_sampler(name)
     ]
     trials = []
-    for method in [*policy.first_methods, *samplers]:
+    for method in [*policy.suggestions.first_methods, *samplers]:
         if only_balanced_ensembles and {"resampling", "class_weight"} & method.keys():
             continue
         if all(name in space.names(component) for component, (name, _) in method.items()):
@@ -104,10 +112,10 @@ def duels_of(
     matched control, and is omitted if the space lacks that control.
     """
     listed: dict[tuple[str, str], Mapping[str, Value]] = {}
-    for entry in policy.first_methods:
+    for entry in policy.suggestions.first_methods:
         for component, (name, params) in entry.items():
             listed.setdefault((component, name), params)
-    places = {name: place for place, name in enumerate(policy.duel_order)}
+    places = {name: place for place, name in enumerate(_METHOD_ORDER)}
     ordered = sorted(methods_of(space), key=lambda method: places.get(method[1], len(places)))
     trials = [_with_option(control, "ensemble", control.ensemble)]
     for component, name in ordered:

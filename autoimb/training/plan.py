@@ -15,7 +15,11 @@ from autoimb.policy import SearchPolicy
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import Strategy
 
-__all__ = ["Effort", "Outline", "Plan", "batch_for"]
+__all__ = ["STRATEGIES_ON_FEW_RARE_ROWS", "Effort", "Outline", "Plan", "batch_for"]
+
+# Number of strategies tried with few rare rows; the rest of the time confirms them
+# (reports/design/validation-folds.md).
+STRATEGIES_ON_FEW_RARE_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,9 @@ class Plan:
         good the best score is luck. Below 100 minority rows the remaining time is therefore spent
         on more networks of the same strategies, on other folds.
         """
-        few_rare_rows = minority_count(self.effort.outline.class_counts) < self.policy.few_rare_rows
-        stops_early = few_rare_rows and len(self.folds.further) > 1
-        return self.policy.strategies_on_few_rare_rows if stops_early else math.inf
+        rare_rows = minority_count(self.effort.outline.class_counts)
+        stops_early = rare_rows < self.policy.sizes.few_rare_rows and len(self.folds.further) > 1
+        return STRATEGIES_ON_FEW_RARE_ROWS if stops_early else math.inf
 
     def at(self, rung: float, *, confirm: bool = False) -> Plan:
         """Return the plan for training a strategy with a multiple of the planned work.

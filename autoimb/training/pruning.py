@@ -41,9 +41,9 @@ class Bar:
         cls, curve: Sequence[float], worst: Sequence[float], planned: int, policy: SearchPolicy
     ) -> Bar:
         """Build the bar from the best trial's measure by checkpoint: fold mean and worst fold."""
-        slack = policy.pruning_slack
+        slack = policy.training.pruning_slack
         floor = (min(2 * low - mean, mean - slack * abs(mean)) for mean, low in zip(curve, worst))
-        return cls(tuple(floor), planned, policy.pruning_begins)
+        return cls(tuple(floor), planned, policy.training.pruning_start)
 
     def above(self, checkpoint: int, planned: int, value: float) -> bool:
         """Return whether a value lies below the bar, so that the trial is pruned.

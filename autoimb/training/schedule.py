@@ -11,6 +11,13 @@ from autoimb.training.plan import Plan, batch_for
 
 __all__ = ["Schedule", "max_member_rows", "plan_schedule", "rung_ends"]
 
+# Rows that an ensemble member sees, however short its time.
+_MIN_MEMBER_ROWS = 2_000
+# Smallest number of steps between two checkpoints.
+_MIN_STEPS = 10
+# Largest multiple of a trial's planned work that its networks may cost.
+_MAX_TIMES_PLANNED = 2.0
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -84,7 +91,7 @@ def max_member_rows(plan: Plan, *, row_operations: float) -> int:
         Operations of a forward pass in which each network reads one row.
     """
     draws = plan.effort.operations / (3 * row_operations)
-    return max(int(draws / plan.policy.least_epochs), plan.policy.least_member_rows)
+    return max(int(draws / plan.policy.training.min_epochs), _MIN_MEMBER_ROWS)
 
 
 def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
@@ -99,7 +106,7 @@ def rung_ends(unit: int, plan: Plan) -> tuple[int, ...]:
     plan : Plan
     """
     max_checkpoints = max(unit, 2 * plan.effort.most_checkpoints)
-    rungs = [rung for rung in plan.policy.rungs if rung < plan.rung]
+    rungs = [rung for rung in plan.policy.training.rungs if rung < plan.rung]
     return tuple(sorted({min(ceil(unit * rung), max_checkpoints) for rung in [*rungs, plan.rung]}))
 
 
@@ -114,7 +121,7 @@ def plan_schedule(
     """Plan batch size, steps, checkpoints and rungs from the planned work.
 
     The schedule stays near the planned work: if the minimum number of checkpoints would exceed it,
-    there are fewer steps between them, down to the policy's minimum. No clock is read.
+    there are fewer steps between them, down to a minimum. No clock is read.
 
     Parameters
     ----------
@@ -141,14 +148,14 @@ def plan_schedule(
     # most four epochs apart, and they are never fewer than 20 steps apart.
     epoch = -(-rows // batch)
     steps = max(epoch, min(-(-4 * evaluated // (3 * batch)), 4 * epoch), 20)
-    effort, policy = plan.effort, plan.policy
+    effort = plan.effort
     affordable = effort.operations / (row_operations * (3 * steps * batch + evaluated))
     checkpoints = min(max(int(affordable), effort.least_checkpoints), effort.most_checkpoints)
     if affordable < checkpoints:
         # The minimum number of checkpoints exceeds the planned work, so they are closer together.
-        steps = max(int(steps * affordable / checkpoints), policy.least_steps)
+        steps = max(int(steps * affordable / checkpoints), _MIN_STEPS)
         min_operations = row_operations * (3 * steps * batch + evaluated) * checkpoints
-        if min_operations > policy.most_times_planned * effort.operations:
+        if min_operations > _MAX_TIMES_PLANNED * effort.operations:
             raise InfeasibleError(
                 f"Its networks would need at least {min_operations / effort.operations:.1f} times "
                 "the work that is planned for a trial."

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -27,9 +26,10 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial
 
 import autoimb
 from autoimb.assessment.calibration import Calibrator, row_log_loss
+from autoimb.assessment.checks import STRUCTURE_ERRORS
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.duels import Gain, holm, word
+from autoimb.assessment.duels import TEST_LEVEL, Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.structure import find_structure
@@ -47,7 +47,7 @@ from autoimb.nn.spec import NetworkSpec
 from autoimb.pipeline import container
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY, Comparisons, SearchPolicy, Suggestions, Training
 from autoimb.randomness import Key
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder, run_text
@@ -77,6 +77,7 @@ __all__ = [
     "SMALLER",
     "STARTING",
     "TABM",
+    "TEST_LEVEL",
     "Asking",
     "FittedPipeline",
     "Gain",
@@ -164,7 +165,8 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
-FIRST_RUNG = DEFAULT_POLICY.first_rungs[0]  # of the planned work, that a network begins with
+# of the planned work, that a network begins with
+FIRST_RUNG = DEFAULT_POLICY.training.first_rungs[0]
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -182,7 +184,7 @@ def first_methods(best: Strategy) -> list[Strategy]:
 
 def partners() -> list[Strategy]:
     """Return the partners as records hold them."""
-    return [partner(name, costs=False) for name in DEFAULT_POLICY.partners]
+    return [partner(name, costs=False) for name in DEFAULT_POLICY.suggestions.partners]
 
 
 def draw_control(trial: Trial) -> Strategy:
@@ -422,7 +424,19 @@ def _every_column(dataset: Dataset) -> Layout:
 
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
     """Begin with the first network of the list, and nothing else."""
-    return replace(policy, first_networks=policy.first_networks[:1], first_methods=())
+    suggestions = policy.suggestions
+    first = replace(suggestions, first_networks=suggestions.first_networks[:1], first_methods=())
+    return replace(policy, suggestions=first)
+
+
+def _with(**changes: Mapping[str, Any]) -> Callable[[SearchPolicy], SearchPolicy]:
+    """Return the change of a policy to these settings, by the name of their group."""
+
+    def changed(policy: SearchPolicy) -> SearchPolicy:
+        groups = {name: replace(getattr(policy, name), **own) for name, own in changes.items()}
+        return replace(policy, **groups)
+
+    return changed
 
 
 @dataclass(frozen=True)
@@ -437,16 +451,16 @@ class _Without:
 
 PARTS = {
     "portfolio": _Without(_quick_network),
-    "blend": _Without(partial(replace, blended_strategies=1, partners=())),
+    "blend": _Without(_with(result={"max_blended": 1}, suggestions={"partners": ()})),
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "pruning": _Without(partial(replace, pruning_begins=math.inf)),
-    "rungs": _Without(partial(replace, rungs=(1.0, 4.0), first_rungs=(1.0, 1.0))),
-    "fresh folds": _Without(partial(replace, confirming_folds=0)),
-    "early methods": _Without(partial(replace, networks_before_methods=1000)),
-    "partners": _Without(partial(replace, partners=())),
-    "duels": _Without(partial(replace, duels_share=0.0)),
+    "pruning": _Without(_with(training={"pruning_start": math.inf})),
+    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rungs": (1.0, 1.0)})),
+    "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
+    "early methods": _Without(_with(suggestions={"networks_before_methods": 1000})),
+    "partners": _Without(_with(suggestions={"partners": ()})),
+    "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),
     "statistics of rows": _Without(
         layout=lambda dataset: structs.replace(dataset.layout, repeated=False)
@@ -491,7 +505,7 @@ def search(
     """
     part = PARTS[without] if without else _Without()
     listed = tuple((one["name"], dict(one["params"])) for one in networks)
-    policy = part.policy(replace(DEFAULT_POLICY, first_networks=listed))
+    policy = part.policy(SearchPolicy(suggestions=Suggestions(first_networks=listed)))
     budget = Budget.start(seconds, policy=policy)
     request = Request(
         metric=metric,
@@ -499,7 +513,7 @@ def search(
         n_jobs=JOBS,
         random_state=seed,
         components=restricted_components(part.components),
-        partners=policy.partners,
+        partners=policy.suggestions.partners,
     )
     prepared = prepare(Table(*table), request, policy=policy)
     dataset = replace(prepared.dataset, layout=part.layout(prepared.dataset))
@@ -512,7 +526,9 @@ def search(
 # --- placebos -------------------------------------------------------------------------------------
 
 # small trials, and a duel for every method
-_PLACEBO = replace(DEFAULT_POLICY, unlimited_seconds=1.0, duels_a_strategy=10.0)
+_PLACEBO = SearchPolicy(
+    training=Training(unlimited_seconds=1.0), comparisons=Comparisons(per_strategy=10.0)
+)
 _PLACEBO_ROWS = 600
 
 
@@ -550,9 +566,11 @@ def words_of_placebos(seed: int) -> list[str]:
 
 # --- small searches -------------------------------------------------------------------------------
 
-SMALL = replace(DEFAULT_POLICY, unlimited_seconds=15.0, least_complete=6)
+SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0, min_complete=6))
 # strategies of a tenth of a minute's work, imbalance methods among them after two networks
-SMALLER = replace(DEFAULT_POLICY, unlimited_seconds=6.0, networks_before_methods=2)
+SMALLER = SearchPolicy(
+    suggestions=Suggestions(networks_before_methods=2), training=Training(unlimited_seconds=6.0)
+)
 
 
 def small_search(
@@ -594,7 +612,9 @@ class Asking:
         self.trials = list(trials)
         self._seed, self._space = seed, Space.restricted()
         best, newest = shown
-        self._policy = replace(DEFAULT_POLICY, sampler_best=best, sampler_newest=newest)
+        self._policy = SearchPolicy(
+            suggestions=Suggestions(sampler_best=best, sampler_newest=newest)
+        )
 
     def ask(self) -> tuple[int, Strategy]:
         """Return the next trial's number and strategy."""
@@ -751,16 +771,12 @@ def structure_of(frame: pd.DataFrame, labels: pd.Series, seconds: float) -> dict
         prepared.schema,
         time_budget=seconds,
         random_state=SEED,
-        policy=DEFAULT_POLICY,
     )
     return {
         "rows": len(prepared.dataset.y),
         "rarest": int(np.bincount(prepared.dataset.y).min()),
         "seconds": time.process_time() - began,
         "compared": [asdict(difference) for difference in structure.compared],
-        "undeclared": [
-            difference.column
-            for difference in structure.undeclared(DEFAULT_POLICY.structure_errors)
-        ],
+        "undeclared": [difference.column for difference in structure.undeclared(STRUCTURE_ERRORS)],
         "order": structure.order,
     }

@@ -24,7 +24,8 @@ from reports.benchmarks.rows import Row, Rows, by, foot
 from reports.benchmarks.worth import NOISE, worth_on
 
 ROWS = Rows(Path(__file__).with_suffix(".jsonl"), by("shown", "seed", "history"))
-WINDOW = project.DEFAULT_POLICY.sampler_best, project.DEFAULT_POLICY.sampler_newest
+SUGGESTIONS = project.DEFAULT_POLICY.suggestions
+WINDOW = SUGGESTIONS.sampler_best, SUGGESTIONS.sampler_newest
 # the best and the newest strategies that the sampler sees
 SHOWN: dict[str, tuple[int, int]] = {"all": (0, 10**6), "window": WINDOW}
 SHORT = (25, 75)  # in a history

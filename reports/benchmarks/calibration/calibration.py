@@ -51,7 +51,7 @@ PUBLIC = (
 )
 KINDS: dict[str, dict[str, Any]] = {
     "strategies": {"n_trials": 12},
-    "seconds": {"time_budget": 60.0, "partners": project.SMALL.partners},
+    "seconds": {"time_budget": 60.0, "partners": project.SMALL.suggestions.partners},
 }
 TEST_ROWS = 50_000
 LEAST_RARE = 100  # rows of the positive class, from which on the slope is asked for

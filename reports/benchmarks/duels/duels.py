@@ -84,9 +84,8 @@ def simulate(
     correlation = overlap / FOLDS
     error = np.sqrt((1 - correlation) / FOLDS + correlation)  # of a mean of differences of one
     gains, margin = np.zeros(methods), CASES[case][1] * error
-    policy = project.DEFAULT_POLICY
     if case == "one helps":
-        first = project.Gain(0.0, 1.0, FOLDS).quantile(1 - policy.duel_level / (2 * methods))
+        first = project.Gain(0.0, 1.0, FOLDS).quantile(1 - project.TEST_LEVEL / (2 * methods))
         gains[0] = (first + BEYOND) * error
     elif case.endswith("edge"):
         gains[0] = margin
@@ -95,9 +94,7 @@ def simulate(
         differences = gains[:, None] + drawn(methods, correlation, random)
         found = [project.Gain.of(own, 1 / (FOLDS - 1)) for own in differences]
         corrected = project.holm([gain.p_value for gain in found])
-        words = [
-            project.word(gain, p_value, margin, policy) for gain, p_value in zip(found, corrected)
-        ]
+        words = [project.word(gain, p_value, margin) for gain, p_value in zip(found, corrected)]
         if case == "none helps":
             said += "helps" in words
         else:

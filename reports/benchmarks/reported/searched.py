@@ -42,7 +42,7 @@ def concluded(
         n_trials=n_trials,
         n_jobs=1,
         random_state=seed,
-        partners=policy.partners,
+        partners=policy.suggestions.partners,
     )
     prepared = prepare(Table(*table), request, policy=policy)
     planned = plan_study(prepared, time_budget=None)
@@ -50,7 +50,9 @@ def concluded(
         planned.basis,
         prepared.space,
         profile=planned.trial_profile,
-        settings=StudySettings(n_trials=n_trials, random_state=seed, partners=policy.partners),
+        settings=StudySettings(
+            n_trials=n_trials, random_state=seed, partners=policy.suggestions.partners
+        ),
     )
     data = prepared.dataset
     for name in metrics:
