@@ -116,6 +116,7 @@ for name in ("optuna", "imblearn"):
 import autoimb
 import numpy as np
 import pandas as pd
+import autoimb.nn.network
 import autoimb.pipeline.artifact
 
 frame = pd.read_parquet(sys.argv[2])

@@ -339,6 +339,7 @@ ELSEWHERE = {
     "cli/folders.py": "the null device takes the place of a terminal that was closed",
     "cli/runs.py": "into memory",
     "cli/tables.py": "packs into a file that is open",
+    "runs/store.py": "the database of trials, by transactions of SQLite",
     "runtime/memory.py": "tells the system whom to end first",
     "runtime/worker.py": "into the workers' own folder",
     "training/store.py": "into the workers' own folder",

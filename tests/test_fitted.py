@@ -21,6 +21,7 @@ from autoimb.assessment.calibration import Calibrator, focal_posterior
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import infer_schema, parse
 from autoimb.errors import ArtifactError, InputError, SchemaError, TableError
+from autoimb.nn import network
 from autoimb.nn.network import build
 from autoimb.pipeline import fitted
 from autoimb.pipeline.fitted import fold_average, member_posterior
@@ -267,7 +268,7 @@ def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         built.append(members)
         return build(spec, members, **how)
 
-    monkeypatch.setattr(fitted, "build", counted)
+    monkeypatch.setattr(network, "build", counted)
     return built
 
 

@@ -436,7 +436,10 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     assert tally.read_text() == "__main__\n"
 
 
-def test_only_our_processes_leave_the_script_out():
+def test_only_our_processes_leave_the_script_out(monkeypatch):
+    main = sys.modules["__main__"]  # a test process may have no script
+    monkeypatch.setattr(main, "__spec__", None)
+    monkeypatch.setattr(main, "__file__", __file__, raising=False)
     seen = {}
 
     def elsewhere():

@@ -34,7 +34,7 @@ app = typer.Typer(
 )
 
 
-class PanelCommand(TyperCommand):
+class _PanelCommand(TyperCommand):
     """A command whose help groups options by their panel, in plain text."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -50,7 +50,7 @@ class PanelCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-def overview(context: typer.Context, version: bool = False) -> None:
+def _overview(context: typer.Context, version: bool = False) -> None:
     """Find the best strategy for an imbalanced table: one search, one pipeline, one report."""
     if version:
         say(f"autoimb {__version__}")
@@ -59,10 +59,10 @@ def overview(context: typer.Context, version: bool = False) -> None:
         say(context.get_help())
 
 
-app.callback(invoke_without_command=True)(with_options(overview))
+app.callback(invoke_without_command=True)(with_options(_overview))
 COMMANDS = (search, status, report, options, checks, predict, evaluate, inspect, export, refit)
 for command in COMMANDS:
-    app.command(cls=PanelCommand)(with_options(command))
+    app.command(cls=_PanelCommand)(with_options(command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

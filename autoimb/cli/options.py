@@ -102,7 +102,18 @@ import typer
 
 from autoimb.errors import InputError, OptionError
 
-__all__ = ["OPTIONS", "listed", "seconds", "with_options"]
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "class_weight",
+    "column_kinds",
+    "folder",
+    "listed",
+    "seconds",
+    "threshold",
+    "tree_models",
+    "with_options",
+]
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
