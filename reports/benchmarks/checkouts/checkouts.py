@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -73,8 +74,6 @@ def _commit(root: Path) -> str:
 
 
 def _side_by_side(roots: dict[str, Path], path: Path, seed: int, seconds: float) -> Row:
-    import tempfile
-
     train, test = cases.split(path, seed)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(len(roots)) as threads:
         files = [Path(place, "train.parquet"), Path(place, "test.parquet")]
