@@ -14,6 +14,7 @@ __all__ = ["QUESTIONS", "main", "module", "report"]
 
 QUESTIONS = {
     "quality": "how well a minute of autoimb predicts, beside what its users would pick instead",
+    "checkouts": "whether this checkout predicts as well as another one, side by side",
     "ablation": "what each part of a search is worth: searches without it, all else equal",
     "reported": "whether the score that a search reports is what its result gives on new rows",
     "later_rows": "whether reported scores hold on later rows and on rows of new groups",
@@ -41,6 +42,7 @@ QUESTIONS = {
     "versions": "whether the oldest and the newest releases of what is needed will do",
 }
 ONE_THREAD = {
+    "checkouts",
     "ablation",
     "asking",
     "engines",

@@ -1,0 +1,1 @@
+"""Searches of two checkouts, side by side."""
