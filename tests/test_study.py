@@ -382,7 +382,7 @@ def test_a_trial_that_ran_while_the_program_ended_is_proposed_once_more_and_only
         raise KeyboardInterrupt
 
     for n_before in (5, 0):
-        with monkeypatch.context(), opened(tmp_path) as folder:
+        with opened(tmp_path) as folder:
             study(folder, n_trials=6, evaluate=after(n_before + 1, kill))
         monkeypatch.undo()
     with opened(tmp_path) as folder:
