@@ -200,7 +200,7 @@ def test_forests_of_any_depth_answer_as_scikit_learns_do(model: Any, kind: str) 
 @pytest.mark.parametrize("features", [None, 0.5])
 def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -> None:
     dataset, rows = with_gaps(kind, 900), np.arange(0, 900, 2)  # scikit-learn asks for gaps
-    fold, seen = Fold(rows, rows, rows[:0]), fold_rows(dataset, rows)
+    fold, fold_data = Fold(rows, rows, rows[:0]), fold_rows(dataset, rows)
     option = Bagged(7, 60, features)
     forest = fit_forests(dataset, [fold], option, Deadline(), trees=7, seed=3).folds[0]
     model = RandomForestClassifier(
@@ -209,13 +209,13 @@ def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -
         max_features=features or "sqrt",
         random_state=int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31)),
     )
-    model.fit(seen.x, seen.y, sample_weight=seen.weight)
+    model.fit(fold_data.x, fold_data.y, sample_weight=fold_data.weight)
     columns = new_rows(dataset)
-    x, copied = seen.reader.read(columns)
-    places = seen.places(x)
+    x, copied = fold_data.reader.read(columns)
+    places = fold_data.places(x)
     assert np.isnan(places).any()
     proba = forest.predictor()(columns)
-    expected = seen.reader.average(model.predict_proba(places), copied)
+    expected = fold_data.reader.average(model.predict_proba(places), copied)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
     assert_uses_all_kinds_of_splits(forest.forest)
     np.testing.assert_array_equal(restored(forest).predictor()(columns), proba)
