@@ -42,7 +42,7 @@ __all__ = ["RunFolder", "run_text", "understood"]
 # what locking says where the file system has no locks
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
-_Seconds = Annotated[float, Meta(ge=0, le=1e300)]
+_Seconds = Annotated[float, Meta(ge=0)]
 
 
 class _Session(TypedDict):
