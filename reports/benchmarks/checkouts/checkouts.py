@@ -46,6 +46,7 @@ print(json.dumps({"reported": classifier.best_score_, "seconds": seconds, "compl
 def arguments(parser: ArgumentParser) -> None:
     """Add the options of a run."""
     cases.add_data(parser)
+    cases.add_again(parser)
     parser.add_argument("--before", type=Path, help="the other checkout; after it comes this one")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="N")
     parser.add_argument("--time", type=float, default=cases.MINUTE, help="seconds of each search")
@@ -57,7 +58,7 @@ def run(options: Namespace) -> None:
         raise SystemExit("--before must name another checkout.")
     roots = {"before": options.before.resolve(), "after": cases.ROOT}
     commits = {side: _commit(root) for side, root in roots.items()}
-    known = ROWS.known(again=False)
+    known = ROWS.known(again=options.again)
     for seed in options.seeds:
         for path in sorted(cases.paths(options)):
             row: Row = {**commits, "data": path.stem, "seed": seed, "time": options.time}
