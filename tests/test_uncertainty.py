@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import METRICS, get_metric
-from autoimb.assessment.uncertainty import Score, wilson
+from autoimb.assessment.uncertainty import Score, expected_in_words, wilson
 
 
 def sample(n, rate, *, seed=0, signal=1.5):
@@ -229,3 +229,9 @@ def test_wilson_is_that_of_scipy(positive, rows):
     low, high = wilson(np.array([positive / rows]), np.array([rows]))
     known = binomtest(positive, rows).proportion_ci(method="wilson")
     assert (low[0], high[0]) == pytest.approx((known.low, known.high), rel=1e-4, abs=1e-12)
+
+
+def test_the_expected_cost_is_expected_once() -> None:
+    told = expected_in_words("expected_cost", 0.101, 0.007, 0.195, estimate="new groups (page)")
+    assert told.startswith("Expected cost on new groups (page): 0.101")
+    assert expected_in_words("roc_auc", 0.9, 0.8, 0.95).startswith("Expected roc auc on new data:")

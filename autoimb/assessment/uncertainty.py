@@ -158,7 +158,7 @@ def expected_in_words(
     estimate: str = "new data",
 ) -> str:
     """Format the reported score as the sentence of the report and the command line."""
-    name = metric.replace("_", " ")
+    name = metric.replace("_", " ").removeprefix("expected ")  # of `expected_cost`
     return f"Expected {name} on {estimate}: {with_interval(value, low, high)}."
 
 

@@ -353,6 +353,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**values)
 
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in declared}
+    # Typer reads the signature; mypy does not know the attribute.
     run.__signature__ = signature.replace(parameters=declared)  # type: ignore[attr-defined]
     return run
 
