@@ -8,13 +8,12 @@ import re
 import tomllib
 from pathlib import Path
 
-import programs
-from pipelines import pipeline, table
-from studies import FINGERPRINT, study
-
 import autoimb
 from autoimb.pipeline.artifact import save
 from autoimb.runs.folder import RunFolder
+from tests.support import programs
+from tests.support.pipelines import pipeline, table
+from tests.support.studies import FINGERPRINT, study
 
 PACKAGE = Path(autoimb.__file__).parent
 ROOT = PACKAGE.parent

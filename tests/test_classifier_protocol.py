@@ -10,7 +10,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from programs import python
 from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -34,10 +33,11 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.validation import check_is_fitted
-from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, FittedPipeline, load
 from autoimb.errors import InputError, OptionError
+from tests.support.programs import python
+from tests.support.tables import ONE_TRIAL
 
 mpl.use("agg")
 QUICK = ONE_TRIAL | {"cv": 2}

@@ -1,6 +1,6 @@
 """Check the user documentation: its commands, code, links, length and generated pages.
 
-``python tests/test_docs.py`` writes the generated pages of `reports/reference`.
+``python -m tests.test_docs`` writes the generated pages of `reports/reference`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from reference_pages import COMMANDS, PAGES, REFERENCE, ROOT, write_pages
 
 from autoimb import __version__
+from tests.support.reference_pages import COMMANDS, PAGES, REFERENCE, ROOT, write_pages
 
 README = ROOT / "README.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -96,7 +96,7 @@ def test_guides_search_a_few_times_at_most() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_that_of_the_program(name: str) -> None:
     text = (REFERENCE / name).read_text(encoding="utf-8")
-    assert text == PAGES[name](), "run `python tests/test_docs.py`"
+    assert text == PAGES[name](), "run `python -m tests.test_docs`"
 
 
 @pytest.mark.parametrize("document", LINKING, ids=path_id)

@@ -16,12 +16,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
 from autoimb.report import facts
 from autoimb.report.build import Facts
 from autoimb.runtime.pool import LOCAL, Backend
+from tests.support.tables import ONE_TRIAL
 
 QUICK = ONE_TRIAL | {"cv": 3}
 MINI_BATCHES = "mini-batches: a row of weight 2 is not two rows, as they fall into other batches"

@@ -17,7 +17,6 @@ import typer
 from sklearn import metrics as sk
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tables import ONE_TRIAL
 
 from autoimb import AutoImbClassifier, load
 from autoimb.assessment.metrics import get_metric
@@ -29,6 +28,7 @@ from autoimb.search.request import Request, class_costs
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
+from tests.support.tables import ONE_TRIAL
 
 QUICK = ONE_TRIAL | {"cv": 3}
 TEXT = np.array(["sick", "well"])

@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from programs import python
 
 import autoimb
 from autoimb.files import sweep_drafts, write_file, writing
+from tests.support.programs import python
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and modes are of POSIX")
 

@@ -1,14 +1,9 @@
 """The scripts in `tests/support`: what counts as code, and what the guard calls a difference."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
-from code_lines import code_lines
-from guard import differences
+from tests.support.code_lines import code_lines
+from tests.support.guard import differences
 
 SOURCE = '''"""A module."""
 

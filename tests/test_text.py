@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines import pipeline, table
 
 from autoimb.cli import main
 from autoimb.errors import SchemaError, choices
 from autoimb.pipeline.artifact import save
 from autoimb.text import harmless, no_formula, shown
+from tests.support.pipelines import pipeline, table
 
 RED = "\x1b[31mred\x07"
 LINK = '=HYPERLINK("http://x")'

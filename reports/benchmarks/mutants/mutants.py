@@ -51,7 +51,7 @@ COPIED = (
 SLACK, SLOWER = 30.0, 5.0  # seconds beside a multiple of those that the tests took
 KILLED = ("failed", "time", "died")
 IMPORTING = ""  # the context of what runs before any test
-MADE = "tests/test_space.py::"  # reads what importing makes, and runs none of its lines
+MADE = "tests/space/test_space.py::"  # reads what importing makes, and runs none of its lines
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -1,0 +1,254 @@
+"""Decision rules, and the thresholds that users name."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import recall_score
+
+from autoimb.assessment.decision.offsets import (
+    Evidence,
+    _counts,
+    _cuts,
+    _margin,
+    _sweep,
+    best_offsets,
+)
+from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
+from autoimb.assessment.metrics import get_metric
+from autoimb.errors import OptionError
+from tests.support.tables import calibrated_rows
+
+BY_COUNTS = ["balanced_accuracy", "geometric_mean", "f1", "fbeta", "mcc", "accuracy"]
+
+
+def named(expression, y, proba, positive, *, weight=None):
+    return threshold_for(
+        expression, ThresholdCounts.of(y, proba, positive, weight=weight), positive
+    )
+
+
+# --- the rule -------------------------------------------------------------------------------------
+
+
+def test_the_most_probable_class():
+    proba = np.array([[0.6, 0.4], [0.3, 0.7]])
+    assert DecisionRule().apply(proba).tolist() == [0, 1]
+    assert DecisionRule().threshold(1) == 0.5
+
+
+@given(st.floats(0.01, 0.99), st.integers(0, 1), st.integers(0, 1000))
+def test_two_offsets_are_a_threshold(threshold, positive, seed):
+    y, proba = calibrated_rows(50, (0.8, 0.2), seed=seed)
+    rule = named(threshold, y, proba, positive)
+    assert rule.threshold(positive) == pytest.approx(threshold)
+    assert rule.threshold(1 - positive) == pytest.approx(1 - threshold)
+    assert ((rule.apply(proba) == positive) == (proba[:, positive] >= threshold)).all()
+
+
+def test_a_probability_at_the_threshold_reaches_it():
+    proba = np.array([[0.7, 0.3], [0.70001, 0.29999]])
+    for positive in (0, 1):
+        turned = proba[:, ::-1] if positive == 0 else proba
+        rule = named(0.3, np.array([0, 1]), turned, positive)
+        assert (rule.apply(turned) == positive).tolist() == [True, False]
+
+
+def test_costs_of_right_labels_move_the_threshold():
+    rule = DecisionRule("costs", costs=((1.0, 3.0), (9.0, 2.0)))
+    assert rule.threshold(1) == pytest.approx(2 / 9)  # 2 more for a false alarm, 7 for a miss
+    assert rule.threshold(0) == pytest.approx(7 / 9)
+    assert DecisionRule("costs", costs=((0.0, 0.0), (0.0, 0.0))).threshold(1) is None
+
+
+def test_several_classes_have_no_threshold():
+    assert DecisionRule("offsets", (0.0, 0.5, 0.1)).threshold(1) is None
+    assert DecisionRule("argmax", (0.0, 0.5, 0.1)).threshold(1) is None
+    assert DecisionRule("costs", costs=((0.0, 1.0, 1.0),) * 3).threshold(1) is None
+
+
+def test_offsets_as_far_as_floats_go_are_a_threshold():
+    assert DecisionRule("offsets", (0.0, 1e4)).threshold(1) == pytest.approx(0.0)
+    assert DecisionRule("offsets", (0.0, -1e4)).threshold(1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        DecisionRule(),
+        DecisionRule("offsets", (0.0, 1.5), name="x"),
+        DecisionRule("costs", costs=((0.0, 1.0), (2.0, 0.0))),
+    ],
+)
+def test_json(rule):
+    assert msgspec.json.decode(msgspec.json.encode(rule), type=DecisionRule) == rule
+
+
+# --- the best offsets -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BY_COUNTS)
+@given(
+    seed=st.integers(0, 1000),
+    positive=st.integers(0, 1),
+    ties=st.booleans(),
+    weighted=st.booleans(),
+)
+def test_the_best_threshold_of_all_is_found(name, seed, positive, ties, weighted):
+    y, proba = calibrated_rows(40, (0.7, 0.3), seed=seed)
+    if ties:
+        proba[:, 1] = np.round(proba[:, 1], 1)
+        proba[:, 0] = 1 - proba[:, 1]
+    weight = np.random.default_rng(seed).uniform(0.1, 2, 40) if weighted else None
+    metric = get_metric(name, n_classes=2, positive=positive)
+    offsets = best_offsets(metric, Evidence.of(y, proba, weight), (0.0, 0.0))
+    labels = DecisionRule("offsets", offsets).apply(proba)
+    score = proba[:, positive]
+    tried = [np.where(score >= t, positive, 1 - positive) for t in [*np.unique(score), 2.0]]
+    best = max(metric(y, proba, each, weight=weight) for each in tried)
+    assert metric(y, proba, labels, weight=weight) == pytest.approx(best, abs=1e-9)
+
+
+@given(
+    name=st.sampled_from(BY_COUNTS),
+    seed=st.integers(0, 1000),
+    n_classes=st.integers(2, 5),
+    expected=st.booleans(),
+)
+def test_counts_of_each_cut_are_those_of_its_confusion(name, seed, n_classes, expected):
+    random = np.random.default_rng(seed)
+    proba = random.dirichlet(np.ones(n_classes), 60)
+    rows = Evidence.of(random.integers(0, n_classes, 60), proba, random.uniform(0.1, 2, 60))
+    rows = rows.expected() if expected else rows
+    metric = get_metric(name, n_classes=n_classes, positive=1)
+    for code in range(n_classes):
+        margins = _margin(rows, random.normal(size=n_classes), code)
+        cuts = _cuts(margins[0])
+        confusion = _sweep(rows, *margins, cuts, code)
+        counts = _counts(metric, rows, margins, cuts, code)
+        np.testing.assert_allclose(counts.hits, np.diagonal(confusion, 0, 1, 2), atol=1e-9)
+        np.testing.assert_allclose(counts.predicted, confusion.sum(axis=1), atol=1e-9)
+        np.testing.assert_allclose(counts.true, confusion.sum(axis=2), atol=1e-9)
+
+
+def test_the_threshold_lies_in_the_middle_of_what_is_as_good():
+    proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    metric = get_metric("f1", n_classes=2, positive=1)
+    rows = Evidence.of(np.array([0, 0, 1, 1]), proba, None)
+    threshold = DecisionRule("offsets", best_offsets(metric, rows, (0.0, 0.0))).threshold(1)
+    assert 0.35 < threshold < 0.45
+
+
+@pytest.mark.parametrize(("n_classes", "most"), [(2, 51), (3, 3 * 3 * (17 + 1))])
+def test_a_metric_of_others_is_called_a_few_times(n_classes, most):
+    y, proba = calibrated_rows(400, (1 / n_classes,) * n_classes)
+    calls = 0
+
+    def function(y_true, proba):
+        nonlocal calls
+        calls += 1
+        return -float(calls)  # where it stands is worse than what was tried: all passes are made
+
+    metric = replace(get_metric(function, n_classes=n_classes, positive=1), kind="label")
+    offsets = best_offsets(metric, Evidence.of(y, proba, None), (0.0,) * n_classes)
+    assert offsets[0] == 0.0
+    assert 0.9 * most < calls <= most
+
+
+def test_of_several_classes_a_few_cuts_of_each_are_tried():
+    y, proba = calibrated_rows(400, (0.5, 0.3, 0.2))
+    metric, cuts = get_metric("f1", n_classes=3, positive=1), []
+
+    def counted(counts):
+        cuts.append(len(counts.hits))
+        return metric.counts(counts)
+
+    best_offsets(replace(metric, counts=counted), Evidence.of(y, proba, None), (0.0, 0.0, 0.0))
+    assert 40 < max(cuts) <= 51
+    assert set(cuts) >= {1, max(cuts)}  # where it stands, and the others
+
+
+# --- thresholds that users name -------------------------------------------------------------------
+
+
+@given(st.integers(5, 3_000), st.floats(0.01, 0.5), st.integers(0, 1000), st.integers(0, 2))
+def test_three_rows_or_more_lie_between_two_thresholds(n, rate, seed, decimals):
+    y, proba = calibrated_rows(n, (1 - rate, rate), seed=seed)
+    if decimals:
+        proba[:, 1] = np.round(proba[:, 1], decimals)
+        proba[:, 0] = 1 - proba[:, 1]
+    weight = np.random.default_rng(seed).uniform(0.1, 2, n)
+    counts = ThresholdCounts.of(y, proba, 1, weight=weight)
+    rows = ThresholdCounts.of(y, proba, 1).counts.sum(axis=1)
+    assert len(counts.cuts) <= 1_001
+    assert (np.diff(counts.cuts) > 0).all()
+    assert (rows[0], rows[-1]) == (0, 0)
+    assert rows[1:-1].min() >= 3
+    np.testing.assert_allclose(counts.counts.sum(axis=0), np.bincount(y, weight, 2))
+    for cut, called in zip(counts.cuts, np.cumsum(counts.counts, axis=0)):
+        labels = DecisionRule("offsets", (0.0, float(cut))).apply(proba)
+        np.testing.assert_allclose(np.bincount(y[labels == 1], weight[labels == 1], 2), called)
+
+
+def test_a_rare_class_has_as_many_thresholds_as_the_others():
+    y, proba = calibrated_rows(20_000, (0.99, 0.01))
+    own = ThresholdCounts.of(y, proba, 1).counts[:, 1]
+    assert own.max() <= 0.04 * own.sum()
+
+
+@given(st.floats(0.05, 1.0), st.integers(0, 1000), st.integers(0, 1))
+def test_recall_is_reached_by_the_highest_threshold(wanted, seed, positive):
+    y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
+    rule = named(f"recall>={wanted!r}", y, proba, positive)
+    labels = rule.apply(proba)
+    assert recall_score(y, labels, pos_label=positive) >= wanted - 1e-9
+    cuts = ThresholdCounts.of(y, proba, positive).cuts
+    at = np.searchsorted(cuts, rule.offsets[positive])
+    offsets = np.zeros(2)
+    offsets[positive] = cuts[at - 1]
+    stricter = DecisionRule("offsets", tuple(offsets)).apply(proba)
+    assert recall_score(y, stricter, pos_label=positive) < wanted
+
+
+@given(st.floats(0.05, 0.9), st.integers(0, 1000))
+def test_precision_is_reached_by_the_lowest_threshold(wanted, seed):
+    y, proba = calibrated_rows(60, (0.7, 0.3), seed=seed)
+    cuts = ThresholdCounts.of(y, proba, 1).cuts[1:]
+    labels = [DecisionRule("offsets", (0.0, float(cut))).apply(proba) == 1 for cut in cuts]
+    precision = [float(y[own].mean()) for own in labels]
+    if max(precision) < wanted:
+        with pytest.raises(OptionError, match=f"best reachable precision is {max(precision):.3g}"):
+            named(f"precision>={wanted!r}", y, proba, 1)
+        return
+    lowest = max(at for at, value in enumerate(precision) if value >= wanted - 1e-12)
+    found = named(f"precision>={wanted!r}", y, proba, 1).apply(proba)
+    assert ((found == 1) == labels[lowest]).all()
+
+
+def test_expressions_are_read_kindly():
+    y, proba = calibrated_rows(200, (0.7, 0.3))
+    rule = named("recall>=0.8", y, proba, 1)
+    assert rule.name == "recall>=0.8"
+    assert named(" recall >= 80% ", y, proba, 1) == rule
+    assert named("0.3", y, proba, 1) == named(0.3, y, proba, 1)
+    assert named("recall>=0.8", y, proba, 1, weight=np.ones(200)) == rule
+
+
+@pytest.mark.parametrize(
+    "bad", ["recall>0.8", "f1>=0.5", "recall>=1.5", "precision>=0", 0, 1.0, -3, ""]
+)
+def test_other_expressions_are_refused(bad):
+    y, proba = calibrated_rows(20, (0.7, 0.3))
+    with pytest.raises(OptionError, match="number between 0 and 1"):
+        named(bad, y, proba, 1)
+
+
+def test_thresholds_need_two_classes():
+    y, proba = calibrated_rows(20, (0.5, 0.3, 0.2))
+    with pytest.raises(OptionError, match="has 3"):
+        named(0.3, y, proba, 1)
+    assert DecisionRule("offsets", (0.0, 1.0, 2.0)).threshold(1) is None

@@ -1,0 +1,259 @@
+"""The judge: what scores, compares, fits decision rules and labels out of fold."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+import autoimb
+from autoimb import budget
+from autoimb.assessment.decision import offsets
+from autoimb.assessment.decision.offsets import Evidence, best_offsets
+from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule
+from autoimb.assessment.judge import Judge, label_metric_for
+from autoimb.assessment.metrics import get_metric
+from tests.support.tables import calibrated_rows
+
+PACKAGE = Path(autoimb.__file__).parent
+
+
+def judge_of(name, y, *, n_classes=2, groups=5, **fields):
+    metric = get_metric(name, n_classes=n_classes, positive=1)
+    return Judge(metric, y, np.arange(len(y)) % groups, **fields)
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prior", [(0.95, 0.05), (0.9, 0.07, 0.03)])
+def test_the_plug_in_of_balanced_accuracy_is_relative_to_the_prior(prior):
+    y, proba = calibrated_rows(5000, prior)
+    judge = judge_of("balanced_accuracy", y, n_classes=len(prior))
+    expected = (proba / np.bincount(y) * len(y)).argmax(axis=1)
+    assert (judge.fit_rule(proba).apply(proba) == expected).mean() > 0.9
+    tuned_or_not = judge.metric(y, proba, judge.labels(proba))
+    assert tuned_or_not > judge.metric(y, proba, expected) - 0.01
+
+
+def test_the_plug_in_of_the_geometric_mean_is_its_own():
+    """A few rows are nearly sure, others a little rarer than in the table: it takes these too."""
+    rare, share = np.array([0.5, 0.012, 0.006]), np.array([0.01, 0.2, 0.79])
+    proba = np.repeat(np.stack([1 - rare, rare], axis=1), 2, axis=0)
+    y, weight = np.array([0, 1] * 3), proba.ravel()[[0, 1, 4, 5, 8, 9]] * np.repeat(share, 2)
+    named = {
+        n: get_metric(n, n_classes=2, positive=1) for n in ("geometric_mean", "balanced_accuracy")
+    }
+    labels = {
+        name: plug_in_rule(metric, Evidence.of(y, proba, weight)).apply(proba)
+        for name, metric in named.items()
+    }
+    for name, metric in named.items():
+        values = {other: metric(y, proba, labels[other], weight=weight) for other in named}
+        assert max(values, key=values.__getitem__) == name
+        assert max(values.values()) > min(values.values()) + 0.001
+
+
+@pytest.mark.parametrize("name", ["average_precision", "f1"])
+def test_labels_of_several_classes_keep_a_deadline(name, monkeypatch):
+    """By a clock on which each class costs a second; each group has its share of them."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    search = offsets._best_offset
+
+    def slowly(*given):
+        clock.now += 1.0
+        return search(*given)
+
+    monkeypatch.setattr(offsets, "_best_offset", slowly)
+    prior = (0.4, 0.3, 0.2, 0.1)
+    y, proba = calibrated_rows(400, prior, seed=0)
+    judge = judge_of(name, y, n_classes=4)
+    free = judge.labels(proba)
+    needed, clock.now = clock.now, 0.0
+    hurried = judge.until(budget.Deadline.after(needed / 2)).labels(proba)
+    assert needed / 4 < clock.now < needed / 2 + len(judge.parts)
+    clock.now = 0.0
+    late = judge.until(budget.Deadline.after(-1.0)).labels(proba)
+    assert clock.now < 2 * len(judge.parts)
+    macro = get_metric("f1", n_classes=4, positive=0)
+    values = [macro(y, proba, labels) for labels in (free, hurried, late)]
+    assert min(values) > max(values) - 0.1
+
+
+@pytest.mark.parametrize("prior", [(0.93, 0.07), (0.9, 0.05, 0.05)])
+def test_few_calibrated_rows_are_not_tuned_to_their_noise(prior):
+    new_y, new_proba = calibrated_rows(20_000, prior, seed=100)
+    metric = get_metric("f1", n_classes=len(prior), positive=1)
+    best = best_offsets(metric, Evidence.of(new_y, new_proba, None), (0.0,) * len(prior))
+    most = metric(new_y, new_proba, DecisionRule("offsets", best).apply(new_proba))
+    values = []
+    for seed in range(8):
+        y, proba = calibrated_rows(200, prior, seed=seed)
+        rule = judge_of("f1", y, n_classes=len(prior)).fit_rule(proba)
+        values.append(metric(new_y, new_proba, rule.apply(new_proba)))
+    assert np.mean(values) > most - 0.02
+
+
+def test_tuning_is_kept_where_probabilities_mislead():
+    y, proba = calibrated_rows(2000, (0.9, 0.1))
+    skewed = proba**3 / (proba**3).sum(axis=1, keepdims=True)  # same order, other values
+    judge = judge_of("f1", y)
+    rule = judge.fit_rule(skewed)
+    assert rule.name == "tuned for f1"
+    assert judge.metric(y, skewed, rule.apply(skewed)) > judge.metric(y, skewed) + 0.03
+
+
+@pytest.mark.parametrize("name", ["average_precision", "roc_auc", "log_loss", "brier"])
+def test_labels_of_other_metrics_maximise_f1(name):
+    y, proba = calibrated_rows(800, (0.95, 0.05))
+    judge, f1 = judge_of(name, y), judge_of("f1", y)
+    assert label_metric_for(judge.metric) == f1.metric
+    assert label_metric_for(f1.metric) is f1.metric
+    assert judge.fit_rule(proba) == f1.fit_rule(proba)
+
+
+def test_label_metrics_of_others_are_tuned_too():
+    y, proba = calibrated_rows(500, (0.9, 0.1))
+    for name in ("neg_mean_absolute_error", "rand_score"):
+        judge = judge_of(name, y)
+        tuned = judge.metric(y, proba, judge.fit_rule(proba).apply(proba))
+        assert tuned >= judge.metric(y, proba)
+
+
+def test_costs_need_no_fit():
+    y, proba = calibrated_rows(100, (0.8, 0.2))
+    costs = ((0.0, 1.0), (9.0, 0.0))
+    judge = judge_of("f1", y, groups=2, costs=costs)
+    rule = judge.fit_rule(proba)
+    assert rule == DecisionRule("costs", costs=costs, name="least expected cost")
+    assert (judge.labels(proba) == (proba[:, 1] > 0.1)).all()
+
+
+def test_weights_reach_the_rule():
+    y, proba = calibrated_rows(400, (0.8, 0.2))
+    plain = judge_of("f1", y).fit_rule(proba)
+    assert judge_of("f1", y, weight=np.ones(400)).fit_rule(proba) == plain
+    assert judge_of("f1", y, weight=np.where(y == 1, 5.0, 1.0)).fit_rule(proba) != plain
+
+
+def test_f1_of_the_rule_is_what_scikit_learn_says():
+    y, proba = calibrated_rows(500, (0.9, 0.1))
+    rule = judge_of("f1", y).fit_rule(proba)
+    by_threshold = proba[:, 1] > rule.threshold(1)
+    assert f1_score(y, by_threshold) == f1_score(y, rule.apply(proba))
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["f1", "mcc", "f1_macro"])
+def test_offsets_of_several_classes_beat_the_most_probable(name):
+    y, proba = calibrated_rows(3000, (0.94, 0.03, 0.03))
+    judge = judge_of(name, y, n_classes=3, groups=3)
+    gain = judge.metric(y, proba, judge.labels(proba)) - judge.metric(y, proba)
+    assert gain > (0.005 if name == "mcc" else 0.02)
+
+
+@given(st.integers(0, 1000), st.integers(2, 8), st.integers(2, 4))
+def test_few_rows_get_labels_all_the_same(seed, n, n_classes):
+    rng = np.random.default_rng(seed)
+    y, proba = rng.integers(0, n_classes, n), rng.dirichlet(np.ones(n_classes), n)
+    for name in ("f1", "balanced_accuracy", "mcc"):
+        labels = judge_of(name, y, n_classes=n_classes, groups=2).labels(proba)
+        assert np.isin(labels, np.arange(n_classes)).all()
+
+
+@pytest.mark.parametrize("prior", [(0.9, 0.1), (0.9, 0.05, 0.05)])
+@pytest.mark.parametrize("name", ["f1", "balanced_accuracy", "average_precision"])
+def test_no_row_has_a_part_in_its_label(name, prior):
+    y, proba = calibrated_rows(1500, prior)
+    proba = proba * np.array(prior) ** -1.5  # so that tuning is worth it
+    proba /= proba.sum(axis=1, keepdims=True)
+    judge = judge_of(name, y, n_classes=len(prior), groups=3)
+    before, own = judge.labels(proba), judge.group == 1
+    after = replace(judge, y=np.where(own, 0, y)).labels(proba)
+    assert (after[own] == before[own]).all()
+    if judge.metric.kind == "label":  # the others' rule sees probabilities alone
+        assert (after[~own] != before[~own]).any()
+
+
+def test_a_part_is_labelled_by_its_own_view_alone():
+    """Both the rule of a part and what it is used on come from the view of that part."""
+    y, proba = calibrated_rows(600, (0.9, 0.1))
+    judge = judge_of("f1", y, groups=3)
+    views = [proba ** (1 + part) for part in range(3)]
+    views = [view / view.sum(axis=1, keepdims=True) for view in views]
+    labels = judge.labels(views.__getitem__)
+    for part, (learn, use) in enumerate(judge.parts):
+        rule = judge.take(learn).fit_rule(views[part][learn])
+        np.testing.assert_array_equal(labels[use], rule.apply(views[part][use]))
+    np.testing.assert_array_equal(judge.labels(lambda _: proba), judge.labels(proba))
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def test_some_rows_are_judged_by_the_same_measure():
+    y, proba = calibrated_rows(900, (0.8, 0.2))
+    weight, costs = np.linspace(0.5, 1.5, 900), ((0.0, 1.0), (3.0, 0.0))
+    judge = judge_of("f1", y, weight=weight, costs=costs)
+    rows = np.flatnonzero(judge.group < 3)
+    taken = judge.take(rows)
+    for own, whole in ((taken.y, y), (taken.group, judge.group), (taken.weight, weight)):
+        np.testing.assert_array_equal(own, whole[rows])
+    assert (taken.metric, taken.costs) == (judge.metric, costs)
+    by_mask = judge.take(judge.group < 3).score(proba[rows], y[rows])
+    assert taken.score(proba[rows], y[rows]) == by_mask
+    assert judge_of("f1", y).take(rows).weight is None
+
+
+def test_another_metric_judges_the_same_rows():
+    """What a judge keeps of its rows by one metric is not taken for another's."""
+    y, proba = calibrated_rows(900, (0.8, 0.2))
+    labels = proba.argmax(axis=1)
+    judge = judge_of("average_precision", y)
+    assert not judge.pooled
+    f1 = judge.with_metric(get_metric("f1", n_classes=2, positive=1))
+    assert f1.pooled
+    assert f1.score(proba, labels).value == f1.metric(y, proba, labels)
+    assert judge.score(proba, labels) != f1.score(proba, labels)
+
+
+def test_the_parts_are_the_groups_each_left_out_once():
+    y, _ = calibrated_rows(90, (0.7, 0.3))
+    judge = judge_of("f1", y, groups=3)
+    assert [set(judge.group[use]) for _, use in judge.parts] == [{0}, {1}, {2}]
+    for learn, use in judge.parts:
+        np.testing.assert_array_equal(learn, ~use)
+
+
+# --- the only one ---------------------------------------------------------------------------------
+
+
+def named_together(path):
+    """Names of each function's parameters, and of each class's fields, in a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            given = node.args
+            listed = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+            yield node, {one.arg for one in listed}
+        elif isinstance(node, ast.ClassDef):
+            fields = [one.target for one in node.body if isinstance(one, ast.AnnAssign)]
+            yield node, {one.id for one in fields if isinstance(one, ast.Name)}
+
+
+def test_a_metric_and_groups_of_rows_are_held_together_by_a_judge_alone():
+    """So the rows of a study are judged in one way, whoever asks."""
+    found = {
+        (path.relative_to(PACKAGE).as_posix(), getattr(node, "name", "lambda"))
+        for path in PACKAGE.rglob("*.py")
+        for node, names in named_together(path)
+        if {"metric", "group"} <= names
+    }
+    assert found == {("assessment/judge.py", "Judge")}

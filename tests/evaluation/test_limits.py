@@ -1,0 +1,348 @@
+"""What is handed over keeps the limits of its size and of its seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autoimb import AutoImbClassifier
+from autoimb.cli import main
+from autoimb.errors import OptionError
+from autoimb.evaluation import limits as module
+from autoimb.evaluation.blend import blend
+from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
+from autoimb.evaluation.trial import evaluate, within
+from autoimb.pipeline.artifact import inspect
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
+from autoimb.runtime.batches import Synchronous
+from autoimb.runtime.pool import LOCAL
+from autoimb.search.limiting import check_limits, networks_within
+from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.request import Request
+from autoimb.space.draw import Space
+from autoimb.space.option import Choice
+from autoimb.space.portfolio import first_networks, listed_networks
+from autoimb.space.strategy import Strategy, partner
+from autoimb.training.fit import Job
+from autoimb.training.parts import Parts
+from tests.evaluation.test_blend import case, result_of
+from tests.support.studies import material, study
+from tests.support.tables import ONE_TRIAL
+
+PLAIN = {
+    "resampling": Choice("none"),
+    "class_weight": Choice("none"),
+    "loss": Choice("cross_entropy"),
+}
+ENSEMBLES = [
+    Choice("single"),
+    Choice("bagging", (("members", 3),)),
+    Choice("boosting", (("rounds", 3),)),
+]
+
+
+def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=n_rows)
+    frame = pd.DataFrame({"signal": signal, "ward": rng.choice(["east", "west"], n_rows)})
+    frame["noise"] = rng.normal(size=n_rows)
+    return frame, np.where(signal + rng.normal(size=n_rows) > 1.3, "bad", "good")
+
+
+def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
+    """Limits of the small study."""
+    given = material()
+    deployment = Deployment.of(given.dataset, given.plan, confirmed=False)
+    return Limits(Footprint(MEGABYTE * megabytes, seconds), deployment)
+
+
+def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
+    network = next(one for one in listed_networks(Space.restricted()) if one.name == name)
+    return Strategy(**PLAIN, ensemble=ensemble, network=network)
+
+
+# --- what is counted ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "ensemble"),
+    [
+        *((name, ENSEMBLES[0]) for name in ("mlp", "realmlp", "resnet", "tabm")),
+        *(("mlp", own) for own in ENSEMBLES[1:]),
+    ],
+)
+def test_what_is_counted_before_training_is_there_after_it(network: str, ensemble: Choice) -> None:
+    given, strategy = material(), by_network(network, ensemble)
+    deployment = limits_of().deployment
+    assert deployment is not None
+    job = Job(strategy, given.plan.at(1 / 16), Parts(given.dataset, given.plan.folds, seed=0))
+    outcome = evaluate(job, given.judge)
+    assert isinstance(outcome, Scored)
+    assert outcome.fitted is not None
+    before = deployment.planned_footprint(strategy.network, strategy.ensemble)
+    after = deployment.fitted_footprint(outcome.fitted)
+    assert before.seconds == pytest.approx(after.seconds)
+    assert before.bytes == pytest.approx(after.bytes, rel=0.05)
+
+
+def test_each_network_counts() -> None:
+    single, bagging, boosting = (by_network("mlp", own) for own in ENSEMBLES)
+    deployment = limits_of().deployment
+    assert deployment is not None
+    alone = deployment.planned_footprint(single.network, single.ensemble)
+    for strategy in (bagging, boosting):
+        several = deployment.planned_footprint(strategy.network, strategy.ensemble)
+        assert several.seconds == pytest.approx(3 * alone.seconds)
+        assert several.bytes > 2.5 * alone.bytes
+
+
+def test_the_splits_that_confirm_count_where_there_are_any() -> None:
+    given, network = material(), by_network("mlp").network
+    assert given.plan.folds.confirming == (0, 1, 2, 3)
+    counted = [Deployment.of(given.dataset, given.plan, confirmed=own) for own in (False, True)]
+    once, confirmed = (own.planned_footprint(network, ENSEMBLES[0]).seconds for own in counted)
+    assert confirmed == pytest.approx(4 * once)
+    assert counted[1].fixed.bytes > 2 * counted[0].fixed.bytes  # the encoders of all folds
+
+
+def test_a_limit_is_broken_by_its_value() -> None:
+    strategy = by_network("tabm")
+    assert limits_of().broken_by(strategy) is None
+    assert limits_of(megabytes=100, seconds=100).broken_by(strategy) is None
+    said = limits_of(megabytes=0.05).broken_by(strategy)
+    assert said is not None
+    assert "MB, where max_artifact_mb is 0.05" in said
+    both = limits_of(megabytes=0.05, seconds=1e-6).broken_by(strategy)
+    assert both is not None
+    assert "s for 1,000 rows, where max_predict_seconds is 1e-06" in both
+    assert Limits().broken_by(strategy) is None
+
+
+def test_counting_reads_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 8: what is feasible is the same on every machine."""
+    monkeypatch.setattr(module, "time", None)
+    assert limits_of(seconds=1e-6).broken_by(by_network("mlp")) is not None
+
+
+def test_trees_that_break_a_limit_are_infeasible() -> None:
+    given, name = material(), "small_trees"
+    job = Job(
+        partner(name, costs=False), given.plan, Parts(given.dataset, given.plan.folds, seed=0)
+    )
+    grown = evaluate(job, given.judge)
+    assert isinstance(grown, Scored)
+    assert limits_of(megabytes=1e-3).broken_by(job.strategy) is None  # not known before
+    for outcome in (grown, Cut("time", grown, seconds=2.0)):
+        assert within(outcome, limits_of(megabytes=10)) is outcome
+        found = within(outcome, limits_of(megabytes=1e-3))
+        assert isinstance(found, Infeasible)
+        assert "max_artifact_mb" in found.reason
+        assert found.seconds == outcome.seconds
+    failed = Failed("why")
+    assert within(failed, limits_of(megabytes=1e-3)) is failed
+
+
+# --- what a search does ---------------------------------------------------------------------------
+
+
+def tight() -> Limits:
+    """Limits that no listed network keeps, and the smallest one does."""
+    space = Space.restricted()
+    for megabytes in np.linspace(0.01, 0.2, 200):
+        limits, listed = limits_of(megabytes=megabytes), listed_networks(space)
+        with contextlib.suppress(OptionError):
+            check_limits(space, limits)
+            assert all(limits.broken(own, ENSEMBLES[0]) is not None for own in listed)
+            return limits
+    raise AssertionError("no limit is as tight")
+
+
+def test_the_first_networks_are_those_that_keep_the_limits() -> None:
+    space = Space.restricted()
+    plans = [(f"network.{i}", own) for i, own in enumerate(first_networks(space))]
+    assert networks_within(space, Limits(), DEFAULT_POLICY) == plans
+    limits, listed = limits_of(megabytes=0.15), listed_networks(space)
+    kept = networks_within(space, limits, DEFAULT_POLICY)
+    assert 0 < len(kept) < len(plans)
+    assert kept == [
+        plan
+        for plan, own in zip(plans, listed, strict=True)
+        if limits.broken(own, ENSEMBLES[0]) is None
+    ]
+
+
+def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
+    ((name, params),) = networks_within(Space.restricted(), tight(), DEFAULT_POLICY)
+    assert name == "network.smallest"
+    assert params["network.mlp.width"] == 32
+
+
+def test_methods_come_however_few_networks_keep_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn while the only network runs breaks the limits, and ends nothing."""
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
+    limits, policy = tight(), SearchPolicy(suggestions=Suggestions(max_repeated_draws=10))
+    given = {"limits": limits, "policy": policy, "n_trials": 9, "n_jobs": 2}
+    found = study(**given, backend=Synchronous(LOCAL))
+    complete = [r.stage for r in found.records if r.status == "complete"]
+    assert complete[:9] == ["network", *["method"] * 8]
+    first = found.records[1:11]
+    assert {(r.stage, r.status) for r in first} == {("search", "infeasible")}
+
+
+def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
+    limits = limits_of(megabytes=0.1)
+    found = study(n_trials=20, limits=limits)
+    reasons = {r.number: r.reason for r in found.records if r.status == "infeasible"}
+    assert reasons
+    assert all("max_artifact_mb is 0.1" in reason for reason in reasons.values())
+    assert not reasons.keys() & found.results.keys()
+    for record in found.records:
+        broken = limits.broken_by(record.strategy) is not None
+        assert broken == (record.number in reasons)
+    assert sum(record.status == "complete" for record in found.records) == 20
+
+
+def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
+    judge, results = case()
+    free = blend(judge, results)
+    assert len(free.numbers) > 2
+
+    class Half(Limits):
+        def shares(self, fitted: object) -> tuple[float, float]:
+            return 0.2, 0.5
+
+    found = blend(judge, results, limits=Half())
+    assert found.is_blend
+    assert found.numbers == free.numbers[:2]
+    assert sum(found.weights) == pytest.approx(1)
+    assert all(len(weights) <= 2 for weights in found.by_part)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_partners_leave_a_network_its_place(share: float) -> None:
+    judge, results = case(k=4)
+    better = 0.8 * np.eye(2)[judge.y] + 0.2 * results[0].oof
+    results |= {number: result_of(judge, better) for number in (4, 5)}
+
+    class Shares(Limits):
+        def shares(self, fitted: object) -> tuple[float, float]:
+            return share, 0.0
+
+    found = blend(judge, results, partners=[4, 5], limits=Shares())
+    assert len(found.numbers) <= int(1 / share)
+    assert set(found.numbers) & {0, 1, 2, 3}
+    assert sum(found.weights) == pytest.approx(1)
+
+
+# --- both faces -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AutoImbClassifier:
+    X, y = rows()
+    params: dict[str, Any] = ONE_TRIAL | {"n_trials": 4, "cv": 3, "partners": None}
+    return AutoImbClassifier(**params, max_artifact_mb=0.2, max_predict_seconds=30).fit(X, y)
+
+
+def test_the_result_keeps_its_limits_and_says_what_it_takes(
+    fitted: AutoImbClassifier, tmp_path: Path
+) -> None:
+    path = fitted.export(tmp_path / "pipeline.autoimb")
+    size, deployed = path.stat().st_size, fitted.facts_.deployed
+    assert size <= 0.2 * MEGABYTE
+    assert deployed["bytes"] == size
+    assert size <= deployed["counted_bytes"] <= deployed["max_bytes"] == 0.2 * MEGABYTE
+    assert 0 < deployed["counted_seconds"] <= deployed["max_seconds"] == 30
+    assert deployed["seconds"] > 0
+    said = inspect(path)
+    assert said["info"]["deployed"].items() <= deployed.items()
+    assert said["bytes"] == size
+    json.dumps(fitted.facts_.to_json(), allow_nan=False)
+    fitted.report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "at most 0.2" in page
+    assert "1,000 rows take" in page
+
+
+def test_a_search_without_limits_measures_and_writes_nothing_of_it(tmp_path: Path) -> None:
+    X, y = rows()
+    model = AutoImbClassifier(**ONE_TRIAL).fit(X, y)
+    assert model.facts_.deployed["max_bytes"] is None
+    assert model.facts_.deployed["seconds"] > 0
+    assert "deployed" not in model.pipeline_.info
+
+
+def test_a_slower_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoimb.search.search.timed", lambda *_: 99.0)
+    model = AutoImbClassifier(**ONE_TRIAL, max_predict_seconds=30).fit(*rows())
+    notice = "takes 99 s for 1,000 rows, where max_predict_seconds is 30"
+    assert any(notice in own for own in model.facts_.notices)
+    assert "seconds" not in model.pipeline_.inspect()["info"]["deployed"]  # no clock in its bytes
+
+
+@pytest.mark.parametrize(
+    "params", [{"max_artifact_mb": 1e-3}, {"max_predict_seconds": 1e-9}], ids=str
+)
+def test_limits_that_nothing_keeps_are_refused_before_anything_is_trained(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoimb.search.search.run_study", None)
+    X, y = rows()
+    name, limit = next(iter(params.items()))
+    with pytest.raises(OptionError, match=f"mlp.* would take .* where {name} is {limit:g}"):
+        AutoImbClassifier(**ONE_TRIAL | params).fit(X, y)
+    strategy = by_network("tabm").to_json()
+    with pytest.raises(OptionError, match=r"strategy= breaks a limit, tabm"):
+        AutoImbClassifier(**{"strategy": strategy, "time_budget": None} | params).fit(X, y)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, "1", True])
+@pytest.mark.parametrize("name", ["max_artifact_mb", "max_predict_seconds"])
+def test_a_limit_is_a_number_above_0(name: str, value: object) -> None:
+    X, y = rows(60)
+    with pytest.raises(OptionError, match=f"{name} must be a number above 0"):
+        AutoImbClassifier(**ONE_TRIAL | {name: value}).fit(X, y)
+
+
+def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = rows()
+    X.assign(y=y).to_csv(tmp_path / "rows.csv", index=False)
+    words = ["search", str(tmp_path / "rows.csv"), "--target", "y", "--trials", "5"]
+    limits = ["--max-artifact-mb", "0.06", "--max-predict-seconds", "2"]
+    assert main([*words, *limits, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["request"]["max_predict_seconds"] == 2
+    assert "max_artifact_mb is 0.06" in told["infeasible"]["network resnet"]
+    assert "ensemble bagging" in told["infeasible"]
+    assert "network mlp" not in told["infeasible"]
+    assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
+    assert "would take" in capsys.readouterr().err
+
+
+def test_a_search_counts_by_the_budget_that_was_planned() -> None:
+    """What is feasible is the same for a resumed search with a time budget of its own."""
+    frame, y = rows()
+    given = [
+        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
+        for own in (None, 60.0)
+    ]
+    for planned, repeats in ((None, 1), (60.0, 4)):
+        found = [plan_study(own, time_budget=planned).limits.deployment for own in given]
+        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
+
+
+def test_other_limits_are_another_search() -> None:
+    dataset = material().dataset
+    plain, limited = (
+        Request(n_trials=1, max_artifact_mb=mb).fingerprint(dataset, ["a", "b"]) for mb in (None, 5)
+    )
+    assert plain != limited
+    assert Request(n_trials=2).fingerprint(dataset, ["a", "b"]) == plain

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from msgspec import structs
+from scipy.special import softmax
+
+from autoimb.assessment.calibration import Calibrator, focal_posterior
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.schema import infer_schema, parse
+from autoimb.errors import ArtifactError, InputError, SchemaError, TableError
+from autoimb.nn import network
+from autoimb.nn.network import build
+from autoimb.pipeline import fitted
+from autoimb.pipeline.fitted import fold_average, member_posterior
+from tests.support.pipelines import pack, pipeline, scored_rows, table
+
+PIPELINE = pipeline()
+IDENTITY = Calibrator.identity(2)
+
+
+def test_member_posterior_without_corrections_is_the_mean_softmax_over_k() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 5, 4, 2)).astype(np.float32)
+    posterior = member_posterior(logits, log_prior=np.zeros((3, 2)), gamma=0.0)
+    assert posterior.dtype == np.float64
+    np.testing.assert_allclose(posterior, softmax(logits, axis=-1).mean(axis=2), rtol=1e-6)
+
+
+def test_the_prior_correction_is_bayes_rule_for_each_member() -> None:
+    # trained on as many positives as negatives, where 2 % are positive
+    real = np.array([0.98, 0.02])
+    correction = np.stack([np.log(real / 0.5), np.zeros(2)])
+    proba = np.array([0.3, 0.7])
+    logits = np.broadcast_to(np.log(proba), (2, 1, 1, 2))
+    corrected, untouched = member_posterior(logits, log_prior=correction, gamma=0.0)[:, 0]
+    np.testing.assert_allclose(corrected, real * proba / (real * proba).sum())
+    np.testing.assert_allclose(untouched, proba)
+
+
+def test_focal_comes_before_the_prior() -> None:
+    logits = np.random.default_rng(1).normal(size=(1, 6, 1, 3))
+    prior = np.array([[0.5, -1.0, 0.2]])
+    inverse = focal_posterior(softmax(logits, axis=-1), 2.0) * np.exp(prior)
+    wanted = (inverse / inverse.sum(axis=-1, keepdims=True))[:, :, 0]
+    np.testing.assert_allclose(member_posterior(logits, log_prior=prior, gamma=2.0), wanted)
+
+
+@given(
+    logits=arrays(np.float32, (2, 3, 2, 3), elements=st.floats(-1e4, 1e4, width=32)),
+    gamma=st.sampled_from([0.0, 1.0, 3.0]),
+)
+def test_posteriors_are_finite_and_sum_to_one(logits: np.ndarray, gamma: float) -> None:
+    posterior = member_posterior(logits, log_prior=np.full((2, 3), -5.0), gamma=gamma)
+    assert np.isfinite(posterior).all()
+    np.testing.assert_allclose(posterior.sum(axis=-1), 1.0)
+
+
+def test_fold_average_weighs_members_within_a_fold_and_folds_equally() -> None:
+    members = np.random.default_rng(0).dirichlet([1, 1], (3, 4))  # (M, n, C)
+    average = fold_average([members], [[0, 0, 1]], [[1.0, 3.0, 8.0]])
+    inside = 0.25 * members[0] + 0.75 * members[1]
+    np.testing.assert_allclose(average, (inside + members[2]) / 2)
+    apart = fold_average([members[:1], members[1:]], [[0], [0, 1]], [[1.0], [3.0, 8.0]])
+    np.testing.assert_allclose(apart, average)
+
+
+def test_a_strategy_is_its_stations_in_order() -> None:
+    frame = table(30, random_state=5)
+    columns = parse(frame, PIPELINE.schema)
+    strategy = PIPELINE.strategies[1]
+    (pack_,) = strategy.packs
+    folds = []
+    for fold, encoder in enumerate(PIPELINE.encoders):
+        x, codes = encoder.dense(encoder.transform(columns), ple=False)
+        padded = np.pad(x, ((0, 0), (0, pack_.spec.n_inputs - x.shape[1])))
+        mine = pack_.fold == fold
+        network = build(pack_.spec, int(mine.sum()))
+        network.load({name: values[mine] for name, values in pack_.state.items()})
+        with torch.no_grad():
+            logits = network.predict(torch.tensor(padded)[None], torch.tensor(codes)[None]).numpy()
+        posterior = member_posterior(logits, log_prior=pack_.log_prior[mine], gamma=0.0)
+        share = pack_.weight[mine] / pack_.weight[mine].sum()
+        folds.append(np.einsum("m,mnc->nc", share, posterior))
+    wanted = strategy.calibrator.apply(np.mean(folds, axis=0)) * np.array(strategy.class_costs)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    alone = replace(PIPELINE, strategies=(strategy,), weights=(1.0,), calibrator=IDENTITY)
+    got = alone.predict_proba(frame)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+def test_the_blend_is_the_weighted_mean_of_its_strategies() -> None:
+    frame = table(50, random_state=2)
+    parts = [
+        replace(PIPELINE, strategies=(each,), weights=(1.0,), calibrator=IDENTITY).predict_proba(
+            frame
+        )
+        for each in PIPELINE.strategies
+    ]
+    mean = 0.7 * parts[0] + 0.3 * parts[1]
+    np.testing.assert_allclose(PIPELINE.predict_proba(frame), PIPELINE.calibrator.apply(mean))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_probabilities_are_float64_and_sum_to_one(n_classes: int) -> None:
+    pipe = pipeline(tuple("abcd"[:n_classes]))
+    proba = pipe.predict_proba(table(33))
+    assert proba.shape == (33, n_classes)
+    assert proba.dtype == np.float64
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-12)
+    assert set(pipe.predict(table(33))) <= set(pipe.classes_)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table(100)
+    whole = PIPELINE.predict_proba(frame)
+    monkeypatch.setattr(fitted, "CHUNK_ROWS", 32)
+    np.testing.assert_allclose(PIPELINE.predict_proba(frame), whole, atol=1e-7)
+
+
+def test_each_fold_encodes_a_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("transform", "dense"):
+        original = getattr(Encoder, name)
+
+        def counted(self, *args, _name=name, _original=original, **kwargs):
+            calls.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Encoder, name, counted)
+    PIPELINE.predict_proba(table(20))
+    assert calls.count("transform") == 2  # folds; three packs
+    assert calls.count("dense") == 4  # folds, with and without PLE
+
+
+def test_columns_are_found_by_name() -> None:
+    frame = table(20)
+    shuffled = frame[frame.columns[::-1]].assign(more=1)
+    np.testing.assert_array_equal(PIPELINE.predict_proba(shuffled), PIPELINE.predict_proba(frame))
+    with pytest.raises(SchemaError, match="'amount'"):
+        PIPELINE.predict_proba(frame.drop(columns="amount"))
+
+
+def test_an_array_is_taken_by_position() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    schema, _ = infer_schema(pd.DataFrame(X, columns=["x0", "x1", "x2"]))
+    columns = parse(X, schema)
+    encoders = tuple(
+        Encoder.fit(columns, np.arange(60), layout=PIPELINE.encoders[0].layout.__class__((), ()))
+        for _ in range(2)
+    )
+    strategy = replace(PIPELINE.strategies[1], packs=(pack(encoders, n_classes=2, k=1, ple=False),))
+    pipe = replace(
+        PIPELINE, schema=schema, encoders=encoders, strategies=(strategy,), weights=(1.0,)
+    )
+    assert pipe.predict_proba(X).shape == (60, 2)
+    assert pipe.feature_names_in_.tolist() == ["x0", "x1", "x2"]
+
+
+def test_with_threshold_changes_the_rule_only() -> None:
+    strict = PIPELINE.with_threshold(0.9)
+    frame = table(80)
+    np.testing.assert_array_equal(strict.predict_proba(frame), PIPELINE.predict_proba(frame))
+    positive = strict.predict_proba(frame)[:, 1] >= 0.9
+    np.testing.assert_array_equal(strict.predict(frame) == "yes", positive)
+
+
+def test_with_threshold_keeps_its_promise_out_of_fold() -> None:
+    codes, proba = scored_rows(2)
+    labels = PIPELINE.with_threshold("recall>=0.8").rule.apply(proba)
+    assert (labels[codes == 1] == 1).mean() >= 0.8
+    with pytest.raises(InputError, match="recal"):
+        PIPELINE.with_threshold("recal>=0.8")
+
+
+def test_a_pipeline_says_what_it_is() -> None:
+    text = PIPELINE.describe()
+    parts = (
+        "fraud",
+        "no, yes",
+        "positive class yes",
+        "7 columns",
+        "focal(gamma=1)",
+        "0.30",
+        "± 0.02",
+    )
+    assert [part for part in parts if part not in text] == []
+    assert PIPELINE.n_features_in_ == 7
+    assert PIPELINE.feature_names_in_.tolist() == table().columns.tolist()
+    assert PIPELINE.classes_.tolist() == ["no", "yes"]
+
+
+def test_a_pipeline_says_between_what_its_score_lies() -> None:
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51]}
+    info |= {"estimate": "new data"}
+    text = replace(PIPELINE, info=info).describe()
+    assert "Expected f1 on new data: 0.400 (95 % interval 0.300 to 0.510)." in text
+
+
+@pytest.mark.parametrize("name", ["fold", "weight", "log_prior"])
+def test_a_pack_of_unequal_parts_is_refused(name: str) -> None:
+    whole = PIPELINE.strategies[1].packs[0]
+    part = {name: np.zeros((9, 9), dtype=getattr(whole, name).dtype)}
+    with pytest.raises(ArtifactError, match="must have shape"):
+        replace(whole, **part)
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """Yield a dataclass or struct and all of them that it holds."""
+    if hasattr(type(value), "__match_args__"):
+        yield value
+        for name in type(value).__match_args__:
+            yield from parts_of(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from parts_of(item)
+
+
+def test_the_repr_of_a_pipeline_is_short() -> None:
+    text = repr(PIPELINE)
+    assert "target='fraud', classes=['no', 'yes']" in text
+    assert "score=0.5" in text
+    assert "threshold=0.3" in text
+    long = pipeline(tuple(f"{number:0500d}" for number in range(3)))
+    names = {"metric": "m" * 500, "score": 1 / 3, "interval": [1 / 7, 1e-300]}
+    long = replace(long, info=names, schema=structs.replace(long.schema, target="t" * 500))
+    long = replace(long, rule=structs.replace(long.rule, name="r" * 500))
+    for each in (PIPELINE, long):
+        assert len(repr(each)) < 400
+
+
+def test_no_part_of_a_pipeline_prints_arrays() -> None:
+    schema = PIPELINE.schema
+    wide = structs.replace(schema, columns=schema.columns * 1_000)
+    for part in (*parts_of(PIPELINE), wide, parse(table(9), schema)):
+        assert len(repr(part)) < 1_000
+        assert "array(" not in repr(part)
+    assert "center=float64[6]" in repr(PIPELINE.encoders[0])
+
+
+def test_a_notebook_shows_score_interval_verdict_and_threshold() -> None:
+    info = {"metric": "f1", "score": 0.4, "error": 0.05, "interval": [0.3, 0.51]}
+    info |= {"estimate": "new data"}
+    page = replace(PIPELINE, info=info | {"verdict": "<b>No</b> method helps."})._repr_html_()
+    for part in ("fraud", "f1 0.4000", "0.3000 to 0.5100", "&lt;b&gt;No", "probability of 0.3 on"):
+        assert part in page
+    assert "array" not in page
+    several = pipeline(tuple(f"class {number}" for number in range(30)))._repr_html_()
+    assert "(30 classes)" in several
+    assert "class 20" not in several
+
+
+def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Write down the members of each network that is built to predict."""
+    built: list[int] = []
+
+    def counted(spec, members, **how):
+        built.append(members)
+        return build(spec, members, **how)
+
+    monkeypatch.setattr(network, "build", counted)
+    return built
+
+
+def test_networks_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    first = pipe.predict_proba(table(20))
+    assert built == [2] * 6  # three packs of two members on two folds
+    for rows in (1, 50, 20):
+        assert pipe.predict_proba(table(rows)).shape == (rows, 2)
+    np.testing.assert_array_equal(pipe.with_threshold(0.2).predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda pipe: pickle.loads(pickle.dumps(pipe)),
+        lambda pipe: replace(pipe, strategies=tuple(replace(each) for each in pipe.strategies)),
+    ],
+)
+def test_a_copy_has_networks_of_its_own(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline()
+    size = len(pickle.dumps(pipe))
+    first = pipe.predict_proba(table(20))
+    assert len(pickle.dumps(pipe)) == size
+    copy, built = copied(pipe), counted_builds(monkeypatch)
+    np.testing.assert_array_equal(copy.predict_proba(table(20)), first)
+    assert len(built) == 6
+
+
+def test_threads_that_predict_at_once_have_networks_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe, built = pipeline(), counted_builds(monkeypatch)
+    frames = [table(40 + number, random_state=number) for number in range(16)]
+    wanted = [PIPELINE.predict_proba(frame) for frame in frames]
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            for got, expected in zip(pool.map(pipe.predict_proba, frames), wanted):
+                np.testing.assert_allclose(got, expected, atol=1e-7)
+    assert len(built) <= 4 * 6
+
+
+def test_a_row_may_be_a_dict_or_a_series() -> None:
+    frame = table(12)
+    wanted = PIPELINE.predict_proba(frame)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    for place, row in enumerate(rows):
+        backwards = dict(reversed(row.items())) | {"more": 1}
+        for one in (row, backwards, pd.Series(row), frame.iloc[place]):
+            np.testing.assert_allclose(PIPELINE.predict_proba(one), wanted[[place]], atol=1e-7)
+        assert PIPELINE.predict(row) == PIPELINE.predict(frame.iloc[[place]])
+    np.testing.assert_array_equal(PIPELINE.predict_proba(rows), wanted)
+    some = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    np.testing.assert_array_equal(PIPELINE.predict_proba(some), wanted)
+
+
+def test_a_row_must_have_the_columns() -> None:
+    row = table(3).iloc[0].to_dict()
+    with pytest.raises(SchemaError, match=r"lacks 1 of the 6 columns .*'amount'"):
+        PIPELINE.predict_proba({name: value for name, value in row.items() if name != "amount"})
+    with pytest.raises(SchemaError, match="'colour'"):
+        PIPELINE.predict_proba(row | {"colour": ["red", "green"]})
+    with pytest.raises(TableError, match="array"):
+        PIPELINE.predict_proba([row, 3])

@@ -1,0 +1,921 @@
+"""Trees beside networks: scikit-learn's answers, no leak, no more than their share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
+from autoimb import AutoImbClassifier, load
+from autoimb.assessment.crossfit import stratified_groups
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
+from autoimb.cli import main
+from autoimb.data.dataset import Dataset
+from autoimb.data.folds import Fold, plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.errors import (
+    ArtifactError,
+    BudgetError,
+    DeadlineExceeded,
+    InfeasibleError,
+    OptionError,
+)
+from autoimb.evaluation import trial
+from autoimb.evaluation.blend import blend
+from autoimb.evaluation.choose import choose
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.workload import (
+    MAX_ITERATIONS,
+    MIN_ITERATIONS,
+    forest_trees,
+    partner_plan,
+    tree_iterations,
+)
+from autoimb.partners.fit import (
+    Growth,
+    _bagged,
+    _BoostedTrees,
+    _checkpoints,
+    fit_boosted_trees,
+    fit_forests,
+)
+from autoimb.partners.forest import Forest
+from autoimb.partners.reader import Reader
+from autoimb.partners.rows import FoldRows, cuts_of
+from autoimb.partners.trees import FittedTrees
+from autoimb.pipeline.artifact import save, strategy_arrays, strategy_of
+from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
+from autoimb.randomness import Key, Purpose, stream
+from autoimb.report.build import render
+from autoimb.runs.folder import RunFolder
+from autoimb.search.request import chosen_partners
+from autoimb.space.partner import PARTNER, Bagged, Trees
+from autoimb.space.strategy import Strategy, partner
+from autoimb.training.fit import Job
+from tests.support.pipelines import pipeline, table
+from tests.support.studies import complete, evaluate, study, with_columns, without
+from tests.support.tables import (
+    ONE_TRIAL,
+    dataset_of,
+    judge_of,
+    mixed_table,
+    parts_of,
+    short_plan,
+    small_trees,
+    strategy_with,
+)
+from tests.training.test_law1 import (
+    FOLD,
+    FOLDS,
+    SCRIPT,
+    Stations,
+    all_changes,
+    assert_blind,
+    base_dataset,
+    folds_of,
+    scored_rows,
+)
+
+POLICY = SearchPolicy()
+MANY = Bagged(trees=1_000, leaves=64, features=None)
+FEW = Trees(learning_rate=0.2, leaves=8, min_leaf_rows=3, l2=1.0, features=0.5)
+
+
+def steady(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+    """No checkpoint is better than another."""
+    return 0.0
+
+
+def fold_rows(dataset: Dataset, rows: np.ndarray) -> FoldRows:
+    """A fold that trains on some rows and scores them, and none chooses."""
+    return FoldRows(dataset, Fold(rows, rows, rows[:0]), None)
+
+
+def boosted(
+    dataset: Dataset, rows: np.ndarray, option: Trees = FEW, iterations: tuple[int, ...] = (5, 30)
+) -> _BoostedTrees:
+    trees = _BoostedTrees(fold_rows(dataset, rows), option, Key(3))
+    for number in iterations:  # each continues from the one before
+        trees.grow(number)
+    trees.mark_best()
+    return trees
+
+
+def with_gaps(kind: str, n_rows: int) -> Dataset:
+    """A table whose training rows lack numbers and levels."""
+    frame, y = mixed_table(kind, n_rows)
+    frame = frame.astype({"colour": object, "paid": object})
+    frame.loc[::7, ["amount", "colour", "paid", "count"]] = None
+    return dataset_of(frame, y)
+
+
+def new_rows(dataset: Dataset) -> Any:
+    """Rows with levels that training lacked, missing values, and numbers out of range."""
+    frame, _ = mixed_table("binary", 300, seed=5)
+    frame = frame.astype({"colour": object, "shop": object, "paid": object, "count": float})
+    frame.loc[:40, ["colour", "shop"]] = "never seen"
+    frame.loc[20:60, ["amount", "colour", "paid"]] = None
+    frame.loc[50:80, "count"] = 1e12
+    schema, _ = infer_schema(mixed_table("binary", 200)[0])
+    return parse(frame, schema)
+
+
+# --- the same answers as scikit-learn's -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize("leaves", [3, 32, 300])
+def test_boosted_trees_answer_as_scikit_learns_do(kind: str, leaves: int) -> None:
+    dataset = dataset_of(*mixed_table(kind, 900))
+    assert {len(levels) for levels in dataset.columns.vocabularies} >= {2, 40}
+    grown = boosted(dataset, np.arange(0, 900, 2), replace(FEW, leaves=leaves))
+    trees = grown.fitted()
+    assert_uses_all_kinds_of_splits(trees.forest)
+    columns = new_rows(dataset)
+    x = trees.reader.read(columns)[0][: columns.n_rows]
+    assert np.isnan(x[:, : trees.reader.codes]).any()
+    assert np.isnan(x[:, trees.reader.codes :]).any()
+    places = grown.rows.places(x)
+    scores = trees.forest.scorer()(x)
+    expected = grown.model.decision_function(places)
+    np.testing.assert_array_equal(scores[:, 1] if kind == "binary" else scores, expected)
+    proba = trees.posterior(scores)
+    np.testing.assert_allclose(proba, grown.model.predict_proba(places), rtol=0, atol=1e-14)
+
+
+def assert_uses_all_kinds_of_splits(forest: Forest) -> None:
+    column = forest.column[forest.column >= 0]
+    assert (column < forest.codes).any()
+    assert (column >= forest.codes).any()
+    assert set(np.unique(forest.left >> 7)) == {0, 1}
+
+
+def test_boosted_trees_of_5000_leaves_answer_as_scikit_learns_do() -> None:
+    dataset = with_gaps("binary", 16_000)
+    noise = np.random.default_rng(0).integers(0, 2, 16_000)
+    deep = Trees(learning_rate=0.1, leaves=5_000, min_leaf_rows=1, l2=0.0, features=1.0)
+    grown = boosted(replace(dataset, y=noise), np.arange(16_000), deep, (2,))
+    forest = grown.fitted().forest
+    np.testing.assert_array_equal(leaves_of(forest), 5_000)
+    x = grown.rows.rows
+    scores = forest.scorer()(x)
+    expected = grown.model.decision_function(grown.rows.places(x))
+    np.testing.assert_array_equal(scores[:, 1], expected)
+
+
+def leaves_of(forest: Forest) -> np.ndarray:
+    return (np.diff(forest.ends, prepend=-1) + 1) // 2
+
+
+@pytest.mark.parametrize("model", [RandomForestClassifier, ExtraTreesClassifier])
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_forests_of_any_depth_answer_as_scikit_learns_do(model: Any, kind: str) -> None:
+    dataset = with_gaps(kind, 16_000)
+    noise = np.random.default_rng(0).integers(0, dataset.n_classes, 16_000)
+    rows = fold_rows(replace(dataset, y=noise), np.arange(16_000))
+    forest = model(4, max_features=None, bootstrap=False, random_state=0).fit(rows.x, rows.y)
+    trees = [rows.tree(_bagged(tree.tree_, 4), rows.classes[1:]) for tree in forest.estimators_]
+    fitted = rows.fitted(trees, np.eye(dataset.n_classes)[0], bagged=True)
+    assert leaves_of(fitted.forest).min() > 5_000
+    assert_uses_all_kinds_of_splits(fitted.forest)
+    columns = new_rows(dataset)
+    x = fitted.reader.read(columns)[0][: columns.n_rows]
+    proba = fitted.posterior(fitted.forest.scorer()(x))
+    expected = forest.predict_proba(rows.places(x))
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize("features", [None, 0.5])
+def test_forests_answer_as_scikit_learns_do(kind: str, features: float | None) -> None:
+    dataset, rows = with_gaps(kind, 900), np.arange(0, 900, 2)  # scikit-learn asks for gaps
+    fold, fold_data = Fold(rows, rows, rows[:0]), fold_rows(dataset, rows)
+    option = Bagged(7, 60, features)
+    forest = fit_forests(dataset, [fold], option, Deadline(), trees=7, seed=3).folds[0]
+    model = RandomForestClassifier(
+        7,
+        max_leaf_nodes=60,
+        max_features=features or "sqrt",
+        random_state=int(Key(3, fold=0).stream(Purpose.TREES).integers(2**31)),
+    )
+    model.fit(fold_data.x, fold_data.y, sample_weight=fold_data.weight)
+    columns = new_rows(dataset)
+    x, copied = fold_data.reader.read(columns)
+    places = fold_data.places(x)
+    assert np.isnan(places).any()
+    proba = forest.predictor()(columns)
+    expected = fold_data.reader.average(model.predict_proba(places), copied)
+    np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-11)
+    assert_uses_all_kinds_of_splits(forest.forest)
+    np.testing.assert_array_equal(restored(forest).predictor()(columns), proba)
+
+
+def restored(trees: FittedTrees) -> FittedTrees:
+    return FittedTrees.from_arrays(
+        trees.to_arrays(), numbers=trees.reader.numbers, bagged=trees.bagged
+    )
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 1_023, 1_025])
+def test_rows_beside_a_row_do_not_change_its_scores(n_rows: int) -> None:
+    trees = boosted(dataset_of(*mixed_table("binary", 300)), np.arange(300)).fitted()
+    x = np.random.default_rng(0).normal(size=(2_048, trees.reader.width))
+    x[:, : trees.reader.codes] = 0
+    score = trees.forest.scorer()
+    np.testing.assert_array_equal(score(x[:n_rows]), score(x)[:n_rows])
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
+def test_a_class_that_a_forest_lacks_gets_next_to_nothing(present: list[int]) -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    rows = np.flatnonzero(np.isin(dataset.y, present))
+    fold = Fold(rows, np.arange(300), rows[:0])
+    found = fit_forests(dataset, [fold], Bagged(5, 8, None), Deadline(), trees=5, seed=0)
+    (proba,) = found.posteriors
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert set(np.flatnonzero(proba.max(axis=0) > 1e-9)) == set(present)
+
+
+def test_a_forest_takes_costs_back() -> None:
+    dataset = dataset_of(*mixed_table("binary", 400))
+    folds, stumps = plan_folds(dataset.y, cv=2, random_state=0).folds, Bagged(50, 2, None)
+    shares = [
+        np.concatenate(
+            fit_forests(
+                dataset, folds, stumps, Deadline(), trees=50, seed=0, class_costs=costs
+            ).posteriors
+        )[:, 1].mean()
+        for costs in (None, (1.0, 9.0))
+    ]
+    assert shares[1] == pytest.approx(shares[0], abs=0.05)
+
+
+def test_a_forest_looks_at_the_deadline() -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    option = Bagged(5, 8, None)
+    with pytest.raises(DeadlineExceeded):
+        fit_forests(dataset, folds, option, Deadline.after(-1), trees=5, seed=0)
+
+
+def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    grown = boosted(dataset, np.arange(300))
+    x = grown.rows.rows[:300]
+    staged = list(grown.model.staged_predict_proba(grown.rows.places(x)))
+    for iterations in (1, 5, 17):
+        first = grown.fitted(iterations * 3)
+        np.testing.assert_allclose(
+            first.posterior(first.forest.scorer()(x)), staged[iterations - 1], atol=1e-14
+        )
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2], [1, 2]])
+def test_a_class_that_training_lacks_gets_nothing(present: list[int]) -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 300))
+    trees = boosted(dataset, np.flatnonzero(np.isin(dataset.y, present))).fitted()
+    proba = trees.predictor()(dataset.columns)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert set(np.flatnonzero(proba.max(axis=0) > 0)) == set(present)
+
+
+@pytest.mark.parametrize("empty", ["number_names", "category_names"])
+def test_tables_of_one_kind_of_columns(empty: str) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    dataset = with_columns(dataset, without(dataset.columns, empty))
+    proba = boosted(dataset, np.arange(200)).fitted().predictor()(dataset.columns)
+    assert proba[dataset.y == 1, 1].mean() > proba[dataset.y == 0, 1].mean()
+
+
+@pytest.mark.parametrize("bagged", [False, True])
+def test_a_level_that_training_lacks_is_an_average_one(bagged: bool) -> None:
+    random = np.random.default_rng(0)
+    levels = random.choice(["a", "b", "c", "d"], 4_000, p=[0.1, 0.2, 0.3, 0.4])
+    rates = {"a": 0.6, "b": 0.2, "c": 0.1, "d": 0.02}
+    y = (random.random(4_000) < [rates[level] for level in levels]).astype(np.int64)
+    frame = pd.DataFrame({"number": random.normal(size=4_000), "level": levels})
+    dataset, rows = dataset_of(frame, y), np.arange(4_000)
+    if bagged:
+        folds = [Fold(rows, rows, rows[:0])]
+        option = Bagged(50, 8, None)
+        trees = fit_forests(dataset, folds, option, Deadline(), trees=50, seed=0).folds[0]
+    else:
+        trees = boosted(dataset, rows).fitted()
+    predict = trees.predictor()
+    schema, _ = infer_schema(frame)
+    unseen = predict(parse(frame.assign(level="e"), schema))[:, 1]
+    assert unseen.mean() == pytest.approx(y.mean(), rel=0.3)
+    by_level = [predict(parse(frame.assign(level=name), schema))[:, 1] for name in "abcd"]
+    assert (unseen <= np.max(by_level, axis=0)).all()
+    assert (unseen >= np.min(by_level, axis=0)).all()
+    two = parse(frame.iloc[:2].assign(level=["e", "d"]), schema)
+    alone = [predict(two.take(np.array([row]))) for row in (0, 1)]
+    np.testing.assert_allclose(predict(two), np.concatenate(alone), rtol=1e-12)
+    np.testing.assert_array_equal(restored(trees).predictor()(two), predict(two))
+
+
+def test_columns_without_a_value_in_training_do_no_harm() -> None:
+    frame, y = mixed_table("binary", 200)
+    frame = frame.astype({"colour": object})
+    frame.loc[:99, ["amount", "colour"]] = None
+    dataset = dataset_of(frame, y)
+    proba = boosted(dataset, np.arange(100)).fitted().predictor()(dataset.columns)
+    assert np.isfinite(proba).all()
+
+
+def test_cuts_are_between_values_and_at_most_254() -> None:
+    np.testing.assert_array_equal(cuts_of(np.array([3.0, 1.0, np.nan, 1.0])), [2.0])
+    many = cuts_of(np.random.default_rng(0).normal(size=5000))
+    assert len(many) == 254
+    assert (np.diff(many) > 0).all()
+
+
+def test_costs_are_taken_back() -> None:
+    """They weigh the rows; before they are put on, probabilities are those of the table."""
+    dataset = dataset_of(*mixed_table("binary", 400))
+    folds = plan_folds(dataset.y, cv=2, random_state=0).folds
+    growth = Growth(20, steady, Deadline())
+    stumps = replace(FEW, min_leaf_rows=10**6)  # that know nothing but how often a class is
+    for costs in (None, (1.0, 9.0)):
+        grown = fit_boosted_trees(dataset, folds, stumps, growth, seed=0, class_costs=costs)
+        rate = (dataset.y == 1).mean()
+        np.testing.assert_allclose(np.concatenate(grown.posteriors)[:, 1], rate, atol=1e-6)
+
+
+def test_rows_of_no_weight_have_no_say() -> None:
+    dataset = dataset_of(*mixed_table("binary", 400))
+    half = np.arange(400) % 2 == 0
+    turned = replace(
+        dataset, y=np.where(half, dataset.y, 1 - dataset.y), weight=np.where(half, 2.0, 0.0)
+    )
+    numbers = replace(turned.columns, codes=turned.columns.codes[:, :0], vocabularies=())
+    proba = boosted(replace(turned, columns=numbers), np.arange(400)).fitted().predictor()(numbers)
+    assert proba[dataset.y == 1, 1].mean() > 2 * proba[dataset.y == 0, 1].mean()
+
+
+# --- growing --------------------------------------------------------------------------------------
+
+
+def test_checkpoints_are_further_apart_the_longer_it_grows() -> None:
+    assert _checkpoints(5) == [5]
+    checkpoints = _checkpoints(800)
+    assert (checkpoints[0], checkpoints[-1]) == (12, 800)
+    assert (np.diff(checkpoints) > 0).all()
+    assert len(checkpoints) < 20
+
+
+def test_growing_ends_where_no_checkpoint_is_better() -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline()), seed=0)
+    assert len(grown.curve) < grown.planned
+    assert not grown.cut
+
+
+def test_the_deadline_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    folds = plan_folds(dataset.y, cv=3, random_state=0).folds
+    with pytest.raises(DeadlineExceeded):
+        fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline.after(-1)), seed=0)
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(800, steady, Deadline(15.0)), seed=0)
+    assert grown.cut
+    assert 0 < len(grown.curve) < grown.planned
+    assert all(kept > 0 for kept in grown.iterations)
+
+
+def test_a_trial_that_time_ends_keeps_what_had_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(*mixed_table("binary", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    strategy = partner("small_trees", costs=False)
+    job = Job(strategy, plan, parts_of(dataset, plan), Deadline(30.0))
+    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    assert isinstance(outcome, Cut)
+    assert outcome.best is not None
+
+
+def test_more_rows_have_fewer_trees_in_the_same_time() -> None:
+    found = []
+    for n_rows in (200, 20_000):
+        dataset = dataset_of(*mixed_table("binary", n_rows))
+        plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+        plan = replace(plan, effort=replace(plan.effort, operations=20e9))
+        found.append((tree_iterations(dataset, plan, FEW), forest_trees(dataset, plan, MANY)))
+    assert MIN_ITERATIONS <= found[1][0] < found[0][0] <= MAX_ITERATIONS
+    assert 20 <= found[1][1] < found[0][1] <= MANY.trees
+
+
+def test_of_more_classes_a_forest_has_fewer_trees() -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=3, random_state=0))
+    plan = replace(plan, effort=replace(plan.effort, operations=1e15))
+    assert forest_trees(dataset, plan, MANY) == MANY.trees // 2
+    with pytest.raises(InfeasibleError, match="at most 20 classes, got 21"):
+        forest_trees(replace(dataset, n_classes=21), plan, MANY)
+
+
+@pytest.mark.parametrize("made", [FEW, MANY], ids=["boosted", "bagged"])
+def test_with_time_for_it_trees_grow_on_the_folds_that_confirm(made: Trees | Bagged) -> None:
+    dataset = dataset_of(*mixed_table("binary", 3_200))
+    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
+    little = replace(plan, effort=replace(plan.effort, operations=1e9))
+    assert plan.folds.confirming == (1,)
+    assert partner_plan(dataset, plan, made).folds.folds == plan.folds.further[0]
+    assert partner_plan(dataset, little, made).folds is plan.folds
+    few = dataset_of(*mixed_table("binary", 200))  # whose folds join the own ones
+    plan = short_plan(few, plan_folds(few.y, random_state=0))
+    assert plan.folds.confirming == (0, 1, 2, 3)
+    assert partner_plan(few, plan, made).folds.folds == plan.folds.folds
+
+
+@pytest.mark.parametrize(("share", "confirms"), [(0.4, False), (0.75, True)])
+def test_half_the_trees_are_all_of_a_forest_of_three_classes(share: float, confirms: bool) -> None:
+    dataset = dataset_of(*mixed_table("multiclass", 3_200))
+    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
+    fresh, endless = replace(plan, folds=plan.folds.repeat(1)), replace(MANY, trees=10**9)
+    a_tree = plan.effort.operations / forest_trees(dataset, fresh, endless)
+    operations = share * MANY.trees * a_tree
+    plan = replace(plan, effort=replace(plan.effort, operations=operations))
+    folds = plan.folds.further[0] if confirms else plan.folds.folds
+    assert partner_plan(dataset, plan, MANY).folds.folds == folds
+
+
+@pytest.mark.parametrize("name", ["small_trees", "forest"])
+def test_trees_on_the_folds_that_confirm_score_every_row_once(name: str) -> None:
+    dataset = dataset_of(*mixed_table("binary", 3_200))
+    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
+    job = Job(partner(name, costs=False), plan, parts_of(dataset, plan))
+    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    assert isinstance(outcome, Scored)
+    assert outcome.fitted is not None
+    assert len(outcome.fitted.trees) == len(plan.folds.further[0]) == 8
+    assert outcome.oof.min() > 0  # no row was left out
+    raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
+    columns = dataset.columns
+    for own, fold in zip(outcome.fitted.trees, plan.folds.further[0]):
+        np.testing.assert_allclose(own.predictor()(columns.take(fold.score)), raw[fold.score])
+
+
+# --- no leak --------------------------------------------------------------------------------------
+
+
+def observed(dataset: Dataset) -> Stations:
+    """All that predicts the rows of one fold, the other folds' values being scripted."""
+    asked = iter(range(10**6))
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        checkpoint, fold = divmod(next(asked), FOLDS)
+        return float(proba[y == 1, 1].mean() if fold == FOLD else SCRIPT[checkpoint, fold])
+
+    folds = folds_of().folds
+    grown = fit_boosted_trees(dataset, folds, FEW, Growth(200, measure, Deadline()), seed=0)
+    own = grown.folds[FOLD]
+    return {
+        "trees": (own.to_arrays(), own.reader.numbers),
+        "iterations": grown.iterations[FOLD],
+        "posterior": own.predictor()(base_dataset().columns),
+    }
+
+
+def test_a_scored_row_reaches_nothing_in_its_trees() -> None:
+    assert_blind(observed, base_dataset(), all_changes(scored_rows()))
+
+
+def planted(dataset: Dataset) -> Stations:
+    """All that predicts the rows of one fold by a forest."""
+    option = Bagged(9, 16, None)
+    found = fit_forests(dataset, folds_of().folds, option, Deadline(), trees=9, seed=0)
+    own = found.folds[FOLD]
+    return {
+        "trees": (own.to_arrays(), own.reader.numbers),
+        "posterior": own.predictor()(base_dataset().columns),
+    }
+
+
+def test_a_scored_row_reaches_nothing_in_its_forest() -> None:
+    assert_blind(planted, base_dataset(), all_changes(scored_rows()))
+
+
+def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 1's check, of trees that read the levels of all rows."""
+    fit = Reader.fit.__func__
+
+    def leaking(cls, dataset, rows):
+        _, x = fit(cls, dataset, rows)
+        n_rows = len(dataset.y)
+        unlabelled = replace(dataset, y=np.zeros(n_rows, int), weight=np.ones(n_rows))
+        whole, _ = fit(cls, unlabelled, np.arange(n_rows))
+        return whole, x
+
+    monkeypatch.setattr(Reader, "fit", classmethod(leaking))
+    with pytest.raises(AssertionError, match="trees saw"):
+        assert_blind(observed, base_dataset(), all_changes(scored_rows()))
+
+
+def test_a_hold_out_is_chosen_by_rows_that_nobody_scores() -> None:
+    dataset = dataset_of(*mixed_table("binary", 300))
+    (fold,) = plan_folds(
+        dataset.y, cv=[(np.arange(200), np.arange(200, 300))], random_state=0
+    ).folds
+    asked = []
+
+    def measure(y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        asked.append(y)
+        return -float(len(asked))
+
+    grown = fit_boosted_trees(dataset, [fold], FEW, Growth(200, measure, Deadline()), seed=0)
+    assert all(np.array_equal(y, dataset.y[fold.choose]) for y in asked)
+    assert grown.posteriors[0].shape == (len(fold.score), 2)
+
+
+def test_a_training_row_has_no_part_in_its_own_statistics() -> None:
+    """Nor have the rows of its inner fold: those are drawn as for networks."""
+    dataset, rows = dataset_of(*mixed_table("binary", 200)), np.arange(200)
+    fold = stream(Purpose.STATISTIC_ROWS, 0).permutation(200) % 5
+    turned = replace(dataset, y=np.where(rows == 7, 1 - dataset.y, dataset.y))
+    first, second = (Reader.fit(data, rows) for data in (dataset, turned))
+    column = first[0].codes + first[0].numbers
+    assert column < first[0].width
+    same = fold == fold[7]
+    np.testing.assert_array_equal(first[1][same, column], second[1][same, column])
+    assert (first[1][:, column] != second[1][:, column]).any()
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Any:
+    return small_trees()
+
+
+def test_a_blend_with_trees_is_saved_and_loaded(fitted: Any, tmp_path: Path) -> None:
+    before = replace(
+        pipeline(), strategies=(*pipeline().strategies, fitted), weights=(0.3, 0.1, 0.6)
+    )
+    save(before, tmp_path / "a.autoimb")
+    after = load(tmp_path / "a.autoimb")
+    frame = table(60, random_state=3)
+    np.testing.assert_array_equal(after.predict_proba(frame), before.predict_proba(frame))
+    assert "trees, small_trees" in after.describe()
+    assert after.inspect()["strategies"][2]["weight"] == 0.6
+    save(after, tmp_path / "b.autoimb")
+    assert (tmp_path / "a.autoimb").read_bytes() == (tmp_path / "b.autoimb").read_bytes()
+
+
+def edited(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return pytest.param(name, change, id=f"{name}-{change.__name__}")
+
+
+def at(place: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.copy()
+        array[place] = value
+        return array
+
+    change.__name__ = f"{value:g} at {place}"
+    return change
+
+
+def shorter(array: np.ndarray) -> np.ndarray:
+    return array[:-1]
+
+
+def longer(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, array[:1]])
+
+
+def of_another_type(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    return array.ravel()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        edited("column", at(0, 99)),
+        edited("column", at(0, -2)),
+        edited("column", at(0, -1)),  # a leaf with nodes below it
+        edited("column", at(-1, 0)),  # a split without any
+        edited("column", shorter),
+        edited("column", longer),
+        edited("column", of_another_type),
+        edited("threshold", at(-1, np.nan)),
+        edited("threshold", at(-1, -np.inf)),
+        edited("threshold", shorter),
+        edited("left", longer),
+        edited("answer", at(-1, np.nan)),
+        edited("answer", at(-1, np.inf)),
+        edited("answer", longer),
+        edited("answer", flat),
+        edited("output", at(0, 2)),
+        edited("output", at(0, -1)),
+        edited("output", shorter),
+        edited("baseline", at(0, np.nan)),
+        edited("baseline", at(0, np.inf)),
+        edited("baseline", longer),
+        edited("log_prior", at(0, np.inf)),
+        edited("log_prior", longer),
+        edited("tables.1", shorter),
+        edited("tables.1", of_another_type),
+        edited("shares.2", at(0, 2.0)),
+        edited("shares.2", shorter),
+        edited("shares.2", longer),
+    ],
+)
+def test_damaged_trees_are_refused(
+    fitted: Any, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    arrays = strategy_arrays(fitted)
+    place = f"trees.0.{name}"
+    with pytest.raises(ArtifactError):
+        strategy_of(fitted.part(), arrays | {place: change(arrays[place])})
+
+
+def test_trees_of_other_columns_are_refused(fitted: Any, tmp_path: Path) -> None:
+    reader = fitted.trees[0].reader
+    for wrong in (
+        replace(reader, numbers=reader.numbers + 1),
+        replace(
+            reader,
+            levels=(*reader.levels, ("a",)),
+            tables=(*reader.tables, None),
+            shares=(*reader.shares, None),
+        ),
+    ):
+        forged = replace(fitted, trees=(replace(fitted.trees[0], reader=wrong), *fitted.trees[1:]))
+        path = tmp_path / "a.autoimb"
+        save(replace(pipeline(), strategies=(forged,), weights=(1.0,)), path)
+        with pytest.raises(ArtifactError):
+            load(path)
+
+
+# --- the blend ------------------------------------------------------------------------------------
+
+
+def _result(judge: Any, noise: float, seed: int, **changes: Any) -> Scored:
+    y = judge.y
+    logits = 1.5 * np.eye(2)[y] + noise * np.random.default_rng(seed).normal(size=(len(y), 2))
+    proba = np.exp(logits + np.log([0.9, 0.1]))
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels = judge.labels(proba) if judge.metric.kind == "label" else None
+    score = judge.score(proba, proba.argmax(axis=1) if labels is None else labels)
+    return Scored(score=score, oof=proba, labels=labels, fitted=object(), **changes)  # type: ignore[arg-type]  # only counted
+
+
+def _case(
+    partner_noise: float, metric: str = "average_precision", *, rows: int = 2_000
+) -> tuple[Any, dict[int, Scored]]:
+    rng = np.random.default_rng(0)
+    y = (rng.random(rows) < 0.1).astype(np.int64)
+    judge = Judge(get_metric(metric, n_classes=2, positive=1), y, stratified_groups(y, 5))
+    results = {n: _result(judge, 1.0, n) for n in range(4)}
+    return judge, results | {9: _result(judge, partner_noise, 9)}
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "f1"])
+def test_networks_keep_a_fifth_however_much_better_trees_are(metric: str) -> None:
+    judge, results = _case(0.1, metric)
+    found = blend(judge, results, partners=[9])
+    weights = dict(zip(found.numbers, found.weights))
+    assert weights[9] == pytest.approx(0.8)
+    assert found.partner_share == pytest.approx(0.8)
+    assert sum(found.weights) == pytest.approx(1)
+    assert len(weights) > 1
+    assert found.networks is not None
+    assert 9 not in found.networks.numbers
+    assert found.score.utility > found.networks.score.utility
+    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    np.testing.assert_allclose(found.proba.sum(axis=1), 1)
+
+
+def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
+    judge, results = _case(0.1)
+    found = blend(judge, results, partners=[9])
+    networks = np.stack([results[n].oof for n in range(4)])
+    rest = found.proba - 0.8 * results[9].oof
+    for _, use in judge.parts:  # what is left of each part is a mixture of networks
+        weights, *_ = np.linalg.lstsq(networks[:, use, 1].T, rest[use, 1], rcond=None)
+        assert weights.sum() == pytest.approx(0.2)
+        assert (weights > -1e-9).all()
+
+
+def test_trees_that_bring_nothing_are_left_out() -> None:
+    judge, results = _case(20.0)
+    found = blend(judge, results, partners=[9])
+    alone = blend(judge, {n: one for n, one in results.items() if n != 9})
+    assert (found.numbers, found.weights) == (alone.numbers, alone.weights)
+    np.testing.assert_array_equal(found.proba, alone.proba)
+    assert found.networks is None
+    assert found.partner_share == 0
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "f1"])
+@pytest.mark.parametrize("noise", [0.1, 2.0, 20.0])
+def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: float) -> None:
+    judge, results = _case(noise, metric, rows=500)
+    results |= {8: _result(judge, noise, 8)}
+    alone = blend(judge, {n: one for n, one in results.items() if n < 8})
+    found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
+    assert np.bincount(judge.y).min() < DEFAULT_POLICY.sizes.few_rare_rows
+    assert found.is_blend
+    assert found.partner_share == 0.5
+    weights = dict(zip(found.numbers, found.weights))
+    assert (weights[8], weights[9]) == (0.25, 0.25)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert found.networks is not None
+    partners = (results[8].oof + results[9].oof) / 2
+    np.testing.assert_allclose(found.proba, (found.networks.proba + partners) / 2)
+    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    unhurried = blend(judge, results, partners=[8, 9])
+    assert unhurried.networks.weights == alone.weights
+    for part, (_, use) in enumerate(judge.parts):
+        np.testing.assert_allclose(unhurried.view(results, part)[use], unhurried.proba[use])
+
+
+def test_half_is_of_the_trees_that_keep_the_limits_with_the_networks() -> None:
+    judge, results = _case(1.0, rows=500)
+    results |= {8: _result(judge, 1.0, 8)}
+    limits = SimpleNamespace(shares=lambda fitted: np.array([share[id(fitted)]]))
+    share = {id(one.fitted): 0.01 for one in results.values()}
+    share[id(results[8].fitted)] = 2.0
+    found = blend(judge, results, partners=[8, 9], limits=limits)
+    assert dict(zip(found.numbers, found.weights))[9] == 0.5
+    share[id(results[9].fitted)] = 2.0
+    found = blend(judge, results, partners=[8, 9], limits=limits)
+    assert found.networks is None
+    assert not {8, 9}.intersection(found.numbers)
+
+
+def test_trees_alone_are_no_result() -> None:
+    judge, results = _case(0.1)
+    with pytest.raises(BudgetError):
+        blend(judge, {9: results[9]}, partners=[9])
+    found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
+    assert dict(zip(found.numbers, found.weights)) == pytest.approx({9: 0.8, 0: 0.2})
+
+
+def test_the_verdict_is_of_networks_alone() -> None:
+    judge, results = _case(0.1)
+    strategies = {n: strategy_with() for n in range(4)} | {9: partner("small_trees", costs=False)}
+    found = choose(judge, strategies, results, random_state=0, deadline=Deadline())
+    assert found.single != 9
+    assert found.is_control
+    assert "trees have 80% of the weight" in found.sentence
+    assert "0." not in found.sentence  # the result has one score, which is reported elsewhere
+
+
+def test_a_partner_is_neither_control_nor_method() -> None:
+    for costs in (False, True):
+        one = partner("small_trees", costs=costs)
+        assert one.is_partner
+        assert not one.is_control
+        assert Strategy.from_json(one.to_json()) == one
+    assert not strategy_with().is_partner
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+SOON = SearchPolicy(suggestions=Suggestions(strategies_before_partners=(0, 3, 6)))
+
+
+def test_a_study_tries_them_beside_its_strategies() -> None:
+    alone = study(n_trials=10, policy=SOON)
+    three = POLICY.suggestions.partners[:3]
+    found = study(n_trials=10, partners=three, policy=SOON)
+    beside = [record for record in found.records if record.stage == "partner"]
+    assert [record.strategy.network.name for record in beside] == list(three)
+    assert [record.number for record in beside] == [1, 5, 9]  # one worker: a network comes first
+    others = [record for record in found.records if record.stage != "partner"]
+    assert len(others) == 10
+    planned = [record for record in alone.records if record.stage != "search"]
+    assert [r.strategy for r in others[: len(planned)]] == [r.strategy for r in planned]
+    assert {record.number for record in beside} <= set(found.results)
+    assert all(found.results[record.number].fitted is not None for record in beside)
+
+
+def test_with_two_workers_the_first_begins_at_once() -> None:
+    found = study(n_trials=2, n_jobs=2, partners=("small_trees",))
+    assert found.records[0].stage == "partner"
+
+
+def test_a_short_search_has_none() -> None:
+    found = study(n_trials=2, partners=POLICY.suggestions.partners, deadline=Deadline.after(3.0))
+    assert all(record.stage != "partner" for record in found.records)
+
+
+def test_where_every_network_fails_there_is_nothing() -> None:
+    found = study(n_trials=3, partners=("small_trees",), evaluate=only_partners)
+    assert found.results == {}
+
+
+def only_partners(job: Job, judge: Judge) -> Outcome:
+    return evaluate(job, judge) if job.strategy.is_partner else Failed("no network")
+
+
+def test_no_sampler_sees_them(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
+        study(run, n_trials=4, partners=POLICY.suggestions.partners)
+        held = optuna.load_study(study_name=None, storage=f"sqlite:///{run.store.path}").trials
+    own = [trial for trial in held if trial.user_attrs["stage"] == "partner"]
+    assert own
+    assert all(trial.state == TrialState.FAIL and not trial.params for trial in own)
+
+
+def test_a_resumed_study_has_them_and_begins_no_other(tmp_path: Path) -> None:
+    partners = POLICY.suggestions.partners[:3]
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16) as run:
+        before = study(run, n_trials=4, partners=partners, policy=SOON)
+    with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
+        after = study(run, n_trials=9, partners=partners, policy=SOON)
+    own = [[r for r in one.records if r.stage == "partner"] for one in (before, after)]
+    assert own[0] == own[1][: len(own[0])]
+    assert [record.strategy.network.name for record in own[1]] == list(partners)
+    for record in own[1]:
+        assert after.results[record.number].fitted is not None
+
+
+def test_one_that_was_cut_off_is_begun_once_more(tmp_path: Path) -> None:
+    for attempt in range(3):
+        with RunFolder.open(tmp_path / "run", fingerprint="a" * 16, resume=True) as run:
+            found = study(run, n_trials=2 + attempt, partners=("small_trees",), evaluate=killing)
+        own = [record for record in found.records if record.stage == "partner"]
+        assert [record.status for record in own] == ["killed"] * min(attempt + 1, 2)
+
+
+def killing(job: Job, judge: Judge) -> Outcome:
+    if job.strategy.is_partner:
+        raise KeyboardInterrupt
+    return complete(job.strategy, job.data.dataset)
+
+
+# --- the faces ------------------------------------------------------------------------------------
+
+
+def test_partners_are_chosen_by_name() -> None:
+    assert chosen_partners("auto") == POLICY.suggestions.partners
+    assert set(POLICY.suggestions.partners) == set(PARTNER.names)
+    assert chosen_partners(None) == ()
+    assert chosen_partners("small_trees") == ("small_trees",)
+    assert chosen_partners(["small_trees", "large_trees"]) == ("small_trees", "large_trees")
+    with pytest.raises(OptionError, match=r"partner.*'catboost'.*auto.*medium_trees"):
+        chosen_partners(["catboost"])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_a_search_with_trees(kind: str, tmp_path: Path) -> None:
+    frame, y = mixed_table(kind, 250)
+    search = {**ONE_TRIAL, "n_trials": 2, "partners": "small_trees", "cv": 3}
+    clf = AutoImbClassifier(**search).fit(frame, y)
+    board = clf.leaderboard()
+    assert sorted(board["stage"]) == ["network", "network", "partner"]
+    assert not clf.best_strategy_.is_partner
+    page = render(clf.facts_)
+    assert "Trees alone" in page
+    assert ("Networks alone" in page) == (
+        clf.facts_.winner["description"].find("networks and trees") > 0
+    )
+    clf.export(tmp_path / "a.autoimb")
+    np.testing.assert_array_equal(
+        load(tmp_path / "a.autoimb").predict_proba(frame), clf.predict_proba(frame)
+    )
+
+
+def test_the_command_line_knows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame, y = mixed_table("binary", 250)
+    data, run = tmp_path / "t.csv", tmp_path / "run"
+    frame.assign(bad=np.where(y == 1, "yes", "no")).to_csv(data, index=False)
+    words = ["search", str(data), "--target", "bad", "--cv", "2", "--network", "mlp", "--quiet"]
+    assert main([*words, "--partners", "catboost", "--n-trials", "1"]) == 2
+    assert "medium_trees" in capsys.readouterr().err
+    few = ["--n-trials", "2", "--n-jobs", "1", "--out", str(run)]
+    assert main([*words, "--partners", "small_trees", *few]) == 0
+    assert main(["status", str(run)]) == 0
+    assert "2 strategies (2 complete), 1 partners" in capsys.readouterr().out
+    assert main(["refit", str(run), str(data), "-o", str(tmp_path / "new.autoimb")]) == 0
+    old, new = load(run / "pipeline.autoimb"), load(tmp_path / "new.autoimb")
+    assert [one.strategy for one in new.strategies] == [one.strategy for one in old.strategies]
+    assert main(["options", "partner"]) == 0
+    assert "small_trees" in capsys.readouterr().out
+    none = tmp_path / "none"
+    assert main([*words, "--partners", "none", *few[:-1], str(none)]) == 0
+    stages = pd.read_csv(none / "leaderboard.csv")["stage"]
+    assert set(stages) == {"network"}

@@ -1,0 +1,80 @@
+"""A file in the current folder is never taken for a module of ours, of Python or of a library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import python
+
+STRAY = ("pebble", "struct", "socket", "signal", "selectors", "joblib", "multiprocessing")
+METRIC = """
+from tests.support import studies
+
+def evaluate(job, judge):
+    return studies.evaluate(job, judge)
+"""
+SEARCH = """
+from tests.support import studies
+
+from beside import evaluate
+
+result = studies.study(n_jobs=2, n_trials=2, evaluate=evaluate)
+print(*(record.status + record.reason for record in result.records))
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder of files that are named like modules, and leave a mark where they are run."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    for name in STRAY:
+        mark = tmp_path / f"{name}.ran"
+        (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    return folder
+
+
+def marks(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.parent.glob("*.ran"))
+
+
+def test_workers_import_from_the_callers_paths_alone(hostile: Path, tmp_path: Path) -> None:
+    """From the folder of the script, where a function of the user is, and not from the current."""
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "beside.py").write_text(METRIC)
+    (scripts / "search.py").write_text(SEARCH)
+    done = python(str(scripts / "search.py"), cwd=hostile)
+    assert done.stdout.split() == ["complete"] * 2, done.stderr
+    assert marks(hostile) == []
+
+
+def test_the_module_as_a_program_looks_in_the_current_folder_last(hostile: Path) -> None:
+    done = python("-m", "autoimb", "options", "loss", cwd=hostile)
+    assert done.returncode == 0, done.stderr
+    assert marks(hostile) == []
+
+
+def test_compiled_code_is_not_kept_where_the_current_folder_says(tmp_path: Path) -> None:
+    (tmp_path / ".numba_config.yaml").write_text("cache_dir: pickles\n")
+    code = "import autoimb.nn.compiled.kernel, numba; print(repr(numba.config.CACHE_DIR))"
+    done = python("-P", "-c", code, cwd=tmp_path)
+    assert done.stdout.strip() == repr(os.environ.get("NUMBA_CACHE_DIR", "")), done.stderr
+
+
+def test_figures_do_not_follow_a_file_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
+    code = (
+        "from autoimb.report.figures import progress as draw\n"
+        "row = {'status': 'complete', 'error': 0.1}\n"
+        "rows = [row | {'trial': n, 'score': 0.5} for n in range(2)]\n"
+        "print(draw(rows, members=[0]))"
+    )
+    folders = (tmp_path, Path(sys.prefix))
+    here, elsewhere = (python("-P", "-c", code, cwd=folder) for folder in folders)
+    assert "<svg" in here.stdout, here.stderr
+    assert here.stdout == elsewhere.stdout

@@ -1,0 +1,122 @@
+"""How far a search is, seen from another process."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoimb.budget import Budget
+from autoimb.cli import main
+from autoimb.errors import RunError
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.status import Pace, RunStatus
+from autoimb.runtime.progress import Event
+from autoimb.search.parameters import read_request
+from autoimb.search.prepare import Table, prepare
+from autoimb.search.search import search
+from tests.support.pipelines import table
+from tests.support.studies import FINGERPRINT, study
+
+REQUEST = {"time_budget": 300.0, "n_trials": None, "n_jobs": 2}
+
+
+def searched(path: Path, *, n_trials: int = 6, **request: object) -> RunFolder:
+    """A folder that is held, two minutes after its search began; its last trial ended just now."""
+    folder = RunFolder.open(path, fingerprint=FINGERPRINT)
+    study(folder, n_trials=n_trials)
+    started = {"started": time.time() - 120.0}
+    folder.update_run({"request": REQUEST | request, "session": started})
+    return folder
+
+
+def test_a_running_search_tells_workers_pace_and_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = searched(tmp_path / "run")
+    found = RunStatus.of(RunFolder.view(folder.path))
+    assert found.running
+    assert not found.finished
+    assert found.pace is not None
+    assert found.pace.workers == 2
+    assert found.pace.trials_a_minute == pytest.approx(len(folder.store.end_times()) / 2, rel=0.05)
+    assert found.pace.ends == pytest.approx(180.0, abs=10.0)
+    assert main(["status", str(folder.path)]) == 0
+    first, pace, best = capsys.readouterr().out.splitlines()
+    assert "running, not finished; 6 strategies (6 complete)" in first
+    assert pace.startswith("2 workers, ")
+    assert "expected to end within 2:5" in pace
+    assert best.startswith("best: trial ")
+    folder.close()
+    assert RunStatus.of(folder).pace is None
+
+
+def test_it_is_json_for_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with searched(tmp_path / "run") as folder:
+        assert main(["status", str(folder.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["running"]
+    assert not told["finished"]
+    assert told["strategies"] == {"complete": 6}
+    assert told["workers"] == 2
+    assert told["best"]["strategy"].keys() >= {"network", "loss"}
+    left = datetime.fromisoformat(told["expected_end"]) - datetime.now(UTC)
+    assert left.total_seconds() == pytest.approx(180.0, abs=10.0)
+
+
+def test_trials_before_a_search_was_resumed_are_none_of_its_pace(tmp_path: Path) -> None:
+    with searched(tmp_path / "run", n_trials=4) as folder:
+        with closing(sqlite3.connect(folder.store.path)) as db, db:
+            db.execute("UPDATE autoimb_trials SET ended = number")
+        found = RunStatus.of(folder)
+    assert found.pace is not None
+    assert found.pace.trials_a_minute == 0.0
+    assert found.strategies == {"complete": 4}
+
+
+def test_the_end_comes_sooner_where_the_strategies_are_tried_by_then(tmp_path: Path) -> None:
+    with searched(tmp_path / "run", n_trials=6) as folder:
+        records = folder.store.records()
+    ended = {record.number: 1.0 for record in records}
+
+    def ends(**request: object) -> float | None:
+        return Pace.of(REQUEST | request, records, ended, seconds=60.0).ends
+
+    assert ends() == 240.0
+    assert ends(n_trials=9) == pytest.approx(30.0)  # six in a minute, three to go
+    assert ends(n_trials=6) == 0.0
+    assert ends(time_budget=None) is None
+    assert Pace.of(REQUEST | {"n_trials": 9}, records, {}, seconds=301.0).ends == 0.0
+
+
+def test_a_damaged_request_is_said(tmp_path: Path) -> None:
+    with searched(tmp_path / "run", n_jobs="many") as folder, pytest.raises(RunError, match="dam"):
+        RunStatus.of(folder)
+
+
+def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
+    """The search writes down when it began, and whoever looks at the folder reads it."""
+    frame, y = table(90), np.arange(90) % 6 == 0
+    asked = {"n_trials": 2, "time_budget": None, "network": "mlp", "partners": None, "cv": 2}
+    prepared = prepare(Table(frame, y), read_request(asked | {"random_state": 0}, [False, True]))
+    seen: list[RunStatus] = []
+
+    def look(_: Event) -> None:
+        seen.append(RunStatus.of(RunFolder.view(tmp_path / "run")))
+
+    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
+        search(prepared, budget=Budget.start(None), folder=folder, callbacks=[look])
+    first = seen[0]
+    assert first.running
+    assert not first.finished
+    assert sum(first.strategies.values()) == 1
+    assert first.pace is not None
+    assert first.pace.workers == 1
+    assert first.pace.trials_a_minute > 0
+    assert first.pace.ends is not None

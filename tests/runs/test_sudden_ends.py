@@ -1,0 +1,87 @@
+"""A signal that ends a Python program in `fit` leaves no process, no table and no other file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.support import studies
+from tests.support.programs import ENVIRONMENT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+
+FIT = """
+import sys
+import numpy as np
+from autoimb import AutoImbClassifier
+
+random = np.random.default_rng(0)
+y = (np.arange(400) % 8 == 0).astype(int)
+X = random.normal(size=(400, 5)) + y[:, None]
+limits = {"time_budget": None, "n_trials": 1000} if sys.argv[1] == "trials" else {}
+AutoImbClassifier(**limits, n_jobs=2, random_state=0, verbose=1, network="mlp").fit(X, y)
+"""
+NEXT = "from autoimb.runtime.scratch import Scratch; Scratch.make().remove()"
+
+
+def start(place: Path, code: str, *words: str) -> subprocess.Popen[str]:
+    """Run Python code that puts its temporary files in a place."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env=ENVIRONMENT | {"TMPDIR": str(place)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # one session: the program, its server and its workers
+    )
+
+
+def in_the_middle(process: subprocess.Popen[str]) -> None:
+    """Wait for the second of its trials to end."""
+    assert process.stderr is not None
+    lines = (line for line in process.stderr if "complete" in line or "partial" in line)
+    assert len(list(islice(lines, 2))) == 2
+
+
+@pytest.mark.parametrize("limit", ["time", "trials"])
+def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
+    process = start(tmp_path, FIT, limit)
+    in_the_middle(process)
+    assert len(studies.alive(process.pid)) >= 4  # the server and two workers
+    assert list(tmp_path.glob("**/work.joblib"))
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM  # 128 + 15 to a shell
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
+    process = start(tmp_path, FIT, "time")
+    studies.wait_until(
+        lambda: len(studies.alive(process.pid)) >= 3
+    )  # multiprocessing's two as well
+    assert list(tmp_path.iterdir())
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == -signal.SIGTERM
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_when_all_are_killed_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    process = start(tmp_path, FIT, "time")
+    in_the_middle(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    studies.wait_until(lambda: not studies.alive(process.pid), 20)
+    assert list(tmp_path.glob("**/work.joblib"))  # nobody was left to remove it
+    following = start(tmp_path, NEXT)
+    following.communicate()
+    assert following.returncode == 0
+    assert list(tmp_path.iterdir()) == []

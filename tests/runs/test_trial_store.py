@@ -1,0 +1,476 @@
+"""The file of a search's trials: what comes back, through kills, damage and other readers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FixedTrial
+
+from autoimb.assessment.calibration import Calibrator, Finishing
+from autoimb.cli import main
+from autoimb.errors import RunError
+from autoimb.evaluation.outcome import Failed
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.record import StoredTrial, TrialRecord
+from autoimb.runs.store import TrialStore
+from autoimb.search.sampler import as_trial
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_networks
+from tests.support import studies
+from tests.support.programs import python
+from tests.support.studies import FINGERPRINT, complete, material, study
+
+SPACE = Space.restricted()
+STRATEGY = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = TrialStore(tmp_path / "study.db", FINGERPRINT)
+    store.create()
+    return store
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder with four finished trials, and their records."""
+    path = tmp_path_factory.mktemp("searched") / "run"
+    with RunFolder.open(path, fingerprint=FINGERPRINT) as folder:
+        return path, study(folder, n_trials=4).records
+
+
+@pytest.fixture
+def run(searched, tmp_path):
+    """A copy of the folder that may be damaged."""
+    shutil.copytree(searched[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def ended(number, **scored):
+    result = replace(complete(STRATEGY, material().dataset), **scored)
+    record = TrialRecord.of(number, result, stage="method", strategy=STRATEGY)
+    return StoredTrial(record, result, {"network": "tabm", "x": 0.5}, ("network.3",))
+
+
+def running(number):
+    return StoredTrial(replace(ended(number).record, status="running", score=None))
+
+
+def change(path, statement, *values):
+    """Change the file as no search does."""
+    with closing(sqlite3.connect(path)) as db, db:
+        assert db.execute(statement, values).rowcount != 0
+
+
+def resumed(run, n_trials=4):
+    with RunFolder.open(run, fingerprint=FINGERPRINT, resume=True) as folder:
+        return study(folder, n_trials=n_trials)
+
+
+# --- what comes back ---------------------------------------------------------------------------
+
+
+def test_trials_come_back_as_they_were(store):
+    trial = ended(3)
+    store.save(trial)
+    assert store.records() == (trial.record,)
+    (stored,) = store.load()
+    assert (stored.record, stored.params, stored.plans) == (trial.record, trial.params, trial.plans)
+    np.testing.assert_array_equal(stored.result.oof, trial.result.oof)
+    assert stored.result.score == trial.result.score
+    assert stored.result.trace == trial.result.trace
+    assert stored.result.seconds == trial.result.seconds
+    state = stored.result.fitted.packs[0].state
+    for name, array in trial.result.fitted.packs[0].state.items():
+        np.testing.assert_array_equal(state[name], array)
+    store.drop_networks([3])
+    assert store.load()[0].result.fitted is None
+
+
+def test_how_a_trial_was_finished_comes_back(store):
+    oof = ended(3).result.oof
+    calibrators = (Calibrator(0.5, (0.0, 1.0)), Calibrator(2.0, (1.0, 0.0)))
+    for class_costs in (None, (1.0, 2.0)):
+        trial = ended(3, finishing=Finishing(oof, calibrators, class_costs))
+        store.save(trial)
+        stored = store.load()[0].result
+        for part in (0, 1):
+            np.testing.assert_array_equal(stored.view(part), trial.result.view(part))
+
+
+def test_a_trial_without_a_score_comes_back(store):
+    record = TrialRecord.of(0, Failed("why"), stage="search", strategy=STRATEGY)
+    assert (record.status, record.reason, record.score) == ("failed", "why", None)
+    store.save(StoredTrial(record))
+    assert store.load() == [StoredTrial(record)]
+
+
+def test_a_running_trial_has_no_record_until_it_ends(store):
+    store.save(running(0))
+    assert store.records() == ()
+    assert store.end_times() == {}
+    assert [trial.record.status for trial in store.load()] == ["running"]
+    store.save(ended(0))
+    assert [record.status for record in store.records()] == ["complete"]
+
+
+def test_trials_end_one_after_the_other_also_where_the_clock_is_set_back(store, monkeypatch):
+    for number, moment in ((1, 100.0), (0, 50.0), (2, 50.0), (3, 200.0)):
+        monkeypatch.setattr("time.time", lambda moment=moment: moment)
+        store.save(ended(number))
+    ends = store.end_times()
+    assert sorted(ends, key=ends.get) == [1, 0, 2, 3]
+    assert ends[3] == 200.0
+
+
+# --- Optuna's study ----------------------------------------------------------------------------
+
+
+def shown(path):
+    """What ``optuna-dashboard sqlite:///PATH`` reads."""
+    return optuna.load_study(study_name="autoimb", storage=f"sqlite:///{path}").trials
+
+
+def test_the_search_is_an_optuna_study(searched):
+    path, records = searched
+    trials = shown(path / "study.db")
+    assert [trial.user_attrs["trial"] for trial in trials] == [r.number for r in records]
+    assert [trial.value for trial in trials] == [r.score.utility for r in records]
+    assert all("network" in trial.params for trial in trials)
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+
+
+def test_trials_that_the_optuna_study_lacks_are_added_once_in_the_order_of_their_ends(store):
+    trials = {}
+    for number, trial in ((1, ended(1)), (0, ended(0)), (3, running(3)), (2, ended(2))):
+        store.save(trial)
+        trials[number] = as_trial(trial.record, None)
+        if number == 0:
+            store.publish(trials)
+    for _ in range(2):
+        TrialStore(store.path, FINGERPRINT).publish(trials)
+    assert [trial.user_attrs["trial"] for trial in shown(store.path)] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("name", ["{x} % ?#", "a b"])
+def test_any_name_of_a_folder_will_do(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir()
+    store = TrialStore(path / "study.db", FINGERPRINT)
+    store.create()
+    store.save(ended(0))
+    store.publish({0: as_trial(ended(0).record, None)})
+    assert [file.name for file in path.iterdir()] == ["study.db"]
+
+
+# --- kills -------------------------------------------------------------------------------------
+
+KILLED_AT = """
+import os, signal, sys, studies
+from optuna.storages import RDBStorage
+from autoimb.runs.folder import RunFolder
+from autoimb.runs.store import TrialStore
+
+owner = {"save": TrialStore, "publish": TrialStore, "create_new_trial": RDBStorage}[sys.argv[2]]
+method, left = getattr(owner, sys.argv[2]), int(sys.argv[3])
+
+def killed(*args, **kwargs):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return method(*args, **kwargs)
+
+setattr(owner, sys.argv[2], killed)
+with RunFolder.open(sys.argv[1], fingerprint=studies.FINGERPRINT) as folder:
+    studies.study(folder, n_trials=9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
+@pytest.mark.parametrize(
+    ("before", "n_left", "status"),
+    [
+        (("save", 6), 2, "killed"),  # the end of the third
+        (("publish", 3), 3, "complete"),  # the third is written, and Optuna lacks it
+        (("create_new_trial", 3), 3, "complete"),
+    ],
+)
+def test_a_kill_between_two_writes_loses_no_finished_trial(tmp_path, before, n_left, status):
+    method, count = before
+    assert python("-c", KILLED_AT, str(tmp_path), method, str(count)).returncode == -9
+    store = RunFolder.view(tmp_path).store
+    assert [record.number for record in store.records()] == list(range(n_left))
+    whole = study(n_trials=6).records
+    result = resumed(tmp_path, 6)
+    by_strategy = {r.strategy: r.score for r in result.records if r.status == "complete"}
+    assert by_strategy == {r.strategy: r.score for r in whole}
+    assert result.records[2].status == status
+    assert {trial.user_attrs["trial"] for trial in shown(store.path)} == {
+        r.number for r in result.records
+    }
+    assert len(shown(store.path)) == len(result.records)
+
+
+HALF_WRITTEN = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("PRAGMA cache_size = 1")
+db.execute("UPDATE autoimb_trials SET record = 'x', predictions = zeroblob(100000)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
+def test_a_transaction_that_a_kill_left_half_written_is_taken_back(run, searched):
+    path = run / "study.db"
+    assert python("-c", HALF_WRITTEN, str(path)).returncode == -9
+    assert path.with_name("study.db-journal").stat().st_size > 0
+    assert path.read_bytes() != (searched[0] / "study.db").read_bytes()
+    assert RunFolder.view(run).store.records() == searched[1]
+    assert resumed(run).records == searched[1]
+
+
+def test_a_file_that_a_killed_search_had_only_begun_is_taken_over(tmp_path):
+    for content in (b"", None):
+        if content is None:
+            TrialStore(tmp_path / "study.db", FINGERPRINT).create()
+        else:
+            (tmp_path / "study.db").write_bytes(content)
+        with RunFolder.open(tmp_path, fingerprint=FINGERPRINT) as folder:
+            assert folder.store.records() == ()
+        (tmp_path / "run.json").unlink()
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+
+def refused(run, capsys, reason):
+    """Whether resuming and looking both end in one clear error."""
+    with pytest.raises(RunError, match=reason):
+        resumed(run)
+    assert main(["status", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert "study.db" in error
+    assert error.count("\n") == 1
+
+
+def page_of(path, table):
+    """Where the first page of a table begins, and the size of a page."""
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", [table]
+        ).fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    return (root - 1) * size, size
+
+
+def overwrite(path, at, content):
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def test_a_damaged_header_is_refused(run, capsys):
+    overwrite(run / "study.db", 0, b"not SQLite")
+    refused(run, capsys, "damaged: file is not a database")
+
+
+def test_a_damaged_page_of_our_table_is_refused(run, capsys):
+    at, size = page_of(run / "study.db", "autoimb_trials")
+    overwrite(run / "study.db", at, bytes(size))
+    refused(run, capsys, "is damaged")
+
+
+def test_a_damaged_page_of_an_optuna_table_is_refused_by_a_resumed_search(run):
+    at, size = page_of(run / "study.db", "trial_params")
+    overwrite(run / "study.db", at, bytes(size))
+    with pytest.raises(RunError, match=r"study\.db is damaged"):
+        resumed(run)
+
+
+def test_a_file_that_was_cut_off_is_refused(run, capsys):
+    with (run / "study.db").open("r+b") as file:
+        file.truncate(5_000)
+    refused(run, capsys, "damaged: database disk image is malformed")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 5_000])
+def test_a_lost_file_is_no_new_search(run, capsys, content):
+    (run / "study.db").unlink()
+    if content is not None:
+        (run / "study.db").write_bytes(content)
+    refused(run, capsys, r"study\.db")
+
+
+def test_a_folder_in_place_of_the_file_is_refused(run, capsys):
+    (run / "study.db").unlink()
+    (run / "study.db").mkdir()
+    refused(run, capsys, "unable to open database file")
+
+
+def test_one_bit_never_changes_what_is_read(searched, tmp_path):
+    """Wherever it is: either the file is refused or all trials are as they were."""
+    path, records = searched
+    whole, chance, n_refused = (path / "study.db").read_bytes(), random.Random(0), 0
+    before = {t.record.number: t for t in TrialStore(path / "study.db", FINGERPRINT).load()}
+    at, _ = page_of(path / "study.db", "autoimb_trials")
+    places = [*range(100), *range(at, at + 64), *(chance.randrange(len(whole)) for _ in range(300))]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        (tmp_path / "study.db").write_bytes(damaged)
+        store = TrialStore(tmp_path / "study.db", FINGERPRINT)
+        try:
+            after = store.load()
+            assert store.records() == records
+        except RunError:
+            n_refused += 1
+            continue
+        assert [trial.record for trial in after] == list(records)
+        for trial in after:
+            same = before[trial.record.number]
+            assert (trial.params, trial.plans) == (same.params, same.plans)
+            np.testing.assert_array_equal(trial.result.oof, same.result.oof)
+    assert n_refused > 100
+
+
+@pytest.mark.parametrize("column", ["record", "predictions", "networks"])
+def test_a_value_that_does_not_match_its_digest_is_refused(run, column):
+    statement = f"UPDATE autoimb_trials SET {column} = (SELECT {column} FROM autoimb_trials "
+    change(run / "study.db", statement + "WHERE number = 1) WHERE number = 2")
+    with pytest.raises(RunError, match=f"checksum mismatch in {column} of trial 2"):
+        resumed(run)
+
+
+def test_a_whole_row_in_place_of_another_is_refused(run, capsys):
+    change(run / "study.db", "UPDATE autoimb_trials SET number = 7 WHERE number = 2")
+    refused(run, capsys, "checksum mismatch in record of trial 7")
+
+
+def test_the_trials_of_another_search_are_refused(run, capsys, tmp_path):
+    other = TrialStore(tmp_path / "study.db", "f" * 16)
+    other.create()
+    other.save(ended(0))
+    shutil.copy(other.path, run / "study.db")
+    refused(run, capsys, "checksum mismatch in record of trial 0")
+
+
+def test_a_forged_record_is_refused(run, capsys):
+    store = RunFolder.view(run).store
+    trial = store.load()[1]
+    store.save(replace(trial, record=replace(trial.record, rung="much")))
+    refused(run, capsys, r"damaged: .*Expected `float`, got `str` - at `\$\.rung`")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER more AFTER UPDATE ON autoimb_trials BEGIN SELECT 1; END",
+        "ALTER TABLE autoimb_trials ADD COLUMN more",
+        "ALTER TABLE autoimb_trials RENAME TO others",
+    ],
+)
+def test_a_table_of_another_kind_is_refused(run, capsys, statement):
+    change(run / "study.db", statement)
+    refused(run, capsys, "does not hold the trials of an autoimb search")
+
+
+def test_a_file_without_its_run_json_is_no_new_search(run):
+    (run / "run.json").unlink()
+    with pytest.raises(RunError, match=r"the run\.json of their search is missing"):
+        RunFolder.open(run, fingerprint=FINGERPRINT, resume=True)
+
+
+def test_a_file_of_another_program_stays_what_it_is(tmp_path):
+    path = tmp_path / "study.db"
+    change(path, "CREATE TABLE mine (a)")
+    before = path.read_bytes()
+    with pytest.raises(RunError, match="does not hold the trials of an autoimb search"):
+        RunFolder.open(tmp_path, fingerprint=FINGERPRINT)
+    assert path.read_bytes() == before
+
+
+# --- hostile files, full disks, other readers ----------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are of POSIX")
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+def test_no_link_is_followed(run, capsys, tmp_path, suffix):
+    outside, link = tmp_path / "outside", run / f"study.db{suffix}"
+    shutil.copy(run / "study.db", outside)
+    before = outside.read_bytes()
+    link.unlink(missing_ok=True)
+    link.symlink_to(outside)
+    refused(run, capsys, "symbolic link")
+    assert outside.read_bytes() == before
+
+
+def test_a_journal_that_names_another_file_is_refused(run, capsys, tmp_path):
+    """SQLite would delete that file."""
+    mine = tmp_path / "mine.csv"
+    mine.write_text("mine")
+    name = str(mine).encode()
+    end = len(name).to_bytes(4, "big") + sum(name).to_bytes(4, "big")
+    magic = bytes.fromhex("d9d505f920a163d7")
+    content = magic + bytes(504) + name + end + magic
+    (run / "study.db-journal").write_bytes(content)
+    refused(run, capsys, "names another file")
+    assert mine.read_text() == "mine"
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_tears_nothing(store, monkeypatch):
+    store.save(ended(0))
+    connect = TrialStore._connect
+
+    def full(self, mode="rw"):
+        db = connect(self, mode)
+        db.execute("PRAGMA max_page_count = 1")  # no page more than there are
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialStore, "_connect", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            store.save(ended(1, oof=np.full((10_000, 2), 0.5)))
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.filename == str(store.path)
+        with pytest.raises(OSError, match="No space left"):
+            store.publish({0: as_trial(ended(0).record, None)})
+    assert [trial.record.number for trial in store.load()] == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_that_can_only_be_read_can_be_looked_at(run, capsys):
+    (run / "study.db").chmod(0o444)
+    run.chmod(0o555)
+    try:
+        assert main(["status", str(run)]) == 0
+        with pytest.raises(RunError, match="can't be written"):
+            resumed(run)
+    finally:
+        run.chmod(0o755)
+
+
+def test_a_search_goes_on_while_others_read(run, searched):
+    with closing(sqlite3.connect(run / "study.db")) as db:
+        rows = db.execute("SELECT number FROM autoimb_trials")
+        rows.fetchall()
+        assert resumed(run, 5).records[:4] == searched[1]
+    assert len(RunFolder.view(run).store.records()) == 5
+
+
+def test_a_search_without_a_folder_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(studies.study(n_trials=2).records) == 2
+    assert list(Path.cwd().iterdir()) == []

@@ -1,0 +1,337 @@
+"""Trials on a Dask cluster: a real scheduler and real workers on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client
+
+from autoimb import load
+from autoimb.budget import Deadline
+from autoimb.cli import main
+from autoimb.errors import OptionError, RunError
+from autoimb.evaluation.outcome import Cut, Failed, Scored
+from autoimb.evaluation.workload import trial_operations
+from autoimb.policy import DEFAULT_POLICY
+from autoimb.runtime.batches import Synchronous
+from autoimb.runtime.dask import Dask, backend_for
+from autoimb.runtime.pool import LOCAL, Resources
+from autoimb.runtime.worker import Assignment
+from autoimb.search.search import TRIAL_SHARE
+from autoimb.space.resampling.component import NEIGHBOURS
+from reports.benchmarks.engines.clusters import ENVIRONMENT, cluster
+from tests.runtime.test_pool import WIDTHS, gather, strategies, work
+from tests.search.test_schedule import searched, told
+from tests.support import studies, tables
+from tests.support.reference_pages import ROOT
+
+FOREVER = Deadline()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with cluster(2) as (found, _):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    with Client(address, set_as_default=False) as found:
+        found.wait_for_workers(2, timeout=60)
+        yield found
+
+
+@pytest.fixture
+def runner(client):
+    client.wait_for_workers(2, timeout=60)
+    started = started_runner(client, by_network)
+    studies.wait_until(lambda: started.idle == 2)
+    yield started
+    started.close()
+
+
+def started_runner(client, evaluate, n_jobs=2):
+    """Start a runner as a search does."""
+    found = Dask(client)
+    found.workers(n_jobs)
+    return found.runner(work(evaluate), Resources(n_jobs=n_jobs, killable=True))
+
+
+def pids(client):
+    """The process of each worker, by address."""
+    return client.run(os.getpid)
+
+
+def by_network(job, judge):
+    """Die, score the strategy, or work until the deadline, by the width of the network."""
+    deeds = dict(zip(WIDTHS, (die, studies.evaluate, work_on)))
+    return deeds[job.strategy.network.values["width"]](job, judge)
+
+
+def die(job, judge):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_on(job, judge):
+    while True:
+        job.deadline.check()
+        time.sleep(0.05)
+
+
+def busy(job, judge):
+    """Leave the encoder of the first fold, and say which process has it."""
+    job.data.encoder(0)
+    return Failed(str(os.getpid()))
+
+
+# --- what a search gives --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [{}, {"time": np.arange(240), "groups": np.arange(240) % 60}])
+def test_leaderboard_and_artifact_are_those_of_this_machine(client, tmp_path, monkeypatch, rows):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    frame, y = tables.mixed_table("binary", 240)
+    here = searched(frame, y, tmp_path / "here", n_jobs=2, rows=rows)
+    with client.as_current():
+        assert searched(frame, y, tmp_path / "there", n_jobs=2, backend="dask", rows=rows) == here
+
+
+def test_a_search_that_ends_leaves_nothing_behind(client):
+    client.run(import_module, __name__)  # an import while the work arrives may keep its frames
+    runner = started_runner(client, by_network)
+    *_, endless = strategies(3)
+    runner.submit(0, Assignment(endless, Deadline.after(3.0)))
+    runner.collect(1.0)
+    runner.close()
+    del runner
+    studies.wait_until(lambda: not any(client.has_what().values()))
+    free = [client.submit(os.getpid, workers=[one], pure=False) for one in pids(client)]
+    assert len([one.result(timeout=20) for one in free]) == 2
+    assert client.run(_studies_there) == dict.fromkeys(pids(client), 0)
+
+
+def _studies_there():
+    import gc
+
+    from autoimb.runtime.dask import _jobs
+
+    gc.collect()
+    return len(_jobs)
+
+
+def test_a_worker_killed_in_mid_trial_costs_nothing_but_time(client):
+    options = {"n_jobs": 2, "n_trials": 6}
+    undisturbed = studies.study(backend=Synchronous(LOCAL), **options)
+    killed = []
+
+    def kill(event):
+        if not killed and event.running == 2 and event.counts["complete"] >= 2:
+            pid = min(pids(client).values())
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    disturbed = studies.study(
+        backend=Synchronous(Dask(client)),
+        evaluate=partial(studies.evaluate_slowly, seconds=1.0),
+        on_event=kill,
+        **options,
+    )
+    assert len(killed) == 1
+    assert told(disturbed) == told(undisturbed)
+    assert not disturbed.interrupted
+    client.wait_for_workers(2, timeout=60)  # its nanny starts it again
+
+
+# --- trials and workers ---------------------------------------------------------------------------
+
+
+def test_a_trial_ends_itself_at_its_deadline_and_the_worker_goes_on(client, runner):
+    before = pids(client)
+    _, good, endless = strategies(3)
+    runner.submit(0, Assignment(good, FOREVER))
+    runner.submit(1, Assignment(endless, Deadline.after(2.0)))
+    assert (sorted(runner.running), runner.idle) == ([0, 1], 0)
+    outcomes = gather(runner, 2)
+    assert isinstance(outcomes[0], Scored)
+    assert isinstance(outcomes[1], Cut)
+    assert outcomes[1].reason.startswith("the deadline passed")
+    for number in (2, 3, 4):  # one more than workers
+        runner.submit(number, Assignment(good, FOREVER))
+    assert runner.idle == 0
+    assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
+    assert pids(client) == before
+
+
+def test_a_trial_that_kills_its_workers_has_failed(client, runner):
+    dying, good, _ = strategies(3)
+    runner.submit(0, Assignment(dying, FOREVER))
+    assert isinstance(gather(runner, 1, within=120.0)[0], Failed)
+    client.wait_for_workers(1, timeout=60)
+    runner.submit(1, Assignment(good, FOREVER))
+    assert isinstance(gather(runner, 1)[1], Scored)
+    client.wait_for_workers(2, timeout=60)
+
+
+@pytest.mark.parametrize("seconds", [15.0, 60.0, 300.0, 3600.0])
+def test_a_step_without_a_look_at_the_clock_is_infeasible_beyond_the_trials_limit(seconds):
+    limit = TRIAL_SHARE * seconds
+    planned = replace(studies.material().profile, operations=trial_operations(seconds))
+    most = max(rows for rows in range(1_000, 10**6, 1_000) if _feasible(planned, rows))
+    pairs = 3.0 * most**2 * (20.0 + 0.6 * min(planned.n_numbers + 4 * planned.n_categories, 32))
+    assert 0.1 * limit < pairs / DEFAULT_POLICY.training.operations_per_second < limit
+
+
+def _feasible(profile, rows):
+    return NEIGHBOURS(replace(profile, n_rows=rows)) is None
+
+
+def test_the_table_is_scattered_once(client, monkeypatch):
+    scattered = []
+    original = client.scatter
+    monkeypatch.setattr(
+        client, "scatter", lambda *a, **named: scattered.append(named) or original(*a, **named)
+    )
+    result = studies.study(backend=Dask(client), n_jobs=2, n_trials=6)
+    assert len(result.records) == 6
+    assert scattered == [{"broadcast": True, "hash": False}]
+
+
+def test_encoders_that_the_driver_has_are_not_sent_again(client, monkeypatch):
+    runner = started_runner(client, busy, n_jobs=1)
+    received, add_encoders = [], runner._parts.add_encoders
+    monkeypatch.setattr(
+        runner._parts,
+        "add_encoders",
+        lambda encoders: add_encoders(encoders) or received.append(list(encoders)),
+    )
+    for number, strategy in enumerate(strategies(2)):
+        runner.submit(number, Assignment(strategy, FOREVER))
+        gather(runner, 1, within=120.0)
+    runner.close()
+    assert received == [[(0, 0)], []]
+
+
+def test_what_asks_for_the_cluster(client):
+    with backend_for("local") as backend:
+        assert backend is LOCAL
+    with client.as_current(), backend_for("dask") as backend:
+        assert isinstance(backend, Dask)
+
+
+def test_n_jobs_counts_the_workers_of_the_cluster(client):
+    client.wait_for_workers(2, timeout=60)
+    counted = {n: Dask(client).workers(n) for n in (None, -1, -2, -9, 5)}
+    assert counted == {None: 2, -1: 2, -2: 1, -9: 1, 5: 5}
+
+
+def test_workers_of_several_threads_are_refused():
+    with (
+        cluster(1, threads=2) as (address, _),
+        Client(address, set_as_default=False) as several,
+        pytest.raises(RunError, match=r"has 2 threads, .*threads_per_worker=1"),
+    ):
+        Dask(several).workers(None)
+
+
+# --- the scheduler --------------------------------------------------------------------------------
+
+
+def documented_command(address: str, data: Path) -> list[str]:
+    """Return the search of the guide to Dask, with this scheduler and these rows."""
+    guide = (ROOT / "examples/guides/large-tables-and-dask.md").read_text(encoding="utf-8")
+    section = guide.split("## Search on a Dask cluster")[1].split("\n##")[0]
+    lines = [
+        shlex.split(line) for line in section.splitlines() if line.startswith("autoimb search")
+    ]
+    (words,) = lines
+    words[words.index("--scheduler") + 1] = address
+    words[2] = str(data)
+    return words[1:]
+
+
+def test_lost_workers_cost_time_and_a_lost_scheduler_ends_the_search_with_what_it_had(tmp_path):
+    frame, y = tables.mixed_table("binary", 240)
+    frame.assign(churned=y).to_csv(tmp_path / "rows.csv", index=False)
+    with cluster(2) as (address, scheduler):
+        words = [*documented_command(address, tmp_path / "rows.csv"), "--cv", "2", "--out", "run"]
+        command = [sys.executable, "-m", "autoimb", *words]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        killed = False
+        for line in process.stderr:
+            complete = re.search(r"(\d+) complete", line)
+            if complete and not killed:
+                with Client(address, set_as_default=False) as watching:
+                    os.kill(min(pids(watching).values()), signal.SIGKILL)
+                killed, before = True, int(complete[1])
+            elif killed and complete and int(complete[1]) > before:
+                break  # it goes on
+        scheduler.kill()
+        words_of_end = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 130, words_of_end
+    assert killed
+    assert "interrupted by the loss of the Dask scheduler" in words_of_end
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert len(load(tmp_path / "run" / "pipeline.autoimb").classes_) == 2
+
+
+# --- what can't be reached ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "words"),
+    [
+        ("dusk", None, "Did you mean 'dask'"),
+        ("local", "tcp://127.0.0.1:1", "A scheduler goes with the backend 'dask'"),
+        ("dask", None, "needs the address of a scheduler"),
+    ],
+)
+def test_what_names_no_backend(name, scheduler, words):
+    with pytest.raises(OptionError, match=words), backend_for(name, scheduler):
+        pass
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(tmp_path, capsys):
+    rows = tmp_path / "rows.csv"
+    frame, y = tables.mixed_table("binary", 60)
+    frame.assign(fraud=y).to_csv(rows, index=False)
+    words = ["search", str(rows), "--target", "fraud", "--backend", "dask", "--scheduler"]
+    with dask.config.set({"distributed.comm.timeouts.connect": "500ms"}):
+        assert main([*words, "tcp://127.0.0.1:1", "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "The Dask scheduler at tcp://127.0.0.1:1 can't be reached" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    install = r"pip install 'autoimb\[distributed\]'"
+    with pytest.raises(OptionError, match=install), backend_for("dask"):
+        pass
+
+
+def test_a_local_search_does_not_import_it():
+    code = """
+import sys
+from tests.support import tables
+from autoimb import AutoImbClassifier
+AutoImbClassifier(**tables.ONE_TRIAL, cv=2).fit(*tables.mixed_table("binary", 60))
+sys.exit("distributed" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT).returncode == 0

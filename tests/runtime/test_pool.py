@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import replace
+from multiprocessing import spawn
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from joblib.parallel import ThreadingBackend
+from optuna.trial import FixedTrial
+
+from autoimb.budget import Deadline
+from autoimb.evaluation.basis import Basis
+from autoimb.evaluation.outcome import Cut, Failed, Scored
+from autoimb.foreign import clean_start
+from autoimb.runtime import pool as pool_module
+from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool
+from autoimb.runtime.shared import Shared
+from autoimb.runtime.worker import Assignment, Work
+from autoimb.space.draw import Space, draw
+from autoimb.space.portfolio import first_networks
+from autoimb.space.strategy import Choice
+from tests.support import studies
+from tests.support.programs import ENVIRONMENT, python
+
+FOREVER = Deadline()
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems fork and say nothing")
+
+WIDTHS = (96, 128, 64)
+
+
+def strategies(n):
+    """Strategies that differ in the width of their network."""
+    space = Space.restricted()
+    first = draw(FixedTrial(first_networks(space)[0]), space)
+    given = first.network.values
+    made = [Choice(first.network.name, tuple((given | {"width": w}).items())) for w in WIDTHS]
+    return [replace(first, network=network) for network in made[:n]]
+
+
+def work(evaluate):
+    given = studies.material()
+    return Work(evaluate, Basis(given.dataset, given.plan, given.judge))
+
+
+def gather(runner, n, *, within=60.0):
+    """Collect `n` outcomes by number."""
+    end = time.monotonic() + within
+    found = {}
+    while len(found) < n:
+        assert time.monotonic() < end, f"only {found} came back"
+        found.update(runner.collect(0.2))
+    return found
+
+
+def outcome_of(runner, deadline=FOREVER):
+    """Let a runner evaluate a strategy, and return what comes of it."""
+    runner.submit(0, Assignment(*strategies(1), deadline))
+    return gather(runner, 1)[0]
+
+
+@pytest.fixture
+def pooled():
+    """Make pools, and close them."""
+    pools = []
+
+    def make(evaluate, n_jobs=2, folder=None, **given):
+        pools.append(WorkerPool(Shared.of(work(evaluate), folder), n_jobs, **given))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+# --- evaluations; importable in a worker -------------------------------------------------------
+
+
+def by_network(job, judge):
+    """Do something else for each width."""
+    deeds = dict(zip(WIDTHS, (die, studies.evaluate, hang)))
+    return deeds[job.strategy.network.values["width"]](job, judge)
+
+
+def large_and_slow(job, judge):
+    deeds = dict(zip(WIDTHS, (hoard, think, tear)))
+    return deeds[job.strategy.network.values["width"]](job, judge)
+
+
+def die(job, judge):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(*_):
+    os._exit(3)
+
+
+class Torn:
+    """An outcome that ends its worker while it is sent."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tear(job, judge):
+    return Torn()
+
+
+def hoard(job, judge):
+    kept = np.ones(400 * 2**17)  # 400 MB
+    time.sleep(60)
+    return kept
+
+
+def think(job, judge):
+    time.sleep(3)
+    return studies.evaluate(job, judge)
+
+
+def hang(job, judge):
+    time.sleep(60)
+
+
+def crash(job, judge):
+    raise ValueError("no\n  good")
+
+
+def obey(job, judge):
+    while True:
+        job.deadline.check()
+        time.sleep(0.01)
+
+
+def ranked(job, judge):
+    """Tell how soon the system would end a worker, if out of memory."""
+    return Failed(Path("/proc/self/oom_score_adj").read_text().strip())
+
+
+def look(job, judge):
+    """Tell what a worker looks like."""
+    dataset = job.data.dataset
+    dataset.columns.numbers[0, 0] = 1.0  # the worker's own
+    facts = (
+        type(dataset.columns.numbers.base).__name__,
+        str(torch.get_num_threads()),
+        str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN),
+        str(len(dataset.y)),
+        str(os.getpid()),
+    )
+    job.data.encoder(0)  # computed once for all workers of the study
+    return Failed(" ".join(facts))
+
+
+def inherit(job, judge):
+    """Tell whether the code of training was there before the worker was."""
+    return Failed(str("autoimb.runtime.compiled" in sys.modules))
+
+
+# --- the tests ---------------------------------------------------------------------------------
+
+
+def test_outcomes_come_back_whole(pooled):
+    runner = pooled(studies.evaluate)
+    given = strategies(2)
+    for number, strategy in enumerate(given):
+        runner.submit(number, Assignment(strategy, FOREVER))
+    assert runner.running == (0, 1)
+    assert runner.idle == 0
+    found = gather(runner, 2)
+    assert runner.running == ()
+    for number, strategy in enumerate(given):
+        wanted = studies.complete(strategy, studies.material().dataset)
+        assert found[number].score == wanted.score
+        np.testing.assert_array_equal(found[number].oof, wanted.oof)
+        assert found[number].fitted.description == strategy.describe()
+
+
+def test_one_bad_trial_takes_no_other_with_it(pooled):
+    """A hanging one, a dying one and a good one at the same time."""
+    runner = pooled(by_network, n_jobs=3)
+    dying, good, hanging = strategies(3)
+    runner.submit(1, Assignment(good, FOREVER))
+    gather(runner, 1)  # the workers are up
+    runner.submit(0, Assignment(dying, FOREVER))
+    runner.submit(1, Assignment(good, FOREVER))
+    runner.submit(2, Assignment(hanging, Deadline.after(0.5)))
+    started = time.monotonic()
+    found = gather(runner, 3)
+    assert time.monotonic() - started < 0.5 + pool_module.GRACE + 2.0
+    assert isinstance(found[0], Failed)
+    assert "killed by SIGKILL" in found[0].reason
+    assert isinstance(found[1], Scored)
+    assert isinstance(found[2], Cut)
+    assert found[2].best is None
+    assert found[2].reason == "killed 2 seconds after its deadline"
+    for number in range(3, 6):
+        runner.submit(number, Assignment(good, FOREVER))
+    assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
+
+
+@linux
+def test_too_much_memory_costs_one_trial(pooled):
+    """The other worker's trial goes on, and so does the pool."""
+    runner = pooled(large_and_slow, memory=300 * 2**20)
+    large, slow = strategies(2)
+    for number, strategy in enumerate((large, slow)):
+        runner.submit(number, Assignment(strategy, FOREVER))
+    found = gather(runner, 2)
+    assert isinstance(found[0], Failed)
+    taken, given = re.fullmatch(
+        "memory: ([0-9]+) MB, and a worker has ([0-9]+) MB here", found[0].reason
+    ).groups()
+    assert int(taken) > int(given) == 300
+    assert isinstance(found[1], Scored)
+    runner.submit(2, Assignment(slow, FOREVER))
+    assert isinstance(gather(runner, 1)[2], Scored)
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ([0, 0], "the worker was killed by SIGKILL"),
+        ([0, 1], "the worker was killed by SIGKILL: the system was out of memory"),
+        ([None, None], "the worker was killed by SIGKILL: the system may be out of memory"),
+    ],
+)
+def test_who_killed_a_worker(pooled, monkeypatch, counts, reason):
+    monkeypatch.setattr(pool_module, "kills_for_memory", lambda: counts.pop(0))
+    runner = pooled(die, n_jobs=1)
+    assert outcome_of(runner).reason == reason
+
+
+@linux
+def test_workers_are_killed_before_the_search(pooled):
+    runner = pooled(ranked, n_jobs=1)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
+
+
+def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
+    """Non-regression test: it kept the pool's lock, and the search waited for ever."""
+    runner = pooled(large_and_slow)
+    _, slow, torn = strategies(3)
+    runner.submit(0, Assignment(slow, FOREVER))
+    runner.submit(1, Assignment(torn, FOREVER))
+    found = gather(runner, 2)
+    assert isinstance(found[0], Scored)
+    assert found[1].reason == "the worker was killed by SIGKILL"
+    runner.submit(2, Assignment(slow, FOREVER))
+    assert isinstance(gather(runner, 1)[2], Scored)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "reason"),
+    [
+        (crash, "ValueError: no good"),
+        (leave, "the worker ended with exit status 3"),
+    ],
+)
+def test_reasons(pooled, evaluate, reason):
+    runner = pooled(evaluate, n_jobs=1)
+    for number in range(2):
+        runner.submit(number, Assignment(*strategies(1), FOREVER))
+        outcome = gather(runner, 1)[number]
+        assert isinstance(outcome, Failed)
+        assert outcome.reason == reason
+
+
+@pytest.mark.parametrize("killable", [False, True])
+def test_a_deadline_inside_a_trial(killable):
+    runner = LOCAL.runner(work(obey), Resources(n_jobs=1, killable=killable))
+    outcome = outcome_of(runner, Deadline.after(0.3))
+    runner.close()
+    assert isinstance(outcome, Cut)
+    assert "the deadline passed" in outcome.reason
+
+
+def test_a_worker_is_as_it_should_be(pooled, tmp_path):
+    runner = pooled(look, 1, tmp_path / "c")
+    base, threads, ignores, rows, pid = outcome_of(runner).reason.split()
+    assert base in ("mmap", "memmap")
+    assert (threads, ignores, rows) == ("1", "True", "120")
+    (own,) = (tmp_path / "c").iterdir()
+    assert [path.suffix for path in (own / "parts").iterdir() if path.suffix != ".lock"] == [""]
+    runner.close()
+    assert list((tmp_path / "c").iterdir()) == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@linux
+def test_workers_inherit_compiled_code(pooled):
+    runner = pooled(inherit, 1)
+    assert outcome_of(runner).reason == "True"
+
+
+def test_a_table_without_numbers_or_categories(pooled):
+    """Non-regression test: arrays without columns can't be mapped, and needn't be."""
+    given = studies.material()
+    for kept in ("number_names", "category_names"):
+        columns = studies.without(given.dataset.columns, kept)
+        dataset = studies.with_columns(given.dataset, columns)
+        own = Work(studies.evaluate, Basis(dataset, given.plan, given.judge))
+        runner = WorkerPool(Shared.of(own), 1)
+        outcome = outcome_of(runner)
+        runner.close()
+        assert isinstance(outcome, Scored), outcome.reason
+
+
+def test_what_cannot_be_loaded_is_told_by_the_trial(pooled, monkeypatch, tmp_path):
+    module = tmp_path / "gone.py"
+    module.write_text("def evaluate(*a, **k): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    from gone import evaluate  # type: ignore[import-not-found]  # made above
+
+    runner = pooled(evaluate, n_jobs=1)
+    module.unlink()
+    for leftover in tmp_path.glob("__pycache__/*"):
+        leftover.unlink()
+    outcome = outcome_of(runner)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.startswith("the worker couldn't start: ModuleNotFoundError")
+
+
+def test_a_broken_pool_is_replaced(pooled):
+    runner = pooled(studies.evaluate, n_jobs=1)
+    runner.submit(0, Assignment(*strategies(1), FOREVER))
+    gather(runner, 1)
+    (worker,) = runner._pool._pool_manager.worker_manager.workers
+    os.kill(worker, signal.SIGKILL)  # idle: pebble gives the whole pool up
+    time.sleep(0.5)
+    runner.submit(1, Assignment(*strategies(1), FOREVER))
+    assert isinstance(gather(runner, 1)[1], Scored)
+
+
+def test_workers_that_never_start_end_the_trial_not_the_search(pooled, monkeypatch):
+    monkeypatch.setattr(pool_module, "prepare_worker", leave)
+    runner = pooled(studies.evaluate, n_jobs=1)
+    outcome = outcome_of(runner)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "the workers can't be kept alive"
+
+
+def runs(pid):
+    """Whether a process is more than an entry that its parent has not looked at."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_no_orphans(tmp_path):
+    """A SIGKILL of the parent ends its workers, whatever they are at."""
+    process = subprocess.Popen(
+        [sys.executable, studies.__file__, str(tmp_path), "100", "30"],
+        env=ENVIRONMENT,
+    )
+    tally = tmp_path / "tally.txt"
+    studies.wait_until(lambda: tally.exists() and len(tally.read_text().splitlines()) == 2)
+    workers = [int(line.split()[0]) for line in tally.read_text().splitlines()]
+    assert all(Path(f"/proc/{pid}").exists() for pid in workers)
+    process.kill()
+    process.wait()
+    studies.wait_until(lambda: not any(map(runs, workers)), 10)
+    assert list((tmp_path / ".cache").iterdir()) == []  # they took the table along
+
+
+def test_in_this_process_where_nothing_must_be_killed():
+    before = torch.get_num_threads()
+    runner = LOCAL.runner(work(look), Resources(n_jobs=1, killable=False))
+    assert isinstance(runner, InProcess)
+    assert runner.collect(1.0) == []
+    runner.submit(7, Assignment(*strategies(1), FOREVER))
+    assert (runner.running, runner.idle) == ((7,), 0)
+    ((number, outcome),) = runner.collect(0.0)
+    assert number == 7
+    assert outcome.reason.split()[1] == "1"
+    assert outcome.reason.split()[4] == str(os.getpid())
+    assert torch.get_num_threads() == before
+    runner.close()
+
+
+class Elsewhere(ThreadingBackend):
+    """A backend of joblib that counts the threads of many machines."""
+
+    def effective_n_jobs(self, n_jobs):
+        return 4_000
+
+
+def test_n_jobs_counts_this_machine_alone():
+    own = {n: LOCAL.workers(n) for n in (1, 2, -1)}
+    with joblib.parallel_config(Elsewhere()):
+        assert {n: LOCAL.workers(n) for n in own} == own
+    with joblib.parallel_config(n_jobs=3):
+        assert LOCAL.workers(None) == 3
+
+
+SCRIPT = """
+    from pathlib import Path
+    import sys
+
+    from tests.support import studies
+
+    with Path(sys.argv[1]).open("a") as tally:
+        tally.write(__name__ + "\\n")
+
+    OFFSET = 1.0
+
+    def evaluate(job, judge):
+        outcome = studies.evaluate(job, judge)
+        assert outcome.score.value + OFFSET >= 1.0
+        return outcome
+
+    result = studies.study(n_jobs=2, n_trials=4, evaluate=evaluate)
+    print(*(record.status + record.reason for record in result.records))
+"""
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path):
+    """Workers neither run the user's script again nor miss what it defines."""
+    script = tmp_path / "story.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    tally = tmp_path / "tally.txt"
+    ran = python(script, tally)
+    assert ran.stdout.split() == ["complete"] * 4, ran.stderr
+    assert tally.read_text() == "__main__\n"
+
+
+def test_only_our_processes_leave_the_script_out(monkeypatch):
+    main = sys.modules["__main__"]  # a test process may have no script
+    monkeypatch.setattr(main, "__spec__", None)
+    monkeypatch.setattr(main, "__file__", __file__, raising=False)
+    seen = {}
+
+    def elsewhere():
+        seen["theirs"] = spawn.get_preparation_data("other")
+
+    with clean_start():
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        seen["ours"] = spawn.get_preparation_data("worker")
+    after = spawn.get_preparation_data("worker")
+    mains = {"init_main_from_name", "init_main_from_path"}
+    assert not mains & seen["ours"].keys()
+    assert mains & seen["theirs"].keys()
+    assert mains & after.keys()
+    assert "sys_path" in seen["ours"]

@@ -1,0 +1,187 @@
+"""What a search would do, said without one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec import structs
+from sklearn.model_selection import StratifiedKFold
+
+import autoimb
+from autoimb import AutoImbClassifier
+from autoimb.cli import main
+from autoimb.data.folds import plan_folds
+from autoimb.errors import OptionError
+from autoimb.evaluation.workload import input_bytes
+from autoimb.policy import DEFAULT_POLICY
+from autoimb.runtime.pool import Local
+from tests.support.pipelines import table
+from tests.support.tables import ONE_TRIAL, dataset_of
+
+FACTOR = 4.0  # within which the work of a small search is that of the strategies expected
+
+
+def rows(n_rows: int = 240, *, every: int = 6) -> tuple[pd.DataFrame, np.ndarray]:
+    return table(n_rows), np.where(np.arange(n_rows) % every == 0, "bad", "good")
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may begin a study."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a study began")
+
+    monkeypatch.setattr(Local, "runner", refuse)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    frame, y = rows()
+    frame.assign(y=y).to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
+
+
+@pytest.mark.usefixtures("untrained")
+def test_it_says_what_the_report_of_the_search_says() -> None:
+    frame, y = rows()
+    told = autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL), frame, y)
+    assert told.columns == dict.fromkeys(["amount", "count"], "numeric") | dict.fromkeys(
+        ["colour", "shop", "paid"], "categorical"
+    ) | {"day": "date", "currency": "constant"}
+    assert told.profile["rows"] == 240
+    assert told.profile["positive"] == "bad"
+    assert told.plan["rows_scored"] == 240
+    assert any("currency" in notice for notice in told.notices)
+    # The labels and the days of these rows are both periodic.
+    assert [finding.code for finding in told.findings] == ["AIMB001", "AIMB008"]
+    assert told.trials == 1
+    assert json.loads(json.dumps(told.to_json()))["checks"][0]["code"] == "AIMB001"
+
+
+@pytest.mark.usefixtures("untrained")
+def test_what_a_search_cannot_call_is_refused_without_one() -> None:
+    frame, y = rows()
+    with pytest.raises(OptionError, match="callbacks must be a list of functions"):
+        autoimb.dry_run(AutoImbClassifier(**ONE_TRIAL, callbacks=3), frame, y)
+
+
+def test_a_search_then_has_the_same_table_plan_and_checks() -> None:
+    frame, y = rows()
+    model = AutoImbClassifier(**ONE_TRIAL | {"cv": 3})
+    told = autoimb.dry_run(model, frame, y)
+    assert not hasattr(model, "n_features_in_")
+    facts = model.fit(frame, y).facts_
+    assert (told.profile, told.plan, told.request) == (facts.profile, facts.plan, facts.request)
+    assert set(told.notices) <= set(facts.notices)
+    assert [one.to_json() for one in told.findings] == facts.checks[: len(told.findings)]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_options_that_cannot_run_are_named_with_the_reason() -> None:
+    frame, y = rows(60, every=20)  # three rows of the rarest class
+    told = autoimb.dry_run(AutoImbClassifier(n_trials=5, resampling=["none", "smote"]), frame, y)
+    assert list(told.infeasible) == ["resampling smote"]
+    assert "rows of the rarest class" in told.infeasible["resampling smote"]
+    assert "resampling smote: smote needs at least" in str(told)
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"n_trials": 7, "time_budget": None}, 7),
+        ({"n_trials": 7, "time_budget": 60.0}, 7),
+        ({"n_jobs": 1}, DEFAULT_POLICY.training.trials_per_worker),
+        ({"n_jobs": 8}, 8 * DEFAULT_POLICY.training.trials_per_worker),
+    ],
+)
+def test_strategies_are_those_that_the_plan_counts_on(asked: dict, expected: int) -> None:
+    frame, y = rows(1200)
+    assert autoimb.dry_run(AutoImbClassifier(**asked), frame, y).trials == expected
+
+
+@pytest.mark.usefixtures("untrained")
+def test_memory_grows_with_rows_and_workers() -> None:
+    frame, y = rows(1200)
+
+    def memory(n_rows: int, n_jobs: int) -> int:
+        model = AutoImbClassifier(n_jobs=n_jobs)
+        return autoimb.dry_run(model, frame[:n_rows], y[:n_rows]).memory
+
+    assert memory(600, 1) < memory(1200, 1) < memory(1200, 2)
+
+
+def test_a_small_search_spends_about_the_work_of_the_expected_strategies() -> None:
+    """As in the plan, `trials_per_worker` units of planned work fill a worker's time."""
+    frame, y = rows(300)
+    asked = {"n_trials": 8, "time_budget": None, "network": "mlp", "partners": None, "cv": 3}
+    model = AutoImbClassifier(**asked, random_state=0)
+    expected = autoimb.dry_run(model, frame, y).trials
+    records = model.fit(frame, y).records_
+    spent = sum(len(record.curve) / record.planned for record in records if record.planned)
+    assert expected / FACTOR <= spent <= expected * FACTOR
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_command_writes_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["search", str(file), "--target", "y", "--dry-run", "--out", "run"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "240 rows, 7 columns:"
+    assert "  numeric: amount, count" in lines
+    assert lines[-1].startswith("expected: about ")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_command_prints_json_and_ends_as_fail_on_says(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", str(file), "--target", "y", "--dry-run", "--json"]
+    assert main([*words, "--fail-on", "warning"]) == 3
+    frame, y = pd.read_csv(file).drop(columns="y"), pd.read_csv(file)["y"]
+    same = AutoImbClassifier(n_jobs=-1, random_state=0, verbose=1)
+    told = json.loads(capsys.readouterr().out)
+    expected = json.loads(json.dumps(autoimb.dry_run(same, frame, y).to_json()))
+    named = ("target", "data")  # which arrays have not
+    assert told["request"] | dict.fromkeys(named) == expected["request"] | dict.fromkeys(named)
+    assert told | {"request": None} == expected | {"request": None}
+    assert main([*words, "--fail-on", "error", "--drop", "day"]) == 0
+
+
+def test_json_without_a_dry_run_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(file), "--target", "y", "--json"]) == 2
+    assert "--dry-run" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_it_takes_what_fit_takes() -> None:
+    """A splitter's generator and a bound method can't be copied."""
+    frame, y = rows()
+    lock = threading.Lock()
+    model = AutoImbClassifier(
+        **ONE_TRIAL | {"cv": StratifiedKFold(3).split(frame, y)}, callbacks=[lock.acquire]
+    )
+    told = autoimb.dry_run(model, frame, y)
+    assert told.plan["folds"] == 3
+    assert not hasattr(model, "feature_names_in_")
+
+
+def test_columns_that_no_network_reads_take_no_memory() -> None:
+    random = np.random.default_rng(0)
+    dataset = dataset_of(pd.DataFrame(random.normal(size=(300, 600))), np.arange(300) % 2)
+    folds = plan_folds(dataset.y, random_state=0)
+    fewer = replace(dataset, layout=structs.replace(dataset.layout, screened=256))
+    assert input_bytes(fewer, folds) == pytest.approx(
+        input_bytes(dataset, folds) * 256 / 600, rel=0.01
+    )

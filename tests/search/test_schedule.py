@@ -1,0 +1,152 @@
+"""The same seed and number of workers, the same answer: the synchronous schedule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import random
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from autoimb.cli import main
+from autoimb.errors import OptionError
+from autoimb.estimator import AutoImbClassifier
+from autoimb.evaluation.outcome import Failed, Outcome
+from autoimb.runtime.batches import Batches, Synchronous
+from autoimb.runtime.pool import LOCAL
+from autoimb.runtime.worker import Assignment
+from autoimb.search.request import Request
+from autoimb.search.study import StudyResult
+from autoimb.space.draw import Space
+from tests.support import studies, tables
+from tests.test_docs import command_lines
+
+SPACE = Space.restricted(
+    {"resampling": ["none", "random_over"], "ensemble": ["single"], "network": ["mlp", "resnet"]}
+)
+
+
+class Reversed:
+    """A runner whose trials end in the opposite order, one at a time."""
+
+    def __init__(self) -> None:
+        self.running: tuple[int, ...] = ()
+
+    def submit(self, number: int, assignment: Assignment) -> None:
+        self.running += (number,)
+
+    def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
+        *left, last = self.running
+        self.running = tuple(left)
+        return [(last, Failed(f"{last}"))]
+
+
+def late(job, judge, *, seconds):
+    """Take a time that nobody can tell before."""
+    time.sleep(random.SystemRandom().uniform(0, seconds))
+    scored = studies.complete(job.strategy, job.data.dataset)
+    return replace(scored, trace=replace(scored.trace, ended=job.plan.rung > 1))
+
+
+def told(result: StudyResult) -> list[object]:
+    """All that a study says, but for its seconds."""
+    board = [(r.number, r.stage, r.status, r.rung, r.strategy, r.score) for r in result.records]
+    kept = [(n, own.fitted is not None) for n, own in result.results.items()]
+    return [board, kept, list(result.duels)]
+
+
+def test_a_batch_is_closed_until_all_of_it_has_ended():
+    runner = Batches(Reversed(), 3)  # type: ignore[arg-type]  # as much of a runner as it needs
+    for number in (4, 7, 5):
+        assert runner.idle > 0
+        runner.submit(number, None)  # type: ignore[arg-type]  # the same
+    assert (runner.running, runner.idle) == ((4, 7, 5), 0)
+    assert runner.collect(0.0) == []
+    assert runner.collect(0.0) == []
+    assert (runner.running, runner.idle) == ((4, 7, 5), 0)
+    assert [number for number, _ in runner.collect(0.0)] == [4, 7, 5]
+    assert (runner.running, runner.idle) == ((), 3)
+
+
+def test_a_small_batch_begins_too():
+    runner = Batches(Reversed(), 3)  # type: ignore[arg-type]  # as above
+    runner.submit(0, None)  # type: ignore[arg-type]  # as above
+    assert [number for number, _ in runner.collect(0.0)] == [0]
+    assert runner.idle == 3
+
+
+def test_the_pace_of_workers_decides_nothing():
+    given = {"space": SPACE, "duels": True, "partners": ("small_trees",), "n_jobs": 2}
+    given |= {
+        "backend": Synchronous(LOCAL),
+        "n_trials": 30,
+        "evaluate": partial(late, seconds=0.05),
+    }
+    first, *others = (told(studies.study(**given)) for _ in range(3))
+    board = first[0]
+    assert {stage for _, stage, *_ in board} == {"network", "method", "search", "partner"}
+    assert len({rung for *_, rung, _, _ in board}) > 1
+    assert others == [first, first]
+
+
+def test_a_process_without_children_runs_batches_one_trial_after_the_other(monkeypatch):
+    given = {"space": SPACE, "n_jobs": 2, "n_trials": 6, "backend": Synchronous(LOCAL)}
+    found = told(studies.study(**given))
+    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
+    assert told(studies.study(**given)) == found
+
+
+def searched(
+    frame: pd.DataFrame, y: object, path: Path, *, rows: Any = None, **params: object
+) -> tuple[str, str]:
+    """Search with real networks; return the leaderboard, and the digest of the artifact."""
+    model = AutoImbClassifier(
+        time_budget=None,
+        n_trials=4,
+        cv=None if rows else 2,
+        schedule="synchronous",
+        random_state=0,
+        partners="small_trees",
+        max_artifact_mb=5,
+        **params,
+    ).fit(frame, y, **rows or {})
+    board = model.leaderboard().drop(columns="seconds").to_csv()
+    return board, hashlib.sha256(model.export(path).read_bytes()).hexdigest()
+
+
+def test_leaderboard_and_artifact_are_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    frame, y = tables.mixed_table("binary", 240)
+    found = [searched(frame, y, tmp_path / f"{i}", n_jobs=2) for i in range(3)]
+    assert found[1:] == found[:1] * 2
+
+
+def test_the_documented_command(tmp_path: Path) -> None:
+    (words,) = (words for words in command_lines() if "--schedule" in words)
+    frame, y = tables.mixed_table("binary", 60)
+    frame.assign(churned=y).to_csv(tmp_path / "churn.csv", index=False)
+    words[2] = str(tmp_path / "churn.csv")
+    small = ["--n-trials", "1", "--n-jobs", "1", "--network", "mlp", "--partners", "none"]
+    assert main([*words[1:], *small, "--cv", "2", "--out", str(tmp_path / "run")]) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["request"]["schedule"] == "synchronous"
+
+
+@pytest.mark.parametrize("limits", [{}, {"time_budget": 60.0}, {"n_trials": 3, "time_budget": 60}])
+def test_a_clock_does_not_go_with_it(limits):
+    with pytest.raises(OptionError, match="n_trials and time_budget=None; got n_trials="):
+        Request(schedule="synchronous", **limits)
+
+
+def test_a_schedule_has_two_names():
+    with pytest.raises(OptionError, match="Did you mean 'synchronous'"):
+        Request(schedule="synchron")

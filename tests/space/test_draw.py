@@ -1,0 +1,285 @@
+"""The bridge from Optuna to strategies: nothing is lost, nothing impossible is drawn."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from autoimb.errors import OptionError
+from autoimb.space.components import COMPONENTS, CONTROL
+from autoimb.space.draw import Space, draw
+from autoimb.space.option import OneOf
+from autoimb.space.portfolio import first_methods, first_networks
+from autoimb.space.reading import read_strategy
+from autoimb.space.strategy import Strategy
+from tests.support.tables import chosen, strategy_with
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+checked = settings(derandomize=True)
+
+STRENGTHS = ("strength", "tau")
+
+
+def some_names(component):
+    return st.none() | st.lists(
+        st.sampled_from(COMPONENTS[component].names), min_size=1, unique=True
+    )
+
+
+restrictions = st.fixed_dictionaries(
+    {component: some_names(component) for component in COMPONENTS}
+).map(
+    lambda components: {
+        component: names for component, names in components.items() if names is not None
+    }
+)
+seeds = st.integers(0, 2**31 - 1)
+
+
+def searched(component):
+    return tuple(option.name for option in COMPONENTS[component] if option.searched)
+
+
+def draws_balanced_rows(ensemble):
+    """Whether an ensemble leaves resampling and class weights nothing to do."""
+    return COMPONENTS["ensemble"][ensemble].sizes is not None
+
+
+def idle(allowed):
+    """Whether the components before the ensemble may leave the rows alone."""
+    weights = allowed.get("class_weight", searched("class_weight"))
+    rows = allowed.get("resampling", searched("resampling"))
+    return "none" in rows and bool({"none", "costs"} & set(weights))
+
+
+def possible(components):
+    ensembles = components.get("ensemble", searched("ensemble"))
+    return idle(components) or not all(draws_balanced_rows(name) for name in ensembles)
+
+
+def space_of(components, *, costs=False):
+    assume(possible(components))
+    return Space.restricted(components, costs=costs)
+
+
+def study_of(seed=0):
+    return optuna.create_study(sampler=RandomSampler(seed=seed))
+
+
+def strengths(strategy):
+    chosen = [getattr(strategy, component).values for component in CONTROL]
+    return [values[key] for values in chosen for key in STRENGTHS if key in values]
+
+
+@checked
+@given(restrictions, seeds, st.booleans())
+def test_a_strategy_comes_back_from_its_parameters_and_from_json(components, seed, costs):
+    space = space_of(components, costs=costs)
+    trial = study_of(seed).ask()
+    strategy = draw(trial, space)
+    assert draw(FixedTrial(trial.params), space) == strategy
+    assert Strategy.from_json(json.loads(json.dumps(strategy.to_json()))) == strategy
+    assert hash(Strategy.from_json(strategy.to_json())) == hash(strategy)
+
+
+@checked
+@given(restrictions, seeds)
+def test_only_what_is_allowed_is_drawn(components, seed):
+    space = space_of(components)
+    strategy = draw(study_of(seed).ask(), space)
+    for component, option in COMPONENTS.items():
+        choice = getattr(strategy, component)
+        assert choice.name in components.get(component, searched(component))
+        assert [key for key, _ in choice.params] == list(option[choice.name].ranges)
+    if draws_balanced_rows(strategy.ensemble.name):
+        assert strategy.resampling.name == "none"
+        assert strategy.class_weight.name in ("none", "costs")  # which stay what they are
+
+
+@checked
+@given(restrictions, seeds)
+def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
+    strategy = draw(study_of(seed).ask(), space_of(components))
+    found = strengths(strategy)
+    assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
+    assert all(value > 0 for value in found)
+
+
+def test_the_distributions_of_a_study_are_those_of_the_option_tables():
+    study, seen = study_of(1), {}
+    space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
+    for _ in range(600):
+        trial = study.ask()
+        draw(trial, space)
+        seen |= trial.distributions
+    for component in COMPONENTS.values():
+        assert seen.pop(component.name) == CategoricalDistribution(component.names)
+        for option in component:
+            for key, bounds in option.ranges.items():
+                found = seen.pop(f"{component.name}.{option.name}.{key}")
+                if isinstance(bounds, OneOf):
+                    assert found == CategoricalDistribution(bounds.values)
+                else:
+                    assert (found.low, found.high) == (bounds.low, bounds.high)
+                    assert found.log == bounds.log
+    assert not seen
+
+
+# --- restricted spaces ----------------------------------------------------------------------------
+
+
+@checked
+@given(restrictions)
+def test_components_that_exclude_each_other_are_refused_and_no_others(components):
+    if possible(components):
+        space = Space.restricted(components)
+        for component in COMPONENTS:
+            wanted = components.get(component, searched(component))
+            assert set(space.names(component)) <= set(wanted)
+            if component != "ensemble":
+                assert list(space.names(component)) == list(wanted)
+    else:
+        with pytest.raises(OptionError, match=r"balanced rows.*got resampling"):
+            Space.restricted(components)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_an_unknown_option_is_named_with_the_choices(component):
+    first = COMPONENTS[component].names[0]
+    with pytest.raises(OptionError) as caught:
+        Space.restricted({component: [f"{first}x"]})
+    message = str(caught.value)
+    assert f"Unknown {component} option '{first}x'. Did you mean {first!r}?" in message
+    assert all(name in message for name in COMPONENTS[component].names)
+
+
+def test_an_unknown_component_and_an_empty_one_are_refused():
+    with pytest.raises(
+        OptionError, match=r"Unknown component 'resample'. Did you mean 'resampling'"
+    ):
+        Space.restricted({"resample": ["smote"]})
+    with pytest.raises(OptionError, match="'loss' needs an option"):
+        Space.restricted({"loss": []})
+
+
+@pytest.mark.parametrize(
+    ("ensembles", "networks"),
+    [
+        (("bagging",), 3),
+        (("balanced_bagging", "self_paced"), 4),
+        (("easy_ensemble",), 4),  # two members of two rounds
+        (("boosting", "easy_ensemble"), 3),
+        (("snapshot",), 1),  # its rounds go on from each other
+        (("bagging", "single"), 1),
+    ],
+)
+def test_a_space_knows_the_networks_of_its_smallest_ensemble(ensembles, networks):
+    assert Space.restricted({"ensemble": ensembles}).min_networks == networks
+
+
+def test_a_space_that_is_not_restricted_may_train_one_network():
+    assert Space.restricted().min_networks == 1
+
+
+def test_costs_are_the_class_weights_and_never_drawn_without_being_given():
+    assert Space.restricted(costs=True).names("class_weight") == ("costs",)
+    assert "costs" not in Space.restricted().names("class_weight")
+
+
+def test_a_strategy_refuses_unknown_options_and_parameters():
+    good = draw(study_of().ask(), Space.restricted()).to_json()
+    with pytest.raises(OptionError, match="Unknown loss option 'hinge'"):
+        Strategy.from_json({**good, "loss": {"name": "hinge", "params": {}}})
+    with pytest.raises(OptionError, match=r"'focal' takes the parameters \['gamma'\]"):
+        Strategy.from_json({**good, "loss": {"name": "focal", "params": {"tau": 1.0}}})
+
+
+def test_strengths_that_sum_to_one_are_allowed():
+    """Those of resampling and class weights: 0.7 and 0.3, or so much that it is more than one."""
+    row = dict.fromkeys(("resampling", "class_weight"), "none") | {
+        "loss": "cross_entropy",
+        "ensemble": "single",
+        "network": str(chosen(COMPONENTS["network"]["mlp"], 0.0)),
+    }
+    for tau, allowed in ((0.3, True), (0.30001, False)):
+        both = row | {
+            "resampling": "random_over(strength=0.7)",
+            "class_weight": f"power(tau={tau})",
+        }
+        if allowed:
+            assert strengths(read_strategy(both)) == [0.7, tau]
+        else:
+            with pytest.raises(OptionError, match="sum to at most 1"):
+                read_strategy(both)
+
+
+def test_a_description_names_what_does_not_go_without_saying():
+    short = chosen(COMPONENTS["network"]["tabm"], 0.0, embedding="none")
+    assert strategy_with(network=short).describe() == "no imbalance method on tabm (4×32×1)"
+    periodic = chosen(COMPONENTS["network"]["tabm"], 0.0, embedding="pbld")
+    assert strategy_with(network=periodic).describe() == (
+        "no imbalance method on tabm (4×32×1, pbld)"
+    )
+
+
+# --- the first trials -----------------------------------------------------------------------------
+
+
+def enqueued(params, space):
+    """Draw a trial that was enqueued; what it drew must be what was asked for."""
+    study = study_of(5)
+    study.enqueue_trial(params)
+    trial = study.ask()
+    strategy = draw(trial, space)
+    for key, value in params.items():
+        if key in trial.params:
+            assert trial.params[key] == value, key
+        else:  # an ensemble that draws its own rows leaves these components nothing to ask
+            assert key in ("resampling", "class_weight")
+            assert getattr(strategy, key).name == value
+    return strategy
+
+
+@checked
+@given(restrictions, st.booleans())
+def test_the_first_networks_are_valid_controls(components, costs):
+    space = space_of(components, costs=costs)
+    for params in first_networks(space):
+        strategy = enqueued(params, space)
+        for component, control in CONTROL.items():
+            if control in space.names(component):
+                assert getattr(strategy, component).name == control
+        assert strategy.network.name in space.names("network")
+
+
+@checked
+@given(restrictions, seeds, st.booleans())
+def test_the_first_methods_are_valid_and_one_at_a_time(components, seed, costs):
+    space = space_of(components, costs=costs)
+    best = draw(study_of(seed).ask(), space)
+    for params in first_methods(space, best):
+        strategy = enqueued(params, space)
+        assert strategy.network == best.network
+        asked = [
+            component
+            for component in CONTROL
+            if params.get(component, CONTROL[component]) != CONTROL[component]
+        ]
+        assert len(asked) == 1
+        assert getattr(strategy, asked[0]).name == params[asked[0]]
+
+
+def test_every_option_is_tried_first_somewhere():
+    space = Space.restricted()
+    best = enqueued(first_networks(space)[0], space)
+    for component in CONTROL:
+        tried = {params.get(component) for params in first_methods(space, best)}
+        assert set(searched(component)) - {CONTROL[component]} <= tried
+    assert {params["network"] for params in first_networks(space)} == set(searched("network"))

@@ -1,0 +1,307 @@
+"""Odd columns, one per table, beside a plain column of numbers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tests.support.odd_tables import N_ROWS, PLAIN, Case, FitInput, spread
+
+UTC = dt.UTC
+EAST = dt.timezone(dt.timedelta(hours=2))
+INFINITE = "infinity or a value too large.*column 'odd', row {}"
+NO_CELL = "Column 'odd' holds a {} in row {}"
+
+
+def column(name: str, cells: Callable[[], Any], kind: str = "", refused: str = "") -> Case:
+    """Return a case of one odd column."""
+    return Case(
+        name, lambda: FitInput(pd.DataFrame({"plain": PLAIN, "odd": cells()})), refused, kind
+    )
+
+
+def numeric(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "numeric")
+
+
+def levels(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "categorical")
+
+
+def date(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "date")
+
+
+def constant(name: str, cells: Callable[[], Any]) -> Case:
+    return column(name, cells, "constant")
+
+
+def refused(name: str, cells: Callable[[], Any], sentence: str) -> Case:
+    return column(name, cells, "", sentence)
+
+
+def objects(*cells: Any) -> pd.Series:
+    return pd.Series(spread(*cells), dtype=object)
+
+
+def arrow(name: str, of: pa.DataType, cells: list[Any], kind: str, refused: str = "") -> Case:
+    """Return a case of a pandas column with an Arrow type."""
+
+    def carried() -> pd.api.extensions.ExtensionArray:
+        return pd.arrays.ArrowExtensionArray(pa.chunked_array([pa.array(spread(*cells), of)]))
+
+    return column(f"Arrow's {name}", carried, kind, refused)
+
+
+def arrow_table(name: str, cells: Callable[[], pa.Array], kind: str, refused: str = "") -> Case:
+    """Return a case of a column of an Arrow table, of a type that pandas can't reorder."""
+
+    def build() -> FitInput:
+        return FitInput(pa.table({"plain": PLAIN, "odd": cells()}))
+
+    return Case(f"Arrow's {name}", build, refused, kind)
+
+
+def bits(kind: str) -> list[Any]:
+    """Return the smallest, a missing and the largest number of a type, and 1."""
+    return [np.iinfo(kind).min, None, np.iinfo(kind).max, 1]
+
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+EXTENSIONS = {name: name.replace("int", "Int").replace("u", "U") for name in INTEGERS}
+
+NUMBERS = (
+    *(
+        numeric(f"pandas' {extension}", lambda e=extension, n=name: pd.array(spread(*bits(n)), e))
+        for name, extension in EXTENSIONS.items()
+    ),
+    *(arrow(name, pa.type_for_alias(name), bits(name), "numeric") for name in INTEGERS),
+    numeric("pandas' Float32", lambda: pd.array(spread(1.5, None, -0.0), "Float32")),
+    numeric("pandas' Float64", lambda: pd.array(spread(1e308, None, 5e-324), "Float64")),
+    arrow("half", pa.float16(), [np.float16(1.5), None, np.float16(-0.0)], "numeric"),
+    arrow("float", pa.float32(), [1.5, None, -0.0], "numeric"),
+    arrow("double", pa.float64(), [1e308, None, float("nan"), 5e-324], "numeric"),
+    *(
+        arrow(name, kind, [Decimal("1.5"), None, Decimal("-2.25")], "numeric")
+        for name, kind in (
+            ("decimal32", pa.decimal32(5, 2)),
+            ("decimal64", pa.decimal64(5, 2)),
+            ("decimal128", pa.decimal128(38, 2)),
+            ("decimal256", pa.decimal256(60, 2)),
+        )
+    ),
+    numeric("half precision", lambda: np.array(spread(1, 2.5), np.float16)),
+    numeric("long doubles", lambda: np.array(spread(1, 2.5), np.longdouble)),
+    numeric("another order of bytes", lambda: np.array(spread(1, 2), ">i4")),
+    numeric("the largest floats", lambda: spread(np.finfo(float).max, np.finfo(float).min)),
+    numeric("subnormal floats", lambda: spread(5e-324, 1e-320, 0.0)),
+    constant("two zeros", lambda: spread(-0.0, 0.0)),
+    numeric("one float among whole numbers", lambda: spread(1, 2, 2.5)),
+    numeric("whole numbers beyond 2^53", lambda: spread(2**53 + 1, 2**53)),
+    numeric("whole numbers beyond 2^63", lambda: spread(2**63, 1)),
+    numeric("whole numbers of both signs beyond 2^63", lambda: spread(-(2**63), 2**64)),
+    numeric("whole numbers beyond 2^64", lambda: spread(2**70, None, 1)),
+    refused("whole numbers beyond the floats", lambda: spread(1, 10**400), INFINITE.format(1)),
+    refused("infinite numbers", lambda: spread(1.0, 2.0, np.inf), INFINITE.format(2)),
+    refused("minus infinity", lambda: objects(1, -np.inf), INFINITE.format(1)),
+    refused(
+        "long doubles beyond the floats",
+        lambda: np.array(spread(1, np.longdouble("1e4000")), np.longdouble),
+        INFINITE.format(1),
+    ),
+    numeric("decimals", lambda: spread(Decimal("1.1"), Decimal("NaN"), None, Decimal(2))),
+    refused("a decimal infinity", lambda: spread(Decimal(1), Decimal("Inf")), INFINITE.format(1)),
+    refused("decimals beyond the floats", lambda: spread(1, Decimal("1e400")), INFINITE.format(1)),
+    refused("a signalling NaN", lambda: spread(1, Decimal("sNaN")), NO_CELL.format("Decimal", 1)),
+    numeric("decimals and floats", lambda: objects(Decimal("1.1"), 2.5, None)),
+    numeric("fractions", lambda: objects(Fraction(1, 3), 2, None)),
+    numeric("numbers of NumPy", lambda: objects(np.int8(1), np.float32(2.5), None)),
+    refused("complex numbers", lambda: np.array(spread(1j, 2)), "Complex data.*'odd' is complex"),
+    refused("complex objects", lambda: objects(1.0, 1j), NO_CELL.format("complex", 1)),
+    numeric("sparse integers", lambda: pd.arrays.SparseArray(spread(0, 0, 5))),
+    numeric("sparse floats", lambda: pd.arrays.SparseArray(spread(np.nan, 1.5, 2))),
+)
+
+SPANS = (
+    numeric("durations", lambda: np.array(spread(1, 2, "NaT"), "m8[s]")),
+    numeric("durations of Python", lambda: objects(dt.timedelta(1), None, dt.timedelta(2))),
+    numeric("durations of 290,000 years", lambda: np.array(spread(9 * 10**12, 1), "m8[s]")),
+    *(
+        arrow(
+            f"duration[{unit}]",
+            pa.duration(unit),
+            [dt.timedelta(1), None, dt.timedelta(0)],
+            "numeric",
+        )
+        for unit in ("s", "ms", "us", "ns")
+    ),
+    numeric("times of day", lambda: objects(dt.time(1, 2, 3), None, dt.time(23, 59))),
+    *(
+        arrow(f"{kind}", kind, [dt.time(1, 2, 3), None, dt.time(23, 59)], "numeric")
+        for kind in (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"))
+    ),
+    arrow("nanoseconds of a day", pa.time64("ns"), [1, None], "", "'odd' is time64.*can't hold"),
+    arrow(
+        "calendar spans",
+        pa.month_day_nano_interval(),
+        [pa.MonthDayNano([1, 2, 3]), None, pa.MonthDayNano([0, 2, 3])],
+        "categorical",
+    ),
+)
+
+DATES = (
+    date("dates before 1677", lambda: np.array(spread("-4000-01-01", "1500-02-03"), "M8[s]")),
+    date("dates after 2262", lambda: np.array(spread("20000-01-01", "2263-02-03"), "M8[s]")),
+    date("dates of days", lambda: np.array(spread("1000-01-01", "NaT", "3001-01-01"), "M8[D]")),
+    date("dates of Python", lambda: objects(dt.date(1, 1, 1), None, dt.date(9999, 12, 31))),
+    date(
+        "dates with a zone",
+        lambda: pd.to_datetime(spread(1, 10**18, None)).tz_localize("Asia/Tokyo"),
+    ),
+    date(
+        "dates of two zones",
+        lambda: objects(dt.datetime(2020, 1, 1, tzinfo=UTC), dt.datetime(2021, 1, 1, tzinfo=EAST)),
+    ),
+    date(
+        "dates with and without a zone",
+        lambda: objects(dt.datetime(2020, 1, 1, tzinfo=UTC), dt.datetime(2021, 1, 1), pd.NaT),
+    ),
+    date(
+        "dates of two zones as text",
+        lambda: spread("2020-01-01T00:00:00+01:00", "2021-07-01T00:00:00Z"),
+    ),
+    date("text of far dates", lambda: spread("0001-01-01", "9999-12-31")),
+    levels("text that is no date", lambda: spread("0000-00-00", "2020-01-01")),
+    levels("dates and text", lambda: objects(dt.date(2020, 1, 1), "soon")),
+    date("sparse dates", lambda: pd.arrays.SparseArray(pd.to_datetime(spread(1, 10**18)))),
+    date(
+        "periods of days",
+        lambda: pd.PeriodIndex(spread("2020-01-01", None, "2021-03-01"), freq="D"),
+    ),
+    date("periods of far years", lambda: pd.PeriodIndex(spread("0001", "9999"), freq="Y")),
+    arrow("date32", pa.date32(), [dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], "date"),
+    arrow("date64", pa.date64(), [dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], "date"),
+    *(
+        arrow(f"timestamp[{unit}]", pa.timestamp(unit), [0, None, 10**9], "date")
+        for unit in ("s", "ms", "us", "ns")
+    ),
+    arrow("timestamp with a zone", pa.timestamp("us", "Europe/Zurich"), [0, None, 10**15], "date"),
+)
+
+LEVELS = (
+    levels("pandas' boolean", lambda: pd.array(spread(True, None, False), "boolean")),
+    arrow("bool", pa.bool_(), [True, None, False], "categorical"),
+    levels("booleans and nothing", lambda: objects(True, None, False)),
+    levels("booleans and numbers", lambda: objects(True, 0, 2.5)),
+    levels("sparse booleans", lambda: pd.arrays.SparseArray(spread(True, False))),
+    *(
+        levels(f"pandas' {name}", lambda n=name: pd.array(spread("a", None, "b"), n))
+        for name in ("str", "string[python]", "string[pyarrow]")
+    ),
+    arrow("string", pa.string(), ["a", None, "b"], "categorical"),
+    arrow("large_string", pa.large_string(), ["a", None, "b"], "categorical"),
+    arrow("binary", pa.binary(), [b"a", None, b"\xff\0"], "categorical"),
+    arrow("large_binary", pa.large_binary(), [b"a", None, b"b"], "categorical"),
+    arrow("fixed_size_binary", pa.binary(2), [b"aa", None, b"bb"], "categorical"),
+    arrow("dictionary", pa.dictionary(pa.int8(), pa.string()), ["a", None, "b"], "categorical"),
+    arrow(
+        "dictionary of numbers", pa.dictionary(pa.int8(), pa.int64()), [1, None, 2], "categorical"
+    ),
+    arrow_table(
+        "string_view", lambda: pa.array(spread("a", None, "b"), pa.string_view()), "categorical"
+    ),
+    arrow_table(
+        "binary_view", lambda: pa.array(spread(b"a", None, b"b"), pa.binary_view()), "categorical"
+    ),
+    arrow_table(
+        "run_end_encoded",
+        lambda: pa.RunEndEncodedArray.from_arrays(
+            pa.array([9, N_ROWS], pa.int32()), pa.array(["a", "b"])
+        ),
+        "categorical",
+    ),
+    arrow_table(
+        "uuid",
+        lambda: pa.ExtensionArray.from_storage(
+            pa.uuid(), pa.array(spread(bytes(16), None, b"\1" * 16), pa.binary(16))
+        ),
+        "categorical",
+    ),
+    levels("bytes", lambda: objects(b"a", None, b"\xff")),
+    levels("bytes of a width", lambda: pd.Series(spread(b"a", b"b"))),
+    levels("identifiers of 128 bits", lambda: objects(UUID(int=1), None, UUID(int=2))),
+    levels("text and numbers", lambda: objects("a", 1, 2.5, None, pd.NA, pd.NaT)),
+    levels("texts of numbers", lambda: spread("007", "7", "1e5")),
+    levels("sparse text", lambda: pd.arrays.SparseArray(np.array(spread("a", "b"), object))),
+    levels("empty text and spaces", lambda: spread("", " ", "\u00a0")),
+    levels("levels of every script", lambda: spread("👩‍👩‍👧", "\u00e9", "e\u0301", "Ω")),
+    levels("control characters in levels", lambda: spread("\x1b[31mred", "a\0b", "\r\n", "\u202e")),
+    levels("half a character", lambda: objects("\ud800", "b")),
+    levels("very long text", lambda: spread("a" * 100_000, "b")),
+    levels("a number of 5,000 digits among text", lambda: objects("a", 10**5_000)),
+    levels("unused categories", lambda: pd.Categorical(spread("a", None, "b"), list("zba"))),
+    levels("ordered categories", lambda: pd.Categorical(spread("a", "b"), ordered=True)),
+    levels("categories of numbers", lambda: pd.Categorical(spread(1.5, None, 2))),
+    levels("categories of dates", lambda: pd.Categorical(pd.to_datetime(spread(1, 10**18)))),
+    constant("categories without a level", lambda: pd.Categorical([None] * N_ROWS)),
+    levels("intervals", lambda: pd.IntervalIndex.from_arrays(spread(0, 1), spread(1, 2))),
+    levels("intervals of a cut", lambda: pd.cut(PLAIN, 4)),
+    levels("different text in every row", lambda: [f"row {row}" for row in range(N_ROWS)]),
+)
+
+NOTHING = (
+    constant("all missing", lambda: spread(None, np.nan, pd.NA, pd.NaT)),
+    constant("all missing numbers", lambda: pd.array([None] * N_ROWS, "Int64")),
+    constant("one value", lambda: [7] * N_ROWS),
+    numeric("one value or none", lambda: spread(7, None)),
+    arrow("null", pa.null(), [None], "constant"),
+)
+
+NO_CELLS = (
+    refused("lists", lambda: objects([1], [2]), NO_CELL.format("list", 0)),
+    refused("one list", lambda: objects(*["a"] * 7, [1]), NO_CELL.format("list", 7)),
+    refused("tuples", lambda: objects("a", (1, 2)), NO_CELL.format("tuple", 1)),
+    refused("sets", lambda: objects({1}), NO_CELL.format("set", 0)),
+    refused("frozen sets", lambda: objects(frozenset("ab")), NO_CELL.format("frozenset", 0)),
+    refused("dicts", lambda: objects({"a": 1}), NO_CELL.format("dict", 0)),
+    refused("arrays", lambda: objects(np.zeros(2)), NO_CELL.format("ndarray", 0)),
+    refused("bare objects", lambda: objects("a", object()), NO_CELL.format("object", 1)),
+    refused(
+        "categories of tuples", lambda: pd.Categorical(objects((1, 2), (2, 3))), "a tuple in row 0"
+    ),
+    *(
+        arrow(name, kind, [cell, None], "", NO_CELL.format(holds, 0))
+        for name, kind, cell, holds in (
+            ("list", pa.list_(pa.int64()), [1], "ndarray"),
+            ("large_list", pa.large_list(pa.int64()), [1], "ndarray"),
+            ("fixed_size_list", pa.list_(pa.int64(), 1), [1], "ndarray"),
+            ("struct", pa.struct([("a", pa.int64())]), {"a": 1}, "dict"),
+            ("map", pa.map_(pa.string(), pa.int64()), [("a", 1)], "list"),
+        )
+    ),
+    *(
+        arrow_table(name, lambda k=kind: pa.array(spread([1], None), k), "", "'odd' holds a")
+        for name, kind in (
+            ("list_view", pa.list_view(pa.int64())),
+            ("large_list_view", pa.large_list_view(pa.int64())),
+        )
+    ),
+    arrow_table(
+        "union",
+        lambda: pa.UnionArray.from_sparse(
+            pa.array(spread(0, 1), pa.int8()), [pa.array(range(N_ROWS)), pa.array(spread("a"))]
+        ),
+        "",
+        "X is a Table that pandas can't hold: .*union",
+    ),
+)
+
+COLUMNS = (*NUMBERS, *SPANS, *DATES, *LEVELS, *NOTHING, *NO_CELLS)

@@ -1,0 +1,197 @@
+"""Batch balancing: shares, floors and draws of batches, and the prior that networks see by them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoimb.data.folds import plan_folds
+from autoimb.randomness import Key
+from autoimb.space.components import COMPONENTS
+from autoimb.space.resampling.batch_balancing import batch_shares
+from autoimb.space.resampling.component import RESAMPLING, over_counts
+from autoimb.training.members import MemberRows
+from autoimb.training.parts import TrainingPart
+from autoimb.training.trainer import _BalancedStream
+from tests.support.tables import (
+    FirstRound,
+    chosen,
+    dataset_of,
+    first_round,
+    mixed_table,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
+
+KEY = Key(1, fold=2, member=3)
+checked = settings(derandomize=True)
+counts_of = st.lists(st.integers(0, 5_000), min_size=2, max_size=8).filter(any)
+
+
+@checked
+@given(counts_of, st.floats(0.0, 1.0), st.integers(1, 8), st.sampled_from([16, 64, 256]))
+def test_every_class_has_its_floor_and_the_others_their_proportions(counts, strength, floor, batch):
+    counts = np.array(counts)
+    shares = batch_shares(counts, batch, strength=strength, floor=floor)
+    assert shares.sum() == pytest.approx(1.0)
+    assert (shares[counts == 0] == 0.0).all()
+    has = counts > 0
+    least = min(floor / batch, 1.0 / has.sum())
+    assert (shares[has] >= least - 1e-9).all()
+    free = has & (shares > least + 1e-9)
+    if not free.any():  # the batch holds no more than the floors
+        return
+    proportions = shares[free] / counts[free] ** (1.0 - strength)
+    np.testing.assert_allclose(proportions, proportions.mean(), rtol=1e-6)
+    # who is lifted would have had less
+    lifted = has & ~free
+    assert (counts[lifted] ** (1.0 - strength) * proportions.mean() <= least + 1e-9).all()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
+def test_without_a_floor_the_shares_are_those_of_over_sampling(strength):
+    counts = np.array([40_000, 900, 100])
+    wanted = over_counts(counts, strength)
+    shares = batch_shares(counts, 10_000, strength=strength, floor=1)
+    np.testing.assert_allclose(shares, wanted / wanted.sum(), rtol=1e-2)
+
+
+def stream(counts, shares, *, batch=32, key=KEY):
+    """A stream of rows 0, 1, 2, ... of which the first are of class 0, and so on."""
+    y = np.repeat(np.arange(len(counts)), counts)
+    weights = 1.0 + np.arange(len(y)) / len(y)
+    rows = 10 * np.arange(len(y))
+    shares = np.asarray(shares)
+    return _BalancedStream(rows, weights, key, y=y, shares=shares, batch=batch), y, weights
+
+
+@checked
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.floats(0.0, 1.0), st.integers(1, 4))
+def test_every_batch_has_its_shares_to_the_row_and_the_floor(counts, strength, floor):
+    shares = batch_shares(np.array(counts), 32, strength=strength, floor=floor)
+    drawn, y, weights = stream(counts, shares)
+    got = [drawn.take(32 * batches) for batches in (1, 7, 12)]
+    rows = np.concatenate([r for r, _ in got])
+    np.testing.assert_array_equal(np.concatenate([w for _, w in got]), weights[rows // 10])
+    sizes = np.array([np.bincount(y[r // 10], minlength=len(counts)) for r in rows.reshape(20, 32)])
+    assert (np.abs(sizes - 32 * shares) < 1.0).all()
+    assert (sizes >= min(floor, 32 // len(counts))).all()
+    # exact in the long run: hardly more than a row off after all batches
+    assert np.abs(sizes.sum(0) - 20 * 32 * shares).max() < 3.0
+
+
+def test_the_rows_of_a_class_are_used_up_before_one_comes_again():
+    drawn, y, _ = stream([50, 6], [0.75, 0.25], batch=16)
+    rows = np.concatenate([drawn.take(16 * n)[0] for n in (1, 2, 21)]) // 10
+    for c, count in enumerate([50, 6]):
+        own = rows[y[rows] == c]
+        whole = len(own) // count
+        passes = own[: whole * count].reshape(whole, count)
+        assert all(len(set(one)) == count for one in passes)
+        assert not np.array_equal(passes[0], passes[1])  # and in another order
+
+
+def test_draws_follow_from_the_key_alone():
+    first, again, other = (
+        stream([50, 6], [0.7, 0.3], key=k)[0] for k in (KEY, KEY, Key(1, fold=2, member=2))
+    )
+    rows = first.take(320)[0]
+    np.testing.assert_array_equal(again.take(320)[0], rows)
+    assert not np.array_equal(other.take(320)[0], rows)
+
+
+# --- the prior that networks see ------------------------------------------------------------------
+
+
+def plan_of(dataset):
+    return short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
+
+
+def first_round_with(dataset, **choices) -> FirstRound:
+    return first_round(strategy_with(**choices), dataset, plan_of(dataset))
+
+
+def part_of(dataset, resampling) -> TrainingPart:
+    """What the members of the first fold see rows of."""
+    return parts_of(dataset, plan_of(dataset)).training(0, resampling)
+
+
+def mass_of(seen: MemberRows, part: TrainingPart, batch: int) -> np.ndarray:
+    """The weight with which each class comes in the long run, counted from draws."""
+    y, weight = part.y[seen.rows], seen.weights
+    drawn = _BalancedStream(np.arange(len(y)), weight, KEY, y=y, shares=seen.shares, batch=batch)
+    # each row's weight by how often its class comes, and never by which of its rows do
+    rows, _ = drawn.take(400 * batch)
+    often = np.bincount(y[rows]) / np.bincount(y) / len(rows)
+    return np.bincount(y, weight * often[y])
+
+
+balanced = chosen(RESAMPLING["batch_balancing"], 0.5)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 0.5)},
+        {"ensemble": chosen(COMPONENTS["ensemble"]["bagging"], 0.0)},
+    ],
+    ids=["alone", "power", "bagging"],
+)
+def test_the_prior_is_corrected_by_the_rates_of_the_draws(kind, others):
+    """Law 4, with row weights of the user that differ between and within classes."""
+    dataset = dataset_of(*mixed_table(kind))
+    weight = np.random.default_rng(1).uniform(0.2, 1.8, len(dataset.y)) * (1.0 + dataset.y)
+    dataset = replace(dataset, weight=weight)
+    round_ = first_round_with(dataset, resampling=balanced, **others)
+    part = part_of(dataset, balanced)
+    for seen in round_.rows[: len(round_.rows) // 2]:  # those of the first of two folds
+        mass = mass_of(seen, part, round_.schedule.batch_size)
+        assert mass.sum() == pytest.approx(1.0, rel=2e-3)  # weights have mean 1
+        np.testing.assert_allclose(
+            np.exp(seen.correction) * mass, part.prior, rtol=1e-2 * len(mass)
+        )
+
+
+def test_logit_adjustment_adds_the_prior_of_the_batches():
+    dataset = dataset_of(*mixed_table("binary"))
+    loss = chosen(COMPONENTS["loss"]["logit_adjusted"], 0.5)
+    round_ = first_round_with(dataset, resampling=balanced, loss=loss)
+    seen = round_.rows[0]
+    prior = seen.counts / seen.counts.sum()  # what the loss is given
+    mass = mass_of(seen, part_of(dataset, balanced), round_.schedule.batch_size)
+    np.testing.assert_allclose(prior, mass, rtol=2e-2)
+
+
+def test_rows_that_were_left_out_to_save_time_change_no_share():
+    """A row that stands for two makes up for it by the shares, and not by weight once more."""
+    frame, y = mixed_table("binary", 600)
+    whole = dataset_of(frame, y)
+    left = np.sort(np.concatenate([np.flatnonzero(y == 0)[::2], np.flatnonzero(y == 1)]))
+    scale = np.where(y[left] == 0, 2.0, 1.0)
+    few = replace(
+        whole,
+        columns=whole.columns.take(left),
+        y=y[left],
+        weight=scale / scale.mean(),
+        sampled_shares=np.array([0.5, 1.0]),
+    )
+    choice = chosen(RESAMPLING["batch_balancing"], strength=0.6, floor=1)
+    of_all, of_few = (first_round_with(d, resampling=choice).rows[0] for d in (whole, few))
+    np.testing.assert_allclose(of_few.shares, of_all.shares, rtol=0.02)
+    np.testing.assert_allclose(np.ptp(of_few.weights), 0.0, atol=1e-9)  # no row weighs more
+    np.testing.assert_allclose(of_few.correction, of_all.correction, atol=0.03)
+
+
+def test_an_epoch_has_as_many_batches_as_without_it():
+    dataset = dataset_of(*mixed_table("binary"))
+    assert (
+        first_round_with(dataset, resampling=balanced).schedule
+        == first_round_with(dataset).schedule
+    )

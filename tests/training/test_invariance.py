@@ -1,0 +1,69 @@
+"""What the answer of a search does not depend on: names, units of a power of two, kinds of labels.
+
+The order of rows, of columns and of the classes' names is another draw, as another seed is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from autoimb import AutoImbClassifier
+from tests.support.tables import mixed_table
+
+FRAME, Y = mixed_table("binary")
+NEW, _ = mixed_table("binary", 60, seed=5)
+SEARCH: dict[str, Any] = {
+    "n_trials": 2,
+    "time_budget": None,
+    "partners": "small_trees",
+    "random_state": 0,
+}
+
+
+def answer(frame: pd.DataFrame, y: Any, new: pd.DataFrame, **given: Any) -> np.ndarray:
+    """Search with a control and an imbalance method, then predict new rows."""
+    clf = AutoImbClassifier(**SEARCH).fit(frame, y, **given)
+    return clf.predict_proba(new)
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    return answer(FRAME, Y, NEW)
+
+
+@dataclass(frozen=True)
+class Other:
+    """The same table, said otherwise."""
+
+    frame: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    labels: Callable[[np.ndarray], Any] = lambda y: y
+
+
+OTHERS = {
+    "units": Other(
+        lambda frame: frame.assign(amount=frame["amount"] / 1024, count=frame["count"] * 8)
+    ),
+    "names of columns": Other(lambda frame: frame.rename(columns=lambda name: f"a {name[::-1]}")),
+    "names of levels": Other(lambda frame: frame.assign(shop="no. " + frame["shop"])),
+    "names of classes": Other(labels=lambda y: np.array(["all is well", "fraud"])[y]),
+    "flags": Other(labels=lambda y: y == 1),
+    "index": Other(lambda frame: frame.set_index(frame.index[::-1] * 7)),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_the_answer_is_the_same(other: Other, expected: np.ndarray) -> None:
+    found = answer(other.frame(FRAME), other.labels(Y), other.frame(NEW))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_count_by_their_ratios() -> None:
+    weight = np.random.default_rng(0).choice([0.5, 1.0, 2.0], len(Y))
+    once, fourfold = (answer(FRAME, Y, NEW, sample_weight=w) for w in (weight, 4 * weight))
+    np.testing.assert_array_equal(once, fourfold)

@@ -1,0 +1,830 @@
+"""Law 1 by behaviour: changing a scored row changes nothing that predicts it, byte for byte.
+
+Cross-validated, a fold's encoder, training part, weights, schedule, networks and checkpoint are
+compared while the values of the *other* folds, whose networks may see the row, are scripted; then
+calibration and decision while the probabilities are given. On a hold-out no network sees a scored
+row, so there the whole evaluation is compared from end to end. Every station has a leak planted,
+which its check must find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from msgspec import structs
+
+import autoimb.assessment.judge as judging
+import autoimb.evaluation.blend as blending
+import autoimb.evaluation.trial as evaluating
+import autoimb.training.fit as fitting
+from autoimb.assessment.calibration import row_log_loss
+from autoimb.assessment.judge import Judge
+from autoimb.assessment.metrics import get_metric
+from autoimb.budget import Deadline
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.screening import Screen
+from autoimb.data.folds import FoldPlan, plan_folds
+from autoimb.data.schema import infer_schema, parse
+from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.nn.network import Network, build
+from autoimb.pipeline.fitted import FittedMemberPack
+from autoimb.space.components import COMPONENTS
+from autoimb.space.option import Choice, Component
+from autoimb.space.strategy import Strategy
+from autoimb.training.checkpoints import Checkpoints, Selector, Until
+from autoimb.training.fit import Job, Trained
+from autoimb.training.inputs import Evaluation, Inputs
+from autoimb.training.members import Members
+from autoimb.training.parts import Parts
+from autoimb.training.plan import Outline
+from autoimb.training.schedule import Schedule
+from tests.support.tables import (
+    chosen,
+    dataset_of,
+    judge_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+    tiny_spec,
+)
+
+Stations = dict[str, Any]
+Observe = Callable[[Dataset], Stations]
+
+N_ROWS, FOLDS, CHECKPOINTS = 120, 3, 6
+FOLD = 1  # whose rows are changed
+# what the other folds' rows say at each checkpoint: best at a checkpoint that depends on the fold
+SCRIPT = np.random.default_rng(4).normal(size=(50, FOLDS))
+
+
+def assert_blind(observe: Observe, base: Dataset, changes: Mapping[str, Dataset]) -> None:
+    """Assert that every station gives the same bytes for the base and every changed dataset."""
+    wanted = observe(base)
+    for change, dataset in changes.items():
+        got = observe(dataset)
+        assert got.keys() == wanted.keys()
+        for station, value in wanted.items():
+            same = as_bytes(got[station]) == as_bytes(value)
+            assert same, f"{station} saw the {change}"
+
+
+def as_bytes(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Mapping):
+        return {key: as_bytes(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_bytes(each) for each in value]
+    return value
+
+
+# --- tables whose scored rows are changed ---------------------------------------------------------
+
+
+@cache
+def base_frame() -> tuple[pd.DataFrame, np.ndarray]:
+    frame, y = mixed_table("binary", N_ROWS)
+    return frame.astype({"colour": object, "shop": object, "paid": object, "count": float}), y
+
+
+@cache
+def base_dataset() -> Dataset:
+    """With so many inputs that their padding has room for some levels more."""
+    dataset = dataset_of(*base_frame())
+    return replace(
+        dataset, layout=structs.replace(dataset.layout, integers=dataset.layout.integers[:2])
+    )
+
+
+def changed(rows: np.ndarray, *, label: bool = False, **values: object) -> Dataset:
+    """The base with other labels or values in some rows, parsed anew; the layout is the study's."""
+    frame, y = base_frame()
+    schema, _ = infer_schema(frame)
+    frame, y = frame.copy(), y.copy()
+    for name, value in values.items():
+        frame.loc[rows, name] = value
+    if label:
+        y[rows] = 1 - y[rows]
+    base = base_dataset()
+    return replace(base, columns=parse(frame, schema), y=y)
+
+
+EXTREME = {"amount": 1e12, "count": -1e9, "day": pd.Timestamp("1700-01-01")}
+UNSEEN = {"colour": "a colour before all others", "shop": "a shop before all others"}
+MISSING = {"amount": np.nan, "count": np.nan, "colour": None, "shop": None, "paid": None}
+
+
+def all_changes(rows: np.ndarray) -> dict[str, Dataset]:
+    """One row's label, one's features in every way, and everything in all rows at once."""
+    one = rows[:1]
+    return {
+        "label of a row": changed(one, label=True),
+        "unseen levels of a row": changed(one, **UNSEEN),
+        "missing values of a row": changed(one, **MISSING, day=pd.NaT),
+        "extreme values of a row": changed(one, **EXTREME),
+        "new levels and values of all rows": changed(rows, **UNSEEN, **EXTREME),
+        "new levels, several rows each": changed(rows, shop=several_levels(rows)),
+        "missing values of all rows": changed(rows, **MISSING, day=pd.NaT),
+        "labels of all rows": changed(rows, label=True),
+    }
+
+
+def several_levels(rows: np.ndarray) -> np.ndarray:
+    """Frequent enough to get codes of their own in the other folds, and many."""
+    return np.array([f"new {i % 12}" for i in range(len(rows))], dtype=object)
+
+
+def few_changes(rows: np.ndarray) -> dict[str, Dataset]:
+    """The two that reach furthest."""
+    return {
+        "label and levels of a row": changed(rows[:1], label=True, **UNSEEN, **EXTREME),
+        "labels, levels and values of all rows": changed(rows, label=True, **UNSEEN, **EXTREME),
+    }
+
+
+PAIRS = [
+    pytest.param(resampling, ensemble, id=f"{resampling.name}-{ensemble.name}")
+    for resampling in COMPONENTS["resampling"]
+    for ensemble in COMPONENTS["ensemble"]
+    # an ensemble that draws balanced rows goes with rows as they are
+    if resampling.name == "none" or ensemble.sizes is None
+]
+every_pair = pytest.mark.parametrize(("resampling", "ensemble"), PAIRS)
+
+
+def strategy_of(resampling, ensemble, **choices: Choice) -> Strategy:
+    # enough of them to differ, and quick
+    few = {key: 3 for key in ("members", "rounds") if key in ensemble.ranges}
+    return strategy_with(
+        resampling=chosen(resampling, 1.0), ensemble=chosen(ensemble, 1.0, **few), **choices
+    )
+
+
+# --- cross-validation: everything up to a fold's probabilities ------------------------------------
+
+
+@cache
+def folds_of() -> FoldPlan:
+    return plan_folds(base_dataset().y, cv=FOLDS, random_state=0)
+
+
+def scored_rows() -> np.ndarray:
+    return folds_of().folds[FOLD].score
+
+
+def members_alone(pack: FittedMemberPack, fold: int) -> FittedMemberPack:
+    mine = pack.fold == fold
+    return FittedMemberPack(
+        spec=pack.spec,
+        fold=pack.fold[mine],
+        weight=pack.weight[mine],
+        log_prior=pack.log_prior[mine],
+        focal_gamma=pack.focal_gamma,
+        state={name: values[mine] for name, values in pack.state.items()},
+    )
+
+
+class Scripted:
+    """A measure by which the other folds' values are scripted, and those of one fold its own.
+
+    It is asked for each fold in turn, at each checkpoint of a round.
+    """
+
+    def __init__(self) -> None:
+        self._metric = get_metric("average_precision", n_classes=2, positive=1)
+        self._checkpoint = self._fold = 0
+
+    def at(self, checkpoint: int) -> None:
+        self._checkpoint, self._fold = checkpoint, 0
+
+    def __call__(self, y: np.ndarray, proba: np.ndarray, weight: np.ndarray) -> float:
+        fold, self._fold = self._fold, self._fold + 1
+        if fold != FOLD:
+            return float(SCRIPT[self._checkpoint, fold])
+        loss = float(np.average(row_log_loss(y, proba), weights=weight))
+        return self._metric(y, proba, None, weight=weight) - 0.01 * loss
+
+
+def observed_fold(strategy: Strategy, *, patience: int = 9) -> Observe:
+    """Observe all that predicts the rows of one fold, the other folds' values being scripted."""
+    plan = short_plan(base_dataset(), folds_of(), checkpoints=CHECKPOINTS, patience=patience)
+    plan = replace(plan, class_costs=(1.0, 5.0))
+    train, option_of = fitting.train, Component.__getitem__
+    loss_of = COMPONENTS["loss"][strategy.loss.name]
+
+    def observe(dataset: Dataset) -> Stations:
+        parts, measure = parts_of(dataset, plan), Scripted()
+        packs, schedules, counts = [], [], []
+
+        def recorded_train(network, pack, loss, schedule, **named):
+            packs.append(pack)
+            schedules.append(asdict(schedule))
+            for checkpoint in train(network, pack, loss, schedule, **named):
+                measure.at(checkpoint)
+                yield checkpoint
+
+        def recorded_loss(seen, **values):
+            counts.append(seen[:, 0, :, 0].numpy())
+            return loss_of.code(seen, **values)
+
+        def recorded_option(component, name):
+            if component is COMPONENTS["loss"]:
+                return replace(loss_of, code=recorded_loss)
+            return option_of(component, name)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fitting, "train", recorded_train)
+            patch.setattr(Component, "__getitem__", recorded_option)
+            job = Job(strategy, plan, parts)
+            trained = fitting.fit_members(job, parts, Until(measure, Deadline()))
+        encoder = parts.encoder(FOLD)
+        part = parts.training(FOLD, strategy.resampling)
+        own = [members_alone(pack, FOLD) for pack in trained.packs]
+        mine = np.flatnonzero(trained.packs[0].fold == FOLD)
+        known = encoder.dense(encoder.transform(base_dataset().columns), ple=own[0].spec.ple)
+        return {
+            "encoder": (encoder.to_arrays(), encoder.layout),
+            "training part": (part.encoded.numbers, part.encoded.codes, part.y, part.weight),
+            "prior": part.prior,
+            "rows of the members": [
+                (pack.x[pack.rows[m]].numpy(), pack.codes[pack.rows[m]].numpy())
+                for pack in packs
+                for m in mine
+            ],
+            "row weights": [pack.weights[m] for pack in packs for m in mine],
+            "class weights": [(pack.log_prior, counts[i][mine]) for i, pack in enumerate(own)],
+            "schedule": schedules,
+            "checkpoint": np.array(trained.checkpoints).reshape(-1, FOLDS)[:, FOLD],
+            "votes": [pack.weight for pack in own],
+            "networks": [dict(pack.state) for pack in own],
+            "posterior": [pack.predictor()(lambda fold, ple: known) for pack in own],
+        }
+
+    return observe
+
+
+@every_pair
+def test_a_scored_row_reaches_nothing_in_its_fold(resampling, ensemble):
+    strategy = strategy_of(resampling, ensemble)
+    assert_blind(observed_fold(strategy, patience=1), base_dataset(), few_changes(scored_rows()))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("network", list(COMPONENTS["network"]), ids=lambda option: option.name)
+def test_a_scored_row_reaches_no_network_of_its_fold(network, share):
+    """Whatever its start and its embeddings look at."""
+    strategy = strategy_with(network=chosen(network, share, width=32))
+    assert_blind(observed_fold(strategy), base_dataset(), few_changes(scored_rows()))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param({component.name: chosen(option, 0.5)}, id=f"{component.name}-{option.name}")
+        for component in (COMPONENTS["class_weight"], COMPONENTS["loss"])
+        for option in component
+    ]
+    + [
+        pytest.param({"network": chosen(option, 0.0)}, id=f"network-{option.name}")
+        for option in COMPONENTS["network"]
+    ],
+)
+def test_no_change_of_a_scored_row_reaches_anything_in_its_fold(choices):
+    strategy = strategy_with(**choices)
+    assert_blind(observed_fold(strategy), base_dataset(), all_changes(scored_rows()))
+
+
+def screened(dataset: Dataset) -> Dataset:
+    """The same rows, of which networks read two numbers and one column of categories at most."""
+    return replace(dataset, layout=structs.replace(dataset.layout, screened=2))
+
+
+def screened_changes() -> dict[str, Dataset]:
+    changes = all_changes(scored_rows()) | few_changes(scored_rows())
+    return {name: screened(dataset) for name, dataset in changes.items()}
+
+
+def test_a_scored_row_reaches_no_choice_of_columns():
+    assert_blind(observed_fold(strategy_with()), screened(base_dataset()), screened_changes())
+
+
+# --- cross-validation: from given probabilities to labels -----------------------------------------
+
+
+def given_probabilities(shift: np.ndarray | float = 0.0, *, seed: int = 6) -> np.ndarray:
+    """Overconfident and biased, so that calibrators and rules have something to do."""
+    y = base_dataset().y
+    logits = np.random.default_rng(seed).normal(2.0 * y - 1.0, 1.5) * 3.0 - 2.0 + shift
+    positive = 1.0 / (1.0 + np.exp(-logits))
+    return np.column_stack([1.0 - positive, positive])
+
+
+def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -> Outcome:
+    """Evaluate a strategy whose networks give these probabilities, untrained."""
+    plan = short_plan(base_dataset(), folds_of())
+    network = build(tiny_spec(), FOLDS)
+    pack = FittedMemberPack(
+        spec=network.spec,
+        fold=np.arange(FOLDS),
+        weight=np.ones(FOLDS),
+        log_prior=np.zeros((FOLDS, 2)),
+        focal_gamma=0.0,
+        state=network.state(),
+    )
+    trained = Trained(
+        packs=(pack,),
+        posteriors=(tuple(oof[None, fold.score] for fold in plan.folds.folds),),
+        checkpoints=(0,) * FOLDS,
+        curve=(0.0,),
+        floor=(0.0,),
+        planned=1,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "fit_members", lambda job, data, until: trained)
+        job = Job(strategy, plan, parts_of(dataset, plan))
+        outcome = evaluating.evaluate(job, judge_of(dataset, plan, metric))
+    assert isinstance(outcome, Scored), outcome.reason
+    return outcome
+
+
+def observed_judgement(strategy: Strategy, metric: str, oof: np.ndarray | None = None) -> Observe:
+    """Observe what a group's rows get after training, the probabilities of all folds given."""
+    rows = np.searchsorted(folds_of().scored, scored_rows())
+
+    def observe(dataset: Dataset) -> Stations:
+        outcome = judged(strategy, dataset, metric, given_probabilities() if oof is None else oof)
+        return {
+            "calibrator": outcome.oof[rows],
+            "decision rule": 0 if outcome.labels is None else outcome.labels[rows],
+        }
+
+    return observe
+
+
+def calibrated_strategies() -> list[Strategy]:
+    """One whose prior is known by formula, and one that is always calibrated."""
+    return [strategy_with(), strategy_with(resampling=chosen(COMPONENTS["resampling"]["smote"]))]
+
+
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "average_precision"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_label_reaches_neither_the_calibrator_nor_the_rule_of_its_group(number, metric):
+    rows = scored_rows()
+    labels = {
+        f"labels of {len(some)} rows": changed(some, label=True)
+        for some in (rows[:1], rows[:7], rows)
+    }
+    observe = observed_judgement(calibrated_strategies()[number], metric)
+    assert_blind(observe, base_dataset(), labels)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_probability_reaches_neither_the_calibrator_nor_the_rule_of_its_group(number):
+    strategy = calibrated_strategies()[number]
+    first, others = scored_rows()[0], scored_rows()[1:]
+    moved = np.zeros(N_ROWS)
+    moved[first] = 7.0
+    plain = observed_judgement(strategy, "f1")(base_dataset())
+    other = observed_judgement(strategy, "f1", given_probabilities(moved))(base_dataset())
+    at = np.searchsorted(scored_rows(), others)
+    for station, values in plain.items():
+        assert as_bytes(values[at]) == as_bytes(other[station][at]), station
+
+
+def observed_handing_over() -> Observe:
+    """Observe how a group's rows are labelled and mixed once the trials are finished."""
+    rows, plan = scored_rows(), short_plan(base_dataset(), folds_of())
+    fit_rule = Judge.fit_rule
+
+    def observe(dataset: Dataset) -> Stations:
+        judge = judge_of(dataset, plan, "average_precision")
+        learned_from = []
+
+        def fit(judge, proba, deadline):
+            learned_from.append((judge.y, proba))
+            return fit_rule(judge, proba, deadline)
+
+        with pytest.MonkeyPatch.context() as patch:
+            outcomes = {
+                number: judged(
+                    calibrated_strategies()[1],
+                    dataset,
+                    "average_precision",
+                    given_probabilities(seed=20 + number),
+                )
+                for number in range(4)
+            }
+            patch.setattr(Judge, "fit_rule", fit)
+            patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
+            single = judge.labels(outcomes[0].view)
+            found = blending.blend(judge, outcomes)
+            deployed = calibrated(
+                judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
+            )
+        assert found.is_blend
+        return {
+            "what the rule learned from": learned_from[FOLD::FOLDS],
+            "labels": (single[rows], found.labels[rows]),
+            "mixture": found.proba[rows],
+            "mixture, calibrated": (deployed.proba[rows], deployed.labels[rows]),
+        }
+
+    return observe
+
+
+def test_a_label_reaches_nothing_of_its_group_by_way_of_other_calibrators():
+    changes = {"labels of all rows": changed(scored_rows(), label=True)}
+    assert_blind(observed_handing_over(), base_dataset(), changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scored, "view", lambda outcome, part: outcome.oof)
+        with pytest.raises(AssertionError, match=r"^what the rule learned from saw the"):
+            assert_blind(observed_handing_over(), base_dataset(), changes)
+
+
+# --- a hold-out: from end to end ------------------------------------------------------------------
+
+
+@cache
+def hold_out() -> FoldPlan:
+    return plan_folds(base_dataset().y, random_state=0, eval_rows=np.arange(N_ROWS - 48, N_ROWS))
+
+
+def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> Observe:
+    """Observe a whole evaluation: all that predicts some rows of one group, and their labels."""
+    plan = short_plan(base_dataset(), hold_out(), checkpoints=CHECKPOINTS, patience=1)
+    group = hold_out().group
+    beside = np.setdiff1d(np.flatnonzero(group == group[rows[0]]), rows)
+    at = np.searchsorted(hold_out().scored, beside)
+
+    def observe(dataset: Dataset) -> Stations:
+        outcome = outcome_of(strategy, dataset, plan, metric)
+        assert isinstance(outcome, Scored), outcome.reason
+        packs = outcome.fitted.packs
+        return {
+            "networks": [dict(pack.state) for pack in packs],
+            "votes": [(pack.weight, pack.log_prior) for pack in packs],
+            "checkpoint": outcome.trace.checkpoints,
+            "curve": outcome.trace.curve,
+            "probabilities of the rows beside it": outcome.oof[at],
+            "labels of the rows beside it": 0 if outcome.labels is None else outcome.labels[at],
+        }
+
+    return observe
+
+
+def one_scored_row() -> np.ndarray:
+    group = hold_out().group
+    return np.flatnonzero(group == 0)[:1]
+
+
+@every_pair
+def test_a_scored_row_of_a_hold_out_reaches_nothing_at_all(resampling, ensemble):
+    rows = one_scored_row()
+    strategy = strategy_of(resampling, ensemble)
+    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
+    assert_blind(observed_study(strategy, rows), base_dataset(), changes)
+
+
+def test_no_change_of_a_scored_row_of_a_hold_out_reaches_anything():
+    rows = one_scored_row()
+    for strategy in calibrated_strategies():
+        assert_blind(observed_study(strategy, rows), base_dataset(), all_changes(rows))
+
+
+def test_the_rows_that_choose_are_never_scored_nor_trained_on():
+    fold = hold_out().folds[0]
+    assert not set(fold.choose) & (set(fold.score) | set(fold.train))
+    assert (hold_out().group[fold.choose] == -1).all()
+    choosing = {"labels of the rows that choose": changed(fold.choose, label=True)}
+    observe = observed_study(strategy_with(), one_scored_row())
+    with pytest.raises(AssertionError, match=r"curve|networks|checkpoint"):  # they do choose
+        assert_blind(observe, base_dataset(), choosing)
+
+
+# --- patience -------------------------------------------------------------------------------------
+
+
+def tiny_network(members: int) -> Network:
+    return build(tiny_spec(), members)
+
+
+def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
+    """Select from scripted values (checkpoints, folds), fold by fold, until it is ended."""
+    folds = values.shape[1]
+    evaluation = Evaluation(
+        x=torch.zeros(folds, 4, 1),
+        codes=None,
+        choose=(0,) * folds,
+        choosers=[[other for other in range(folds) if other != fold] for fold in range(folds)],
+        rows=tuple(np.arange(4) for _ in range(folds)),
+        y=np.zeros(4, dtype=np.int64),
+        weight=np.ones(4),
+    )
+    network, scripted = tiny_network(folds), iter(values.ravel())
+    selector = Selector(
+        evaluation,
+        log_prior=np.zeros((folds, 2)),
+        loss=COMPONENTS["loss"]["cross_entropy"].code(torch.ones(folds, 1, 2, 1)),
+        schedule=Schedule((len(values),), len(values), 1, 1, 0.0, 0.0, patience=patience),
+        until=Until(lambda y, proba, weight: float(next(scripted)), Deadline()),
+    )
+    shown = selector.start(network)
+    for checkpoint in range(len(values)):
+        shown = selector.evaluate(shown, checkpoint, network)
+        if shown.ended:
+            break
+    return shown.stopping.chosen.tolist()
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_the_values_of_a_fold_never_move_its_own_checkpoint(patience):
+    """Nor through the checkpoint at which the pack stops, which the other folds decide."""
+    random = np.random.default_rng(8)
+    for _ in range(100):
+        values = random.normal(size=(12, FOLDS))
+        before = checkpoints_kept(values, patience=patience)
+        other = values.copy()
+        other[:, FOLD] = random.normal(size=12)
+        assert checkpoints_kept(other, patience=patience)[FOLD] == before[FOLD]
+
+
+# --- planted leaks --------------------------------------------------------------------------------
+
+
+def leaky_encoder(patch: pytest.MonkeyPatch) -> None:
+    """Fitted on all rows of the table."""
+    fit = Encoder.fit
+
+    def on_all(columns, rows, **named):
+        return fit(columns, np.arange(columns.n_rows), **named)
+
+    patch.setattr(Encoder, "fit", on_all)
+
+
+def leaky_screen(patch: pytest.MonkeyPatch) -> None:
+    """Columns are chosen by all rows of the table."""
+    fit = Encoder.fit
+
+    def chosen_on_all(columns, rows, *, layout, y=None, **named):
+        screen = Screen.fit(columns, y, layout=layout)
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(Screen, "fit", lambda *given, **others: screen)
+            return fit(columns, rows, layout=layout, y=y, **named)
+
+    patch.setattr(Encoder, "fit", chosen_on_all)
+
+
+def leaky_resampling(patch: pytest.MonkeyPatch) -> None:
+    """Neighbours are searched among the rows to be scored as well."""
+    training = Parts.training
+
+    def with_scored(parts: Parts, fold: int, resampling: Choice):
+        one = parts.folds.folds[fold]
+        wider = replace(one, train=np.union1d(one.train, one.score))
+        folds = replace(
+            parts.folds,
+            folds=tuple(wider if f == fold else g for f, g in enumerate(parts.folds.folds)),
+        )
+        leaky = Parts(parts.dataset, folds, seed=parts.seed)
+        leaky.encoder = parts.encoder  # the honest one: resampling alone leaks
+        return training(leaky, fold, resampling)
+
+    patch.setattr(Parts, "training", with_scored)
+
+
+def leaky_prior(patch: pytest.MonkeyPatch) -> None:
+    """Class shares of the whole table."""
+    training = Parts.training
+
+    def of_all(parts: Parts, fold: int, resampling: Choice):
+        y = parts.dataset.y
+        return replace(training(parts, fold, resampling), prior=np.bincount(y) / len(y))
+
+    patch.setattr(Parts, "training", of_all)
+
+
+def leaky_class_weights(patch: pytest.MonkeyPatch) -> None:
+    """Counted on the whole table."""
+    member_rows = Members.member_rows
+
+    def of_all(members: Members, position: int, number: int, row_state: np.ndarray):
+        counts = np.bincount(members.data.dataset.y).astype(np.float64)
+        leaky = replace(members, class_weight=lambda _: members.class_weight(counts))
+        return member_rows(leaky, position, number, row_state)
+
+    patch.setattr(Members, "member_rows", of_all)
+
+
+def inputs_made(patch: pytest.MonkeyPatch, leak: Callable[[Inputs], Inputs]) -> None:
+    """Let something happen to all that a pack reads."""
+    of = Inputs.of
+    patch.setattr(Inputs, "of", lambda *given, **named: leak(of(*given, **named)))
+
+
+def leaky_schedule(patch: pytest.MonkeyPatch) -> None:
+    """Steps from the rows of all folds after resampling."""
+    made, plan_schedule = [], fitting.plan_schedule
+
+    def kept(inputs: Inputs) -> Inputs:
+        made.append(inputs)
+        return inputs
+
+    def counted(*given, **named):
+        return replace(plan_schedule(*given, **named), steps=len(made[-1].y))
+
+    inputs_made(patch, kept)
+    patch.setattr(fitting, "plan_schedule", counted)
+
+
+def leaky_outline(patch: pytest.MonkeyPatch) -> None:
+    """The shape is that of the widest fold, with no planned width."""
+
+    def widest(inputs: Inputs) -> Inputs:
+        width, rows = max(inputs.widths), inputs.evaluation
+        return replace(
+            inputs,
+            spec=structs.replace(inputs.spec, n_inputs=width),
+            x=inputs.x[:, :width],
+            evaluation=replace(rows, x=rows.x[..., :width]),
+        )
+
+    inputs_made(patch, widest)
+
+
+def leaky_levels(patch: pytest.MonkeyPatch) -> None:
+    """Embedding tables are as long as the fold with the most levels needs."""
+    of = Inputs.of
+
+    def longest(*given, outline: Outline, **named):
+        nothing = (0,) * len(outline.levels)
+        return of(*given, outline=replace(outline, levels=nothing), **named)
+
+    patch.setattr(Inputs, "of", longest)
+
+
+def leaky_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    """The rows that choose a fold's checkpoint are those that are scored."""
+
+    def twice(inputs: Inputs) -> Inputs:
+        once = inputs.evaluation
+        lengths = [len(rows) for rows in once.rows]
+
+        def doubled(values: torch.Tensor) -> torch.Tensor:
+            out = values.new_zeros(len(values), 2 * max(lengths), values.shape[2])
+            for own, new, n in zip(values, out, lengths):
+                new[: 2 * n] = own[:n].repeat(2, 1)
+            return out
+
+        evaluation = replace(
+            once,
+            x=doubled(once.x),
+            codes=doubled(once.codes),
+            choose=tuple(lengths),
+            choosers=[(fold,) for fold in range(len(lengths))],
+            rows=tuple(np.tile(rows, 2) for rows in once.rows),
+        )
+        return replace(inputs, evaluation=evaluation)
+
+    inputs_made(patch, twice)
+
+
+def selected(patch: pytest.MonkeyPatch, leak: Callable[..., Checkpoints]) -> None:
+    """Let something else happen when a checkpoint is evaluated: ``leak(honest, selector, ...)``."""
+    evaluate = Selector.evaluate
+    patch.setattr(Selector, "evaluate", lambda selector, *given: leak(evaluate, selector, *given))
+
+
+def leaky_training(patch: pytest.MonkeyPatch) -> None:
+    """The networks end where the labels of the scored rows pull them."""
+
+    def pulled(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
+        shown, evaluation = after(selector, before, *given), selector.evaluation
+        scored = np.concatenate(evaluation.rows)
+        return replace(shown, weights=shown.weights + 1e-3 * float(evaluation.y[scored].mean()))
+
+    selected(patch, pulled)
+
+
+def leaky_posterior(patch: pytest.MonkeyPatch) -> None:
+    """Inputs are centred on the rows that are predicted together."""
+
+    def centred(after, selector: Selector, before: Checkpoints, *given) -> Checkpoints:
+        kept = selector.evaluation
+        moved = replace(kept, x=kept.x - kept.x.mean(1, keepdim=True))
+        return after(replace(selector, evaluation=moved), before, *given)
+
+    selected(patch, centred)
+
+
+def leaky_cross_fitting(patch: pytest.MonkeyPatch) -> None:
+    """What finishes a group is fitted on all groups."""
+    patch.setattr(
+        judging,
+        "leave_group_out",
+        lambda y, group, **_: [(np.ones(len(y), dtype=bool), group == g) for g in np.unique(group)],
+    )
+
+
+def leaky_rule(patch: pytest.MonkeyPatch) -> None:
+    """The threshold that is best for the group's own labels."""
+    evaluate, fit, seen = evaluating.evaluate, Judge.fit_rule, {}
+
+    def evaluated(job: Job, judge: Judge) -> Outcome:
+        seen["judge"] = judge
+        return evaluate(job, judge)
+
+    def peeking(judge: Judge, proba: np.ndarray, deadline: Deadline):
+        return fit(seen["judge"], given_probabilities(), deadline)
+
+    patch.setattr(evaluating, "evaluate", evaluated)
+    patch.setattr(Judge, "fit_rule", peeking)
+
+
+SMOTE = {"resampling": chosen(COMPONENTS["resampling"]["smote"], 1.0)}
+UNDER = {"resampling": chosen(COMPONENTS["resampling"]["random_under"], 1.0)}
+POWER = {"class_weight": chosen(COMPONENTS["class_weight"]["power"], 1.0)}
+IN_A_FOLD = [
+    (leaky_encoder, {}, "encoder"),
+    (leaky_resampling, SMOTE, "training part"),
+    (leaky_prior, {}, "prior"),
+    (leaky_class_weights, POWER, "row weights"),
+    (leaky_schedule, UNDER, "schedule"),
+    (leaky_outline, {}, "rows of the members"),
+    (leaky_levels, {}, "networks"),
+    (leaky_checkpoint, {}, "checkpoint"),
+    (leaky_training, {}, "networks"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "choices", "station"), IN_A_FOLD, ids=[plant.__name__ for plant, *_ in IN_A_FOLD]
+)
+def test_a_leak_planted_in_a_fold_is_found(plant, choices, station, monkeypatch):
+    observe = observed_fold(strategy_with(**choices))
+    changes = all_changes(scored_rows()) | few_changes(scored_rows())
+    assert_blind(observe, base_dataset(), changes)  # without the leak
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+def test_a_leak_planted_in_the_choice_of_columns_is_found(monkeypatch):
+    leaky_screen(monkeypatch)
+    with pytest.raises(AssertionError, match=r"^encoder saw the"):
+        assert_blind(observed_fold(strategy_with()), screened(base_dataset()), screened_changes())
+
+
+@pytest.mark.parametrize(
+    ("plant", "number", "station"),
+    [
+        (leaky_cross_fitting, 0, "calibrator"),
+        (leaky_cross_fitting, 1, "calibrator"),
+        (leaky_rule, 0, "decision rule"),
+        (leaky_rule, 1, "decision rule"),
+    ],
+)
+def test_a_leak_planted_after_training_is_found(plant, number, station, monkeypatch):
+    observe = observed_judgement(calibrated_strategies()[number], "f1")
+    changes = {"labels of all rows": changed(scored_rows(), label=True)}
+    assert_blind(observe, base_dataset(), changes)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+@pytest.mark.parametrize(
+    ("plant", "station"),
+    [
+        (leaky_posterior, "(curve|checkpoint|networks)"),
+        (leaky_encoder, "networks"),
+        (leaky_training, "networks"),
+        (leaky_cross_fitting, "probabilities of the rows beside it"),
+    ],
+)
+def test_a_leak_planted_in_a_hold_out_is_found(plant, station, monkeypatch):
+    rows = one_scored_row()
+    observe = observed_study(strategy_with(**SMOTE), rows)
+    changes = {"label and levels": changed(rows, label=True, **UNSEEN, **EXTREME)}
+    assert_blind(observe, base_dataset(), changes)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match=f"^{station} saw the"):
+        assert_blind(observe, base_dataset(), changes)
+
+
+def test_the_outline_is_counted_when_the_study_is_planned_and_not_again():
+    """A plan that was frozen gives the same shapes, whatever the rows say later."""
+    outline = Outline.of(base_dataset())
+    other = Outline.of(changed(scored_rows(), label=True, **UNSEEN))
+    assert outline.class_counts != other.class_counts
+    assert outline == short_plan(base_dataset(), folds_of()).effort.outline

@@ -1,0 +1,398 @@
+"""Each option against an independent oracle, so that none is another one in disguise."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+
+import autoimb.training.fit as fitting
+from autoimb.data.dataset import Dataset
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.encoding.rows import Encoded
+from autoimb.data.folds import plan_folds
+from autoimb.nn.network import build
+from autoimb.space.components import COMPONENTS
+from autoimb.space.ensemble import Round, RoundResult, samme, self_paced_rows
+from autoimb.space.resampling.component import under_counts
+from autoimb.space.strategy import Choice
+from autoimb.training.parts import Parts
+from tests.support.tables import (
+    chosen,
+    dataset_of,
+    mixed_table,
+    parts_of,
+    short_plan,
+    strategy_with,
+)
+from tests.support.tables import trained as trained_on
+
+KINDS = ("binary", "multiclass")
+
+
+# --- class weights --------------------------------------------------------------------------------
+
+
+def test_power_one_is_balanced_and_half_its_root():
+    y = np.repeat([0, 1, 2], [70, 20, 10])
+    counts = np.array([70.0, 20.0, 10.0])
+    weigh = COMPONENTS["class_weight"]["power"].code
+    balanced = compute_class_weight("balanced", classes=np.arange(3), y=y)
+    np.testing.assert_allclose(weigh(counts, None, tau=1.0), balanced)
+    np.testing.assert_allclose(weigh(counts, None, tau=0.5), np.sqrt(balanced))
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.99, 0.9999])
+def test_effective_number_is_the_formula_of_cui(beta):
+    counts = np.array([700.0, 20.0, 1.0])
+    got = COMPONENTS["class_weight"]["effective_number"].code(
+        counts, None, beta_complement=1 - beta
+    )
+    np.testing.assert_allclose(got, (1 - beta) / (1 - beta**counts), rtol=1e-9)
+
+
+def test_costs_are_the_users_and_none_is_one():
+    counts, costs = np.array([9.0, 3.0]), np.array([1.0, 8.0])
+    np.testing.assert_array_equal(COMPONENTS["class_weight"]["costs"].code(counts, costs), costs)
+    np.testing.assert_array_equal(
+        COMPONENTS["class_weight"]["none"].code(counts, costs), [1.0, 1.0]
+    )
+
+
+# --- what a strategy trains -----------------------------------------------------------------------
+
+
+def trained(kind: str = "binary", **choices):
+    """Train a strategy for two checkpoints on two folds."""
+    dataset = dataset_of(*mixed_table(kind))
+    folds = plan_folds(dataset.y, cv=2, random_state=0)
+    plan = short_plan(dataset, folds)
+    return trained_on(strategy_with(**choices), dataset, plan), parts_of(dataset, plan)
+
+
+def drawn(name: str, y: np.ndarray, members: int = 4, **values) -> list[np.ndarray]:
+    option = COMPONENTS["ensemble"][name]
+    key = "rounds" if "rounds" in option.ranges else "members"
+    code = {key: members} if key in option.ranges else {}
+    ensemble = option.code(**code, **values)
+    ones = np.ones(len(y))
+    return [
+        ensemble.draw(Round(y, ones, 0.0, np.random.default_rng([0, m]))) for m in range(members)
+    ]
+
+
+def test_bagging_draws_a_bootstrap_of_every_class():
+    y = np.repeat([0, 1, 2], [200, 40, 9])
+    members = drawn("bagging", y)
+    for rows in members:
+        np.testing.assert_array_equal(np.bincount(y[rows]), [200, 40, 9])
+        assert 0.5 < len(np.unique(rows)) / len(y) < 0.75  # 1 - 1/e
+    assert not np.array_equal(members[0], members[1])
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_balanced_bagging_draws_other_rows_for_each_member(strength):
+    y = np.repeat([0, 1, 2], [200, 40, 9])
+    members = drawn("balanced_bagging", y, strength=strength)
+    for rows in members:
+        np.testing.assert_array_equal(np.bincount(y[rows]), under_counts([200, 40, 9], strength))
+        assert len(np.unique(rows)) == len(rows)
+        assert {*np.flatnonzero(y == 2)} <= set(rows)
+    assert len({rows.tobytes() for rows in members}) == len(members)
+    assert len(np.unique(np.concatenate(members))) > len(members[0])
+
+
+def test_single_and_boosting_see_all_rows():
+    y = np.repeat([0, 1], [50, 7])
+    for name in ("single", "boosting"):
+        for rows in drawn(name, y):
+            np.testing.assert_array_equal(rows, np.arange(57))
+
+
+def proba_for(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    return np.where(np.eye(n_classes)[labels] == 1, 0.8, 0.2 / (n_classes - 1))
+
+
+def ended(y: np.ndarray, labels: Any, *, n_classes: int = 2, weight: Any = None) -> RoundResult:
+    """A round whose member gives these labels."""
+    weight = np.ones(len(y)) if weight is None else weight
+    return RoundResult(y, weight, proba_for(np.asarray(labels), n_classes))
+
+
+def test_samme_counts_an_error_as_the_row_weighs():
+    """A row of weight 2 is the row standing there twice."""
+    y, labels = np.array([0, 0, 1, 1]), [0, 1, 1, 0]
+    rows = np.array([0, 1, 2, 3, 3])
+    times, vote = samme(np.ones(4), ended(y, labels, weight=np.array([1.0, 1.0, 1.0, 2.0])))
+    twice, same = samme(np.ones(5), ended(y[rows], np.array(labels)[rows]))
+    assert vote == pytest.approx(same)
+    np.testing.assert_allclose(times[rows], twice)
+
+
+def test_samme_by_hand():
+    # one error of weight 1 in 4: e = 1/4, vote = log 3 (+ log 2 for three classes)
+    y = np.array([0, 0, 1, 1])
+    weights, vote = samme(np.ones(4), ended(y, [0, 0, 1, 0]))
+    assert vote == pytest.approx(np.log(3))
+    np.testing.assert_allclose(weights, np.array([1, 1, 1, 3]) / 1.5)
+    # again, with those weights and an error of the first row: e = 1/6, vote = log 5
+    weights, vote = samme(weights, ended(y, [1, 0, 1, 1]))
+    assert vote == pytest.approx(np.log(5))
+    np.testing.assert_allclose(weights, np.array([5, 1, 1, 3]) / 2.5)
+    three = samme(np.ones(4), ended(np.array([0, 1, 2, 2]), [0, 1, 2, 1], n_classes=3))
+    assert three[1] == pytest.approx(np.log(3) + np.log(2))
+    np.testing.assert_allclose(three[0], np.array([1, 1, 1, 6]) * 4 / 9)
+
+
+def test_samme_starts_anew_at_chance_and_bounds_a_perfect_member():
+    y = np.array([0, 1])
+    weights, vote = samme(np.array([0.5, 1.5]), ended(y, [0, 0]))
+    assert vote == 0.0
+    np.testing.assert_array_equal(weights, [1.0, 1.0])
+    weights, vote = samme(np.ones(2), ended(y, y))
+    assert vote == pytest.approx(np.log(999))
+    np.testing.assert_array_equal(weights, [1.0, 1.0])
+
+
+def training_rows(encoder: Encoder, dataset: Dataset, rows: np.ndarray) -> Encoded:
+    """Encode a fold's rows for training on them."""
+    return encoder.transform_training(dataset.columns, rows, dataset.y, dataset.weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_boosting_votes_and_reweights_as_samme_says(kind):
+    result, parts = trained(kind, ensemble=Choice("boosting", (("rounds", 3),)))
+    assert len(result.packs) == 3
+    assert {len(pack.fold) for pack in result.packs} == {2}
+    n_classes = parts.dataset.n_classes
+    for fold in range(2):
+        rows = parts.folds.folds[fold].train
+        y, encoder = parts.dataset.y[rows], parts.encoder(fold)
+        dense = encoder.dense(training_rows(encoder, parts.dataset, rows), ple=True)
+        weights = np.full(len(y), 1.0 / len(y))
+        for pack in result.packs:
+            predicted = posterior_of(pack, fold, dense).argmax(1)
+            error = np.clip(weights[predicted != y].sum(), 1e-3, None)
+            if error >= 1 - 1 / n_classes:
+                assert pack.weight[fold] == 1e-6
+                weights = np.full(len(y), 1.0 / len(y))
+                continue
+            vote = np.log((1 - error) / error * (n_classes - 1))
+            assert pack.weight[fold] == pytest.approx(vote, rel=1e-9)
+            weights = np.where(predicted != y, np.exp(vote), 1.0) * weights
+            weights /= weights.sum()
+
+
+def test_rows_are_drawn_by_twenty_bins_of_hardness():
+    """Each row has a bin of its own, so that its chance follows its own hardness."""
+    rows, hardness = np.arange(20), (np.arange(20) + 0.5) / 20
+    counts = np.zeros(20)
+    for seed in range(4_000):
+        drawn = self_paced_rows(rows, 1, hardness, 0.5, np.random.default_rng(seed))
+        counts += np.bincount(drawn, minlength=20)
+    chance = 1 / (hardness + 1)  # α is tan(π / 4)
+    np.testing.assert_allclose(counts / 4_000, chance / chance.sum(), atol=0.015)
+
+
+def test_a_row_alone_in_its_bin_has_all_of_its_chance():
+    """Ten rows of hardness .1 share a chance of 10, at first; the one of hardness .9 has 1 / .9."""
+    rows, hardness = np.arange(11), np.array([*[0.1] * 10, 0.9])
+    drawn = [
+        self_paced_rows(rows, 1, hardness, 0.0, np.random.default_rng(seed))[0]
+        for seed in range(4_000)
+    ]
+    assert np.mean(np.equal(drawn, 10)) == pytest.approx(1 / 0.9 / (10 + 1 / 0.9), abs=0.015)
+
+
+def test_hard_rows_come_more_often_as_a_self_paced_ensemble_goes_on():
+    """At first each bin of hardness contributes as much hardness, at last as many rows."""
+    rows = np.arange(1_000, 2_000)
+    hardness = np.repeat([0.01, 0.5, 0.99], [900, 60, 40])
+    shares = []
+    for progress in (0.0, 1.0):
+        counts = np.zeros(3)
+        for seed in range(300):
+            drawn = self_paced_rows(rows, 12, hardness, progress, np.random.default_rng(seed))
+            assert len(set(drawn)) == 12
+            counts += np.bincount(np.searchsorted([0.1, 0.9], hardness[drawn - 1_000]), minlength=3)
+        shares.append(counts / counts.sum())
+    easy_first = (1 / np.array([0.01, 0.5, 0.99])) / (1 / np.array([0.01, 0.5, 0.99])).sum()
+    np.testing.assert_allclose(shares[0], easy_first, atol=0.02)
+    np.testing.assert_allclose(shares[1], [1 / 3] * 3, atol=0.04)
+
+
+def test_a_self_paced_ensemble_passes_on_the_mean_probability_of_the_own_class():
+    y, ensemble = (
+        np.array([0, 1]),
+        COMPONENTS["ensemble"]["self_paced"].code(rounds=4, strength=1.0),
+    )
+    row_state = np.ones(2)
+    for number, own in enumerate(([0.2, 0.8], [0.4, 0.6])):
+        proba = np.array([[own[0], 1 - own[0]], [1 - own[1], own[1]]])
+        row_state, vote = ensemble.update(row_state, RoundResult(y, np.ones(2), proba, number))
+        assert vote == 1.0
+    np.testing.assert_allclose(row_state, [0.3, 0.7])
+
+
+def observed_rounds(monkeypatch, **choices):
+    """Each round's pack, and the weights with which its training began and ended."""
+    real, seen = fitting.train, []
+
+    def recorded(network, pack, *args, **named):
+        start = network.parameters.values.clone()
+        yield from real(network, pack, *args, **named)
+        seen.append((pack, start, network.parameters.values.clone()))
+
+    monkeypatch.setattr(fitting, "train", recorded)
+    result, parts = trained("binary", **choices)
+    return seen, result, parts
+
+
+def test_an_easy_ensemble_boosts_within_bags(monkeypatch):
+    values = (("members", 3), ("rounds", 3), ("strength", 1.0))
+    seen, result, parts = observed_rounds(monkeypatch, ensemble=Choice("easy_ensemble", values))
+    for member in range(6):
+        bags = [set(pack.rows[member]) for pack, _, _ in seen]
+        assert bags[0] == bags[1] == bags[2]
+    fold0 = [frozenset(seen[0][0].rows[m]) for m in range(3)]
+    assert len(set(fold0)) == 3
+    # what a round got wrong in a bag weighs more in the next one, by e^vote
+    encoder, rows = parts.encoder(0), parts.folds.folds[0].train
+    dense = encoder.dense(training_rows(encoder, parts.dataset, rows), ple=True)
+    y, bag = parts.dataset.y[rows], np.array(sorted(fold0[0]))
+    wrong = posterior_of(result.packs[0], 0, dense).argmax(1)[bag] != y[bag]
+    error = np.clip(wrong.mean(), 1e-3, None)
+    assert 0 < error < 0.5
+    assert result.packs[0].weight[0] == pytest.approx(np.log((1 - error) / error))
+    order = np.argsort(seen[1][0].rows[0])
+    ratio = seen[1][0].weights[0][order] / seen[0][0].weights[0][np.argsort(seen[0][0].rows[0])]
+    np.testing.assert_allclose(ratio[wrong].mean() / ratio[~wrong].mean(), (1 - error) / error)
+
+
+def test_rus_boost_draws_balanced_rows_anew(monkeypatch):
+    values = (("rounds", 3), ("strength", 1.0))
+    seen, _, parts = observed_rounds(monkeypatch, ensemble=Choice("rus_boost", values))
+    y = parts.dataset.y[parts.folds.folds[0].train]
+    for pack, _, _ in seen:
+        np.testing.assert_array_equal(np.bincount(y[pack.rows[0]]), [np.bincount(y).min()] * 2)
+    assert len({frozenset(pack.rows[0]) for pack, _, _ in seen}) == 3
+
+
+def test_a_snapshot_goes_on_where_the_last_one_ended(monkeypatch):
+    seen, result, _ = observed_rounds(monkeypatch, ensemble=Choice("snapshot", (("rounds", 3),)))
+    for (_, _, end), (_, start, _) in pairwise(seen):
+        assert torch.equal(start, end)
+    first, last = (result.packs[i].state["heads.weight"] for i in (0, 2))
+    assert not np.array_equal(first, last)
+    assert all((pack.weight == 1.0).all() for pack in result.packs)
+
+
+def posterior_of(pack, fold: int, dense) -> np.ndarray:
+    """Predict with one member by plain matrix products, no pack and no padding."""
+    x, codes = (np.asarray(part, dtype=np.float64) for part in dense)
+    state = {name: values[fold].astype(np.float64) for name, values in pack.state.items()}
+    starts = np.cumsum([0, *pack.spec.cardinalities])[:-1]
+    embedded = [
+        state["embedding.table"][codes[:, j].astype(int) + start] for j, start in enumerate(starts)
+    ]
+    padding = np.zeros((len(x), pack.spec.n_inputs - x.shape[1]))
+    h = np.hstack([*embedded, x, padding])
+    for i in range(pack.spec.depth):
+        h = np.maximum(h @ state[f"hidden{i}.weight"] + state[f"hidden{i}.bias"], 0.0)
+    logits = h @ state["heads.weight"][0].T + state["heads.bias"][0] + pack.log_prior[fold]
+    proba = np.exp(logits - logits.max(1, keepdims=True))
+    return proba / proba.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_members_of_an_ensemble_differ(kind):
+    for name in ("bagging", "balanced_bagging", "easy_ensemble"):
+        option = chosen(COMPONENTS["ensemble"][name], 0.0)
+        result, _ = trained(kind, ensemble=option)
+        pack = result.packs[0]
+        members = option.values["members"]
+        np.testing.assert_array_equal(pack.fold, np.repeat([0, 1], members))
+        heads = pack.state["heads.weight"]
+        assert len({head.tobytes() for head in heads}) == 2 * members
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+def test_a_perceptron_has_one_copy_and_tabm_has_k():
+    small = {"width": 32, "depth": 1}
+    for name, values, k in (
+        ("mlp", small, 1),
+        ("tabm", small | {"k": 4}, 4),
+        ("tabm", small | {"k": 8}, 8),
+    ):
+        result, _ = trained(network=chosen(COMPONENTS["network"][name], 0.0, **values))
+        pack = result.packs[0]
+        assert (pack.spec.kind, pack.spec.k) == (name, k)
+        assert pack.state["heads.weight"].shape[1] == k
+        assert ("hidden0.scale" in pack.state) == (k > 1)
+        if k > 1:  # the copies share the hidden weights, and still answer differently
+            assert pack.state["hidden0.weight"].ndim == 3
+            network = build(pack.spec, len(pack.fold))
+            network.load(pack.state)
+            x = torch.ones(2, 1, pack.spec.n_inputs)
+            codes = torch.zeros(2, 1, len(pack.spec.cardinalities), dtype=torch.int64)
+            logits = network.predict(x, codes)
+            assert len(np.unique(logits[0, 0, :, 0].numpy())) == k
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("mlp", "plain"), ("resnet", "residual"), ("realmlp", "scaled"), ("tabm", "plain")],
+)
+@pytest.mark.parametrize("embedding", ["none", "ple", "pbld"])
+def test_a_network_is_built_of_its_own_layers(name, body, embedding):
+    choice = chosen(COMPONENTS["network"][name], 0.0, width=32, embedding=embedding)
+    result, _ = trained(network=choice)
+    spec = result.packs[0].spec
+    n_numbers = dataset_of(*mixed_table("binary")).columns.numbers.shape[1]
+    assert (spec.kind, spec.body, spec.ple) == (name, body, embedding == "ple")
+    assert spec.periodic == (n_numbers if embedding == "pbld" else 0)
+
+
+def test_every_network_option_reaches_the_network():
+    spec = trained(network=chosen(COMPONENTS["network"]["mlp"], 0.0))[0].packs[0].spec
+    changes = {
+        "width": (48, {"width": 48}),
+        "depth": (2, {"depth": 2}),
+        "dropout": (0.25, {"dropout": 0.25}),
+        "activation": ("silu", {"activation": "silu"}),
+        "ple": (False, {"embedding": "none"}),
+    }
+    for field, (wanted, values) in changes.items():
+        choice = chosen(COMPONENTS["network"]["mlp"], 0.0, **values)
+        got = trained(network=choice)[0].packs[0].spec
+        assert getattr(got, field) == wanted
+        assert getattr(got, field) != getattr(spec, field)
+    base = trained(network=chosen(COMPONENTS["network"]["mlp"], 0.0))[0].packs[0].state
+    for key, value in {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.3,
+        "batch_factor": 2.0,
+        "schedule": "cosine",
+    }.items():
+        choice = chosen(COMPONENTS["network"]["mlp"], 0.0, **{key: value})
+        state = trained(network=choice)[0].packs[0].state
+        assert not np.array_equal(state["heads.weight"], base["heads.weight"]), key
+
+
+def test_the_encoder_of_a_part_is_that_of_its_fold():
+    dataset = dataset_of(*mixed_table("binary"))
+    folds = plan_folds(dataset.y, cv=2, random_state=0)
+    parts = Parts(dataset, folds, seed=0)
+    rows = folds.folds[1].train
+    encoder = Encoder.fit(dataset.columns, rows, layout=dataset.layout)
+    wanted = training_rows(encoder, dataset, rows)
+    got = parts.training(1, Choice("none"))
+    np.testing.assert_array_equal(got.encoded.numbers, wanted.numbers)
+    np.testing.assert_array_equal(got.encoded.codes, wanted.codes)
+    np.testing.assert_array_equal(got.y, dataset.y[rows])

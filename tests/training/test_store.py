@@ -1,0 +1,193 @@
+"""What a study computes once."""
+
+import errno
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import joblib
+import numpy as np
+import pytest
+
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.folds import plan_folds
+from autoimb.space.resampling import cleaning, smote
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.training import store as store_module
+from autoimb.training.parts import Parts
+from autoimb.training.store import Store
+from tests.support.tables import chosen, dataset_of, mixed_table
+
+
+def size(array):
+    return array.nbytes
+
+
+def refuse():
+    raise AssertionError("computed twice")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_value_is_made_once(tmp_path, shared):
+    store = Store(tmp_path if shared else None)
+    first = store.get(("a", 1), lambda: np.arange(5), size=size)
+    assert store.get(("a", 1), refuse, size=size) is first
+
+
+def test_another_process_maps_what_one_made(tmp_path):
+    made = Store(tmp_path).get(("a", 1), lambda: np.arange(5), size=size)
+    mapped = Store(tmp_path).get(("a", 1), refuse, size=size)
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(mapped, made)
+
+
+def test_an_array_without_columns_is_kept(tmp_path):
+    for _ in range(2):
+        kept = Store(tmp_path).get(("a",), lambda: np.empty((5, 0), np.float32), size=size)
+        assert kept.shape == (5, 0)
+
+
+def test_who_asks_meanwhile_waits(tmp_path):
+    made = []
+
+    def slowly():
+        time.sleep(0.2)
+        made.append(1)
+        return np.arange(5)
+
+    with ThreadPoolExecutor(3) as pool:
+        stores = [Store(tmp_path) for _ in range(3)]
+        list(pool.map(lambda store: store.get(("a",), slowly, size=size), stores))
+    assert made == [1]
+
+
+def test_folds_that_another_process_encodes_come_last(tmp_path):
+    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
+    folds = plan_folds(dataset.y, cv=3, random_state=0)
+    mine, other = (Parts(dataset, folds, seed=0, folder=tmp_path) for _ in range(2))
+    with ThreadPoolExecutor(1) as pool:
+        begun, go_on = Event(), Event()
+
+        def slowly():
+            begun.set()
+            go_on.wait(10)
+            return mine.encoder(1)
+
+        key = ("encoder", 0, 0)
+        waiting = pool.submit(other._store.get, key, slowly, size=lambda encoder: 0)
+        begun.wait(10)
+        order = mine.free_first()
+        assert [next(order), next(order)] == [1, 2]
+        go_on.set()
+        waiting.result()
+        assert list(order) == [0]
+    assert list(mine.free_first()) == [0, 1, 2]
+    assert list(Parts(dataset, folds, seed=0).free_first()) == [0, 1, 2]
+
+
+def test_encoders_that_another_process_fitted_are_not_fitted_again(tmp_path, monkeypatch):
+    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
+    folds = plan_folds(dataset.y, random_state=0)
+    other = Parts(dataset, folds, seed=0, folder=tmp_path)
+    made = [other.encoder(0), other.repeat(1).encoder(2)]
+    own = Parts(dataset, folds, seed=0, folder=tmp_path).in_memory()
+    fit, fitted = Encoder.fit, []
+    monkeypatch.setattr(Encoder, "fit", lambda *a, **k: fitted.append(1) or fit(*a, **k))
+    n_folds = len(folds.folds)
+    encoders = own.encoders(n_folds + 3)
+    assert len(encoders) == n_folds + 3
+    assert len(fitted) == n_folds + 1
+    for one, place in zip(made, (0, n_folds + 2)):
+        for name, array in one.to_arrays().items():
+            np.testing.assert_array_equal(array, encoders[place].to_arrays()[name])
+
+
+def test_what_fails_is_not_kept(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(AssertionError, match="computed twice"):
+        store.get(("a",), refuse, size=size)
+    assert store.get(("a",), lambda: np.arange(3), size=size).sum() == 3
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_was_not_used_longest_goes_first(tmp_path, monkeypatch, shared):
+    monkeypatch.setattr(store_module, "MAX_BYTES", 30_000)
+    store = Store(tmp_path if shared else None)
+    for key in ("a", "b", "a", "c", "d"):
+        store.get((key,), lambda: np.zeros(1_200), size=size)
+        time.sleep(0.02)  # file times are coarse
+    asked = Store(tmp_path) if shared else store
+    for key in ("d", "c"):
+        asked.get((key,), refuse, size=size)
+    with pytest.raises(AssertionError, match="computed twice"):
+        asked.get(("b",), refuse, size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "search"),
+    [
+        ("smote", {"k_neighbors": (2, 7)}, (smote, "_neighbours")),
+        ("tomek_links", {"strength": (0.4, 1.0)}, (cleaning, "nearest")),
+    ],
+)
+def test_neighbours_are_searched_once_a_fold(monkeypatch, name, values, search):
+    dataset = dataset_of(*mixed_table("binary", 300, seed=3))
+    folds = plan_folds(dataset.y, cv=3, random_state=0)
+    ((key, pair),) = values.items()
+    one, other = (chosen(RESAMPLING[name], **{key: value}) for value in pair)
+    calls = []
+    real = getattr(*search)
+    monkeypatch.setattr(*search, lambda *args: calls.append(args) or real(*args))
+    parts = Parts(dataset, folds, seed=0)
+    parts.training(0, one)
+    shared = parts.training(0, other)
+    assert len(calls) == 1
+    alone = Parts(dataset, folds, seed=0).training(0, other)
+    np.testing.assert_array_equal(shared.encoded.numbers, alone.encoded.numbers)
+    np.testing.assert_array_equal(shared.encoded.codes, alone.encoded.codes)
+
+
+def test_without_room_on_the_disk_each_process_has_its_own(tmp_path, monkeypatch):
+    """A full disk is no fault of a trial, and costs time alone."""
+    kept, full = Store(tmp_path), Store(tmp_path)
+    kept.put("state", 1, size=8)
+
+    def dump(value, path):
+        path.write_bytes(b"half of")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module.joblib, "dump", dump)
+    assert full.get("a", lambda: np.arange(5), size=size).tolist() == [0, 1, 2, 3, 4]
+    full.get("a", refuse, size=size)
+    full.put("state", 2, size=8)
+    assert full.find("state") is None  # and not what it was before
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_two_that_write_a_value_at_once_leave_a_whole_one(tmp_path, monkeypatch):
+    """One writes slowly, and the other begins meanwhile."""
+    store, content = Store(tmp_path), [bytes([number]) * 1000 for number in (1, 2)]
+    begun = Event()
+
+    def dump(value, path, original=joblib.dump):
+        original(value[:500], path)
+        begun.set()
+        time.sleep(0.1)
+        return original(value, path)
+
+    monkeypatch.setattr(joblib, "dump", dump)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.put, "state", content[0], size=1000)
+        begun.wait(10)
+        second = pool.submit(store.put, "state", content[1], size=1000)
+        first.result()
+        assert store.find("state") == content[0]
+        second.result()
+    assert store.find("state") == content[1]
+
+
+def test_a_file_that_another_drops_meanwhile_is_no_error(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "elsewhere")
+    Store(tmp_path).put("state", 1, size=8)
+    assert Store(tmp_path).find("state") == 1

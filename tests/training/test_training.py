@@ -1,0 +1,331 @@
+"""The trainer: weights, packs, and a plain PyTorch loop that gives the same networks."""
+
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from autoimb.budget import Deadline
+from autoimb.data.encoding.encoder import Encoder
+from autoimb.data.folds import plan_folds
+from autoimb.evaluation import trial
+from autoimb.evaluation.outcome import Failed
+from autoimb.nn.dropout import MaskPool
+from autoimb.nn.network import build
+from autoimb.randomness import Key, Purpose
+from autoimb.space.components import COMPONENTS
+from autoimb.space.loss import LOSS
+from autoimb.training.checkpoints import Until
+from autoimb.training.fit import Job, fit_members
+from autoimb.training.parts import Parts
+from autoimb.training.schedule import Schedule
+from autoimb.training.trainer import Pack, _Stream, train
+from tests.support.tables import (
+    chosen,
+    dataset_of,
+    mixed_table,
+    outcome_of,
+    parts_of,
+    short_plan,
+    strategy_with,
+    tiny_spec,
+)
+
+CPU = torch.device("cpu")
+STEPS = 20
+
+
+def spec(k=1, dropout=0.25, cardinalities=(5,)):
+    small = {"width": 12, "depth": 2, "embedding_dim": 3, "n_inputs": 6, "n_classes": 3}
+    return tiny_spec(**small, k=k, dropout=dropout, cardinalities=cardinalities)
+
+
+def some_pack(members=4, rows=60, seed=0):
+    random = np.random.default_rng(seed)
+    x = torch.from_numpy(random.normal(size=(2 * rows, 6)))
+    return Pack(
+        x=x,
+        codes=torch.from_numpy(random.integers(0, 5, (2 * rows, 1))),
+        y=torch.from_numpy(random.integers(0, 3, 2 * rows)),
+        rows=tuple(random.choice(2 * rows, rows - 7 * m) for m in range(members)),
+        weights=tuple(random.uniform(0.5, 1.5, rows - 7 * m) for m in range(members)),
+        keys=tuple(Key(11, fold=m % 2, member=m) for m in range(members)),
+        shares=(None,) * members,
+    )
+
+
+# the classes of what each member of the pack is taken to see
+COUNTS = np.random.default_rng(5).uniform(5.0, 500.0, size=(4, 3))
+TAU = 0.8
+
+
+def adjusted_loss(counts=COUNTS):
+    """Return a loss that depends on each member's classes."""
+    return LOSS["logit_adjusted"].code(columns(counts), tau=TAU)
+
+
+def columns(counts):
+    return torch.from_numpy(counts)[:, None, :, None]
+
+
+def only(pack, member):
+    by_member = ("rows", "weights", "keys", "shares")
+    return replace(pack, **{name: (getattr(pack, name)[member],) for name in by_member})
+
+
+def schedule(kind="cosine"):
+    return Schedule(
+        ends=(2,),
+        unit=2,
+        steps=STEPS // 2,
+        batch_size=16,
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        kind=kind,
+    )
+
+
+def trained(pack, network_spec, loss, kind="cosine"):
+    network = build(network_spec, len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    states = [network.state() for _ in train(network, pack, loss, schedule(kind))]
+    return states[-1]
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_member_alone_equals_itself_in_any_pack(k, kind, balanced):
+    pack = some_pack()
+    if balanced:  # as folds are, whose counts differ
+        shares = np.random.default_rng(5).dirichlet(np.ones(3), len(pack.rows))
+        pack = replace(pack, shares=tuple(shares))
+    together = trained(pack, spec(k), adjusted_loss(), kind)
+    for member in range(len(pack.rows)):
+        loss = adjusted_loss(COUNTS[[member]])
+        alone = trained(only(pack, member), spec(k), loss, kind)
+        for name, values in alone.items():
+            np.testing.assert_allclose(
+                values[0], together[name][member], rtol=1e-9, atol=1e-12, err_msg=name
+            )
+
+
+def plain_loop(pack, member, network_spec):
+    """Train one member the way a textbook does: autograd, a loop, torch's own optimizer."""
+    start = build(network_spec, 1, dtype=torch.float64)
+    start.draw([pack.keys[member]], [6])
+    values = {name: torch.tensor(a[0], requires_grad=True) for name, a in start.state().items()}
+    decayed = [p.name for p in start.parameters.declared if p.decay]
+    plan = schedule()
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [values[n] for n in values if n in decayed], "weight_decay": 0.1},
+            {"params": [values[n] for n in values if n not in decayed], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.99),
+    )
+    stream = _Stream(
+        pack.rows[member], pack.weights[member], pack.keys[member].stream(Purpose.BATCHES)
+    )
+    size = plan.batch_size * network_spec.k * network_spec.width
+    pool = MaskPool(
+        [pack.keys[member]],
+        network_spec.dropout,
+        size=size,
+        dtype=torch.float64,
+        device=CPU,
+    )
+    kept = 1 - MaskPool.rounded(network_spec.dropout)
+    counts = torch.from_numpy(COUNTS[member])
+    offset = TAU * torch.log(counts / counts.sum())
+    for checkpoint in range(plan.checkpoints):
+        rows, weights = stream.take(plan.steps * plan.batch_size)
+        pool.refresh()
+        for step in range(plan.steps):
+            part = slice(step * plan.batch_size, (step + 1) * plan.batch_size)
+            at = torch.from_numpy(rows[part])
+            h = torch.cat([values["embedding.table"][pack.codes[at, 0]], pack.x[at]], 1)
+            h = h[:, None, :].expand(-1, network_spec.k, -1)
+            if network_spec.k > 1:
+                h = h * values["hidden0.scale"].T
+            for i in range(network_spec.depth):
+                h = torch.relu(h @ values[f"hidden{i}.weight"] + values[f"hidden{i}.bias"])
+                mask = pool.mask(plan.batch_size * network_spec.k, network_spec.width)
+                h = h * mask.view(plan.batch_size, network_spec.k, -1) / kept
+            logits = torch.einsum("bkh,kch->bkc", h, values["heads.weight"])
+            y = pack.y[at]
+            logits = logits + values["heads.bias"][:, 0] + offset
+            losses = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), y[:, None].expand(-1, network_spec.k), reduction="none"
+            )
+            weight = torch.from_numpy(weights[part])
+            loss = (losses.mean(1) * weight).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(checkpoint * plan.steps + step)
+            optimizer.step()
+    return {name: value.detach().numpy() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_pack_equals_a_plain_pytorch_loop_over_its_members(k):
+    pack = some_pack()
+    together = trained(pack, spec(k), adjusted_loss())
+    for member in range(len(pack.rows)):
+        for name, values in plain_loop(pack, member, spec(k)).items():
+            np.testing.assert_allclose(
+                together[name][member], values, rtol=1e-7, atol=1e-10, err_msg=name
+            )
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
+    """Train to the end, visiting each checkpoint, which answers whether to go on.
+
+    Returns the weights at the start of every step, and those at every checkpoint.
+    """
+    pack, steps, held = some_pack(), [], []
+    network = build(spec(dropout=dropout), len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    values = network.parameters.values
+    loss = LOSS["cross_entropy"].code(columns(COUNTS))
+
+    def gradient(*given):
+        steps.append(values.clone())
+        return loss.gradient(*given)
+
+    plan = replace(schedule(kind), ends=(of,), unit=of, steps=STEPS // of)
+    for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
+        assert checkpoint == len(held)
+        held.append(values.clone())
+        if not visit(values):
+            break
+    return steps, held
+
+
+def goes_on(values):
+    return True
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_training_stops_where_its_checkpoints_are_no_longer_asked_for(kind):
+    steps, held = checkpoints_of(kind, lambda values: False)
+    assert (len(steps), len(held)) == (STEPS // 2, 1)
+    whole, all_held = checkpoints_of(kind, goes_on)
+    assert (len(whole), len(all_held)) == (STEPS, 2)
+    assert torch.equal(held[0], all_held[0])
+
+
+def test_no_step_is_made_once_the_deadline_has_passed():
+    pack = some_pack()
+    network = build(spec(), len(pack.rows), dtype=torch.float64)
+    network.draw(pack.keys, [6] * len(pack.rows))
+    start = network.parameters.values.clone()
+    given = adjusted_loss(), schedule()
+    assert list(train(network, pack, *given, deadline=Deadline.after(-1.0))) == [0, 1]
+    assert torch.equal(network.parameters.values, start)
+
+
+def test_a_checkpoint_holds_averaged_weights_and_training_goes_on_from_the_current_ones():
+    steps, held = checkpoints_of("constant", goes_on)
+    mean = steps[0].clone()
+    for number, now in enumerate(steps[1 : STEPS // 2 + 1]):
+        share = min(0.85, number / (number + 3.0))
+        mean = share * mean + (1.0 - share) * now
+    torch.testing.assert_close(held[0], mean, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(held[0], steps[STEPS // 2], rtol=1e-3)
+
+
+def test_with_a_cosine_a_checkpoint_holds_the_current_weights():
+    steps, held = checkpoints_of("cosine", goes_on)
+    assert torch.equal(held[0], steps[STEPS // 2])
+
+
+def test_what_a_visitor_does_to_averaged_weights_is_forgotten():
+    steps, held = checkpoints_of("constant", goes_on)
+    other_steps, other_held = checkpoints_of("constant", lambda values: values.zero_() is values)
+    for one, other in zip([*steps, *held], [*other_steps, *other_held], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_a_checkpoint_more_changes_no_weights(kind):
+    """But for the dropout masks, which are renewed at each."""
+    _, twice = checkpoints_of(kind, goes_on, dropout=0.0)
+    _, once = checkpoints_of(kind, goes_on, of=1, dropout=0.0)
+    assert torch.equal(twice[-1], once[-1])
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+
+def contents(value):
+    """All that an argument holds: arrays to the byte, and everything else as it is."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, Parts):
+        folds = range(len(value.folds.folds))
+        own = value.dataset, value.folds, value.seed, value.repeat_number
+        made = [(value.encoder(fold), value.evaluation(fold)) for fold in folds]
+        return contents([own, made])
+    if isinstance(value, Encoder):
+        return contents([value.to_arrays(), value.layout])
+    if is_dataclass(value):
+        return {one.name: contents(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {key: contents(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [contents(each) for each in value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "resampling"),
+    [
+        ("boosting", "none"),
+        ("boosting", "smote"),
+        ("self_paced", "none"),
+        ("easy_ensemble", "none"),
+        ("snapshot", "smote"),
+    ],
+)
+def test_the_rounds_of_an_ensemble_change_nothing_that_they_are_given(ensemble, resampling):
+    """What a round passes on is returned: the same arguments train the same networks again."""
+    dataset = dataset_of(*mixed_table("binary"))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
+    data = parts_of(dataset, plan)
+    strategy = strategy_with(
+        ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
+        resampling=chosen(COMPONENTS["resampling"][resampling]),
+    )
+    job, until = Job(strategy, plan, data), Until(lambda y, proba, weight: 0.0, Deadline())
+    training = [data.training(fold, strategy.resampling) for fold in range(2)]
+    before = contents([job, data, training, until])
+    trained = fit_members(job, data, until)
+    assert contents([job, data, training, until]) == before
+    assert all(data.training(fold, strategy.resampling) is training[fold] for fold in range(2))
+    networks = {pack.state["heads.weight"].tobytes() for pack in trained.packs}
+    assert len(networks) == strategy.ensemble.values["rounds"] > 1
+    assert contents(fit_members(job, data, until)) == contents(trained)
+
+
+def test_a_trial_with_weights_that_are_not_finite_fails(monkeypatch):
+    """A compiled activation may swallow NaN that a later prediction does not."""
+    dataset = dataset_of(*mixed_table("binary", 200))
+    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
+    packed = trial._packs
+
+    def damaged(*given):
+        (pack,) = packed(*given)
+        bias = pack.state["heads.bias"].copy()
+        bias.flat[0] = np.nan
+        return (replace(pack, state={**pack.state, "heads.bias": bias}),)
+
+    monkeypatch.setattr(trial, "_packs", damaged)
+    outcome = outcome_of(strategy_with(), dataset, plan)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "The training diverged: some weights are not finite."
