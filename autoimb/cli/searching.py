@@ -255,7 +255,7 @@ def refit(
     )
     old = load(folder.pipeline)
     planned = prepare_refit(old, request, rows, time_budget=time_budget)
-    pipeline = train_again(old, planned.basis, unseen=planned.unseen)
+    pipeline = train_again(old, planned.task, unseen=planned.unseen)
     info = stamp() | pipeline.info | {"rows": planned.prepared.profile.n_rows}
     if planned.expected is not None:
         info["rate"] = planned.expected.to_info(pipeline.positive)

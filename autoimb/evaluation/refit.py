@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.outcome import Scored
 from autoimb.evaluation.rates import Unseen, at_counted_rates
+from autoimb.evaluation.task import Task
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.space.strategy import Strategy
@@ -20,16 +20,14 @@ from autoimb.training.parts import Parts
 __all__ = ["refit"]
 
 
-def refit(
-    pipeline: FittedPipeline, study: Basis, *, unseen: Unseen | None = None
-) -> FittedPipeline:
+def refit(pipeline: FittedPipeline, study: Task, *, unseen: Unseen | None = None) -> FittedPipeline:
     """Train the strategies of a pipeline on newer rows.
 
     Parameters
     ----------
     pipeline : FittedPipeline
         Source of the schema, the strategies and their weights; its fitted networks are not used.
-    study : Basis
+    study : Task
         The newer rows, with the classes of the pipeline, and their plan and judge.
     unseen : Unseen or None
         Rows of a larger table outside the study, on which the mean probabilities are calibrated.

@@ -15,8 +15,8 @@ import joblib
 
 from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
+from autoimb.evaluation.task import Task
 from autoimb.runtime.interrupt import ignore_hang_up
 from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent
@@ -79,23 +79,23 @@ class Work:
     evaluate : callable
         `autoimb.evaluation.trial.evaluate` or a replacement, which may be defined in the user's
         script.
-    study : Basis
-        Basis of the search; its judge's metric may contain a callable of the user's script.
-    duels : Basis or None
-        Basis of matched duels, judged by the same metric.
+    study : Task
+        Task of the search; its judge's metric may contain a callable of the user's script.
+    duels : Task or None
+        Task of matched duels, judged by the same metric.
     """
 
     evaluate: Evaluate
-    study: Basis
-    duels: Basis | None = None
+    study: Task
+    duels: Task | None = None
 
     def dump(self, path: Path) -> None:
         """Write the work to a file for `load`, with arrays that can be mapped into memory."""
         code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
         bases = [
-            (basis.dataset, basis.plan, _without_metric(basis.judge))
-            for basis in (self.study, self.duels)
-            if basis is not None
+            (task.dataset, task.plan, _without_metric(task.judge))
+            for task in (self.study, self.duels)
+            if task is not None
         ]
         joblib.dump({"bases": bases, "code": code}, path)
 
@@ -109,8 +109,7 @@ class Work:
         content = joblib.load(path, mmap_mode="c")
         evaluate, metric = cloudpickle.loads(content["code"])
         bases = [
-            Basis(dataset, plan, Judge(metric, **judge))
-            for dataset, plan, judge in content["bases"]
+            Task(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in content["bases"]
         ]
         return cls(evaluate, *bases)
 
@@ -146,18 +145,18 @@ class Jobs:
 
     def of(self, assignment: Assignment) -> tuple[Job, Judge]:
         """Return the job of an assignment, and the judge that scores it."""
-        basis, parts = self._study
+        task, parts = self._study
         if assignment.duel and self._duels is not None:
-            basis, parts = self._duels
-        plan = basis.plan.at(assignment.rung, confirm=assignment.confirm)
+            task, parts = self._duels
+        plan = task.plan.at(assignment.rung, confirm=assignment.confirm)
         job = Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
-        return job, basis.judge
+        return job, task.judge
 
 
-def _parts(basis: Basis, folder: Path | None) -> Parts:
-    """Build the parts of a basis; two bases need two folders, as their keys are the same."""
+def _parts(task: Task, folder: Path | None) -> Parts:
+    """Build the parts of a task; two tasks need two folders, as their keys are the same."""
     parts_folder = None if folder is None else folder / "parts"
-    return Parts(basis.dataset, basis.plan.folds, seed=basis.plan.seed, folder=parts_folder)
+    return Parts(task.dataset, task.plan.folds, seed=task.plan.seed, folder=parts_folder)
 
 
 @contextlib.contextmanager

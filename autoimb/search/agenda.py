@@ -11,8 +11,8 @@ from math import ceil
 from typing import Any
 
 from autoimb.budget import Deadline
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.limits import Limits
+from autoimb.evaluation.task import Task
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runs.record import TrialRecord, standing
 from autoimb.search.duels import duels_due, next_duel
@@ -74,7 +74,7 @@ class Agenda:
     forests: bool = True
 
     @classmethod
-    def of(cls, study: Basis, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
+    def of(cls, study: Task, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
         """Make the agenda of a study."""
         plan = study.plan
         policy, further = plan.policy, plan.folds.further

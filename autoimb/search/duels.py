@@ -20,8 +20,8 @@ from autoimb.space.option import Choice
 from autoimb.space.portfolio import duels_of, first_networks, methods_of
 
 if TYPE_CHECKING:
-    from autoimb.evaluation.basis import Basis
     from autoimb.evaluation.outcome import Scored
+    from autoimb.evaluation.task import Task
     from autoimb.space.strategy import Strategy
 
 __all__ = ["duels_due", "fought", "next_duel"]
@@ -137,7 +137,7 @@ def duels_due(
 
 
 def fought(
-    space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], basis: Basis | None
+    space: Space, duels: Mapping[int, tuple[TrialRecord, Scored | None]], task: Task | None
 ) -> list[Duel]:
     """Return the result of the duel of each method of a space.
 
@@ -147,8 +147,8 @@ def fought(
     duels : mapping of int to (TrialRecord, Scored or None)
         Records and results of the duels by trial. Sees: out-of-fold predictions of the rows of the
         duels.
-    basis : Basis or None
-        Basis of the duels; None where the rarest class has too few rows.
+    task : Task or None
+        Task of the duels; None where the rarest class has too few rows.
 
     Returns
     -------
@@ -172,13 +172,13 @@ def fought(
         if not record.strategy.is_control
     }
     why = "the time ended before its turn" if controls else "no control network has a score"
-    if basis is None:
+    if task is None:
         only = space.only is not None
         why = "one strategy was asked for" if only else "the rarest class has too few rows"
     compared = []
     for component, option in methods_of(space):
         record = treated.get((component, option))
-        if basis is None or record is None:
+        if task is None or record is None:
             compared.append(Duel(component, option, option, why))
             continue
         choice: Choice = getattr(record.strategy, component)
@@ -197,7 +197,7 @@ def fought(
         elif not scored or len(scored) < len(ensembles):
             duel = replace(duel, reason="its matched control has no score")
         else:
-            duel = _compared(duel, method, scored, basis)
+            duel = _compared(duel, method, scored, task)
             if component == "ensemble":
                 names = [_in_words(ensemble) for ensemble in ensembles]
                 duel = replace(duel, control_name=names[0], matched_name=names[-1])
@@ -233,9 +233,9 @@ def _in_words(ensemble: Choice) -> str:
     return f"{ensemble.name} of {' and '.join(parts)}"
 
 
-def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], basis: Basis) -> Duel:
+def _compared(duel: Duel, method: Scored, controls: Sequence[Scored], task: Task) -> Duel:
     """Compare a method with the common control, and an ensemble also with its matched control."""
-    judge, share = basis.judge, basis.plan.folds.test_share
+    judge, share = task.judge, task.plan.folds.test_share
     log_loss = get_metric(
         "log_loss", n_classes=judge.metric.n_classes, positive=judge.metric.positive
     )

@@ -39,9 +39,9 @@ from autoimb.data.target import (
 from autoimb.data.times import Times
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, SchemaError, TargetError
-from autoimb.evaluation.basis import Basis, judge_of
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.rates import Unseen
+from autoimb.evaluation.task import Task, judge_of
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.runtime.pool import LOCAL
@@ -478,9 +478,9 @@ class Planned:
         )
 
     @property
-    def basis(self) -> Basis:
+    def task(self) -> Task:
         """Rows, plan, judge and limits of the trials of the search."""
-        return Basis(self.prepared.dataset, self.plan, self.judge, self.limits)
+        return Task(self.prepared.dataset, self.plan, self.judge, self.limits)
 
     @property
     def trial_profile(self) -> Profile:

@@ -17,10 +17,10 @@ from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import Decided, assemble
-from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.limits import timed
 from autoimb.evaluation.rates import at_counted_rates
+from autoimb.evaluation.task import Task, plan_duels
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
@@ -166,7 +166,7 @@ def search(
     planned = plan_study(prepared, time_budget=_planned_budget(prepared, budget, folder))
     check_limits(prepared.space, planned.limits)
     in_time("its duels were planned")
-    duels = None if prepared.request.strategy is not None else plan_duels(planned.basis)
+    duels = None if prepared.request.strategy is not None else plan_duels(planned.task)
     test, seconds = _planned_test(prepared, budget)
     cells = len(planned.judge.y) * len(planned.judge.metric.classes)
     budget = replace(budget, cells=cells).at_its_pace()
@@ -178,7 +178,7 @@ def search(
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=prepared.metric.name, verbose=request.verbose) as progress:
         study = run_study(
-            planned.basis,
+            planned.task,
             prepared.space,
             duels=duels,
             profile=planned.trial_profile,
@@ -288,7 +288,7 @@ def _planned_budget(prepared: Prepared, budget: Budget, folder: RunFolder | None
 def conclude(
     planned: Planned,
     study: StudyResult,
-    duels: Basis | None,
+    duels: Task | None,
     *,
     budget: Budget,
     timing: dict[str, float],
@@ -300,7 +300,7 @@ def conclude(
     planned : Planned
     study : StudyResult
         Of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted networks.
-    duels : Basis or None
+    duels : Task or None
         What the study's duels were on.
     budget : Budget
         Its deadline ends the choice.
@@ -380,7 +380,7 @@ def _estimate(prepared: Prepared) -> str:
     return f"later rows of {groups}" if later else groups
 
 
-def _verdict(prepared: Prepared, study: StudyResult, duels: Basis | None) -> Verdict:
+def _verdict(prepared: Prepared, study: StudyResult, duels: Task | None) -> Verdict:
     """Say whether the rare class needs special treatment, from the duels alone."""
     several = len(prepared.target.classes) > 2
     return verdict(

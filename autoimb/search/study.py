@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from autoimb.data.profile import Profile
-    from autoimb.evaluation.basis import Basis
+    from autoimb.evaluation.task import Task
     from autoimb.runs.folder import RunFolder
 
 __all__ = ["MAX_USELESS_TRIALS", "StudyResult", "StudySettings", "run_study"]
@@ -112,25 +112,25 @@ class StudyResult:
 
 
 def run_study(
-    study: Basis,
+    study: Task,
     space: Space,
     *,
     profile: Profile,
     settings: StudySettings,
-    duels: Basis | None = None,
+    duels: Task | None = None,
     folder: RunFolder | None = None,
 ) -> StudyResult:
     """Search a space of strategies.
 
     Parameters
     ----------
-    study : Basis
+    study : Task
         Training rows, plan and judge, the same for every trial.
     space : Space
     profile : Profile
         What the feasibility of an option is read from.
     settings : StudySettings
-    duels : Basis or None
+    duels : Task or None
         The same for matched duels; None for a study without.
     folder : RunFolder or None
         Open; holds the study, and each trial as soon as it has finished. What it holds already

@@ -25,8 +25,8 @@ from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Budget
 from autoimb.data.folds import duel_folds, plan_folds
-from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.outcome import Infeasible
+from autoimb.evaluation.task import Task, plan_duels
 from autoimb.policy import Comparisons, SearchPolicy, Training
 from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
@@ -300,7 +300,7 @@ def test_splits_of_the_user_stay_and_a_hold_out_scores_nothing_in_duels():
 def test_large_tables_have_duels_on_some_rows():
     given = material()
     policy = SearchPolicy(comparisons=Comparisons(max_rows=60))
-    study_of = Basis(given.dataset, replace(given.plan, policy=policy), given.judge)
+    study_of = Task(given.dataset, replace(given.plan, policy=policy), given.judge)
     found = plan_duels(study_of)
     y = found.dataset.y
     assert len(y) == len(found.judge.y) == 60
@@ -402,9 +402,9 @@ def infeasible_smote(job, judge):
 
 
 def test_each_method_of_the_space_is_told_of_once():
-    basis = studies.duels_of_material()
+    task = studies.duels_of_material()
     result = study(n_trials=8, evaluate=infeasible_smote, **WITH)
-    found = fought(SPACE, result.duels, basis)
+    found = fought(SPACE, result.duels, task)
     assert [(duel.component, duel.option) for duel in found] == methods_of(SPACE)
     by_option = {duel.option: duel for duel in found}
     assert by_option["smote"].infeasible
@@ -432,9 +432,9 @@ def test_a_control_that_was_lost_compares_nothing_and_ends_nothing():
 
 
 def test_what_had_no_turn_is_not_tested():
-    basis = studies.duels_of_material()
+    task = studies.duels_of_material()
     result = study(n_trials=6, duels=True)
-    found = fought(SPACE, result.duels, basis)
+    found = fought(SPACE, result.duels, task)
     tested = [duel for duel in found if duel.gain is not None]
     assert 0 < len(tested) < len(found)
     reasons = {duel.reason for duel in found if duel.gain is None}
@@ -442,7 +442,7 @@ def test_what_had_no_turn_is_not_tested():
     assert {duel.reason for duel in fought(SPACE, {}, None)} == {
         "the rarest class has too few rows"
     }
-    assert {duel.reason for duel in fought(SPACE, {}, basis)} == {"no control network has a score"}
+    assert {duel.reason for duel in fought(SPACE, {}, task)} == {"no control network has a score"}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from autoimb import AutoImbClassifier
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
-from autoimb.evaluation.basis import plan_duels
 from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.task import plan_duels
 from autoimb.partners.rows import FoldRows
 from autoimb.runtime.worker import Work
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
@@ -128,11 +128,11 @@ def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
     for splits in (apart, 5):
         planned = plan_study(prepared_with(frame, y, splits), time_budget=60)
         assert planned.judge.drawn_by_class == (splits == 5)
-        Work(print, planned.basis, plan_duels(planned.basis)).dump(tmp_path / "work")
+        Work(print, planned.task, plan_duels(planned.task)).dump(tmp_path / "work")
         again = Work.load(tmp_path / "work")
-        for basis in (again.study, again.duels):
-            assert basis is not None
-            assert basis.judge.drawn_by_class == (splits == 5)
+        for task in (again.study, again.duels):
+            assert task is not None
+            assert task.judge.drawn_by_class == (splits == 5)
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from joblib.parallel import ThreadingBackend
 from optuna.trial import FixedTrial
 
 from autoimb.budget import Deadline
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.outcome import Cut, Failed, Scored
+from autoimb.evaluation.task import Task
 from autoimb.foreign import clean_start
 from autoimb.runtime import pool as pool_module
 from autoimb.runtime.pool import LOCAL, InProcess, Resources, WorkerPool
@@ -50,7 +50,7 @@ def strategies(n):
 
 def work(evaluate):
     given = studies.material()
-    return Work(evaluate, Basis(given.dataset, given.plan, given.judge))
+    return Work(evaluate, Task(given.dataset, given.plan, given.judge))
 
 
 def gather(runner, n, *, within=60.0):
@@ -310,7 +310,7 @@ def test_a_table_without_numbers_or_categories(pooled):
     for kept in ("number_names", "category_names"):
         columns = studies.without(given.dataset.columns, kept)
         dataset = studies.with_columns(given.dataset, columns)
-        own = Work(studies.evaluate, Basis(dataset, given.plan, given.judge))
+        own = Work(studies.evaluate, Task(dataset, given.plan, given.judge))
         runner = WorkerPool(Shared.of(own), 1)
         outcome = outcome_of(runner)
         runner.close()

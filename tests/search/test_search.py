@@ -402,7 +402,7 @@ def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
 
 def refit(pipeline: FittedPipeline) -> FittedPipeline:
     planned = prepare_refit(pipeline, QUICK, Sample(*table()), time_budget=QUICK.time_budget)
-    return refitting.refit(pipeline, planned.basis)
+    return refitting.refit(pipeline, planned.task)
 
 
 def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(

@@ -26,9 +26,9 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.basis import Basis, plan_duels
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.outcome import Outcome, Scored, Trace
+from autoimb.evaluation.task import Task, plan_duels
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy
@@ -153,7 +153,7 @@ def study(
     inputs = material(policy=policy)
     settings = {"evaluate": evaluate, "n_trials": 10, "deadline": Deadline()} | settings
     return run_study(
-        Basis(inputs.dataset, inputs.plan, inputs.judge, limits or Limits()),
+        Task(inputs.dataset, inputs.plan, inputs.judge, limits or Limits()),
         space or Space.restricted(),
         profile=inputs.profile,
         settings=StudySettings(**settings),
@@ -162,10 +162,10 @@ def study(
     )
 
 
-def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Basis | None:
-    """Return the basis of matched duels on the small table."""
+def duels_of_material(*, policy: SearchPolicy = DEFAULT_POLICY) -> Task | None:
+    """Return the task of matched duels on the small table."""
     inputs = material(policy=policy)
-    return plan_duels(Basis(inputs.dataset, inputs.plan, inputs.judge))
+    return plan_duels(Task(inputs.dataset, inputs.plan, inputs.judge))
 
 
 slowly = partial(evaluate_slowly, seconds=0.2)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-import autoimb.evaluation.basis as basis
+import autoimb.evaluation.task as task
 import autoimb.training.fit as fitting
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
@@ -106,7 +106,7 @@ def parts_of(dataset: Dataset, plan: Plan) -> Parts:
 def judge_of(dataset: Dataset, plan: Plan, metric: str = "average_precision") -> Judge:
     """Return the judge of the rows that a plan scores."""
     measured = get_metric(metric, n_classes=dataset.n_classes, positive=dataset.positive)
-    return basis.judge_of(dataset, plan.folds, measured)
+    return task.judge_of(dataset, plan.folds, measured)
 
 
 def outcome_of(

@@ -12,8 +12,8 @@ from autoimb.data.folds import plan_folds
 from autoimb.data.profile import profile
 from autoimb.data.schema import infer_schema
 from autoimb.data.target import encode_target
-from autoimb.evaluation.basis import Basis
 from autoimb.evaluation.outcome import Scored
+from autoimb.evaluation.task import Task
 from autoimb.evaluation.trial import evaluate
 from autoimb.policy import SearchPolicy, Suggestions, Training
 from autoimb.runs.folder import RunFolder
@@ -109,7 +109,7 @@ def test_a_search_trains_no_step_twice(given, tmp_path, trained):
 
     def search(folder=None):
         return run_study(
-            Basis(dataset, plan, judge_of(dataset, plan)),
+            Task(dataset, plan, judge_of(dataset, plan)),
             Space.restricted(
                 {"network": ["mlp"], "ensemble": ["single"], "loss": ["cross_entropy"]}
             ),

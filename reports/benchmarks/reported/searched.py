@@ -47,7 +47,7 @@ def concluded(
     prepared = prepare(Table(*table), request, policy=policy)
     planned = plan_study(prepared, time_budget=None)
     study = run_study(
-        planned.basis,
+        planned.task,
         prepared.space,
         profile=planned.trial_profile,
         settings=StudySettings(

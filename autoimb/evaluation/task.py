@@ -1,4 +1,4 @@
-"""Basis of evaluation: the rows, folds and judge of the search, and those of matched duels."""
+"""Rows, folds and judge of a search, and those of its matched duels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autoimb.evaluation.workload import fewer_rows, make_plan
 from autoimb.randomness import Purpose, seed_for
 from autoimb.training.plan import Plan
 
-__all__ = ["Basis", "judge_of", "plan_duels"]
+__all__ = ["Task", "judge_of", "plan_duels"]
 
 
 @dataclass(frozen=True, eq=False)
-class Basis:
+class Task:
     """Rows, plan and judge of trials, the same for all trials that are compared.
 
     Attributes
@@ -41,18 +41,18 @@ class Basis:
     limits: Limits = field(default_factory=Limits)
 
 
-def plan_duels(study: Basis) -> Basis | None:
+def plan_duels(study: Task) -> Task | None:
     """Plan the duels of a study from counts: few rows, many folds and a separate seed.
 
     Parameters
     ----------
-    study : Basis
-        Basis of the search.
+    study : Task
+        Task of the search.
 
     Returns
     -------
-    Basis or None
-        Basis at the rung of all duels; the groups of its judge are its folds. None where the rarer
+    Task or None
+        Task at the rung of all duels; the groups of its judge are its folds. None where the rarer
         classes have too few rows; see `duel_folds`. The scored rows of a hold-out are excluded.
     """
     dataset, plan = study.dataset, study.plan
@@ -79,7 +79,7 @@ def plan_duels(study: Basis) -> Basis | None:
         costs_in_probabilities=plan.costs_in_probabilities,
         policy=policy,
     )
-    return Basis(
+    return Task(
         dataset=duel_dataset,
         plan=duels.at(policy.comparisons.rung),
         judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
