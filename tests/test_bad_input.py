@@ -29,9 +29,8 @@ from autoimb.estimator import AutoImbClassifier
 from autoimb.runs.folder import run_text
 from autoimb.runs.store import TrialStore
 from autoimb.search.arguments import prepare_arguments
-from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Table, prepare
-from autoimb.search.request import Request
+from autoimb.search.request import Request, read_request
 from autoimb.version import __version__
 
 Captured = pytest.CaptureFixture[str]

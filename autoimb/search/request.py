@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import numpy as np
-from msgspec import structs
-from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
 from autoimb.assessment.costs import GivenCosts, Matrix, read_matrix, read_weights
+from autoimb.assessment.metrics import canonical_metric
 from autoimb.budget import check_budget
 from autoimb.errors import OptionError, choices
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.runtime.pool import LOCAL, Backend
+from autoimb.space.components import COMPONENTS
 from autoimb.space.partner import PARTNER
-from autoimb.space.reading import read_option
+from autoimb.space.reading import read_option, read_strategy
+from autoimb.space.resampling.component import RESAMPLING
+from autoimb.space.resampling.samplers import checked_labels
 from autoimb.space.strategy import Strategy
 from autoimb.text import shown
 
-if TYPE_CHECKING:
-    from autoimb.data.dataset import Dataset
-
 __all__ = [
-    "LIMITS",
+    "CHANGEABLE",
     "Request",
     "chosen_partners",
     "class_costs",
-    "resolve_jobs",
+    "read_request",
     "restricted_components",
-    "table_bytes",
 ]
-
-LIMITS = ("max_predict_seconds", "max_artifact_mb")  # of the result
 
 Components = tuple[tuple[str, tuple[str, ...]], ...]
 
 SCHEDULES = ("asynchronous", "synchronous")
 # Fields that may change when a search is resumed.
-CHANGEABLE: tuple[str, ...] = ("time_budget", "n_trials", "n_jobs", "schedule")
-CHANGEABLE += ("backend", "verbose", "data", "max_memory", "allow_many_classes")
+CHANGEABLE = (
+    *("time_budget", "n_trials", "n_jobs", "schedule", "backend"),
+    *("verbose", "data", "max_memory", "allow_many_classes"),
+)
+_SEEDS = 2**64
 
 
 @dataclass(frozen=True)
@@ -157,10 +155,11 @@ class Request:
             raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
-        for limit in LIMITS:
-            _check_limit(limit, getattr(self, limit))
-        if self.n_jobs < 1:
-            raise OptionError(f"n_jobs must be at least 1 once resolved, got {self.n_jobs}.")
+        for name in ("max_predict_seconds", "max_artifact_mb"):
+            limit: Any = getattr(self, name)
+            number = isinstance(limit, int | float) and limit is not True
+            if limit is not None and not (number and 0 < limit < math.inf):
+                raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
         if self.schedule not in SCHEDULES:
             raise OptionError(choices("schedule", self.schedule, SCHEDULES))
         if self.synchronous and (self.most_trials is None or self.time_budget is not None):
@@ -219,69 +218,57 @@ class Request:
             values["strategy"] = Strategy.from_json(values["strategy"])
         return cls(**values)
 
-    def fingerprint(
-        self,
-        dataset: Dataset,
-        classes: Iterable[object],
-        *,
-        test: str = "",
-        policy: SearchPolicy = DEFAULT_POLICY,
-    ) -> str:
-        """Return a hash of everything that identifies a search.
 
-        The limits of the search (budget, trials, jobs) and its schedule are not included, as it may
-        be resumed with others. The policy and the layout are included, so that a search is not
-        resumed with different ones. Constants of modules are not included: they change only with
-        the version, which is compared as well.
+def read_request(
+    parameters: Mapping[str, Any], classes: Iterable[object], *, backend: Backend = LOCAL
+) -> Request:
+    """Check the parameters of the user and return the request.
 
-        Parameters
-        ----------
-        dataset : Dataset
-            The parsed training rows.
-        classes : iterable of object
-            The labels, by class code.
-        test : str, optional
-            Digest of the test rows.
-        policy : SearchPolicy, optional
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        Parameters of `AutoImbClassifier` and fields of a `Request`, by name; missing ones have
+        their defaults.
+    classes : iterable of object
+        The sorted classes, for the costs.
+    backend : Backend
+        Backend whose workers `n_jobs` counts.
 
-        Returns
-        -------
-        str
-            16 hexadecimal digits.
-        """
-        columns, digest = dataset.columns, hashlib.sha256()
-        for part in table_bytes(dataset):
-            digest.update(part)
-        asked = self.to_json()
-        for name in CHANGEABLE:
-            del asked[name]
-        names = [columns.number_names, columns.category_names, columns.vocabularies]
-        content = [asked, *names, [repr(label) for label in classes]]
-        content += [asdict(policy), structs.asdict(dataset.layout)]
-        content += [test] if test else []
-        digest.update(json.dumps(content, sort_keys=True, default=str).encode())
-        return digest.hexdigest()[:16]
+    Returns
+    -------
+    Request
 
-
-def table_bytes(dataset: Dataset) -> Iterator[bytes]:
-    """Yield the bytes of a table for a hash: shapes and values of features, labels and weights."""
-    arrays: list[NDArray[Any]] = [
-        dataset.columns.numbers,
-        dataset.columns.codes,
-        dataset.y,
-        dataset.weight,
-    ]
-    optional = [array for array in (dataset.cluster, dataset.time) if array is not None]
-    for array in [*arrays, *optional]:
-        yield repr((array.shape, array.dtype.str)).encode()
-        yield np.ascontiguousarray(array).tobytes()
-
-
-def resolve_jobs(n_jobs: int | None, backend: Backend = LOCAL) -> int:
-    """Return the number of workers of a backend for scikit-learn's ``n_jobs``."""
-    if n_jobs == 0:
+    Raises
+    ------
+    BudgetError, OptionError
+        On a value that no search can use.
+    """
+    if parameters.get("n_jobs") == 0:
         raise OptionError("n_jobs must not be 0: give a number of workers, or -1 for all cores.")
-    return backend.workers(n_jobs)
+    costs = class_costs(parameters.get("class_weight"), classes, parameters.get("cost_matrix"))
+    asked = {component: parameters.get(component) for component in COMPONENTS}
+    if costs is not None:
+        asked["class_weight"] = None
+    strategy = parameters.get("strategy")
+    read: dict[str, Any] = {
+        "n_jobs": backend.workers(parameters.get("n_jobs")),
+        "backend": backend.name,
+        "random_state": _seed(parameters.get("random_state")),
+        "components": restricted_components(asked),
+        "costs": costs,
+        "strategy": None if strategy is None else read_strategy(strategy),
+        "partners": chosen_partners(parameters.get("partners", "auto")) if strategy is None else (),
+    }
+    resampling = dict(read["components"]).get(RESAMPLING.name, ())
+    if read["strategy"] is not None:
+        resampling = (read["strategy"].resampling.name,)
+    for name in resampling:
+        checked_labels(name, classes)
+    names = {field.name for field in fields(Request)}
+    values = {name: value for name, value in parameters.items() if name in names} | read
+    if "metric" in values:
+        values["metric"] = canonical_metric(values["metric"])
+    return Request(**{name: _as_python(value) for name, value in values.items()})
 
 
 def restricted_components(asked: Mapping[str, Any]) -> Components:
@@ -411,15 +398,6 @@ def _check_alone(strategy: Strategy, components: Components, *, costs: bool) -> 
         )
 
 
-def _check_limit(name: str, value: object) -> None:
-    """Check that a limit is None or a positive number."""
-    if value is None:
-        return
-    number = isinstance(value, (int, float, np.integer, np.floating)) and value is not True
-    if not number or not 0 < float(value) < math.inf:  # type: ignore[arg-type]  # it is a number
-        raise OptionError(f"{name} must be a number above 0, or None; got {shown(value)}.")
-
-
 def _is_names(value: object) -> bool:
     if isinstance(value, str):
         return True
@@ -439,3 +417,16 @@ def _plain(value: object) -> object:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _as_python(value: object) -> Any:
+    """Convert a number of NumPy to Python, for full precision and JSON."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if not isinstance(random_state, (int, np.integer)):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    if not 0 <= random_state < _SEEDS:
+        raise OptionError(f"random_state must be from 0 to 2^64 - 1, got {shown(random_state)}.")
+    return int(random_state)
