@@ -152,7 +152,7 @@ def _infeasible(preparation: Preparation) -> Iterator[tuple[str, str]]:
 def _expected_trials(preparation: Preparation) -> int:
     """Return the expected number of strategies, within the limits of the user."""
     request, training = preparation.request, preparation.policy.training
-    limits: list[float] = [] if request.most_trials is None else [request.most_trials]
+    limits: list[float] = [] if request.n_trials is None else [request.n_trials]
     if request.time_budget is not None:
         limits += [
             training.trials_per_worker * request.n_jobs,

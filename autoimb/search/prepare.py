@@ -488,32 +488,15 @@ def _folds(
     policy: SearchPolicy,
 ) -> FoldPlan:
     """Plan the folds; where rows have times, those that train precede those that are scored."""
+    how: dict[str, Any] = {"random_state": request.random_state, "cluster": table.groups}
     rows = np.arange(len(target.codes), dtype=np.int64)
     eval_rows = rows[len(rows) - n_eval :] if n_eval else None
     if table.times is None:
-        return plan_folds(
-            target.codes,
-            cv=kept_splits(request.cv, retained),
-            random_state=request.random_state,
-            eval_rows=eval_rows,
-            cluster=table.groups,
-            policy=policy,
-        )
+        cv = kept_splits(request.cv, retained)
+        return plan_folds(target.codes, cv=cv, eval_rows=eval_rows, policy=policy, **how)
     if eval_rows is not None:
-        return forward_hold_out(
-            target.codes,
-            table.times,
-            eval_rows,
-            random_state=request.random_state,
-            cluster=table.groups,
-        )
-    return plan_forward(
-        target.codes,
-        table.times,
-        random_state=request.random_state,
-        cluster=table.groups,
-        policy=policy,
-    )
+        return forward_hold_out(target.codes, table.times, eval_rows, **how)
+    return plan_forward(target.codes, table.times, policy=policy, **how)
 
 
 def _notices(request: Request, target: Target, dataset: Dataset) -> Iterator[str]:

@@ -143,7 +143,7 @@ class Request:
     allow_many_classes: bool = False
 
     def __post_init__(self) -> None:
-        check_budget(self.time_budget, self.most_trials)
+        check_budget(self.time_budget, self.n_trials)
         if self.strategy is not None:
             _check_alone(self.strategy, self.components, costs=self.weighs_loss)
         if self.cost_in_loss and self.cost_matrix is None:
@@ -151,8 +151,6 @@ class Request:
                 "cost_in_loss=True needs a cost_matrix= that weighs the loss; "
                 f"got cost_matrix=None and class_weight={shown(self.costs)}."
             )
-        if isinstance(self.cv, int) and self.cv < 2:
-            raise OptionError(f"cv must be at least 2 folds, got {self.cv}.")
         if self.holdout is not None and not 0 < self.holdout < 1:
             raise OptionError(f"holdout must be a share between 0 and 1, got {self.holdout}.")
         for name in ("max_predict_seconds", "max_artifact_mb"):
@@ -162,7 +160,7 @@ class Request:
                 raise OptionError(f"{name} must be a number above 0, or None; got {shown(limit)}.")
         if self.schedule not in SCHEDULES:
             raise OptionError(choices("schedule", self.schedule, SCHEDULES))
-        if self.synchronous and (self.most_trials is None or self.time_budget is not None):
+        if self.synchronous and (self.n_trials is None or self.time_budget is not None):
             raise OptionError(
                 "schedule='synchronous' promises the same answer once more, which no clock may "
                 "decide: give n_trials and time_budget=None; got "
@@ -185,22 +183,13 @@ class Request:
         """True if trials start together and are awaited together."""
         return self.schedule == "synchronous"
 
-    @property
-    def most_trials(self) -> int | None:
-        """Number of strategies to try: one if `strategy` is set."""
-        return 1 if self.strategy is not None and self.n_trials is None else self.n_trials
-
-    @property
-    def metric_name(self) -> str:
-        """Name of the metric, which may be a callable."""
-        if isinstance(self.metric, str):
-            return self.metric
-        return str(getattr(self.metric, "__name__", type(self.metric).__name__))
-
     def to_json(self) -> dict[str, Any]:
         """Return the request as plain JSON; callables and splitters become their names."""
+        metric = self.metric
+        if not isinstance(metric, str):
+            metric = str(getattr(metric, "__name__", type(metric).__name__))
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
-            "metric": self.metric_name,
+            "metric": metric,
             "cv": _plain(self.cv),
             "pos_label": _plain(self.pos_label),
             "strategy": None if self.strategy is None else self.strategy.to_json(),
@@ -249,25 +238,27 @@ def read_request(
     asked = {component: parameters.get(component) for component in COMPONENTS}
     if costs is not None:
         asked["class_weight"] = None
-    strategy = parameters.get("strategy")
-    read: dict[str, Any] = {
+    components = restricted_components(asked)
+    resampling = dict(components).get(RESAMPLING.name, ())
+    names = {field.name for field in fields(Request)} & parameters.keys()
+    values = {name: parameters[name] for name in names} | {
         "n_jobs": backend.workers(parameters.get("n_jobs")),
         "backend": backend.name,
         "random_state": _seed(parameters.get("random_state")),
-        "components": restricted_components(asked),
+        "components": components,
         "costs": costs,
-        "strategy": None if strategy is None else read_strategy(strategy),
-        "partners": chosen_partners(parameters.get("partners", "auto")) if strategy is None else (),
+        "metric": canonical_metric(parameters.get("metric", Request.metric)),
+        "partners": chosen_partners(parameters.get("partners", "auto")),
     }
-    resampling = dict(read["components"]).get(RESAMPLING.name, ())
-    if read["strategy"] is not None:
-        resampling = (read["strategy"].resampling.name,)
+    if parameters.get("strategy") is not None:
+        strategy = read_strategy(parameters["strategy"])
+        resampling = (strategy.resampling.name,)
+        n_trials = parameters.get("n_trials")
+        # A single strategy is one trial.
+        n_trials = 1 if n_trials is None else n_trials
+        values |= {"strategy": strategy, "partners": (), "n_trials": n_trials}
     for name in resampling:
         checked_labels(name, classes)
-    names = {field.name for field in fields(Request)}
-    values = {name: value for name, value in parameters.items() if name in names} | read
-    if "metric" in values:
-        values["metric"] = canonical_metric(values["metric"])
     return Request(**{name: _as_python(value) for name, value in values.items()})
 
 

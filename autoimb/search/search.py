@@ -210,7 +210,7 @@ def search(
             duels=duels,
             profile=preparation.trial_profile,
             settings=StudySettings(
-                n_trials=request.most_trials,
+                n_trials=request.n_trials,
                 deadline=budget.search_deadline.sooner(reserved),
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
