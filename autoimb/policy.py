@@ -118,12 +118,6 @@ class Training:
     # Number of strategies that reach the planned work before a search with a limited number of
     # trials ends (reports/design/rungs-and-pruning.md).
     min_complete: int = 12
-    # Share of a trial's planned checkpoints before which it is not pruned
-    # (reports/design/rungs-and-pruning.md).
-    pruning_start: float = 0.3
-    # Share of the best trial's score by which a trial may fall short without being pruned
-    # (reports/design/rungs-and-pruning.md).
-    pruning_slack: float = 0.1
     # Upper limit of rows, largest number of checkpoints, and patience; the last entry is for all
     # larger tables (reports/design/rungs-and-pruning.md).
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = (

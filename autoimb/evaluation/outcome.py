@@ -19,7 +19,6 @@ __all__ = [
     "Failed",
     "Infeasible",
     "Outcome",
-    "Pruned",
     "Scored",
     "Trace",
     "ranked",
@@ -33,8 +32,8 @@ class Trace:
 
     Attributes
     ----------
-    curve, floor : tuple of float
-        Mean and minimum over the folds of the measure at each checkpoint.
+    curve : tuple of float
+        Measure at each checkpoint, the mean over the folds.
     planned : int
         Number of checkpoints of the planned work.
     ended : bool
@@ -46,7 +45,6 @@ class Trace:
     """
 
     curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
     planned: int = 0
     ended: bool = False
     confirmed: bool = False
@@ -109,15 +107,6 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """A trial that was stopped early because it was much worse than the best trial."""
-
-    reason: str
-    trace: Trace = field(default_factory=Trace)
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class Infeasible:
     """A trial whose strategy cannot be trained on these rows."""
 
@@ -133,7 +122,7 @@ class Failed:
     seconds: float = 0.0
 
 
-Outcome = Scored | Cut | Pruned | Infeasible | Failed
+Outcome = Scored | Cut | Infeasible | Failed
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:

@@ -27,7 +27,6 @@ from autoimb.evaluation.outcome import (
     Failed,
     Infeasible,
     Outcome,
-    Pruned,
     Scored,
     Trace,
     reason_of,
@@ -74,7 +73,7 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
         if job.strategy.is_partner:
             outcome = _partner(job, judge, measure)
         else:
-            until = Until(measure, job.deadline, job.bar)
+            until = Until(measure, job.deadline)
             trained = []
             for number in job.plan.repeats:
                 trained.append(fit_members(job, job.data.repeat(number), until))
@@ -94,15 +93,11 @@ def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
     first = trained[0]
     trace = Trace(
         curve=first.curve,
-        floor=first.floor,
         planned=first.planned,
         ended=all(result.ended for result in trained),
         confirmed=job.plan.repeats != (0,),
         checkpoints=tuple(checkpoint for result in trained for checkpoint in result.checkpoints),
     )
-    if first.pruned:
-        done, planned = len(first.curve), first.planned
-        return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
     # Each row is predicted by the networks of all repeats that were not trained on it.
     repeats = [job.data.repeat(number) for number in job.plan.repeats]
     by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
@@ -156,7 +151,7 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
     fitted = _fitted(job, trees=grown.folds)
-    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
+    trace = Trace(grown.curve, grown.planned, checkpoints=grown.iterations)
     judge = judge.until(job.deadline)
     scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
     if not np.isfinite(scored.score.value):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Pruned, Scored, Trace
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, Trace
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
 from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart
@@ -40,13 +40,10 @@ __all__ = [
 ]
 
 Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
-Status = Literal[
-    "running", "complete", "partial", "pruned", "infeasible", "failed", "timeout", "killed"
-]
+Status = Literal["running", "complete", "partial", "infeasible", "failed", "timeout", "killed"]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
 STATUSES: dict[type[Outcome], Status] = {
-    Pruned: "pruned",
     Infeasible: "infeasible",
     Failed: "failed",
     Cut: "timeout",
@@ -56,7 +53,7 @@ _Count = Annotated[int, Meta(ge=0, le=2**31)]
 _PROBABILITIES = Array("float64", 2, 0, 1 + 1e-9)  # a mean of ones is one but for rounding
 
 # what `n_trials` counts
-RAN: tuple[Status, ...] = ("complete", "partial", "pruned", "failed", "timeout")
+RAN: tuple[Status, ...] = ("complete", "partial", "failed", "timeout")
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,8 @@ class TrialRecord:
         Wall-clock time that the strategy took in all, at this rung and those before.
     epochs : tuple of int
         Epochs of each fold.
-    curve, floor : tuple of float
-        The measure of the out-of-fold predictions by checkpoint: the mean over folds, and the
-        worst fold.
+    curve : tuple of float
+        The measure of the out-of-fold predictions by checkpoint, the mean over folds.
     planned : int
         Checkpoints of the planned work.
     rung : float
@@ -106,7 +102,6 @@ class TrialRecord:
     seconds: Annotated[float, Meta(ge=0)]
     epochs: tuple[_Count, ...] = ()
     curve: tuple[float, ...] = ()
-    floor: tuple[float, ...] = ()
     planned: _Count = 0
     rung: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
     ended: bool = False
@@ -125,10 +120,7 @@ class TrialRecord:
     ) -> TrialRecord:
         """Return the record of an outcome; `before` is the strategy's at the rung below."""
         result = usable(outcome)
-        if result is not None:
-            trace = result.trace
-        else:
-            trace = outcome.trace if isinstance(outcome, Pruned) else Trace()
+        trace = Trace() if result is None else result.trace
         return cls(
             number=number,
             stage=stage,
@@ -139,7 +131,6 @@ class TrialRecord:
             seconds=outcome.seconds + (0.0 if before is None else before.seconds),
             epochs=trace.checkpoints,
             curve=trace.curve,
-            floor=trace.floor,
             planned=trace.planned,
             rung=rung,
             ended=trace.ended,
@@ -287,7 +278,6 @@ def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None
             fitted=None if networks is None else _unpack_strategy(networks),
             trace=Trace(
                 record.curve,
-                record.floor,
                 record.planned,
                 record.ended,
                 record.confirmed,

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from autoimb.budget import Deadline
     from autoimb.space.strategy import Strategy
-    from autoimb.training.pruning import Bar
 
 __all__ = [
     "Assignment",
@@ -52,8 +51,6 @@ class Assignment:
     ----------
     strategy : Strategy
     deadline : Deadline
-    bar : Bar or None
-        Scores that the trial must reach to continue.
     rung : float
         Total training work on a split, as a multiple of the planned work.
     confirm : bool
@@ -64,7 +61,6 @@ class Assignment:
 
     strategy: Strategy
     deadline: Deadline
-    bar: Bar | None = None
     rung: float = 1.0
     confirm: bool = False
     duel: bool = False
@@ -149,7 +145,7 @@ class Jobs:
         if assignment.duel and self._duels is not None:
             task, parts = self._duels
         plan = task.plan.at(assignment.rung, confirm=assignment.confirm)
-        job = Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
+        job = Job(assignment.strategy, plan, parts, assignment.deadline)
         return job, task.judge
 
 

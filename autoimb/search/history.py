@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from autoimb.evaluation.outcome import Outcome, Scored
-from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import understood
 from autoimb.runs.record import Stage, StoredTrial, TrialRecord, standing, usable
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy
-from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
     from autoimb.runs.store import TrialStore
@@ -65,8 +63,6 @@ class TrialHistory:
     ----------
     space : Space
         What the strategies are drawn from.
-    policy : SearchPolicy
-        What a trial must reach to go on.
     store : TrialStore or None
         The file of the trials; None keeps them in memory alone.
 
@@ -85,8 +81,8 @@ class TrialHistory:
         The number of the next trial. Proposals that repeated a known strategy are counted.
     """
 
-    def __init__(self, space: Space, policy: SearchPolicy, store: TrialStore | None = None) -> None:
-        self._space, self._policy, self._store = space, policy, store
+    def __init__(self, space: Space, store: TrialStore | None = None) -> None:
+        self._space, self._store = space, store
         self.records: dict[int, TrialRecord] = {}
         self.results: dict[int, Scored] = {}
         self.running: dict[int, StoredTrial] = {}
@@ -140,16 +136,6 @@ class TrialHistory:
     def has_control(self) -> bool:
         """Whether a strategy without a method is usable, so that methods can be put into it."""
         return any(record.strategy.is_control for record in self.ranked)
-
-    @property
-    def bar(self) -> Bar | None:
-        """What a trial must reach to go on; None while nothing is complete."""
-        scored = (self.records[number] for number in self.results)
-        planned = [record for record in scored if not (record.confirmed or record.apart)]
-        best = min(planned, key=lambda record: record.rank, default=None)
-        if best is None or best.status != "complete":
-            return None
-        return Bar.of(best.curve, best.floor, best.planned, self._policy)
 
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""

@@ -147,7 +147,7 @@ def run_study(
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
         store = None if folder is None else folder.store
-        history = TrialHistory(space, study.plan.policy, store)
+        history = TrialHistory(space, store)
         agenda = Agenda.of(study, space, settings.deadline, duels=duels is not None)
         running = _Study(history, agenda, profile, settings)
         try:
@@ -244,8 +244,6 @@ class _Study:
         return Assignment(
             trial.strategy,
             self._settings.deadline.within(None if confirms else self._trial_limit()),
-            # planned trials and duels are never given up: choice, verdict and report compare them
-            bar=self._history.bar if trial.stage == "search" else None,
             rung=trial.rung,
             confirm=confirms,
             duel=trial.stage == "duel",

@@ -23,7 +23,6 @@ from autoimb.training.inputs import Inputs
 from autoimb.training.members import Members, log_shares
 from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Plan
-from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule, max_member_rows, plan_schedule
 from autoimb.training.states import PausedTraining, paused_key
 from autoimb.training.trainer import Pack, TrainingState, train
@@ -36,7 +35,7 @@ _ROWS_TO_START = 512
 
 @dataclass(frozen=True)
 class Job:
-    """A strategy to evaluate, with its rows, its deadline and its pruning bar.
+    """A strategy to evaluate, with its rows and its deadline.
 
     Attributes
     ----------
@@ -45,15 +44,12 @@ class Job:
     data : Parts
         The folds of the plan, as arrays that jobs share.
     deadline : Deadline
-    bar : Bar or None
-        Scores that the strategy must reach to continue.
     """
 
     strategy: Strategy
     plan: Plan
     data: Parts
     deadline: Deadline = field(default_factory=Deadline)
-    bar: Bar | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,27 +64,23 @@ class Trained:
         Out-of-fold predictions, one tuple for each round.
     checkpoints : tuple of int
         The checkpoint that each fold retained, in every round.
-    curve, floor : tuple of float
-        The measure at each checkpoint of the first round: mean over folds, and worst fold.
+    curve : tuple of float
+        The measure at each checkpoint of the first round, the mean over folds.
     planned : int
         Number of checkpoints in the planned work of a round.
     ended : bool
         Whether patience ended training, so that more work would change nothing.
     cut : bool
         Whether the deadline ended training before the stopping rule did.
-    pruned : bool
-        Whether the strategy was pruned.
     """
 
     packs: tuple[FittedMemberPack, ...]
     posteriors: tuple[tuple[np.ndarray, ...], ...]
     checkpoints: tuple[int, ...]
     curve: tuple[float, ...]
-    floor: tuple[float, ...]
     planned: int
     ended: bool = False
     cut: bool = False
-    pruned: bool = False
 
 
 def fit_members(job: Job, data: Parts, until: Until) -> Trained:
@@ -100,8 +92,6 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     data : Parts
         The folds of one repeat of the job's data.
     until : Until
-        Its bar is ignored for several successive rounds, since the first one says little about
-        their combination.
 
     Returns
     -------
@@ -118,7 +108,6 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         until.deadline.check()
     setup = _setup(job, data, tuple(parts_by_fold[fold] for fold in range(len(parts_by_fold))))
     ensemble, schedule = setup.members.ensemble, setup.schedule
-    until = until if ensemble.rounds == 1 else replace(until, bar=None)
     state = _State(tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size)))
     rounds: list[tuple[FittedMemberPack, Checkpoints]] = []
     for number in range(ensemble.rounds):
@@ -160,11 +149,9 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
             for checkpoint in checkpoints.stopping.chosen
         ),
         curve=first.stopping.curve,
-        floor=first.stopping.floor,
         planned=schedule.unit,
-        ended=setup.goes_on and first.ended and not first.cut and not first.pruned,
+        ended=setup.goes_on and first.ended and not first.cut,
         cut=last.cut,
-        pruned=last.pruned,
     )
 
 

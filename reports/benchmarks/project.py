@@ -455,7 +455,6 @@ PARTS = {
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "pruning": _Without(_with(training={"pruning_start": math.inf})),
     "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rungs": (1.0, 1.0)})),
     "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
     "early methods": _Without(_with(suggestions={"networks_before_methods": 1000})),

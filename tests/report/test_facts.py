@@ -20,7 +20,7 @@ from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.choose import Winner
-from autoimb.evaluation.outcome import Failed, Infeasible, Pruned, Scored
+from autoimb.evaluation.outcome import Failed, Infeasible, Scored
 from autoimb.report import curves
 from autoimb.report.against import Standing
 from autoimb.report.build import Facts, render
@@ -84,7 +84,7 @@ def _study(metric_name="average_precision", n_classes=2):
         result = Scored(judge.score(proba, labels), proba, labels=kept, seconds=1.5)
         records.append(TrialRecord.of(number, result, stage="search", strategy=strategy))
         results[number] = result
-    for outcome in (Failed("boom"), Pruned(""), Infeasible("too few rows")):
+    for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
         records.append(TrialRecord.of(len(records), outcome, stage="method", strategy=strategy))
     profile = SimpleNamespace(
@@ -261,16 +261,16 @@ def test_the_leaderboard_is_sorted_and_complete(case):
     assert len(facts.leaderboard) == len(found.records)
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
-    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
+    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "infeasible"]
     reported = dict.fromkeys(found.winner.blend.numbers, found.best_score.value)
     assert facts.leaderboard == leaderboard(reversed(found.records), reported=reported)
 
 
-def test_failures_have_reasons_and_pruned_trials_are_none(case):
+def test_failures_have_reasons(case):
     _, facts = case
     assert [(row["trial"], row["status"], row["reason"]) for row in facts.failures] == [
         (4, "failed", "boom"),
-        (6, "infeasible", "too few rows"),
+        (5, "infeasible", "too few rows"),
     ]
 
 

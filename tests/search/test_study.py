@@ -119,19 +119,6 @@ def test_no_network_of_the_list_stands_in_it_twice():
     )
 
 
-def test_planned_trials_are_never_given_up():
-    bars = []
-
-    def work(job, judge):
-        bars.append(job.bar)
-        scored = complete(job.strategy, job.data.dataset)
-        return replace(scored, trace=replace(scored.trace, floor=(0.1,), planned=2))
-
-    study(n_trials=PLANNED + 2, evaluate=work)
-    assert bars[:PLANNED] == [None] * PLANNED
-    assert all(bar is not None for bar in bars[PLANNED:])
-
-
 def test_the_same_seed_gives_the_same_leaderboard():
     first, second, other = (study(n_trials=PLANNED + 2, random_state=seed) for seed in (1, 1, 2))
     assert board(first) == board(second)

@@ -347,7 +347,6 @@ def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -
         posteriors=(tuple(oof[None, fold.score] for fold in plan.folds.folds),),
         checkpoints=(0,) * FOLDS,
         curve=(0.0,),
-        floor=(0.0,),
         planned=1,
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -37,7 +37,6 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "mlp only": "other networks",
     "no embeddings": "embeddings",
     "no methods": "methods",
-    "no pruning": "pruning",
     "no rungs": "rungs",
     "no fresh folds": "fresh folds",
     "methods after networks": "early methods",
