@@ -16,7 +16,6 @@ from typing import Any
 __all__ = [
     "DEFAULT_POLICY",
     "Comparisons",
-    "FirstMethod",
     "FirstNetwork",
     "Folds",
     "Reserves",
@@ -28,31 +27,6 @@ __all__ = [
 ]
 
 FirstNetwork = tuple[str, dict[str, Any]]  # the network option and its parameters
-FirstMethod = dict[str, tuple[str, dict[str, Any]]]  # by component the option and its parameters
-
-_METHODS: tuple[FirstMethod, ...] = (
-    {"class_weight": ("power", {"tau": 0.5})},
-    {"loss": ("logit_adjusted", {"tau": 0.5})},
-    {"ensemble": ("balanced_bagging", {"members": 8, "strength": 0.8})},
-    {"resampling": ("batch_balancing", {"strength": 0.3, "floor": 1})},
-    {"resampling": ("random_over", {"strength": 0.5})},
-    {"resampling": ("random_under", {"strength": 0.5})},
-    {"loss": ("focal", {"gamma": 1.0})},
-    {"resampling": ("smote", {"strength": 0.5, "k_neighbors": 5})},
-    {"ensemble": ("bagging", {"members": 8})},
-    {"ensemble": ("self_paced", {"rounds": 8, "strength": 0.8})},
-    {"ensemble": ("snapshot", {"rounds": 4})},
-    {"class_weight": ("effective_number", {"beta_complement": 1e-3})},
-    {"ensemble": ("boosting", {"rounds": 3})},
-    {"loss": ("logit_adjusted", {"tau": 1.0})},
-    {"class_weight": ("power", {"tau": 1.0})},
-    {"loss": ("focal", {"gamma": 2.0})},
-    {"resampling": ("random_under", {"strength": 1.0})},
-    {"resampling": ("tomek_links", {"strength": 1.0})},
-    {"resampling": ("smote_enn", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
-    {"resampling": ("smote_tomek", {"strength": 0.5, "k_neighbors": 5, "cleaning": 1.0})},
-    {"resampling": ("cluster_centroids", {"strength": 0.8})},
-)
 
 
 @cache
@@ -68,12 +42,6 @@ class Suggestions:
     # Networks without an imbalance method, tried first, in this order
     # (reports/design/networks.md).
     first_networks: tuple[FirstNetwork, ...] = field(default_factory=_learned_networks)
-    # Imbalance methods, tried one at a time on the best network so far, in this order
-    # (reports/design/imbalance-methods.md).
-    first_methods: tuple[FirstMethod, ...] = _METHODS
-    # Number of first networks before the first imbalance method; afterwards they alternate
-    # (reports/design/rungs-and-pruning.md).
-    networks_before_methods: int = 4
     # Strategies that the sampler learns from: the newest, and the best of those before them
     # (reports/design/long-searches.md).
     sampler_newest: int = 975
@@ -112,9 +80,8 @@ class Training:
     # Multiples of the planned work for which a strategy is trained, step by step
     # (reports/design/rungs-and-pruning.md).
     rungs: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0)
-    # Rungs at which a network begins, and an imbalance method on the best network
-    # (reports/design/rungs-and-pruning.md).
-    first_rungs: tuple[float, float] = (1 / 4, 1 / 16)
+    # Rung at which a strategy begins (reports/design/rungs-and-pruning.md).
+    first_rung: float = 1 / 4
     # Number of strategies that reach the planned work before a search with a limited number of
     # trials ends (reports/design/rungs-and-pruning.md).
     min_complete: int = 12

@@ -39,7 +39,7 @@ __all__ = [
     "usable",
 ]
 
-Stage = Literal["network", "method", "search", "confirm", "partner", "duel"]
+Stage = Literal["network", "search", "confirm", "partner", "duel"]
 Status = Literal["running", "complete", "partial", "infeasible", "failed", "timeout", "killed"]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
@@ -64,7 +64,7 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "method", "search", "confirm", "partner", "duel"}
+    stage : {"network", "search", "confirm", "partner", "duel"}
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.

@@ -20,13 +20,9 @@ from autoimb.search.history import KILLED, Proposal, TrialHistory
 from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
-from autoimb.space.portfolio import first_methods, matched_control_of
 
-__all__ = ["METHODS_SHARE", "Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
+__all__ = ["Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
 
-# Share of the time of all trials that imbalance methods may take while none of them leads
-# (reports/design/rungs-and-pruning.md).
-METHODS_SHARE = 0.25
 # Share of the search's time, at its end, in which the best are trained beyond the planned work
 # (reports/design/rungs-and-pruning.md).
 _LONGER_SHARE = 0.75
@@ -100,9 +96,8 @@ class Agenda:
         """Return what comes next, if anything.
 
         First a trial that was cut off; then a matched duel, while duels are within their share;
-        then the matched control of the best balanced ensemble, so that the choice compares it with
-        one as large; then, when the time for them has come, survivors; then a strategy that goes on
-        to the next rung; then a new one.
+        then, when the time for them has come, survivors; then a strategy that goes on to the next
+        rung; then a new one.
 
         Parameters
         ----------
@@ -125,15 +120,10 @@ class Agenda:
             return duel
         scored = (record for record in standing(history.strategies) if record.score is not None)
         ranked = sorted(scored, key=lambda record: record.rank)
-        return (
-            self._propose_matched_control(history.plans, ranked)
-            or self._propose_higher(history, ranked, left=left, new=new)
-            or (
-                self._propose_new(history.plans, ranked)
-                if new and len(ranked) < self.most
-                else None
-            )
-        )
+        higher = self._propose_higher(history, ranked, left=left, new=new)
+        if higher is None and new and len(ranked) < self.most:
+            return self._propose_new(history.plans)
+        return higher
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -163,20 +153,6 @@ class Agenda:
         plan, values = planned
         return Proposal("duel", policy.comparisons.rung, values, plan)
 
-    def _propose_matched_control(
-        self, plans: Collection[str], ranked: Sequence[TrialRecord]
-    ) -> Proposal | None:
-        pairs = (
-            (record, matched_control_of(self.space, record.strategy))
-            for record in ranked
-            if record.status == "complete"
-        )
-        record, control = next((pair for pair in pairs if pair[1] is not None), (None, None))
-        if record is None or control is None:
-            return None
-        plan = f"matched_control.{record.number}"
-        return None if plan in plans else Proposal("method", min(record.rung, 1.0), control, plan)
-
     def _propose_higher(
         self, history: TrialHistory, ranked: Sequence[TrialRecord], *, left: float, new: bool
     ) -> Proposal | None:
@@ -205,42 +181,13 @@ class Agenda:
         record, rung = higher
         return Proposal(record.stage, rung, repeats=record.number, follows=record.number)
 
-    def _propose_new(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> Proposal:
-        """Choose between the next network, the next imbalance method, and one that is drawn."""
-        first, first_of_methods = self.policy.training.first_rungs
-        networks = [(name, values) for name, values in self._networks if name not in plans]
-        control = next((record for record in ranked if record.strategy.is_control), None)
-        methods = []
-        if control is not None:
-            methods = [
-                (f"method.{i}", values)
-                for i, values in enumerate(first_methods(self.space, control.strategy, self.policy))
-                if f"method.{i}" not in plans
-            ]
-        if methods and (not networks or self._turn_of_methods(plans, ranked)):
-            plan, values = methods[0]
-            return Proposal("method", first_of_methods, values, plan)
-        if networks:
-            plan, values = networks[0]
-            return Proposal("network", first, values, plan)
+    def _propose_new(self, plans: Collection[str]) -> Proposal:
+        """Propose the next network of the list, or a strategy that the sampler draws."""
+        first = self.policy.training.first_rung
+        for name, values in self._networks:
+            if name not in plans:
+                return Proposal("network", first, values, name)
         return Proposal("search", first)
-
-    def _turn_of_methods(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> bool:
-        """Say whether a method comes before the next network.
-
-        They take turns after the first networks; until a method leads, methods take no more than
-        their share of the time.
-        """
-        networks = sum(plan.startswith("network.") for plan in plans)
-        methods = sum(plan.startswith("method.") for plan in plans)
-        if methods > networks - self.policy.suggestions.networks_before_methods:
-            return False
-        leads = not ranked[0].strategy.is_control
-        if leads or math.isinf(self.seconds):  # without a deadline no clock is read
-            return True
-        total = sum(record.seconds for record in ranked)
-        of_methods = sum(record.seconds for record in ranked if record.stage == "method")
-        return of_methods <= METHODS_SHARE * total
 
 
 def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -69,10 +69,10 @@ def next_duel(
     )
     if "duel.0" not in plans:
         control = _control(space, records, policy) if first is None else first.strategy
-        return None if control is None else ("duel.0", duels_of(space, control, policy)[0])
+        return None if control is None else ("duel.0", duels_of(space, control)[0])
     if first is None or not any(record.status in SCORED for record in duels):
         return None
-    planned = duels_of(space, first.strategy, policy)
+    planned = duels_of(space, first.strategy)
     remaining = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
     place = next(remaining, None)
     return None if place is None else (f"duel.{place}", planned[place])

@@ -93,7 +93,6 @@ __all__ = [
     "artifact_parts",
     "blend",
     "draw_control",
-    "first_methods",
     "first_networks",
     "holm",
     "jackknife",
@@ -166,7 +165,7 @@ TABM: Network = {
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
 # of the planned work, that a network begins with
-FIRST_RUNG = DEFAULT_POLICY.training.first_rungs[0]
+FIRST_RUNG = DEFAULT_POLICY.training.first_rung
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -174,12 +173,6 @@ def first_networks() -> list[Strategy]:
     """Return today's list, without an imbalance method."""
     space = Space.restricted(CONTROLS)
     return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
-
-
-def first_methods(best: Strategy) -> list[Strategy]:
-    """Return the methods that a search tries first, on a network."""
-    space = Space.restricted()
-    return [draw(FixedTrial(params), space) for params in portfolio.first_methods(space, best)]
 
 
 def partners() -> list[Strategy]:
@@ -425,7 +418,7 @@ def _every_column(dataset: Dataset) -> Layout:
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
     """Begin with the first network of the list, and nothing else."""
     suggestions = policy.suggestions
-    first = replace(suggestions, first_networks=suggestions.first_networks[:1], first_methods=())
+    first = replace(suggestions, first_networks=suggestions.first_networks[:1])
     return replace(policy, suggestions=first)
 
 
@@ -455,9 +448,8 @@ PARTS = {
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rungs": (1.0, 1.0)})),
+    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rung": 1.0})),
     "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
-    "early methods": _Without(_with(suggestions={"networks_before_methods": 1000})),
     "partners": _Without(_with(suggestions={"partners": ()})),
     "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),
@@ -566,10 +558,8 @@ def words_of_placebos(seed: int) -> list[str]:
 # --- small searches -------------------------------------------------------------------------------
 
 SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0, min_complete=6))
-# strategies of a tenth of a minute's work, imbalance methods among them after two networks
-SMALLER = SearchPolicy(
-    suggestions=Suggestions(networks_before_methods=2), training=Training(unlimited_seconds=6.0)
-)
+# strategies of a tenth of a minute's work
+SMALLER = SearchPolicy(training=Training(unlimited_seconds=6.0))
 
 
 def small_search(

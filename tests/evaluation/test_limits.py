@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
-from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.pool import LOCAL
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import check_limits, networks_within
 from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request
@@ -183,18 +180,6 @@ def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
     ((name, params),) = networks_within(Space.restricted(), tight(), DEFAULT_POLICY)
     assert name == "network.smallest"
     assert params["network.mlp.width"] == 32
-
-
-def test_methods_come_however_few_networks_keep_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn while the only network runs breaks the limits, and ends nothing."""
-    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
-    limits, policy = tight(), SearchPolicy(suggestions=Suggestions(max_repeated_draws=10))
-    given = {"limits": limits, "policy": policy, "n_trials": 9, "n_jobs": 2}
-    found = study(**given, backend=Synchronous(LOCAL))
-    complete = [r.stage for r in found.records if r.status == "complete"]
-    assert complete[:9] == ["network", *["method"] * 8]
-    first = found.records[1:11]
-    assert {(r.stage, r.status) for r in first} == {("search", "infeasible")}
 
 
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:

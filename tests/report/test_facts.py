@@ -86,7 +86,7 @@ def _study(metric_name="average_precision", n_classes=2):
         results[number] = result
     for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
-        records.append(TrialRecord.of(len(records), outcome, stage="method", strategy=strategy))
+        records.append(TrialRecord.of(len(records), outcome, stage="search", strategy=strategy))
     profile = SimpleNamespace(
         n_rows=N,
         class_counts=tuple(np.bincount(y).tolist()),

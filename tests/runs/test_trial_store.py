@@ -59,7 +59,7 @@ def run(searched, tmp_path):
 
 def ended(number, **scored):
     result = replace(complete(STRATEGY, material().dataset), **scored)
-    record = TrialRecord.of(number, result, stage="method", strategy=STRATEGY)
+    record = TrialRecord.of(number, result, stage="search", strategy=STRATEGY)
     return StoredTrial(record, result, {"network": "tabm", "x": 0.5}, ("network.3",))
 
 

@@ -2,9 +2,7 @@
 
 import time
 from dataclasses import replace
-from functools import partial
 
-import pytest
 from optuna.trial import FixedTrial
 
 from autoimb.assessment.uncertainty import Score
@@ -12,27 +10,24 @@ from autoimb.budget import Deadline
 from autoimb.policy import Folds, SearchPolicy
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.record import TrialRecord
-from autoimb.search.agenda import METHODS_SHARE, Agenda, next_to_confirm, next_to_raise
-from autoimb.space.components import COMPONENTS
+from autoimb.search.agenda import next_to_confirm, next_to_raise
 from autoimb.space.draw import Space, draw
-from autoimb.space.ensemble import draws_balanced_rows
-from autoimb.space.portfolio import first_methods, first_networks, matched_control_of
+from autoimb.space.portfolio import duels_of, first_networks
 from autoimb.training.plan import STRATEGIES_ON_FEW_RARE_ROWS
 from tests.support import studies
 from tests.support.studies import FINGERPRINT, material, study
-from tests.support.tables import chosen, strategy_with
 
 POLICY = SearchPolicy()
 SURVIVORS, CONFIRMING = POLICY.folds.confirmed_trials, 4.0
 ENOUGH = STRATEGIES_ON_FEW_RARE_ROWS
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
-METHODS = [draw(FixedTrial(params), SPACE) for params in first_methods(SPACE, NETWORK)]
+METHODS = [draw(FixedTrial(params), SPACE) for params in duels_of(SPACE, NETWORK)[1:]]
 
 
 def record(number, strategy, *, ended=False, **changed):
     outcome = studies.complete(strategy, material().dataset, seconds=1.0)
-    made = TrialRecord.of(number, outcome, stage="method", strategy=strategy)
+    made = TrialRecord.of(number, outcome, stage="search", strategy=strategy)
     return replace(made, ended=ended, **changed)
 
 
@@ -148,39 +143,7 @@ def test_confirmed_trials_keep_their_networks_however_they_disappoint():
 
 def test_a_search_without_a_deadline_confirms_nothing():
     result = study(n_trials=50, evaluate=better_by_more_work)
-    assert {r.stage for r in result.records} == {"network", "method", "search"}
-
-
-def stages(result):
-    """The stage of each strategy by the order of their starts, but for matched controls."""
-    return [r.stage for r in sorted(result.records, key=lambda r: r.number)]
-
-
-def test_after_the_first_networks_they_and_imbalance_methods_take_turns():
-    given = stages(study(n_trials=12))
-    first = POLICY.suggestions.networks_before_methods
-    assert given[:first] == ["network"] * first
-    assert given[first : first + 5] == ["method", "network", "method", "network", "method"]
-
-
-def leading(*, method_seconds, method_leads):
-    """Whether methods come next in a search with a deadline: 5 networks, 1 method so far."""
-    agenda = Agenda(SPACE, 100.0)
-    networks = [record(i, NETWORK, stage="network", seconds=2.0) for i in range(5)]
-    value = 2.0 if method_leads else -2.0
-    score = Score(value, 0.01, (value,), False, value)
-    method = record(5, METHODS[0], seconds=method_seconds, score=score)
-    ranked = sorted([*networks, method], key=lambda r: r.rank)
-    plans = [*(f"network.{i}" for i in range(5)), "method.0"]
-    return agenda._propose_new(plans, ranked).stage
-
-
-def test_until_one_leads_methods_have_a_share_of_the_time():
-    share = METHODS_SHARE
-    most = 10.0 * share / (1 - share)
-    assert leading(method_seconds=0.9 * most, method_leads=False) == "method"
-    assert leading(method_seconds=1.1 * most, method_leads=False) == "network"
-    assert leading(method_seconds=1.1 * most, method_leads=True) == "method"
+    assert {r.stage for r in result.records} == {"network", "search"}
 
 
 # --- rungs ----------------------------------------------------------------------------------------
@@ -263,70 +226,3 @@ def test_a_search_of_so_many_strategies_ends_when_the_best_of_them_are_complete(
     assert POLICY.training.min_complete <= len(complete) < 20
     assert {r.status for r in result.records} == {"complete", "partial"}
     assert set(result.results) == {r.number for r in complete}
-
-
-# --- matched controls -----------------------------------------------------------------------------
-
-BALANCED = [option for option in COMPONENTS["ensemble"] if draws_balanced_rows(option.name)]
-
-
-@pytest.mark.parametrize("option", BALANCED, ids=lambda option: option.name)
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_balanced_ensemble_has_a_matched_control_as_large_on_rows_as_they_are(option, share):
-    space = Space.restricted({"ensemble": COMPONENTS["ensemble"].names})
-    given = strategy_with(ensemble=chosen(option, share), loss=chosen(COMPONENTS["loss"]["focal"]))
-    matched_control = draw(FixedTrial(matched_control_of(space, given)), space)
-    assert replace(matched_control, ensemble=given.ensemble) == given
-    other = COMPONENTS["ensemble"][matched_control.ensemble.name]
-    assert not draws_balanced_rows(other.name)
-    mine, its = (
-        o.code(**s.ensemble.values) for o, s in ((option, given), (other, matched_control))
-    )
-    assert mine.members * mine.rounds == its.members * its.rounds
-    assert replace(matched_control, loss=NETWORK.loss).is_control
-    assert not replace(given, loss=NETWORK.loss).is_control
-
-
-def test_a_strategy_without_a_balanced_ensemble_has_no_matched_control():
-    assert matched_control_of(SPACE, NETWORK) is None
-    narrow = Space.restricted({"ensemble": ["single", "self_paced"]})
-    assert matched_control_of(narrow, strategy_with(ensemble=chosen(BALANCED[0]))) is None
-
-
-def test_a_strength_that_gave_way_comes_back_into_its_range():
-    loss = chosen(COMPONENTS["loss"]["logit_adjusted"], tau=0.01)
-    params = matched_control_of(SPACE, strategy_with(ensemble=chosen(BALANCED[0]), loss=loss))
-    assert (
-        params["loss.logit_adjusted.tau"] == COMPONENTS["loss"]["logit_adjusted"].ranges["tau"].low
-    )
-
-
-def likes_balance(job, judge):
-    """The larger a balanced ensemble, the better."""
-    choice = job.strategy.ensemble
-    option = COMPONENTS["ensemble"][choice.name]
-    made = option.code(**choice.values)
-    size = draws_balanced_rows(option.name) * made.members * made.rounds
-    value = 0.5 * studies.chance(job.strategy) + size
-    return studies.complete(job.strategy, job.data.dataset, value=value)
-
-
-def test_a_study_that_tries_balanced_ensembles_tries_the_matched_control_of_the_best():
-    result = study(n_trials=60, evaluate=likes_balance)
-    tried = {r.strategy: r for r in result.records}
-    names = {option.name for option in BALANCED}
-    of_balanced = [r for r in result.records[:-1] if r.strategy.ensemble.name in names]
-    assert any(r.stage == "search" for r in of_balanced)
-    top = max(of_balanced, key=lambda r: (r.score.utility, -r.number))
-    matched_control = draw(FixedTrial(matched_control_of(SPACE, top.strategy)), SPACE)
-    assert tried[matched_control].status == "complete"
-
-
-def test_forests_of_a_large_table_are_tried_where_they_are_asked_for() -> None:
-    due = partial(Agenda.partners_due, tried=100, workers=2)
-    small, large = (Agenda(Space.restricted(), 60.0, forests=own) for own in (True, False))
-    assert due(small, POLICY.suggestions.partners) == list(POLICY.suggestions.partners)
-    assert due(large, POLICY.suggestions.partners) == ["medium_trees", "small_trees", "large_trees"]
-    assert due(large, ("forest",)) == ["forest"]
-    began = partial(Agenda.partners_due, large, POLICY.suggestions.partners, workers=2)
-    assert [len(began(tried=n)) for n in (0, 11, 12, 23, 24)] == [1, 1, 2, 2, 3]

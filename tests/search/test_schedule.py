@@ -91,7 +91,7 @@ def test_the_pace_of_workers_decides_nothing():
     }
     first, *others = (told(studies.study(**given)) for _ in range(3))
     board = first[0]
-    assert {stage for _, stage, *_ in board} == {"network", "method", "search", "partner"}
+    assert {stage for _, stage, *_ in board} == {"network", "search", "partner"}
     assert len({rung for *_, rung, _, _ in board}) > 1
     assert others == [first, first]
 

@@ -39,7 +39,6 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "no methods": "methods",
     "no rungs": "rungs",
     "no fresh folds": "fresh folds",
-    "methods after networks": "early methods",
     "no partners": "partners",
     "no statistics of levels": "statistics of levels",
     "no statistics of rows": "statistics of rows",
