@@ -125,23 +125,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Folds:
-    """Splits into folds, and the trials that other splits confirm."""
+    """Splits into folds."""
 
     # From this number of rows on, three folds are used instead of five.
     rows_for_three_folds: int = 15_000
-    # Smaller tables cross-validate the best strategies again on other splits into folds
-    # (reports/design/validation-folds.md).
-    rows_for_one_repeat: int = 3_000
-    # Number of splits into folds, including the first (reports/design/validation-folds.md).
-    repeats: int = 4
-    # Number of folds of the one split that confirms on larger tables, and the rows of the rarest
-    # class that each of them needs (reports/design/validation-folds.md).
-    confirming_folds: int = 8
-    rare_rows_per_confirming_fold: int = 10
-    # Number of the best trials that are confirmed (reports/design/validation-folds.md).
-    confirmed_trials: int = 8
-    # Multiple of the seconds expected for a confirmation or a duel that must be left.
-    confirming_margin: float = 1.25
     # Rows of the rarer classes that each block of forward folds needs.
     rare_rows_per_block: int = 5
 
@@ -157,6 +144,8 @@ class Comparisons:
     # Multiple of a strategy's planned work, for all folds of a duel together
     # (reports/design/paired-comparisons.md).
     rung: float = 1 / 2
+    # Multiple of the seconds expected for a duel that must be left.
+    margin: float = 1.25
     # Largest number of folds (reports/design/paired-comparisons.md).
     folds: int = 20
     # Largest number of rows of the table (reports/design/paired-comparisons.md).

@@ -18,7 +18,7 @@ __all__ = ["Key", "Purpose", "seed_for", "stream"]
 class Purpose(IntEnum):
     """Purpose of a stream of random numbers; its value is never reused for another purpose."""
 
-    FOLDS = 1  # splits of the table into folds, by repeat
+    FOLDS = 1  # splits of the table into folds
     HOLD_OUT = 2  # halves of a hold-out: one chooses, one scores
     GROUPS = 3  # stratified groups of rows in cross-fitting
     TRAINING_ROWS = 4  # rows of a study whose table is too large

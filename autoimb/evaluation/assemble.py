@@ -108,14 +108,11 @@ def assemble(
     """
     dataset = parts.dataset
     if plan.folds.deploys_last:
-        # The last fold trains on all rows in every repeat, so one encoder serves all networks.
+        # Only the last fold is deployed, which trains on all rows.
         strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
-        encoders = parts.encoders(len(plan.folds.folds))[-1:]
+        encoders = parts.encoders[-1:]
     else:
-        n_encoders = 1 + max(
-            int(pack.fold.max()) for strategy in strategies for pack in strategy.packs
-        )
-        encoders = parts.encoders(n_encoders)
+        encoders = parts.encoders
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
@@ -146,7 +143,7 @@ def assemble(
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), _COMPARED_ROWS, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
-    views = single_views(pipeline, plan.folds, columns)
+    views = single_views(pipeline, columns)
     compared = judge.take(rows)
     weight = scale if compared.weight is None else compared.weight * scale
     calibrator = for_all_networks(

@@ -38,16 +38,13 @@ class Trace:
         Number of checkpoints of the planned work.
     ended : bool
         Whether early stopping ended the training, so that more work would change nothing.
-    confirmed : bool
-        Whether the trial was trained on confirming folds, which had not chosen it.
     checkpoints : tuple of int
-        Checkpoint used by each fold, of every repeat.
+        Checkpoint used by each fold, in every round.
     """
 
     curve: tuple[float, ...] = ()
     planned: int = 0
     ended: bool = False
-    confirmed: bool = False
     checkpoints: tuple[int, ...] = ()
 
 
@@ -126,18 +123,8 @@ Outcome = Scored | Cut | Infeasible | Failed
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:
-    """Return the numbers of trials, best first; ties are in order of the numbers.
-
-    Confirmed trials come first whatever their values, since the values of unconfirmed trials are
-    optimistic: they were used to choose the trials.
-    """
-
-    def place(number: int) -> tuple[bool, float, int]:
-        """Return the sort key of a trial."""
-        result = results[number]
-        return not result.trace.confirmed, -result.score.utility, number
-
-    return sorted(results, key=place)
+    """Return the numbers of trials, best first; ties are in order of the numbers."""
+    return sorted(results, key=lambda number: (-results[number].score.utility, number))
 
 
 def reason_of(error: BaseException) -> str:

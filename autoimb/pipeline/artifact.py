@@ -235,7 +235,6 @@ def strategy_of(part: StrategyPart, arrays: Arrays, place: str = "strategy") -> 
         calibrator=part.calibrator,
         class_costs=part.class_costs,
         rung=part.rung,
-        confirmed=part.confirmed,
         trees=tuple(trees),
     )
 

@@ -253,8 +253,6 @@ class FittedStrategy(BriefRepr):
         Class weights given by the user: they multiply the probabilities and are not corrected.
     rung : float
         Amount of training as a multiple of the planned work; a refit trains as much.
-    confirmed : bool
-        Whether it was trained on the confirming folds; a refit then is, too.
     trees : tuple of FittedTrees
         One per fold for a partner; else empty.
     """
@@ -265,7 +263,6 @@ class FittedStrategy(BriefRepr):
     calibrator: Calibrator
     class_costs: tuple[float, ...] | None = None
     rung: float = 1.0
-    confirmed: bool = False
     trees: tuple[FittedTrees, ...] = ()
 
     @contextmanager
@@ -321,7 +318,6 @@ class FittedStrategy(BriefRepr):
             calibrator=self.calibrator,
             class_costs=self.class_costs,
             rung=self.rung,
-            confirmed=self.confirmed,
             trees=tuple(TreesPart(fold.reader.numbers, fold.bagged) for fold in self.trees),
         )
 

@@ -186,22 +186,14 @@ def _averaging(result: SearchResult) -> str:
         if gain_of_all is None
         else f"({gain_of_all:+.4f}) is included"
     )
-    gain = result.study.results[result.winner.single].score.gain_of_mean
     if result.planned.plan.folds.deploys_last:
         return (
             "New rows are predicted by networks that were trained on all rows, through the newest; "
             "each scored row by ones of earlier rows."
         )
-    if gain is None:
-        return (
-            "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "
-            f"one network each; what the mean is estimated to gain {status}."
-        )
-    number = len(result.planned.plan.folds.confirming)
     return (
-        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by the "
-        f"mean of {number} networks, which gains {gain:+.4f} over one of them in the best "
-        f"strategy; what the mean of all is estimated to gain in addition {status}."
+        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by one "
+        f"network each; what the mean is estimated to gain {status}."
     )
 
 

@@ -183,7 +183,7 @@ def _expected_trials(planned: Planned) -> int:
     request, training = planned.prepared.request, planned.plan.policy.training
     limits: list[float] = [] if request.most_trials is None else [request.most_trials]
     if request.time_budget is not None:
-        limits += [training.trials_per_worker * request.n_jobs, planned.plan.max_strategies]
+        limits.append(training.trials_per_worker * request.n_jobs)
     return int(min(limits))
 
 
@@ -217,12 +217,8 @@ def profile_facts(profile: Profile) -> dict[str, Any]:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return folds and rows of a plan as JSON values."""
-    folds, confirming = plan.folds.folds, plan.folds.confirming
+    folds = plan.folds.folds
     counted: int | str = len(folds)
-    if plan.folds.further:
-        confirming_folds = len(plan.folds.repeat(confirming[-1]).folds)
-        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
-        counted = f"{len(folds)}; {times}{confirming_folds} to confirm"
     scoring = [fold for fold in folds if len(fold.score)]
     if plan.folds.deploys_last:
         counted = f"{len(scoring)} forward, and one of all rows that is exported"

@@ -39,7 +39,7 @@ __all__ = [
     "usable",
 ]
 
-Stage = Literal["network", "search", "confirm", "partner", "duel"]
+Stage = Literal["network", "search", "partner", "duel"]
 Status = Literal["running", "complete", "partial", "infeasible", "failed", "timeout", "killed"]
 
 APART: tuple[Stage, ...] = ("partner", "duel")
@@ -64,7 +64,7 @@ class TrialRecord:
     ----------
     number : int
         Of the trial in its study.
-    stage : {"network", "search", "confirm", "partner", "duel"}
+    stage : {"network", "search", "partner", "duel"}
         Which part of the search asked for it.
     strategy : Strategy
         Of a partner what `autoimb.space.strategy.partner` writes.
@@ -138,11 +138,6 @@ class TrialRecord:
         )
 
     @property
-    def confirmed(self) -> bool:
-        """Whether it was scored on folds that had not chosen it."""
-        return self.stage == "confirm"
-
-    @property
     def apart(self) -> bool:
         """Whether it is none of the strategies that a search ranks: a partner, or a duel's."""
         return self.stage in APART
@@ -154,9 +149,9 @@ class TrialRecord:
         return -utility, self.number
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, float, int]:
-        """Sorts trials: complete ones first, confirmed ones before others, then by score."""
-        return self.status != "complete", not self.confirmed, self.score is None, *self.merit
+    def rank(self) -> tuple[bool, bool, float, int]:
+        """Sorts trials: complete ones first, then by score."""
+        return self.status != "complete", self.score is None, *self.merit
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON."""
@@ -280,7 +275,6 @@ def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None
                 record.curve,
                 record.planned,
                 record.ended,
-                record.confirmed,
                 record.epochs,
             ),
             seconds=record.seconds,

@@ -229,8 +229,8 @@ def _run_trial(
     *,
     version: str,
     seconds: float,
-    sent: Container[tuple[int, int]],
-) -> tuple[Outcome, PausedTraining | None, dict[tuple[int, int], Encoder]]:
+    sent: Container[int],
+) -> tuple[Outcome, PausedTraining | None, dict[int, Encoder]]:
     """Evaluate a strategy on a Dask worker.
 
     Parameters
@@ -243,16 +243,16 @@ def _run_trial(
         Version of autoimb on the machine that runs the search.
     seconds : float
         Time until the deadline; the deadline itself refers to the clock of another machine.
-    sent : container of (int, int)
-        Repeats and folds whose encoders the driver already has.
+    sent : container of int
+        Folds whose encoders the driver already has.
 
     Returns
     -------
     outcome : Outcome
     paused : PausedTraining or None
         The state of training if it may continue at its next rung.
-    encoders : dict of (int, int) to Encoder
-        Encoders that the driver does not have, by repeat and fold.
+    encoders : dict of int to Encoder
+        Encoders that the driver does not have, by fold.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def _run_trial(
         outcome = evaluated(work.evaluate, jobs, local_assignment)
     goes_on = isinstance(outcome, Scored) and not outcome.trace.ended
     state = None
-    if goes_on and not assignment.confirm and not assignment.duel:
+    if goes_on and not assignment.duel:
         state = jobs.parts.states.find(paused_key(assignment.strategy))
     return outcome, state, jobs.parts.fitted_encoders(exclude=sent)
 

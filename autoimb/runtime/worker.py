@@ -53,8 +53,6 @@ class Assignment:
     deadline : Deadline
     rung : float
         Total training work on a split, as a multiple of the planned work.
-    confirm : bool
-        Whether the trial uses the confirming splits.
     duel : bool
         Whether the trial uses the rows and folds of matched duels.
     """
@@ -62,7 +60,6 @@ class Assignment:
     strategy: Strategy
     deadline: Deadline
     rung: float = 1.0
-    confirm: bool = False
     duel: bool = False
 
 
@@ -144,7 +141,7 @@ class Jobs:
         task, parts = self._study
         if assignment.duel and self._duels is not None:
             task, parts = self._duels
-        plan = task.plan.at(assignment.rung, confirm=assignment.confirm)
+        plan = task.plan.at(assignment.rung)
         job = Job(assignment.strategy, plan, parts, assignment.deadline)
         return job, task.judge
 

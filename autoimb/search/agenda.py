@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,16 +20,11 @@ from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
 
-__all__ = ["Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
+__all__ = ["Agenda", "next_to_raise", "next_to_repeat"]
 
 # Share of the search's time, at its end, in which the best are trained beyond the planned work
 # (reports/design/rungs-and-pruning.md).
 _LONGER_SHARE = 0.75
-# Share of the search's time, at its end, in which the best trials are confirmed
-# (reports/design/validation-folds.md).
-_CONFIRMING_SHARE = 0.5
-# Number of standard errors by which a trial may lie below the best one and still be confirmed.
-_CONFIRMING_ERRORS = 2.0
 # Share of the strategies of a rung below the planned work that go on to the next rung
 # (reports/design/rungs-and-pruning.md).
 _PROMOTED_SHARE = 1 / 3
@@ -45,11 +39,6 @@ class Agenda:
     space : Space
     seconds : float
         That the search has.
-    work : float
-        Times the work of a strategy that confirming it takes; 0 where the plan holds no splits of
-        the rows that could.
-    most : float
-        Strategies, after which there is nothing to do but to confirm them.
     duels : bool
         Whether there are rows and folds for matched duels.
     policy : SearchPolicy
@@ -62,8 +51,6 @@ class Agenda:
 
     space: Space
     seconds: float
-    work: float = 0.0
-    most: float = math.inf
     duels: bool = False
     policy: SearchPolicy = DEFAULT_POLICY
     limits: Limits = field(default_factory=Limits)
@@ -72,15 +59,10 @@ class Agenda:
     @classmethod
     def of(cls, study: Task, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
         """Make the agenda of a study."""
-        plan = study.plan
-        policy, further = plan.policy, plan.folds.further
-        work = plan.folds.confirming_work if further else 0.0
-        most = plan.max_strategies if deadline.finite else math.inf
+        policy = study.plan.policy
         return cls(
             space,
             deadline.left(),
-            work=work,
-            most=most,
             duels=duels,
             policy=policy,
             limits=study.limits,
@@ -96,8 +78,7 @@ class Agenda:
         """Return what comes next, if anything.
 
         First a trial that was cut off; then a matched duel, while duels are within their share;
-        then, when the time for them has come, survivors; then a strategy that goes on to the next
-        rung; then a new one.
+        then a strategy that goes on to the next rung; then a new one.
 
         Parameters
         ----------
@@ -118,12 +99,8 @@ class Agenda:
         duel = self._propose_duel(history, left=left)
         if duel is not None:
             return duel
-        scored = (record for record in standing(history.strategies) if record.score is not None)
-        ranked = sorted(scored, key=lambda record: record.rank)
-        higher = self._propose_higher(history, ranked, left=left, new=new)
-        if higher is None and new and len(ranked) < self.most:
-            return self._propose_new(history.plans)
-        return higher
+        higher = self._propose_higher(history, left=left, new=new)
+        return self._propose_new(history.plans) if higher is None and new else higher
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -153,24 +130,13 @@ class Agenda:
         plan, values = planned
         return Proposal("duel", policy.comparisons.rung, values, plan)
 
-    def _propose_higher(
-        self, history: TrialHistory, ranked: Sequence[TrialRecord], *, left: float, new: bool
-    ) -> Proposal | None:
-        """Propose a known strategy on other folds or at a higher rung."""
-        policy, enough, raised = self.policy, len(ranked) >= self.most, history.raised
-        if enough or left < _CONFIRMING_SHARE * self.seconds:
-            survivor = next_to_confirm(
-                ranked, raised, seconds=left, work=self.work, policy=policy, every=enough
-            )
-            if survivor is not None:
-                number = survivor.number
-                return Proposal("confirm", survivor.rung, repeats=number, follows=number)
+    def _propose_higher(self, history: TrialHistory, *, left: float, new: bool) -> Proposal | None:
+        """Propose a known strategy at a higher rung."""
+        policy = self.policy
         least = 0 if new else policy.training.min_complete  # that are to be complete in any case
-        if enough:
-            least = len(ranked)
         higher = next_to_raise(
             history.strategies,
-            raised,
+            history.raised,
             seconds=left,
             policy=policy,
             least=least,
@@ -249,7 +215,7 @@ def next_to_raise(
     tuple of TrialRecord and float, or None
         The trial to follow, and the rung.
     """
-    scored = [r for r in records if r.status in ("complete", "partial") and not r.confirmed]
+    scored = [r for r in records if r.status in ("complete", "partial")]
     partial = {record.number for record in scored if record.status == "partial"}
     running = partial.intersection(raised) - {record.follows for record in records}
     complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
@@ -264,64 +230,3 @@ def next_to_raise(
             if waits and record.seconds * higher / rung < seconds:
                 return record, higher
     return None
-
-
-def next_to_confirm(
-    ranked: Sequence[TrialRecord],
-    raised: Collection[int],
-    *,
-    seconds: float,
-    work: float,
-    policy: SearchPolicy,
-    every: bool = False,
-) -> TrialRecord | None:
-    """Find the next strategy to evaluate on folds that did not choose it.
-
-    The best score of many is too high, and by how much only fresh folds say. So the last part of a
-    search goes to the best control and the best strategy with an imbalance method, which the
-    choice compares, and then to the best of all.
-
-    Parameters
-    ----------
-    ranked : sequence of TrialRecord
-        The trials that compete, best first.
-    raised : collection of int
-        The trials that were confirmed already, or are being confirmed.
-    seconds : float
-        That are left.
-    work : float
-        Times the work of the strategy so far that confirming takes; 0 where nothing can.
-    policy : SearchPolicy
-    every : bool
-        Whether all are confirmed; else a few, as long as they could win.
-
-    Returns
-    -------
-    TrialRecord or None
-        None where none is left, or none would end in time.
-    """
-    complete = [record for record in ranked if record.status == "complete"]
-    waiting = [record for record in complete if not record.confirmed]
-    if not work or not waiting:
-        return None
-    left = policy.folds.confirmed_trials - (len(complete) - len(waiting))
-    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0])]
-    compared = [_first(complete, is_control=True), _first(complete, is_control=False)]
-    first = [record for record in compared if record is not None and not record.confirmed]
-    for record in [*first, *(waiting if every else near)]:
-        needed = policy.folds.confirming_margin * record.seconds * work
-        if record.number not in raised and needed < seconds:
-            return record
-    return None
-
-
-def _first(ranked: Sequence[TrialRecord], *, is_control: bool) -> TrialRecord | None:
-    return next((r for r in ranked if r.strategy.is_control == is_control), None)
-
-
-def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
-    """Say whether a score may be below the best one by chance."""
-    if record.score is None or best.score is None:
-        return False
-    gap = best.score.utility - record.score.utility
-    return gap <= _CONFIRMING_ERRORS * record.score.error

@@ -132,7 +132,7 @@ def duels_due(
     total_seconds = duel_seconds + sum(record.seconds for record in tried)
     return (
         duel_seconds <= policy.comparisons.share * total_seconds
-        and policy.folds.confirming_margin * expected < left
+        and policy.comparisons.margin * expected < left
     )
 
 

@@ -266,15 +266,9 @@ class TrialHistory:
             self._store.drop_networks(dropped)
 
     def _best(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, the best control, and partners.
-
-        Of the confirmed ones and of the others apart: one that was confirmed may score less than
-        many that still wait for it, and be the best when all are.
-        """
+        """Return the trials whose networks are kept: the best, the best control, and partners."""
         competing = {record.number for record in self.standing}
         ranked = [record for record in self.ranked if record.number in competing]
-        confirmed = [record.number for record in ranked if record.confirmed]
-        others = [record.number for record in ranked if not record.confirmed]
         control = [record.number for record in ranked if record.strategy.is_control]
-        best = {*confirmed[:_MAX_NETWORKS], *others[:_MAX_NETWORKS], *control[:1]}
+        best = {*(record.number for record in ranked[:_MAX_NETWORKS]), *control[:1]}
         return best.union(self._partners)

@@ -23,9 +23,7 @@ from autoimb.training.plan import Plan
 __all__ = ["check_limits", "limits_of", "networks_within", "options_beyond"]
 
 
-def limits_of(
-    request: Request, dataset: Dataset, plan: Plan, *, time_budget: float | None
-) -> Limits:
+def limits_of(request: Request, dataset: Dataset, plan: Plan) -> Limits:
     """Return the limits of a request, with the numbers of networks to deploy.
 
     Parameters
@@ -33,20 +31,16 @@ def limits_of(
     request : Request
     dataset : Dataset
     plan : Plan
-    time_budget : float or None
-        Seconds that the study was planned for.
     """
     seconds, megabytes = request.max_predict_seconds, request.max_artifact_mb
     if seconds is None and megabytes is None:
         return Limits()
-    # Only a search with a time budget and several strategies confirms its result.
-    confirmed = time_budget is not None and request.strategy is None
     return Limits(
         maximum=Footprint(
             math.inf if megabytes is None else MEGABYTE * megabytes,
             math.inf if seconds is None else seconds,
         ),
-        deployment=Deployment.of(dataset, plan, confirmed=confirmed),
+        deployment=Deployment.of(dataset, plan),
     )
 
 

@@ -473,9 +473,7 @@ class Planned:
     def limits(self) -> Limits:
         """Deployment limits of the result."""
         prepared = self.prepared
-        return limits_of(
-            prepared.request, prepared.dataset, self.plan, time_budget=self.time_budget
-        )
+        return limits_of(prepared.request, prepared.dataset, self.plan)
 
     @property
     def task(self) -> Task:

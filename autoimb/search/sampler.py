@@ -115,7 +115,7 @@ def as_strategies(
 ) -> list[FrozenTrial]:
     """Show the trials of a study as the sampler should see them: each strategy once.
 
-    With its value at the highest rung that ten strategies reached, on the folds of the search. One
+    With its value at the highest rung that ten strategies reached. One
     that did not get so far is shown as given up on its way there, which TPE ranks by how far it
     got, then by its value.
 
@@ -142,7 +142,7 @@ def as_strategies(
         follows = trial.user_attrs.get("follows")
         first[trial.number] = trial.number if follows is None else first[int(follows)]
         heard = trial.state != TrialState.FAIL
-        others = trial.user_attrs.get("stage") in ("confirm", "duel")  # other folds, or rows
+        others = trial.user_attrs.get("stage") == "duel"  # other rows
         if heard and trial.params and not others:
             chains.setdefault(first[trial.number], []).append(trial)
     reached = Counter(

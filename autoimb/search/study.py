@@ -93,9 +93,9 @@ class StudyResult:
         Of every strategy that was drawn, by number: of its highest rung.
     results : mapping of int to Scored
         What can be exported, best first: of every complete trial its out-of-fold predictions,
-        and of the best ones, among those confirmed and among the others, and of the best without a
-        method, the fitted networks. Where no trial is complete with its networks: what their
-        deadline left of the others. Then the partners, where there are networks.
+        and of the best ones and the best control the fitted networks. Where no trial is complete
+        with its networks: what their deadline left of the others. Then the partners, where there
+        are networks.
     interrupted : str
         What ended it early, ``"the user"`` or a loss; empty where nothing did.
     parts : Parts
@@ -240,12 +240,10 @@ class _Study:
 
     def _assignment(self, trial: TrialRecord) -> Assignment:
         """Return what a worker is asked to do."""
-        confirms = trial.stage == "confirm"
         return Assignment(
             trial.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit()),
+            self._settings.deadline.within(self._trial_limit()),
             rung=trial.rung,
-            confirm=confirms,
             duel=trial.stage == "duel",
         )
 

@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Result of training one strategy on the folds of one repeat.
+    """Result of training one strategy.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     ----------
     job : Job
     data : Parts
-        The folds of one repeat of the job's data.
+        The folds of the job.
     until : Until
 
     Returns
@@ -201,11 +201,6 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     strategy, plan = job.strategy, job.plan
     hyper, ensemble = NETWORK.make(strategy.network), ENSEMBLE.make(strategy.ensemble)
     outline = plan.effort.outline
-    # Each network of a split into more folds is trained as long as one of the plan's own split.
-    split_ratio = len(data.folds.folds) / len(plan.folds.folds)
-    plan = replace(
-        plan, effort=replace(plan.effort, operations=split_ratio * plan.effort.operations)
-    )
     inputs = Inputs.of(
         data,
         training,
@@ -249,7 +244,7 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
         schedule,
         torch.device(plan.device),
         goes_on=schedule.kind == "constant" and ensemble.rounds == 1 and not rows_limited,
-        key=paused_key(strategy, data.repeat_number),
+        key=paused_key(strategy),
     )
 
 

@@ -17,9 +17,9 @@ from autoimb.training.trainer import TrainingState
 __all__ = ["PausedTraining", "paused_key"]
 
 
-def paused_key(strategy: Strategy, repeat: int = 0) -> Hashable:
-    """Return the store key of a strategy's paused training on the folds of a repeat."""
-    return strategy, repeat
+def paused_key(strategy: Strategy) -> Hashable:
+    """Return the store key of a strategy's paused training."""
+    return strategy
 
 
 @dataclass(frozen=True, eq=False)

@@ -301,11 +301,9 @@ class Planned:
         """Return nothing encoded yet, with another seed by so much."""
         return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
 
-    def pipeline(
-        self, one: Strategy, *, rung: float = 1.0, confirm: bool = False
-    ) -> FittedPipeline | None:
+    def pipeline(self, one: Strategy, *, rung: float = 1.0) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""
-        plan = self.plan.at(rung, confirm=confirm)
+        plan = self.plan.at(rung)
         outcome = evaluate(Job(one, plan, self.shared), self.judge)
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
@@ -326,12 +324,11 @@ class Planned:
         *,
         work: int = 1,
         rung: float = 1.0,
-        confirm: bool = False,
         parts: Parts | None = None,
     ) -> Outcome:
-        """Evaluate a strategy: with so many times the work, at a rung, or on what confirms."""
+        """Evaluate a strategy: with so many times the work, or at a rung."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort).at(rung, confirm=confirm)
+        plan = replace(self.plan, effort=effort).at(rung)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
@@ -449,7 +446,6 @@ PARTS = {
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
     "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rung": 1.0})),
-    "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
     "partners": _Without(_with(suggestions={"partners": ()})),
     "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),

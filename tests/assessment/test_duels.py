@@ -277,7 +277,7 @@ def test_duels_have_folds_of_their_own(rare, folds):
     assert sorted(np.concatenate([fold.score for fold in found.folds])) == list(range(2_000))
     assert found.test_share == pytest.approx(1 / (folds - 1), rel=0.02)
     mine = {tuple(fold.score) for fold in found.folds}
-    assert not mine & {tuple(fold.score) for fold in own.every}
+    assert not mine & {tuple(fold.score) for fold in own.folds}
 
 
 def test_too_few_rare_rows_have_no_duels():

@@ -109,7 +109,7 @@ def test_the_same_rows_with_their_counts_are_the_same_study(rows: Sample) -> Non
         one.prepared.dataset.columns.numbers, two.prepared.dataset.columns.numbers
     )
     np.testing.assert_array_equal(one.prepared.dataset.weight, two.prepared.dataset.weight)
-    for own, its in zip(one.plan.folds.every, two.plan.folds.every):
+    for own, its in zip(one.plan.folds.folds, two.plan.folds.folds):
         np.testing.assert_array_equal(own.train, its.train)
         assert not set(own.train) & set(own.score)
 

@@ -220,8 +220,7 @@ def test_no_clock_is_read_without_a_deadline(monkeypatch):
 
 
 def test_work_is_bounded_by_rows():
-    trace = SimpleNamespace(confirmed=False)
-    result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object(), trace=trace)
+    result = SimpleNamespace(score=SimpleNamespace(utility=0.5), fitted=object())
     results = dict.fromkeys(range(40), result)
     most = [len(module._candidates(results, n_cells=n, policy=POLICY)) for n in (1000, 200_000)]
     assert most == [module._MAX_CANDIDATES, 6]

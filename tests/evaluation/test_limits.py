@@ -22,7 +22,6 @@ from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import check_limits, networks_within
-from autoimb.search.prepare import Table, plan_study, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
@@ -57,7 +56,7 @@ def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
     """Limits of the small study."""
     given = material()
-    deployment = Deployment.of(given.dataset, given.plan, confirmed=False)
+    deployment = Deployment.of(given.dataset, given.plan)
     return Limits(Footprint(MEGABYTE * megabytes, seconds), deployment)
 
 
@@ -99,15 +98,6 @@ def test_each_network_counts() -> None:
         several = deployment.planned_footprint(strategy.network, strategy.ensemble)
         assert several.seconds == pytest.approx(3 * alone.seconds)
         assert several.bytes > 2.5 * alone.bytes
-
-
-def test_the_splits_that_confirm_count_where_there_are_any() -> None:
-    given, network = material(), by_network("mlp").network
-    assert given.plan.folds.confirming == (0, 1, 2, 3)
-    counted = [Deployment.of(given.dataset, given.plan, confirmed=own) for own in (False, True)]
-    once, confirmed = (own.planned_footprint(network, ENSEMBLES[0]).seconds for own in counted)
-    assert confirmed == pytest.approx(4 * once)
-    assert counted[1].fixed.bytes > 2 * counted[0].fixed.bytes  # the encoders of all folds
 
 
 def test_a_limit_is_broken_by_its_value() -> None:
@@ -310,18 +300,6 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "network mlp" not in told["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
-
-
-def test_a_search_counts_by_the_budget_that_was_planned() -> None:
-    """What is feasible is the same for a resumed search with a time budget of its own."""
-    frame, y = rows()
-    given = [
-        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
-        for own in (None, 60.0)
-    ]
-    for planned, repeats in ((None, 1), (60.0, 4)):
-        found = [plan_study(own, time_budget=planned).limits.deployment for own in given]
-        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
 
 
 def test_other_limits_are_another_search() -> None:

@@ -264,13 +264,8 @@ def test_rungs_that_would_add_no_checkpoint_are_left_out():
     assert [one.ends for one in rungs(4)] == [(1,), (1,), (1, 4), (1, 4, 8)]
 
 
-def test_what_confirms_is_on_more_folds_where_they_can_be_made_anew():
+def test_a_plan_at_a_rung():
     dataset = dataset_of(*mixed_table("binary"))
-    folds = plan_folds(dataset.y, random_state=0)
-    plan = make_plan(dataset, folds, random_state=0, operations=1e9)
-    assert folds.further
-    assert plan.at(4.0, confirm=True) == replace(plan, rung=4.0, repeats=(0, 1, 2, 3))
-    once = replace(plan, folds=replace(folds, further=()))
-    assert once.at(4.0, confirm=True) == replace(once, rung=4.0, repeats=(0,))
+    plan = make_plan(dataset, plan_folds(dataset.y, random_state=0), random_state=0, operations=1e9)
     assert plan.at(0.25) == replace(plan, rung=0.25)
     assert plan.at(1.0) == plan

@@ -131,7 +131,7 @@ def _found(planned, study, numbers=(3,)):
     value = score.value - 0.02
     reported = Reported(value, 0.03, value - 0.06, value + 0.06, score.value, 0.02, 200, True)
     folds = planned.plan.folds
-    encoders = Parts(planned.prepared.dataset, folds, seed=0).encoders(len(folds.folds))
+    encoders = Parts(planned.prepared.dataset, folds, seed=0).encoders
     return SearchResult(
         pipeline=SimpleNamespace(encoders=encoders),
         planned=planned,
@@ -387,15 +387,6 @@ def test_the_winner_has_the_reported_score_alone(case):
     assert f"{raw:.3f}" not in " ".join(
         [*facts.result_lines, page.partition("Leaderboard</h2>")[0]]
     )
-
-
-def test_what_the_mean_of_several_networks_gains_is_said():
-    planned, study = _study()
-    score = replace(study.results[3].score, gain_of_mean=0.0125)
-    results = dict(study.results) | {3: replace(study.results[3], score=score)}
-    facts = build_facts(_found(planned, replace(study, results=results)))
-    assert "gains +0.0125 over one" in facts.reported["averaging"]
-    assert "is not known and not included" in facts.reported["averaging"]
 
 
 def test_what_the_mean_of_all_networks_gains_is_said_where_it_is_in_the_score():

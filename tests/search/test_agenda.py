@@ -1,25 +1,19 @@
-"""What comes next in a study: confirmations of the trials that the plan cut short."""
+"""What comes next in a study."""
 
-import time
 from dataclasses import replace
 
 from optuna.trial import FixedTrial
 
 from autoimb.assessment.uncertainty import Score
-from autoimb.budget import Deadline
-from autoimb.policy import Folds, SearchPolicy
-from autoimb.runs.folder import RunFolder
+from autoimb.policy import SearchPolicy
 from autoimb.runs.record import TrialRecord
-from autoimb.search.agenda import next_to_confirm, next_to_raise
+from autoimb.search.agenda import next_to_raise
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import duels_of, first_networks
-from autoimb.training.plan import STRATEGIES_ON_FEW_RARE_ROWS
 from tests.support import studies
-from tests.support.studies import FINGERPRINT, material, study
+from tests.support.studies import material, study
 
 POLICY = SearchPolicy()
-SURVIVORS, CONFIRMING = POLICY.folds.confirmed_trials, 4.0
-ENOUGH = STRATEGIES_ON_FEW_RARE_ROWS
 SPACE = Space.restricted()
 NETWORK = draw(FixedTrial(first_networks(SPACE)[0]), SPACE)
 METHODS = [draw(FixedTrial(params), SPACE) for params in duels_of(SPACE, NETWORK)[1:]]
@@ -29,121 +23,6 @@ def record(number, strategy, *, ended=False, **changed):
     outcome = studies.complete(strategy, material().dataset, seconds=1.0)
     made = TrialRecord.of(number, outcome, stage="search", strategy=strategy)
     return replace(made, ended=ended, **changed)
-
-
-def confirmed_in_turn(ranked, seconds=100.0, **how):
-    how = {"work": CONFIRMING, "policy": POLICY} | how
-    numbers = []
-    while (found := next_to_confirm(ranked, numbers, seconds=seconds, **how)) is not None:
-        numbers.append(found.number)
-    return numbers
-
-
-def test_the_best_control_is_confirmed_first_and_then_the_best():
-    treated = [method for method in METHODS if not method.is_control][:10]
-    ranked = [record(i, method) for i, method in enumerate(treated)] + [record(10, NETWORK)]
-    assert confirmed_in_turn(ranked) == [10, *range(SURVIVORS)]
-
-
-def test_what_is_not_complete_or_was_confirmed_is_not_confirmed():
-    ranked = [
-        record(1, METHODS[1], stage="confirm"),
-        record(2, METHODS[2], status="timeout"),
-        record(3, METHODS[3], status="partial", rung=0.25),
-        record(4, METHODS[4]),
-    ]
-    assert confirmed_in_turn(ranked) == [4]
-
-
-def test_what_could_not_win_is_not_confirmed_but_what_the_verdict_compares_is():
-    def scored(number, strategy, value):
-        return record(number, strategy, score=Score(value, 0.01, (value,), False, value))
-
-    treated = [method for method in METHODS if not method.is_control]
-    ranked = [scored(i, treated[i], 0.5 - 0.015 * i) for i in range(3)]
-    assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)]) == [3, 0, 1]
-    # nor is the best method left out, so that the verdict compares like with like
-    assert confirmed_in_turn([scored(0, NETWORK, 0.5), scored(1, treated[0], 0.1)]) == [0, 1]
-    # where there is nothing else to do, all are
-    assert confirmed_in_turn([*ranked, scored(3, NETWORK, 0.1)], every=True) == [3, 0, 1, 2]
-
-
-def test_the_best_are_confirmed_however_they_ended():
-    ranked = [
-        record(0, METHODS[0], ended=True),
-        record(1, METHODS[1]),
-        record(2, NETWORK, ended=True),
-    ]
-    assert confirmed_in_turn(ranked) == [2, 0, 1]
-    assert confirmed_in_turn(ranked, policy=SearchPolicy(folds=Folds(confirmed_trials=1))) == [2, 0]
-    assert confirmed_in_turn(ranked, work=0.0) == []
-
-
-def test_what_would_not_end_in_time_is_not_begun():
-    same = Score(0.5, 0.01, (0.5,), False, 0.5)
-    ranked = [record(0, NETWORK, seconds=9.0, score=same), record(1, METHODS[0], score=same)]
-    assert confirmed_in_turn(ranked, seconds=9.0 * CONFIRMING) == [1]
-    assert confirmed_in_turn(ranked, seconds=12.0 * CONFIRMING) == [0, 1]
-
-
-def better_by_more_work(job, judge):
-    """A trial that its patience never ends; other folds give it another score."""
-    time.sleep(0.02 * (0.5 + studies.chance(job.strategy)))
-    value = studies.chance(job.strategy) / 2 + (0.5 if job.plan.repeats != (0,) else 0.0)
-    scored = studies.complete(job.strategy, job.data.dataset, seconds=0.02, value=value)
-    return replace(scored, trace=replace(scored.trace, ended=False))
-
-
-def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
-    once = SearchPolicy(folds=Folds(rows_for_one_repeat=0, rare_rows_per_confirming_fold=1))
-    given = {"n_trials": None, "evaluate": better_by_more_work, "policy": once}
-    # its last third has time for nine trials where other programs take most of the machine
-    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT) as folder:
-        result = study(folder, deadline=Deadline.after(15.0), **given)
-    confirming = [r for r in result.records if r.stage == "confirm" and r.status == "complete"]
-    assert SURVIVORS <= len(confirming) <= SURVIVORS + 1
-    assert confirming[0].strategy.is_control
-    for again in confirming:
-        assert again.number in result.results
-        assert again.follows not in result.results
-        assert again.follows not in {r.number for r in result.records}  # a line each
-    # and a search that goes on does not confirm them once more
-    with RunFolder.open(tmp_path / "run", fingerprint=FINGERPRINT, resume=True) as folder:
-        resumed = study(folder, deadline=Deadline.after(2.0), **given)
-    strategies = [r.strategy for r in resumed.records if r.stage == "confirm"]
-    assert len(strategies) == len(set(strategies))
-    assert {r.number for r in confirming} <= resumed.results.keys()
-
-
-def repeated(job, judge):
-    assert job.plan.effort == material().plan.effort  # the same networks, on more folds
-    return studies.complete(job.strategy, job.data.dataset, seconds=0.01 * len(job.plan.repeats))
-
-
-def test_where_minority_rows_are_few_so_are_strategies_and_the_rest_goes_to_more_folds():
-    result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=repeated)
-    first = [r for r in result.records if r.stage != "confirm" and r.status == "complete"]
-    again = [r for r in result.records if r.stage == "confirm"]
-    assert ENOUGH <= len(again) <= ENOUGH + 1  # one may be on its way
-    assert {round(r.seconds, 6) for r in again} == {0.01 * (1 + POLICY.folds.repeats)}
-    assert not first  # each strategy is shown as it was confirmed
-
-
-def disappointing(job, judge):
-    value = studies.chance(job.strategy) / len(job.plan.repeats)
-    return replace(repeated(job, judge), score=Score(value, 0.01, (value,), False, value))
-
-
-def test_confirmed_trials_keep_their_networks_however_they_disappoint():
-    result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=disappointing)
-    best = max(result.results.values(), key=lambda one: one.score.utility)
-    assert all(r.stage == "confirm" for r in result.records if r.number in result.results)
-    assert best.fitted is not None
-
-
-def test_a_search_without_a_deadline_confirms_nothing():
-    result = study(n_trials=50, evaluate=better_by_more_work)
-    assert {r.stage for r in result.records} == {"network", "search"}
 
 
 # --- rungs ----------------------------------------------------------------------------------------
@@ -198,7 +77,6 @@ def test_beyond_the_planned_work_goes_the_best_when_it_is_time():
     assert raised(known) is None
     assert raised(known, longer=True) == (known[0], 4.0)
     assert raised([replace(known[0], ended=True), *known[1:]], longer=True) == (known[1], 4.0)
-    assert raised([replace(known[0], stage="confirm"), *known[1:]], longer=True)[0] == known[1]
 
 
 def test_when_no_new_strategy_comes_the_best_go_on_until_enough_are_complete():

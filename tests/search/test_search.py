@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +26,6 @@ from autoimb.evaluation import refit as refitting
 from autoimb.evaluation.choose import Winner, choose
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.trial import evaluate
-from autoimb.pipeline.artifact import load, save
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Sizes
 from autoimb.report.facts import build_facts
@@ -42,7 +40,6 @@ from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
-from tests.support.tables import short_plan
 
 QUICK = Request(n_trials=2, time_budget=None, cv=2, components=(("network", ("mlp",)),))
 
@@ -366,56 +363,9 @@ def alone(fitted: FittedStrategy, fold: int) -> FittedStrategy:
     return replace(fitted, packs=tuple(packs), calibrator=Calibrator.identity(2))
 
 
-def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
-    prepared: Prepared, result: SearchResult
-) -> None:
-    frame, _ = table()
-    dataset, folds = prepared.dataset, prepared.folds
-    plan = short_plan(dataset, folds).at(1.0, confirm=True)
-    strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
-    judge = plan_study(prepared, time_budget=None).judge
-    outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)
-    assert isinstance(outcome, Scored)
-    assert outcome.fitted is not None
-    read = {int(fold) for pack in outcome.fitted.packs for fold in pack.fold}
-    assert read == set(range(4 * len(folds.folds)))
-    assert len(outcome.trace.checkpoints) == 4 * len(folds.folds)
-    assert outcome.score.gain_of_mean is not None
-    assert all(one.score.gain_of_mean is None for one in result.study.results.values())
-    wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
-    encoders = Parts(dataset, folds, seed=plan.seed).encoders(len(folds.every))
-    for number, fold in enumerate(folds.every):
-        rows = np.setdiff1d(np.arange(len(dataset.y)), fold.train)
-        own = replace(
-            result.pipeline,
-            encoders=encoders,
-            strategies=(alone(outcome.fitted, number),),
-            weights=(1.0,),
-            calibrator=Calibrator.identity(2),
-        )
-        wanted[rows] += own.predict_proba(frame.iloc[rows])
-        seen[rows] += 1
-    assert set(seen) == {4}
-    raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
-    np.testing.assert_allclose(raw, wanted / 4, rtol=1e-4, atol=1e-6)
-
-
 def refit(pipeline: FittedPipeline) -> FittedPipeline:
     planned = prepare_refit(pipeline, QUICK, Sample(*table()), time_budget=QUICK.time_budget)
     return refitting.refit(pipeline, planned.task)
-
-
-def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(
-    result: SearchResult, tmp_path: Path
-) -> None:
-    frame, _ = table()
-    confirmed = tuple(replace(strategy, confirmed=True) for strategy in result.pipeline.strategies)
-    pipeline = refit(replace(result.pipeline, strategies=confirmed))
-    assert len(pipeline.encoders) == 4 * QUICK.cv
-    assert {strategy.confirmed for strategy in pipeline.strategies} == {True}
-    save(pipeline, tmp_path / "p.autoimb")
-    again = load(tmp_path / "p.autoimb")
-    np.testing.assert_array_equal(again.predict_proba(frame), pipeline.predict_proba(frame))
 
 
 def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:

@@ -300,7 +300,7 @@ def test_encoders_that_can_not_be_read_cost_no_result(monkeypatch):
     monkeypatch.setattr(InProcess, "encoded", full)
     found = study(n_trials=1)
     assert len(found.results) == 1
-    assert len(found.parts.encoders(2)) == 2
+    assert len(found.parts.encoders) == 3
 
 
 def test_ctrl_c_kills_what_runs_in_workers():

@@ -25,7 +25,6 @@ from autoimb.space.draw import Space
 from autoimb.training import fit as fitting
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
-from autoimb.training.store import Store
 from tests.support.studies import complete, judge_of
 from tests.support.tables import chosen, dataset_of, mixed_table, short_plan, strategy_with
 
@@ -158,36 +157,6 @@ def test_what_depends_on_how_far_it_goes_begins_anew(strategy, given, trained):
     assert not outcome.trace.ended
 
 
-def begins(given, monkeypatch):
-    """At which checkpoint the training on each repeat begins that confirms a waiting strategy."""
-    dataset, plan = given
-    plan = replace(plan, folds=plan_folds(dataset.y, cv=2, random_state=0))
-    parts = Parts(dataset, plan.folds, seed=plan.seed)
-    strategy, judge = strategy_named(), judge_of(dataset, plan)
-    evaluate(Job(strategy, plan.at(0.25), parts), judge)
-    found, train = [], fitting.train
-
-    def seen(*args, **named):
-        found.append(named["state"].checkpoint)
-        yield from train(*args, **named)
-
-    monkeypatch.setattr(fitting, "train", seen)
-    evaluate(Job(strategy, plan.at(1.0, confirm=True), parts), judge)
-    return found
-
-
-def test_a_confirmation_starts_afresh_on_other_folds(given, monkeypatch):
-    assert begins(given, monkeypatch) == [8, 0, 0, 0]
-
-
-def test_a_warm_start_on_other_folds_would_be_found(given, monkeypatch):
-    """Its networks would score rows that they were trained on."""
-    find = Store.find
-    monkeypatch.setattr(Store, "find", lambda self, key: find(self, (key[0], 0)))
-    with pytest.raises(AssertionError):
-        test_a_confirmation_starts_afresh_on_other_folds(given, monkeypatch)
-
-
 # --- what is complete, and what the sampler sees --------------------------------------------------
 
 
@@ -237,13 +206,6 @@ def test_the_sampler_sees_each_strategy_once_at_the_highest_rung_that_ten_reache
     assert [trial.value for trial in seen[:10]] == [5.0 + i for i in range(10)]
     assert [trial.state for trial in seen[10:]] == [TrialState.PRUNED] * 2
     assert [trial.intermediate_values for trial in seen[10:]] == [{4: 1.0}, {4: 1.1}]
-
-
-def test_the_sampler_does_not_see_what_other_folds_confirmed():
-    many = [trial_at(i, 0.25, 0.1 * i, status="complete") for i in range(10)]
-    again = trial_at(20, 1.0, 9.0, follows=3, status="complete")
-    again.user_attrs["stage"] = "confirm"
-    assert [trial.value for trial in as_strategies([*many, again])] == [0.1 * i for i in range(10)]
 
 
 def test_a_strategy_that_its_patience_ended_has_reached_every_rung():

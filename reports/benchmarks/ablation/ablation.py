@@ -38,7 +38,6 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "no embeddings": "embeddings",
     "no methods": "methods",
     "no rungs": "rungs",
-    "no fresh folds": "fresh folds",
     "no partners": "partners",
     "no statistics of levels": "statistics of levels",
     "no statistics of rows": "statistics of rows",
