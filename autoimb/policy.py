@@ -64,7 +64,7 @@ class Suggestions:
 
 @dataclass(frozen=True)
 class Training:
-    """Work of a trial, and the checkpoints and rungs at which it may end."""
+    """Work of a trial, and the checkpoints at which it may end."""
 
     # Seconds that are planned for if there is no budget.
     unlimited_seconds: float = 300.0
@@ -77,16 +77,8 @@ class Training:
     # Smallest number of epochs that an ensemble member can make over its rows; a member without
     # the time sees fewer rows (reports/design/planning-and-budgets.md).
     min_epochs: float = 1.5
-    # Multiples of the planned work for which a strategy is trained, step by step
-    # (reports/design/rungs-and-pruning.md).
-    rungs: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0)
-    # Rung at which a strategy begins (reports/design/rungs-and-pruning.md).
-    first_rung: float = 1 / 4
-    # Number of strategies that reach the planned work before a search with a limited number of
-    # trials ends (reports/design/rungs-and-pruning.md).
-    min_complete: int = 12
     # Upper limit of rows, largest number of checkpoints, and patience; the last entry is for all
-    # larger tables (reports/design/rungs-and-pruning.md).
+    # larger tables (reports/design/patience.md).
     checkpoints_by_rows: tuple[tuple[float, int, int], ...] = (
         (3_000, 60, 4),
         (15_000, 40, 5),
@@ -141,9 +133,9 @@ class Comparisons:
     share: float = 0.2
     # Number of duels per strategy that was tried, if no deadline limits the search.
     per_strategy: float = 0.5
-    # Multiple of a strategy's planned work, for all folds of a duel together
+    # Share of a strategy's planned work, for all folds of a duel together
     # (reports/design/paired-comparisons.md).
-    rung: float = 1 / 2
+    work: float = 1 / 2
     # Multiple of the seconds expected for a duel that must be left.
     margin: float = 1.25
     # Largest number of folds (reports/design/paired-comparisons.md).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,32 +20,9 @@ __all__ = [
     "Infeasible",
     "Outcome",
     "Scored",
-    "Trace",
     "ranked",
     "reason_of",
 ]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Course of a training.
-
-    Attributes
-    ----------
-    curve : tuple of float
-        Measure at each checkpoint, the mean over the folds.
-    planned : int
-        Number of checkpoints of the planned work.
-    ended : bool
-        Whether early stopping ended the training, so that more work would change nothing.
-    checkpoints : tuple of int
-        Checkpoint used by each fold, in every round.
-    """
-
-    curve: tuple[float, ...] = ()
-    planned: int = 0
-    ended: bool = False
-    checkpoints: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +41,6 @@ class Scored:
         most probable class is the label.
     fitted : FittedStrategy or None
         Fitted networks or trees; None where they were not stored.
-    trace : Trace
     seconds : float
     """
 
@@ -73,7 +49,6 @@ class Scored:
     finishing: Finishing | None = None
     labels: np.ndarray | None = None
     fitted: FittedStrategy | None = None
-    trace: Trace = field(default_factory=Trace)
     seconds: float = 0.0
 
     @property

@@ -45,10 +45,9 @@ def refit(pipeline: FittedPipeline, study: Task, *, unseen: Unseen | None = None
     """
     dataset, plan, judge = study.dataset, study.plan, study.judge
     data = Parts(dataset, plan.folds, seed=plan.seed)
-    # Each strategy is trained with the work that it had in the search.
     results: list[Scored] = []
     for old in pipeline.strategies:
-        job = Job(Strategy.from_json(old.strategy), plan.at(old.rung), data)
+        job = Job(Strategy.from_json(old.strategy), plan, data)
         outcome = evaluate(job, judge)
         if not isinstance(outcome, Scored):
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")

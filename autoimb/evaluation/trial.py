@@ -26,7 +26,6 @@ from autoimb.evaluation.outcome import (
     Infeasible,
     Outcome,
     Scored,
-    Trace,
     reason_of,
 )
 from autoimb.evaluation.workload import forest_trees, tree_iterations
@@ -85,12 +84,6 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
 
 def _judged(job: Job, judge: Judge, trained: Trained) -> Outcome:
     """Return the outcome of trained networks."""
-    trace = Trace(
-        curve=trained.curve,
-        planned=trained.planned,
-        ended=trained.ended,
-        checkpoints=trained.checkpoints,
-    )
     raw = _out_of_fold(trained, job.data)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
@@ -100,7 +93,7 @@ def _judged(job: Job, judge: Judge, trained: Trained) -> Outcome:
         return Failed("The training diverged: some weights are not finite.")
     fitted = _fitted(job, packs=_packs(trained, job.plan))
     judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
+    scored = _scored(judge, raw, fitted, needed=not job.strategy.exact)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     if trained.cut:
@@ -124,9 +117,8 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
     fitted = _fitted(job, trees=grown.folds)
-    trace = Trace(grown.curve, grown.planned, checkpoints=grown.iterations)
     judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
+    scored = _scored(judge, raw[plan.folds.scored], fitted, needed=False)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
@@ -148,7 +140,6 @@ def _fitted(
         packs=packs,
         calibrator=Calibrator.identity(job.data.dataset.n_classes),
         class_costs=plan.carried_costs if strategy.class_weight.name == "costs" else None,
-        rung=plan.rung,
         trees=trees,
     )
 

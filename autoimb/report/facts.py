@@ -223,7 +223,6 @@ def leaderboard(
             "reported": (reported or {}).get(record.number),
             "seconds": record.seconds,
             "stage": record.stage,
-            "rung": record.rung,
             "strategy": record.strategy.describe(),
             "resampling": str(record.strategy.resampling),
             "class_weight": str(record.strategy.class_weight),

@@ -51,15 +51,12 @@ class Assignment:
     ----------
     strategy : Strategy
     deadline : Deadline
-    rung : float
-        Total training work on a split, as a multiple of the planned work.
     duel : bool
         Whether the trial uses the rows and folds of matched duels.
     """
 
     strategy: Strategy
     deadline: Deadline
-    rung: float = 1.0
     duel: bool = False
 
 
@@ -141,9 +138,7 @@ class Jobs:
         task, parts = self._study
         if assignment.duel and self._duels is not None:
             task, parts = self._duels
-        plan = task.plan.at(assignment.rung)
-        job = Job(assignment.strategy, plan, parts, assignment.deadline)
-        return job, task.judge
+        return Job(assignment.strategy, task.plan, parts, assignment.deadline), task.judge
 
 
 def _parts(task: Task, folder: Path | None) -> Parts:

@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from math import ceil
 from typing import Any
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.task import Task
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.record import TrialRecord, standing
+from autoimb.runs.record import TrialRecord
 from autoimb.search.duels import duels_due, next_duel
 from autoimb.search.history import KILLED, Proposal, TrialHistory
 from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
 
-__all__ = ["Agenda", "next_to_raise", "next_to_repeat"]
-
-# Share of the search's time, at its end, in which the best are trained beyond the planned work
-# (reports/design/rungs-and-pruning.md).
-_LONGER_SHARE = 0.75
-# Share of the strategies of a rung below the planned work that go on to the next rung
-# (reports/design/rungs-and-pruning.md).
-_PROMOTED_SHARE = 1 / 3
+__all__ = ["Agenda", "next_to_repeat"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class Agenda:
         """Return what comes next, if anything.
 
         First a trial that was cut off; then a matched duel, while duels are within their share;
-        then a strategy that goes on to the next rung; then a new one.
+        then a new one.
 
         Parameters
         ----------
@@ -92,15 +83,13 @@ class Agenda:
             [record for record in history.started if record.stage != "partner"]
         )
         if cut_off is not None:
-            number, rung = cut_off.number, cut_off.rung
-            return Proposal(cut_off.stage, rung, repeats=number, follows=cut_off.follows)
+            return Proposal(cut_off.stage, repeats=cut_off.number)
         if self.space.only is not None:
             return None if "only" in history.plans else Proposal("search", plan="only")
         duel = self._propose_duel(history, left=left)
         if duel is not None:
             return duel
-        higher = self._propose_higher(history, left=left, new=new)
-        return self._propose_new(history.plans) if higher is None and new else higher
+        return self._propose_new(history.plans) if new else None
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -128,32 +117,14 @@ class Agenda:
         if planned is None:
             return None
         plan, values = planned
-        return Proposal("duel", policy.comparisons.rung, values, plan)
-
-    def _propose_higher(self, history: TrialHistory, *, left: float, new: bool) -> Proposal | None:
-        """Propose a known strategy at a higher rung."""
-        policy = self.policy
-        least = 0 if new else policy.training.min_complete  # that are to be complete in any case
-        higher = next_to_raise(
-            history.strategies,
-            history.raised,
-            seconds=left,
-            policy=policy,
-            least=least,
-            longer=left < _LONGER_SHARE * self.seconds,
-        )
-        if higher is None:
-            return None
-        record, rung = higher
-        return Proposal(record.stage, rung, repeats=record.number, follows=record.number)
+        return Proposal("duel", values, plan)
 
     def _propose_new(self, plans: Collection[str]) -> Proposal:
         """Propose the next network of the list, or a strategy that the sampler draws."""
-        first = self.policy.training.first_rung
         for name, values in self._networks:
             if name not in plans:
-                return Proposal("network", first, values, name)
-        return Proposal("search", first)
+                return Proposal("network", values, name)
+        return Proposal("search")
 
 
 def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -177,56 +148,4 @@ def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def _work_of(record: TrialRecord) -> tuple[object, ...]:
-    return record.strategy, record.stage, record.rung, record.follows
-
-
-def next_to_raise(
-    records: Sequence[TrialRecord],
-    raised: Collection[int],
-    *,
-    seconds: float,
-    policy: SearchPolicy,
-    least: int,
-    longer: bool = False,
-) -> tuple[TrialRecord, float] | None:
-    """Find the next strategy that goes on to a higher rung.
-
-    Those that are among the best of their rung go on, whenever they are (asynchronous successive
-    halving; Li et al., "A system for massively parallel hyperparameter tuning", 2020), the highest
-    rung first. Values are compared at one rung only.
-
-    Parameters
-    ----------
-    records : sequence of TrialRecord
-        Of all trials of strategies.
-    raised : collection of int
-        The trials that went on already.
-    seconds : float
-        That are left.
-    policy : SearchPolicy
-    least : int
-        Strategies that go on until they are complete, the best first: where no new one comes any
-        more.
-    longer : bool
-        Whether they may go beyond the planned work.
-
-    Returns
-    -------
-    tuple of TrialRecord and float, or None
-        The trial to follow, and the rung.
-    """
-    scored = [r for r in records if r.status in ("complete", "partial")]
-    partial = {record.number for record in scored if record.status == "partial"}
-    running = partial.intersection(raised) - {record.follows for record in records}
-    complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
-    for rung, higher in reversed(list(pairwise(policy.training.rungs))):
-        if higher > 1 and not longer:
-            continue
-        here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
-        all_go = higher <= 1 and complete < least
-        most = len(here) if all_go else ceil(_PROMOTED_SHARE * len(here))
-        for record in here[:most]:
-            waits = not record.ended and record.number not in raised
-            if waits and record.seconds * higher / rung < seconds:
-                return record, higher
-    return None
+    return record.strategy, record.stage

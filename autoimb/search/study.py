@@ -90,7 +90,7 @@ class StudyResult:
     Parameters
     ----------
     records : tuple of TrialRecord
-        Of every strategy that was drawn, by number: of its highest rung.
+        Of every strategy that was drawn, by number.
     results : mapping of int to Scored
         What can be exported, best first: of every complete trial its out-of-fold predictions,
         and of the best ones and the best control the fitted networks. Where no trial is complete
@@ -183,7 +183,11 @@ def run_study(
             history.interrupt()
         history.publish()
     return StudyResult(
-        records=tuple(record for record in history.standing if record.stage != "duel"),
+        records=tuple(
+            history.records[n]
+            for n in sorted(history.records)
+            if history.records[n].stage != "duel"
+        ),
         results=history.usable(),
         interrupted=interrupted,
         parts=parts,
@@ -217,7 +221,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self._history.ranked
-        counts = Counter[str](r.status for r in self._history.standing if not r.apart)
+        counts = Counter[str](r.status for r in self._history.strategies)
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -243,7 +247,6 @@ class _Study:
         return Assignment(
             trial.strategy,
             self._settings.deadline.within(self._trial_limit()),
-            rung=trial.rung,
             duel=trial.stage == "duel",
         )
 
@@ -282,7 +285,7 @@ class _Study:
             most is not None and len(tried) >= most
         ):
             return False
-        seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
+        seconds = [r.seconds for r in ran if r.score is not None]
         typical = max(_MIN_TRIAL_SECONDS, statistics.median(seconds) if seconds else 0.0)
         return self._settings.deadline.left() > typical
 
@@ -300,7 +303,7 @@ class _Study:
             except Exception:  # law 7: one bad trial never ends a search
                 history.count(proposal)
                 continue
-            if proposal.stage != "duel" and proposal.follows is None and self._is_known(strategy):
+            if proposal.stage != "duel" and self._is_known(strategy):
                 history.count(proposal)
                 continue
             trial = history.start(proposal, strategy, drawn)

@@ -63,11 +63,6 @@ class Parts:
         Seed of the study; resampling draws the same rows for every trial.
     folder : Path, optional
         Folder through which the processes of a study share the arrays.
-
-    Attributes
-    ----------
-    states : Store
-        Paused training runs, which may be evicted: training then restarts from the beginning.
     """
 
     def __init__(
@@ -75,7 +70,6 @@ class Parts:
     ) -> None:
         self.dataset, self.folds, self.seed = dataset, folds, seed
         self._store = Store(folder)
-        self.states = Store(None if folder is None else folder.with_name("states"))
 
     def encoder(self, fold: int) -> Encoder:
         """Return the fold's encoder, fitted on its training rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -83,12 +83,6 @@ class Effort:
     patience: int
     outline: Outline
 
-    def times(self, factor: float) -> Effort:
-        """Return the effort for a multiple of the work, with up to twice as many checkpoints."""
-        return replace(
-            self, operations=self.operations * factor, most_checkpoints=2 * self.most_checkpoints
-        )
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -105,8 +99,8 @@ class Plan:
         Whether probabilities include the costs; otherwise they are corrected.
     device : str
     policy : SearchPolicy
-    rung : float
-        Training work, as a multiple of the planned work.
+    work : float
+        Share of the planned checkpoints for which a strategy is trained.
     """
 
     folds: FoldPlan
@@ -116,16 +110,12 @@ class Plan:
     costs_in_probabilities: bool = True
     device: str = "cpu"
     policy: SearchPolicy = field(default_factory=SearchPolicy)
-    rung: float = 1.0
+    work: float = 1.0
 
     @property
     def carried_costs(self) -> tuple[float, ...] | None:
         """The user's cost of each class if probabilities include it, else None."""
         return self.class_costs if self.costs_in_probabilities else None
-
-    def at(self, rung: float) -> Plan:
-        """Return the plan for training a strategy with a multiple of the planned work."""
-        return replace(self, rung=rung)
 
 
 def batch_for(rows: int) -> int:

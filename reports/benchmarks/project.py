@@ -71,7 +71,6 @@ __all__ = [
     "DEFAULT_POLICY",
     "ENCODINGS",
     "FIRST_NETWORKS",
-    "FIRST_RUNG",
     "PARTS",
     "SMALL",
     "SMALLER",
@@ -164,8 +163,6 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
-# of the planned work, that a network begins with
-FIRST_RUNG = DEFAULT_POLICY.training.first_rung
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -301,15 +298,14 @@ class Planned:
         """Return nothing encoded yet, with another seed by so much."""
         return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
 
-    def pipeline(self, one: Strategy, *, rung: float = 1.0) -> FittedPipeline | None:
+    def pipeline(self, one: Strategy) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""
-        plan = self.plan.at(rung)
-        outcome = evaluate(Job(one, plan, self.shared), self.judge)
+        outcome = evaluate(Job(one, self.plan, self.shared), self.judge)
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
         return assemble(
             self.shared,
-            plan,
+            self.plan,
             self.judge,
             schema=self.schema,
             classes=self.classes,
@@ -323,12 +319,11 @@ class Planned:
         one: Strategy,
         *,
         work: int = 1,
-        rung: float = 1.0,
         parts: Parts | None = None,
     ) -> Outcome:
-        """Evaluate a strategy: with so many times the work, or at a rung."""
+        """Evaluate a strategy: with so many times the work."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort).at(rung)
+        plan = replace(self.plan, effort=effort)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
@@ -445,7 +440,6 @@ PARTS = {
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rung": 1.0})),
     "partners": _Without(_with(suggestions={"partners": ()})),
     "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),
@@ -553,7 +547,7 @@ def words_of_placebos(seed: int) -> list[str]:
 
 # --- small searches -------------------------------------------------------------------------------
 
-SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0, min_complete=6))
+SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0))
 # strategies of a tenth of a minute's work
 SMALLER = SearchPolicy(training=Training(unlimited_seconds=6.0))
 

@@ -347,7 +347,6 @@ def test_later_rows_reach_nothing_that_predicts_a_row(number: int, kind: str) ->
                 np.asarray(outcome.labels)[seen],
                 found.proba[seen],
                 found.labels[seen],
-                np.array(outcome.trace.checkpoints[:-1]),
             ]
         )
     for before, after in zip(*results):

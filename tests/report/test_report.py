@@ -67,7 +67,6 @@ def _trial(number, score, place=0, *, status="complete", reason=""):
         "error": None if score is None else 0.0118 + 0.0004 * (number % 5),
         "seconds": 3.1 + 1.7 * (number % 7),
         "stage": "search",
-        "rung": 1.0,
         "strategy": METHODS[place],
         "reason": reason,
         **CONTROL,

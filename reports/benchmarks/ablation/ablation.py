@@ -37,7 +37,6 @@ VARIANTS: dict[str, str | None] = {  # by the part that they are without
     "mlp only": "other networks",
     "no embeddings": "embeddings",
     "no methods": "methods",
-    "no rungs": "rungs",
     "no partners": "partners",
     "no statistics of levels": "statistics of levels",
     "no statistics of rows": "statistics of rows",
