@@ -25,8 +25,6 @@ from autoimb.report.facts import build_facts
 from autoimb.report.rows import MethodRow
 from autoimb.runtime.dask import backend_for
 from autoimb.search.arguments import prepare_arguments
-from autoimb.search.out_of_fold import out_of_fold
-from autoimb.search.parameters import read_callbacks
 from autoimb.search.search import Callback, search
 
 if TYPE_CHECKING:
@@ -278,14 +276,24 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             An exception of a callback.
         """
         started = monotonic()
-        rows: dict[str, Any] = {"eval_set": eval_set, "test": test, "class_counts": class_counts}
-        rows |= {"groups": groups, "time": time, "gap": gap, "keep_time": keep_time}
+        arguments = (
+            X,
+            y,
+            sample_weight,
+            eval_set,
+            test,
+            class_counts,
+            groups,
+            time,
+            gap,
+            keep_time,
+        )
         self.columns_apart_ = column_names(groups) + column_names(time)
         with backend_for(self.backend) as backend:
-            prepared = prepare_arguments(self, X, y, sample_weight, backend=backend, **rows)
-            budget = Budget.start(prepared.request.time_budget, started=started)
-            callbacks = read_callbacks(self.callbacks)
-            result = search(prepared, budget=budget, callbacks=callbacks, backend=backend)
+            preparation = prepare_arguments(self, *arguments, backend=backend)
+            budget = Budget.start(preparation.request.time_budget, started=started)
+            callbacks = self.callbacks or ()
+            result = search(preparation, budget=budget, callbacks=callbacks, backend=backend)
             # The reference models are fitted here, as a cluster may be lost.
             self.facts_ = build_facts(result, deadline=budget.deadline)
         self.checks_ = self.facts_.findings
@@ -298,10 +306,10 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.classes_ = result.pipeline.classes_
         self.best_strategy_ = result.best_strategy
         self.best_params_ = result.best_strategy.to_json()
-        self.best_score_ = result.best_score.utility
-        self.score_interval_ = result.best_score.interval
+        self.best_score_ = result.selection.reported.utility
+        self.score_interval_ = result.selection.reported.interval
         self.test_score_ = result.tested and result.tested.score.utility
-        self.oof_ = out_of_fold(result.planned, result.winner)
+        self.oof_ = result.out_of_fold()
         if result.error is not None:
             raise result.error
         return self

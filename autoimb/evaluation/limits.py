@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -158,11 +158,36 @@ class Limits:
     maximum : Footprint
         Largest footprint; infinite where the user set no limit.
     deployment : Deployment or None
-        Quantities from which footprints are counted; None without limits.
+        Quantities from which footprints are counted; None without limits, where nothing is counted.
     """
 
     maximum: Footprint = field(default_factory=lambda: Footprint(math.inf, math.inf))
     deployment: Deployment | None = None
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, plan: Plan, *, seconds: float | None, megabytes: float | None
+    ) -> Limits:
+        """Return the limits of a study; None is no limit. See `Deployment.of`."""
+        if seconds is None and megabytes is None:
+            return cls()
+        maximum = Footprint(
+            math.inf if megabytes is None else MEGABYTE * megabytes,
+            math.inf if seconds is None else seconds,
+        )
+        return cls(maximum, Deployment.of(dataset, plan))
+
+    def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
+        """Count the footprint of a network and an ensemble, deployed alone, before training."""
+        if self.deployment is None:
+            return Footprint()
+        return self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+
+    def fitted_footprint(self, strategies: Iterable[FittedStrategy]) -> Footprint:
+        """Count the footprint of fitted strategies that are deployed together."""
+        if self.deployment is None:
+            return Footprint()
+        return sum(map(self.deployment.fitted_footprint, strategies), self.deployment.fixed)
 
     def broken_by(self, strategy: Strategy) -> str | None:
         """Return the reason why a strategy alone breaks a limit before training, or None."""
@@ -170,15 +195,17 @@ class Limits:
 
     def broken(self, network: Choice, ensemble: Choice) -> str | None:
         """Return the reason why a network and an ensemble break a limit, or None."""
-        if self.deployment is None:
-            return None
-        return self._broken(self.deployment.planned_footprint(network, ensemble))
+        return self._broken(self.planned_footprint(network, ensemble))
 
     def broken_by_fitted(self, fitted: FittedStrategy) -> str | None:
         """Return the reason why a fitted strategy alone breaks a limit, or None."""
-        if self.deployment is None:
-            return None
-        return self._broken(self.deployment.fitted_footprint(fitted))
+        return self._broken(self.fitted_footprint([fitted]))
+
+    def _broken(self, footprint: Footprint) -> str | None:
+        beyond = limits_beyond(
+            self._asked | {"bytes": footprint.bytes, "seconds": footprint.seconds}
+        )
+        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
     def shares(self, fitted: FittedStrategy) -> tuple[float, float]:
         """Return the shares of bytes and seconds that a strategy takes.
@@ -190,17 +217,13 @@ class Limits:
             return 0.0, 0.0
         footprint, fixed = self.deployment.fitted_footprint(fitted), self.deployment.fixed
         # The lower bounds avoid division by zero where the encoders alone break a limit.
-        available = (
-            max(self.maximum.bytes - fixed.bytes, 1.0),
-            max(self.maximum.seconds - fixed.seconds, 1e-9),
-        )
-        return footprint.bytes / available[0], footprint.seconds / available[1]
+        n_bytes = max(self.maximum.bytes - fixed.bytes, 1.0)
+        seconds = max(self.maximum.seconds - fixed.seconds, 1e-9)
+        return footprint.bytes / n_bytes, footprint.seconds / seconds
 
     def excess(self, network: Choice, ensemble: Choice) -> float:
         """Return the larger of a strategy's ratios of bytes and of seconds to the limits."""
-        if self.deployment is None:
-            return 0.0
-        footprint = self.deployment.fixed + self.deployment.planned_footprint(network, ensemble)
+        footprint = self.planned_footprint(network, ensemble)
         return max(footprint.bytes / self.maximum.bytes, footprint.seconds / self.maximum.seconds)
 
     def deployed(self, pipeline: FittedPipeline) -> dict[str, float | None]:
@@ -217,26 +240,17 @@ class Limits:
             limits; ``counted_seconds``, ``counted_bytes``: the footprint that is compared with the
             limits. Values are None where there is no limit.
         """
-        counted: tuple[float | None, float | None] = (None, None)
+        counted: dict[str, float | None] = {"counted_seconds": None, "counted_bytes": None}
         if self.deployment is not None:
-            parts = (self.deployment.fitted_footprint(fitted) for fitted in pipeline.strategies)
-            footprint = sum(parts, self.deployment.fixed)
-            counted = (footprint.seconds, footprint.bytes)
-        counts = {"counted_seconds": counted[0], "counted_bytes": counted[1]}
-        return {"rows": ROWS} | counts | self._asked
+            footprint = self.fitted_footprint(pipeline.strategies)
+            counted = {"counted_seconds": footprint.seconds, "counted_bytes": footprint.bytes}
+        return {"rows": ROWS} | counted | self._asked
 
     @property
     def _asked(self) -> dict[str, float | None]:
         """The limits as plain values; None where a limit is infinite."""
         asked = {"max_seconds": self.maximum.seconds, "max_bytes": self.maximum.bytes}
         return {name: limit if math.isfinite(limit) else None for name, limit in asked.items()}
-
-    def _broken(self, footprint: Footprint) -> str | None:
-        """Return the reason why a footprint breaks a limit once the fixed one is added, or None."""
-        assert self.deployment is not None
-        total = self.deployment.fixed + footprint
-        beyond = limits_beyond(self._asked | {"bytes": total.bytes, "seconds": total.seconds})
-        return None if beyond is None else f"Deployed alone it would take {beyond}."
 
 
 def limits_beyond(deployed: Mapping[str, float | None]) -> str | None:

@@ -38,9 +38,10 @@ from autoimb.budget import Budget
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.schema import Schema
-from autoimb.evaluation.assemble import Decided, assemble
+from autoimb.evaluation.assemble import Calibration, assemble
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.outcome import Outcome, Scored
+from autoimb.evaluation.task import Task
 from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
@@ -53,7 +54,7 @@ from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder, run_text
 from autoimb.runs.record import TrialRecord
 from autoimb.search import search as searching
-from autoimb.search.prepare import Table, plan_study, prepare
+from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request, restricted_components
 from autoimb.search.sampler import as_trial, ask
 from autoimb.space import portfolio
@@ -269,17 +270,10 @@ class Planned:
         request = Request(
             target="target", time_budget=budget, n_jobs=JOBS, random_state=seed, cv=cv
         )
-        prepared = prepare(Table(*table), request)
-        planned = plan_study(prepared, time_budget=budget)
-        folds = [(fold.train, fold.score) for fold in prepared.folds.folds]
-        return cls(
-            folds,
-            planned.prepared.dataset,
-            planned.plan,
-            planned.judge,
-            prepared.schema,
-            prepared.target.classes,
-        )
+        preparation = prepare(Table(*table), request)
+        task, classes = preparation.task, preparation.target.classes
+        folds = [(fold.train, fold.score) for fold in preparation.folds.folds]
+        return cls(folds, task.dataset, task.plan, task.judge, preparation.schema, classes)
 
     def encoded(self, name: str) -> Planned:
         """Return the same rows and folds with the columns written otherwise, by `ENCODINGS`."""
@@ -303,16 +297,7 @@ class Planned:
         outcome = evaluate(Job(one, self.plan, self.shared), self.judge)
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
-        return assemble(
-            self.shared,
-            self.plan,
-            self.judge,
-            schema=self.schema,
-            classes=self.classes,
-            strategies=[outcome.fitted],
-            weights=[1.0],
-            decided=self._as_it_is(outcome),
-        ).pipeline
+        return self._assembled(outcome)[0]
 
     def trial(
         self,
@@ -329,24 +314,24 @@ class Planned:
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
         """Predict new rows with the networks of each trial, as the mean over the folds."""
         fitted = [one.fitted for one in outcomes if one.fitted is not None]
-        decided = self._as_it_is(outcomes[0])
-        pipeline = assemble(
-            self.shared,
-            self.plan,
-            self.judge,
-            schema=self.schema,
-            classes=self.classes,
-            strategies=fitted[:1],
-            weights=[1.0],
-            decided=decided,
-        ).pipeline
-        pipeline = replace(pipeline, calibrator=decided.calibrator)
+        pipeline, identity = self._assembled(outcomes[0])
+        pipeline = replace(pipeline, calibrator=identity)
         return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
 
-    def _as_it_is(self, outcome: Scored) -> Decided:
-        """Learn nothing from a trial's out-of-fold probabilities."""
+    def _assembled(self, outcome: Scored) -> tuple[FittedPipeline, Calibrator]:
+        """Return a pipeline that learned nothing from a trial's out-of-fold probabilities."""
         identity = Calibrator.identity(self.dataset.n_classes)
-        return Decided(outcome.oof, outcome.oof, outcome.score, identity, DecisionRule())
+        pipeline, _ = assemble(
+            Task(self.dataset, self.plan, self.judge),
+            self.shared,
+            [outcome.fitted],
+            [1.0],
+            schema=self.schema,
+            classes=self.classes,
+            calibration=Calibration(identity, outcome.oof, outcome.likeliest, outcome.oof),
+            rule=DecisionRule(),
+        )
+        return pipeline, identity
 
     def labels(self, metric: str, outcome: Scored) -> np.ndarray:
         """Label the scored rows by the rule that the other folds fit for a metric."""
@@ -565,7 +550,7 @@ def small_search(
 def value_on(result: searching.SearchResult, frame: pd.DataFrame, codes: np.ndarray) -> float:
     """Score what a search found on other rows, of class codes (n,), by its own metric."""
     proba = result.pipeline.predict_proba(frame)
-    metric = result.planned.judge.metric
+    metric = result.preparation.metric
     return metric(codes, proba, result.pipeline.rule.apply(proba))
 
 
@@ -740,20 +725,13 @@ def prepared_network(width: int, depth: int, inputs: int) -> Callable[[torch.Ten
 
 def structure_of(frame: pd.DataFrame, labels: pd.Series, seconds: float) -> dict[str, Any]:
     """Return what a search of so many seconds detects of structure, and how long that takes."""
-    planned = plan_study(
-        prepare(Table(frame, labels), Request(time_budget=seconds)), time_budget=seconds
-    )
-    prepared = planned.prepared
+    preparation = prepare(Table(frame, labels), Request(time_budget=seconds))
+    dataset = preparation.task.dataset
     began = time.process_time()
-    structure = find_structure(
-        prepared.dataset,
-        prepared.schema,
-        time_budget=seconds,
-        random_state=SEED,
-    )
+    structure = find_structure(dataset, preparation.schema, time_budget=seconds, random_state=SEED)
     return {
-        "rows": len(prepared.dataset.y),
-        "rarest": int(np.bincount(prepared.dataset.y).min()),
+        "rows": len(dataset.y),
+        "rarest": int(np.bincount(dataset.y).min()),
         "seconds": time.process_time() - began,
         "compared": [asdict(difference) for difference in structure.compared],
         "undeclared": [difference.column for difference in structure.undeclared(STRUCTURE_ERRORS)],

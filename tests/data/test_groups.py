@@ -22,7 +22,7 @@ from autoimb.data.forward import plan_forward
 from autoimb.data.groups import group_codes
 from autoimb.data.times import Times
 from autoimb.errors import InputError, OptionError, SchemaError
-from autoimb.evaluation.replay import Candidates, replay
+from autoimb.evaluation.replay import replay
 from autoimb.policy import DEFAULT_POLICY, Folds, SearchPolicy
 from autoimb.search.untouched import held_out
 from tests.support import tables
@@ -239,9 +239,8 @@ def test_intervals_hold_the_truth_where_rows_of_a_group_are_alike() -> None:
         for known in (True, False):
             judge = Judge(metric, y, group, cluster=cluster if known else None)
             labels = proba.argmax(axis=1)
-            only = Candidates([(proba, labels)], np.ones(1, dtype=bool), 0)
-            raw = judge.score(proba, labels).value
-            reported = replay(judge, only, raw, random_state=seed)
+            how = {"control": np.ones(1, dtype=bool), "chosen": 0, "random_state": seed}
+            reported = replay(judge, [(proba, labels)], **how, raw=judge.score(proba, labels).value)
             held[known] += reported.low <= truth <= reported.high
     assert held[True] >= 52
     assert held[False] < held[True] - 3

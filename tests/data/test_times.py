@@ -29,8 +29,8 @@ from autoimb.data.forward import (
 from autoimb.data.schema import infer_schema
 from autoimb.data.times import Times, read_times
 from autoimb.errors import InputError, OptionError, SchemaError
+from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.calibrated import calibrated
 from autoimb.evaluation.outcome import Scored
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.untouched import held_out
@@ -337,8 +337,8 @@ def test_later_rows_reach_nothing_that_predicts_a_row(number: int, kind: str) ->
         assert isinstance(outcome, Scored), outcome.reason
         judge = tables.judge_of(one, plan, "f1")
         outcomes = {0: outcome, 1: outcome}
-        mixed = blend(judge, outcomes)
-        found = calibrated(
+        (mixed,) = blend(judge, outcomes)
+        found = calibrate(
             judge, mixed.proba, lambda part, m=mixed, o=outcomes: m.view(o, part), class_costs=None
         )
         results.append(

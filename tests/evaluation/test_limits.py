@@ -16,12 +16,13 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.limits import MEGABYTE, Deployment, Footprint, Limits
+from autoimb.evaluation.limits import MEGABYTE, Limits
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import check_limits, networks_within
+from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.option import Choice
@@ -56,8 +57,7 @@ def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
     """Limits of the small study."""
     given = material()
-    deployment = Deployment.of(given.dataset, given.plan)
-    return Limits(Footprint(MEGABYTE * megabytes, seconds), deployment)
+    return Limits.of(given.dataset, given.plan, seconds=seconds, megabytes=megabytes)
 
 
 def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
@@ -187,17 +187,16 @@ def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
 
 def test_a_blend_drops_the_lightest_until_it_keeps_the_limits() -> None:
     judge, results = case()
-    free = blend(judge, results)
-    assert len(free.numbers) > 2
+    (free,) = blend(judge, results)
+    assert len(free.weights) > 2
 
     class Half(Limits):
         def shares(self, fitted: object) -> tuple[float, float]:
             return 0.2, 0.5
 
-    found = blend(judge, results, limits=Half())
-    assert found.is_blend
-    assert found.numbers == free.numbers[:2]
-    assert sum(found.weights) == pytest.approx(1)
+    (found,) = blend(judge, results, limits=Half())
+    assert list(found.weights) == list(free.weights)[:2]
+    assert sum(found.weights.values()) == pytest.approx(1)
     assert all(len(weights) <= 2 for weights in found.by_part)
 
 
@@ -211,10 +210,10 @@ def test_partners_leave_a_network_its_place(share: float) -> None:
         def shares(self, fitted: object) -> tuple[float, float]:
             return share, 0.0
 
-    found = blend(judge, results, partners=[4, 5], limits=Shares())
-    assert len(found.numbers) <= int(1 / share)
-    assert set(found.numbers) & {0, 1, 2, 3}
-    assert sum(found.weights) == pytest.approx(1)
+    found = blend(judge, results, partners=[4, 5], limits=Shares())[-1]
+    assert len(found.weights) <= int(1 / share)
+    assert found.weights.keys() & {0, 1, 2, 3}
+    assert sum(found.weights.values()) == pytest.approx(1)
 
 
 # --- both faces -----------------------------------------------------------------------------------
@@ -303,9 +302,7 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_other_limits_are_another_search() -> None:
-    dataset = material().dataset
-    plain, limited = (
-        Request(n_trials=1, max_artifact_mb=mb).fingerprint(dataset, ["a", "b"]) for mb in (None, 5)
-    )
-    assert plain != limited
-    assert Request(n_trials=2).fingerprint(dataset, ["a", "b"]) == plain
+    table = Table(*rows())
+    asked = [{"n_trials": 1}, {"n_trials": 2}, {"n_trials": 1, "max_artifact_mb": 5}]
+    plain, longer, limited = (prepare(table, Request(**own)).fingerprint for own in asked)
+    assert plain == longer != limited

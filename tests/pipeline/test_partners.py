@@ -26,14 +26,12 @@ from autoimb.data.folds import Fold, plan_folds
 from autoimb.data.schema import infer_schema, parse
 from autoimb.errors import (
     ArtifactError,
-    BudgetError,
     DeadlineExceeded,
     InfeasibleError,
     OptionError,
 )
 from autoimb.evaluation import trial
-from autoimb.evaluation.blend import blend
-from autoimb.evaluation.choose import choose
+from autoimb.evaluation.blend import Mixture, blend
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.workload import (
     MAX_ITERATIONS,
@@ -59,6 +57,7 @@ from autoimb.randomness import Key, Purpose, stream
 from autoimb.report.build import render
 from autoimb.runs.folder import RunFolder
 from autoimb.search.request import chosen_partners
+from autoimb.search.select import choose
 from autoimb.space.partner import PARTNER, Bagged, Trees
 from autoimb.space.strategy import Strategy, partner
 from autoimb.training.fit import Job
@@ -663,25 +662,25 @@ def _case(
     return judge, results | {9: _result(judge, partner_noise, 9)}
 
 
+def utility(judge: Judge, results: dict[int, Scored], mixture: Mixture) -> float:
+    return judge.utility((mixture.proba, mixture.labels(judge, results)))
+
+
 @pytest.mark.parametrize("metric", ["average_precision", "f1"])
 def test_networks_keep_a_fifth_however_much_better_trees_are(metric: str) -> None:
     judge, results = _case(0.1, metric)
-    found = blend(judge, results, partners=[9])
-    weights = dict(zip(found.numbers, found.weights))
-    assert weights[9] == pytest.approx(0.8)
-    assert found.partner_share == pytest.approx(0.8)
-    assert sum(found.weights) == pytest.approx(1)
-    assert len(weights) > 1
-    assert found.networks is not None
-    assert 9 not in found.networks.numbers
-    assert found.score.utility > found.networks.score.utility
-    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
+    networks, found = blend(judge, results, partners=[9])
+    assert found.weights[9] == pytest.approx(0.8)
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert len(found.weights) > 1
+    assert 9 not in networks.weights
+    assert utility(judge, results, found) > utility(judge, results, networks)
     np.testing.assert_allclose(found.proba.sum(axis=1), 1)
 
 
 def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
     judge, results = _case(0.1)
-    found = blend(judge, results, partners=[9])
+    found = blend(judge, results, partners=[9])[-1]
     networks = np.stack([results[n].oof for n in range(4)])
     rest = found.proba - 0.8 * results[9].oof
     for _, use in judge.parts:  # what is left of each part is a mixture of networks
@@ -692,12 +691,10 @@ def test_the_weights_that_score_a_blend_keep_the_networks_share() -> None:
 
 def test_trees_that_bring_nothing_are_left_out() -> None:
     judge, results = _case(20.0)
-    found = blend(judge, results, partners=[9])
-    alone = blend(judge, {n: one for n, one in results.items() if n != 9})
-    assert (found.numbers, found.weights) == (alone.numbers, alone.weights)
+    (found,) = blend(judge, results, partners=[9])
+    (alone,) = blend(judge, {n: one for n, one in results.items() if n != 9})
+    assert found.weights == alone.weights
     np.testing.assert_array_equal(found.proba, alone.proba)
-    assert found.networks is None
-    assert found.partner_share == 0
 
 
 @pytest.mark.parametrize("metric", ["average_precision", "f1"])
@@ -705,20 +702,15 @@ def test_trees_that_bring_nothing_are_left_out() -> None:
 def test_few_rare_rows_give_trees_half_whatever_they_say(metric: str, noise: float) -> None:
     judge, results = _case(noise, metric, rows=500)
     results |= {8: _result(judge, noise, 8)}
-    alone = blend(judge, {n: one for n, one in results.items() if n < 8})
-    found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
+    (alone,) = blend(judge, {n: one for n, one in results.items() if n < 8})
+    networks, found = blend(judge, results, partners=[8, 9], deadline=Deadline.after(0.0))
     assert np.bincount(judge.y).min() < DEFAULT_POLICY.sizes.few_rare_rows
-    assert found.is_blend
-    assert found.partner_share == 0.5
-    weights = dict(zip(found.numbers, found.weights))
-    assert (weights[8], weights[9]) == (0.25, 0.25)
-    assert sum(weights.values()) == pytest.approx(1)
-    assert found.networks is not None
+    assert (found.weights[8], found.weights[9]) == (0.25, 0.25)
+    assert sum(found.weights.values()) == pytest.approx(1)
     partners = (results[8].oof + results[9].oof) / 2
-    np.testing.assert_allclose(found.proba, (found.networks.proba + partners) / 2)
-    assert found.score.to_json() == judge.score(found.proba, found.labels).to_json()
-    unhurried = blend(judge, results, partners=[8, 9])
-    assert unhurried.networks.weights == alone.weights
+    np.testing.assert_allclose(found.proba, (networks.proba + partners) / 2)
+    networks, unhurried = blend(judge, results, partners=[8, 9])
+    assert networks.weights == alone.weights
     for part, (_, use) in enumerate(judge.parts):
         np.testing.assert_allclose(unhurried.view(results, part)[use], unhurried.proba[use])
 
@@ -729,30 +721,22 @@ def test_half_is_of_the_trees_that_keep_the_limits_with_the_networks() -> None:
     limits = SimpleNamespace(shares=lambda fitted: np.array([share[id(fitted)]]))
     share = {id(one.fitted): 0.01 for one in results.values()}
     share[id(results[8].fitted)] = 2.0
-    found = blend(judge, results, partners=[8, 9], limits=limits)
-    assert dict(zip(found.numbers, found.weights))[9] == 0.5
+    assert blend(judge, results, partners=[8, 9], limits=limits)[-1].weights[9] == 0.5
     share[id(results[9].fitted)] = 2.0
-    found = blend(judge, results, partners=[8, 9], limits=limits)
-    assert found.networks is None
-    assert not {8, 9}.intersection(found.numbers)
+    (found,) = blend(judge, results, partners=[8, 9], limits=limits)
+    assert not {8, 9}.intersection(found.weights)
 
 
-def test_trees_alone_are_no_result() -> None:
+def test_trees_need_a_network_beside_them() -> None:
     judge, results = _case(0.1)
-    with pytest.raises(BudgetError):
-        blend(judge, {9: results[9]}, partners=[9])
-    found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
-    assert dict(zip(found.numbers, found.weights)) == pytest.approx({9: 0.8, 0: 0.2})
+    _, found = blend(judge, {0: results[0], 9: results[9]}, partners=[9])
+    assert found.weights == pytest.approx({9: 0.8, 0: 0.2})
 
 
-def test_the_verdict_is_of_networks_alone() -> None:
+def test_the_single_strategy_is_a_network() -> None:
     judge, results = _case(0.1)
     strategies = {n: strategy_with() for n in range(4)} | {9: partner("small_trees", costs=False)}
-    found = choose(judge, strategies, results, random_state=0, deadline=Deadline())
-    assert found.single != 9
-    assert found.is_control
-    assert "trees have 80% of the weight" in found.sentence
-    assert "0." not in found.sentence  # the result has one score, which is reported elsewhere
+    assert choose(judge, strategies, results) != 9
 
 
 def test_a_partner_is_neither_control_nor_method() -> None:

@@ -33,7 +33,7 @@ from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.screening import Screen
 from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import infer_schema, parse
-from autoimb.evaluation.calibrated import calibrated
+from autoimb.evaluation.assemble import calibrate
 from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.nn.network import Network, build
 from autoimb.pipeline.fitted import FittedMemberPack
@@ -423,16 +423,17 @@ def observed_handing_over() -> Observe:
                 for number in range(4)
             }
             patch.setattr(Judge, "fit_rule", fit)
-            patch.setattr(blending, "FLAT", -1.0)  # whatever it gains, it is kept
+            patch.setattr(blending, "_FLAT", -1.0)  # whatever it gains, it is kept
             single = judge.labels(outcomes[0].view)
-            found = blending.blend(judge, outcomes)
-            deployed = calibrated(
+            (found,) = blending.blend(judge, outcomes)
+            labels = found.labels(judge, outcomes)
+            deployed = calibrate(
                 judge, found.proba, lambda part: found.view(outcomes, part), class_costs=None
             )
         assert found.is_blend
         return {
             "what the rule learned from": learned_from[FOLD::FOLDS],
-            "labels": (single[rows], found.labels[rows]),
+            "labels": (single[rows], labels[rows]),
             "mixture": found.proba[rows],
             "mixture, calibrated": (deployed.proba[rows], deployed.labels[rows]),
         }
