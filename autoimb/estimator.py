@@ -126,7 +126,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     pipeline_ : FittedPipeline
         Exported pipeline: encoders, networks (a blend if that is better), decision rule.
     records_ : tuple of TrialRecord
-        Records of all strategies and partners, each with the trial of its highest rung.
+        Records of all strategies and partners.
     methods_ : DataFrame
         One row per imbalance method: verdict of the paired comparisons on this table
         (``"helps"``, ...), gain and 95 % interval in `metric` and log-loss, p value after Holm, and
@@ -410,9 +410,8 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         -------
         DataFrame
             One row per strategy: status, score (the search score, which ranks strategies) and its
-            error, reported (of the result: its score on new data), seconds, rung (times the
-            planned work), strategy, reason. The columns of the components are exact: `strategy`
-            takes a row.
+            error, reported (of the result: its score on new data), seconds, strategy, reason.
+            The columns of the components are exact: `strategy` takes a row.
         """
         check_is_fitted(self, "facts_")
         return pd.DataFrame(self.facts_.leaderboard)

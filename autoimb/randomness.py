@@ -18,7 +18,7 @@ __all__ = ["Key", "Purpose", "seed_for", "stream"]
 class Purpose(IntEnum):
     """Purpose of a stream of random numbers; its value is never reused for another purpose."""
 
-    FOLDS = 1  # splits of the table into folds, by repeat
+    FOLDS = 1  # splits of the table into folds
     HOLD_OUT = 2  # halves of a hold-out: one chooses, one scores
     GROUPS = 3  # stratified groups of rows in cross-fitting
     TRAINING_ROWS = 4  # rows of a study whose table is too large
@@ -63,18 +63,14 @@ class Key:
     ----------
     seed : int
         Seed of the study, from 0.
-    repeat, fold, member, round : int
+    fold, member, round : int
         Position of a member of the ensemble, each counted from 0.
-    rung : int
-        Step of a training that is continued from the previous one, from 0.
     """
 
     seed: int
-    repeat: int = 0
     fold: int = 0
     member: int = 0
     round: int = 0
-    rung: int = 0
 
     @property
     def of_pack(self) -> Key:
@@ -86,11 +82,9 @@ class Key:
         return stream(
             purpose,
             self.seed,
-            repeat=self.repeat,
             fold=self.fold,
             member=self.member,
             round_=self.round,
-            rung=self.rung,
             index=index,
         )
 
@@ -99,11 +93,9 @@ def stream(
     purpose: Purpose,
     seed: int,
     *,
-    repeat: int = 0,
     fold: int = 0,
     member: int = 0,
     round_: int = 0,
-    rung: int = 0,
     index: int = 0,
 ) -> np.random.Generator:
     """Return the stream of random numbers of a purpose, at its start.
@@ -113,7 +105,7 @@ def stream(
     purpose : Purpose
     seed : int
         Seed of the study, from 0; 0 for streams that do not depend on it.
-    repeat, fold, member, round_, rung : int
+    fold, member, round_ : int
         Owner of the stream, see `Key`; each from 0.
     index : int
         Number of the stream among those of the purpose: a trial, a class of a batch.
@@ -123,11 +115,11 @@ def stream(
     Generator
         A different stream for each combination of the arguments.
     """
-    key = (int(purpose), repeat, fold, member, round_, rung, index)
+    key = (int(purpose), fold, member, round_, index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def seed_for(purpose: Purpose, seed: int, *, repeat: int = 0, fold: int = 0, index: int = 0) -> int:
+def seed_for(purpose: Purpose, seed: int, *, fold: int = 0, index: int = 0) -> int:
     """Return the first number of a stream, from 0 to 2^31 - 1, for packages that take a seed."""
-    generator = stream(purpose, seed, repeat=repeat, fold=fold, index=index)
+    generator = stream(purpose, seed, fold=fold, index=index)
     return int(generator.integers(2**31))

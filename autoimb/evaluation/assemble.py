@@ -15,7 +15,7 @@ from autoimb.assessment.decision.rule import DecisionRule
 from autoimb.assessment.decision.threshold import ThresholdCounts
 from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
-from autoimb.data.folds import FoldPlan, Rows
+from autoimb.data.folds import Rows
 from autoimb.data.schema import Columns, Schema
 from autoimb.data.subsample import subsample
 from autoimb.evaluation.task import Task
@@ -142,12 +142,11 @@ def assemble(
     """
     dataset, plan, judge = task.dataset, task.plan, task.judge
     if plan.folds.deploys_last:
-        # The last fold trains on all rows in every repeat, so one encoder serves all networks.
+        # Only the last fold is deployed, which trains on all rows.
         strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
-        encoders = parts.encoders(len(plan.folds.folds))[-1:]
+        encoders = parts.encoders[-1:]
     else:
-        folds = [int(pack.fold.max()) for strategy in strategies for pack in strategy.packs]
-        encoders = parts.encoders(1 + max(folds))
+        encoders = parts.encoders
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,
@@ -174,7 +173,7 @@ def assemble(
     random = stream(Purpose.COMPARED_ROWS, 0)
     rows, scale = subsample(judge.y, np.arange(len(judge.y)), _COMPARED_ROWS, random)
     columns = dataset.columns.take(plan.folds.scored[rows])
-    views = _single_views(pipeline, plan.folds, columns)
+    views = _single_views(pipeline, columns)
     compared = judge.take(rows)
     weight = scale if compared.weight is None else compared.weight * scale
     calibrator = for_all_networks(
@@ -269,44 +268,23 @@ def at_counted_rates(
     return replace(pipeline, calibrator=calibrator)
 
 
-def _single_views(
-    pipeline: FittedPipeline, folds: FoldPlan, columns: Columns
-) -> NDArray[np.float64]:
-    """Predict rows by the networks of one fold of each repeat, as out-of-fold rows are predicted.
+def _single_views(pipeline: FittedPipeline, columns: Columns) -> NDArray[np.float64]:
+    """Predict rows by the networks of one fold at a time, as out-of-fold rows are predicted.
 
     Returns
     -------
-    float64 ndarray of shape (V, n, C)
-        Probabilities of V views, without calibration. V is the largest number of folds that a
-        strategy has in a repeat; a strategy with fewer folds uses some of its networks in several
-        views.
+    float64 ndarray of shape (F, n, C)
+        Probabilities by the networks of each fold, without calibration.
     """
-    by_strategy = [_by_repeat(strategy, folds) for strategy in pipeline.strategies]
-    # Strategies with fewer folds than views use their folds in turn.
     views = []
-    for view in range(max(len(repeat) for repeats in by_strategy for repeat in repeats)):
-        strategies = (
-            _of_folds(strategy, np.array([repeat[view % len(repeat)] for repeat in repeats]))
-            for strategy, repeats in zip(pipeline.strategies, by_strategy)
-        )
-        views.append(replace(pipeline, strategies=tuple(strategies)).blended(columns))
+    for fold in range(len(pipeline.encoders)):
+        strategies = tuple(_of_fold(strategy, fold) for strategy in pipeline.strategies)
+        views.append(replace(pipeline, strategies=strategies).blended(columns))
     return np.stack(views)
 
 
-def _by_repeat(strategy: FittedStrategy, folds: FoldPlan) -> list[Rows]:
-    """Return the folds on which a strategy was trained, one array for each repeat."""
+def _of_fold(strategy: FittedStrategy, fold: int) -> FittedStrategy:
+    """Return a strategy restricted to the networks, or trees, of a fold."""
     if strategy.trees:
-        # Partners are trained on a single repeat.
-        return [np.arange(len(strategy.trees))]
-    lengths = [len(repeat_folds) for repeat_folds in (folds.folds, *folds.further)]
-    repeat = np.repeat(np.arange(len(lengths)), lengths)
-    # Folds are numbered through all repeats, so the repeat changes between consecutive numbers.
-    trained = np.unique(np.concatenate([pack.fold for pack in strategy.packs]))
-    return np.split(trained, np.flatnonzero(np.diff(repeat[trained])) + 1)
-
-
-def _of_folds(strategy: FittedStrategy, folds: Rows) -> FittedStrategy:
-    """Return a strategy restricted to the networks, or trees, of the given folds."""
-    if strategy.trees:
-        return replace(strategy, trees=tuple(strategy.trees[fold] for fold in folds))
-    return replace(strategy, packs=tuple(pack.of_folds(folds) for pack in strategy.packs))
+        return replace(strategy, trees=(strategy.trees[fold],))
+    return replace(strategy, packs=tuple(pack.of_folds([fold]) for pack in strategy.packs))

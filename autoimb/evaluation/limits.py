@@ -81,8 +81,8 @@ class Deployment:
         Encoder of the whole table; the encoders of the folds have about the same size.
     outline : Outline
     n_classes : int
-    folds : tuple of int
-        Number of folds of each repeat whose networks are deployed.
+    folds : int
+        Number of folds whose networks are deployed.
     fixed : Footprint
         Footprint that all pipelines have in common: encoders, schema and thresholds.
     """
@@ -90,11 +90,11 @@ class Deployment:
     encoder: Encoder
     outline: Outline
     n_classes: int
-    folds: tuple[int, ...]
+    folds: int
     fixed: Footprint
 
     @classmethod
-    def of(cls, dataset: Dataset, plan: Plan, *, confirmed: bool) -> Deployment:
+    def of(cls, dataset: Dataset, plan: Plan) -> Deployment:
         """Count the part of the footprint that does not depend on a strategy.
 
         Parameters
@@ -102,27 +102,21 @@ class Deployment:
         dataset : Dataset
             Sees: all rows, for the sizes of the encoders.
         plan : Plan
-        confirmed : bool
-            Whether the best strategies are trained on the confirming splits.
         """
         rows, data = np.arange(len(dataset.y)), dataset
         encoder = Encoder.fit(data.columns, rows, layout=data.layout, y=data.y, weight=data.weight)
-        repeats = plan.folds.confirming if confirmed else (0,)
-        folds = tuple(len(plan.folds.repeat(number).folds) for number in repeats)
-        encoders = plan.folds.offset(repeats[-1]) + folds[-1]
-        if plan.folds.deploys_last:
-            folds, encoders = (1,) * len(repeats), 1
+        folds = 1 if plan.folds.deploys_last else len(plan.folds.folds)
         columns = data.columns.numbers.shape[1] + data.columns.codes.shape[1]
         encoder_bytes = _bytes(encoder.to_arrays()) + len(msgspec.json.encode(encoder.layout))
         # The file also has the schema, and class counts for up to a thousand thresholds.
         schema_bytes = _ENTRY * (columns + 16) + 8 * ROWS * (data.n_classes + 1)
-        read_seconds = ROWS * columns * (1 + encoders) / _VALUES_PER_SECOND
+        read_seconds = ROWS * columns * (1 + folds) / _VALUES_PER_SECOND
         return cls(
             encoder=encoder,
             outline=plan.effort.outline,
             n_classes=data.n_classes,
             folds=folds,
-            fixed=Footprint(encoders * encoder_bytes + schema_bytes, read_seconds),
+            fixed=Footprint(folds * encoder_bytes + schema_bytes, read_seconds),
         )
 
     def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
@@ -136,10 +130,9 @@ class Deployment:
             n_classes=self.n_classes,
         )
         parameters = build(spec, 1, device="meta").parameters.declared
-        networks = sum(self.folds) * shape.members * shape.rounds
-        packs = len(self.folds) * shape.rounds
+        networks = self.folds * shape.members * shape.rounds
         numbers = 4 * sum(prod(p.shape) for p in parameters) + 8 * (2 + self.n_classes)
-        written = packs * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
+        written = shape.rounds * (_ENTRY * (len(parameters) + 3) + len(msgspec.json.encode(spec)))
         return Footprint(networks * numbers + written, networks * self._seconds(spec))
 
     def fitted_footprint(self, fitted: FittedStrategy) -> Footprint:
@@ -173,13 +166,7 @@ class Limits:
 
     @classmethod
     def of(
-        cls,
-        dataset: Dataset,
-        plan: Plan,
-        *,
-        seconds: float | None,
-        megabytes: float | None,
-        confirmed: bool,
+        cls, dataset: Dataset, plan: Plan, *, seconds: float | None, megabytes: float | None
     ) -> Limits:
         """Return the limits of a study; None is no limit. See `Deployment.of`."""
         if seconds is None and megabytes is None:
@@ -188,7 +175,7 @@ class Limits:
             math.inf if megabytes is None else MEGABYTE * megabytes,
             math.inf if seconds is None else seconds,
         )
-        return cls(maximum, Deployment.of(dataset, plan, confirmed=confirmed))
+        return cls(maximum, Deployment.of(dataset, plan))
 
     def planned_footprint(self, network: Choice, ensemble: Choice) -> Footprint:
         """Count the footprint of a network and an ensemble, deployed alone, before training."""

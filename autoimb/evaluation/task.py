@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def plan_duels(study: Task) -> Task | None:
     Returns
     -------
     Task or None
-        Task at the rung of all duels; the groups of its judge are its folds. None where the rarer
+        Task with the work of all duels; the groups of its judge are its folds. None where the rarer
         classes have too few rows; see `duel_folds`. The scored rows of a hold-out are excluded.
     """
     dataset, plan = study.dataset, study.plan
@@ -70,7 +70,7 @@ def plan_duels(study: Task) -> Task | None:
         fold_plan = forward_duel_folds(duel_dataset.y, duel_dataset.times, **options)
     if fold_plan is None:
         return None
-    duels = make_plan(
+    duel_plan = make_plan(
         duel_dataset,
         fold_plan,
         random_state=seed,
@@ -81,7 +81,7 @@ def plan_duels(study: Task) -> Task | None:
     )
     return Task(
         dataset=duel_dataset,
-        plan=duels.at(policy.comparisons.rung),
+        plan=replace(duel_plan, work=policy.comparisons.work),
         judge=judge_of(duel_dataset, fold_plan, study.judge.metric, costs=study.judge.costs),
     )
 

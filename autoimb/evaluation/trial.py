@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +12,6 @@ from autoimb.assessment.calibration import (
     Calibrator,
     Finishing,
     calibrator_that_gains,
-    finish,
     fit_calibrator,
     row_log_loss,
 )
@@ -27,12 +25,10 @@ from autoimb.evaluation.outcome import (
     Failed,
     Infeasible,
     Outcome,
-    Pruned,
     Scored,
-    Trace,
     reason_of,
 )
-from autoimb.evaluation.workload import forest_trees, partner_plan, tree_iterations
+from autoimb.evaluation.workload import forest_trees, tree_iterations
 from autoimb.partners.fit import Growth, fit_boosted_trees, fit_forests
 from autoimb.partners.trees import FittedTrees
 from autoimb.pipeline.fitted import FittedMemberPack, FittedStrategy, fold_average
@@ -74,11 +70,8 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
         if job.strategy.is_partner:
             outcome = _partner(job, judge, measure)
         else:
-            until = Until(measure, job.deadline, job.bar)
-            trained = []
-            for number in job.plan.repeats:
-                trained.append(fit_members(job, job.data.repeat(number), until))
-            outcome = _judged(job, judge, trained)
+            until = Until(measure, job.deadline)
+            outcome = _judged(job, judge, fit_members(job, job.data, until))
     except InfeasibleError as error:
         outcome = Infeasible(str(error))
     except DeadlineExceeded as error:
@@ -89,61 +82,29 @@ def evaluate(job: Job, judge: Judge) -> Outcome:
     return replace(outcome, seconds=time.monotonic() - started)
 
 
-def _judged(job: Job, judge: Judge, trained: Sequence[Trained]) -> Outcome:
-    """Return the outcome of networks that were trained on one or more repeats of the folds."""
-    first = trained[0]
-    trace = Trace(
-        curve=first.curve,
-        floor=first.floor,
-        planned=first.planned,
-        ended=all(result.ended for result in trained),
-        confirmed=job.plan.repeats != (0,),
-        checkpoints=tuple(checkpoint for result in trained for checkpoint in result.checkpoints),
-    )
-    if first.pruned:
-        done, planned = len(first.curve), first.planned
-        return Pruned(f"Given up after {done} of {planned} planned checkpoints.", trace)
-    # Each row is predicted by the networks of all repeats that were not trained on it.
-    repeats = [job.data.repeat(number) for number in job.plan.repeats]
-    by_repeat = [_out_of_fold(result, data) for result, data in zip(trained, repeats)]
-    raw = np.mean(by_repeat, axis=0)
+def _judged(job: Job, judge: Judge, trained: Trained) -> Outcome:
+    """Return the outcome of trained networks."""
+    raw = _out_of_fold(trained, job.data)
     if not np.isfinite(raw).all():
         return Failed("The training diverged: some probabilities are not finite.")
-    packs = _packs(trained, job.plan)
     # A NaN weight may leave probabilities finite, where an activation ignores it.
-    if not all(np.isfinite(values).all() for pack in packs for values in pack.state.values()):
+    states = (values for pack in trained.packs for values in pack.state.values())
+    if not all(np.isfinite(values).all() for values in states):
         return Failed("The training diverged: some weights are not finite.")
-    fitted = _fitted(job, packs=packs)
+    fitted = _fitted(job, packs=_packs(trained, job.plan))
     judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw, fitted, needed=not job.strategy.exact), trace=trace)
+    scored = _scored(judge, raw, fitted, needed=not job.strategy.exact)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
-    if len(by_repeat) > 1:
-        gain = _gain_of_mean(judge, [raw, *by_repeat], fitted.class_costs)
-        score = replace(scored.score, gain_of_mean=gain)
-        scored = replace(scored, score=score)
-    if any(result.cut for result in trained):
+    if trained.cut:
         return Cut("The deadline ended it; its best epoch so far stands.", scored)
     return scored
 
 
-def _gain_of_mean(
-    judge: Judge, probabilities: Sequence[np.ndarray], class_costs: tuple[float, ...] | None
-) -> float:
-    """Return the gain in utility of the mean, which comes first, over single repeats."""
-    of_labels = judge.metric.kind == "label"
-    identity = Calibrator.identity(judge.metric.n_classes)
-    mean, *singles = [
-        judge.utility((proba, judge.labels(proba) if of_labels else proba.argmax(axis=1)))
-        for proba in (finish(raw, identity, class_costs) for raw in probabilities)
-    ]
-    return mean - float(np.mean(singles))
-
-
 def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
-    """Fit the trees of a partner, on the confirming folds where there is time for them."""
-    dataset, partner = job.data.dataset, PARTNER.make(job.strategy.network)
-    plan = partner_plan(dataset, job.plan, partner)
+    """Fit the trees of a partner."""
+    dataset, plan = job.data.dataset, job.plan
+    partner = PARTNER.make(job.strategy.network)
     data = (dataset, plan.folds.folds)
     seed, costs = plan.seed, plan.class_costs
     if isinstance(partner, Bagged):
@@ -156,9 +117,8 @@ def _partner(job: Job, judge: Judge, measure: Measure) -> Outcome:
     for fold, posterior in zip(plan.folds.folds, grown.posteriors):
         raw[fold.score] = posterior
     fitted = _fitted(job, trees=grown.folds)
-    trace = Trace(grown.curve, grown.floor, grown.planned, checkpoints=grown.iterations)
     judge = judge.until(job.deadline)
-    scored = replace(_scored(judge, raw[plan.folds.scored], fitted, needed=False), trace=trace)
+    scored = _scored(judge, raw[plan.folds.scored], fitted, needed=False)
     if not np.isfinite(scored.score.value):
         return Failed(f"its score is {scored.score.value}")
     return Cut("The deadline ended it; what had grown stands.", scored) if grown.cut else scored
@@ -180,8 +140,6 @@ def _fitted(
         packs=packs,
         calibrator=Calibrator.identity(job.data.dataset.n_classes),
         class_costs=plan.carried_costs if strategy.class_weight.name == "costs" else None,
-        rung=plan.rung,
-        confirmed=plan.repeats != (0,),
         trees=trees,
     )
 
@@ -211,18 +169,11 @@ def _scored(judge: Judge, raw: np.ndarray, fitted: FittedStrategy, *, needed: bo
     )
 
 
-def _packs(trained: Sequence[Trained], plan: Plan) -> tuple[FittedMemberPack, ...]:
-    """Return the packs of all repeats, their folds numbered as the encoders of the pipeline.
-
-    Where only the last fold is deployed, only its networks are returned.
-    """
-    packs = []
-    for number, result in zip(plan.repeats, trained):
-        last = len(plan.folds.repeat(number).folds) - 1
-        for pack in result.packs:
-            deployed = pack.of_folds({last}) if plan.folds.deploys_last else pack
-            packs.append(replace(deployed, fold=deployed.fold + plan.folds.offset(number)))
-    return tuple(packs)
+def _packs(trained: Trained, plan: Plan) -> tuple[FittedMemberPack, ...]:
+    """Return the packs of all rounds, with the networks that are deployed."""
+    if not plan.folds.deploys_last:
+        return trained.packs
+    return tuple(pack.of_folds({len(plan.folds.folds) - 1}) for pack in trained.packs)
 
 
 def _out_of_fold(trained: Trained, data: Parts) -> np.ndarray:

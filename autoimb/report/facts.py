@@ -180,29 +180,20 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFact
 
 def _averaging(result: SearchResult) -> str:
     """Describe the effect of averaging several networks on the reported score."""
-    selection, folds = result.selection, result.preparation.task.plan.folds
-    gain_of_all = selection.reported.gain_of_mean
+    gain_of_all = result.selection.reported.gain_of_mean
     status = (
         "is not known and not included"
         if gain_of_all is None
         else f"({gain_of_all:+.4f}) is included"
     )
-    gain = result.study.results[selection.single].score.gain_of_mean
-    if folds.deploys_last:
+    if result.preparation.task.plan.folds.deploys_last:
         return (
             "New rows are predicted by networks that were trained on all rows, through the newest; "
             "each scored row by ones of earlier rows."
         )
-    if gain is None:
-        return (
-            "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by "
-            f"one network each; what the mean is estimated to gain {status}."
-        )
-    number = len(folds.confirming)
     return (
-        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by the "
-        f"mean of {number} networks, which gains {gain:+.4f} over one of them in the best "
-        f"strategy; what the mean of all is estimated to gain in addition {status}."
+        "New rows are predicted by the mean of the networks of all folds, out-of-fold rows by one "
+        f"network each; what the mean is estimated to gain {status}."
     )
 
 
@@ -232,7 +223,6 @@ def leaderboard(
             "reported": (reported or {}).get(record.number),
             "seconds": record.seconds,
             "stage": record.stage,
-            "rung": record.rung,
             "strategy": record.strategy.describe(),
             "resampling": str(record.strategy.resampling),
             "class_weight": str(record.strategy.class_weight),

@@ -154,10 +154,7 @@ def _expected_trials(preparation: Preparation) -> int:
     request, training = preparation.request, preparation.policy.training
     limits: list[float] = [] if request.n_trials is None else [request.n_trials]
     if request.time_budget is not None:
-        limits += [
-            training.trials_per_worker * request.n_jobs,
-            preparation.task.plan.max_strategies,
-        ]
+        limits.append(training.trials_per_worker * request.n_jobs)
     return int(min(limits))
 
 
@@ -191,12 +188,8 @@ def profile_facts(profile: Profile) -> dict[str, Any]:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return folds and rows of a plan as JSON values."""
-    folds, confirming = plan.folds.folds, plan.folds.confirming
+    folds = plan.folds.folds
     counted: int | str = len(folds)
-    if plan.folds.further:
-        confirming_folds = len(plan.folds.repeat(confirming[-1]).folds)
-        times = f"{len(confirming)} × " if len(confirming) > 1 else ""
-        counted = f"{len(folds)}; {times}{confirming_folds} to confirm"
     scoring = [fold for fold in folds if len(fold.score)]
     if plan.folds.deploys_last:
         counted = f"{len(scoring)} forward, and one of all rows that is exported"

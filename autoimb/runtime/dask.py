@@ -20,10 +20,9 @@ from weakref import WeakKeyDictionary
 
 from autoimb.budget import Deadline
 from autoimb.errors import ClusterLostError, OptionError, RunError, choices
-from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored, reason_of
+from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
 from autoimb.runtime.pool import GRACE, LOCAL, Backend, Resources, Runner
 from autoimb.runtime.worker import Assignment, Jobs, Work, evaluated, one_thread
-from autoimb.training.states import paused_key
 from autoimb.version import __version__
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from autoimb.data.encoding.encoder import Encoder
     from autoimb.training.parts import Parts
-    from autoimb.training.states import PausedTraining
-    from autoimb.training.store import Store
 
 __all__ = ["BACKENDS", "Dask", "backend_for"]
 
@@ -104,7 +101,6 @@ class _Task:
 
     assignment: Assignment
     future: Future
-    paused: Future | None  # A reference that keeps the paused training on the cluster.
     submitted: float
     attempt: int
 
@@ -116,7 +112,6 @@ class _Tasks:
         self._client, self._n_jobs = client, n_jobs
         self._work, self._scattered = work, client.scatter(work, broadcast=True, hash=False)
         self._parts = Jobs(work).parts
-        self.states = self._parts.states
         self._tasks: dict[int, _Task] = {}
         self._workers, self._counted_at = 0, 0.0
         self._changed = threading.Event()
@@ -144,22 +139,17 @@ class _Tasks:
         # Scattered data is lost with the last worker that stored it.
         if self._scattered.status != "finished":
             self._scattered = self._client.scatter(self._work, broadcast=True, hash=False)
-        paused = self.states.find(paused_key(assignment.strategy))
-        if paused is not None:
-            # The state has some megabytes, too many to send through the scheduler.
-            paused = self._client.scatter(paused, hash=False)
         future = self._client.submit(
             _run_trial,
             self._scattered,
             assignment,
-            paused,
             version=__version__,
             seconds=assignment.deadline.left(),
             sent=frozenset(self._parts.fitted_encoders()),
             pure=False,
         )
         future.add_done_callback(lambda _: self._changed.set())
-        self._tasks[number] = _Task(assignment, future, paused, time.monotonic(), attempt)
+        self._tasks[number] = _Task(assignment, future, time.monotonic(), attempt)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
         """Return the trials that ended, after waiting at most the given time.
@@ -187,14 +177,13 @@ class _Tasks:
         seconds, status = time.monotonic() - task.submitted, task.future.status
         if status == "finished":
             try:
-                outcome, paused, encoders = task.future.result(timeout=TRANSFER)
+                outcome, encoders = task.future.result(timeout=TRANSFER)
             except (OSError, CancelledError):
                 # The worker was lost, and Dask runs the trial again.
                 return None
             except Exception as error:
                 # The result cannot be deserialized on this machine.
                 return Failed(reason_of(error), seconds)
-            _put(self.states, task.assignment, paused)
             self._parts.add_encoders(encoders)
             return cast("Outcome", outcome)
         if status == "error":
@@ -225,34 +214,29 @@ _jobs: WeakKeyDictionary[Work, Jobs] = WeakKeyDictionary()
 def _run_trial(
     work: Work,
     assignment: Assignment,
-    paused: PausedTraining | None,
     *,
     version: str,
     seconds: float,
-    sent: Container[tuple[int, int]],
-) -> tuple[Outcome, PausedTraining | None, dict[tuple[int, int], Encoder]]:
+    sent: Container[int],
+) -> tuple[Outcome, dict[int, Encoder]]:
     """Evaluate a strategy on a Dask worker.
 
     Parameters
     ----------
     work : Work
     assignment : Assignment
-    paused : PausedTraining or None
-        The state of the strategy's training at the previous rung.
     version : str
         Version of autoimb on the machine that runs the search.
     seconds : float
         Time until the deadline; the deadline itself refers to the clock of another machine.
-    sent : container of (int, int)
-        Repeats and folds whose encoders the driver already has.
+    sent : container of int
+        Folds whose encoders the driver already has.
 
     Returns
     -------
     outcome : Outcome
-    paused : PausedTraining or None
-        The state of training if it may continue at its next rung.
-    encoders : dict of (int, int) to Encoder
-        Encoders that the driver does not have, by repeat and fold.
+    encoders : dict of int to Encoder
+        Encoders that the driver does not have, by fold.
 
     Raises
     ------
@@ -265,21 +249,10 @@ def _run_trial(
             "same version on both."
         )
     jobs = _jobs.get(work) or _jobs.setdefault(work, Jobs(work))
-    _put(jobs.parts.states, assignment, paused)
     local_assignment = replace(assignment, deadline=Deadline.after(seconds))
     with one_thread():
         outcome = evaluated(work.evaluate, jobs, local_assignment)
-    goes_on = isinstance(outcome, Scored) and not outcome.trace.ended
-    state = None
-    if goes_on and not assignment.confirm and not assignment.duel:
-        state = jobs.parts.states.find(paused_key(assignment.strategy))
-    return outcome, state, jobs.parts.fitted_encoders(exclude=sent)
-
-
-def _put(states: Store, assignment: Assignment, paused: PausedTraining | None) -> None:
-    """Store the state of a paused training for its next rung."""
-    if paused is not None:
-        states.put(paused_key(assignment.strategy), paused, size=paused.size)
+    return outcome, jobs.parts.fitted_encoders(exclude=sent)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from autoimb.budget import Deadline
     from autoimb.space.strategy import Strategy
-    from autoimb.training.pruning import Bar
 
 __all__ = [
     "Assignment",
@@ -52,21 +51,12 @@ class Assignment:
     ----------
     strategy : Strategy
     deadline : Deadline
-    bar : Bar or None
-        Scores that the trial must reach to continue.
-    rung : float
-        Total training work on a split, as a multiple of the planned work.
-    confirm : bool
-        Whether the trial uses the confirming splits.
     duel : bool
         Whether the trial uses the rows and folds of matched duels.
     """
 
     strategy: Strategy
     deadline: Deadline
-    bar: Bar | None = None
-    rung: float = 1.0
-    confirm: bool = False
     duel: bool = False
 
 
@@ -148,9 +138,7 @@ class Jobs:
         task, parts = self._study
         if assignment.duel and self._duels is not None:
             task, parts = self._duels
-        plan = task.plan.at(assignment.rung, confirm=assignment.confirm)
-        job = Job(assignment.strategy, plan, parts, assignment.deadline, assignment.bar)
-        return job, task.judge
+        return Job(assignment.strategy, task.plan, parts, assignment.deadline), task.judge
 
 
 def _parts(task: Task, folder: Path | None) -> Parts:

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from math import ceil
 from typing import Any
 
 from autoimb.budget import Deadline
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.task import Task
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
-from autoimb.runs.record import TrialRecord, standing
+from autoimb.runs.record import TrialRecord
 from autoimb.search.duels import duels_due, next_duel
 from autoimb.search.history import KILLED, Proposal, TrialHistory
 from autoimb.search.limiting import networks_within
 from autoimb.space.draw import Space
 from autoimb.space.partner import PARTNER, Bagged
-from autoimb.space.portfolio import first_methods, matched_control_of
 
-__all__ = ["METHODS_SHARE", "Agenda", "next_to_confirm", "next_to_raise", "next_to_repeat"]
-
-# Share of the time of all trials that imbalance methods may take while none of them leads
-# (reports/design/rungs-and-pruning.md).
-METHODS_SHARE = 0.25
-# Share of the search's time, at its end, in which the best are trained beyond the planned work
-# (reports/design/rungs-and-pruning.md).
-_LONGER_SHARE = 0.75
-# Share of the search's time, at its end, in which the best trials are confirmed
-# (reports/design/validation-folds.md).
-_CONFIRMING_SHARE = 0.5
-# Number of standard errors by which a trial may lie below the best one and still be confirmed.
-_CONFIRMING_ERRORS = 2.0
-# Share of the strategies of a rung below the planned work that go on to the next rung
-# (reports/design/rungs-and-pruning.md).
-_PROMOTED_SHARE = 1 / 3
+__all__ = ["Agenda", "next_to_repeat"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +30,6 @@ class Agenda:
     space : Space
     seconds : float
         That the search has.
-    work : float
-        Times the work of a strategy that confirming it takes; 0 where the plan holds no splits of
-        the rows that could.
-    most : float
-        Strategies, after which there is nothing to do but to confirm them.
     duels : bool
         Whether there are rows and folds for matched duels.
     policy : SearchPolicy
@@ -66,8 +42,6 @@ class Agenda:
 
     space: Space
     seconds: float
-    work: float = 0.0
-    most: float = math.inf
     duels: bool = False
     policy: SearchPolicy = DEFAULT_POLICY
     limits: Limits = field(default_factory=Limits)
@@ -76,15 +50,10 @@ class Agenda:
     @classmethod
     def of(cls, study: Task, space: Space, deadline: Deadline, *, duels: bool = False) -> Agenda:
         """Make the agenda of a study."""
-        plan = study.plan
-        policy, further = plan.policy, plan.folds.further
-        work = plan.folds.confirming_work if further else 0.0
-        most = plan.max_strategies if deadline.finite else math.inf
+        policy = study.plan.policy
         return cls(
             space,
             deadline.left(),
-            work=work,
-            most=most,
             duels=duels,
             policy=policy,
             limits=study.limits,
@@ -100,9 +69,7 @@ class Agenda:
         """Return what comes next, if anything.
 
         First a trial that was cut off; then a matched duel, while duels are within their share;
-        then the matched control of the best balanced ensemble, so that the choice compares it with
-        one as large; then, when the time for them has come, survivors; then a strategy that goes on
-        to the next rung; then a new one.
+        then a new one.
 
         Parameters
         ----------
@@ -116,24 +83,13 @@ class Agenda:
             [record for record in history.started if record.stage != "partner"]
         )
         if cut_off is not None:
-            number, rung = cut_off.number, cut_off.rung
-            return Proposal(cut_off.stage, rung, repeats=number, follows=cut_off.follows)
+            return Proposal(cut_off.stage, repeats=cut_off.number)
         if self.space.only is not None:
             return None if "only" in history.plans else Proposal("search", plan="only")
         duel = self._propose_duel(history, left=left)
         if duel is not None:
             return duel
-        scored = (record for record in standing(history.strategies) if record.score is not None)
-        ranked = sorted(scored, key=lambda record: record.rank)
-        return (
-            self._propose_matched_control(history.plans, ranked)
-            or self._propose_higher(history, ranked, left=left, new=new)
-            or (
-                self._propose_new(history.plans, ranked)
-                if new and len(ranked) < self.most
-                else None
-            )
-        )
+        return self._propose_new(history.plans) if new else None
 
     def partners_due(self, partners: Sequence[str], *, tried: int, workers: int) -> Sequence[str]:
         """Return the partners that may have begun by now, after so many strategies were tried.
@@ -161,86 +117,14 @@ class Agenda:
         if planned is None:
             return None
         plan, values = planned
-        return Proposal("duel", policy.comparisons.rung, values, plan)
+        return Proposal("duel", values, plan)
 
-    def _propose_matched_control(
-        self, plans: Collection[str], ranked: Sequence[TrialRecord]
-    ) -> Proposal | None:
-        pairs = (
-            (record, matched_control_of(self.space, record.strategy))
-            for record in ranked
-            if record.status == "complete"
-        )
-        record, control = next((pair for pair in pairs if pair[1] is not None), (None, None))
-        if record is None or control is None:
-            return None
-        plan = f"matched_control.{record.number}"
-        return None if plan in plans else Proposal("method", min(record.rung, 1.0), control, plan)
-
-    def _propose_higher(
-        self, history: TrialHistory, ranked: Sequence[TrialRecord], *, left: float, new: bool
-    ) -> Proposal | None:
-        """Propose a known strategy on other folds or at a higher rung."""
-        policy, enough, raised = self.policy, len(ranked) >= self.most, history.raised
-        if enough or left < _CONFIRMING_SHARE * self.seconds:
-            survivor = next_to_confirm(
-                ranked, raised, seconds=left, work=self.work, policy=policy, every=enough
-            )
-            if survivor is not None:
-                number = survivor.number
-                return Proposal("confirm", survivor.rung, repeats=number, follows=number)
-        least = 0 if new else policy.training.min_complete  # that are to be complete in any case
-        if enough:
-            least = len(ranked)
-        higher = next_to_raise(
-            history.strategies,
-            raised,
-            seconds=left,
-            policy=policy,
-            least=least,
-            longer=left < _LONGER_SHARE * self.seconds,
-        )
-        if higher is None:
-            return None
-        record, rung = higher
-        return Proposal(record.stage, rung, repeats=record.number, follows=record.number)
-
-    def _propose_new(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> Proposal:
-        """Choose between the next network, the next imbalance method, and one that is drawn."""
-        first, first_of_methods = self.policy.training.first_rungs
-        networks = [(name, values) for name, values in self._networks if name not in plans]
-        control = next((record for record in ranked if record.strategy.is_control), None)
-        methods = []
-        if control is not None:
-            methods = [
-                (f"method.{i}", values)
-                for i, values in enumerate(first_methods(self.space, control.strategy, self.policy))
-                if f"method.{i}" not in plans
-            ]
-        if methods and (not networks or self._turn_of_methods(plans, ranked)):
-            plan, values = methods[0]
-            return Proposal("method", first_of_methods, values, plan)
-        if networks:
-            plan, values = networks[0]
-            return Proposal("network", first, values, plan)
-        return Proposal("search", first)
-
-    def _turn_of_methods(self, plans: Collection[str], ranked: Sequence[TrialRecord]) -> bool:
-        """Say whether a method comes before the next network.
-
-        They take turns after the first networks; until a method leads, methods take no more than
-        their share of the time.
-        """
-        networks = sum(plan.startswith("network.") for plan in plans)
-        methods = sum(plan.startswith("method.") for plan in plans)
-        if methods > networks - self.policy.suggestions.networks_before_methods:
-            return False
-        leads = not ranked[0].strategy.is_control
-        if leads or math.isinf(self.seconds):  # without a deadline no clock is read
-            return True
-        total = sum(record.seconds for record in ranked)
-        of_methods = sum(record.seconds for record in ranked if record.stage == "method")
-        return of_methods <= METHODS_SHARE * total
+    def _propose_new(self, plans: Collection[str]) -> Proposal:
+        """Propose the next network of the list, or a strategy that the sampler draws."""
+        for name, values in self._networks:
+            if name not in plans:
+                return Proposal("network", values, name)
+        return Proposal("search")
 
 
 def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -264,117 +148,4 @@ def next_to_repeat(records: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def _work_of(record: TrialRecord) -> tuple[object, ...]:
-    return record.strategy, record.stage, record.rung, record.follows
-
-
-def next_to_raise(
-    records: Sequence[TrialRecord],
-    raised: Collection[int],
-    *,
-    seconds: float,
-    policy: SearchPolicy,
-    least: int,
-    longer: bool = False,
-) -> tuple[TrialRecord, float] | None:
-    """Find the next strategy that goes on to a higher rung.
-
-    Those that are among the best of their rung go on, whenever they are (asynchronous successive
-    halving; Li et al., "A system for massively parallel hyperparameter tuning", 2020), the highest
-    rung first. Values are compared at one rung only.
-
-    Parameters
-    ----------
-    records : sequence of TrialRecord
-        Of all trials of strategies.
-    raised : collection of int
-        The trials that went on already.
-    seconds : float
-        That are left.
-    policy : SearchPolicy
-    least : int
-        Strategies that go on until they are complete, the best first: where no new one comes any
-        more.
-    longer : bool
-        Whether they may go beyond the planned work.
-
-    Returns
-    -------
-    tuple of TrialRecord and float, or None
-        The trial to follow, and the rung.
-    """
-    scored = [r for r in records if r.status in ("complete", "partial") and not r.confirmed]
-    partial = {record.number for record in scored if record.status == "partial"}
-    running = partial.intersection(raised) - {record.follows for record in records}
-    complete = sum(record.status == "complete" for record in standing(scored)) + len(running)
-    for rung, higher in reversed(list(pairwise(policy.training.rungs))):
-        if higher > 1 and not longer:
-            continue
-        here = sorted((r for r in scored if r.rung == rung), key=lambda record: record.merit)
-        all_go = higher <= 1 and complete < least
-        most = len(here) if all_go else ceil(_PROMOTED_SHARE * len(here))
-        for record in here[:most]:
-            waits = not record.ended and record.number not in raised
-            if waits and record.seconds * higher / rung < seconds:
-                return record, higher
-    return None
-
-
-def next_to_confirm(
-    ranked: Sequence[TrialRecord],
-    raised: Collection[int],
-    *,
-    seconds: float,
-    work: float,
-    policy: SearchPolicy,
-    every: bool = False,
-) -> TrialRecord | None:
-    """Find the next strategy to evaluate on folds that did not choose it.
-
-    The best score of many is too high, and by how much only fresh folds say. So the last part of a
-    search goes to the best control and the best strategy with an imbalance method, which the
-    choice compares, and then to the best of all.
-
-    Parameters
-    ----------
-    ranked : sequence of TrialRecord
-        The trials that compete, best first.
-    raised : collection of int
-        The trials that were confirmed already, or are being confirmed.
-    seconds : float
-        That are left.
-    work : float
-        Times the work of the strategy so far that confirming takes; 0 where nothing can.
-    policy : SearchPolicy
-    every : bool
-        Whether all are confirmed; else a few, as long as they could win.
-
-    Returns
-    -------
-    TrialRecord or None
-        None where none is left, or none would end in time.
-    """
-    complete = [record for record in ranked if record.status == "complete"]
-    waiting = [record for record in complete if not record.confirmed]
-    if not work or not waiting:
-        return None
-    left = policy.folds.confirmed_trials - (len(complete) - len(waiting))
-    near = [r for r in waiting[: max(left, 0)] if _could_win(r, waiting[0])]
-    compared = [_first(complete, is_control=True), _first(complete, is_control=False)]
-    first = [record for record in compared if record is not None and not record.confirmed]
-    for record in [*first, *(waiting if every else near)]:
-        needed = policy.folds.confirming_margin * record.seconds * work
-        if record.number not in raised and needed < seconds:
-            return record
-    return None
-
-
-def _first(ranked: Sequence[TrialRecord], *, is_control: bool) -> TrialRecord | None:
-    return next((r for r in ranked if r.strategy.is_control == is_control), None)
-
-
-def _could_win(record: TrialRecord, best: TrialRecord) -> bool:
-    """Say whether a score may be below the best one by chance."""
-    if record.score is None or best.score is None:
-        return False
-    gap = best.score.utility - record.score.utility
-    return gap <= _CONFIRMING_ERRORS * record.score.error
+    return record.strategy, record.stage

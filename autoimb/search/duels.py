@@ -12,7 +12,7 @@ from autoimb.assessment.duels import gain
 from autoimb.assessment.metrics import get_metric
 from autoimb.assessment.verdict import Duel
 from autoimb.policy import SearchPolicy
-from autoimb.runs.record import TrialRecord, standing
+from autoimb.runs.record import TrialRecord
 from autoimb.space.components import CONTROL
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
@@ -28,8 +28,6 @@ __all__ = ["duels_due", "fought", "next_duel"]
 
 # Number of scored networks, the best of which becomes the control of all duels.
 _MIN_CONTROLS = 3
-
-SCORED = ("complete", "partial")  # statuses of duels with a score, which took their full work
 
 
 def next_duel(
@@ -69,21 +67,19 @@ def next_duel(
     )
     if "duel.0" not in plans:
         control = _control(space, records, policy) if first is None else first.strategy
-        return None if control is None else ("duel.0", duels_of(space, control, policy)[0])
-    if first is None or not any(record.status in SCORED for record in duels):
+        return None if control is None else ("duel.0", duels_of(space, control)[0])
+    if first is None or not any(record.status == "complete" for record in duels):
         return None
-    planned = duels_of(space, first.strategy, policy)
+    planned = duels_of(space, first.strategy)
     remaining = (place for place in range(len(planned)) if f"duel.{place}" not in plans)
     place = next(remaining, None)
     return None if place is None else (f"duel.{place}", planned[place])
 
 
 def _control(space: Space, records: Sequence[TrialRecord], policy: SearchPolicy) -> Strategy | None:
-    """Return the best control at its first rung, once enough of them have a score."""
+    """Return the best control, once enough of them have a score."""
     controls = [
-        record
-        for record in records
-        if record.follows is None and record.score is not None and record.strategy.is_control
+        record for record in records if record.score is not None and record.strategy.is_control
     ]
     enough = min(_MIN_CONTROLS, len(first_networks(space, policy)))
     if len(controls) < max(enough, 1):
@@ -118,13 +114,13 @@ def duels_due(
         False also where the duel would not end in time.
     """
     n_started = sum(plan.startswith("duel.") for plan in plans)
-    tried = [record for record in standing(records) if record.score is not None]
+    tried = [record for record in records if record.score is not None]
     # Without a deadline the duels are a share of the strategies, since no clock is read.
     if math.isinf(left):
         return n_started < policy.comparisons.per_strategy * len(tried)
     # The control comes first and encodes the rows for all duels, so its time is not typical.
-    took = [r.seconds for r in duels if r.status in SCORED and not r.strategy.is_control]
-    took = took or [r.seconds for r in records if r.follows is None and r.score is not None]
+    took = [r.seconds for r in duels if r.status == "complete" and not r.strategy.is_control]
+    took = took or [record.seconds for record in tried]
     expected = mean(took) if took else math.inf
     duel_seconds = sum(record.seconds for record in duels)
     # Duels that run, and the next one, are expected to take the mean time.
@@ -132,7 +128,7 @@ def duels_due(
     total_seconds = duel_seconds + sum(record.seconds for record in tried)
     return (
         duel_seconds <= policy.comparisons.share * total_seconds
-        and policy.folds.confirming_margin * expected < left
+        and policy.comparisons.margin * expected < left
     )
 
 
@@ -158,7 +154,9 @@ def fought(
     records = [duels[number][0] for number in sorted(duels)]
     base = next((r.strategy.ensemble for r in records if r.strategy.is_control), None)
     results = {
-        n: result for n, (r, result) in duels.items() if result is not None and r.status in SCORED
+        n: result
+        for n, (r, result) in duels.items()
+        if result is not None and r.status == "complete"
     }
     controls = {
         (record.strategy.network, record.strategy.ensemble): results[record.number]

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 
 from autoimb.evaluation.outcome import Outcome, Scored
-from autoimb.policy import SearchPolicy
 from autoimb.runs.folder import understood
-from autoimb.runs.record import Stage, StoredTrial, TrialRecord, standing, usable
+from autoimb.runs.record import Stage, StoredTrial, TrialRecord, usable
 from autoimb.search.sampler import as_trial
 from autoimb.space.draw import Space, draw
 from autoimb.space.strategy import Strategy
-from autoimb.training.pruning import Bar
 
 if TYPE_CHECKING:
     from autoimb.runs.store import TrialStore
@@ -39,23 +37,18 @@ class Proposal:
     Attributes
     ----------
     stage : Stage
-    rung : float
     values : mapping of str to value
         Fixed values by Optuna's names; the sampler draws the others.
     plan : str
         The name of a planned trial.
     repeats : int or None
         The trial whose values are taken as they are.
-    follows : int or None
-        The trial of the same strategy at the rung below.
     """
 
     stage: Stage
-    rung: float = 1.0
     values: Mapping[str, Any] = field(default_factory=dict)
     plan: str = ""
     repeats: int | None = None
-    follows: int | None = None
 
 
 class TrialHistory:
@@ -65,8 +58,6 @@ class TrialHistory:
     ----------
     space : Space
         What the strategies are drawn from.
-    policy : SearchPolicy
-        What a trial must reach to go on.
     store : TrialStore or None
         The file of the trials; None keeps them in memory alone.
 
@@ -75,7 +66,7 @@ class TrialHistory:
     records : dict of int to TrialRecord
         Of all trials that have ended, by number.
     results : dict of int to Scored
-        What could be exported, of each strategy from its highest rung; most without networks.
+        What could be exported; most without networks.
     running : dict of int to StoredTrial
     trials : dict of int to FrozenTrial
         All trials as Optuna sees them, by number.
@@ -85,8 +76,8 @@ class TrialHistory:
         The number of the next trial. Proposals that repeated a known strategy are counted.
     """
 
-    def __init__(self, space: Space, policy: SearchPolicy, store: TrialStore | None = None) -> None:
-        self._space, self._policy, self._store = space, policy, store
+    def __init__(self, space: Space, store: TrialStore | None = None) -> None:
+        self._space, self._store = space, store
         self.records: dict[int, TrialRecord] = {}
         self.results: dict[int, Scored] = {}
         self.running: dict[int, StoredTrial] = {}
@@ -103,24 +94,14 @@ class TrialHistory:
         return [*self.records.values(), *(trial.record for trial in self.running.values())]
 
     @property
-    def standing(self) -> tuple[TrialRecord, ...]:
-        """The records of all strategies, partners and duels, by number."""
-        return standing(self.records[number] for number in sorted(self.records))
-
-    @property
     def strategies(self) -> list[TrialRecord]:
-        """The records of all trials of the search, at any rung; partners and duels are none."""
+        """The records of all trials of the search; partners and duels are none."""
         return [record for record in self.records.values() if not record.apart]
 
     @property
     def duels(self) -> list[TrialRecord]:
         """The records of matched duels, by number."""
         return [self.records[n] for n in sorted(self.records) if self.records[n].stage == "duel"]
-
-    @property
-    def raised(self) -> set[int]:
-        """The trials whose strategy has started at a higher rung."""
-        return {record.follows for record in self.started if record.follows is not None}
 
     @property
     def _partners(self) -> tuple[int, ...]:
@@ -131,7 +112,7 @@ class TrialHistory:
     def ranked(self) -> list[TrialRecord]:
         """The usable trials of strategies, complete ones first, best first.
 
-        A strategy competes as its highest rung says, better or worse. Partners and duels don't.
+        Partners and duels are none.
         """
         usable = [self.records[number] for number in self.results]
         return sorted((r for r in usable if not r.apart), key=lambda record: record.rank)
@@ -140,16 +121,6 @@ class TrialHistory:
     def has_control(self) -> bool:
         """Whether a strategy without a method is usable, so that methods can be put into it."""
         return any(record.strategy.is_control for record in self.ranked)
-
-    @property
-    def bar(self) -> Bar | None:
-        """What a trial must reach to go on; None while nothing is complete."""
-        scored = (self.records[number] for number in self.results)
-        planned = [record for record in scored if not (record.confirmed or record.apart)]
-        best = min(planned, key=lambda record: record.rank, default=None)
-        if best is None or best.status != "complete":
-            return None
-        return Bar.of(best.curve, best.floor, best.planned, self._policy)
 
     def usable(self) -> dict[int, Scored]:
         """Return what can be exported: of complete trials, else what the deadline left."""
@@ -205,8 +176,6 @@ class TrialHistory:
             reason="",
             score=None,
             seconds=0.0,
-            rung=proposal.rung,
-            follows=proposal.follows,
         )
         self.count(proposal)
         plans = tuple(self.plans[self._n_saved_plans :])
@@ -220,14 +189,7 @@ class TrialHistory:
         """Record the end of a trial, and delete networks that are no longer among the best."""
         trial = self.running.pop(number)
         start = trial.record
-        record = TrialRecord.of(
-            number,
-            outcome,
-            stage=start.stage,
-            strategy=start.strategy,
-            rung=start.rung,
-            before=None if start.follows is None else self.records[start.follows],
-        )
+        record = TrialRecord.of(number, outcome, stage=start.stage, strategy=start.strategy)
         result = self._add(record, usable(outcome))
         self._save(replace(trial, record=record, result=result), self.trials[number])
         self._drop_networks()
@@ -265,30 +227,18 @@ class TrialHistory:
         return replace(result, fitted=None)
 
     def _drop_networks(self) -> None:
-        """Delete the networks that are not among the best, and the results of passed rungs."""
-        competing, best, dropped = {record.number for record in self.standing}, self._best(), []
-        for number, result in list(self.results.items()):
-            if number in competing & best:
-                continue
-            if result.fitted is not None:
-                dropped.append(number)
-            if number in competing:
+        """Delete the networks that are not among the best."""
+        best, dropped = self._best(), []
+        for number, result in self.results.items():
+            if number not in best and result.fitted is not None:
                 self.results[number] = replace(result, fitted=None)
-            else:
-                del self.results[number]
+                dropped.append(number)
         if dropped and self._store is not None:
             self._store.drop_networks(dropped)
 
     def _best(self) -> set[int]:
-        """Return the trials whose networks are kept: the best, the best control, and partners.
-
-        Of the confirmed ones and of the others apart: one that was confirmed may score less than
-        many that still wait for it, and be the best when all are.
-        """
-        competing = {record.number for record in self.standing}
-        ranked = [record for record in self.ranked if record.number in competing]
-        confirmed = [record.number for record in ranked if record.confirmed]
-        others = [record.number for record in ranked if not record.confirmed]
+        """Return the trials whose networks are kept: the best, the best control, and partners."""
+        ranked = self.ranked
         control = [record.number for record in ranked if record.strategy.is_control]
-        best = {*confirmed[:_MAX_NETWORKS], *others[:_MAX_NETWORKS], *control[:1]}
+        best = {*(record.number for record in ranked[:_MAX_NETWORKS]), *control[:1]}
         return best.union(self._partners)

@@ -432,8 +432,6 @@ def plan(preparation: Preparation) -> Task:
         study_plan,
         seconds=request.max_predict_seconds,
         megabytes=request.max_artifact_mb,
-        # Only a search with a time budget and several strategies confirms its result.
-        confirmed=preparation.time_budget is not None and request.strategy is None,
     )
     return Task(dataset, study_plan, judge, limits)
 

@@ -314,10 +314,9 @@ def refit(
     task = preparation.task
     plan, judge = task.plan, task.judge
     parts = Parts(task.dataset, plan.folds, seed=plan.seed)
-    # Each strategy is trained with the work and on the kind of folds that it had in the search.
     results: list[Scored] = []
     for old in pipeline.strategies:
-        job = Job(Strategy.from_json(old.strategy), plan.at(old.rung, confirm=old.confirmed), parts)
+        job = Job(Strategy.from_json(old.strategy), plan, parts)
         outcome = evaluate(job, judge)
         if not isinstance(outcome, Scored):
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")

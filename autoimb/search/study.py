@@ -90,12 +90,12 @@ class StudyResult:
     Parameters
     ----------
     records : tuple of TrialRecord
-        Of every strategy that was drawn, by number: of its highest rung.
+        Of every strategy that was drawn, by number.
     results : mapping of int to Scored
         What can be exported, best first: of every complete trial its out-of-fold predictions,
-        and of the best ones, among those confirmed and among the others, and of the best without a
-        method, the fitted networks. Where no trial is complete with its networks: what their
-        deadline left of the others. Then the partners, where there are networks.
+        and of the best ones and the best control the fitted networks. Where no trial is complete
+        with its networks: what their deadline left of the others. Then the partners, where there
+        are networks.
     interrupted : str
         What ended it early, ``"the user"`` or a loss; empty where nothing did.
     parts : Parts
@@ -147,7 +147,7 @@ def run_study(
     parts = Parts(study.dataset, study.plan.folds, seed=study.plan.seed)
     with _quiet_optuna(), Interrupt() as interrupt:
         store = None if folder is None else folder.store
-        history = TrialHistory(space, study.plan.policy, store)
+        history = TrialHistory(space, store)
         agenda = Agenda.of(study, space, settings.deadline, duels=duels is not None)
         running = _Study(history, agenda, profile, settings)
         try:
@@ -183,7 +183,11 @@ def run_study(
             history.interrupt()
         history.publish()
     return StudyResult(
-        records=tuple(record for record in history.standing if record.stage != "duel"),
+        records=tuple(
+            history.records[n]
+            for n in sorted(history.records)
+            if history.records[n].stage != "duel"
+        ),
         results=history.usable(),
         interrupted=interrupted,
         parts=parts,
@@ -217,7 +221,7 @@ class _Study:
         if self._settings.on_event is None:
             return
         ranked = self._history.ranked
-        counts = Counter[str](r.status for r in self._history.standing if not r.apart)
+        counts = Counter[str](r.status for r in self._history.strategies)
         self._settings.on_event(
             Event(
                 finished=finished,
@@ -240,14 +244,9 @@ class _Study:
 
     def _assignment(self, trial: TrialRecord) -> Assignment:
         """Return what a worker is asked to do."""
-        confirms = trial.stage == "confirm"
         return Assignment(
             trial.strategy,
-            self._settings.deadline.within(None if confirms else self._trial_limit()),
-            # planned trials and duels are never given up: choice, verdict and report compare them
-            bar=self._history.bar if trial.stage == "search" else None,
-            rung=trial.rung,
-            confirm=confirms,
+            self._settings.deadline.within(self._trial_limit()),
             duel=trial.stage == "duel",
         )
 
@@ -286,7 +285,7 @@ class _Study:
             most is not None and len(tried) >= most
         ):
             return False
-        seconds = [r.seconds for r in ran if r.follows is None and r.score is not None]
+        seconds = [r.seconds for r in ran if r.score is not None]
         typical = max(_MIN_TRIAL_SECONDS, statistics.median(seconds) if seconds else 0.0)
         return self._settings.deadline.left() > typical
 
@@ -304,7 +303,7 @@ class _Study:
             except Exception:  # law 7: one bad trial never ends a search
                 history.count(proposal)
                 continue
-            if proposal.stage != "duel" and proposal.follows is None and self._is_known(strategy):
+            if proposal.stage != "duel" and self._is_known(strategy):
                 history.count(proposal)
                 continue
             trial = history.start(proposal, strategy, drawn)

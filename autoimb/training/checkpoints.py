@@ -16,7 +16,6 @@ from autoimb.nn.network import Network
 from autoimb.pipeline.fitted import member_posterior
 from autoimb.space.loss import Loss
 from autoimb.training.inputs import Evaluation
-from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule
 
 __all__ = ["Checkpoints", "Measure", "Selector", "Until"]
@@ -33,13 +32,10 @@ class Until:
     measure : callable
         ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
     deadline : Deadline
-    bar : Bar or None
-        Scores that a trial must reach to continue.
     """
 
     measure: Measure
     deadline: Deadline
-    bar: Bar | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +52,8 @@ class Checkpoints:
         Posteriors of each fold's members for its scored rows, at its retained checkpoint.
     ended : bool
         Whether training is complete.
-    cut, pruned : bool
-        Whether the deadline, or the bar, ended training.
+    cut : bool
+        Whether the deadline ended training.
     """
 
     stopping: Stopping
@@ -65,7 +61,6 @@ class Checkpoints:
     posteriors: tuple[np.ndarray, ...]
     ended: bool = False
     cut: bool = False
-    pruned: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +125,7 @@ class Selector:
             choosers=self.evaluation.choosers,
             patience=self.schedule.patience,
         )
-        # Pruning compares the mean over folds with the bar, before the weights are copied.
-        updated, bar = replace(previous, stopping=stopping), self.until.bar
-        measured = stopping.curve[-1]
-        if not cut and bar is not None and bar.above(number, self.schedule.unit, measured):
-            return replace(updated, pruned=True, ended=True)
-        selected = self._keep_newest(updated, posterior, network)
+        selected = self._keep_newest(replace(previous, stopping=stopping), posterior, network)
         return replace(selected, cut=cut, ended=cut or stopping.ended)
 
     def _posteriors(self, network: Network) -> np.ndarray:

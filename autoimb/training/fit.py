@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,10 +22,8 @@ from autoimb.training.inputs import Inputs
 from autoimb.training.members import Members, log_shares
 from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Plan
-from autoimb.training.pruning import Bar
 from autoimb.training.schedule import Schedule, max_member_rows, plan_schedule
-from autoimb.training.states import PausedTraining, paused_key
-from autoimb.training.trainer import Pack, TrainingState, train
+from autoimb.training.trainer import Pack, train
 
 __all__ = ["Job", "Trained", "fit_members"]
 
@@ -36,7 +33,7 @@ _ROWS_TO_START = 512
 
 @dataclass(frozen=True)
 class Job:
-    """A strategy to evaluate, with its rows, its deadline and its pruning bar.
+    """A strategy to evaluate, with its rows and its deadline.
 
     Attributes
     ----------
@@ -45,20 +42,17 @@ class Job:
     data : Parts
         The folds of the plan, as arrays that jobs share.
     deadline : Deadline
-    bar : Bar or None
-        Scores that the strategy must reach to continue.
     """
 
     strategy: Strategy
     plan: Plan
     data: Parts
     deadline: Deadline = field(default_factory=Deadline)
-    bar: Bar | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Result of training one strategy on the folds of one repeat.
+    """Result of training one strategy.
 
     Attributes
     ----------
@@ -68,27 +62,14 @@ class Trained:
         Out-of-fold predictions, one tuple for each round.
     checkpoints : tuple of int
         The checkpoint that each fold retained, in every round.
-    curve, floor : tuple of float
-        The measure at each checkpoint of the first round: mean over folds, and worst fold.
-    planned : int
-        Number of checkpoints in the planned work of a round.
-    ended : bool
-        Whether patience ended training, so that more work would change nothing.
     cut : bool
         Whether the deadline ended training before the stopping rule did.
-    pruned : bool
-        Whether the strategy was pruned.
     """
 
     packs: tuple[FittedMemberPack, ...]
     posteriors: tuple[tuple[np.ndarray, ...], ...]
     checkpoints: tuple[int, ...]
-    curve: tuple[float, ...]
-    floor: tuple[float, ...]
-    planned: int
-    ended: bool = False
     cut: bool = False
-    pruned: bool = False
 
 
 def fit_members(job: Job, data: Parts, until: Until) -> Trained:
@@ -98,10 +79,8 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
     ----------
     job : Job
     data : Parts
-        The folds of one repeat of the job's data.
+        The folds of the job.
     until : Until
-        Its bar is ignored for several successive rounds, since the first one says little about
-        their combination.
 
     Returns
     -------
@@ -118,31 +97,17 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         until.deadline.check()
     setup = _setup(job, data, tuple(parts_by_fold[fold] for fold in range(len(parts_by_fold))))
     ensemble, schedule = setup.members.ensemble, setup.schedule
-    until = until if ensemble.rounds == 1 else replace(until, bar=None)
     state = _State(tuple(np.ones(len(setup.part(i).y)) for i in range(setup.size)))
     rounds: list[tuple[FittedMemberPack, Checkpoints]] = []
     for number in range(ensemble.rounds):
         pack, loss, log_prior = _pack(setup, state, number)
         network = _started(setup, pack, state)
-        # A schedule that depends on the total number of steps cannot be continued, and neither can
-        # successive rounds: both start from the beginning at every rung.
-        round_schedule = schedule if setup.goes_on else schedule.at_once
-        selector = Selector(setup.inputs.evaluation, log_prior, loss, round_schedule, until)
-        training = TrainingState.start(network, round_schedule)
+        selector = Selector(setup.inputs.evaluation, log_prior, loss, schedule, until)
         checkpoints = selector.start(network)
-        # Training continues from the end of the previous rung if that state is available.
-        resumed: PausedTraining | None = data.states.find(setup.key) if setup.goes_on else None
-        if resumed is not None and resumed.counts["checkpoint"] <= round_schedule.checkpoints:
-            checkpoints = resumed.restore(network, training)
-        for checkpoint in train(
-            network, pack, loss, round_schedule, state=training, deadline=until.deadline
-        ):
+        for checkpoint in train(network, pack, loss, schedule, deadline=until.deadline):
             checkpoints = selector.evaluate(checkpoints, checkpoint, network)
             if checkpoints.ended:
                 break
-        if setup.goes_on and not checkpoints.ended:
-            paused = PausedTraining.of(network, training, checkpoints)
-            data.states.put(setup.key, paused, size=paused.size)
         # The next round continues from the last weights, not from those of the best checkpoint.
         end = network.parameters.values.clone() if ensemble.continues else None
         fitted = _fitted_pack(setup, checkpoints, loss, log_prior)
@@ -150,7 +115,6 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
         rounds.append((replace(fitted, weight=votes), checkpoints))
         if checkpoints.cut:
             break
-    first, last = rounds[0][1], rounds[-1][1]
     return Trained(
         packs=tuple(pack for pack, _ in rounds),
         posteriors=tuple(checkpoints.posteriors for _, checkpoints in rounds),
@@ -159,29 +123,18 @@ def fit_members(job: Job, data: Parts, until: Until) -> Trained:
             for _, checkpoints in rounds
             for checkpoint in checkpoints.stopping.chosen
         ),
-        curve=first.stopping.curve,
-        floor=first.stopping.floor,
-        planned=schedule.unit,
-        ended=setup.goes_on and first.ended and not first.cut and not first.pruned,
-        cut=last.cut,
-        pruned=last.pruned,
+        cut=rounds[-1][1].cut,
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """Values that all rounds of a strategy share.
-
-    `goes_on` is true if a longer training begins like a shorter one, so that it can continue from
-    its end; `key` identifies the paused training in the store.
-    """
+    """Values that all rounds of a strategy share."""
 
     members: Members
     inputs: Inputs
     schedule: Schedule
     device: torch.device
-    goes_on: bool
-    key: Hashable
 
     @property
     def size(self) -> int:
@@ -214,11 +167,6 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     strategy, plan = job.strategy, job.plan
     hyper, ensemble = NETWORK.make(strategy.network), ENSEMBLE.make(strategy.ensemble)
     outline = plan.effort.outline
-    # Each network of a split into more folds is trained as long as one of the plan's own split.
-    split_ratio = len(data.folds.folds) / len(plan.folds.folds)
-    plan = replace(
-        plan, effort=replace(plan.effort, operations=split_ratio * plan.effort.operations)
-    )
     inputs = Inputs.of(
         data,
         training,
@@ -231,12 +179,6 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
     networks = len(training) * ensemble.members * ensemble.rounds
     row_operations = 2.0 * networks * inputs.spec.products(outline.inputs[hyper.ple])
     max_rows = max_member_rows(plan, row_operations=row_operations)
-    rows_limited = plan.rung > 1 and outline.rows(strategy, data.folds) > max_rows
-    if rows_limited:
-        # A higher rung first admits more rows for each member, instead of more steps.
-        longer = plan.effort.times(plan.rung)
-        plan = replace(plan, effort=longer, rung=1.0)
-        max_rows = max_member_rows(plan, row_operations=row_operations)
     schedule = plan_schedule(
         hyper,
         plan,
@@ -256,14 +198,7 @@ def _setup(job: Job, data: Parts, training: tuple[TrainingPart, ...]) -> _Setup:
         max_rows=max_rows,
         batch_size=schedule.batch_size,
     )
-    return _Setup(
-        members,
-        inputs,
-        schedule,
-        torch.device(plan.device),
-        goes_on=schedule.kind == "constant" and ensemble.rounds == 1 and not rows_limited,
-        key=paused_key(strategy, data.repeat_number),
-    )
+    return _Setup(members, inputs, schedule, torch.device(plan.device))
 
 
 def _pack(setup: _Setup, state: _State, number: int) -> tuple[Pack, Loss, np.ndarray]:

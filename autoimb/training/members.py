@@ -79,7 +79,7 @@ class Members:
     def key(self, position: int, number: int) -> Key:
         """Return the key of a member's random streams in a round."""
         fold, member = self.places[position]
-        return Key(self.data.seed, self.data.repeat_number, fold, member, number)
+        return Key(self.data.seed, fold=fold, member=member, round=number)
 
     def drawn(
         self, position: int, number: int, row_state: np.ndarray

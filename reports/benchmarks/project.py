@@ -72,7 +72,6 @@ __all__ = [
     "DEFAULT_POLICY",
     "ENCODINGS",
     "FIRST_NETWORKS",
-    "FIRST_RUNG",
     "PARTS",
     "SMALL",
     "SMALLER",
@@ -94,7 +93,6 @@ __all__ = [
     "artifact_parts",
     "blend",
     "draw_control",
-    "first_methods",
     "first_networks",
     "holm",
     "jackknife",
@@ -166,8 +164,6 @@ TABM: Network = {
 # --- the networks that a search draws -------------------------------------------------------------
 
 FIRST_NETWORKS = Path(autoimb.__file__).with_name("first_networks.json")
-# of the planned work, that a network begins with
-FIRST_RUNG = DEFAULT_POLICY.training.first_rungs[0]
 CONTROLS = {component: (name,) for component, name in CONTROL.items()}  # no imbalance method
 
 
@@ -175,12 +171,6 @@ def first_networks() -> list[Strategy]:
     """Return today's list, without an imbalance method."""
     space = Space.restricted(CONTROLS)
     return [draw(FixedTrial(params), space) for params in portfolio.first_networks(space)]
-
-
-def first_methods(best: Strategy) -> list[Strategy]:
-    """Return the methods that a search tries first, on a network."""
-    space = Space.restricted()
-    return [draw(FixedTrial(params), space) for params in portfolio.first_methods(space, best)]
 
 
 def partners() -> list[Strategy]:
@@ -302,42 +292,37 @@ class Planned:
         """Return nothing encoded yet, with another seed by so much."""
         return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
 
-    def pipeline(
-        self, one: Strategy, *, rung: float = 1.0, confirm: bool = False
-    ) -> FittedPipeline | None:
+    def pipeline(self, one: Strategy) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""
-        plan = self.plan.at(rung, confirm=confirm)
-        outcome = evaluate(Job(one, plan, self.shared), self.judge)
+        outcome = evaluate(Job(one, self.plan, self.shared), self.judge)
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
-        return self._assembled(outcome, plan)[0]
+        return self._assembled(outcome)[0]
 
     def trial(
         self,
         one: Strategy,
         *,
         work: int = 1,
-        rung: float = 1.0,
-        confirm: bool = False,
         parts: Parts | None = None,
     ) -> Outcome:
-        """Evaluate a strategy: with so many times the work, at a rung, or on what confirms."""
+        """Evaluate a strategy: with so many times the work."""
         effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort).at(rung, confirm=confirm)
+        plan = replace(self.plan, effort=effort)
         return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
         """Predict new rows with the networks of each trial, as the mean over the folds."""
         fitted = [one.fitted for one in outcomes if one.fitted is not None]
-        pipeline, identity = self._assembled(outcomes[0], self.plan)
+        pipeline, identity = self._assembled(outcomes[0])
         pipeline = replace(pipeline, calibrator=identity)
         return [replace(pipeline, strategies=(one,)).predict_proba(frame) for one in fitted]
 
-    def _assembled(self, outcome: Scored, plan: Plan) -> tuple[FittedPipeline, Calibrator]:
+    def _assembled(self, outcome: Scored) -> tuple[FittedPipeline, Calibrator]:
         """Return a pipeline that learned nothing from a trial's out-of-fold probabilities."""
         identity = Calibrator.identity(self.dataset.n_classes)
         pipeline, _ = assemble(
-            Task(self.dataset, plan, self.judge),
+            Task(self.dataset, self.plan, self.judge),
             self.shared,
             [outcome.fitted],
             [1.0],
@@ -410,7 +395,7 @@ def _every_column(dataset: Dataset) -> Layout:
 def _quick_network(policy: SearchPolicy) -> SearchPolicy:
     """Begin with the first network of the list, and nothing else."""
     suggestions = policy.suggestions
-    first = replace(suggestions, first_networks=suggestions.first_networks[:1], first_methods=())
+    first = replace(suggestions, first_networks=suggestions.first_networks[:1])
     return replace(policy, suggestions=first)
 
 
@@ -440,10 +425,6 @@ PARTS = {
     "other networks": _Without(components={"network": ["mlp"]}),
     "embeddings": _Without(evaluate=_no_embedding),
     "methods": _Without(components=CONTROLS),
-    "pruning": _Without(_with(training={"pruning_start": math.inf})),
-    "rungs": _Without(_with(training={"rungs": (1.0, 4.0), "first_rungs": (1.0, 1.0)})),
-    "fresh folds": _Without(_with(folds={"confirming_folds": 0})),
-    "early methods": _Without(_with(suggestions={"networks_before_methods": 1000})),
     "partners": _Without(_with(suggestions={"partners": ()})),
     "duels": _Without(_with(comparisons={"share": 0.0})),
     "statistics of levels": _Without(layout=_plain),
@@ -551,11 +532,9 @@ def words_of_placebos(seed: int) -> list[str]:
 
 # --- small searches -------------------------------------------------------------------------------
 
-SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0, min_complete=6))
-# strategies of a tenth of a minute's work, imbalance methods among them after two networks
-SMALLER = SearchPolicy(
-    suggestions=Suggestions(networks_before_methods=2), training=Training(unlimited_seconds=6.0)
-)
+SMALL = SearchPolicy(training=Training(unlimited_seconds=15.0))
+# strategies of a tenth of a minute's work
+SMALLER = SearchPolicy(training=Training(unlimited_seconds=6.0))
 
 
 def small_search(

@@ -107,7 +107,7 @@ def test_the_same_rows_with_their_counts_are_the_same_study(rows: Sample) -> Non
     one, two = (replace(prepared(each), time_budget=60.0).task for each in (rows, again))
     np.testing.assert_array_equal(one.dataset.columns.numbers, two.dataset.columns.numbers)
     np.testing.assert_array_equal(one.dataset.weight, two.dataset.weight)
-    for own, its in zip(one.plan.folds.every, two.plan.folds.every):
+    for own, its in zip(one.plan.folds.folds, two.plan.folds.folds):
         np.testing.assert_array_equal(own.train, its.train)
         assert not set(own.train) & set(own.score)
 

@@ -10,7 +10,6 @@ from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
-from autoimb.data.folds import FoldPlan, plan_folds
 from autoimb.data.schema import parse
 from autoimb.evaluation.assemble import _single_views, calibrate
 from tests.support.pipelines import N_FOLDS, pipeline, table
@@ -65,7 +64,6 @@ def test_costs_are_not_calibrated_away():
 # --- the networks of single folds -----------------------------------------------------------------
 
 PIPELINE = pipeline()
-FOLDS = plan_folds((np.arange(300) % 6 == 0).astype(np.int64), cv=N_FOLDS, random_state=0)
 
 
 def rows():
@@ -81,38 +79,27 @@ def alone(number: int):
 
 def test_the_mean_of_the_views_is_what_a_new_row_gets():
     one = alone(0)
-    views = _single_views(one, FOLDS, rows())
+    views = _single_views(one, rows())
     assert views.shape == (N_FOLDS, 40, 2)
     assert np.ptp(views, axis=0).max() > 1e-3
     np.testing.assert_allclose(views.mean(axis=0), one.blended(rows()), rtol=1e-6)
 
 
 def test_a_view_of_a_blend_has_a_network_of_each_strategy():
-    views = _single_views(PIPELINE, FOLDS, rows())
+    views = _single_views(PIPELINE, rows())
     apart = [
-        _single_views(replace(PIPELINE, strategies=(each,), weights=(1.0,)), FOLDS, rows())
+        _single_views(replace(PIPELINE, strategies=(each,), weights=(1.0,)), rows())
         for each in PIPELINE.strategies
     ]
     np.testing.assert_allclose(views, 0.7 * apart[0] + 0.3 * apart[1], rtol=1e-6)
 
 
-def test_a_view_has_a_network_of_each_repeat():
-    one = alone(1)
-    first, second = FOLDS.folds
-    apart = FoldPlan((first,), FOLDS.group, further=((second,),))
-    views = _single_views(one, apart, rows())
-    np.testing.assert_allclose(views, one.blended(rows())[None], rtol=1e-6)
-
-
-def test_trees_are_of_one_repeat_whichever_it_is():
+def test_trees_have_a_view_for_each_fold():
     one = alone(0)
-    trees = tuple(Const(share) for share in (0.1, 0.2, 0.4))
-    grown = replace(one.strategies[0], packs=(), trees=trees)
-    one = replace(one, strategies=(grown,))
-    first, second = FOLDS.folds
-    apart = FoldPlan((first, second), FOLDS.group, further=((first, second, first),))
-    views = _single_views(one, apart, rows())
-    np.testing.assert_allclose(views[:, :, 1], np.repeat([[0.1], [0.2], [0.4]], 40, axis=1))
+    trees = tuple(Const(share) for share in (0.1, 0.2))
+    one = replace(one, strategies=(replace(one.strategies[0], packs=(), trees=trees),))
+    views = _single_views(one, rows())
+    np.testing.assert_allclose(views[:, :, 1], np.repeat([[0.1], [0.2]], 40, axis=1))
 
 
 @dataclass(frozen=True)

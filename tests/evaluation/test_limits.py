@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
-from autoimb.evaluation.limits import MEGABYTE, Deployment, Limits
+from autoimb.evaluation.limits import MEGABYTE, Limits
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
-from autoimb.policy import DEFAULT_POLICY, SearchPolicy, Suggestions
-from autoimb.runtime.batches import Synchronous
-from autoimb.runtime.pool import LOCAL
+from autoimb.policy import DEFAULT_POLICY
 from autoimb.search.limiting import check_limits, networks_within
 from autoimb.search.prepare import Table, prepare
 from autoimb.search.request import Request
@@ -61,9 +57,7 @@ def rows(n_rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
 def limits_of(megabytes: float = np.inf, seconds: float = np.inf) -> Limits:
     """Limits of the small study."""
     given = material()
-    return Limits.of(
-        given.dataset, given.plan, seconds=seconds, megabytes=megabytes, confirmed=False
-    )
+    return Limits.of(given.dataset, given.plan, seconds=seconds, megabytes=megabytes)
 
 
 def by_network(name: str, ensemble: Choice = ENSEMBLES[0]) -> Strategy:
@@ -104,15 +98,6 @@ def test_each_network_counts() -> None:
         several = deployment.planned_footprint(strategy.network, strategy.ensemble)
         assert several.seconds == pytest.approx(3 * alone.seconds)
         assert several.bytes > 2.5 * alone.bytes
-
-
-def test_the_splits_that_confirm_count_where_there_are_any() -> None:
-    given, network = material(), by_network("mlp").network
-    assert given.plan.folds.confirming == (0, 1, 2, 3)
-    counted = [Deployment.of(given.dataset, given.plan, confirmed=own) for own in (False, True)]
-    once, confirmed = (own.planned_footprint(network, ENSEMBLES[0]).seconds for own in counted)
-    assert confirmed == pytest.approx(4 * once)
-    assert counted[1].fixed.bytes > 2 * counted[0].fixed.bytes  # the encoders of all folds
 
 
 def test_a_limit_is_broken_by_its_value() -> None:
@@ -185,18 +170,6 @@ def test_the_smallest_network_comes_where_no_other_keeps_the_limits() -> None:
     ((name, params),) = networks_within(Space.restricted(), tight(), DEFAULT_POLICY)
     assert name == "network.smallest"
     assert params["network.mlp.width"] == 32
-
-
-def test_methods_come_however_few_networks_keep_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn while the only network runs breaks the limits, and ends nothing."""
-    monkeypatch.setattr(multiprocessing.current_process(), "daemon", True)
-    limits, policy = tight(), SearchPolicy(suggestions=Suggestions(max_repeated_draws=10))
-    given = {"limits": limits, "policy": policy, "n_trials": 9, "n_jobs": 2}
-    found = study(**given, backend=Synchronous(LOCAL))
-    complete = [r.stage for r in found.records if r.status == "complete"]
-    assert complete[:9] == ["network", *["method"] * 8]
-    first = found.records[1:11]
-    assert {(r.stage, r.status) for r in first} == {("search", "infeasible")}
 
 
 def test_what_breaks_a_limit_is_listed_and_not_trained() -> None:
@@ -326,18 +299,6 @@ def test_a_dry_run_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert "network mlp" not in told["infeasible"]
     assert main([*words, "--max-artifact-mb", "0.001", "--out", str(tmp_path / "run")]) == 2
     assert "would take" in capsys.readouterr().err
-
-
-def test_a_search_counts_by_the_budget_that_was_planned() -> None:
-    """What is feasible is the same for a resumed search with a time budget of its own."""
-    frame, y = rows()
-    given = [
-        prepare(Table(frame, y), Request(n_trials=5, time_budget=own, max_artifact_mb=5))
-        for own in (None, 60.0)
-    ]
-    for planned, repeats in ((None, 1), (60.0, 4)):
-        found = [replace(own, time_budget=planned).task.limits.deployment for own in given]
-        assert [len(own.folds) for own in found if own is not None] == [repeats, repeats]
 
 
 def test_other_limits_are_another_search() -> None:

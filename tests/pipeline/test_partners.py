@@ -37,7 +37,6 @@ from autoimb.evaluation.workload import (
     MAX_ITERATIONS,
     MIN_ITERATIONS,
     forest_trees,
-    partner_plan,
     tree_iterations,
 )
 from autoimb.partners.fit import (
@@ -427,45 +426,19 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
         forest_trees(replace(dataset, n_classes=21), plan, MANY)
 
 
-@pytest.mark.parametrize("made", [FEW, MANY], ids=["boosted", "bagged"])
-def test_with_time_for_it_trees_grow_on_the_folds_that_confirm(made: Trees | Bagged) -> None:
-    dataset = dataset_of(*mixed_table("binary", 3_200))
-    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    little = replace(plan, effort=replace(plan.effort, operations=1e9))
-    assert plan.folds.confirming == (1,)
-    assert partner_plan(dataset, plan, made).folds.folds == plan.folds.further[0]
-    assert partner_plan(dataset, little, made).folds is plan.folds
-    few = dataset_of(*mixed_table("binary", 200))  # whose folds join the own ones
-    plan = short_plan(few, plan_folds(few.y, random_state=0))
-    assert plan.folds.confirming == (0, 1, 2, 3)
-    assert partner_plan(few, plan, made).folds.folds == plan.folds.folds
-
-
-@pytest.mark.parametrize(("share", "confirms"), [(0.4, False), (0.75, True)])
-def test_half_the_trees_are_all_of_a_forest_of_three_classes(share: float, confirms: bool) -> None:
-    dataset = dataset_of(*mixed_table("multiclass", 3_200))
-    plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    fresh, endless = replace(plan, folds=plan.folds.repeat(1)), replace(MANY, trees=10**9)
-    a_tree = plan.effort.operations / forest_trees(dataset, fresh, endless)
-    operations = share * MANY.trees * a_tree
-    plan = replace(plan, effort=replace(plan.effort, operations=operations))
-    folds = plan.folds.further[0] if confirms else plan.folds.folds
-    assert partner_plan(dataset, plan, MANY).folds.folds == folds
-
-
 @pytest.mark.parametrize("name", ["small_trees", "forest"])
-def test_trees_on_the_folds_that_confirm_score_every_row_once(name: str) -> None:
+def test_trees_score_every_row_once(name: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 3_200))
     plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
     job = Job(partner(name, costs=False), plan, parts_of(dataset, plan))
     outcome = trial.evaluate(job, judge_of(dataset, plan))
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
-    assert len(outcome.fitted.trees) == len(plan.folds.further[0]) == 8
+    assert len(outcome.fitted.trees) == len(plan.folds.folds)
     assert outcome.oof.min() > 0  # no row was left out
     raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
     columns = dataset.columns
-    for own, fold in zip(outcome.fitted.trees, plan.folds.further[0]):
+    for own, fold in zip(outcome.fitted.trees, plan.folds.folds):
         np.testing.assert_allclose(own.predictor()(columns.take(fold.score)), raw[fold.score])
 
 

@@ -17,7 +17,7 @@ from autoimb.assessment.uncertainty import Reported
 from autoimb.assessment.verdict import Duel, verdict
 from autoimb.budget import Deadline
 from autoimb.data.folds import Fold, FoldPlan
-from autoimb.evaluation.outcome import Failed, Infeasible, Pruned, Scored
+from autoimb.evaluation.outcome import Failed, Infeasible, Scored
 from autoimb.evaluation.task import Task
 from autoimb.report import curves
 from autoimb.report.against import Standing
@@ -82,9 +82,9 @@ def _study(metric_name="average_precision", n_classes=2):
         result = Scored(judge.score(proba, labels), proba, labels=kept, seconds=1.5)
         records.append(TrialRecord.of(number, result, stage="search", strategy=strategy))
         results[number] = result
-    for outcome in (Failed("boom"), Pruned(""), Infeasible("too few rows")):
+    for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
-        records.append(TrialRecord.of(len(records), outcome, stage="method", strategy=strategy))
+        records.append(TrialRecord.of(len(records), outcome, stage="search", strategy=strategy))
     profile = SimpleNamespace(
         n_rows=N,
         class_counts=tuple(np.bincount(y).tolist()),
@@ -255,16 +255,16 @@ def test_the_leaderboard_is_sorted_and_complete(case):
     assert len(facts.leaderboard) == len(found.records)
     complete = [row["score"] for row in facts.leaderboard[:4]]
     assert complete == sorted(complete, reverse=True)
-    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "pruned", "infeasible"]
+    assert [row["status"] for row in facts.leaderboard[4:]] == ["failed", "infeasible"]
     reported = {3: found.selection.reported.value}
     assert facts.leaderboard == leaderboard(reversed(found.records), reported=reported)
 
 
-def test_failures_have_reasons_and_pruned_trials_are_none(case):
+def test_failures_have_reasons(case):
     _, facts = case
     assert [(row["trial"], row["status"], row["reason"]) for row in facts.failures] == [
         (4, "failed", "boom"),
-        (6, "infeasible", "too few rows"),
+        (5, "infeasible", "too few rows"),
     ]
 
 
@@ -382,15 +382,6 @@ def test_the_winner_has_the_reported_score_alone(case):
     assert f"{raw:.3f}" not in " ".join(
         [*facts.result_lines, page.partition("Leaderboard</h2>")[0]]
     )
-
-
-def test_what_the_mean_of_several_networks_gains_is_said():
-    preparation, study = _study()
-    score = replace(study.results[3].score, gain_of_mean=0.0125)
-    results = dict(study.results) | {3: replace(study.results[3], score=score)}
-    facts = build_facts(_found(preparation, replace(study, results=results)))
-    assert "gains +0.0125 over one" in facts.reported["averaging"]
-    assert "is not known and not included" in facts.reported["averaging"]
 
 
 def test_what_the_mean_of_all_networks_gains_is_said_where_it_is_in_the_score():

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import random
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,13 +50,12 @@ class Reversed:
 def late(job, judge, *, seconds):
     """Take a time that nobody can tell before."""
     time.sleep(random.SystemRandom().uniform(0, seconds))
-    scored = studies.complete(job.strategy, job.data.dataset)
-    return replace(scored, trace=replace(scored.trace, ended=job.plan.rung > 1))
+    return studies.complete(job.strategy, job.data.dataset)
 
 
 def told(result: StudyResult) -> list[object]:
     """All that a study says, but for its seconds."""
-    board = [(r.number, r.stage, r.status, r.rung, r.strategy, r.score) for r in result.records]
+    board = [(r.number, r.stage, r.status, r.strategy, r.score) for r in result.records]
     kept = [(n, own.fitted is not None) for n, own in result.results.items()]
     return [board, kept, list(result.duels)]
 
@@ -91,8 +89,7 @@ def test_the_pace_of_workers_decides_nothing():
     }
     first, *others = (told(studies.study(**given)) for _ in range(3))
     board = first[0]
-    assert {stage for _, stage, *_ in board} == {"network", "method", "search", "partner"}
-    assert len({rung for *_, rung, _, _ in board}) > 1
+    assert {stage for _, stage, *_ in board} == {"network", "search", "partner"}
     assert others == [first, first]
 
 

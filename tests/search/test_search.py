@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,16 +15,15 @@ from hypothesis import strategies as st
 from msgspec import structs
 from optuna.trial import FixedTrial
 
-from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Budget
 from autoimb.data.sample import Sample
 from autoimb.errors import RunError
+from autoimb.evaluation.assemble import _of_fold
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
 from autoimb.evaluation.trial import evaluate
-from autoimb.pipeline.artifact import load, save
-from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
+from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import SearchPolicy, Sizes
 from autoimb.report.facts import build_facts
 from autoimb.runtime.worker import Evaluate
@@ -39,7 +37,6 @@ from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
 from autoimb.training.fit import Job
 from autoimb.training.parts import Parts
-from tests.support.tables import short_plan
 
 QUICK = Request(n_trials=2, time_budget=None, cv=2, components=(("network", ("mlp",)),))
 
@@ -316,76 +313,13 @@ def test_out_of_fold_probabilities_are_those_of_the_folds_own_networks(
     (fitted,) = pipeline.strategies
     frame, _ = table()
     for number, fold in enumerate(prepared.folds.folds):
-        own = replace(pipeline, strategies=(alone(fitted, number),), weights=(1.0,))
+        own = replace(pipeline, strategies=(_of_fold(fitted, number),), weights=(1.0,))
         order = np.argsort(own.predict_proba(frame.iloc[fold.score])[:, 1])
         assert np.all(np.diff(proba[fold.score, 1][order]) > -1e-6)
 
 
-def alone(fitted: FittedStrategy, fold: int) -> FittedStrategy:
-    """The members of one fold, uncalibrated."""
-    packs = []
-    for pack in fitted.packs:
-        mine = pack.fold == fold
-        own = replace(
-            pack,
-            fold=pack.fold[mine],
-            weight=pack.weight[mine],
-            log_prior=pack.log_prior[mine],
-            state={name: values[mine] for name, values in pack.state.items()},
-        )
-        packs += [own] if mine.any() else []
-    return replace(fitted, packs=tuple(packs), calibrator=Calibrator.identity(2))
-
-
-def test_on_several_repeats_a_row_is_scored_by_the_networks_that_did_not_see_it(
-    prepared: Preparation, result: SearchResult
-) -> None:
-    frame, _ = table()
-    dataset, folds = prepared.dataset, prepared.folds
-    plan = short_plan(dataset, folds).at(1.0, confirm=True)
-    strategy = draw(FixedTrial(first_networks(Space.restricted())[0]), Space.restricted())
-    judge = prepared.task.judge
-    outcome = evaluate(Job(strategy, plan, Parts(dataset, folds, seed=plan.seed)), judge)
-    assert isinstance(outcome, Scored)
-    assert outcome.fitted is not None
-    read = {int(fold) for pack in outcome.fitted.packs for fold in pack.fold}
-    assert read == set(range(4 * len(folds.folds)))
-    assert len(outcome.trace.checkpoints) == 4 * len(folds.folds)
-    assert outcome.score.gain_of_mean is not None
-    assert all(one.score.gain_of_mean is None for one in result.study.results.values())
-    wanted, seen = np.zeros((len(dataset.y), 2)), np.zeros(len(dataset.y))
-    encoders = Parts(dataset, folds, seed=plan.seed).encoders(len(folds.every))
-    for number, fold in enumerate(folds.every):
-        rows = np.setdiff1d(np.arange(len(dataset.y)), fold.train)
-        own = replace(
-            result.pipeline,
-            encoders=encoders,
-            strategies=(alone(outcome.fitted, number),),
-            weights=(1.0,),
-            calibrator=Calibrator.identity(2),
-        )
-        wanted[rows] += own.predict_proba(frame.iloc[rows])
-        seen[rows] += 1
-    assert set(seen) == {4}
-    raw = outcome.oof if outcome.finishing is None else outcome.finishing.raw
-    np.testing.assert_allclose(raw, wanted / 4, rtol=1e-4, atol=1e-6)
-
-
 def refitted(pipeline: FittedPipeline) -> FittedPipeline:
     return refit(pipeline, QUICK, Sample(*table()), time_budget=QUICK.time_budget)
-
-
-def test_a_pipeline_of_several_repeats_is_exported_with_their_encoders(
-    result: SearchResult, tmp_path: Path
-) -> None:
-    frame, _ = table()
-    confirmed = tuple(replace(strategy, confirmed=True) for strategy in result.pipeline.strategies)
-    pipeline = refitted(replace(result.pipeline, strategies=confirmed))
-    assert len(pipeline.encoders) == 4 * QUICK.cv
-    assert {strategy.confirmed for strategy in pipeline.strategies} == {True}
-    save(pipeline, tmp_path / "p.autoimb")
-    again = load(tmp_path / "p.autoimb")
-    np.testing.assert_array_equal(again.predict_proba(frame), pipeline.predict_proba(frame))
 
 
 def test_refit_on_the_same_rows_gives_the_same_pipeline(result: SearchResult) -> None:

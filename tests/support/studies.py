@@ -27,7 +27,7 @@ from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import Columns, infer_schema
 from autoimb.data.target import encode_target
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.outcome import Outcome, Scored, Trace
+from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.evaluation.task import Task, plan_duels
 from autoimb.evaluation.workload import make_plan, trial_operations
 from autoimb.nn.network import build
@@ -112,14 +112,13 @@ def chance(strategy: Strategy) -> float:
 def complete(
     strategy: Strategy, dataset: Dataset, seconds: float = 0.1, *, value: float | None = None
 ) -> Scored:
-    """Return a trial that ended by its patience, with the strategy's chance or a value as score."""
+    """Return a complete trial, with the strategy's chance or a value as score."""
     probability = chance(strategy)
     value = probability if value is None else value
     return Scored(
         score=Score(value, 0.01, (value,), False, value),
         oof=np.full((len(dataset.y), 2), [1.0 - probability, probability]),
         fitted=fitted(strategy),
-        trace=Trace(curve=(0.1, probability), ended=True, checkpoints=(3, 4, 5)),
         seconds=seconds,
     )
 

@@ -346,9 +346,6 @@ def judged(strategy: Strategy, dataset: Dataset, metric: str, oof: np.ndarray) -
         packs=(pack,),
         posteriors=(tuple(oof[None, fold.score] for fold in plan.folds.folds),),
         checkpoints=(0,) * FOLDS,
-        curve=(0.0,),
-        floor=(0.0,),
-        planned=1,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluating, "fit_members", lambda job, data, until: trained)
@@ -475,8 +472,6 @@ def observed_study(strategy: Strategy, rows: np.ndarray, metric: str = "f1") -> 
         return {
             "networks": [dict(pack.state) for pack in packs],
             "votes": [(pack.weight, pack.log_prior) for pack in packs],
-            "checkpoint": outcome.trace.checkpoints,
-            "curve": outcome.trace.curve,
             "probabilities of the rows beside it": outcome.oof[at],
             "labels of the rows beside it": 0 if outcome.labels is None else outcome.labels[at],
         }
@@ -537,7 +532,7 @@ def checkpoints_kept(values: np.ndarray, *, patience: int) -> list[int]:
         evaluation,
         log_prior=np.zeros((folds, 2)),
         loss=COMPONENTS["loss"]["cross_entropy"].code(torch.ones(folds, 1, 2, 1)),
-        schedule=Schedule((len(values),), len(values), 1, 1, 0.0, 0.0, patience=patience),
+        schedule=Schedule(len(values), 1, 1, 0.0, 0.0, patience=patience),
         until=Until(lambda y, proba, weight: float(next(scripted)), Deadline()),
     )
     shown = selector.start(network)

@@ -76,8 +76,7 @@ def only(pack, member):
 
 def schedule(kind="cosine"):
     return Schedule(
-        ends=(2,),
-        unit=2,
+        checkpoints=2,
         steps=STEPS // 2,
         batch_size=16,
         learning_rate=3e-3,
@@ -198,7 +197,7 @@ def checkpoints_of(kind, visit, *, of=2, dropout=0.25):
         steps.append(values.clone())
         return loss.gradient(*given)
 
-    plan = replace(schedule(kind), ends=(of,), unit=of, steps=STEPS // of)
+    plan = replace(schedule(kind), checkpoints=of, steps=STEPS // of)
     for checkpoint in train(network, pack, replace(loss, gradient=gradient), plan):
         assert checkpoint == len(held)
         held.append(values.clone())
@@ -269,7 +268,7 @@ def contents(value):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, Parts):
         folds = range(len(value.folds.folds))
-        own = value.dataset, value.folds, value.seed, value.repeat_number
+        own = value.dataset, value.folds, value.seed
         made = [(value.encoder(fold), value.evaluation(fold)) for fold in folds]
         return contents([own, made])
     if isinstance(value, Encoder):

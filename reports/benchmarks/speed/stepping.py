@@ -110,7 +110,7 @@ class Steps:
 def lasting(schedule: Any, *, batch: int, rounds: int) -> Any:
     """Return a schedule of so many rounds and one before, with so many rows a step."""
     whole = rounds + 1
-    # a schedule of an older checkout counts its checkpoints; today's says where its rungs end
+    # a schedule of an older checkout says where its rungs end; today's counts its checkpoints
     length: dict[str, Any] = (
         {"ends": (whole,), "unit": whole} if hasattr(schedule, "ends") else {"checkpoints": whole}
     )
