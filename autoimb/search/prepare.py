@@ -41,7 +41,7 @@ from autoimb.data.target import (
 )
 from autoimb.data.times import Times, read_times
 from autoimb.data.values import text_of
-from autoimb.errors import OptionError, SchemaError, TargetError
+from autoimb.errors import OptionError, TargetError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.task import Task, judge_of
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
@@ -556,23 +556,17 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     """Append the rows of the eval set to the training rows, with columns in training order."""
-    frame = read_table(table.frame)
-    y = label_array(table.y)
+    frame, y = read_table(table.frame), label_array(table.y)
     if table.eval_set is None:
         return frame, y, 0
-    eval_frame = read_table(table.eval_set[0])
-    missing = [name for name in frame.columns if name not in eval_frame.columns]
-    if missing:
-        raise SchemaError(f"eval_set lacks the columns {', '.join(missing)}.")
-    eval_y = label_array(table.eval_set[1])
-    unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
-    if unknown:
-        raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
     # The labels keep the type of the training labels, whatever the type of the eval labels.
     classes, codes = np.unique(y, return_inverse=True)
-    codes = np.concatenate([codes, match_labels(eval_y, classes)])
-    joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
-    return joined, classes[codes], len(eval_frame)
+    try:
+        codes = np.concatenate([codes, match_labels(table.eval_set[1], classes)])
+    except TargetError as error:
+        raise TargetError(f"In eval_set: {error}") from error
+    eval_frame = read_table(table.eval_set[0])[list(frame.columns)]
+    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes], len(eval_frame)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:
