@@ -141,10 +141,10 @@ class Preparation:
     metric : Metric
     table_notices : tuple of str
         Notices to the user about all rows; `notices` has more.
-    given_rows : ndarray of int64, shape (n,)
+    input_rows : ndarray of int64, shape (n,)
         Position of each row of `dataset` among the input rows: those of the table, then those of
         the evaluation set.
-    n_given : int
+    n_input_rows : int
         Number of input rows.
     time_budget : float or None
         Seconds for which the study is planned; a resumed search is planned as it was at first.
@@ -161,8 +161,8 @@ class Preparation:
     profile: Profile
     metric: Metric
     table_notices: tuple[str, ...]
-    given_rows: Rows
-    n_given: int
+    input_rows: Rows
+    n_input_rows: int
     time_budget: float | None
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
@@ -328,16 +328,16 @@ def prepare(
     retained = weighing_rows(table.weight, len(table.frame))
     test = table.test
     if request.holdout is not None:
-        held = _held_out(table, retained, request)
+        test_rows = _held_out(table, retained, request)
         test = reweighted(
             Sample(
-                table.frame.loc[held],
-                label_array(table.y)[held],
-                None if table.weight is None else np.asarray(table.weight, np.float64)[held],
+                table.frame.loc[test_rows],
+                label_array(table.y)[test_rows],
+                None if table.weight is None else np.asarray(table.weight, np.float64)[test_rows],
                 table.class_counts,
             )
         )
-        retained = retained & ~held
+        retained = retained & ~test_rows
     table = _take(table, retained)
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
@@ -380,7 +380,7 @@ def prepare(
         cluster=table.groups,
         times=table.times,
     )
-    given_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
+    input_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     return Preparation(
         request=request,
         schema=schema,
@@ -396,8 +396,8 @@ def prepare(
             costs=request.cost_matrix,
         ),
         table_notices=(*notices, *target.notices, *_notices(request, target, dataset)),
-        given_rows=given_rows.astype(np.int64),
-        n_given=len(retained) + n_eval,
+        input_rows=input_rows.astype(np.int64),
+        n_input_rows=len(retained) + n_eval,
         time_budget=request.time_budget,
         policy=policy,
         test=None if test is None else Untouched.of(test, schema, target.classes),
@@ -465,15 +465,15 @@ def _check_together(table: Table, request: Request) -> None:
 def _held_out(table: Table, retained: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
     """Return the mask of the rows to hold out for the test, among those that are retained."""
     assert request.holdout is not None
-    n_rows, held = len(retained), np.zeros(len(retained), dtype=bool)
-    held[retained] = held_out(
+    n_rows, mask = len(retained), np.zeros(len(retained), dtype=bool)
+    mask[retained] = held_out(
         label_array(table.y)[retained],
         request.holdout,
         random_state=request.random_state,
         cluster=None if table.groups is None else table.groups[:n_rows][retained],
         time=None if table.times is None else table.times.values[:n_rows][retained],
     )
-    return held
+    return mask
 
 
 def _folds(
