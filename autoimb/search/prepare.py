@@ -277,6 +277,7 @@ class Preparation:
         the version, which is compared as well.
         """
         dataset, columns, digest = self.dataset, self.dataset.columns, hashlib.sha256()
+        arrays: list[NDArray[Any]]
         arrays = [columns.numbers, columns.codes, dataset.y, dataset.weight]
         arrays += [array for array in (dataset.cluster, dataset.time) if array is not None]
         for array in arrays:

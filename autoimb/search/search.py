@@ -200,8 +200,10 @@ def search(
     findings = check_table(preparation)
     in_time("the first trial")
     ready = budget.elapsed
+    trial_limit = None
     # One strategy alone may take the whole time.
-    limited = budget.total is not None and request.strategy is None
+    if budget.total is not None and request.strategy is None:
+        trial_limit = TRIAL_SHARE * budget.total
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
@@ -215,7 +217,7 @@ def search(
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
-                trial_limit=TRIAL_SHARE * budget.total if limited else None,
+                trial_limit=trial_limit,
                 memory=request.max_memory,
                 backend=Synchronous(backend) if request.synchronous else backend,
                 evaluate=evaluate,

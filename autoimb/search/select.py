@@ -309,8 +309,8 @@ def refit(
     preparation = replace(preparation, time_budget=time_budget)
     classes = preparation.target.classes
     if list(classes) != list(pipeline.classes):
-        old, new = (", ".join(map(str, labels)) for labels in (pipeline.classes, classes))
-        raise TargetError(f"The pipeline has the classes {old}; the table has {new}.")
+        expected, actual = (", ".join(map(str, labels)) for labels in (pipeline.classes, classes))
+        raise TargetError(f"The pipeline has the classes {expected}; the table has {actual}.")
     task = preparation.task
     plan, judge = task.plan, task.judge
     parts = Parts(task.dataset, plan.folds, seed=plan.seed)
