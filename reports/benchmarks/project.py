@@ -364,11 +364,11 @@ def reason(outcome: Outcome) -> str:
 # --- searches, perhaps without a part -------------------------------------------------------------
 
 
-def _no_embedding(job: Job, judge: Judge) -> Outcome:
+def _no_embedding(task: Task, trial: Trial) -> Outcome:
     """Evaluate a strategy with its numbers as they are."""
-    network = job.strategy.network
+    network = trial.strategy.network
     params = tuple((k, "none" if k == "embedding" else v) for k, v in network.params)
-    strategy = replace(job.strategy, network=Choice(network.name, params))
+    strategy = replace(trial.strategy, network=Choice(network.name, params))
     return evaluate(replace(job, strategy=strategy), judge)
 
 
@@ -498,17 +498,17 @@ _PLACEBO = SearchPolicy(
 _PLACEBO_ROWS = 600
 
 
-def _placebo(job: Job, judge: Judge) -> Outcome:
+def _placebo(task: Task, trial: Trial) -> Outcome:
     """Evaluate, in place of a strategy with a method, its matched control with another seed."""
-    one = job.strategy
+    one = trial.strategy
     if not one.is_control:
         seed = crc32(repr(one).encode())
         ensemble = ENSEMBLE.make(one.ensemble).matched_control or Choice(CONTROL["ensemble"])
         chosen = {component: Choice(name) for component, name in CONTROL.items()}
         control = Strategy(**chosen | {"ensemble": ensemble}, network=one.network)
-        data = Parts(job.data.dataset, job.plan.folds, seed=seed)
+        data = Parts(task.dataset, job.plan.folds, seed=seed)
         job = replace(job, strategy=control, plan=replace(job.plan, seed=seed), data=data)
-    return evaluate(job, judge)
+    return evaluate(task, trial)
 
 
 def words_of_placebos(seed: int) -> list[str]:
