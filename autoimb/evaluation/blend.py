@@ -238,9 +238,11 @@ def _best_of_others(judge: Judge, results: Sequence[Scored]) -> Prediction:
         best = 0
         if learn.any():
             # The metric of each strategy on the rows of the other groups decides for this group.
-            others = judge.take(learn)
+            learn_judge = judge.take(learn)
             values = [
-                judge.metric(others.y, proba_k[learn], labels_k[learn], weight=others.weight)
+                judge.metric(
+                    learn_judge.y, proba_k[learn], labels_k[learn], weight=learn_judge.weight
+                )
                 for proba_k, labels_k in predictions
             ]
             best = int(np.argmax([judge.metric.utility(value) for value in values]))

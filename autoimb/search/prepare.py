@@ -41,7 +41,7 @@ from autoimb.data.target import (
 )
 from autoimb.data.times import Times, read_times
 from autoimb.data.values import text_of
-from autoimb.errors import OptionError, SchemaError, TargetError
+from autoimb.errors import OptionError, TargetError
 from autoimb.evaluation.limits import Limits
 from autoimb.evaluation.task import Task, judge_of, plan_duels
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
@@ -141,10 +141,10 @@ class Preparation:
     metric : Metric
     table_notices : tuple of str
         Notices to the user about all rows; `notices` has more.
-    given_rows : ndarray of int64, shape (n,)
+    input_rows : ndarray of int64, shape (n,)
         Position of each row of `dataset` among the input rows: those of the table, then those of
         the evaluation set.
-    n_given : int
+    n_input_rows : int
         Number of input rows.
     time_budget : float or None
         Seconds for which the study is planned; a resumed search is planned as it was at first.
@@ -161,8 +161,8 @@ class Preparation:
     profile: Profile
     metric: Metric
     table_notices: tuple[str, ...]
-    given_rows: Rows
-    n_given: int
+    input_rows: Rows
+    n_input_rows: int
     time_budget: float | None
     policy: SearchPolicy = DEFAULT_POLICY
     test: Untouched | None = None
@@ -277,6 +277,7 @@ class Preparation:
         the version, which is compared as well.
         """
         dataset, columns, digest = self.dataset, self.dataset.columns, hashlib.sha256()
+        arrays: list[NDArray[Any]]
         arrays = [columns.numbers, columns.codes, dataset.y, dataset.weight]
         arrays += [array for array in (dataset.cluster, dataset.time) if array is not None]
         for array in arrays:
@@ -328,16 +329,16 @@ def prepare(
     retained = weighing_rows(table.weight, len(table.frame))
     test = table.test
     if request.holdout is not None:
-        held = _held_out(table, retained, request)
+        test_rows = _held_out(table, retained, request)
         test = reweighted(
             Sample(
-                table.frame.loc[held],
-                label_array(table.y)[held],
-                None if table.weight is None else np.asarray(table.weight, np.float64)[held],
+                table.frame.loc[test_rows],
+                label_array(table.y)[test_rows],
+                None if table.weight is None else np.asarray(table.weight, np.float64)[test_rows],
                 table.class_counts,
             )
         )
-        retained = retained & ~held
+        retained = retained & ~test_rows
     table = _take(table, retained)
     frame, y, n_eval = _joined(table)
     target = encode_target(y, positive=request.pos_label, class_counts=table.class_counts)
@@ -380,7 +381,7 @@ def prepare(
         cluster=table.groups,
         times=table.times,
     )
-    given_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
+    input_rows = np.concatenate([np.flatnonzero(retained), len(retained) + np.arange(n_eval)])
     return Preparation(
         request=request,
         schema=schema,
@@ -396,8 +397,8 @@ def prepare(
             costs=request.cost_matrix,
         ),
         table_notices=(*notices, *target.notices, *_notices(request, target, dataset)),
-        given_rows=given_rows.astype(np.int64),
-        n_given=len(retained) + n_eval,
+        input_rows=input_rows.astype(np.int64),
+        n_input_rows=len(retained) + n_eval,
         time_budget=request.time_budget,
         policy=policy,
         test=None if test is None else Untouched.of(test, schema, target.classes),
@@ -466,15 +467,15 @@ def _check_together(table: Table, request: Request) -> None:
 def _held_out(table: Table, retained: NDArray[np.bool_], request: Request) -> NDArray[np.bool_]:
     """Return the mask of the rows to hold out for the test, among those that are retained."""
     assert request.holdout is not None
-    n_rows, held = len(retained), np.zeros(len(retained), dtype=bool)
-    held[retained] = held_out(
+    n_rows, mask = len(retained), np.zeros(len(retained), dtype=bool)
+    mask[retained] = held_out(
         label_array(table.y)[retained],
         request.holdout,
         random_state=request.random_state,
         cluster=None if table.groups is None else table.groups[:n_rows][retained],
         time=None if table.times is None else table.times.values[:n_rows][retained],
     )
-    return held
+    return mask
 
 
 def _folds(
@@ -557,23 +558,17 @@ def _take(table: Table, retained: NDArray[np.bool_]) -> Table:
 
 def _joined(table: Table) -> tuple[pd.DataFrame, NDArray[Any], int]:
     """Append the rows of the eval set to the training rows, with columns in training order."""
-    frame = read_table(table.frame)
-    y = label_array(table.y)
+    frame, y = read_table(table.frame), label_array(table.y)
     if table.eval_set is None:
         return frame, y, 0
-    eval_frame = read_table(table.eval_set[0])
-    missing = [name for name in frame.columns if name not in eval_frame.columns]
-    if missing:
-        raise SchemaError(f"eval_set lacks the columns {', '.join(missing)}.")
-    eval_y = label_array(table.eval_set[1])
-    unknown = sorted({str(label) for label in set(eval_y.tolist()) - set(y.tolist())})
-    if unknown:
-        raise TargetError(f"eval_set has labels that no training row has: {', '.join(unknown)}.")
     # The labels keep the type of the training labels, whatever the type of the eval labels.
     classes, codes = np.unique(y, return_inverse=True)
-    codes = np.concatenate([codes, match_labels(eval_y, classes)])
-    joined = pd.concat([frame, eval_frame[list(frame.columns)]], ignore_index=True)
-    return joined, classes[codes], len(eval_frame)
+    try:
+        codes = np.concatenate([codes, match_labels(table.eval_set[1], classes)])
+    except TargetError as error:
+        raise TargetError(f"In eval_set: {error}") from error
+    eval_frame = read_table(table.eval_set[0])[list(frame.columns)]
+    return pd.concat([frame, eval_frame], ignore_index=True), classes[codes], len(eval_frame)
 
 
 def _all_weights(weight: NDArray[np.float64] | None, target: Target) -> NDArray[np.float64]:

@@ -139,9 +139,9 @@ class SearchResult:
             # A type that allows missing values.
             "label": pd.Series(labels, dtype=_NULLABLE.get(classes.dtype.kind)),
         }
-        rows = preparation.given_rows[preparation.study[2]][folds.scored]
+        rows = preparation.input_rows[preparation.study[2]][folds.scored]
         frame = pd.DataFrame(predictions).set_axis(rows).astype({"fold": "Int64"})
-        frame = frame.reindex(np.arange(preparation.n_given))
+        frame = frame.reindex(np.arange(preparation.n_input_rows))
         return frame.rename_axis("row").reset_index()
 
 
@@ -197,8 +197,10 @@ def search(
     findings = check_table(preparation)
     in_time("the first trial")
     ready = budget.elapsed
+    trial_limit = None
     # One strategy alone may take the whole time.
-    limited = budget.total is not None and request.strategy is None
+    if budget.total is not None and request.strategy is None:
+        trial_limit = TRIAL_SHARE * budget.total
     listeners = _Listeners(callbacks, findings)
     with Progress(budget, metric=preparation.metric.name, verbose=request.verbose) as progress:
         study = run_study(
@@ -211,7 +213,7 @@ def search(
                 n_jobs=request.n_jobs,
                 random_state=request.random_state,
                 partners=request.partners,
-                trial_limit=TRIAL_SHARE * budget.total if limited else None,
+                trial_limit=trial_limit,
                 memory=request.max_memory,
                 backend=Synchronous(backend) if request.synchronous else backend,
                 evaluate=evaluate,
@@ -229,10 +231,10 @@ def search(
     return replace(result, findings=findings, tested=tested, error=listeners.error)
 
 
-def _check_time(budget: Budget, folder: RunFolder | None, before: str) -> None:
+def _check_time(budget: Budget, folder: RunFolder | None, step: str) -> None:
     """Raise BudgetError if no trial can begin any more, unless the folder has trials."""
     if folder is None or not folder.store.records():
-        budget.check(before)
+        budget.check(step)
 
 
 class _Listeners:
@@ -343,11 +345,11 @@ def conclude(
     deadline = budget.deadline.fraction(_CHOOSING_SHARE)
     selection = select(preparation, study, deadline=deadline)
     # Statements on methods come from the duels alone.
-    several = len(preparation.target.classes) > 2
+    is_multiclass = len(preparation.target.classes) > 2
     answer = verdict(
         fought(preparation.space, study.duels, preparation.task.duels),
         metric=preparation.metric.name.replace("_", " "),
-        rare="rarer classes" if several else "rare class",
+        rare="rarer classes" if is_multiclass else "rare class",
     )
     pipeline, task = selection.pipeline, preparation.task
     deployed = task.limits.deployed(pipeline)
@@ -378,8 +380,8 @@ def _why_nothing(study: StudyResult) -> str:
     if study.interrupted:
         hint = f"The search was interrupted by {study.interrupted}."
     reasons = Counter(f"{r.status}: {r.reason}" if r.reason else r.status for r in study.records)
-    shown = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(_MAX_REASONS))
-    return f"No trial was completed{f' ({shown})' if shown else ''}. {hint}"
+    listed = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(_MAX_REASONS))
+    return f"No trial was completed{f' ({listed})' if listed else ''}. {hint}"
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,9 +130,12 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
         mixtures = (Mixture.single(judge, results, single), *mixtures[1:])
     calibrations = [_calibrate(judge, results, mixture) for mixture in mixtures]
     result, calibration = mixtures[-1], calibrations[-1]
+    numbers = _replayed(judge, strategies, results, single, task.plan.policy)
     reported = replay(
         judge,
-        **_candidates(judge, strategies, results, single, task.plan.policy),
+        [(results[number].oof, results[number].likeliest) for number in numbers],
+        control=np.array([strategies[number].is_control for number in numbers]),
+        chosen=numbers.index(single),
         blends=[
             ((calibrated.proba, calibrated.labels), mixture.gain)
             for mixture, calibrated in zip(mixtures, calibrations)
@@ -205,24 +208,19 @@ def choose(judge: Judge, strategies: Mapping[int, Strategy], results: Mapping[in
     return next(n for n in (single, *order) if results[n].fitted is not None)
 
 
-def _candidates(
+def _replayed(
     judge: Judge,
     strategies: Mapping[int, Strategy],
     results: Mapping[int, Scored],
     single: int,
     policy: SearchPolicy,
-) -> dict[str, Any]:
-    """Return the strategies among which replays choose: as many of the best as the work allows."""
+) -> list[int]:
+    """Return the trials among which replays choose: as many of the best as the work allows."""
     order = [number for number in ranked(results) if not strategies[number].is_partner]
     n_cells = len(judge.y) * len(judge.metric.classes)
     affordable = policy.result.replay_work // n_cells
     number = int(np.clip(affordable, policy.result.min_candidates, _MAX_REPLAYED_TRIALS))
-    numbers = list(dict.fromkeys([*order[:number], single]))
-    return {
-        "singles": [(results[n].oof, results[n].likeliest) for n in numbers],
-        "control": np.array([strategies[n].is_control for n in numbers]),
-        "chosen": numbers.index(single),
-    }
+    return list(dict.fromkeys([*order[:number], single]))
 
 
 def _calibrate(judge: Judge, results: Mapping[int, Scored], mixture: Mixture) -> Calibration:
@@ -309,8 +307,8 @@ def refit(
     preparation = replace(preparation, time_budget=time_budget)
     classes = preparation.target.classes
     if list(classes) != list(pipeline.classes):
-        known, found = (", ".join(map(str, labels)) for labels in (pipeline.classes, classes))
-        raise TargetError(f"The pipeline knows the classes {known}; the table has {found}.")
+        expected, actual = (", ".join(map(str, labels)) for labels in (pipeline.classes, classes))
+        raise TargetError(f"The pipeline has the classes {expected}; the table has {actual}.")
     task = preparation.task
     judge = task.judge
     results: list[Scored] = []
