@@ -22,7 +22,6 @@ from autoimb.evaluation.task import Task
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.pipeline.unfamiliar import ranges_of
 from autoimb.randomness import Purpose, stream
-from autoimb.training.parts import Parts
 
 __all__ = ["Calibration", "assemble", "at_counted_rates", "calibrate"]
 
@@ -105,7 +104,6 @@ def calibrate(
 
 def assemble(
     task: Task,
-    parts: Parts,
     strategies: Sequence[FittedStrategy],
     weights: Sequence[float],
     *,
@@ -121,9 +119,7 @@ def assemble(
     Parameters
     ----------
     task : Task
-        Rows, plan and judge of the study.
-    parts : Parts
-        Encoded folds. Sees: each encoder its fold's training rows only.
+        Rows, plan and judge of the study. Sees: each encoder its fold's training rows only.
     strategies, weights : sequences
         Fitted strategies of the result, and the weights of their probabilities.
     schema : Schema
@@ -144,9 +140,9 @@ def assemble(
     if plan.folds.deploys_last:
         # Only the last fold is deployed, which trains on all rows.
         strategies = [_by_the_first_encoder(strategy) for strategy in strategies]
-        encoders = parts.encoders[-1:]
+        encoders = task.parts.encoders[-1:]
     else:
-        encoders = parts.encoders
+        encoders = task.parts.encoders
     pipeline = FittedPipeline(
         schema=schema,
         classes=classes,

@@ -22,6 +22,7 @@ __all__ = [
     "Scored",
     "ranked",
     "reason_of",
+    "usable",
 ]
 
 
@@ -95,6 +96,13 @@ class Failed:
 
 
 Outcome = Scored | Cut | Infeasible | Failed
+
+
+def usable(outcome: Outcome) -> Scored | None:
+    """Return the result of a trial, also if its deadline ended it; None where there is none."""
+    if isinstance(outcome, Cut):
+        return outcome.best
+    return outcome if isinstance(outcome, Scored) else None
 
 
 def ranked(results: Mapping[int, Scored]) -> list[int]:

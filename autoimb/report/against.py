@@ -63,7 +63,7 @@ def cross_validate_references(
     """
     task = result.preparation.task
     dataset, plan, judge = task.dataset, task.plan, task.judge
-    encoders = result.study.parts.encoders
+    encoders = task.parts.encoders
     size = Size.of(dataset, plan.folds, encoders)
     label_seconds = 0.0
     if judge.metric.kind == "label" and dataset.n_classes > 2:

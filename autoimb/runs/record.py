@@ -1,11 +1,11 @@
-"""The record of a trial, a line of the leaderboard, and what a resumed search reads of a trial."""
+"""Record of a trial, a line of the leaderboard, and the stored form of a trial."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator, Finishing
 from autoimb.assessment.uncertainty import Score
-from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored
+from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Outcome, Scored, usable
 from autoimb.pipeline.artifact import strategy_arrays, strategy_of
 from autoimb.pipeline.contents import Array, check_arrays
 from autoimb.pipeline.manifest import StrategyPart
@@ -30,12 +30,10 @@ __all__ = [
     "RAN",
     "Stage",
     "Status",
-    "StoredTrial",
     "TrialRecord",
     "pack_trial",
     "unpack_record",
     "unpack_trial",
-    "usable",
 ]
 
 Stage = Literal["network", "search", "partner", "duel"]
@@ -78,24 +76,27 @@ class TrialRecord:
         Out of fold.
     seconds : float
         Wall-clock time of the trial.
+    plan : str
+        Name of a planned trial; empty if the sampler drew the strategy.
+    params : mapping of str to value
+        Parameters from which the strategy was drawn, by Optuna's names.
     """
 
     number: _Number
     stage: Stage
     strategy: Strategy
-    status: Status
-    reason: str
-    score: Score | None
-    seconds: Annotated[float, Meta(ge=0)]
+    status: Status = "running"
+    reason: str = ""
+    score: Score | None = None
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    plan: str = ""
+    params: dict[str, bool | int | float | str | None] = field(default_factory=dict, hash=False)
 
-    @classmethod
-    def of(cls, number: int, outcome: Outcome, *, stage: Stage, strategy: Strategy) -> TrialRecord:
-        """Return the record of an outcome."""
+    def ended(self, outcome: Outcome) -> TrialRecord:
+        """Return the record of a running trial after its end."""
         result = usable(outcome)
-        return cls(
-            number=number,
-            stage=stage,
-            strategy=strategy,
+        return replace(
+            self,
             status=STATUSES[type(outcome)],
             reason="" if isinstance(outcome, Scored) else outcome.reason,
             score=None if result is None else result.score,
@@ -142,48 +143,14 @@ class _Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The plain values of a stored trial; `TrialRecord.from_json` describes those of its record."""
 
     record: dict[str, Any]
-    params: dict[str, bool | int | float | str | None]
-    plans: tuple[str, ...]
     calibration: _Calibration | None = None
 
 
-@dataclass(frozen=True)
-class StoredTrial:
-    """A trial as a store holds it.
-
-    Parameters
-    ----------
-    record : TrialRecord
-    result : Scored or None
-        What a pipeline could be made of, with the fitted networks where they are stored.
-    params : mapping of str to value
-        The values that the study drew, by Optuna's names.
-    plans : tuple of str
-        The planned trials that were proposed since the trial before started, this one among them;
-        the others repeated a known strategy.
-    """
-
-    record: TrialRecord
-    result: Scored | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    plans: tuple[str, ...] = ()
-
-
-def usable(outcome: Outcome) -> Scored | None:
-    """Return what a pipeline could be made of: also of a trial that its deadline ended."""
-    if isinstance(outcome, Cut):
-        return outcome.best
-    return outcome if isinstance(outcome, Scored) else None
-
-
-def pack_trial(trial: StoredTrial) -> tuple[str, bytes | None, bytes | None]:
+def pack_trial(
+    record: TrialRecord, result: Scored | None
+) -> tuple[str, bytes | None, bytes | None]:
     """Return a trial as plain values (JSON), out-of-fold predictions and fitted networks."""
-    values = {
-        "record": trial.record.to_json(),
-        "params": dict(trial.params),
-        "plans": list(trial.plans),
-    }
-    result = trial.result
+    values: dict[str, Any] = {"record": record.to_json()}
     if result is None:
         return json.dumps(values), None, None
     finishing = result.finishing
@@ -202,7 +169,9 @@ def unpack_record(content: str) -> TrialRecord:
     return TrialRecord.from_json(json.loads(content)["record"])
 
 
-def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None) -> StoredTrial:
+def unpack_trial(
+    content: str, predictions: bytes | None, networks: bytes | None
+) -> tuple[TrialRecord, Scored | None]:
     """Read what `pack_trial` returned.
 
     Raises
@@ -225,7 +194,7 @@ def unpack_trial(content: str, predictions: bytes | None, networks: bytes | None
             fitted=None if networks is None else _unpack_strategy(networks),
             seconds=record.seconds,
         )
-    return StoredTrial(record, result, values.params, values.plans)
+    return record, result
 
 
 def _finishing(raw: NDArray[Any] | None, calibration: _Calibration | None) -> Finishing | None:

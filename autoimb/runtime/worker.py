@@ -6,145 +6,21 @@ import contextlib
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-import joblib
-
-from autoimb.assessment.judge import Judge
 from autoimb.errors import DeadlineExceeded
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, reason_of
-from autoimb.evaluation.task import Task
+from autoimb.evaluation.task import Task, Trial
 from autoimb.runtime.interrupt import ignore_hang_up
 from autoimb.runtime.memory import be_killed_first
 from autoimb.runtime.process import end_with_parent
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
+from autoimb.runtime.shared import Evaluate, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from autoimb.budget import Deadline
-    from autoimb.space.strategy import Strategy
-
-__all__ = [
-    "Assignment",
-    "Evaluate",
-    "Jobs",
-    "Work",
-    "evaluated",
-    "one_thread",
-    "prepare_worker",
-    "run_trial",
-]
-
-Evaluate = Callable[[Job, Judge], Outcome]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A trial that is assigned to a worker.
-
-    Attributes
-    ----------
-    strategy : Strategy
-    deadline : Deadline
-    duel : bool
-        Whether the trial uses the rows and folds of matched duels.
-    """
-
-    strategy: Strategy
-    deadline: Deadline
-    duel: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """Data and code that all trials of a study share.
-
-    Parameters
-    ----------
-    evaluate : callable
-        `autoimb.evaluation.trial.evaluate` or a replacement, which may be defined in the user's
-        script.
-    study : Task
-        Task of the search; its judge's metric may contain a callable of the user's script.
-    duels : Task or None
-        Task of matched duels, judged by the same metric.
-    """
-
-    evaluate: Evaluate
-    study: Task
-    duels: Task | None = None
-
-    def dump(self, path: Path) -> None:
-        """Write the work to a file for `load`, with arrays that can be mapped into memory."""
-        code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
-        bases = [
-            (task.dataset, task.plan, _without_metric(task.judge))
-            for task in (self.study, self.duels)
-            if task is not None
-        ]
-        joblib.dump({"bases": bases, "code": code}, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Work:
-        """Read a file that `dump` wrote.
-
-        Arrays are mapped copy-on-write: processes share them, and torch accepts them because they
-        are writable.
-        """
-        content = joblib.load(path, mmap_mode="c")
-        evaluate, metric = cloudpickle.loads(content["code"])
-        bases = [
-            Task(dataset, plan, Judge(metric, **judge)) for dataset, plan, judge in content["bases"]
-        ]
-        return cls(evaluate, *bases)
-
-
-def _without_metric(judge: Judge) -> dict[str, Any]:
-    """Return the fields of a judge without the metric, which may contain code."""
-    values = {field.name: getattr(judge, field.name) for field in fields(judge)}
-    del values["metric"]
-    return values
-
-
-class Jobs:
-    """Builds jobs from assignments, and keeps the parts that all jobs of a process share.
-
-    Parameters
-    ----------
-    work : Work
-    folder : Path or None
-        Folder through which several processes share the parts.
-    """
-
-    def __init__(self, work: Work, folder: Path | None = None) -> None:
-        self._study = work.study, _parts(work.study, folder)
-        self._duels = None
-        if work.duels is not None:
-            duels_folder = None if folder is None else folder / "duels"
-            self._duels = work.duels, _parts(work.duels, duels_folder)
-
-    @property
-    def parts(self) -> Parts:
-        """The folds of the search."""
-        return self._study[1]
-
-    def of(self, assignment: Assignment) -> tuple[Job, Judge]:
-        """Return the job of an assignment, and the judge that scores it."""
-        task, parts = self._study
-        if assignment.duel and self._duels is not None:
-            task, parts = self._duels
-        return Job(assignment.strategy, task.plan, parts, assignment.deadline), task.judge
-
-
-def _parts(task: Task, folder: Path | None) -> Parts:
-    """Build the parts of a task; two tasks need two folders, as their keys are the same."""
-    parts_folder = None if folder is None else folder / "parts"
-    return Parts(task.dataset, task.plan.folds, seed=task.plan.seed, folder=parts_folder)
+__all__ = ["evaluated", "one_thread", "prepare_worker", "run_trial"]
 
 
 @contextlib.contextmanager
@@ -162,11 +38,12 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(thread_count)
 
 
-def evaluated(evaluate: Evaluate, jobs: Jobs, assignment: Assignment) -> Outcome:
-    """Evaluate an assignment; an exception of `evaluate` becomes the outcome."""
+def evaluated(evaluate: Evaluate, task: Task, trial: Trial) -> Outcome:
+    """Evaluate a trial of a search or of its duels; an exception becomes the outcome."""
     started = time.monotonic()
     try:
-        return evaluate(*jobs.of(assignment))
+        duels = task.duels if trial.duel else None
+        return evaluate(task if duels is None else duels, trial)
     except DeadlineExceeded as error:
         return Cut(str(error), seconds=time.monotonic() - started)
     except Exception as error:
@@ -189,14 +66,13 @@ def prepare_worker(shared: Path) -> None:
         _worker["thread"] = one_thread()
         # The limit lasts for the life of the process, so the context is never exited.
         _worker["thread"].__enter__()
-        work = Work.load(shared)
-        _worker.update(evaluate=work.evaluate, jobs=Jobs(work, shared.parent))
+        _worker["task"], _worker["evaluate"] = load(shared)
     except Exception as error:
         _worker["error"] = error
 
 
-def run_trial(assignment: Assignment) -> Outcome:
-    """Evaluate an assignment with the arrays that `prepare_worker` mapped."""
+def run_trial(trial: Trial) -> Outcome:
+    """Evaluate a trial with the arrays that `prepare_worker` mapped."""
     if "error" in _worker:
         return Failed(f"the worker couldn't start: {reason_of(_worker['error'])}")
-    return evaluated(_worker["evaluate"], _worker["jobs"], assignment)
+    return evaluated(_worker["evaluate"], _worker["task"], trial)

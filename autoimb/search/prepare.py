@@ -43,7 +43,7 @@ from autoimb.data.times import Times, read_times
 from autoimb.data.values import text_of
 from autoimb.errors import OptionError, TargetError
 from autoimb.evaluation.limits import Limits
-from autoimb.evaluation.task import Task, judge_of
+from autoimb.evaluation.task import Task, judge_of, plan_duels
 from autoimb.evaluation.workload import make_plan, study_profile, subsampled, trial_operations
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
@@ -434,7 +434,8 @@ def plan(preparation: Preparation) -> Task:
         seconds=request.max_predict_seconds,
         megabytes=request.max_artifact_mb,
     )
-    return Task(dataset, study_plan, judge, limits)
+    task = Task(dataset, study_plan, judge, limits)
+    return task if request.strategy is not None else replace(task, duels=plan_duels(task))
 
 
 def _check_together(table: Table, request: Request) -> None:

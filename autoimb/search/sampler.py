@@ -8,10 +8,11 @@ from copy import copy
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import BaseTrial, FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, seed_for
@@ -60,40 +61,34 @@ def ask(
     return study.ask()
 
 
-def as_trial(record: TrialRecord, drawn: BaseTrial | None) -> FrozenTrial:
+def as_trial(record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """Return a trial as Optuna sees it.
 
     TPE forgets failed trials and proposes them again, but it ranks pruned ones without a value
-    below all complete ones: that is what a strategy that gave no score deserves. Partners and duels
-    are none of its business.
+    below all complete ones, as a strategy without a score deserves. Partners and duels are not
+    shown to the sampler.
 
     Parameters
     ----------
     record : TrialRecord
-    drawn : BaseTrial or None
-        What its values were drawn from; None for a partner.
+    distributions : mapping of str to BaseDistribution
+        Distributions of the parameters; empty for a partner.
     """
-    value = None if record.score is None else float(record.score.utility)
     if record.status == "running":
         state = TrialState.RUNNING
     elif record.apart or record.status == "killed":
         state = TrialState.FAIL
-    elif record.status == "complete":
-        state = TrialState.COMPLETE
     else:
-        state = TrialState.PRUNED
-    attributes: dict[str, Any] = {
-        "trial": record.number,
-        "stage": record.stage,
-        "status": record.status,
-    }
+        state = TrialState.COMPLETE if record.status == "complete" else TrialState.PRUNED
+    attributes = {"trial": record.number, "stage": record.stage, "status": record.status}
     if record.stage == "partner":
         attributes["partner"] = record.strategy.network.name
+    scored = state == TrialState.COMPLETE and record.score is not None
     trial = create_trial(
         state=state,
-        value=value if state == TrialState.COMPLETE else None,
-        params=None if drawn is None else drawn.params,
-        distributions=None if drawn is None else drawn.distributions,
+        value=float(record.score.utility) if scored else None,
+        params=dict(record.params),
+        distributions=dict(distributions),
         user_attrs=attributes,
     )
     trial.number = record.number

@@ -19,7 +19,6 @@ from autoimb.assessment.verdict import Verdict, verdict
 from autoimb.budget import Budget
 from autoimb.errors import RunError
 from autoimb.evaluation.limits import timed
-from autoimb.evaluation.task import Task, plan_duels
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.artifact import artifact_bytes
 from autoimb.pipeline.fitted import FittedPipeline
@@ -38,7 +37,7 @@ from autoimb.version import __version__
 
 if TYPE_CHECKING:
     from autoimb.runs.record import TrialRecord
-    from autoimb.runtime.worker import Evaluate
+    from autoimb.runtime.shared import Evaluate
     from autoimb.search.untouched import Tested, Untouched
     from autoimb.space.strategy import Strategy
 
@@ -193,8 +192,6 @@ def search(
     preparation = replace(preparation, time_budget=_planned_seconds(preparation, budget, folder))
     task = preparation.task
     check_limits(preparation.space, task.limits)
-    in_time("its duels were planned")
-    duels = None if request.strategy is not None else plan_duels(task)
     budget = replace(budget, cells=len(task.judge.y) * len(task.judge.metric.classes)).at_its_pace()
     test, reserved = _test_rows(preparation, budget)
     findings = check_table(preparation)
@@ -209,7 +206,6 @@ def search(
         study = run_study(
             task,
             preparation.space,
-            duels=duels,
             profile=preparation.trial_profile,
             settings=StudySettings(
                 n_trials=request.n_trials,
@@ -230,7 +226,7 @@ def search(
         raise listeners.error
     # Other programs on the machine slow several threads down many times.
     with one_thread():
-        result = conclude(preparation, study, duels, budget=budget, timing=timing)
+        result = conclude(preparation, study, budget=budget, timing=timing)
         tested = None if test is None else test.predicted(result.pipeline, task.judge)
     return replace(result, findings=findings, tested=tested, error=listeners.error)
 
@@ -317,7 +313,6 @@ def _planned_seconds(
 def conclude(
     preparation: Preparation,
     study: StudyResult,
-    duels: Task | None,
     *,
     budget: Budget,
     timing: dict[str, float],
@@ -330,8 +325,6 @@ def conclude(
     study : StudyResult
         Study of this plan. Sees: out-of-fold predictions of the scored rows, by the fitted
         networks.
-    duels : Task or None
-        Task of the study's duels.
     budget : Budget
         Its deadline ends the choice.
     timing : dict of str to float
@@ -354,7 +347,7 @@ def conclude(
     # Statements on methods come from the duels alone.
     is_multiclass = len(preparation.target.classes) > 2
     answer = verdict(
-        fought(preparation.space, study.duels, duels),
+        fought(preparation.space, study.duels, preparation.task.duels),
         metric=preparation.metric.name.replace("_", " "),
         rare="rarer classes" if is_multiclass else "rare class",
     )
@@ -366,7 +359,7 @@ def conclude(
         info["deployed"] = deployed
     pipeline = replace(pipeline, info=info)
     # The measured seconds are not stored in the file, whose bytes they would change.
-    deployed |= {
+    deployed = deployed | {
         "seconds": timed(pipeline, task.dataset.columns),
         "bytes": artifact_bytes(pipeline),
     }

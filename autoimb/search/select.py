@@ -19,12 +19,11 @@ from autoimb.evaluation.assemble import Calibration, assemble, at_counted_rates,
 from autoimb.evaluation.blend import Mixture, blend
 from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.evaluation.replay import replay
+from autoimb.evaluation.task import Trial
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.summary import stamp
 from autoimb.search.prepare import Preparation, prepare, table_of
 from autoimb.space.strategy import Strategy
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 
 if TYPE_CHECKING:
     from autoimb.data.sample import Sample
@@ -149,7 +148,6 @@ def select(preparation: Preparation, study: StudyResult, *, deadline: Deadline) 
     rule, labels = _decide(judge, calibration)
     pipeline, gain = assemble(
         task,
-        study.parts,
         _fitted(results[number] for number in result.weights),
         list(result.weights.values()),
         schema=preparation.schema,
@@ -312,12 +310,10 @@ def refit(
         expected, actual = (", ".join(map(str, labels)) for labels in (pipeline.classes, classes))
         raise TargetError(f"The pipeline has the classes {expected}; the table has {actual}.")
     task = preparation.task
-    plan, judge = task.plan, task.judge
-    parts = Parts(task.dataset, plan.folds, seed=plan.seed)
+    judge = task.judge
     results: list[Scored] = []
     for old in pipeline.strategies:
-        job = Job(Strategy.from_json(old.strategy), plan, parts)
-        outcome = evaluate(job, judge)
+        outcome = evaluate(task, Trial(Strategy.from_json(old.strategy)))
         if not isinstance(outcome, Scored):
             raise RunError(f"{old.description} can't be trained on this table: {outcome.reason}")
         results.append(outcome)
@@ -330,7 +326,6 @@ def refit(
     calibration = calibrate(judge, mixed(None), mixed, class_costs=results[0].class_costs)
     fitted, _ = assemble(
         task,
-        parts,
         _fitted(results),
         pipeline.weights,
         schema=pipeline.schema,

@@ -14,28 +14,12 @@ from autoimb.assessment.stopping import Stopping
 from autoimb.budget import Deadline
 from autoimb.nn.network import Network
 from autoimb.pipeline.fitted import member_posterior
-from autoimb.space.loss import Loss
 from autoimb.training.inputs import Evaluation
-from autoimb.training.schedule import Schedule
 
-__all__ = ["Checkpoints", "Measure", "Selector", "Until"]
+__all__ = ["Checkpoints", "Measure", "Selector"]
 
+# ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-
-
-@dataclass(frozen=True)
-class Until:
-    """The measure that selects checkpoints, and the limits that end a training run.
-
-    Attributes
-    ----------
-    measure : callable
-        ``(y, proba, weight) -> float``, higher is better; NaN where the rows define no value.
-    deadline : Deadline
-    """
-
-    measure: Measure
-    deadline: Deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +59,21 @@ class Selector:
     evaluation : Evaluation
     log_prior : float64 array of shape (F * K, C)
         Prior correction of each member, see `member_posterior`; members of a fold are adjacent.
-    loss : Loss
-        Training loss.
-    schedule : Schedule
-        Schedule whose patience ends training: the number of checkpoints without an improvement in
-        any fold.
-    until : Until
+    gamma : float
+        Exponent of a focal training loss, or 0.
+    patience : int
+        Number of checkpoints without an improvement in any fold after which training ends.
+    measure : callable
+        Measure that selects checkpoints.
+    deadline : Deadline
     """
 
     evaluation: Evaluation
     log_prior: np.ndarray
-    loss: Loss
-    schedule: Schedule
-    until: Until
+    gamma: float
+    patience: int
+    measure: Measure
+    deadline: Deadline
 
     def start(self, network: Network) -> Checkpoints:
         """Return the result before the first checkpoint, with the initial weights."""
@@ -116,14 +102,14 @@ class Selector:
         -------
         Checkpoints
         """
-        cut = self.until.deadline.expired
+        cut = self.deadline.expired
         if cut and number > 0:
             return replace(previous, cut=True, ended=True)
         posterior = self._posteriors(network)
         stopping = previous.stopping.after(
             [self._value(fold, posterior) for fold in range(len(previous.posteriors))],
             choosers=self.evaluation.choosers,
-            patience=self.schedule.patience,
+            patience=self.patience,
         )
         selected = self._keep_newest(replace(previous, stopping=stopping), posterior, network)
         return replace(selected, cut=cut, ended=cut or stopping.ended)
@@ -131,7 +117,7 @@ class Selector:
     def _posteriors(self, network: Network) -> np.ndarray:
         """Return the members' posteriors for the evaluation rows, of shape (F * K, V, C)."""
         logits = network.predict(self.evaluation.x, self.evaluation.codes).cpu().numpy()
-        return member_posterior(logits, log_prior=self.log_prior, gamma=self.loss.gamma)
+        return member_posterior(logits, log_prior=self.log_prior, gamma=self.gamma)
 
     def _members(self, fold: int) -> slice:
         """Return the positions of a fold's members in the pack: ``[a a b b]``."""
@@ -146,7 +132,7 @@ class Selector:
         if not len(rows):
             return math.nan
         proba = posterior[self._members(fold), : len(rows)].mean(0)
-        return self.until.measure(evaluation.y[rows], proba, evaluation.weight[rows])
+        return self.measure(evaluation.y[rows], proba, evaluation.weight[rows])
 
     def _keep_newest(
         self, checkpoints: Checkpoints, posterior: np.ndarray, network: Network

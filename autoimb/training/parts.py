@@ -87,11 +87,11 @@ class Parts:
         """The encoders of all folds."""
         return tuple(self.encoder(fold) for fold in range(len(self.folds.folds)))
 
-    def in_memory(self) -> Parts:
-        """Return a copy in the memory of this process, with all encoders fitted so far."""
-        parts = Parts(self.dataset, self.folds, seed=self.seed)
-        parts.add_encoders(self.fitted_encoders())
-        return parts
+    def keep_encoders(self) -> None:
+        """Keep the encoders fitted so far in the memory of this process, and nothing else."""
+        encoders = self.fitted_encoders()
+        self._store = Store()
+        self.add_encoders(encoders)
 
     def fitted_encoders(self, *, exclude: Container[int] = ()) -> dict[int, Encoder]:
         """Return the encoders that are already fitted, by fold."""

@@ -13,9 +13,8 @@ from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.evaluation.assemble import calibrate
-from autoimb.evaluation.task import plan_duels
 from autoimb.partners.rows import FoldRows
-from autoimb.runtime.worker import Work
+from autoimb.runtime.shared import Shared, load
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import Request
 
@@ -126,11 +125,9 @@ def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:
     frame, y, patient = patients()
     apart = list(GroupKFold(5).split(frame, y, patient))
     for splits in (apart, 5):
-        task = prepared_with(frame, y, splits).task
-        assert task.judge.drawn_by_class == (splits == 5)
-        Work(print, task, plan_duels(task)).dump(tmp_path / "work")
-        again = Work.load(tmp_path / "work")
-        for task in (again.study, again.duels):
+        shared = Shared.of(prepared_with(frame, y, splits).task, print, tmp_path)
+        again, _ = load(shared.file)
+        for task in (shared.task, again, again.duels):
             assert task is not None
             assert task.judge.drawn_by_class == (splits == 5)
 

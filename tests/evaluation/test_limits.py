@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from autoimb.evaluation import limits as module
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.limits import MEGABYTE, Limits
 from autoimb.evaluation.outcome import Cut, Failed, Infeasible, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate, within
 from autoimb.pipeline.artifact import inspect
 from autoimb.policy import DEFAULT_POLICY
@@ -28,8 +30,6 @@ from autoimb.space.draw import Space
 from autoimb.space.option import Choice
 from autoimb.space.portfolio import first_networks, listed_networks
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 from tests.evaluation.test_blend import case, result_of
 from tests.support.studies import material, study
 from tests.support.tables import ONE_TRIAL
@@ -79,8 +79,8 @@ def test_what_is_counted_before_training_is_there_after_it(network: str, ensembl
     given, strategy = material(), by_network(network, ensemble)
     deployment = limits_of().deployment
     assert deployment is not None
-    job = Job(strategy, given.plan.at(1 / 16), Parts(given.dataset, given.plan.folds, seed=0))
-    outcome = evaluate(job, given.judge)
+    plan = replace(given.plan, work=1 / 16)
+    outcome = evaluate(Task(given.dataset, plan, given.judge), Trial(strategy))
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     before = deployment.planned_footprint(strategy.network, strategy.ensemble)
@@ -121,12 +121,10 @@ def test_counting_reads_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_trees_that_break_a_limit_are_infeasible() -> None:
     given, name = material(), "small_trees"
-    job = Job(
-        partner(name, costs=False), given.plan, Parts(given.dataset, given.plan.folds, seed=0)
-    )
-    grown = evaluate(job, given.judge)
+    trees = partner(name, costs=False)
+    grown = evaluate(Task(given.dataset, given.plan, given.judge), Trial(trees))
     assert isinstance(grown, Scored)
-    assert limits_of(megabytes=1e-3).broken_by(job.strategy) is None  # not known before
+    assert limits_of(megabytes=1e-3).broken_by(trees) is None  # not known before
     for outcome in (grown, Cut("time", grown, seconds=2.0)):
         assert within(outcome, limits_of(megabytes=10)) is outcome
         found = within(outcome, limits_of(megabytes=1e-3))

@@ -33,6 +33,7 @@ from autoimb.errors import (
 from autoimb.evaluation import trial
 from autoimb.evaluation.blend import Mixture, blend
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.workload import (
     MAX_ITERATIONS,
     MIN_ITERATIONS,
@@ -60,7 +61,6 @@ from autoimb.search.request import chosen_partners
 from autoimb.search.select import choose
 from autoimb.space.partner import PARTNER, Bagged, Trees
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
 from tests.support.pipelines import pipeline, table
 from tests.support.studies import complete, evaluate, study, with_columns, without
 from tests.support.tables import (
@@ -68,7 +68,7 @@ from tests.support.tables import (
     dataset_of,
     judge_of,
     mixed_table,
-    parts_of,
+    outcome_of,
     short_plan,
     small_trees,
     strategy_with,
@@ -400,8 +400,8 @@ def test_a_trial_that_time_ends_keeps_what_had_grown(monkeypatch: pytest.MonkeyP
     clock = iter(range(10**6))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     strategy = partner("small_trees", costs=False)
-    job = Job(strategy, plan, parts_of(dataset, plan), Deadline(30.0))
-    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    task = Task(dataset, plan, judge_of(dataset, plan))
+    outcome = trial.evaluate(task, Trial(strategy, Deadline(30.0)))
     assert isinstance(outcome, Cut)
     assert outcome.best is not None
 
@@ -430,8 +430,7 @@ def test_of_more_classes_a_forest_has_fewer_trees() -> None:
 def test_trees_score_every_row_once(name: str) -> None:
     dataset = dataset_of(*mixed_table("binary", 3_200))
     plan = short_plan(dataset, plan_folds(dataset.y, random_state=0))
-    job = Job(partner(name, costs=False), plan, parts_of(dataset, plan))
-    outcome = trial.evaluate(job, judge_of(dataset, plan))
+    outcome = outcome_of(partner(name, costs=False), dataset, plan)
     assert isinstance(outcome, Scored)
     assert outcome.fitted is not None
     assert len(outcome.fitted.trees) == len(plan.folds.folds)
@@ -784,8 +783,8 @@ def test_where_every_network_fails_there_is_nothing() -> None:
     assert found.results == {}
 
 
-def only_partners(job: Job, judge: Judge) -> Outcome:
-    return evaluate(job, judge) if job.strategy.is_partner else Failed("no network")
+def only_partners(task: Task, trial: Trial) -> Outcome:
+    return evaluate(task, trial) if trial.strategy.is_partner else Failed("no network")
 
 
 def test_no_sampler_sees_them(tmp_path: Path) -> None:
@@ -818,10 +817,10 @@ def test_one_that_was_cut_off_is_begun_once_more(tmp_path: Path) -> None:
         assert [record.status for record in own] == ["killed"] * min(attempt + 1, 2)
 
 
-def killing(job: Job, judge: Judge) -> Outcome:
-    if job.strategy.is_partner:
+def killing(task: Task, trial: Trial) -> Outcome:
+    if trial.strategy.is_partner:
         raise KeyboardInterrupt
-    return complete(job.strategy, job.data.dataset)
+    return complete(trial.strategy, task.dataset)
 
 
 # --- the faces ------------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ from autoimb.search.study import StudyResult
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.option import Choice, Float, Int
 from autoimb.space.strategy import Strategy
-from autoimb.training.parts import Parts
 from tests.support.tables import dataset_of, short_plan
 
 N, SCORED = 1300, 1200
@@ -80,11 +79,11 @@ def _study(metric_name="average_precision", n_classes=2):
         labels = judge.labels(proba)
         kept = labels if metric.kind == "label" else None
         result = Scored(judge.score(proba, labels), proba, labels=kept, seconds=1.5)
-        records.append(TrialRecord.of(number, result, stage="search", strategy=strategy))
+        records.append(TrialRecord(number, "search", strategy).ended(result))
         results[number] = result
     for outcome in (Failed("boom"), Infeasible("too few rows")):
         strategy = _strategy(resampling="smote")
-        records.append(TrialRecord.of(len(records), outcome, stage="search", strategy=strategy))
+        records.append(TrialRecord(len(records), "search", strategy).ended(outcome))
     profile = SimpleNamespace(
         n_rows=N,
         class_counts=tuple(np.bincount(y).tolist()),
@@ -102,9 +101,7 @@ def _study(metric_name="average_precision", n_classes=2):
         request=SimpleNamespace(to_json=lambda: request),
         notices=("x has gaps.", "d was read as a date."),
     )
-    return preparation, StudyResult(
-        tuple(records), results, False, Parts(dataset, plan.folds, seed=plan.seed)
-    )
+    return preparation, StudyResult(tuple(records), results, "")
 
 
 RULE = DecisionRule("offsets", (0.0, 1.5), name="tuned for f1")
@@ -240,7 +237,6 @@ def test_a_reference_that_is_ahead_is_said_first(n_classes):
     frame = pd.DataFrame({"leak": y + np.random.default_rng(1).normal(0, 0.2, N)})
     dataset = replace(dataset_of(frame, y), positive=n_classes - 1)
     preparation.task = replace(preparation.task, dataset=dataset)
-    study = replace(study, parts=Parts(dataset, preparation.task.plan.folds, seed=0))
     facts = build_facts(_found(preparation, study, rule=DecisionRule()))
     assert "Better than the result in average precision" in facts.verdict
     assert "logistic regression (by 0." in facts.verdict

@@ -18,9 +18,9 @@ from autoimb.cli import main
 from autoimb.errors import OptionError
 from autoimb.estimator import AutoImbClassifier
 from autoimb.evaluation.outcome import Failed, Outcome
+from autoimb.evaluation.task import Trial
 from autoimb.runtime.batches import Batches, Synchronous
 from autoimb.runtime.pool import LOCAL
-from autoimb.runtime.worker import Assignment
 from autoimb.search.request import Request
 from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space
@@ -38,7 +38,7 @@ class Reversed:
     def __init__(self) -> None:
         self.running: tuple[int, ...] = ()
 
-    def submit(self, number: int, assignment: Assignment) -> None:
+    def submit(self, number: int, trial: Trial) -> None:
         self.running += (number,)
 
     def collect(self, seconds: float) -> list[tuple[int, Outcome]]:
@@ -47,10 +47,10 @@ class Reversed:
         return [(last, Failed(f"{last}"))]
 
 
-def late(job, judge, *, seconds):
+def late(task, trial, *, seconds):
     """Take a time that nobody can tell before."""
     time.sleep(random.SystemRandom().uniform(0, seconds))
-    return studies.complete(job.strategy, job.data.dataset)
+    return studies.complete(trial.strategy, task.dataset)
 
 
 def told(result: StudyResult) -> list[object]:

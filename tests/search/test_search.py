@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from msgspec import structs
 from optuna.trial import FixedTrial
 
-from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Score
 from autoimb.budget import Budget
 from autoimb.data.sample import Sample
 from autoimb.errors import RunError
 from autoimb.evaluation.assemble import _of_fold
 from autoimb.evaluation.outcome import Cut, Failed, Outcome, Scored
+from autoimb.evaluation.task import Task, Trial
 from autoimb.evaluation.trial import evaluate
 from autoimb.pipeline.fitted import FittedPipeline
 from autoimb.policy import SearchPolicy, Sizes
@@ -35,8 +35,6 @@ from autoimb.search.study import StudyResult
 from autoimb.space.draw import Space, draw
 from autoimb.space.portfolio import first_networks
 from autoimb.space.strategy import Strategy
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 
 QUICK = Request(n_trials=2, time_budget=None, cv=2, components=(("network", ("mlp",)),))
 
@@ -186,17 +184,17 @@ def strategy(*, costs: bool = False, **params: Any) -> Strategy:
 FOCAL = {"loss": "focal", "loss.focal.gamma": 1.0}
 
 
-Trial = tuple[Strategy, Scored]
+Tried = tuple[Strategy, Scored]
 
 
-def trial(made: Strategy, proba: np.ndarray, **fields: Any) -> Trial:
+def trial(made: Strategy, proba: np.ndarray, **fields: Any) -> Tried:
     value = float(proba[:5].mean())
     score = Score(value, 0.01, (value,), False, value)
     kept: dict[str, Any] = {"fitted": "networks"} | fields
     return made, Scored(score, np.column_stack([1 - proba, proba]), **kept)
 
 
-def chosen(prepared: Preparation, *trials: Trial) -> int:
+def chosen(prepared: Preparation, *trials: Tried) -> int:
     strategies, results = (dict(enumerate(values)) for values in zip(*trials))
     return choose(prepared.task.judge, strategies, results)
 
@@ -246,8 +244,8 @@ def test_costs_of_the_user_are_no_imbalance_method() -> None:
 def searched(ended: Callable[[Scored], Outcome]) -> SearchResult:
     """Search where each trial ends otherwise than it did."""
 
-    def otherwise(job: Job, judge: Judge) -> Outcome:
-        outcome = evaluate(job, judge)
+    def otherwise(task: Task, trial: Trial) -> Outcome:
+        outcome = evaluate(task, trial)
         assert isinstance(outcome, Scored)
         return ended(outcome)
 
@@ -276,9 +274,9 @@ def test_without_a_result_the_reasons_are_told(
 
 
 def test_without_a_result_a_loss_is_told() -> None:
-    lost = StudyResult((), {}, "the loss of it", parts=cast(Parts, None))
+    lost = StudyResult((), {}, "the loss of it")
     with pytest.raises(RunError, match=r"completed\. The search was interrupted by the loss of it"):
-        conclude(cast(Preparation, None), lost, None, budget=Budget.start(10.0), timing={})
+        conclude(cast(Preparation, None), lost, budget=Budget.start(10.0), timing={})
 
 
 # --- the whole ------------------------------------------------------------------------------------
