@@ -359,7 +359,7 @@ def conclude(
         info["deployed"] = deployed
     pipeline = replace(pipeline, info=info)
     # The measured seconds are not stored in the file, whose bytes they would change.
-    deployed |= {
+    deployed = deployed | {
         "seconds": timed(pipeline, task.dataset.columns),
         "bytes": artifact_bytes(pipeline),
     }

@@ -42,6 +42,7 @@ from autoimb.evaluation.assemble import Calibration, assemble
 from autoimb.evaluation.blend import blend
 from autoimb.evaluation.outcome import Outcome, Scored
 from autoimb.evaluation.task import Task
+from autoimb.evaluation.task import Trial as Evaluated
 from autoimb.evaluation.trial import evaluate
 from autoimb.nn.network import build
 from autoimb.nn.spec import NetworkSpec
@@ -63,8 +64,6 @@ from autoimb.space.draw import Space, draw
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.option import Choice, OneOf, Range, Value
 from autoimb.space.strategy import Strategy, partner
-from autoimb.training.fit import Job
-from autoimb.training.parts import Parts
 from autoimb.training.plan import Outline, Plan
 from reports.benchmarks.cases import JOBS, SEED
 
@@ -240,8 +239,8 @@ class Planned:
     schema : Schema
     classes : ndarray of shape (C,)
         The labels.
-    shared : Parts
-        Encoded and resampled rows, which trials share.
+    task : Task
+        What trials are given, with encoded and resampled rows that they share.
     """
 
     folds: list[tuple[np.ndarray, np.ndarray]]
@@ -250,11 +249,11 @@ class Planned:
     judge: Judge
     schema: Schema
     classes: np.ndarray
-    shared: Parts = field(init=False)
+    task: Task = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with nothing encoded."""
-        self.shared = self.parts()
+        self.task = Task(self.dataset, self.plan, self.judge)
 
     @classmethod
     def of(
@@ -288,28 +287,19 @@ class Planned:
         effort = replace(self.plan.effort, outline=Outline.of(dataset))
         return replace(self, dataset=dataset, plan=replace(self.plan, effort=effort))
 
-    def parts(self, more: int = 0) -> Parts:
-        """Return nothing encoded yet, with another seed by so much."""
-        return Parts(self.dataset, self.plan.folds, seed=self.plan.seed + more)
-
     def pipeline(self, one: Strategy) -> FittedPipeline | None:
         """Train a strategy alone, without a decision rule; None where it can't be."""
-        outcome = evaluate(Job(one, self.plan, self.shared), self.judge)
+        outcome = evaluate(self.task, Evaluated(one))
         if not isinstance(outcome, Scored) or outcome.fitted is None:
             return None
         return self._assembled(outcome)[0]
 
-    def trial(
-        self,
-        one: Strategy,
-        *,
-        work: int = 1,
-        parts: Parts | None = None,
-    ) -> Outcome:
-        """Evaluate a strategy: with so many times the work."""
-        effort = replace(self.plan.effort, operations=work * self.plan.effort.operations)
-        plan = replace(self.plan, effort=effort)
-        return evaluate(Job(one, plan, self.shared if parts is None else parts), self.judge)
+    def trial(self, one: Strategy, *, more: int = 0) -> Outcome:
+        """Evaluate a strategy; with another seed by so much."""
+        task = self.task
+        if more:
+            task = replace(task, plan=replace(self.plan, seed=self.plan.seed + more))
+        return evaluate(task, Evaluated(one))
 
     def predict(self, outcomes: Sequence[Scored], frame: pd.DataFrame) -> list[np.ndarray]:
         """Predict new rows with the networks of each trial, as the mean over the folds."""
@@ -322,8 +312,7 @@ class Planned:
         """Return a pipeline that learned nothing from a trial's out-of-fold probabilities."""
         identity = Calibrator.identity(self.dataset.n_classes)
         pipeline, _ = assemble(
-            Task(self.dataset, self.plan, self.judge),
-            self.shared,
+            self.task,
             [outcome.fitted],
             [1.0],
             schema=self.schema,
@@ -364,12 +353,12 @@ def reason(outcome: Outcome) -> str:
 # --- searches, perhaps without a part -------------------------------------------------------------
 
 
-def _no_embedding(task: Task, trial: Trial) -> Outcome:
+def _no_embedding(task: Task, trial: Evaluated) -> Outcome:
     """Evaluate a strategy with its numbers as they are."""
     network = trial.strategy.network
     params = tuple((k, "none" if k == "embedding" else v) for k, v in network.params)
     strategy = replace(trial.strategy, network=Choice(network.name, params))
-    return evaluate(replace(job, strategy=strategy), judge)
+    return evaluate(task, replace(trial, strategy=strategy))
 
 
 def _as_planned(dataset: Dataset) -> Layout:
@@ -415,7 +404,7 @@ class _Without:
 
     policy: Callable[[SearchPolicy], SearchPolicy] = lambda policy: policy
     components: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    evaluate: Callable[[Job, Judge], Outcome] = evaluate
+    evaluate: Callable[[Task, Evaluated], Outcome] = evaluate
     layout: Callable[[Dataset], Layout] = _as_planned
 
 
@@ -498,7 +487,7 @@ _PLACEBO = SearchPolicy(
 _PLACEBO_ROWS = 600
 
 
-def _placebo(task: Task, trial: Trial) -> Outcome:
+def _placebo(task: Task, trial: Evaluated) -> Outcome:
     """Evaluate, in place of a strategy with a method, its matched control with another seed."""
     one = trial.strategy
     if not one.is_control:
@@ -506,8 +495,8 @@ def _placebo(task: Task, trial: Trial) -> Outcome:
         ensemble = ENSEMBLE.make(one.ensemble).matched_control or Choice(CONTROL["ensemble"])
         chosen = {component: Choice(name) for component, name in CONTROL.items()}
         control = Strategy(**chosen | {"ensemble": ensemble}, network=one.network)
-        data = Parts(task.dataset, job.plan.folds, seed=seed)
-        job = replace(job, strategy=control, plan=replace(job.plan, seed=seed), data=data)
+        task = replace(task, plan=replace(task.plan, seed=seed))
+        trial = replace(trial, strategy=control)
     return evaluate(task, trial)
 
 

@@ -178,7 +178,8 @@ def test_any_name_of_a_folder_will_do(tmp_path, name):
 # --- kills -------------------------------------------------------------------------------------
 
 KILLED_AT = """
-import os, signal, sys, studies
+import os, signal, sys
+from tests.support import studies
 from optuna.storages import RDBStorage
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.store import TrialStore

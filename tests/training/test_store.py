@@ -91,7 +91,8 @@ def test_encoders_that_another_process_fitted_are_not_fitted_again(tmp_path, mon
     folds = plan_folds(dataset.y, random_state=0)
     other = Parts(dataset, folds, seed=0, folder=tmp_path)
     made = [other.encoder(0), other.encoder(2)]
-    own = Parts(dataset, folds, seed=0, folder=tmp_path).in_memory()
+    own = Parts(dataset, folds, seed=0, folder=tmp_path)
+    own.keep_encoders()
     fit, fitted = Encoder.fit, []
     monkeypatch.setattr(Encoder, "fit", lambda *a, **k: fitted.append(1) or fit(*a, **k))
     assert len(own.encoders) == len(folds.folds)

@@ -45,7 +45,7 @@ def concluded(
         partners=policy.suggestions.partners,
     )
     preparation = prepare(Table(*table), request, policy=policy)
-    task = preparation.task
+    task = replace(preparation.task, duels=None)
     study = run_study(
         task,
         preparation.space,
@@ -62,7 +62,6 @@ def concluded(
         yield conclude(
             replace(preparation, metric=metric),
             replace(study, results=results),
-            None,
             budget=Budget.start(None, policy=policy),
             timing={},
         )
