@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
 from autoimb.assessment.structure import NO_STRUCTURE, Structure

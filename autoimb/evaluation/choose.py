@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.assessment.uncertainty import Reported, errors_needed
 from autoimb.budget import Deadline

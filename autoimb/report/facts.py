@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.checks import AHEAD
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.metrics import Metric, get_metric

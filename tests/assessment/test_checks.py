@@ -24,7 +24,7 @@ from autoimb.assessment.checks import (
     Finding,
 )
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.evidence import Repeats, ResultEvidence, TableEvidence, label_changes
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 
-from autoimb.assessment.decision.offsets import (
+from autoimb.assessment.decision import (
+    DecisionRule,
     Evidence,
+    ThresholdCounts,
     _counts,
     _cuts,
     _margin,
     _sweep,
     best_offsets,
+    threshold_for,
 )
-from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
 from autoimb.assessment.metrics import get_metric
 from autoimb.errors import OptionError
 from tests.support.tables import calibrated_rows

@@ -13,9 +13,7 @@ from sklearn.metrics import f1_score
 
 import autoimb
 from autoimb import budget
-from autoimb.assessment.decision import offsets
-from autoimb.assessment.decision.offsets import Evidence, best_offsets
-from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule
+from autoimb.assessment.decision import DecisionRule, Evidence, best_offsets, plug_in_rule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.assessment.metrics import get_metric
 from tests.support.tables import calibrated_rows

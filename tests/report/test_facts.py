@@ -10,7 +10,7 @@ import pytest
 
 from autoimb.assessment.calibration import Calibrator
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric
