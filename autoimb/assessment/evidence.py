@@ -11,13 +11,13 @@ from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from autoimb.assessment.crossfit import stratified_groups
 from autoimb.assessment.decision import DecisionRule
+from autoimb.assessment.formulas import curve, roc_area
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
-from autoimb.assessment.structure import NO_STRUCTURE, Structure
+from autoimb.assessment.structure import Structure
 from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
@@ -143,7 +143,7 @@ class TableEvidence:
         *,
         metric: Metric,
         names: tuple[str, ...],
-        structure: Structure = NO_STRUCTURE,
+        structure: Structure,
     ) -> TableEvidence:
         """Collect the evidence.
 
@@ -155,8 +155,8 @@ class TableEvidence:
         metric : Metric
         names : tuple of str
             The labels as text, by code.
-        structure : Structure, optional
-            Signs that rows are not independent; no signs by default.
+        structure : Structure
+            Signs that rows are not independent.
 
         Returns
         -------
@@ -260,9 +260,10 @@ def _separating(dataset: Dataset) -> dict[str, float]:
     max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
     rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
     rows = [
-        class_rows[:: -(-len(class_rows) // max_rows)] for class_rows in rows if len(class_rows)
+        class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
+        for class_rows in rows
+        if len(class_rows) >= _MIN_SEPARATED_ROWS
     ]
-    rows = [class_rows for class_rows in rows if len(class_rows) >= _MIN_SEPARATED_ROWS]
     if len(rows) < 2:
         return {}
     # The rows of each class are contiguous in the columns that `_columns` yields.
@@ -294,25 +295,17 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
     """Return the best ROC AUC of a column for two classes, by its order or by its levels."""
     rows = np.concatenate([first, second])
     hit = np.arange(len(rows)) < len(first)
-    areas = [0.0]
+    areas = []
     if numbers is not None:
         values = numbers[rows]
         missing = np.isnan(values)
         # Missing values are ranked below all numbers, and then above them.
         for gap in (-np.inf, np.inf)[: 1 + int(missing.any())]:
-            area = _rank_area(np.where(missing, gap, values), hit)
+            area = roc_area(*curve(hit, np.where(missing, gap, values), None))
             areas += [area, 1 - area]
     if levels is not None:
-        areas.append(_rank_area(_shares(levels[rows], hit), hit))
-    return max(areas)
-
-
-def _rank_area(values: Floats, hit: NDArray[np.bool_]) -> float:
-    """Return the ROC AUC of values, from the sum of their ranks (Mann & Whitney 1947)."""
-    hits, misses = int(hit.sum()), int((~hit).sum())
-    # The rank sum of the hits, minus its minimum, counts the misses below each hit.
-    ranks = rankdata(values)[hit].sum()
-    return float((ranks - hits * (hits + 1) / 2) / (hits * misses))
+        areas.append(roc_area(*curve(hit, _shares(levels[rows], hit), None)))
+    return float(max(areas))
 
 
 def _shares(levels: Ints, hit: NDArray[np.bool_]) -> Floats:

@@ -35,7 +35,6 @@ __all__ = [
     "canonical_metric",
     "confusion_counts",
     "get_metric",
-    "metric_names",
 ]
 
 _NORMAL = 1.96  # standard errors to either side of a 95 % interval
@@ -226,7 +225,7 @@ def _loss(name: str, mean: Callable[[Rows], Floats], *, worst: float) -> Metric:
     return Metric(name, "probability", greater_is_better=False, worst=worst, rows=mean)
 
 
-# Built-in metrics of two classes; `get_metric` binds them to the classes of a target.
+# Built-in metrics of two classes, the default first; `get_metric` binds them to other classes.
 METRICS = {
     metric.name: metric
     for metric in (
@@ -260,11 +259,6 @@ ALIASES = {
 EXPECTED_COST = "expected_cost"  # mean cost of a row by the user's cost matrix
 
 _UNBOUNDED_WORST = -1e6  # utility of a missing value of metrics with an unknown range
-
-
-def metric_names() -> tuple[str, ...]:
-    """Return the names of the built-in metrics, the default first."""
-    return tuple(METRICS)
 
 
 def canonical_metric(metric: Any) -> Any:
@@ -323,12 +317,12 @@ def get_metric(
         return _of_function(metric, labels, positive)
     if metric == EXPECTED_COST:
         return _of_costs(costs, n_classes, positive)
-    found = _built_in(metric)
-    if found is None:
+    built_in = _built_in(metric)
+    if built_in is None:
         return _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
     # The Brier score of two classes is halved.
-    worst = -2.0 if metric == "brier" and n_classes > 2 else found.worst
-    return replace(found, n_classes=n_classes, positive=positive, worst=worst)
+    worst = -2.0 if metric == "brier" and n_classes > 2 else built_in.worst
+    return replace(built_in, n_classes=n_classes, positive=positive, worst=worst)
 
 
 def _built_in(name: str) -> Metric | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from autoimb.assessment.duels import (
     Gain,
@@ -167,7 +166,7 @@ def _sentence(
         )
     if duel.matched is not None:
         evidence += f"; {duel.matched.value:+.4f} over {duel.matched_name}"
-    multiple = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
+    multiple = f"about {max(math.ceil(times), 2)} times" if times < MANY_TIMES else "many times"
     return (
         f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} over "
         f"{duel.control_name} ({evidence}); {multiple} as many rows would tell."

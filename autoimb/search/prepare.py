@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from autoimb.assessment.checks import CHECKS, Finding
+from autoimb.assessment.checks import Finding, run_checks
 from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.forecast import Forecast, forecast
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric, get_metric
-from autoimb.assessment.structure import NO_STRUCTURE, Structure, find_structure
+from autoimb.assessment.structure import Structure, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
@@ -560,7 +560,7 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
         names=prepared.profile.class_names,
         structure=_structure(planned),
     )
-    return CHECKS.run(evidence)
+    return run_checks(evidence)
 
 
 def _structure(planned: Planned) -> Structure:
@@ -569,7 +569,7 @@ def _structure(planned: Planned) -> Structure:
     folds, dataset = prepared.folds, prepared.dataset
     declared = dataset.cluster is not None or dataset.times is not None
     if declared or folds.predefined or len(folds.folds) == 1:
-        return NO_STRUCTURE
+        return Structure()
     return find_structure(
         dataset,
         prepared.schema,
