@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -108,69 +109,44 @@ class Repeats:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableEvidence:
     """Evidence that is available before the first trial.
 
+    Sees: all rows and labels; columns are examined with at most 5,000 rows of each class.
+
     Attributes
     ----------
+    dataset, folds : Dataset, FoldPlan
+        Rows and folds of the study.
     metric : Metric
         Metric of the search.
-    counts : tuple of int, of length C
-        Scored rows of each class.
     names : tuple of str, of length C
-        The labels as text.
-    separating : mapping of str to float
-        Columns that separate every pair of classes (almost) perfectly, with the ROC AUC of the
-        worst pair.
-    repeats : Repeats
+        The labels as text, by code.
     structure : Structure
         Signs that rows are not independent.
     """
 
+    dataset: Dataset
+    folds: FoldPlan
     metric: Metric
-    counts: tuple[int, ...]
     names: tuple[str, ...]
-    separating: Mapping[str, float]
-    repeats: Repeats
     structure: Structure
 
-    @classmethod
-    def of(
-        cls,
-        dataset: Dataset,
-        folds: FoldPlan,
-        *,
-        metric: Metric,
-        names: tuple[str, ...],
-        structure: Structure,
-    ) -> TableEvidence:
-        """Collect the evidence.
+    @cached_property
+    def counts(self) -> Ints:
+        """Number of scored rows of each class, shape (C,)."""
+        return np.bincount(self.dataset.y[self.folds.scored], minlength=self.dataset.n_classes)
 
-        Parameters
-        ----------
-        dataset, folds : Dataset, FoldPlan
-            Rows and folds of the study. Sees: all rows and labels; columns are examined with at
-            most 5,000 rows of each class.
-        metric : Metric
-        names : tuple of str
-            The labels as text, by code.
-        structure : Structure
-            Signs that rows are not independent.
+    @cached_property
+    def separating(self) -> dict[str, float]:
+        """Columns that separate every pair of classes, with the ROC AUC of the worst pair."""
+        return _separating(self.dataset)
 
-        Returns
-        -------
-        TableEvidence
-        """
-        counts = np.bincount(dataset.y[folds.scored], minlength=dataset.n_classes)
-        return cls(
-            metric=metric,
-            counts=tuple(int(count) for count in counts),
-            names=names,
-            separating=_separating(dataset),
-            repeats=Repeats.of(dataset, folds),
-            structure=structure,
-        )
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Counts of rows that are equal in all feature columns."""
+        return Repeats.of(self.dataset, self.folds)
 
 
 @dataclass(frozen=True)
@@ -295,7 +271,7 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
     """Return the best ROC AUC of a column for two classes, by its order or by its levels."""
     rows = np.concatenate([first, second])
     hit = np.arange(len(rows)) < len(first)
-    areas = []
+    areas: list[Floats] = []
     if numbers is not None:
         values = numbers[rows]
         missing = np.isnan(values)

@@ -553,7 +553,7 @@ def check_table(planned: Planned) -> tuple[Finding, ...]:
     Sees: all rows of the study, including scored ones. The findings do not influence trials.
     """
     prepared = planned.prepared
-    evidence = TableEvidence.of(
+    evidence = TableEvidence(
         prepared.dataset,
         prepared.folds,
         metric=prepared.metric,

@@ -65,7 +65,7 @@ def seen(
     """What the checks see before a search, by code."""
     dataset = dataset_of(frame, y)
     n_classes = dataset.n_classes
-    evidence = TableEvidence.of(
+    evidence = TableEvidence(
         dataset,
         folds or plan_folds(y, random_state=0),
         metric=get_metric(metric, n_classes=n_classes, positive=dataset.positive),
