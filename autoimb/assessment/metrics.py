@@ -24,7 +24,13 @@ from scipy.special import expit, logit
 from autoimb.assessment import formulas
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
-from autoimb.assessment.scorers import call_function, call_scorer, probe_scorer, takes_weight
+from autoimb.assessment.scorers import (
+    call_function,
+    call_label_scorer,
+    call_scorer,
+    probe_scorer,
+    takes_weight,
+)
 from autoimb.errors import OptionError, choices
 
 __all__ = [
@@ -319,7 +325,7 @@ def get_metric(
         return _of_costs(costs, n_classes, positive)
     built_in = _built_in(metric)
     if built_in is None:
-        return _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
+        return _of_scorer_name(metric, _numbered(labels, positive), positive)
     # The Brier score of two classes is halved.
     worst = -2.0 if metric == "brier" and n_classes > 2 else built_in.worst
     return replace(built_in, n_classes=n_classes, positive=positive, worst=worst)
@@ -390,7 +396,7 @@ def _of_function(function: Any, labels: NDArray[Any], positive: int) -> Metric:
     )
 
 
-def _named_scorer(name: str) -> Any:
+def _of_scorer_name(name: str, labels: NDArray[Any], positive: int) -> Metric:
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if name not in get_scorer_names():
@@ -400,7 +406,11 @@ def _named_scorer(name: str) -> Any:
             f"{choices('metric', name, allowed)} Any scorer name of scikit-learn, a scorer of "
             "make_scorer and a function f(y_true, proba) are metrics too."
         )
-    return get_scorer(name)
+    scorer = get_scorer(name)
+    metric = _of_scorer(name, scorer, labels, positive)
+    if metric.kind == "label" and metric.weighs:
+        return replace(metric, rows=partial(call_label_scorer, scorer=scorer, names=labels))
+    return metric
 
 
 def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:

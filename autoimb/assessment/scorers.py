@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.formulas import Floats, Kind, Rows
+from autoimb.assessment.formulas import Floats, Kind, Rows, confusion_counts
 
-__all__ = ["call_function", "call_scorer", "probe_scorer", "takes_weight"]
+__all__ = ["call_function", "call_label_scorer", "call_scorer", "probe_scorer", "takes_weight"]
 
 Labels = NDArray[Any]
 
@@ -70,6 +70,21 @@ def call_scorer(rows: Rows, *, scorer: Any, names: Labels, weighted: bool) -> fl
         return _call(rows, scorer, names, weighted=weighted)[0]
     except ValueError:
         return math.nan
+
+
+def call_label_scorer(rows: Rows, *, scorer: Any, names: Labels) -> float:
+    """Return the value of a scorer that depends only on the weights of pairs of labels.
+
+    The scorer gets a row for each pair of a true and a predicted label, which is faster than a row
+    for each row. `scorer` and `names` are those of `call_scorer`.
+    """
+    assert rows.labels is not None
+    n_classes = len(names)
+    confusion = confusion_counts(rows.y, rows.labels, n_classes=n_classes, weight=rows.weight)
+    pairs = np.flatnonzero(confusion)
+    y, labels = np.divmod(pairs, n_classes)
+    cells = Rows(y, np.eye(n_classes)[labels], labels, confusion.ravel()[pairs], rows.classes)
+    return call_scorer(cells, scorer=scorer, names=names, weighted=True)
 
 
 def _call(rows: Rows, scorer: Any, names: Labels, *, weighted: bool) -> tuple[float, set[str]]:

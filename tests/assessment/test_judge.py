@@ -130,10 +130,10 @@ def test_weights_reach_the_rule():
 
 @pytest.mark.parametrize(
     ("name", "gain"),
-    [("f1", 0.02), ("mcc", 0.005), ("f1_macro", 0.02), ("neg_mean_absolute_error", -1e-9)],
+    [("f1", 0.02), ("mcc", 0.01), ("f1_macro", 0.02), ("neg_mean_absolute_error", -1e-9)],
 )
 def test_offsets_of_several_classes_beat_the_most_probable(name, gain):
-    y, proba = calibrated_rows(1500, (0.94, 0.03, 0.03))
+    y, proba = calibrated_rows(3000, (0.94, 0.03, 0.03))
     judge = judge_of(name, y, n_classes=3, groups=3)
     labels = judge.fit_rule(proba).apply(proba)
     assert judge.metric(y, proba, labels) > judge.metric(y, proba) + gain

@@ -150,7 +150,13 @@ def test_averages_are_those_of_scikit_learn(ratio, average, rows):
 
 
 @pytest.mark.parametrize(
-    ("name", "weighs"), [("rand_score", False), ("roc_auc_ovr", True), ("roc_auc_ovo", False)]
+    ("name", "weighs"),
+    [
+        ("neg_mean_absolute_error", True),
+        ("rand_score", False),
+        ("roc_auc_ovr", True),
+        ("roc_auc_ovo", False),
+    ],
 )
 def test_scorers_of_several_classes_get_the_weights_that_they_take(name, weighs):
     """scikit-learn refuses weights in one-against-one areas of several classes by a ValueError."""
