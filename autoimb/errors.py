@@ -97,9 +97,7 @@ class DeadlineExceeded(AutoImbError):  # noqa: N818  a signal, not a mistake
     """End of the budget during a step of the search."""
 
 
-def choices(
-    kind: str, value: object, allowed: Iterable[object], *, likely: Iterable[str] | None = None
-) -> str:
+def choices(kind: str, value: object, allowed: Iterable[object]) -> str:
     """Return the message for an unknown name.
 
     Parameters
@@ -110,8 +108,6 @@ def choices(
         The unknown name.
     allowed : iterable of object
         All valid names.
-    likely : iterable of str, optional
-        Names that may be suggested; by default all valid ones.
 
     Returns
     -------
@@ -119,6 +115,6 @@ def choices(
         One sentence with the nearest name, if one is near, and all choices.
     """
     names = [str(name) for name in allowed]
-    near = difflib.get_close_matches(str(value), names if likely is None else likely, n=1)
+    near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {kind} {value!r}.{hint} Choices: {', '.join(names)}."

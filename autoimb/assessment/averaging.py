@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from autoimb.assessment.calibration import log_proba
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.uncertainty import Reported
 

@@ -34,6 +34,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 LogRatio = Annotated[float, Meta(ge=-1e4, le=1e4)]  # logarithm of a ratio of probabilities
 
 _FLOOR = 1e-15  # smaller probabilities are raised to this value
@@ -126,6 +127,34 @@ class _Problem:
     truth: Floats  # (n, C), one-hot or probabilities
     weight: Floats  # (n,)
 
+    def minimum(
+        self, start: Calibrator, *, fixed_slope: bool = False, present: Mask | None = None
+    ) -> Calibrator:
+        """Minimise the loss by Newton's method with step halving.
+
+        The biases of classes that are not `present` keep their start. scipy's ``trust-exact`` takes
+        one to seven times as long, and each trial needs a minimum for every part
+        (``reports/design/calibration.md``).
+        """
+        theta = np.array([start.slope, *start.bias])
+        free = np.ones(len(theta), dtype=bool) if present is None else np.append(True, present)
+        free[0] = not fixed_slope
+        loss = self.loss(theta)
+        for _ in range(_STEPS):
+            gradient, hessian = self.derivatives(theta)
+            step = np.zeros_like(theta)
+            step[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
+            decrease = -float(gradient @ step)
+            if decrease <= 1e-10:
+                break
+            size = 1.0
+            while (new := self.loss(theta + size * step)) > loss - 1e-4 * size * decrease:
+                size /= 2
+                if size < 1e-8:  # only rounding errors keep the loss from falling
+                    return _calibrator(theta)
+            theta, loss = theta + size * step, new
+        return _calibrator(theta)
+
     def loss(self, theta: Floats) -> float:
         logits = theta[0] * self.logs + theta[1:]
         top = logits.max(axis=1)
@@ -153,27 +182,8 @@ class _Problem:
         return gradient, hessian
 
 
-def _minimise(problem: _Problem, theta: Floats, free: NDArray[np.bool_]) -> Floats:
-    """Minimise a convex loss over the free parameters by Newton's method with step halving.
-
-    scipy's ``trust-exact`` takes one to seven times as long, and each trial needs a minimum for
-    every part (``reports/design/calibration.md``).
-    """
-    loss = problem.loss(theta)
-    for _ in range(_STEPS):
-        gradient, hessian = problem.derivatives(theta)
-        step = np.zeros_like(theta)
-        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
-        decrease = -float(gradient @ step)
-        if decrease <= 1e-10:
-            break
-        size = 1.0
-        while (new := problem.loss(theta + size * step)) > loss - 1e-4 * size * decrease:
-            size /= 2
-            if size < 1e-8:  # only rounding errors keep the loss from falling
-                return theta
-        theta, loss = theta + size * step, new
-    return theta
+def _calibrator(theta: Floats) -> Calibrator:
+    return Calibrator(float(theta[0]), tuple(theta[1:].tolist()))
 
 
 def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
@@ -197,18 +207,18 @@ def fit_calibrator(y: Ints, proba: Floats, *, weight: Floats | None = None) -> C
         The identity where fewer than two classes have rows.
     """
     n_classes = proba.shape[1]
-    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    weight = np.ones(len(y)) if weight is None else weight
     present = np.bincount(y, weights=weight, minlength=n_classes) > 0
     if present.sum() < 2:
         return Calibrator.identity(n_classes)
+    start = Calibrator.identity(n_classes)
     problem = _Problem(log_proba(proba), np.eye(n_classes)[y], weight)
-    start = np.concatenate([[1.0], np.zeros(n_classes)])
-    theta = _minimise(problem, start, np.concatenate([[True], present]))
+    fitted = problem.minimum(start, present=present)
     # A slope at or below 0 would reverse the classes; it is fixed and the biases are refitted.
-    if theta[0] < _MIN_SLOPE:
-        start[0] = _MIN_SLOPE
-        theta = _minimise(problem, start, np.concatenate([[False], present]))
-    return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+    if fitted.slope < _MIN_SLOPE:
+        start = Calibrator(_MIN_SLOPE, start.bias)
+        fitted = problem.minimum(start, fixed_slope=True, present=present)
+    return fitted
 
 
 def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = None) -> Calibrator:
@@ -227,13 +237,13 @@ def calibrator_that_gains(y: Ints, proba: Floats, *, weight: Floats | None = Non
     -------
     Calibrator
     """
-    if len(np.unique(y)) < 2:
-        return Calibrator.identity(proba.shape[1])
-    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    n_classes = proba.shape[1]
+    weight = np.ones(len(y)) if weight is None else weight
     fitted = fit_calibrator(y, proba, weight=weight)
     gain = weight @ (row_log_loss(y, proba) - row_log_loss(y, fitted.apply(proba)))
-    chance_gain = proba.shape[1] * (weight @ weight) / weight.sum()
-    return fitted if gain > chance_gain else Calibrator.identity(proba.shape[1])
+    # The gain exceeds n_classes times the weighted mean of the weights.
+    gains = gain * weight.sum() > n_classes * (weight @ weight)
+    return fitted if gains else Calibrator.identity(n_classes)
 
 
 def for_all_networks(
@@ -267,17 +277,15 @@ def for_all_networks(
         Calibrator of the mean; its slope is one to two times that of `calibrator`.
     """
     n_classes = mean_proba.shape[1]
-    free = np.ones(1 + n_classes, dtype=bool)
     target, weights = np.tile(mean_proba, (len(views), 1)), np.tile(weight / len(views), len(views))
     regression = _Problem(log_proba(views.reshape(-1, n_classes)), target, weights)
-    step = _minimise(regression, np.array([1.0, *np.zeros(n_classes)]), free)[0]
-    sharpening = np.clip(1.0 / max(step, _MIN_SLOPE), 1.0, _MAX_SHARPENING)
+    slope = regression.minimum(Calibrator.identity(n_classes)).slope
+    sharpening = float(np.clip(1.0 / max(slope, _MIN_SLOPE), 1.0, _MAX_SHARPENING))
     # With the slope fixed, the biases are fitted to the calibrated probabilities of the views.
-    free[0] = False
+    sharpened = Calibrator(sharpening * calibrator.slope, calibrator.bias)
     calibrated = calibrator.apply(views).mean(axis=0)
-    start = np.array([sharpening * calibrator.slope, *calibrator.bias])
-    theta = _minimise(_Problem(log_proba(mean_proba), calibrated, weight), start, free)
-    return Calibrator(float(theta[0]), tuple(float(b) for b in theta[1:]))
+    problem = _Problem(log_proba(mean_proba), calibrated, weight)
+    return problem.minimum(sharpened, fixed_slope=True)
 
 
 def at_rates(
@@ -301,12 +309,10 @@ def at_rates(
         Calibrator with the same slope. Because of the ridge the mean may miss the rates, by less
         than one row.
     """
-    free = np.ones(1 + len(rates), dtype=bool)
-    free[0] = False
     target, row_weight = np.tile(rates, (len(weight), 1)), weight / weight.mean()
     problem = _Problem(log_proba(calibrated), target, row_weight)
-    shift = _minimise(problem, np.array([1.0, *np.zeros(len(rates))]), free)[1:]
-    return Calibrator(calibrator.slope, tuple(float(b) for b in calibrator.bias + shift))
+    shift = problem.minimum(Calibrator.identity(len(rates)), fixed_slope=True).bias
+    return Calibrator(calibrator.slope, tuple(np.add(calibrator.bias, shift).tolist()))
 
 
 def focal_posterior(proba: Floats, gamma: float) -> Floats:

@@ -10,9 +10,9 @@ import inspect
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from autoimb.assessment.evidence import ResultEvidence, TableEvidence
 from autoimb.assessment.uncertainty import with_interval
@@ -26,9 +26,9 @@ __all__ = [
     "SEVERITIES",
     "STRUCTURE_ERRORS",
     "Check",
-    "Checks",
     "Finding",
     "Severity",
+    "run_checks",
 ]
 
 # Standard error of a share of a class's rows above which the class has too few rows
@@ -50,11 +50,9 @@ STRUCTURE_ERRORS = 3.0
 CHANGED_LABELS = 0.25
 
 Severity = Literal["info", "warning", "error"]
+CheckFunction = TypeVar("CheckFunction", bound=Callable[..., str | None])
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # in increasing order
 AHEAD = "AIMB007"
-
-Evidence = TypeVar("Evidence")
-CheckFunction = Callable[[Evidence], str | None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Check(Generic[Evidence]):
+class Check:
     """Check of one kind of evidence.
 
     Attributes
@@ -111,8 +109,8 @@ class Check(Generic[Evidence]):
 
     code: str
     severity: Severity
-    of: type[Evidence]
-    function: CheckFunction[Evidence]
+    of: type
+    function: Callable[[Any], str | None]
     advice: str
 
     @property
@@ -121,48 +119,31 @@ class Check(Generic[Evidence]):
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
-class Checks:
-    """Table of checks, in the order of their definition."""
-
-    def __init__(self) -> None:
-        self._checks: list[Check[Any]] = []
-
-    def check(
-        self, code: str, severity: Severity, of: type[Evidence], *, advice: str
-    ) -> Callable[[CheckFunction[Evidence]], CheckFunction[Evidence]]:
-        """Register the decorated function as a check."""
-
-        def register(function: CheckFunction[Evidence]) -> CheckFunction[Evidence]:
-            self._checks.append(Check(code, severity, of, function, advice))
-            return function
-
-        return register
-
-    def run(self, evidence: TableEvidence | ResultEvidence) -> tuple[Finding, ...]:
-        """Return the findings of the checks of this kind of evidence, in the order of the table.
-
-        Parameters
-        ----------
-        evidence : TableEvidence or ResultEvidence
-
-        Returns
-        -------
-        tuple of Finding
-        """
-        problems = (
-            (check, check.function(evidence)) for check in self if isinstance(evidence, check.of)
-        )
-        return tuple(
-            Finding(check.code, check.severity, check.title, sentence, check.advice)
-            for check, sentence in problems
-            if sentence is not None
-        )
-
-    def __iter__(self) -> Iterator[Check[Any]]:
-        return iter(self._checks)
+CHECKS: list[Check] = []
 
 
-CHECKS = Checks()
+def _check(
+    code: str, severity: Severity, of: type, *, advice: str
+) -> Callable[[CheckFunction], CheckFunction]:
+    """Register the decorated function as a check."""
+
+    def register(function: CheckFunction) -> CheckFunction:
+        CHECKS.append(Check(code, severity, of, function, advice))
+        return function
+
+    return register
+
+
+def run_checks(evidence: TableEvidence | ResultEvidence) -> tuple[Finding, ...]:
+    """Return the findings of the checks of this kind of evidence, in the order of `CHECKS`."""
+    checks = [check for check in CHECKS if isinstance(evidence, check.of)]
+    problems = [check.function(evidence) for check in checks]
+    return tuple(
+        Finding(check.code, check.severity, check.title, problem, check.advice)
+        for check, problem in zip(checks, problems)
+        if problem is not None
+    )
+
 
 _NAMES = {"trees": "the partners' trees"}
 _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
@@ -171,7 +152,7 @@ _OF_ALL_CLASSES = frozenset({"balanced_accuracy", "geometric_mean"})
 # --- before the search ----------------------------------------------------------------------------
 
 
-@CHECKS.check(
+@_check(
     "AIMB001",
     "warning",
     TableEvidence,
@@ -200,7 +181,7 @@ def few_rare_rows(evidence: TableEvidence) -> str | None:
     )
 
 
-@CHECKS.check(
+@_check(
     "AIMB002",
     "error",
     TableEvidence,
@@ -215,7 +196,7 @@ def perfect_column(evidence: TableEvidence) -> str | None:
     return f"ROC AUC of single columns, 1 being without error: {named}."
 
 
-@CHECKS.check(
+@_check(
     "AIMB003",
     "warning",
     TableEvidence,
@@ -240,7 +221,7 @@ def rows_in_several_folds(evidence: TableEvidence) -> str | None:
     )
 
 
-@CHECKS.check(
+@_check(
     "AIMB004",
     "info",
     TableEvidence,
@@ -262,7 +243,7 @@ def contradicted_rows(evidence: TableEvidence) -> str | None:
 # --- after the search -----------------------------------------------------------------------------
 
 
-@CHECKS.check(
+@_check(
     "AIMB005",
     "error",
     ResultEvidence,
@@ -281,7 +262,7 @@ def explained_by_chance(evidence: ResultEvidence) -> str | None:
     )
 
 
-@CHECKS.check(
+@_check(
     "AIMB006",
     "warning",
     ResultEvidence,
@@ -299,7 +280,7 @@ def unstable_threshold(evidence: ResultEvidence) -> str | None:
     )
 
 
-@CHECKS.check(
+@_check(
     AHEAD,
     "warning",
     ResultEvidence,
@@ -307,21 +288,20 @@ def unstable_threshold(evidence: ResultEvidence) -> str | None:
 )
 def reference_ahead(evidence: ResultEvidence) -> str | None:
     """Plain reference ahead of the result."""
-    ahead = {
-        _NAMES.get(name, name): gap
-        for name, gap in evidence.references.items()
-        if gap[0] > REFERENCE_ERRORS * gap[1]
-    }
+    ahead = " and ".join(
+        f"{_NAMES.get(name, name)} (by {difference:.4f} ± {error:.4f})"
+        for name, (difference, error) in evidence.references.items()
+        if difference > REFERENCE_ERRORS * error
+    )
     if not ahead:
         return None
-    named = " and ".join(f"{name} (by {_gap(*gap)})" for name, gap in ahead.items())
-    return f"Better than the result in {_in_words(evidence.metric)}, on the same rows: {named}."
+    return f"Better than the result in {_in_words(evidence.metric)}, on the same rows: {ahead}."
 
 
 # --- before the search: rows that belong together -------------------------------------------------
 
 
-@CHECKS.check(
+@_check(
     "AIMB008",
     "error",
     TableEvidence,
@@ -349,7 +329,7 @@ def undeclared_structure(evidence: TableEvidence) -> str | None:
     )
 
 
-@CHECKS.check(
+@_check(
     "AIMB009",
     "info",
     TableEvidence,
@@ -362,10 +342,6 @@ def ordered_rows(evidence: TableEvidence) -> str | None:
     if not structure.order or structure.undeclared(STRUCTURE_ERRORS):
         return None
     return structure.order
-
-
-def _gap(difference: float, error: float) -> str:
-    return f"{difference:.4f} ± {error:.4f}"
 
 
 def _in_words(metric: str) -> str:

@@ -74,11 +74,11 @@ class Costs:
 
 
 def _mean_one(weights: NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(map(float, weights / weights.mean()))
+    return tuple((weights / weights.mean()).tolist())
 
 
 def _tuples(matrix: NDArray[np.float64]) -> Matrix:
-    return tuple(tuple(map(float, row)) for row in matrix)
+    return tuple(map(tuple, matrix.tolist()))
 
 
 def read_matrix(value: Any, labels: list[object]) -> Matrix:

@@ -15,8 +15,8 @@ __all__ = ["leave_group_out", "stratified_groups"]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# More folds than this are left out together, so that their number does not raise the cost.
-_MAX_PARTS = 5
+# More groups than this are left out together, so that their number does not raise the cost.
+_PARTS = 5
 
 
 def stratified_groups(y: Ints, n_groups: int, cluster: Ints | None = None) -> Ints:
@@ -45,7 +45,6 @@ def leave_group_out(
     y: Ints,
     group: Ints,
     *,
-    n_groups: int = 5,
     cluster: Ints | None = None,
     period: Ints | None = None,
 ) -> Iterator[tuple[Mask, Mask]]:
@@ -58,10 +57,8 @@ def leave_group_out(
     y : ndarray of int64, shape (n,)
         Class codes.
     group : ndarray of int64, shape (n,)
-        Cross-fitting group of each row. A single group is split into ``n_groups``.
-    n_groups : int, optional
-        Number of groups into which a single group is split. More than five groups are merged
-        into five parts.
+        Cross-fitting group of each row. A single group is split into five parts, and more than five
+        groups are merged into five.
     cluster : ndarray of int64, shape (n,), or None
         The user's group of each row; the rows of such a group stay in one part.
     period : ndarray of int64, shape (n,), or None
@@ -87,8 +84,8 @@ def leave_group_out(
             yield earlier, inside
         return
     if len(names) < 2:
-        group = stratified_groups(y, n_groups, cluster)
+        group = stratified_groups(y, _PARTS, cluster)
         names = np.unique(group)
-    for part in np.array_split(names, min(len(names), _MAX_PARTS)):
+    for part in np.array_split(names, min(len(names), _PARTS)):
         inside = np.isin(group, part)
         yield ~inside, inside

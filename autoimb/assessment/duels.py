@@ -161,23 +161,20 @@ def holm_tests(p_values: Sequence[float]) -> list[int]:
 
     The smallest p value is corrected for all tests, each larger one for one test less.
     """
-    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
-    tests = [0] * len(p_values)
-    for rank, (_, place) in enumerate(order):
-        tests[place] = len(order) - rank
-    return tests
+    tests = np.zeros(len(p_values), dtype=np.int64)
+    n_tests = int(np.isfinite(p_values).sum())
+    tests[np.argsort(p_values, kind="stable")[:n_tests]] = np.arange(n_tests, 0, -1)
+    return [int(number) for number in tests]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct the p values of a family for their number (Holm, 1979); NaN stays NaN."""
-    tests = holm_tests(p_values)
     # Corrected values must not decrease in the order of the p values, hence the running maximum.
-    corrected, largest = [math.nan] * len(p_values), 0.0
-    for place in sorted(range(len(tests)), key=lambda place: -tests[place]):
-        if tests[place]:
-            largest = max(largest, min(1.0, tests[place] * p_values[place]))
-            corrected[place] = largest
-    return corrected
+    order = np.argsort(p_values, kind="stable")  # NaN is the last
+    products = np.multiply(p_values, holm_tests(p_values))[order]
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(products), 1.0)
+    return [float(p_value) for p_value in corrected]
 
 
 def word(gain: Gain, p_corrected: float, limit: float) -> Word:

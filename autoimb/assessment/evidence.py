@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
+from autoimb.assessment.formulas import curve, roc_area
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import Metric
-from autoimb.assessment.structure import NO_STRUCTURE, Structure
+from autoimb.assessment.structure import Structure
 from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.data.dataset import Dataset
@@ -108,69 +109,44 @@ class Repeats:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableEvidence:
     """Evidence that is available before the first trial.
 
+    Sees: all rows and labels; columns are examined with at most 5,000 rows of each class.
+
     Attributes
     ----------
+    dataset, folds : Dataset, FoldPlan
+        Rows and folds of the study.
     metric : Metric
         Metric of the search.
-    counts : tuple of int, of length C
-        Scored rows of each class.
     names : tuple of str, of length C
-        The labels as text.
-    separating : mapping of str to float
-        Columns that separate every pair of classes (almost) perfectly, with the ROC AUC of the
-        worst pair.
-    repeats : Repeats
+        The labels as text, by code.
     structure : Structure
         Signs that rows are not independent.
     """
 
+    dataset: Dataset
+    folds: FoldPlan
     metric: Metric
-    counts: tuple[int, ...]
     names: tuple[str, ...]
-    separating: Mapping[str, float]
-    repeats: Repeats
     structure: Structure
 
-    @classmethod
-    def of(
-        cls,
-        dataset: Dataset,
-        folds: FoldPlan,
-        *,
-        metric: Metric,
-        names: tuple[str, ...],
-        structure: Structure = NO_STRUCTURE,
-    ) -> TableEvidence:
-        """Collect the evidence.
+    @cached_property
+    def counts(self) -> Ints:
+        """Number of scored rows of each class, shape (C,)."""
+        return np.bincount(self.dataset.y[self.folds.scored], minlength=self.dataset.n_classes)
 
-        Parameters
-        ----------
-        dataset, folds : Dataset, FoldPlan
-            Rows and folds of the study. Sees: all rows and labels; columns are examined with at
-            most 5,000 rows of each class.
-        metric : Metric
-        names : tuple of str
-            The labels as text, by code.
-        structure : Structure, optional
-            Signs that rows are not independent; no signs by default.
+    @cached_property
+    def separating(self) -> dict[str, float]:
+        """Columns that separate every pair of classes, with the ROC AUC of the worst pair."""
+        return _separating(self.dataset)
 
-        Returns
-        -------
-        TableEvidence
-        """
-        counts = np.bincount(dataset.y[folds.scored], minlength=dataset.n_classes)
-        return cls(
-            metric=metric,
-            counts=tuple(int(count) for count in counts),
-            names=names,
-            separating=_separating(dataset),
-            repeats=Repeats.of(dataset, folds),
-            structure=structure,
-        )
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Counts of rows that are equal in all feature columns."""
+        return Repeats.of(self.dataset, self.folds)
 
 
 @dataclass(frozen=True)
@@ -260,9 +236,10 @@ def _separating(dataset: Dataset) -> dict[str, float]:
     max_rows = int(np.clip(_CELLS_A_CLASS // max(columns, 1), *_ROWS_A_CLASS))
     rows = [np.flatnonzero(dataset.y == code) for code in range(dataset.n_classes)]
     rows = [
-        class_rows[:: -(-len(class_rows) // max_rows)] for class_rows in rows if len(class_rows)
+        class_rows[:: -(-len(class_rows) // max_rows)]  # at most `max_rows`, evenly spaced
+        for class_rows in rows
+        if len(class_rows) >= _MIN_SEPARATED_ROWS
     ]
-    rows = [class_rows for class_rows in rows if len(class_rows) >= _MIN_SEPARATED_ROWS]
     if len(rows) < 2:
         return {}
     # The rows of each class are contiguous in the columns that `_columns` yields.
@@ -294,25 +271,17 @@ def _separation(numbers: Floats | None, levels: Ints | None, first: Ints, second
     """Return the best ROC AUC of a column for two classes, by its order or by its levels."""
     rows = np.concatenate([first, second])
     hit = np.arange(len(rows)) < len(first)
-    areas = [0.0]
+    areas: list[Floats] = []
     if numbers is not None:
         values = numbers[rows]
         missing = np.isnan(values)
         # Missing values are ranked below all numbers, and then above them.
         for gap in (-np.inf, np.inf)[: 1 + int(missing.any())]:
-            area = _rank_area(np.where(missing, gap, values), hit)
+            area = roc_area(*curve(hit, np.where(missing, gap, values), None))
             areas += [area, 1 - area]
     if levels is not None:
-        areas.append(_rank_area(_shares(levels[rows], hit), hit))
-    return max(areas)
-
-
-def _rank_area(values: Floats, hit: NDArray[np.bool_]) -> float:
-    """Return the ROC AUC of values, from the sum of their ranks (Mann & Whitney 1947)."""
-    hits, misses = int(hit.sum()), int((~hit).sum())
-    # The rank sum of the hits, minus its minimum, counts the misses below each hit.
-    ranks = rankdata(values)[hit].sum()
-    return float((ranks - hits * (hits + 1) / 2) / (hits * misses))
+        areas.append(roc_area(*curve(hit, _shares(levels[rows], hit), None)))
+    return float(max(areas))
 
 
 def _shares(levels: Ints, hit: NDArray[np.bool_]) -> Floats:

@@ -46,24 +46,16 @@ class Forecast:
         return {"value": self.rates[positive], **info}
 
 
-def _newest(masses: Floats) -> Floats:
-    return np.asarray(masses[-1])
-
-
 def _decaying(masses: Floats) -> Floats:
     age = np.arange(len(masses))[::-1]
     shares = masses / masses.sum(axis=1, keepdims=True)
     return np.asarray((_DECAY**age) @ shares)
 
 
-def _all(masses: Floats) -> Floats:
-    return np.asarray(masses.sum(axis=0))
-
-
 RULES: Mapping[str, Callable[[Floats], Floats]] = {
-    "all": _all,
+    "all": lambda masses: masses.sum(axis=0),
     "decaying": _decaying,
-    "newest": _newest,
+    "newest": lambda masses: masses[-1],
 }
 
 
@@ -104,7 +96,7 @@ def forecast(masses: Floats, positive: int) -> Forecast:
     half = stdtrit(len(squares), 0.975) * math.sqrt(variance)
     centre = logit(rates[positive])
     return Forecast(
-        rates=tuple(float(rate) for rate in rates),
+        rates=tuple(rates.tolist()),
         low=float(expit(centre - half)),
         high=float(expit(centre + half)),
         rule=best,

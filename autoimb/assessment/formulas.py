@@ -21,6 +21,7 @@ __all__ = [
     "balanced_accuracy",
     "brier",
     "confusion_counts",
+    "curve",
     "expected_cost",
     "fbeta",
     "geometric_mean",
@@ -175,7 +176,7 @@ def mcc(counts: Counts) -> Floats:
 # --- ranking and probability metrics: rows -> value, of weights (..., n) -> values (...) ----------
 
 
-def _steps(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+def curve(hit: NDArray[np.bool_], score: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
     """Return cumulative weights of hits and misses at each distinct score, highest first."""
     if weight is None:
         weight = np.ones(len(hit))
@@ -194,7 +195,7 @@ def one_vs_rest(summary: Callable[[Floats, Floats], Floats], rows: Rows) -> Floa
         hit = rows.y == code
         present = hit.any() if rows.weight is None else (rows.weight[..., hit] > 0).any()
         if present:
-            values.append(summary(*_steps(hit, rows.proba[:, code], rows.weight)))
+            values.append(summary(*curve(hit, rows.proba[:, code], rows.weight)))
     return np.mean(values, axis=0) if values else np.asarray(math.nan)
 
 

@@ -26,8 +26,7 @@ from scipy.stats import rankdata
 
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.crossfit import leave_group_out, stratified_groups
-from autoimb.assessment.decision.offsets import Evidence
-from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule, tuned_rule
+from autoimb.assessment.decision import DecisionRule, Evidence, plug_in_rule, tuned_rule
 from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.uncertainty import Score, error_of_mean, jackknife
 from autoimb.budget import FOREVER, Deadline
@@ -117,17 +116,9 @@ class Judge:
 
     def take(self, rows: Mask | Ints) -> Judge:
         """Return the judge of a subset of the rows."""
-        weight = None if self.weight is None else self.weight[rows]
-        cluster = None if self.cluster is None else self.cluster[rows]
-        period = None if self.period is None else self.period[rows]
-        return replace(
-            self,
-            y=self.y[rows],
-            group=self.group[rows],
-            weight=weight,
-            cluster=cluster,
-            period=period,
-        )
+        names = ("y", "group", "weight", "cluster", "period")
+        columns = ((name, getattr(self, name)) for name in names)
+        return replace(self, **{name: v[rows] for name, v in columns if v is not None})
 
     def with_metric(self, metric: Metric) -> Judge:
         """Return the judge of the same rows with another metric."""
@@ -417,21 +408,19 @@ class Judge:
     def _left_out(self, prediction: Prediction) -> Floats:
         """Return the values without each of the blocks, shape (20,)."""
         block = self.blocks
-        if not (self.pooled or self.metric.foreign):
-            without = (block != np.arange(_BLOCKS)[:, None]).astype(np.float64)
-            with np.errstate(
-                invalid="ignore"
-            ):  # a block may contain all rows of a class in a group
-                return self.of_samples(prediction, without, pooled=False)
-        if not (self.metric.counts is not None or self.metric.summable):
+        if self.metric.counts is not None:
+            # Counts are additive: the confusion matrix without a block is the total minus its own.
+            n_classes = self.metric.n_classes
+            cell = (block * n_classes + self.y) * n_classes + prediction[1]
+            n_blocks = int(block.max()) + 1
+            counts = np.bincount(cell, self.weight, n_blocks * n_classes**2)
+            blocks = counts.reshape(n_blocks, n_classes, n_classes)
+            return self.metric.of_confusion(np.maximum(blocks.sum(axis=0) - blocks, 0.0))
+        if self.pooled or self.metric.foreign:
             return np.array([self._value(prediction, block != b) for b in np.unique(block)])
-        # Counts are additive: the confusion matrix without a block is the total minus its own.
-        n_classes = self.metric.n_classes
-        cell = (block * n_classes + self.y) * n_classes + prediction[1]
-        n_blocks = int(block.max()) + 1
-        counts = np.bincount(cell, self.weight, n_blocks * n_classes**2)
-        blocks = counts.reshape(n_blocks, n_classes, n_classes)
-        return self.metric.of_confusion(np.maximum(blocks.sum(axis=0) - blocks, 0.0))
+        without = (block != np.arange(_BLOCKS)[:, None]).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a block may contain all rows of a class in a group
+            return self.of_samples(prediction, without, pooled=False)
 
     def _on(self, prediction: Prediction, rows: Mask) -> float:
         proba, labels = prediction

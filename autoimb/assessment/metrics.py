@@ -12,7 +12,6 @@ positive class, a probability that is not a number) is NaN, and its utility is
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,19 +24,23 @@ from scipy.special import expit, logit
 from autoimb.assessment import formulas
 from autoimb.assessment.costs import Matrix
 from autoimb.assessment.formulas import Counts, Floats, Ints, Kind, Rows, confusion_counts
-from autoimb.assessment.scorers import by_function, by_scorer, is_foreign, takes_weight
+from autoimb.assessment.scorers import (
+    call_function,
+    call_label_scorer,
+    call_scorer,
+    probe_scorer,
+    takes_weight,
+)
 from autoimb.errors import OptionError, choices
 
 __all__ = [
     "ALIASES",
     "EXPECTED_COST",
     "METRICS",
-    "Entry",
     "Metric",
     "canonical_metric",
     "confusion_counts",
     "get_metric",
-    "metric_names",
 ]
 
 _NORMAL = 1.96  # standard errors to either side of a 95 % interval
@@ -55,42 +58,35 @@ class Metric:
         Name as the user passed it.
     kind : {"ranking", "probability", "label"}
         Input of the metric: the order of the probabilities, their values, or labels.
+    n_classes, positive : int
+        Number of classes; code of the positive class (two classes only).
     greater_is_better : bool
         Whether a higher raw value is better.
     worst : float
         Utility of a trial without a value.
-    n_classes, positive : int
-        Number of classes; code of the positive class (two classes only).
     rows, counts : callable or None
         Function that computes the value, of :class:`Rows` or of :class:`Counts`; the other is None.
-    summable : bool
-        Whether it is a label metric of rows in which the weights of equal rows may be summed.
+    foreign : bool
+        Whether it is a scorer or a user's function, which takes one sample of rows at a time.
+    weighs : bool
+        Whether the metric uses row weights.
     """
 
     name: str
     kind: Kind
-    greater_is_better: bool
-    worst: float
-    n_classes: int
-    positive: int
+    n_classes: int = 2
+    positive: int = 1
+    greater_is_better: bool = True
+    worst: float = 0.0
     rows: Callable[[Rows], Floats | float] | None = field(default=None, repr=False)
     counts: Callable[[Counts], Floats] | None = field(default=None, repr=False)
-    summable: bool = False
+    foreign: bool = False
+    weighs: bool = True
 
     @property
     def classes(self) -> tuple[int, ...]:
         """Class codes of the macro mean: the positive class of two, or all classes of more."""
         return (self.positive,) if self.n_classes == 2 else tuple(range(self.n_classes))
-
-    @property
-    def foreign(self) -> bool:
-        """Whether it is a scorer or a user's function, which takes one sample of rows at a time."""
-        return is_foreign(self.rows)
-
-    @property
-    def weighs(self) -> bool:
-        """Whether the metric uses row weights."""
-        return not self.foreign or takes_weight(self.rows)
 
     def __call__(
         self,
@@ -124,7 +120,7 @@ class Metric:
             labels = proba.argmax(axis=1)
         if self.rows is not None:
             return float(self.rows(Rows(y, proba, labels, weight, self.classes)))
-        assert labels is not None  # metrics without `rows` are label metrics
+        assert labels is not None  # metrics of counts are label metrics
         cells = confusion_counts(y, labels, n_classes=self.n_classes, weight=weight)
         return float(self.of_confusion(cells))
 
@@ -150,21 +146,22 @@ class Metric:
         ndarray of float64, shape (B,)
             In the metric's own sign; NaN where a sample defines no value.
         """
-        if self.counts is not None or self.summable:
+        if self.rows is None:
             cells = [
                 confusion_counts(y, labels, n_classes=self.n_classes, weight=sample_weight)
                 for sample_weight in counts * weight
             ]
             return self.of_confusion(np.stack(cells))
-        if self.rows is not None and not self.foreign:
+        if not self.foreign:
             return np.asarray(self.rows(Rows(y, proba, labels, counts * weight, self.classes)))
         # Scorers and users' functions are called once a sample, with the rows that the sample has:
         # each once with its weight, or as often as it was drawn.
         if self.weighs:
-            weighed = [(np.flatnonzero(count), count * weight) for count in counts]
-            return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in weighed])
-        rows = [np.repeat(np.arange(len(y)), count.astype(np.int64)) for count in counts]
-        return np.array([self(y[r], proba[r], labels[r], weight=weight[r]) for r in rows])
+            samples = [(np.flatnonzero(count), count * weight) for count in counts]
+        else:
+            every_row = np.arange(len(y))
+            samples = [(np.repeat(every_row, count.astype(np.int64)), weight) for count in counts]
+        return np.array([self(y[r], proba[r], labels[r], weight=w[r]) for r, w in samples])
 
     def utility(self, value: float) -> float:
         """Convert a raw value to a utility: higher is better, and NaN is the worst value."""
@@ -208,7 +205,7 @@ class Metric:
         return value, max(value - _NORMAL * error, low), min(value + _NORMAL * error, high)
 
     def of_confusion(self, confusion: Floats) -> Floats:
-        """Compute a label metric from an array of confusion matrices.
+        """Compute a metric of counts from an array of confusion matrices.
 
         Parameters
         ----------
@@ -219,80 +216,39 @@ class Metric:
         -------
         ndarray of float64, shape (...)
             Raw values, NaN where undefined.
-
-        Raises
-        ------
-        TypeError
-            If the metric is neither a function of counts nor summable.
         """
-        if self.counts is not None:
-            hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-            true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
-            return self.counts(Counts(hits, true, predicted, self.classes))
-        if not self.summable:
-            raise TypeError(f"Metric {self.name!r} cannot be computed from confusion counts.")
-        cells = confusion.reshape(-1, self.n_classes**2)  # (..., C, C) -> (N, C * C)
-        values = np.array([self._of_cells(weight) for weight in cells], dtype=np.float64)
-        return values.reshape(confusion.shape[:-2])
-
-    def _of_cells(self, weight: Floats) -> float:
-        """Call a summable metric with one weighted row for each cell of a confusion matrix."""
-        cell = np.flatnonzero(weight)
-        if self.rows is None or not len(cell):
-            return math.nan
-        y, labels = np.divmod(cell, self.n_classes)
-        rows = Rows(y, np.eye(self.n_classes)[labels], labels, weight[cell], self.classes)
-        return float(self.rows(rows))
+        assert self.counts is not None
+        hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+        return self.counts(Counts(hits, true, predicted, self.classes))
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Definition of a built-in metric, independent of the target's classes.
-
-    The attributes are those of :class:`Metric`; `worst_of_several`, if set, replaces `worst` for
-    more than two classes.
-    """
-
-    kind: Kind
-    rows: Callable[[Rows], Floats | float] | None = None
-    counts: Callable[[Counts], Floats] | None = None
-    greater_is_better: bool = True
-    worst: float = 0.0
-    worst_of_several: float | None = None
+def _curve(name: str, summary: Callable[[Floats, Floats], Floats]) -> Metric:
+    return Metric(name, "ranking", rows=partial(formulas.one_vs_rest, summary))
 
 
-def _recall_at(precision: float) -> Entry:
-    summary = partial(formulas.recall_at, precision=precision)
-    return Entry("ranking", rows=partial(formulas.one_vs_rest, summary))
+def _loss(name: str, mean: Callable[[Rows], Floats], *, worst: float) -> Metric:
+    return Metric(name, "probability", greater_is_better=False, worst=worst, rows=mean)
 
 
-METRICS: dict[str, Entry] = {
-    "average_precision": Entry(
-        "ranking", rows=partial(formulas.one_vs_rest, formulas.precision_area)
-    ),
-    "roc_auc": Entry("ranking", rows=partial(formulas.one_vs_rest, formulas.roc_area)),
-    "recall@precision": _recall_at(0.5),
-    "balanced_accuracy": Entry("label", counts=formulas.balanced_accuracy),
-    "geometric_mean": Entry("label", counts=formulas.geometric_mean),
-    "f1": Entry("label", counts=partial(formulas.fbeta, beta=1.0)),
-    "fbeta": Entry("label", counts=partial(formulas.fbeta, beta=2.0)),
-    "mcc": Entry("label", counts=formulas.mcc, worst=-1.0),
-    "recall": Entry("label", counts=formulas.recall),
-    "precision": Entry("label", counts=formulas.precision),
-    "accuracy": Entry("label", counts=formulas.accuracy),
-    "log_loss": Entry(
-        "probability",
-        rows=formulas.log_loss,
-        greater_is_better=False,
-        worst=-52 * math.log(2),
-    ),
-    "brier": Entry(
-        "probability",
-        rows=formulas.brier,
-        greater_is_better=False,
-        worst=-1.0,
-        worst_of_several=-2.0,
-    ),
+# Built-in metrics of two classes, the default first; `get_metric` binds them to other classes.
+METRICS = {
+    metric.name: metric
+    for metric in (
+        _curve("average_precision", formulas.precision_area),
+        _curve("roc_auc", formulas.roc_area),
+        _curve("recall@precision", partial(formulas.recall_at, precision=0.5)),
+        Metric("balanced_accuracy", "label", counts=formulas.balanced_accuracy),
+        Metric("geometric_mean", "label", counts=formulas.geometric_mean),
+        Metric("f1", "label", counts=partial(formulas.fbeta, beta=1.0)),
+        Metric("fbeta", "label", counts=partial(formulas.fbeta, beta=2.0)),
+        Metric("mcc", "label", counts=formulas.mcc, worst=-1.0),
+        Metric("recall", "label", counts=formulas.recall),
+        Metric("precision", "label", counts=formulas.precision),
+        Metric("accuracy", "label", counts=formulas.accuracy),
+        _loss("log_loss", formulas.log_loss, worst=-52 * math.log(2)),
+        _loss("brier", formulas.brier, worst=-1.0),
+    )
 }
 
 # Names in other libraries and in papers.
@@ -301,27 +257,14 @@ ALIASES = {
     "auprc": "average_precision",
     "ap": "average_precision",
     "auc": "roc_auc",
+    "auroc": "roc_auc",
     "logloss": "log_loss",
     "gmean": "geometric_mean",
 }
 
-# The two families of ranking metrics: a pattern that identifies a name, and the names.
-_FAMILIES = (
-    (re.compile("roc"), {"roc_auc", "auc"}),
-    (
-        re.compile("pr|ap|average"),
-        {"average_precision", "recall@precision", "pr_auc", "auprc", "ap"},
-    ),
-)
-
 EXPECTED_COST = "expected_cost"  # mean cost of a row by the user's cost matrix
 
 _UNBOUNDED_WORST = -1e6  # utility of a missing value of metrics with an unknown range
-
-
-def metric_names() -> tuple[str, ...]:
-    """Return the names of the built-in metrics, the default first."""
-    return tuple(METRICS)
 
 
 def canonical_metric(metric: Any) -> Any:
@@ -377,58 +320,26 @@ def get_metric(
     if not isinstance(metric, str):
         if hasattr(metric, "set_score_request"):  # a scorer object of make_scorer
             return _of_scorer(str(metric), metric, labels, positive)
-        name, rows = by_function(metric, labels, names=METRICS)
-        return Metric(name, "probability", True, _UNBOUNDED_WORST, n_classes, positive, rows=rows)
+        return _of_function(metric, labels, positive)
     if metric == EXPECTED_COST:
         return _of_costs(costs, n_classes, positive)
-    entry = _entry(metric)
-    if entry is None:
-        named = _of_scorer(metric, _named_scorer(metric), _numbered(labels, positive), positive)
-        # A named label scorer depends on its rows only through weighted (true, predicted) pairs.
-        return replace(named, summable=named.kind == "label" and takes_weight(named.rows))
-    worst = entry.worst
-    if n_classes > 2 and entry.worst_of_several is not None:
-        worst = entry.worst_of_several
-    return Metric(
-        name=metric,
-        kind=entry.kind,
-        greater_is_better=entry.greater_is_better,
-        worst=worst,
-        n_classes=n_classes,
-        positive=positive,
-        rows=entry.rows,
-        counts=entry.counts,
-    )
+    built_in = _built_in(metric)
+    if built_in is None:
+        return _of_scorer_name(metric, _numbered(labels, positive), positive)
+    # The Brier score of two classes is halved.
+    worst = -2.0 if metric == "brier" and n_classes > 2 else built_in.worst
+    return replace(built_in, n_classes=n_classes, positive=positive, worst=worst)
 
 
-def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
-    """Return the metric of the mean cost of the labels."""
-    if costs is None:
-        raise OptionError(
-            f"The metric {EXPECTED_COST!r} needs the cost of each pair of true and predicted "
-            "class; give cost_matrix=."
-        )
-    return Metric(
-        EXPECTED_COST,
-        "label",
-        greater_is_better=False,
-        worst=-max(map(max, costs)),
-        n_classes=n_classes,
-        positive=positive,
-        rows=partial(formulas.expected_cost, costs=costs),
-        summable=True,
-    )
-
-
-def _entry(name: str) -> Entry | None:
-    """Return the definition of a built-in metric, or None for other names."""
+def _built_in(name: str) -> Metric | None:
+    """Return a built-in metric of two classes, or None for other names."""
     if name in METRICS:
         return METRICS[name]
     ratio, _, average = name.rpartition("_")
     # Averaged metrics of scikit-learn, such as f1_macro, are computed from counts, vectorised.
     if ratio in formulas.RATIOS and average in formulas.AVERAGES:
         counts = partial(formulas.averaged, ratio=ratio, average=average)
-        return Entry("label", counts=counts)
+        return Metric(name, "label", counts=counts)
     base, colon, text = name.partition(":")
     if base not in ("fbeta", "recall@precision") or not colon:
         return None
@@ -442,36 +353,64 @@ def _entry(name: str) -> Entry | None:
                 f"The precision of metric {name!r} must be above 0 and at most 1, as in "
                 "recall@precision:0.8."
             )
-        return _recall_at(number)
+        return _curve(name, partial(formulas.recall_at, precision=number))
     if not 0 < number < math.inf:
         raise OptionError(f"The beta of metric {name!r} must be a positive number, as in fbeta:2.")
-    return Entry("label", counts=partial(formulas.fbeta, beta=number))
+    return Metric(name, "label", counts=partial(formulas.fbeta, beta=number))
 
 
-def _named_scorer(name: str) -> Any:
+def _of_costs(costs: Matrix | None, n_classes: int, positive: int) -> Metric:
+    """Return the metric of the mean cost of the labels."""
+    if costs is None:
+        raise OptionError(
+            f"The metric {EXPECTED_COST!r} needs the cost of each pair of true and predicted "
+            "class; give cost_matrix=."
+        )
+    return Metric(
+        EXPECTED_COST,
+        "label",
+        n_classes,
+        positive,
+        greater_is_better=False,
+        worst=-max(map(max, costs)),
+        rows=partial(formulas.expected_cost, costs=costs),
+    )
+
+
+def _of_function(function: Any, labels: NDArray[Any], positive: int) -> Metric:
+    if not callable(function):
+        raise OptionError(
+            f"The metric must be a name or a callable. Got {function!r}. "
+            f"Names: {', '.join(METRICS)}."
+        )
+    weighs = takes_weight(function)
+    return Metric(
+        str(getattr(function, "__name__", type(function).__name__)),
+        "probability",
+        len(labels),
+        positive,
+        worst=_UNBOUNDED_WORST,
+        rows=partial(call_function, function=function, classes=labels, weighted=weighs),
+        foreign=True,
+        weighs=weighs,
+    )
+
+
+def _of_scorer_name(name: str, labels: NDArray[Any], positive: int) -> Metric:
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if name not in get_scorer_names():
-        allowed = [*METRICS, EXPECTED_COST, "fbeta:<beta>", "recall@precision:<precision>"]
-        unknown = choices("metric", name, allowed, likely=_likely(name))
+        patterns = ("fbeta:<beta>", "recall@precision:<precision>")
+        allowed = (*METRICS, *ALIASES, EXPECTED_COST, *patterns)
         raise OptionError(
-            f"{unknown} Any scorer name of scikit-learn, a scorer of make_scorer and a function "
-            "f(y_true, proba) are metrics too."
+            f"{choices('metric', name, allowed)} Any scorer name of scikit-learn, a scorer of "
+            "make_scorer and a function f(y_true, proba) are metrics too."
         )
-    return get_scorer(name)
-
-
-def _likely(name: str) -> list[str]:
-    """Return the names that a misspelled name may mean.
-
-    A name that belongs to one family of ranking metrics is not corrected to the other family.
-    """
-    names = [*METRICS, *ALIASES]
-    matching = [family for pattern, family in _FAMILIES if pattern.search(name)]
-    excluded: set[str] = set()
-    if matching:
-        excluded = excluded.union(*(family for _, family in _FAMILIES if family not in matching))
-    return [candidate for candidate in names if candidate not in excluded]
+    scorer = get_scorer(name)
+    metric = _of_scorer(name, scorer, labels, positive)
+    if metric.kind == "label" and metric.weighs:
+        return replace(metric, rows=partial(call_label_scorer, scorer=scorer, names=labels))
+    return metric
 
 
 def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
@@ -483,14 +422,22 @@ def _numbered(labels: NDArray[Any], positive: int) -> NDArray[Any]:
 
 
 def _of_scorer(name: str, scorer: Any, labels: NDArray[Any], positive: int) -> Metric:
-    n_classes = len(labels)
     try:
-        kind, rows = by_scorer(scorer, labels)
+        kind, weighs = probe_scorer(scorer, labels)
     except Exception as error:
         passed = ", ".join(repr(label) for label in labels.tolist())
         raise OptionError(
-            f"Metric {name!r} does not work on {n_classes} classes: {error} (It sees the labels "
+            f"Metric {name!r} does not work on {len(labels)} classes: {error} (It sees the labels "
             f"{passed}; a scorer of one of them names it, as make_scorer(f1_score, pos_label=...) "
             f"does.) Built-in metrics: {', '.join(METRICS)}."
         ) from error
-    return Metric(name, kind, True, _UNBOUNDED_WORST, n_classes, positive, rows=rows)
+    return Metric(
+        name,
+        kind,
+        len(labels),
+        positive,
+        worst=_UNBOUNDED_WORST,
+        rows=partial(call_scorer, scorer=scorer, names=labels, weighted=weighs),
+        foreign=True,
+        weighs=weighs,
+    )

@@ -209,18 +209,14 @@ def _width(encoder: Encoder) -> int:
 def _features(encoder: Encoder, encoded: Encoded) -> Any:
     """Return network inputs (n, D) without PLE; embedded codes become sparse indicators."""
     from scipy.sparse import csr_array, hstack
+    from sklearn.preprocessing import OneHotEncoder
 
     x, codes = encoder.dense(encoded, ple=False)
-    sizes = encoder.embedded_cardinalities
-    if not sizes:
+    if not encoder.embedded_cardinalities:
         return x
-    # The codes of a column become positions among the indicators of all columns, row by row.
-    column = (codes + np.cumsum([0, *sizes[:-1]])).ravel().astype(np.int32)
-    ends = np.arange(
-        0, len(column) + 1, len(sizes), dtype=np.int32
-    )  # trees accept 32-bit indices only
-    ones = np.ones(len(column), dtype=np.float32)
-    return hstack([csr_array(x), csr_array((ones, column, ends), (len(x), sum(sizes)))], "csr")
+    levels = [np.arange(size) for size in encoder.embedded_cardinalities]
+    indicators = OneHotEncoder(categories=levels, dtype=np.float32).fit_transform(codes)
+    return hstack([csr_array(x), indicators], "csr")
 
 
 def _fit_predict(

@@ -1,29 +1,25 @@
-"""Adapters for scikit-learn scorers and users' metric functions."""
+"""Calls of scikit-learn scorers and users' metric functions on :class:`Rows`."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.formulas import Floats, Ints, Kind, Rows
-from autoimb.errors import OptionError
+from autoimb.assessment.formulas import Floats, Kind, Rows, confusion_counts
 
-__all__ = ["by_function", "by_scorer", "is_foreign", "takes_weight"]
+__all__ = ["call_function", "call_label_scorer", "call_scorer", "probe_scorer", "takes_weight"]
 
 Labels = NDArray[Any]
 
 
 class _Frozen:
     """Classifier with fixed predictions, so that a scorer can evaluate them."""
-
-    _estimator_type = "classifier"
 
     def __init__(self, classes: Labels, proba: Floats, labels: Labels) -> None:
         self.classes_ = classes
@@ -40,75 +36,81 @@ class _Frozen:
             classifier_tags=ClassifierTags(),
         )
 
-    def fit(self, X: object, y: object) -> _Frozen:
-        """Do nothing; scorers require a ``fit`` method."""
-        del X, y
-        return self
-
-    def predict(self, X: object) -> Labels:
+    def predict(self, _: object) -> Labels:
         """Return the labels."""
-        del X
         self.called.add("predict")
         return self._labels
 
-    def predict_proba(self, X: object) -> Floats:
+    def predict_proba(self, _: object) -> Floats:
         """Return the probabilities."""
-        del X
         self.called.add("predict_proba")
         return self._proba
 
-    def decision_function(self, X: object) -> Floats:
+    def decision_function(self, _: object) -> Floats:
         """Return the log-odds of two classes, or the log-probabilities of more."""
-        del X
         self.called.add("decision_function")
         logs: Floats = np.log(np.maximum(self._proba, 1e-300))
         return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
 
 
-@dataclass(frozen=True, eq=False)
-class _ByScorer:
-    """Function of :class:`Rows` that calls a scorer; `names` are the labels to pass, by code."""
-
-    scorer: Any
-    names: Labels
-    weighted: bool
-
-    def __call__(self, rows: Rows) -> float:
-        labels = rows.proba.argmax(axis=1) if rows.labels is None else rows.labels
-        model = self.model(rows.proba, labels)
-        try:
-            return self.judge(model, self.names[rows.y], rows.weight)
-        except ValueError:  # the value is undefined on these rows, for example without a class
-            return math.nan
-
-    def model(self, proba: Floats, labels: Ints) -> _Frozen:
-        """Return a classifier that predicts these probabilities and labels."""
-        order = np.argsort(self.names, kind="stable")  # scikit-learn sorts classes_
-        return _Frozen(self.names[order], proba[:, order], self.names[labels])
-
-    def judge(self, model: _Frozen, y: Labels, weight: Floats | None) -> float:
-        """Return the scorer's value without its warnings."""
-        extra = {"sample_weight": weight} if self.weighted and weight is not None else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # undefined values are returned as numbers
-            return float(self.scorer(model, np.zeros((len(y), 1)), y, **extra))
-
-
-def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
-    """Determine the inputs of a scorer on a small example, and whether it takes weights.
+def call_scorer(rows: Rows, *, scorer: Any, names: Labels, weighted: bool) -> float:
+    """Return the value of a scorer; NaN where it is undefined, for example without a class.
 
     Parameters
     ----------
+    rows : Rows
     scorer : object
         A scorer of scikit-learn.
     names : ndarray of shape (C,)
         The labels to pass to the scorer, by class code.
+    weighted : bool
+        Whether to pass the row weights.
+    """
+    try:
+        return _call(rows, scorer, names, weighted=weighted)[0]
+    except ValueError:
+        return math.nan
+
+
+def call_label_scorer(rows: Rows, *, scorer: Any, names: Labels) -> float:
+    """Return the value of a scorer that depends only on the weights of pairs of labels.
+
+    The scorer gets a row for each pair of a true and a predicted label, which is faster than a row
+    for each row. `scorer` and `names` are those of `call_scorer`.
+    """
+    assert rows.labels is not None
+    n_classes = len(names)
+    confusion = confusion_counts(rows.y, rows.labels, n_classes=n_classes, weight=rows.weight)
+    pairs = np.flatnonzero(confusion)
+    y, labels = np.divmod(pairs, n_classes)
+    cells = Rows(y, np.eye(n_classes)[labels], labels, confusion.ravel()[pairs], rows.classes)
+    return call_scorer(cells, scorer=scorer, names=names, weighted=True)
+
+
+def _call(rows: Rows, scorer: Any, names: Labels, *, weighted: bool) -> tuple[float, set[str]]:
+    """Return the value of a scorer without its warnings, and the methods that it called."""
+    labels = rows.proba.argmax(axis=1) if rows.labels is None else rows.labels
+    order = np.argsort(names, kind="stable")  # scikit-learn sorts classes_
+    model = _Frozen(names[order], rows.proba[:, order], names[labels])
+    extra = {"sample_weight": rows.weight} if weighted and rows.weight is not None else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # undefined values are returned as numbers
+        value = float(scorer(model, np.zeros((len(rows.y), 1)), names[rows.y], **extra))
+    return value, model.called
+
+
+def probe_scorer(scorer: Any, names: Labels) -> tuple[Kind, bool]:
+    """Determine on a small example whether a scorer uses labels only, and whether it takes weights.
+
+    Parameters
+    ----------
+    scorer, names
+        See `call_scorer`.
 
     Returns
     -------
-    tuple of str and callable
-        Kind, ``"label"`` or ``"probability"``, and the function of :class:`Rows`, in the scorer's
-        sign.
+    tuple of str and bool
+        Kind, ``"label"`` or ``"probability"``, and whether row weights are supported.
 
     Raises
     ------
@@ -119,70 +121,26 @@ def by_scorer(scorer: Any, names: Labels) -> tuple[Kind, _ByScorer]:
     y = np.tile(np.arange(n_classes), 4)
     proba = np.full((len(y), n_classes), 0.5 / n_classes)
     proba[np.arange(len(y)), np.sort(y)] += 0.5  # some right, some wrong
-    function = _ByScorer(scorer, names, weighted=True)
-    model = function.model(proba, proba.argmax(axis=1))
+    rows, weighted = Rows(y, proba, None, np.ones(len(y)), ()), True
     try:
-        function.judge(model, names[y], np.ones(len(y)))
+        _, called = _call(rows, scorer, names, weighted=True)
     except (TypeError, ValueError):  # sample_weight is not supported, or not for these classes
-        function = _ByScorer(scorer, names, weighted=False)
-        function.judge(model, names[y], None)
-    return ("label" if model.called == {"predict"} else "probability"), function
-
-
-def takes_weight(function: object) -> bool:
-    """Return whether a function of :func:`by_scorer` passes row weights to its scorer."""
-    return isinstance(function, _ByScorer) and function.weighted
-
-
-@dataclass(frozen=True, eq=False)
-class _ByFunction:
-    """Function of :class:`Rows` that calls a user's ``f(y_true, proba)`` with the labels."""
-
-    function: Callable[..., Any]
-    classes: Labels
-    weighted: bool
-
-    def __call__(self, rows: Rows) -> float:
-        extra = {"sample_weight": rows.weight} if self.weighted else {}
-        return float(self.function(self.classes[rows.y], rows.proba, **extra))
-
-
-def by_function(
-    function: Callable[..., Any], classes: Labels, *, names: Iterable[str]
-) -> tuple[str, Callable[[Rows], float]]:
-    """Wrap a user's ``f(y_true, proba)``; a parameter ``sample_weight`` gets the row weights.
-
-    Parameters
-    ----------
-    function : callable
-        Function whose value is the higher the better.
-    classes : ndarray of shape (C,)
-        The labels, by class code: the values of ``y_true``, and the order of the columns.
-    names : iterable of str
-        Names of the built-in metrics, for the error message.
-
-    Returns
-    -------
-    tuple of str and callable
-        Name of the function, and the function of :class:`Rows`.
-
-    Raises
-    ------
-    OptionError
-        If `function` is not callable.
-    """
-    if not callable(function):
-        raise OptionError(
-            f"The metric must be a name or a callable. Got {function!r}. Names: {', '.join(names)}."
-        )
-    try:
-        weighted = "sample_weight" in inspect.signature(function).parameters
-    except ValueError:  # some built-in functions have no signature
         weighted = False
-    name = str(getattr(function, "__name__", type(function).__name__))
-    return name, _ByFunction(function, classes, weighted)
+        _, called = _call(rows, scorer, names, weighted=False)
+    return ("label" if called == {"predict"} else "probability"), weighted
 
 
-def is_foreign(function: object) -> bool:
-    """Return whether a function wraps a scorer or a user's function, called once a sample."""
-    return isinstance(function, _ByScorer | _ByFunction)
+def call_function(
+    rows: Rows, *, function: Callable[..., Any], classes: Labels, weighted: bool
+) -> float:
+    """Return the value of a user's ``f(y_true, proba)``, which gets the labels of `classes`."""
+    extra = {"sample_weight": rows.weight} if weighted else {}
+    return float(function(classes[rows.y], rows.proba, **extra))
+
+
+def takes_weight(function: Callable[..., Any]) -> bool:
+    """Return whether a user's function has a parameter ``sample_weight``."""
+    try:
+        return "sample_weight" in inspect.signature(function).parameters
+    except ValueError:  # some built-in functions have no signature
+        return False

@@ -24,7 +24,7 @@ from autoimb.data.folds import stratified
 from autoimb.data.schema import ID_NAME, Schema
 from autoimb.randomness import Purpose, stream
 
-__all__ = ["NO_STRUCTURE", "Difference", "Structure", "find_structure"]
+__all__ = ["Difference", "Structure", "find_structure"]
 
 # Share of the budget for the comparison of folds (reports/design/undeclared-structure.md).
 _BUDGET_SHARE = 0.04
@@ -111,9 +111,6 @@ class Structure:
         return tuple(ranked)
 
 
-NO_STRUCTURE = Structure()
-
-
 @dataclass(frozen=True, eq=False)
 class _Candidate:
     """A column that may tie rows together.
@@ -159,22 +156,22 @@ def find_structure(
     """
     candidates = _candidates(dataset, schema)
     max_rows = _MAX_ROWS
+    # The rows are limited so that all fits together take their share of the budget.
     if time_budget is not None and candidates:
         n_columns = dataset.columns.numbers.shape[1] + dataset.columns.codes.shape[1]
         trees = _TREES if dataset.n_classes == 2 else 2 * _TREES
         fits = 2 * _FOLDS * len(candidates)
         cost = fits * trees * min(n_columns, _MAX_COLUMNS) * _SECONDS_PER_CELL
         max_rows = int(np.clip(_BUDGET_SHARE * time_budget / cost, _MIN_ROWS, _MAX_ROWS))
-    # The rows are limited so that all fits together take their share of the budget.
-    measured = (
-        _measured(
-            dataset, candidate, max_rows, stream(Purpose.STRUCTURE, random_state, index=number)
-        )
-        for number, candidate in enumerate(candidates)
-    )
     with threadpool_limits(1):
-        differences = [difference for difference in measured if difference is not None]
-    return Structure(tuple(differences), _order(dataset, candidates))
+        measured = [
+            _measured(
+                dataset, candidate, max_rows, stream(Purpose.STRUCTURE, random_state, index=number)
+            )
+            for number, candidate in enumerate(candidates)
+        ]
+    compared = tuple(difference for difference in measured if difference is not None)
+    return Structure(compared, _order(dataset, candidates))
 
 
 def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
@@ -183,8 +180,7 @@ def _merged_classes(dataset: Dataset, rows: Ints) -> tuple[Ints, int]:
     if dataset.n_classes == 2:
         return (y == dataset.positive).astype(np.int64), 2
     counts = np.bincount(y, minlength=dataset.n_classes)
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    rank = np.argsort(np.argsort(-counts, kind="stable"))
     n_classes = int(np.clip((counts >= _MIN_CLASS_ROWS).sum(), 2, _MAX_CLASSES))
     return np.minimum(rank[y], n_classes - 1), n_classes
 
@@ -233,7 +229,6 @@ def _keys(values: Floats) -> Ints:
 def _repeats(key: Ints) -> bool:
     """Return whether there are many values and most rows share their value with another row."""
     sizes = np.bincount(key)
-    sizes = sizes[sizes > 0]
     return bool(
         len(sizes) >= _MIN_VALUES
         and len(key) >= _MIN_ROWS_PER_VALUE * len(sizes)
@@ -269,19 +264,15 @@ def _measured(
             _out_of_fold(x, y, stratified(y, _FOLDS, random), key, random),
             _out_of_fold(without_key, y, stratified(y, _FOLDS, random, key), None, random),
         )
-        scores = np.stack(
-            [
-                metric.of_samples(y, proba, y, weight=weight, counts=counts)
-                for proba in total / repeat
-            ]
+        random_scores, grouped_scores = (
+            metric.of_samples(y, proba, y, weight=weight, counts=counts) for proba in total / repeat
         )
-        gap = scores[0] - scores[1]
+        gap = random_scores - grouped_scores
         error = jackknife(gap[1:])
         if not _DOUBTFUL_ERRORS[0] * error < gap[0] < _DOUBTFUL_ERRORS[1] * error:
             break
-    return Difference(
-        candidate.column, candidate.is_date, float(scores[0, 0]), float(scores[1, 0]), error
-    )
+    means = float(random_scores[0]), float(grouped_scores[0])
+    return Difference(candidate.column, candidate.is_date, *means, error)
 
 
 def _sampled(key: Ints, y: Ints, max_rows: int, random: np.random.Generator) -> tuple[Ints, Floats]:
@@ -333,11 +324,6 @@ def _correlations(x: Floats, y: Ints) -> Floats:
     return np.asarray(np.nan_to_num(strength, posinf=0.0))
 
 
-def _iterations(n_classes: int) -> int:
-    """Return the number of boosting iterations; with several classes each grows a tree a class."""
-    return max(4, 2 * _TREES // n_classes) if n_classes > 2 else _TREES
-
-
 def _out_of_fold(
     x: Floats, y: Ints, part: Ints, key: Ints | None, random: np.random.Generator
 ) -> Floats:
@@ -348,13 +334,15 @@ def _out_of_fold(
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     n_classes = int(y.max()) + 1
+    # With several classes each iteration grows a tree for every class.
+    iterations = _TREES if n_classes == 2 else max(4, 2 * _TREES // n_classes)
     proba = np.zeros((len(y), n_classes))
     for fold in range(_FOLDS):
         train = part != fold
         inputs = x if key is None else np.column_stack([x, _rates(key, y, train, random)])
         model = HistGradientBoostingClassifier(
             learning_rate=0.2,
-            max_iter=_iterations(n_classes),
+            max_iter=iterations,
             max_leaf_nodes=8,
             early_stopping=False,
             random_state=0,

@@ -7,9 +7,9 @@ no evidence for the methods that it contains.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from autoimb.assessment.duels import (
     Gain,
@@ -103,10 +103,6 @@ class Verdict:
     findings: tuple[Finding, ...]
     sentence: str
 
-    def of(self, word: str) -> tuple[Finding, ...]:
-        """Return the findings with an outcome."""
-        return tuple(finding for finding in self.findings if finding.word == word)
-
 
 def verdict(duels: Sequence[Duel], *, metric: str, rare: str = "rare class") -> Verdict:
     """Return the verdict on the methods of a space from their duels.
@@ -132,8 +128,7 @@ def verdict(duels: Sequence[Duel], *, metric: str, rare: str = "rare class") -> 
         _finding(duel, p_value, tests, metric)
         for duel, p_value, tests in zip(duels, holm(p_values), holm_tests(p_values))
     )
-    answer = _answer(Verdict(findings, ""), metric, f"Special treatment of the {rare}")
-    return Verdict(findings, answer)
+    return Verdict(findings, _answer(findings, metric, f"Special treatment of the {rare}"))
 
 
 def _finding(duel: Duel, p_value: float, tests: int, metric: str) -> Finding:
@@ -167,7 +162,7 @@ def _sentence(
         )
     if duel.matched is not None:
         evidence += f"; {duel.matched.value:+.4f} over {duel.matched_name}"
-    multiple = f"about {max(ceil(times), 2)} times" if times < MANY_TIMES else "many times"
+    multiple = f"about {max(math.ceil(times), 2)} times" if times < MANY_TIMES else "many times"
     return (
         f"{duel.method}: not tested enough, {gain.value:+.4f} in {metric} over "
         f"{duel.control_name} ({evidence}); {multiple} as many rows would tell."
@@ -193,29 +188,28 @@ def _interval(gain: Gain) -> str:
     return f"{low:+.4f} to {high:+.4f}"
 
 
-def _answer(result: Verdict, metric: str, treatment: str) -> str:
+def _answer(findings: Sequence[Finding], metric: str, treatment: str) -> str:
     """Summarise the findings in one sentence."""
-    helps, hurts = result.of("helps"), result.of("hurts")
-    even, open_ = result.of("makes no difference"), result.of("not tested enough")
-    tested = len(helps) + len(hurts) + len(even) + len(open_)
-    if not tested:
-        reasons = {finding.duel.reason for finding in result.of("not tested")}
+    duels: dict[Word | str, list[Duel]] = defaultdict(list)
+    for finding in findings:
+        duels[finding.word].append(finding.duel)
+    helps, n_worse = duels["helps"], len(duels["hurts"])
+    n_even, n_open = len(duels["makes no difference"]), len(duels["not tested enough"])
+    n_tested = len(helps) + n_worse + n_even + n_open
+    if not n_tested:
+        reasons = {duel.reason for duel in duels["not tested"]}
         reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
         return f"{treatment} was not tested on this table{reason}."
-    duels = f"{tested} method{'s' if tested > 1 else ''} tested by matched duels"
+    tests = f"{n_tested} method{'s' if n_tested > 1 else ''} tested by matched duels"
     if helps:
-        best = max(helps, key=_value)
-        assert best.duel.gain is not None  # as it helps
+        gains_of = ((duel.gain, duel) for duel in helps if duel.gain is not None)
+        gain, best = max(gains_of, key=lambda pair: pair[0].value)
         further = f", and {len(helps) - 1} more help" if len(helps) > 1 else ""
-        gains = _gains(best.duel, best.duel.gain, metric)
-        return f"{treatment} helps on this table: {best.duel.method} {gains}{further}; {duels}."
-    conclusion = "is not shown to help" if open_ else "does not help"
-    counts = [f"{len(even)} no different"] * bool(even) + [f"{len(hurts)} worse"] * bool(hurts)
-    counts += [f"inconclusive for {len(open_)} (see the intervals)"] * bool(open_)
+        gains = _gains(best, gain, metric)
+        return f"{treatment} helps on this table: {best.method} {gains}{further}; {tests}."
+    conclusion = "is not shown to help" if n_open else "does not help"
+    counts = [f"{n_even} no different"] * bool(n_even) + [f"{n_worse} worse"] * bool(n_worse)
+    counts += [f"inconclusive for {n_open} (see the intervals)"] * bool(n_open)
     return (
-        f"{treatment} {conclusion} on this table: of {duels}, none is better; {', '.join(counts)}."
+        f"{treatment} {conclusion} on this table: of {tests}, none is better; {', '.join(counts)}."
     )
-
-
-def _value(finding: Finding) -> float:
-    return -math.inf if finding.duel.gain is None else finding.duel.gain.value

@@ -130,7 +130,7 @@ def evaluate(
     import numpy as np
 
     from autoimb.assessment.judge import Judge
-    from autoimb.assessment.metrics import EXPECTED_COST, confusion_counts, get_metric, metric_names
+    from autoimb.assessment.metrics import EXPECTED_COST, METRICS, confusion_counts, get_metric
     from autoimb.data.sample import read, reweighted
     from autoimb.data.target import match_labels
 
@@ -145,7 +145,7 @@ def evaluate(
     labels = fitted.rule.apply(proba)
     scores = {}
     one_group = np.zeros(len(codes), dtype=np.int64)
-    for name in (*metric_names(), *([] if costs is None else [EXPECTED_COST])):
+    for name in (*METRICS, *([] if costs is None else [EXPECTED_COST])):
         metric = get_metric(
             name, n_classes=len(classes), positive=fitted.positive, classes=classes, costs=costs
         )

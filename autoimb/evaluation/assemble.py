@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from autoimb.assessment.averaging import gain_of_mean
 from autoimb.assessment.calibration import Calibrator, at_rates, fit_calibrator, for_all_networks
-from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import ThresholdCounts
+from autoimb.assessment.decision import DecisionRule, ThresholdCounts
 from autoimb.assessment.judge import Judge
 from autoimb.data.dataset import Dataset
 from autoimb.data.folds import Rows

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.decision.threshold import ThresholdCounts
+from autoimb.assessment.decision import ThresholdCounts
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.schema import Columns
 from autoimb.errors import ArtifactError

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.data.encoding.encoder import MAX_BINS, Encoder
 from autoimb.errors import ArtifactError
 from autoimb.nn.spec import NetworkSpec

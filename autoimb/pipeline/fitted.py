@@ -25,8 +25,7 @@ from autoimb.assessment.calibration import (
     log_proba,
 )
 from autoimb.assessment.costs import Matrix
-from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
+from autoimb.assessment.decision import DecisionRule, ThresholdCounts, threshold_for
 from autoimb.assessment.metrics import EXPECTED_COST, get_metric
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.rows import Encoded

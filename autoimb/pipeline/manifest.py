@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, ValidationError
 from msgspec.json import Decoder
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.data.encoding.layout import Layout
 from autoimb.data.schema import Schema
 from autoimb.errors import ArtifactError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoimb.assessment.checks import CHECKS, REFERENCE_ERRORS, Finding
+from autoimb.assessment.checks import REFERENCE_ERRORS, Finding, run_checks
 from autoimb.assessment.evidence import ResultEvidence, label_changes
 from autoimb.assessment.judge import Judge, Prediction
 from autoimb.assessment.references import REFERENCES, Size, cross_validate, prior_reference
@@ -229,4 +229,4 @@ def check_result(
             deadline=deadline,
         ),
     )
-    return CHECKS.run(evidence)
+    return run_checks(evidence)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoimb.assessment.uncertainty import digits_of, with_interval
 
 if TYPE_CHECKING:
-    from autoimb.assessment.decision.rule import DecisionRule
+    from autoimb.assessment.decision import DecisionRule
     from autoimb.report.rows import TestFacts
 
 __all__ = [

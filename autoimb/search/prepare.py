@@ -16,12 +16,12 @@ import pandas as pd
 from msgspec import structs
 from numpy.typing import NDArray
 
-from autoimb.assessment.checks import CHECKS, Finding
+from autoimb.assessment.checks import Finding, run_checks
 from autoimb.assessment.costs import Costs
 from autoimb.assessment.evidence import TableEvidence
 from autoimb.assessment.forecast import Forecast, forecast
 from autoimb.assessment.metrics import Metric, get_metric
-from autoimb.assessment.structure import NO_STRUCTURE, find_structure
+from autoimb.assessment.structure import Structure, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
@@ -593,7 +593,7 @@ def check_table(preparation: Preparation) -> tuple[Finding, ...]:
     Sees: all rows of the study, including scored ones. The findings do not influence trials.
     """
     dataset, folds, _ = preparation.study
-    structure = NO_STRUCTURE
+    structure = Structure()
     declared = dataset.cluster is not None or dataset.times is not None or folds.predefined
     # Groups and times are searched for where the user declared neither them nor the folds.
     if not declared and len(folds.folds) > 1:
@@ -603,11 +603,11 @@ def check_table(preparation: Preparation) -> tuple[Finding, ...]:
             time_budget=preparation.time_budget,
             random_state=preparation.request.random_state,
         )
-    evidence = TableEvidence.of(
+    evidence = TableEvidence(
         dataset,
         folds,
         metric=preparation.metric,
         names=preparation.profile.class_names,
         structure=structure,
     )
-    return CHECKS.run(evidence)
+    return run_checks(evidence)

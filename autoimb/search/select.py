@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.averaging import of_the_mean
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.judge import Judge, Prediction, label_metric_for
 from autoimb.assessment.uncertainty import Reported, defined, errors_needed
 from autoimb.budget import Deadline

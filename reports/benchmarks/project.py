@@ -28,7 +28,7 @@ import autoimb
 from autoimb.assessment.calibration import Calibrator, row_log_loss
 from autoimb.assessment.checks import STRUCTURE_ERRORS
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.duels import TEST_LEVEL, Gain, holm, word
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric

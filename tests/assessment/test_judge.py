@@ -1,26 +1,17 @@
 """The judge: what scores, compares, fits decision rules and labels out of fold."""
 
-import ast
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import f1_score
 
-import autoimb
 from autoimb import budget
-from autoimb.assessment.decision import offsets
-from autoimb.assessment.decision.offsets import Evidence, best_offsets
-from autoimb.assessment.decision.rule import DecisionRule, plug_in_rule
+from autoimb.assessment import decision
+from autoimb.assessment.decision import DecisionRule, Evidence, best_offsets, plug_in_rule
 from autoimb.assessment.judge import Judge, label_metric_for
 from autoimb.assessment.metrics import get_metric
 from tests.support.tables import calibrated_rows
-
-PACKAGE = Path(autoimb.__file__).parent
 
 
 def judge_of(name, y, *, n_classes=2, groups=5, **fields):
@@ -64,13 +55,13 @@ def test_labels_of_several_classes_keep_a_deadline(name, monkeypatch):
     """By a clock on which each class costs a second; each group has its share of them."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    search = offsets._best_offset
+    search = decision._best_offset
 
     def slowly(*given):
         clock.now += 1.0
         return search(*given)
 
-    monkeypatch.setattr(offsets, "_best_offset", slowly)
+    monkeypatch.setattr(decision, "_best_offset", slowly)
     prior = (0.4, 0.3, 0.2, 0.1)
     y, proba = calibrated_rows(400, prior, seed=0)
     judge = judge_of(name, y, n_classes=4)
@@ -118,14 +109,6 @@ def test_labels_of_other_metrics_maximise_f1(name):
     assert judge.fit_rule(proba) == f1.fit_rule(proba)
 
 
-def test_label_metrics_of_others_are_tuned_too():
-    y, proba = calibrated_rows(500, (0.9, 0.1))
-    for name in ("neg_mean_absolute_error", "rand_score"):
-        judge = judge_of(name, y)
-        tuned = judge.metric(y, proba, judge.fit_rule(proba).apply(proba))
-        assert tuned >= judge.metric(y, proba)
-
-
 def test_costs_need_no_fit():
     y, proba = calibrated_rows(100, (0.8, 0.2))
     costs = ((0.0, 1.0), (9.0, 0.0))
@@ -142,31 +125,18 @@ def test_weights_reach_the_rule():
     assert judge_of("f1", y, weight=np.where(y == 1, 5.0, 1.0)).fit_rule(proba) != plain
 
 
-def test_f1_of_the_rule_is_what_scikit_learn_says():
-    y, proba = calibrated_rows(500, (0.9, 0.1))
-    rule = judge_of("f1", y).fit_rule(proba)
-    by_threshold = proba[:, 1] > rule.threshold(1)
-    assert f1_score(y, by_threshold) == f1_score(y, rule.apply(proba))
-
-
 # --- labels ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["f1", "mcc", "f1_macro"])
-def test_offsets_of_several_classes_beat_the_most_probable(name):
+@pytest.mark.parametrize(
+    ("name", "gain"),
+    [("f1", 0.02), ("mcc", 0.01), ("f1_macro", 0.02), ("neg_mean_absolute_error", -1e-9)],
+)
+def test_offsets_of_several_classes_beat_the_most_probable(name, gain):
     y, proba = calibrated_rows(3000, (0.94, 0.03, 0.03))
     judge = judge_of(name, y, n_classes=3, groups=3)
-    gain = judge.metric(y, proba, judge.labels(proba)) - judge.metric(y, proba)
-    assert gain > (0.005 if name == "mcc" else 0.02)
-
-
-@given(st.integers(0, 1000), st.integers(2, 8), st.integers(2, 4))
-def test_few_rows_get_labels_all_the_same(seed, n, n_classes):
-    rng = np.random.default_rng(seed)
-    y, proba = rng.integers(0, n_classes, n), rng.dirichlet(np.ones(n_classes), n)
-    for name in ("f1", "balanced_accuracy", "mcc"):
-        labels = judge_of(name, y, n_classes=n_classes, groups=2).labels(proba)
-        assert np.isin(labels, np.arange(n_classes)).all()
+    labels = judge.fit_rule(proba).apply(proba)
+    assert judge.metric(y, proba, labels) > judge.metric(y, proba) + gain
 
 
 @pytest.mark.parametrize("prior", [(0.9, 0.1), (0.9, 0.05, 0.05)])
@@ -223,37 +193,3 @@ def test_another_metric_judges_the_same_rows():
     assert f1.pooled
     assert f1.score(proba, labels).value == f1.metric(y, proba, labels)
     assert judge.score(proba, labels) != f1.score(proba, labels)
-
-
-def test_the_parts_are_the_groups_each_left_out_once():
-    y, _ = calibrated_rows(90, (0.7, 0.3))
-    judge = judge_of("f1", y, groups=3)
-    assert [set(judge.group[use]) for _, use in judge.parts] == [{0}, {1}, {2}]
-    for learn, use in judge.parts:
-        np.testing.assert_array_equal(learn, ~use)
-
-
-# --- the only one ---------------------------------------------------------------------------------
-
-
-def named_together(path):
-    """Names of each function's parameters, and of each class's fields, in a module."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            given = node.args
-            listed = [*given.posonlyargs, *given.args, *given.kwonlyargs]
-            yield node, {one.arg for one in listed}
-        elif isinstance(node, ast.ClassDef):
-            fields = [one.target for one in node.body if isinstance(one, ast.AnnAssign)]
-            yield node, {one.id for one in fields if isinstance(one, ast.Name)}
-
-
-def test_a_metric_and_groups_of_rows_are_held_together_by_a_judge_alone():
-    """So the rows of a study are judged in one way, whoever asks."""
-    found = {
-        (path.relative_to(PACKAGE).as_posix(), getattr(node, "name", "lambda"))
-        for path in PACKAGE.rglob("*.py")
-        for node, names in named_together(path)
-        if {"metric", "group"} <= names
-    }
-    assert found == {("assessment/judge.py", "Judge")}

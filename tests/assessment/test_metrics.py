@@ -86,47 +86,6 @@ def test_equals_scikit_learn(name, rows, positive):
     assert value == pytest.approx(truth(name, y, proba, labels, weight, positive), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", METRICS)
-@given(rows=predictions(), positive=st.integers(0, 1), seed=st.integers(0, 2**32 - 1))
-def test_neither_the_order_of_rows_nor_that_of_classes_matters(name, rows, positive, seed):
-    y, proba, labels, weight = rows
-    random = np.random.default_rng(seed)
-    order, place = random.permutation(len(y)), random.permutation(proba.shape[1])
-    metric = get_metric(name, n_classes=proba.shape[1], positive=positive)
-    moved = get_metric(name, n_classes=proba.shape[1], positive=int(place[positive]))
-    again = moved(
-        place[y][order],
-        proba[order][:, np.argsort(place)],
-        place[labels][order],
-        weight=None if weight is None else weight[order],
-    )
-    assert again == pytest.approx(metric(y, proba, labels, weight=weight), abs=1e-9)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("name", METRICS)
-def test_a_perfect_prediction_is_the_best(name, n_classes):
-    y = np.tile(np.arange(n_classes), 5)
-    metric = get_metric(name, n_classes=n_classes, positive=0)
-    perfect = metric(y, np.eye(n_classes)[y], y)
-    assert perfect == pytest.approx(0.0 if not metric.greater_is_better else 1.0)
-    assert metric.utility(perfect) > metric.worst
-
-
-@given(rows=predictions())
-def test_unit_weights_change_nothing_and_weights_count_rows(rows):
-    y, proba, labels, _ = rows
-    times = np.random.default_rng(0).integers(1, 4, len(y))
-    again = np.repeat(np.arange(len(y)), times)
-    for name in METRICS:
-        metric = get_metric(name, n_classes=proba.shape[1], positive=1)
-        plain = metric(y, proba, labels)
-        assert metric(y, proba, labels, weight=np.ones(len(y))) == pytest.approx(plain, nan_ok=True)
-        repeated = metric(y[again], proba[again], labels[again])
-        weighted = metric(y, proba, labels, weight=times.astype(float))
-        assert weighted == pytest.approx(repeated, abs=1e-12)
-
-
 def test_absent_classes_are_left_out():
     y = np.array([0, 0, 2, 2])
     proba = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.2, 0.1, 0.7]])
@@ -138,12 +97,14 @@ def test_absent_classes_are_left_out():
 
 
 @pytest.mark.parametrize("name", ["average_precision", "roc_auc", "f1", "recall"])
-def test_no_positive_row_is_undefined_and_worth_the_worst(name):
+def test_no_positive_row_and_no_number_are_undefined_and_worth_the_worst(name):
     metric = get_metric(name, n_classes=2, positive=1)
     proba = np.full((3, 2), 0.5)
     value = metric(np.zeros(3, dtype=int), proba, np.zeros(3, dtype=int))
     assert math.isnan(value)
     assert metric.utility(value) == metric.worst
+    proba[0] = np.nan
+    assert math.isnan(metric(np.array([0, 1, 1]), proba))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -159,33 +120,16 @@ def test_nothing_is_worth_less_than_to_be_surely_wrong(name):
     assert metric.utility(value) == pytest.approx(reached.get(name, metric.worst))
 
 
-def test_a_probability_that_is_not_a_number_is_undefined():
-    proba = np.array([[0.5, 0.5], [np.nan, np.nan]])
-    for name in METRICS:
-        assert math.isnan(get_metric(name, n_classes=2, positive=1)(np.array([0, 1]), proba))
-
-
-def test_labels_default_to_the_most_probable_class():
-    y, proba = np.array([0, 1, 1]), np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
-    metric = get_metric("recall", n_classes=2, positive=1)
-    assert metric(y, proba) == 0.5
-
-
 @given(rows=predictions(n_classes=3))
 def test_many_confusion_matrices_at_once(rows):
     y, proba, _, weight = rows
     many = [(y + k) % 3 for k in range(3)]
     counts = np.stack([confusion_counts(y, each, n_classes=3, weight=weight) for each in many])
-    for name in [*LABEL, "f1_weighted", "jaccard_macro", "neg_mean_absolute_error"]:
+    for name in [*LABEL, "f1_weighted", "jaccard_macro"]:
         metric = get_metric(name, n_classes=3, positive=0)
         single = [metric(y, proba, each, weight=weight) for each in many]
         np.testing.assert_allclose(metric.of_confusion(counts), single, atol=1e-12)
         assert metric.of_confusion(counts[:, None]).shape == (3, 1)
-
-
-def test_only_label_metrics_come_from_counts():
-    with pytest.raises(TypeError, match="roc_auc"):
-        get_metric("roc_auc", n_classes=2, positive=1).of_confusion(np.eye(2))
 
 
 # --- metrics of others ----------------------------------------------------------------------------
@@ -205,29 +149,28 @@ def test_averages_are_those_of_scikit_learn(ratio, average, rows):
     assert metric(y, proba, labels, weight=weight) == pytest.approx(expected, abs=1e-9)
 
 
-def test_scorers_without_weights_ignore_them():
-    metric = get_metric("rand_score", n_classes=3, positive=0)
-    y, proba = np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 1]]
-    assert metric(y, proba, weight=np.arange(4.0)) == metric(y, proba)
-    assert not metric.summable
-
-
-def test_scorers_of_several_classes_and_of_missing_ones():
-    metric = get_metric("roc_auc_ovr", n_classes=3, positive=0)
-    y, proba = np.array([0, 1, 2, 2]), np.random.default_rng(0).dirichlet(np.ones(3), 4)
-    assert metric(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
-    assert math.isnan(metric(y[:2], proba[:2]))
-
-
-def test_a_scorer_that_takes_weights_for_two_classes_only_judges_several_without():
+@pytest.mark.parametrize(
+    ("name", "weighs"),
+    [
+        ("neg_mean_absolute_error", True),
+        ("rand_score", False),
+        ("roc_auc_ovr", True),
+        ("roc_auc_ovo", False),
+    ],
+)
+def test_scorers_of_several_classes_get_the_weights_that_they_take(name, weighs):
     """scikit-learn refuses weights in one-against-one areas of several classes by a ValueError."""
     rng = np.random.default_rng(0)
-    y, proba = np.arange(30) % 3, rng.dirichlet(np.ones(3), 30)
-    metric = get_metric("roc_auc_ovo", n_classes=3, positive=0)
-    assert not metric.weighs
-    assert metric(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovo"))
-    assert metric(y, proba, weight=rng.uniform(size=30)) == metric(y, proba)
-    assert get_metric("roc_auc_ovo", n_classes=2, positive=1).weighs
+    y, proba, weight = np.arange(30) % 3, rng.dirichlet(np.ones(3), 30), rng.uniform(size=30)
+    metric = get_metric(name, n_classes=3, positive=0)
+    assert metric.weighs == weighs
+    assert (metric(y, proba, weight=weight) == metric(y, proba)) != weighs
+    counts = rng.multinomial(30, np.full(30, 1 / 30), 3).astype(float)
+    samples = metric.of_samples(y, proba, proba.argmax(axis=1), weight=weight, counts=counts)
+    for value, count in zip(samples, counts):
+        rows = np.repeat(np.arange(30), count.astype(int))
+        assert value == pytest.approx(metric(y[rows], proba[rows], weight=weight[rows]))
+    assert math.isnan(get_metric("roc_auc_ovr", n_classes=3, positive=0)(y[:2], proba[:2]))
 
 
 @pytest.mark.parametrize(
@@ -292,6 +235,8 @@ def test_metrics_cross_processes(name):
     ("name", "n_classes", "words"),
     [
         ("averge_precision", 2, "Did you mean 'average_precision'"),
+        ("roc_acu", 2, "Did you mean 'roc_auc'"),
+        ("aucpr", 2, "Did you mean 'auprc'"),
         ("fbeta:none", 2, "positive number"),
         ("fbeta:-1", 2, "positive number"),
         ("recall@precision:1.5", 2, "above 0 and at most 1"),
@@ -321,7 +266,7 @@ def test_unknown_metrics_are_named(name, n_classes, words):
 def test_an_interval_stays_in_the_range_of_the_metric(name, n_classes, bounds):
     metric = get_metric(name, n_classes=n_classes, positive=1)
     assert metric.bounds == pytest.approx(bounds)
-    for value, error in ((0.2353, 0.1509), (0.001, 0.01), (0.99, 0.05), (0.0, 0.1), (1.0, 0.1)):
+    for value, error in ((0.2353, 0.1509), (0.001, 0.01), (0.0, 0.1), (1.0, 0.1)):
         same, low, high = metric.interval(value, error, 50)
         assert same == value
         assert bounds[0] <= low <= value <= high <= bounds[1]
@@ -345,43 +290,12 @@ def _interval(name, value, rows):
     return low, high
 
 
-def test_failure_is_worth_the_end_of_the_range_or_far_less_than_anything():
-    def own(name):
-        return get_metric(name, n_classes=2, positive=1).utility(np.nan)
-
-    assert own("roc_auc") == 0.0
-    assert own("mcc") == own("brier") == -1.0
-    assert own("log_loss") == pytest.approx(np.log(np.finfo(np.float64).eps))
-    assert own("neg_brier_score") == own(lambda y_true, proba: 1.0) == -1e6
-
-
-def test_a_precision_of_one_may_be_asked_for():
-    metric = get_metric("recall@precision:1", n_classes=2, positive=1)
-    proba = np.array([[0.1, 0.9], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
-    assert metric(np.array([1, 0, 1, 0]), proba) == 0.5
+@pytest.mark.parametrize("name", ["neg_brier_score", profit])
+def test_failure_of_a_metric_without_a_range_is_worth_far_less_than_anything(name):
+    assert get_metric(name, n_classes=2, positive=1).utility(np.nan) == -1e6
 
 
 def test_aliases_are_the_metrics_that_they_name():
-    assert set(ALIASES) == {"pr_auc", "auprc", "ap", "auc", "logloss", "gmean"}
     for alias, name in ALIASES.items():
-        assert get_metric(alias, n_classes=2, positive=1) == get_metric(
-            name, n_classes=2, positive=1
-        )
-
-
-@pytest.mark.parametrize(
-    ("name", "suggested"),
-    [
-        ("pr_acu", "pr_auc"),
-        ("prauc", "pr_auc"),
-        ("aucpr", "auprc"),
-        ("roc_acu", "roc_auc"),
-        ("rocauc", "roc_auc"),
-        ("auroc", "auc"),
-        ("log_los", "log_loss"),
-        ("averge_precision", "average_precision"),
-    ],
-)
-def test_a_suggestion_stays_in_the_family_of_rankings(name, suggested):
-    with pytest.raises(OptionError, match=f"Did you mean {suggested!r}"):
-        get_metric(name, n_classes=2, positive=1)
+        of_alias, of_name = (get_metric(n, n_classes=2, positive=1) for n in (alias, name))
+        assert of_alias == of_name

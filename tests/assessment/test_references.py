@@ -86,17 +86,6 @@ def test_a_reference_has_as_many_steps_as_there_is_time_for():
     assert steps == [0, 20, 60, 100, 100, 0]
 
 
-def test_the_seconds_of_a_step_follow_rows_columns_and_classes():
-    size = Size(rows=100_000, scored=20_000, rarest=512, classes=2, width=100)
-    regression, forest = (reference.seconds for reference in REFERENCES)
-    assert regression(size) == pytest.approx(0.01)
-    assert regression(replace(size, classes=3)) == pytest.approx(0.03)
-    # drawing, growing on 1,024 rows to a depth of 10, and predicting
-    grown = 0.004 + 0.02 + 8e-8 * 1_024 * 10 * 10
-    assert forest(size) == pytest.approx(grown + 0.001)
-    assert forest(replace(size, rarest=0)) == pytest.approx(0.004 + 0.02 + 1.6e-6 + 1e-4)
-
-
 def test_a_class_that_a_fold_never_sees_is_impossible_there():
     data, plan, encoders = table()
     one = np.flatnonzero(data.y == 1)

@@ -54,29 +54,23 @@ def test_independent_rows_are_silent() -> None:
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_rows_of_a_customer(n_classes: int) -> None:
-    frame, y = rows_of(customer=3.0, n_classes=n_classes)
-    finding = findings(frame, y)["AIMB008"]
-    assert finding.severity == "error"
-    assert "with random folds and" in finding.evidence
-    assert "with whole values of 'customer' held out together" in finding.evidence
-    assert 'Add groups="customer" (--groups customer).' in finding.evidence
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_rows_of_a_day(n_classes: int) -> None:
-    frame, y = rows_of(day=2.0, n_classes=n_classes)
-    finding = findings(frame, y)["AIMB008"]
-    assert "with whole days of 'bought on' held out together" in finding.evidence
-    assert "Add time=\"bought on\" (--time 'bought on')." in finding.evidence
-
-
-def test_hours_are_held_out_with_their_day() -> None:
-    frame, y = rows_of(day=2.0)
+@pytest.mark.parametrize(
+    ("effect", "held_out", "advice"),
+    [
+        ("customer", "whole values of 'customer'", 'Add groups="customer" (--groups customer).'),
+        ("day", "whole days of 'bought on'", "Add time=\"bought on\" (--time 'bought on')."),
+    ],
+)
+def test_rows_of_a_customer_or_a_day(
+    n_classes: int, effect: str, held_out: str, advice: str
+) -> None:
+    frame, y = rows_of(n_classes=n_classes, **{effect: 3.0})
     minute = np.random.default_rng(1).integers(24 * 60, size=N_ROWS).astype("timedelta64[m]")
     instants = frame["bought on"].to_numpy(dtype="datetime64[m]") + minute
     finding = findings(frame.assign(**{"bought on": instants}), y)["AIMB008"]
-    assert "whole days of 'bought on'" in finding.evidence
+    assert finding.severity == "error"
+    assert f"with {held_out} held out together" in finding.evidence
+    assert advice in finding.evidence
 
 
 def test_many_rows_are_thinned_whatever_the_budget() -> None:
@@ -150,18 +144,3 @@ def test_the_flights_of_the_readme_need_their_date(capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "error AIMB008" in printed
     assert 'Add time="date" (--time date).' in printed
-
-
-@pytest.mark.slow
-def test_a_search_ends_with_the_status_of_the_finding(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    frame, y = rows_of(customer=3.0)
-    data = tmp_path / "data.csv"
-    frame.assign(returned=y).to_csv(data, index=False)
-    words = ["search", str(data), "--target", "returned", "--n-trials", "1", "--n-jobs", "1"]
-    words += ["--cv", "2", "--network", "mlp", "--partners", "none", "--time-budget", "30"]
-    assert main([*words, "--out", str(tmp_path / "run"), "--fail-on", "warning"]) == 3
-    out, err = capsys.readouterr()
-    assert "error AIMB008: " in err.partition("trial 0")[0]
-    assert "error AIMB008: " in out

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from autoimb.assessment.crossfit import stratified_groups
-from autoimb.assessment.decision.rule import DecisionRule
+from autoimb.assessment.decision import DecisionRule
 from autoimb.assessment.duels import Gain
 from autoimb.assessment.judge import Judge
 from autoimb.assessment.metrics import get_metric

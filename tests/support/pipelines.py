@@ -9,8 +9,7 @@ import pandas as pd
 from msgspec import structs
 
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import ThresholdCounts, threshold_for
+from autoimb.assessment.decision import DecisionRule, ThresholdCounts, threshold_for
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.layout import plan_layout
 from autoimb.data.schema import infer_schema, parse

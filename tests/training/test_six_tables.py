@@ -20,8 +20,7 @@ from msgspec import structs
 import autoimb.training.fit as fitting
 from autoimb import FittedPipeline
 from autoimb.assessment.calibration import Calibrator
-from autoimb.assessment.decision.rule import DecisionRule
-from autoimb.assessment.decision.threshold import ThresholdCounts
+from autoimb.assessment.decision import DecisionRule, ThresholdCounts
 from autoimb.data.folds import plan_folds
 from autoimb.data.profile import Profile, profile
 from autoimb.data.schema import infer_schema

@@ -1,1 +1,0 @@
-"""Decision rules: conversion of class probabilities to labels."""
