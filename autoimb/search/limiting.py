@@ -15,7 +15,7 @@ from autoimb.policy import SearchPolicy
 from autoimb.search.request import Request
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.option import Choice, OneOf, Option
 from autoimb.space.portfolio import listed_networks, only_network
 from autoimb.training.plan import Plan

@@ -16,7 +16,7 @@ from autoimb.randomness import Purpose
 from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.ensemble import ENSEMBLE, RoundResult
 from autoimb.space.loss import LOSS, Loss
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.strategy import Strategy
 from autoimb.training.checkpoints import Checkpoints, Selector, Until
 from autoimb.training.inputs import Inputs

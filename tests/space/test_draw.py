@@ -13,8 +13,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from autoimb.errors import OptionError
+from autoimb.search.request import restricted_components
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
+from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.option import OneOf
 from autoimb.space.portfolio import first_methods, first_networks
 from autoimb.space.reading import read_strategy
@@ -23,8 +25,6 @@ from tests.support.tables import chosen, strategy_with
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 checked = settings(derandomize=True)
-
-STRENGTHS = ("strength", "tau")
 
 
 def some_names(component):
@@ -47,11 +47,6 @@ def searched(component):
     return tuple(option.name for option in COMPONENTS[component] if option.searched)
 
 
-def draws_balanced_rows(ensemble):
-    """Whether an ensemble leaves resampling and class weights nothing to do."""
-    return COMPONENTS["ensemble"][ensemble].sizes is not None
-
-
 def idle(allowed):
     """Whether the components before the ensemble may leave the rows alone."""
     weights = allowed.get("class_weight", searched("class_weight"))
@@ -71,11 +66,6 @@ def space_of(components, *, costs=False):
 
 def study_of(seed=0):
     return optuna.create_study(sampler=RandomSampler(seed=seed))
-
-
-def strengths(strategy):
-    chosen = [getattr(strategy, component).values for component in CONTROL]
-    return [values[key] for values in chosen for key in STRENGTHS if key in values]
 
 
 @checked
@@ -107,9 +97,8 @@ def test_only_what_is_allowed_is_drawn(components, seed):
 @given(restrictions, seeds)
 def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
     strategy = draw(study_of(seed).ask(), space_of(components))
-    found = strengths(strategy)
-    assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
-    assert all(value > 0 for value in found)
+    assert len(strategy.strengths) < 2 or sum(strategy.strengths) <= 1.0 + 1e-12
+    assert all(value > 0 for value in strategy.strengths)
 
 
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():
@@ -153,20 +142,16 @@ def test_components_that_exclude_each_other_are_refused_and_no_others(components
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_an_unknown_option_is_named_with_the_choices(component):
     first = COMPONENTS[component].names[0]
-    with pytest.raises(OptionError) as caught:
-        Space.restricted({component: [f"{first}x"]})
-    message = str(caught.value)
+    with pytest.raises(OptionError) as error:
+        restricted_components({component: [f"{first}x"]})
+    message = str(error.value)
     assert f"Unknown {component} option '{first}x'. Did you mean {first!r}?" in message
     assert all(name in message for name in COMPONENTS[component].names)
 
 
-def test_an_unknown_component_and_an_empty_one_are_refused():
-    with pytest.raises(
-        OptionError, match=r"Unknown component 'resample'. Did you mean 'resampling'"
-    ):
-        Space.restricted({"resample": ["smote"]})
-    with pytest.raises(OptionError, match="'loss' needs an option"):
-        Space.restricted({"loss": []})
+def test_a_component_without_options_is_refused():
+    with pytest.raises(OptionError, match="loss is an empty list"):
+        restricted_components({"loss": []})
 
 
 @pytest.mark.parametrize(
@@ -214,7 +199,7 @@ def test_strengths_that_sum_to_one_are_allowed():
             "class_weight": f"power(tau={tau})",
         }
         if allowed:
-            assert strengths(read_strategy(both)) == [0.7, tau]
+            assert read_strategy(both).strengths == [0.7, tau]
         else:
             with pytest.raises(OptionError, match="sum to at most 1"):
                 read_strategy(both)

@@ -26,7 +26,7 @@ from autoimb.evaluation.outcome import Scored
 from autoimb.policy import SearchPolicy, Training
 from autoimb.search.prepare import prepare
 from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.network.component import Common
+from autoimb.space.network import Common
 from autoimb.space.option import Choice, Component, Option
 from autoimb.space.strategy import Strategy
 from tests.support.programs import python

@@ -24,11 +24,10 @@ from autoimb.randomness import Purpose, seed_for
 from autoimb.space.resampling.component import (
     RESAMPLING,
     Rows,
-    neighbour_space,
     over_counts,
     under_counts,
 )
-from autoimb.space.resampling.nearest import nearest
+from autoimb.space.resampling.neighbours import nearest, neighbour_space
 from tests.support.tables import at, chosen, dataset_of, mixed_table, parts_of, short_plan
 
 SEED = 7
