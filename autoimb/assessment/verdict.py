@@ -202,7 +202,7 @@ def _answer(result: Verdict, metric: str, treatment: str) -> str:
         reasons = {finding.duel.reason for finding in result.of("not tested")}
         reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
         return f"{treatment} was not tested on this table{reason}."
-    duels = f"{tested} method{'s' if tested > 1 else ''} tested by matched duels"
+    duels = f"{tested} method{'s' if tested > 1 else ''} tested by paired comparisons"
     if helps:
         best = max(helps, key=_value)
         assert best.duel.gain is not None  # as it helps

@@ -18,7 +18,6 @@ from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.blend import Blend
 from autoimb.evaluation.limits import limits_beyond
-from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import SearchPolicy
 from autoimb.report import curves
 from autoimb.report.against import (
@@ -28,21 +27,9 @@ from autoimb.report.against import (
     cross_validate_references,
     standings,
 )
-from autoimb.report.build import Facts
+from autoimb.report.build import Facts, Row
 from autoimb.report.formats import rule_in_words
 from autoimb.report.planned import plan_facts, profile_facts
-from autoimb.report.rows import (
-    BlockRow,
-    FailureRow,
-    LeaderboardRow,
-    MethodRow,
-    ScoreRow,
-    TestFacts,
-    TestRow,
-    TimeFacts,
-    WinnerFacts,
-    WinnerStrategy,
-)
 from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
@@ -51,7 +38,7 @@ from autoimb.search.untouched import Tested
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 
-__all__ = ["STANDARD_METRICS", "build_facts", "leaderboard"]
+__all__ = ["METHOD_COLUMNS", "STANDARD_METRICS", "build_facts", "leaderboard"]
 
 # Share of the remaining time for the scores of the report.
 _FACTS_SHARE = 0.5
@@ -67,6 +54,10 @@ STANDARD_METRICS = (
     "mcc",
     "log_loss",
     "brier",
+)
+METHOD_COLUMNS = (
+    *("component", "option", "method", "word", "gain", "low", "high"),
+    *("log_loss_gain", "log_loss_low", "log_loss_high", "p_value", "sentence"),
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
 LABELS_SHARE = 0.5  # share of the time for scores that labels may use
@@ -150,14 +141,14 @@ def _facts(
     )
 
 
-def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFacts | None:
+def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> Row | None:
     """Return a row for each block of time; the first block does not count in the score."""
     dataset = result.planned.prepared.dataset
     if dataset.times is None or judge.period is None:
         return None
     positive, times = dataset.positive, dataset.times.take(result.planned.plan.folds.scored)
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
-    rows: list[BlockRow] = []
+    rows = []
     for block in np.unique(judge.period):
         in_block = judge.period == block
         part, value = judge.take(in_block), None
@@ -207,7 +198,7 @@ def _averaging(result: SearchResult) -> str:
 
 def leaderboard(
     records: Iterable[TrialRecord], *, reported: Mapping[int, float] | None = None
-) -> list[LeaderboardRow]:
+) -> list[Row]:
     """Return all strategies as rows: complete ones first, best first, those without score last.
 
     Parameters
@@ -219,7 +210,7 @@ def leaderboard(
 
     Returns
     -------
-    list of LeaderboardRow
+    list of dict
         Rows with the columns of ``leaderboard.csv``.
     """
     return [
@@ -233,11 +224,7 @@ def leaderboard(
             "stage": record.stage,
             "rung": record.rung,
             "strategy": record.strategy.describe(),
-            "resampling": str(record.strategy.resampling),
-            "class_weight": str(record.strategy.class_weight),
-            "loss": str(record.strategy.loss),
-            "ensemble": str(record.strategy.ensemble),
-            "network": str(record.strategy.network),
+            **{component: str(getattr(record.strategy, component)) for component in COMPONENTS},
             "reason": record.reason,
         }
         for record in sorted(records, key=lambda record: record.rank)
@@ -252,31 +239,22 @@ def _contenders(
     contenders: dict[str, Prediction] = {"winner": (blend.proba, blend.labels)}
     if blend.networks is not None:
         contenders["networks"] = (blend.networks.proba, blend.networks.labels)
-    partners = {r.number for r in study.records if r.stage == "partner"}
-    trees = ranked({number: study.results[number] for number in partners & study.results.keys()})
-    if trees:
-        contenders["trees"] = _of_trial(judge, study.results[trees[0]])
-    control = _best(study, [r for r in study.records if r.strategy.is_control])
-    if control is not None:
-        contenders["none"] = _of_trial(judge, control[1])
+    # The best tree model and the best control, if their out-of-fold probabilities are available.
+    records = sorted(study.records, key=lambda record: record.rank)
+    available = [record for record in records if record.number in study.results]
+    partners = [record for record in available if record.stage == "partner"]
+    controls = [record for record in available if record.strategy.is_control]
+    for name, candidates in (("trees", partners), ("none", controls)):
+        if candidates:
+            trial = study.results[candidates[0].number]
+            labels = judge.labels(trial.view) if trial.labels is None else trial.labels
+            contenders[name] = trial.oof, labels
     costs = np.asarray(result.planned.plan.carried_costs or (1.0,))
     for name, proba in references.items():
         # Labels are those of trials, whose decision rule expects probabilities that include costs.
         carrying = proba * costs
         contenders[name] = proba, judge.labels(carrying / carrying.sum(axis=1, keepdims=True))
     return contenders
-
-
-def _of_trial(judge: Judge, result: Scored) -> Prediction:
-    return result.oof, judge.labels(result.view) if result.labels is None else result.labels
-
-
-def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialRecord, Scored] | None:
-    """Return the best trial whose out-of-fold probabilities are available."""
-    for record in sorted(records, key=lambda record: record.rank):
-        if record.number in study.results:
-            return record, study.results[record.number]
-    return None
 
 
 def _metrics(asked: Metric) -> list[Metric]:
@@ -288,29 +266,18 @@ def _metrics(asked: Metric) -> list[Metric]:
     ]
 
 
-def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
+def _test(tested: Tested, names: Sequence[str]) -> Row:
     """Return the scores on the test rows, which had no influence on the search."""
-    codes = tested.judge.y
-    rows: list[TestRow] = []
+    codes, scores = tested.judge.y, []
     for metric in _metrics(tested.judge.metric):
         judge = tested.judge.with_metric(metric)
         score = judge.score(*tested.prediction)
-        _, low, high = judge.interval(score.value, score.error)
-        rows.append(
-            {
-                "metric": metric.name,
-                "value": score.value,
-                "error": spread(low, high),
-                "low": low,
-                "high": high,
-                "greater_is_better": metric.greater_is_better,
-            }
-        )
+        scores.append(_score_row(metric, judge.interval(score.value, score.error)))
     return {
         "given": tested.n_given,
         "rows": len(codes),
         "counts": dict(zip(names, np.bincount(codes, minlength=len(names)).tolist())),
-        "scores": rows,
+        "scores": scores,
     }
 
 
@@ -320,15 +287,11 @@ def _scores(
     standing_by_name: Mapping[str, Standing],
     policy: SearchPolicy,
     deadline: Deadline,
-) -> list[ScoreRow]:
+) -> list[Row]:
     """Score all contenders by the requested metric, and by others as long as time permits."""
     rows = [
-        _score_row(
-            name,
-            judge.metric,
-            (standing.value, standing.low, standing.high),
-            standing.in_words(),
-        )
+        {"name": name, "standing": standing.in_words()}
+        | _score_row(judge.metric, (standing.value, standing.low, standing.high))
         for name, standing in standing_by_name.items()
     ]
     for metric in _metrics(judge.metric)[1:]:
@@ -338,49 +301,32 @@ def _scores(
                 return rows
             score = metric_judge.reported_score(prediction, policy.result.rare_rows_per_group)
             error = metric_judge.with_training(score.error, policy)
-            rows.append(_score_row(name, metric, metric_judge.interval(score.value, error)))
+            interval = metric_judge.interval(score.value, error)
+            rows.append({"name": name, "standing": ""} | _score_row(metric, interval))
     return rows
 
 
-def _score_row(
-    name: str, metric: Metric, values: tuple[float, float, float], standing: str = ""
-) -> ScoreRow:
-    value, low, high = values
+def _score_row(metric: Metric, interval: tuple[float, float, float]) -> Row:
+    value, low, high = interval
     return {
-        "name": name,
         "metric": metric.name,
         "value": value,
         "error": spread(low, high),
         "low": low,
         "high": high,
         "greater_is_better": metric.greater_is_better,
-        "standing": standing,
     }
 
 
-def _methods(verdict: Verdict) -> list[MethodRow]:
+def _methods(verdict: Verdict) -> list[Row]:
     """Return the findings as rows, by component."""
-    rows: list[MethodRow] = []
+    rows = []
     for finding in verdict.findings:
         duel = finding.duel
-        value, low, high = _gain_values(duel.gain)
-        log_loss, log_low, log_high = _gain_values(duel.log_loss)
-        rows.append(
-            {
-                "component": duel.component,
-                "option": duel.option,
-                "method": duel.method,
-                "word": finding.word,
-                "gain": value,
-                "low": low,
-                "high": high,
-                "log_loss_gain": log_loss,
-                "log_loss_low": log_low,
-                "log_loss_high": log_high,
-                "p_value": None if duel.gain is None else finding.p_value,
-                "sentence": finding.sentence,
-            }
-        )
+        p_value = None if duel.gain is None else finding.p_value
+        gains = (*_gain_values(duel.gain), *_gain_values(duel.log_loss))
+        values = (duel.component, duel.option, duel.method, finding.word, *gains, p_value)
+        rows.append(dict(zip(METHOD_COLUMNS, (*values, finding.sentence))))
     return rows
 
 
@@ -388,7 +334,7 @@ def _gain_values(gain: Gain | None) -> tuple[float | None, float | None, float |
     return (None, None, None) if gain is None else (gain.value, *gain.interval)
 
 
-def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
+def _failures(records: Iterable[TrialRecord]) -> list[Row]:
     return [
         {
             "trial": record.number,
@@ -403,10 +349,10 @@ def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
 
 def _winner(
     study: StudyResult, blend: Blend, rule: DecisionRule, names: Sequence[str], positive: int
-) -> WinnerFacts:
+) -> Row:
     by_number = {record.number: record.strategy for record in study.records}
     partners = {record.number for record in study.records if record.stage == "partner"}
-    strategies: list[WinnerStrategy] = []
+    strategies: list[Row] = []
     for number, weight in zip(blend.numbers, blend.weights):
         strategy = by_number[number]
         strategies.append(
