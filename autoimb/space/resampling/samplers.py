@@ -80,7 +80,7 @@ def read_sampler(value: object) -> str:
         With the unknown class or parameter, or with the value that JSON cannot represent.
     """
     if isinstance(value, str):
-        return sampler_text(*sampler_parts(value)) if is_sampler(value) else _unknown(value)
+        return sampler_text(*(sampler_parts(value) if is_sampler(value) else (value, {})))
     name = type(value).__name__
     if _classes().get(name) is not type(value):
         raise OptionError(
@@ -121,7 +121,11 @@ def sampler_text(name: str, params: Params) -> str:
     OptionError
     """
     if name not in _classes():
-        _unknown(name)
+        message = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
+        raise OptionError(
+            f"{message} The capitalized ones are class names of imbalanced-learn samplers, which "
+            "can also be given as instances."
+        )
     defaults = {
         key: parameter.default
         for key, parameter in inspect.signature(_classes()[name]).parameters.items()
@@ -138,14 +142,6 @@ def sampler_text(name: str, params: Params) -> str:
     _check_values(name, changed)
     written = ", ".join(f"{key}={value!r}" for key, value in changed.items())
     return f"{name}({written})" if written else name
-
-
-def _unknown(name: str) -> str:
-    message = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
-    raise OptionError(
-        f"{message} The capitalized ones are class names of imbalanced-learn samplers, which can "
-        "also be given as instances."
-    )
 
 
 def _check_categorical(name: str, value: object) -> None:
