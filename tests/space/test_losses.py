@@ -10,20 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from autoimb.data.folds import plan_folds
-from autoimb.evaluation.outcome import Scored
-from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.option import Option
-from tests.support.tables import (
-    at,
-    chosen,
-    dataset_of,
-    mixed_table,
-    outcome_of,
-    short_plan,
-    strategy_with,
-)
+from tests.support.tables import at
 
 MEMBERS, COPIES, BATCH = 3, 2, 11
 COUNTS = {
@@ -108,19 +97,3 @@ def test_a_loss_is_finite_at_any_logits(option, n_classes):
         assert gradient.isfinite().all()
         # a shift of all logits of a row is none
         assert gradient.sum(-2).abs().max() <= 1e-4 * gradient.abs().max() + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("option", "ensemble"), list(zip(LOSS, ["boosting", "self_paced", "snapshot"]))
-)
-def test_a_loss_trains_copies_and_rounds(option, ensemble):
-    dataset = dataset_of(*mixed_table("multiclass"))
-    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
-    strategy = strategy_with(
-        loss=chosen(option),
-        ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
-        network=chosen(COMPONENTS["network"]["tabm"], 0.0),
-    )
-    outcome = outcome_of(strategy, dataset, plan)
-    assert isinstance(outcome, Scored), outcome.reason
-    np.testing.assert_allclose(outcome.oof.sum(1), 1.0)
