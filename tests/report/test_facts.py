@@ -232,7 +232,7 @@ def test_the_winner_has_the_reported_score_alone(case_result, case_facts):
     assert f"{raw:.3f}" not in " ".join([*case_facts.result_lines, before_leaderboard])
 
 
-def test_the_gain_of_averaging_networks_is_described(case_facts):
+def test_the_gain_of_averaging_networks_is_described(case_result, case_facts):
     assert "by one network each" in case_facts.reported["averaging"]
     planned, study = study_of()
     score = replace(study.results[3].score, gain_of_mean=0.0125)
@@ -241,6 +241,7 @@ def test_the_gain_of_averaging_networks_is_described(case_facts):
     averaging = build_facts(result).reported["averaging"]
     assert "gains +0.0125 over one" in averaging
     assert "is not known and not included" in averaging
-    reported = replace(result.winner.reported, gain_of_mean=0.0071)
-    facts = build_facts(replace(result, winner=replace(result.winner, reported=reported)))
+    winner = case_result.winner
+    winner = replace(winner, reported=replace(winner.reported, gain_of_mean=0.0071))
+    facts = build_facts(replace(case_result, winner=winner))
     assert "estimated to gain (+0.0071) is included" in facts.reported["averaging"]
