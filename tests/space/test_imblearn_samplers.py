@@ -32,7 +32,6 @@ from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 
 from autoimb import AutoImbClassifier, dry_run, load
-from autoimb.cli import main
 from autoimb.cli.options import listed
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.rows import Encoded
@@ -49,7 +48,6 @@ from autoimb.space.resampling.component import RESAMPLING, Resampled, Rows
 from autoimb.space.resampling.samplers import read_sampler
 from autoimb.space.strategy import Strategy
 from autoimb.training.parts import Parts
-from tests.cli.test_cli import FAST
 from tests.support.programs import python
 from tests.support.tables import ONE_TRIAL, mixed_table, parts_of, short_plan, strategy_with
 from tests.training.test_law1 import base_dataset, changed, few_changes, folds_of
@@ -202,7 +200,7 @@ def test_a_label_that_the_target_lacks_is_refused(sampler: object) -> None:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "name"), enumerate(SAMPLERS), ids=SAMPLERS)
+@pytest.mark.parametrize(("number", "name"), list(enumerate(SAMPLERS)), ids=SAMPLERS)
 def test_every_sampler_gives_valid_rows(number: int, name: str) -> None:
     n_classes = 2 + number % 2
     part = numeric_part(n_classes)
@@ -454,20 +452,3 @@ def test_a_sampler_that_cannot_run_gives_its_reason_everywhere() -> None:
     assert set(methods.index) == {"SVMSMOTE", "NearMiss"}
     assert words in str(methods.loc["SVMSMOTE"].to_dict())
     assert np.isfinite(methods.loc["NearMiss", "gain"])
-
-
-def test_the_command_line_searches_and_resumes(tmp_path: Path) -> None:
-    X, y = numbers_table(120)
-    X.assign(fraud=y).to_csv(tmp_path / "train.csv", index=False)
-    run = tmp_path / "run"
-    name = "SVMSMOTE(k_neighbors=3, out_step=0.25)"
-    words = ["search", str(tmp_path / "train.csv"), "--target", "fraud"]
-    search = [*words, "--out", str(run), "--resampling", f"{name},NearMiss", *FAST]
-    assert main([*search, "--trials", "1"]) == 0
-    assert main([*search, "--trials", "3", "--resume"]) == 0
-    board = pd.read_csv(run / "leaderboard.csv")
-    assert len(board) == 3
-    assert set(board["resampling"]) <= {name, "NearMiss"}
-    assert name in (run / "run.json").read_text(encoding="utf-8")
-    row = board.iloc[0].to_json()
-    assert main([*words, "--strategy", row, "--out", str(tmp_path / "two"), *FAST[:4]]) == 0
