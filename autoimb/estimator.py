@@ -21,8 +21,7 @@ from autoimb.data.input_frames import named_frame
 from autoimb.files import write_file
 from autoimb.pipeline.artifact import save
 from autoimb.report.build import render
-from autoimb.report.facts import build_facts
-from autoimb.report.rows import MethodRow
+from autoimb.report.facts import METHOD_COLUMNS, build_facts
 from autoimb.runtime.dask import backend_for
 from autoimb.search.arguments import prepare_arguments
 from autoimb.search.search import Callback, search
@@ -301,7 +300,7 @@ class AutoImbClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             message = f"interrupted by {result.interrupted}: fitted with what had finished"
             warnings.warn(message, stacklevel=2)
         self.records_ = result.records
-        self.methods_ = pd.DataFrame(self.facts_.methods, columns=list(MethodRow.__annotations__))
+        self.methods_ = pd.DataFrame(self.facts_.methods, columns=METHOD_COLUMNS)
         self.pipeline_ = result.pipeline
         self.classes_ = result.pipeline.classes_
         self.best_strategy_ = result.best_strategy

@@ -200,7 +200,7 @@ def _answer(findings: Sequence[Finding], metric: str, treatment: str) -> str:
         reasons = {duel.reason for duel in duels["not tested"]}
         reason = f": {reasons.pop()}" if len(reasons) == 1 else ""
         return f"{treatment} was not tested on this table{reason}."
-    tests = f"{n_tested} method{'s' if n_tested > 1 else ''} tested by matched duels"
+    tests = f"{n_tested} method{'s' if n_tested > 1 else ''} tested by paired comparisons"
     if helps:
         gains_of = ((duel.gain, duel) for duel in helps if duel.gain is not None)
         gain, best = max(gains_of, key=lambda pair: pair[0].value)

@@ -26,7 +26,7 @@ from autoimb.nn.network import NetworkSpec, build
 from autoimb.pipeline.artifact import strategy_arrays
 from autoimb.pipeline.fitted import FittedPipeline, FittedStrategy
 from autoimb.space.ensemble import ENSEMBLE
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.option import Choice
 from autoimb.space.strategy import Strategy
 from autoimb.training.inputs import network_spec

@@ -15,7 +15,7 @@ from autoimb.assessment.references import REFERENCES, Size, cross_validate, prio
 from autoimb.assessment.uncertainty import Reported
 from autoimb.budget import Deadline
 from autoimb.policy import SearchPolicy
-from autoimb.report.rows import ReferenceRow
+from autoimb.report.build import Row
 from autoimb.search.search import SearchResult
 
 __all__ = [
@@ -159,7 +159,7 @@ def standings(
 
 def compare_references(
     standing_by_name: Mapping[str, Standing], left_out: Mapping[str, str]
-) -> list[ReferenceRow]:
+) -> list[Row]:
     """Return the rows that compare references with the reported score.
 
     Parameters
@@ -171,17 +171,18 @@ def compare_references(
 
     Returns
     -------
-    list of ReferenceRow
+    list of dict
     """
-    rows: list[ReferenceRow] = []
+    rows = []
     for name in ("prior", TREES, *(reference.name for reference in REFERENCES)):
         standing = standing_by_name.get(name)
+        reason = left_out.get(name, "no partner was grown") if standing is None else ""
         rows.append(
             {
                 "name": name,
                 "difference": None if standing is None else standing.difference,
                 "error": None if standing is None else standing.error,
-                "reason": left_out.get(name, "" if standing else "no partner was grown"),
+                "reason": reason,
             }
         )
     return rows

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.assessment.metrics import confusion_counts
-
-if TYPE_CHECKING:
-    from autoimb.report.rows import ConfusionFacts, CurveFacts, ReliabilityBin
 
 __all__ = ["confusion", "precision_recall", "reliability"]
 
@@ -24,7 +21,7 @@ MAX_BINS = 8
 ROWS_A_BIN = 10  # minimum number of expected positive rows in a bin
 
 
-def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
+def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> dict[str, list[float]]:
     """Compute precision and recall over all thresholds, subsampled evenly in recall.
 
     Parameters
@@ -38,8 +35,8 @@ def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
 
     Returns
     -------
-    CurveFacts
-        At most 200 points, each the best precision at its recall.
+    dict of str to list of float
+        Precision and recall of at most 200 points, each the best precision at its recall.
     """
     # Rows of equal probability share one threshold, the last of them in the order.
     order = np.argsort(-proba, kind="stable")
@@ -53,7 +50,7 @@ def precision_recall(hit: Mask, proba: Floats, weight: Floats) -> CurveFacts:
     return {"precision": precision[points].tolist(), "recall": recall[points].tolist()}
 
 
-def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin]:
+def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[dict[str, Any]]:
     """Compare probabilities with observed shares, in bins of equal expected positive rows.
 
     Parameters
@@ -63,8 +60,9 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin
 
     Returns
     -------
-    list of ReliabilityBin
-        At most 8 bins by rising probability; empty if fewer than 20 positive rows are expected.
+    list of dict
+        Mean prediction, observed share and number of rows of at most 8 bins by rising probability;
+        empty if fewer than 20 positive rows are expected.
     """
     bins = min(MAX_BINS, int(proba.sum() / ROWS_A_BIN))
     if bins < 2:
@@ -73,7 +71,7 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin
     mass = np.cumsum(proba[order])
     # Cumulative probabilities divide the rows into bins of equal expected positive rows.
     number = np.minimum((bins * mass / mass[-1]).astype(np.int64), bins - 1)
-    result: list[ReliabilityBin] = []
+    result = []
     for bin_number in np.unique(number):
         rows = order[number == bin_number]
         share = weight[rows]
@@ -87,7 +85,7 @@ def reliability(hit: Mask, proba: Floats, weight: Floats) -> list[ReliabilityBin
     return result
 
 
-def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> ConfusionFacts:
+def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> dict[str, Any]:
     """Count rows by true class and label.
 
     Parameters
@@ -99,7 +97,8 @@ def confusion(y: Ints, labels: Ints, names: Sequence[str]) -> ConfusionFacts:
 
     Returns
     -------
-    ConfusionFacts
+    dict
+        The labels, and the matrix of rows by true (outer) and predicted class (inner).
     """
     counts = confusion_counts(y, labels, n_classes=len(names))
     return {"labels": list(names), "matrix": counts.astype(int).tolist()}

@@ -16,7 +16,6 @@ from autoimb.assessment.uncertainty import spread
 from autoimb.assessment.verdict import Verdict
 from autoimb.budget import Deadline
 from autoimb.evaluation.limits import limits_beyond
-from autoimb.evaluation.outcome import Scored, ranked
 from autoimb.policy import SearchPolicy
 from autoimb.report import curves
 from autoimb.report.against import (
@@ -26,30 +25,17 @@ from autoimb.report.against import (
     cross_validate_references,
     standings,
 )
-from autoimb.report.build import Facts
+from autoimb.report.build import Facts, Row
 from autoimb.report.formats import rule_in_words
 from autoimb.report.planned import plan_facts, profile_facts
-from autoimb.report.rows import (
-    BlockRow,
-    FailureRow,
-    LeaderboardRow,
-    MethodRow,
-    ScoreRow,
-    TestFacts,
-    TestRow,
-    TimeFacts,
-    WinnerFacts,
-    WinnerStrategy,
-)
 from autoimb.runs.record import TrialRecord
 from autoimb.runtime.worker import one_thread
 from autoimb.search.search import SearchResult, versions
-from autoimb.search.study import StudyResult
 from autoimb.search.untouched import Tested
 from autoimb.space.components import COMPONENTS
 from autoimb.space.strategy import option_of
 
-__all__ = ["STANDARD_METRICS", "build_facts", "leaderboard"]
+__all__ = ["METHOD_COLUMNS", "STANDARD_METRICS", "build_facts", "leaderboard"]
 
 # Share of the remaining time for the scores of the report.
 _FACTS_SHARE = 0.5
@@ -65,6 +51,10 @@ STANDARD_METRICS = (
     "mcc",
     "log_loss",
     "brier",
+)
+METHOD_COLUMNS = (
+    *("component", "option", "method", "word", "gain", "low", "high"),
+    *("log_loss_gain", "log_loss_low", "log_loss_high", "p_value", "sentence"),
 )
 NO_SCORE = ("failed", "infeasible", "timeout", "killed")
 LABELS_SHARE = 0.5  # share of the time for scores that labels may use
@@ -149,7 +139,7 @@ def _facts(
     )
 
 
-def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFacts | None:
+def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> Row | None:
     """Return a row for each block of time; the first block does not count in the score."""
     task = result.preparation.task
     dataset = task.dataset
@@ -157,7 +147,7 @@ def _by_time(result: SearchResult, judge: Judge, winner: Prediction) -> TimeFact
         return None
     positive, times = dataset.positive, dataset.times.take(task.plan.folds.scored)
     weight = np.ones(len(judge.y)) if judge.weight is None else judge.weight
-    rows: list[BlockRow] = []
+    rows = []
     for block in np.unique(judge.period):
         in_block = judge.period == block
         part, value = judge.take(in_block), None
@@ -199,7 +189,7 @@ def _averaging(result: SearchResult) -> str:
 
 def leaderboard(
     records: Iterable[TrialRecord], *, reported: Mapping[int, float] | None = None
-) -> list[LeaderboardRow]:
+) -> list[Row]:
     """Return all strategies as rows: complete ones first, best first, those without score last.
 
     Parameters
@@ -211,7 +201,7 @@ def leaderboard(
 
     Returns
     -------
-    list of LeaderboardRow
+    list of dict
         Rows with the columns of ``leaderboard.csv``.
     """
     return [
@@ -224,11 +214,7 @@ def leaderboard(
             "seconds": record.seconds,
             "stage": record.stage,
             "strategy": record.strategy.describe(),
-            "resampling": str(record.strategy.resampling),
-            "class_weight": str(record.strategy.class_weight),
-            "loss": str(record.strategy.loss),
-            "ensemble": str(record.strategy.ensemble),
-            "network": str(record.strategy.network),
+            **{component: str(getattr(record.strategy, component)) for component in COMPONENTS},
             "reason": record.reason,
         }
         for record in sorted(records, key=lambda record: record.rank)
@@ -243,31 +229,22 @@ def _contenders(
     contenders: dict[str, Prediction] = {"winner": (selection.proba, selection.labels)}
     if selection.networks is not None:
         contenders["networks"] = selection.networks
-    partners = {r.number for r in study.records if r.stage == "partner"}
-    trees = ranked({number: study.results[number] for number in partners & study.results.keys()})
-    if trees:
-        contenders["trees"] = _of_trial(judge, study.results[trees[0]])
-    control = _best(study, [r for r in study.records if r.strategy.is_control])
-    if control is not None:
-        contenders["none"] = _of_trial(judge, control[1])
+    # The best tree model and the best control, if their out-of-fold probabilities are available.
+    records = sorted(study.records, key=lambda record: record.rank)
+    available = [record for record in records if record.number in study.results]
+    partners = [record for record in available if record.stage == "partner"]
+    controls = [record for record in available if record.strategy.is_control]
+    for name, candidates in (("trees", partners), ("none", controls)):
+        if candidates:
+            trial = study.results[candidates[0].number]
+            labels = judge.labels(trial.view) if trial.labels is None else trial.labels
+            contenders[name] = trial.oof, labels
     costs = np.asarray(result.preparation.task.plan.carried_costs or (1.0,))
     for name, proba in references.items():
         # Labels are those of trials, whose decision rule expects probabilities that include costs.
         carrying = proba * costs
         contenders[name] = proba, judge.labels(carrying / carrying.sum(axis=1, keepdims=True))
     return contenders
-
-
-def _of_trial(judge: Judge, result: Scored) -> Prediction:
-    return result.oof, judge.labels(result.view) if result.labels is None else result.labels
-
-
-def _best(study: StudyResult, records: Iterable[TrialRecord]) -> tuple[TrialRecord, Scored] | None:
-    """Return the best trial whose out-of-fold probabilities are available."""
-    for record in sorted(records, key=lambda record: record.rank):
-        if record.number in study.results:
-            return record, study.results[record.number]
-    return None
 
 
 def _metrics(asked: Metric) -> list[Metric]:
@@ -279,29 +256,18 @@ def _metrics(asked: Metric) -> list[Metric]:
     ]
 
 
-def _test(tested: Tested, names: Sequence[str]) -> TestFacts:
+def _test(tested: Tested, names: Sequence[str]) -> Row:
     """Return the scores on the test rows, which had no influence on the search."""
-    codes = tested.judge.y
-    rows: list[TestRow] = []
+    codes, scores = tested.judge.y, []
     for metric in _metrics(tested.judge.metric):
         judge = tested.judge.with_metric(metric)
         score = judge.score(*tested.prediction)
-        _, low, high = judge.interval(score.value, score.error)
-        rows.append(
-            {
-                "metric": metric.name,
-                "value": score.value,
-                "error": spread(low, high),
-                "low": low,
-                "high": high,
-                "greater_is_better": metric.greater_is_better,
-            }
-        )
+        scores.append(_score_row(metric, judge.interval(score.value, score.error)))
     return {
         "given": tested.n_given,
         "rows": len(codes),
         "counts": dict(zip(names, np.bincount(codes, minlength=len(names)).tolist())),
-        "scores": rows,
+        "scores": scores,
     }
 
 
@@ -311,15 +277,11 @@ def _scores(
     standing_by_name: Mapping[str, Standing],
     policy: SearchPolicy,
     deadline: Deadline,
-) -> list[ScoreRow]:
+) -> list[Row]:
     """Score all contenders by the requested metric, and by others as long as time permits."""
     rows = [
-        _score_row(
-            name,
-            judge.metric,
-            (standing.value, standing.low, standing.high),
-            standing.in_words(),
-        )
+        {"name": name, "standing": standing.in_words()}
+        | _score_row(judge.metric, (standing.value, standing.low, standing.high))
         for name, standing in standing_by_name.items()
     ]
     for metric in _metrics(judge.metric)[1:]:
@@ -329,49 +291,32 @@ def _scores(
                 return rows
             score = metric_judge.reported_score(prediction, policy.result.rare_rows_per_group)
             error = metric_judge.with_training(score.error, policy)
-            rows.append(_score_row(name, metric, metric_judge.interval(score.value, error)))
+            interval = metric_judge.interval(score.value, error)
+            rows.append({"name": name, "standing": ""} | _score_row(metric, interval))
     return rows
 
 
-def _score_row(
-    name: str, metric: Metric, values: tuple[float, float, float], standing: str = ""
-) -> ScoreRow:
-    value, low, high = values
+def _score_row(metric: Metric, interval: tuple[float, float, float]) -> Row:
+    value, low, high = interval
     return {
-        "name": name,
         "metric": metric.name,
         "value": value,
         "error": spread(low, high),
         "low": low,
         "high": high,
         "greater_is_better": metric.greater_is_better,
-        "standing": standing,
     }
 
 
-def _methods(verdict: Verdict) -> list[MethodRow]:
+def _methods(verdict: Verdict) -> list[Row]:
     """Return the findings as rows, by component."""
-    rows: list[MethodRow] = []
+    rows = []
     for finding in verdict.findings:
         duel = finding.duel
-        value, low, high = _gain_values(duel.gain)
-        log_loss, log_low, log_high = _gain_values(duel.log_loss)
-        rows.append(
-            {
-                "component": duel.component,
-                "option": duel.option,
-                "method": duel.method,
-                "word": finding.word,
-                "gain": value,
-                "low": low,
-                "high": high,
-                "log_loss_gain": log_loss,
-                "log_loss_low": log_low,
-                "log_loss_high": log_high,
-                "p_value": None if duel.gain is None else finding.p_value,
-                "sentence": finding.sentence,
-            }
-        )
+        p_value = None if duel.gain is None else finding.p_value
+        gains = (*_gain_values(duel.gain), *_gain_values(duel.log_loss))
+        values = (duel.component, duel.option, duel.method, finding.word, *gains, p_value)
+        rows.append(dict(zip(METHOD_COLUMNS, (*values, finding.sentence))))
     return rows
 
 
@@ -379,7 +324,7 @@ def _gain_values(gain: Gain | None) -> tuple[float | None, float | None, float |
     return (None, None, None) if gain is None else (gain.value, *gain.interval)
 
 
-def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
+def _failures(records: Iterable[TrialRecord]) -> list[Row]:
     return [
         {
             "trial": record.number,
@@ -392,10 +337,10 @@ def _failures(records: Iterable[TrialRecord]) -> list[FailureRow]:
     ]
 
 
-def _winner(result: SearchResult, names: Sequence[str]) -> WinnerFacts:
+def _winner(result: SearchResult, names: Sequence[str]) -> Row:
     selection, pipeline = result.selection, result.pipeline
     by_number = {record.number: record.strategy for record in result.records}
-    strategies: list[WinnerStrategy] = []
+    strategies: list[Row] = []
     for number, weight in selection.weights.items():
         strategy = by_number[number]
         strategies.append(

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from autoimb.report.rows import CurveFacts, LeaderboardRow, ReliabilityBin
-
 __all__ = ["precision_recall", "progress", "reliability"]
 
 # Placeholder colours that no palette contains; `_inline` replaces them by the page's variables.
@@ -61,7 +59,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 def precision_recall(
-    curves: Mapping[str, CurveFacts],
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
     *,
     base_rate: float,
     point: tuple[float, float] | None = None,
@@ -70,8 +68,8 @@ def precision_recall(
 
     Parameters
     ----------
-    curves : mapping of str to CurveFacts
-        Curves by contender; the first is the most prominent.
+    curves : mapping of str to dict
+        Precision and recall by contender; the first is the most prominent.
     base_rate : float
         Share of the positive class, which is the precision of chance.
     point : (recall, precision) or None
@@ -104,13 +102,13 @@ def precision_recall(
         return _inline(figure, name="pr", title=f"Precision against recall: {names}")
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup | None:
     """Draw the observed share of the positive class by predicted probability, with a 95 % band.
 
     Parameters
     ----------
-    bins : sequence of ReliabilityBin
-        Bins by rising probability.
+    bins : sequence of dict
+        Bins by rising probability, see `autoimb.report.build.Facts`.
 
     Returns
     -------
@@ -136,13 +134,13 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
 
 
 def progress(
-    leaderboard: Sequence[LeaderboardRow], *, members: Collection[int] = ()
+    leaderboard: Sequence[Mapping[str, Any]], *, members: Collection[int] = ()
 ) -> Markup | None:
     """Draw the scores of complete trials in the order of their start.
 
     Parameters
     ----------
-    leaderboard : sequence of LeaderboardRow
+    leaderboard : sequence of dict
         Rows in any order.
     members : collection of int
         Numbers of the winner's trials.

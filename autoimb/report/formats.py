@@ -10,11 +10,9 @@ from autoimb.assessment.uncertainty import digits_of, with_interval
 
 if TYPE_CHECKING:
     from autoimb.assessment.decision import DecisionRule
-    from autoimb.report.rows import TestFacts
 
 __all__ = [
     "FILTERS",
-    "allowed",
     "as_text",
     "count",
     "decimals",
@@ -72,7 +70,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def test_in_words(test: TestFacts, positive: str) -> str:
+def test_in_words(test: Mapping[str, Any], positive: str) -> str:
     """Return the score on the test rows in words, the last line of the report and the CLI."""
     asked = test["scores"][0]
     part = "" if test["rows"] == test["given"] else f" (some of {count(test['given'])})"
@@ -140,11 +138,6 @@ def as_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def allowed(components: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Format the options that the user allowed, by component."""
-    return "; ".join(f"{component}: {as_text(list(options))}" for component, options in components)
-
-
 def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> str:
     """Describe a decision rule in words.
 
@@ -177,5 +170,5 @@ def rule_in_words(rule: DecisionRule, names: Sequence[str], positive: int) -> st
 
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
-    for function in (allowed, count, decimals, duration, percent, scored, signed, as_text)
+    for function in (count, decimals, duration, percent, scored, signed, as_text)
 }

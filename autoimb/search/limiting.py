@@ -12,7 +12,7 @@ from autoimb.evaluation.limits import Limits
 from autoimb.policy import SearchPolicy
 from autoimb.space.draw import Space
 from autoimb.space.ensemble import ENSEMBLE
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.option import Choice, OneOf, Option
 from autoimb.space.portfolio import listed_networks, only_network
 

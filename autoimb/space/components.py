@@ -7,7 +7,7 @@ from typing import Any
 from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.ensemble import ENSEMBLE
 from autoimb.space.loss import LOSS
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.option import Component
 from autoimb.space.resampling.component import RESAMPLING
 

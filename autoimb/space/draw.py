@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from autoimb.errors import OptionError, choices
+from autoimb.errors import OptionError
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import ENSEMBLE, draws_balanced_rows
-from autoimb.space.option import Choice, Float, Int, Option, Profile, Range, Value
-from autoimb.space.strategy import Strategy, option_of
+from autoimb.space.option import Choice, Float, Int, Option, Range, Value
+from autoimb.space.strategy import STRENGTHS, Strategy, option_of
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-__all__ = ["STRENGTHS", "Space", "draw", "infeasible", "suggest"]
+    from autoimb.data.profile import Profile
 
-# The parameters that control how strongly an option shifts the class balance.
-STRENGTHS = ("strength", "tau")
+__all__ = ["Space", "draw", "infeasible", "suggest"]
 
 
 @dataclass(frozen=True)
@@ -49,28 +48,21 @@ class Space:
         Parameters
         ----------
         components : mapping of component to option names, optional
-            Names of options; other components have every option that is searched by default.
+            Names of existing options; other components have every option that is searched by
+            default.
         costs : bool
             Whether the user specified costs, which are then the class weights.
 
         Raises
         ------
         OptionError
-            For an unknown name, an empty list, or components that exclude each other.
+            If components exclude each other.
         """
-        named = {component: tuple(names) for component, names in (components or {}).items()}
-        for unknown in (component for component in named if component not in COMPONENTS):
-            raise OptionError(choices("component", unknown, COMPONENTS))
+        components = components or {}
         allowed: dict[str, tuple[str, ...]] = {}
         for component in COMPONENTS.values():
-            names = named.get(component.name, tuple(o.name for o in component if o.searched))
-            if not names:
-                raise OptionError(
-                    f"The component {component.name!r} needs an option, got an empty list."
-                )
-            for name in names:
-                component[name]  # An unknown name raises OptionError.
-            allowed[component.name] = tuple(dict.fromkeys(names))
+            searched = (option.name for option in component if option.searched)
+            allowed[component.name] = tuple(dict.fromkeys(components.get(component.name, searched)))
         if costs:
             allowed["class_weight"] = ("costs",)
         allowed["ensemble"] = _possible_ensembles(allowed)
@@ -162,7 +154,7 @@ def draw(trial: BaseTrial, space: Space) -> Strategy:
         else:
             drawn[component] = _choice(trial, component, space)
     drawn["loss"] = _choice(trial, "loss", space)
-    return Strategy(**_within_one(drawn))
+    return _within_one(Strategy(**drawn))
 
 
 def _choice(trial: BaseTrial, component: str, space: Space) -> Choice:
@@ -186,25 +178,20 @@ def suggest(trial: BaseTrial, name: str, bounds: Range) -> Value:
     return value
 
 
-def _within_one(drawn: dict[str, Choice]) -> dict[str, Choice]:
-    strengths = [
-        float(value)
-        for component in CONTROL
-        for key, value in drawn[component].params
-        if key in STRENGTHS
-    ]
-    total = sum(strengths)
-    if len(strengths) < 2 or total <= 1.0:
-        return drawn
-    # Rounding down to four digits keeps the sum at most 1.
-    shrunk = dict(drawn)
+def _within_one(strategy: Strategy) -> Strategy:
+    total = sum(strategy.strengths)
+    if len(strategy.strengths) < 2 or total <= 1.0:
+        return strategy
+    shrunk = {}
     for component in CONTROL:
+        choice: Choice = getattr(strategy, component)
+        # Rounding down to four digits keeps the sum at most 1.
         params = tuple(
             (key, floor(float(value) / total * 1e4) / 1e4 if key in STRENGTHS else value)
-            for key, value in drawn[component].params
+            for key, value in choice.params
         )
-        shrunk[component] = Choice(drawn[component].name, params)
-    return shrunk
+        shrunk[component] = Choice(choice.name, params)
+    return replace(strategy, **shrunk)
 
 
 def infeasible(strategy: Strategy, profile: Profile) -> str | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from autoimb.errors import OptionError, choices
+
+if TYPE_CHECKING:
+    from autoimb.data.profile import Profile
 
 __all__ = [
     "Choice",
@@ -18,7 +21,6 @@ __all__ = [
     "Int",
     "OneOf",
     "Option",
-    "Profile",
     "Range",
     "Rule",
     "Value",
@@ -32,34 +34,6 @@ Value = float | int | str | bool
 _TIMES = 2.0
 # Planned operations of a trial in a search of the default five minutes with two workers.
 _OPERATIONS = 640e9
-
-
-class Profile(Protocol):
-    """Counts of a table from which feasibility is derived, without access to rows."""
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows of the table."""
-
-    @property
-    def minority_count(self) -> int:
-        """Number of rows of the rarest class."""
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes of the target."""
-
-    @property
-    def n_numbers(self) -> int:
-        """Number of numeric columns."""
-
-    @property
-    def n_categories(self) -> int:
-        """Number of categorical columns."""
-
-    @property
-    def operations(self) -> float | None:
-        """Floating-point operations planned for a trial; None without a plan."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,7 @@ class OneOf:
 
 
 Range = Float | Int | OneOf
-Rule = Callable[[Profile], str | None]
+Rule = Callable[["Profile"], str | None]
 Sizes = Callable[[np.ndarray, float], np.ndarray]
 ResultT = TypeVar("ResultT")
 

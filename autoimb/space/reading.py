@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoimb.errors import OptionError, choices
-from autoimb.space.components import COMPONENTS, CONTROL
-from autoimb.space.draw import STRENGTHS, Space
+from autoimb.space.components import COMPONENTS
+from autoimb.space.draw import Space
 from autoimb.space.option import Choice, Float, OneOf, Range, Value
 from autoimb.space.resampling.component import RESAMPLING
-from autoimb.space.resampling.samplers import is_sampler, read_sampler, sampler_text
-from autoimb.space.strategy import Strategy
+from autoimb.space.resampling.samplers import (
+    is_sampler,
+    read_sampler,
+    sampler_parts,
+    sampler_text,
+)
+from autoimb.space.strategy import STRENGTHS, Strategy
 
 __all__ = ["read_option", "read_strategy"]
 
@@ -65,7 +70,11 @@ def read_strategy(value: object) -> Strategy:
         )
     strategy = Strategy(**{name: _choice(name, values[name]) for name in COMPONENTS})
     Space.of(strategy)  # This raises OptionError for options that exclude each other.
-    _check_strengths(strategy)
+    if len(strategy.strengths) > 1 and sum(strategy.strengths) > 1.0 + 1e-9:
+        raise OptionError(
+            "The strengths of imbalance methods that shift the balance sum to at most 1; those of "
+            f"the strategy are {', '.join(f'{value:g}' for value in strategy.strengths)}."
+        )
     return strategy
 
 
@@ -91,10 +100,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _choice(component: str, value: object) -> Choice:
-    if component == RESAMPLING.name and is_sampler(value):
-        return Choice(read_sampler(value))
+    takes_samplers = component == RESAMPLING.name
     if isinstance(value, str):
-        name, params = _from_text(value)
+        name, params = (value, {}) if takes_samplers and is_sampler(value) else _from_text(value)
     elif isinstance(value, Mapping) and isinstance(value.get("name"), str):
         name, params = value["name"], value.get("params") or {}
     else:
@@ -102,21 +110,18 @@ def _choice(component: str, value: object) -> Choice:
             f"The {component} of a strategy must be a text such as 'name(parameter=value)', or a "
             f"dict of name and params; got {value!r}."
         )
-    if component == RESAMPLING.name and is_sampler(name):
-        return Choice(sampler_text(name, params))
+    if takes_samplers and is_sampler(name):
+        sampler, written = sampler_parts(name)
+        return Choice(sampler_text(sampler, written | params))
     ranges = COMPONENTS[component][name].ranges
-    parameter_of = f"parameter of {component} {name!r}"
-    for key in params:
-        if key not in ranges:
-            raise OptionError(choices(parameter_of, key, ranges or ["none"]))
-    missing = [key for key in ranges if key not in params]
-    if missing:
-        raise OptionError(f"The {component} {name!r} lacks its parameters {', '.join(missing)}.")
+    option = f"{component} {name!r}"
+    if params.keys() != ranges.keys():
+        raise OptionError(
+            f"The {option} takes the parameters {', '.join(ranges) or 'none'}; "
+            f"got {', '.join(params) or 'none'}."
+        )
     return Choice(
-        name,
-        tuple(
-            (key, _value(f"{component} {name!r}", key, params[key], ranges[key])) for key in ranges
-        ),
+        name, tuple((key, _value(option, key, params[key], ranges[key])) for key in ranges)
     )
 
 
@@ -160,17 +165,3 @@ def _number(value: object) -> float:
         return float(value)  # type: ignore[arg-type]  # what is none raises
     except (TypeError, ValueError):
         return math.nan
-
-
-def _check_strengths(strategy: Strategy) -> None:
-    strengths = [
-        float(value)
-        for component in CONTROL
-        for key, value in getattr(strategy, component).params
-        if key in STRENGTHS
-    ]
-    if len(strengths) > 1 and sum(strengths) > 1.0 + 1e-9:
-        raise OptionError(
-            "The strengths of imbalance methods that shift the balance sum to at most 1; those of "
-            f"the strategy are {', '.join(f'{value:g}' for value in strengths)}."
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from autoimb.errors import OptionError
@@ -11,9 +11,11 @@ from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.option import Choice, Option
 from autoimb.space.partner import PARTNER
-from autoimb.space.resampling.samplers import is_sampler, sampler_parts, sampler_text
 
-__all__ = ["Strategy", "option_of", "partner"]
+__all__ = ["STRENGTHS", "Strategy", "option_of", "partner"]
+
+# The parameters that control how strongly an option shifts the class balance.
+STRENGTHS = ("strength", "tau")
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,32 @@ class Strategy:
         """Return whether every prior shift of the strategy has a closed form (law 4)."""
         return all(option_of(component, getattr(self, component)).exact for component in COMPONENTS)
 
+    @property
+    def strengths(self) -> list[float]:
+        """The strengths of the imbalance methods that shift the class balance."""
+        return [
+            float(value)
+            for component in CONTROL
+            for key, value in getattr(self, component).params
+            if key in STRENGTHS
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return the strategy as JSON-compatible values."""
-        return {field.name: _choice_json(getattr(self, field.name)) for field in fields(self)}
+        choices: dict[str, Choice] = {name: getattr(self, name) for name in COMPONENTS}
+        return {
+            component: {"name": choice.name, "params": choice.values}
+            for component, choice in choices.items()
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Strategy:
         """Build a strategy from the result of `to_json`."""
-        return cls(**{component: _choice_of(values[component]) for component in COMPONENTS})
+        choices = {
+            component: Choice(values[component]["name"], tuple(values[component]["params"].items()))
+            for component in COMPONENTS
+        }
+        return cls(**choices)
 
     def describe(self) -> str:
         """Return a one-line description: the imbalance methods, then the network and its size."""
@@ -96,21 +116,6 @@ class Strategy:
         return (
             f"{' + '.join(methods) or 'no imbalance method'} on {self.network.name} ({sizes}{how})"
         )
-
-
-def _choice_json(choice: Choice) -> dict[str, Any]:
-    """Return a choice as JSON, with the name and parameters of a sampler as separate values."""
-    if is_sampler(choice.name):
-        name, params = sampler_parts(choice.name)
-        return {"name": name, "params": params}
-    return {"name": choice.name, "params": choice.values}
-
-
-def _choice_of(values: Mapping[str, Any]) -> Choice:
-    name, params = values["name"], values["params"]
-    if is_sampler(name):
-        return Choice(sampler_text(name, params))
-    return Choice(name, tuple(params.items()))
 
 
 def option_of(component: str, choice: Choice) -> Option[Any]:

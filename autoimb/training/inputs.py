@@ -12,7 +12,7 @@ from torch import Tensor
 from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.folds import choosing_folds
 from autoimb.nn.network import NetworkSpec
-from autoimb.space.network.component import Hyperparameters
+from autoimb.space.network import Hyperparameters
 from autoimb.training.parts import Parts, TrainingPart
 from autoimb.training.plan import Outline
 

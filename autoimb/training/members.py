@@ -11,7 +11,7 @@ from autoimb.data.subsample import subsample
 from autoimb.randomness import Key, Purpose
 from autoimb.space.class_weight import CLASS_WEIGHT
 from autoimb.space.ensemble import ENSEMBLE, Ensemble, Round
-from autoimb.space.network.component import NETWORK
+from autoimb.space.network import NETWORK
 from autoimb.space.resampling.component import Shares
 from autoimb.space.strategy import Strategy
 from autoimb.training.inputs import Inputs

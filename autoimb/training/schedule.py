@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil, cos, log2, pi, sqrt
 
 from autoimb.errors import InfeasibleError
-from autoimb.space.network.component import Anneal, Hyperparameters
+from autoimb.space.network import Anneal, Hyperparameters
 from autoimb.training.plan import Plan, batch_for
 
 __all__ = ["Schedule", "max_member_rows", "plan_schedule"]

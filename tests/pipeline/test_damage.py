@@ -16,10 +16,11 @@ from autoimb.cli import main
 from autoimb.errors import ArtifactError
 from autoimb.pipeline import container
 from autoimb.pipeline.artifact import load, save
+from autoimb.report.facts import build_facts
 from autoimb.runs.folder import RunFolder
 from reports.benchmarks.damage.folders import KINDS, damage_folder
 from reports.benchmarks.damage.mutations import DAMAGES, FORGERIES, damaged, forged
-from tests.report.test_report import flights_facts
+from tests.report.cases import result_of, study_of
 from tests.support.pipelines import pipeline, table
 from tests.support.studies import FINGERPRINT, study
 
@@ -66,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished") / "run"
     with RunFolder.open(path, fingerprint=FINGERPRINT) as folder:
         study(folder, n_trials=3)
-        folder.update_run({"results": flights_facts().to_json()})
+        folder.update_run({"results": build_facts(result_of(*study_of())).to_json()})
         save(PIPELINE, folder.pipeline)
     return path
 

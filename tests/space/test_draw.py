@@ -13,8 +13,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from autoimb.errors import OptionError
+from autoimb.search.request import restricted_components
 from autoimb.space.components import COMPONENTS, CONTROL
 from autoimb.space.draw import Space, draw
+from autoimb.space.ensemble import draws_balanced_rows
 from autoimb.space.option import OneOf
 from autoimb.space.portfolio import first_networks
 from autoimb.space.reading import read_strategy
@@ -24,32 +26,19 @@ from tests.support.tables import chosen, strategy_with
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 checked = settings(derandomize=True)
 
-STRENGTHS = ("strength", "tau")
-
-
-def some_names(component):
-    return st.none() | st.lists(
-        st.sampled_from(COMPONENTS[component].names), min_size=1, unique=True
-    )
-
 
 restrictions = st.fixed_dictionaries(
-    {component: some_names(component) for component in COMPONENTS}
-).map(
-    lambda components: {
-        component: names for component, names in components.items() if names is not None
-    }
+    {},
+    optional={
+        name: st.lists(st.sampled_from(component.names), min_size=1, unique=True)
+        for name, component in COMPONENTS.items()
+    },
 )
 seeds = st.integers(0, 2**31 - 1)
 
 
 def searched(component):
     return tuple(option.name for option in COMPONENTS[component] if option.searched)
-
-
-def draws_balanced_rows(ensemble):
-    """Whether an ensemble leaves resampling and class weights nothing to do."""
-    return COMPONENTS["ensemble"][ensemble].sizes is not None
 
 
 def idle(allowed):
@@ -71,11 +60,6 @@ def space_of(components, *, costs=False):
 
 def study_of(seed=0):
     return optuna.create_study(sampler=RandomSampler(seed=seed))
-
-
-def strengths(strategy):
-    chosen = [getattr(strategy, component).values for component in CONTROL]
-    return [values[key] for values in chosen for key in STRENGTHS if key in values]
 
 
 @checked
@@ -107,29 +91,28 @@ def test_only_what_is_allowed_is_drawn(components, seed):
 @given(restrictions, seeds)
 def test_the_strengths_of_two_methods_sum_to_one_at_most(components, seed):
     strategy = draw(study_of(seed).ask(), space_of(components))
-    found = strengths(strategy)
-    assert len(found) < 2 or sum(found) <= 1.0 + 1e-12
-    assert all(value > 0 for value in found)
+    assert len(strategy.strengths) < 2 or sum(strategy.strengths) <= 1.0 + 1e-12
+    assert all(value > 0 for value in strategy.strengths)
 
 
 def test_the_distributions_of_a_study_are_those_of_the_option_tables():
-    study, seen = study_of(1), {}
+    study, distributions = study_of(1), {}
     space = Space.restricted({component: COMPONENTS[component].names for component in COMPONENTS})
     for _ in range(600):
         trial = study.ask()
         draw(trial, space)
-        seen |= trial.distributions
+        distributions |= trial.distributions
     for component in COMPONENTS.values():
-        assert seen.pop(component.name) == CategoricalDistribution(component.names)
+        assert distributions.pop(component.name) == CategoricalDistribution(component.names)
         for option in component:
             for key, bounds in option.ranges.items():
-                found = seen.pop(f"{component.name}.{option.name}.{key}")
+                drawn = distributions.pop(f"{component.name}.{option.name}.{key}")
                 if isinstance(bounds, OneOf):
-                    assert found == CategoricalDistribution(bounds.values)
+                    assert drawn == CategoricalDistribution(bounds.values)
                 else:
-                    assert (found.low, found.high) == (bounds.low, bounds.high)
-                    assert found.log == bounds.log
-    assert not seen
+                    fields = (drawn.low, drawn.high, drawn.log)
+                    assert fields == (bounds.low, bounds.high, bounds.log)
+    assert not distributions
 
 
 # --- restricted spaces ----------------------------------------------------------------------------
@@ -141,10 +124,9 @@ def test_components_that_exclude_each_other_are_refused_and_no_others(components
     if possible(components):
         space = Space.restricted(components)
         for component in COMPONENTS:
-            wanted = components.get(component, searched(component))
-            assert set(space.names(component)) <= set(wanted)
-            if component != "ensemble":
-                assert list(space.names(component)) == list(wanted)
+            allowed = tuple(components.get(component, searched(component)))
+            assert set(space.names(component)) <= set(allowed)
+            assert component == "ensemble" or space.names(component) == allowed
     else:
         with pytest.raises(OptionError, match=r"balanced rows.*got resampling"):
             Space.restricted(components)
@@ -153,39 +135,32 @@ def test_components_that_exclude_each_other_are_refused_and_no_others(components
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_an_unknown_option_is_named_with_the_choices(component):
     first = COMPONENTS[component].names[0]
-    with pytest.raises(OptionError) as caught:
-        Space.restricted({component: [f"{first}x"]})
-    message = str(caught.value)
+    with pytest.raises(OptionError) as error:
+        restricted_components({component: [f"{first}x"]})
+    message = str(error.value)
     assert f"Unknown {component} option '{first}x'. Did you mean {first!r}?" in message
     assert all(name in message for name in COMPONENTS[component].names)
 
 
-def test_an_unknown_component_and_an_empty_one_are_refused():
-    with pytest.raises(
-        OptionError, match=r"Unknown component 'resample'. Did you mean 'resampling'"
-    ):
-        Space.restricted({"resample": ["smote"]})
-    with pytest.raises(OptionError, match="'loss' needs an option"):
-        Space.restricted({"loss": []})
+def test_a_component_without_options_is_refused():
+    with pytest.raises(OptionError, match="loss is an empty list"):
+        restricted_components({"loss": []})
 
 
 @pytest.mark.parametrize(
-    ("ensembles", "networks"),
+    ("components", "networks"),
     [
-        (("bagging",), 3),
-        (("balanced_bagging", "self_paced"), 4),
-        (("easy_ensemble",), 4),  # two members of two rounds
-        (("boosting", "easy_ensemble"), 3),
-        (("snapshot",), 1),  # its rounds go on from each other
-        (("bagging", "single"), 1),
+        ({}, 1),
+        ({"ensemble": ("bagging",)}, 3),
+        ({"ensemble": ("balanced_bagging", "self_paced")}, 4),
+        ({"ensemble": ("easy_ensemble",)}, 4),  # two members of two rounds
+        ({"ensemble": ("boosting", "easy_ensemble")}, 3),
+        ({"ensemble": ("snapshot",)}, 1),  # every round continues the previous one
+        ({"ensemble": ("bagging", "single")}, 1),
     ],
 )
-def test_a_space_knows_the_networks_of_its_smallest_ensemble(ensembles, networks):
-    assert Space.restricted({"ensemble": ensembles}).min_networks == networks
-
-
-def test_a_space_that_is_not_restricted_may_train_one_network():
-    assert Space.restricted().min_networks == 1
+def test_a_space_has_the_networks_of_its_smallest_ensemble(components, networks):
+    assert Space.restricted(components).min_networks == networks
 
 
 def test_costs_are_the_class_weights_and_never_drawn_without_being_given():
@@ -202,22 +177,16 @@ def test_a_strategy_refuses_unknown_options_and_parameters():
 
 
 def test_strengths_that_sum_to_one_are_allowed():
-    """Those of resampling and class weights: 0.7 and 0.3, or so much that it is more than one."""
-    row = dict.fromkeys(("resampling", "class_weight"), "none") | {
+    row = {
+        "resampling": "random_over(strength=0.7)",
+        "class_weight": "power(tau=0.3)",
         "loss": "cross_entropy",
         "ensemble": "single",
         "network": str(chosen(COMPONENTS["network"]["mlp"], 0.0)),
     }
-    for tau, allowed in ((0.3, True), (0.30001, False)):
-        both = row | {
-            "resampling": "random_over(strength=0.7)",
-            "class_weight": f"power(tau={tau})",
-        }
-        if allowed:
-            assert strengths(read_strategy(both)) == [0.7, tau]
-        else:
-            with pytest.raises(OptionError, match="sum to at most 1"):
-                read_strategy(both)
+    assert read_strategy(row).strengths == [0.7, 0.3]
+    with pytest.raises(OptionError, match="sum to at most 1"):
+        read_strategy(row | {"class_weight": "power(tau=0.30001)"})
 
 
 def test_a_description_names_what_does_not_go_without_saying():

@@ -10,20 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from autoimb.data.folds import plan_folds
-from autoimb.evaluation.outcome import Scored
-from autoimb.space.components import COMPONENTS
 from autoimb.space.loss import LOSS, Loss
 from autoimb.space.option import Option
-from tests.support.tables import (
-    at,
-    chosen,
-    dataset_of,
-    mixed_table,
-    outcome_of,
-    short_plan,
-    strategy_with,
-)
+from tests.support.tables import at
 
 MEMBERS, COPIES, BATCH = 3, 2, 11
 COUNTS = {
@@ -36,16 +25,16 @@ every_loss = pytest.mark.parametrize("option", list(LOSS), ids=lambda option: op
 every_size = pytest.mark.parametrize("n_classes", list(COUNTS))
 
 
-def own_proba(z: Tensor, y: Tensor) -> Tensor:
+def class_proba(z: Tensor, y: Tensor) -> Tensor:
     return z.softmax(1)[torch.arange(len(y)), y]
 
 
 def cross_entropy(z, y, w, n, values):
-    return -(w * own_proba(z, y).log()).sum()
+    return -(w * class_proba(z, y).log()).sum()
 
 
 def focal(z, y, w, n, values):
-    p = own_proba(z, y)
+    p = class_proba(z, y)
     return -(w * (1 - p) ** values["gamma"] * p.log()).sum()
 
 
@@ -60,12 +49,12 @@ FORMULAS: dict[str, Formula] = {
 }
 
 
-def made(option: Option, n_classes: int, share: float = 0.5) -> tuple[Loss, dict]:
+def loss_at(option: Option, n_classes: int, share: float = 0.5) -> tuple[Loss, dict]:
     values = {key: at(bounds, share) for key, bounds in option.ranges.items()}
     return option.code(COUNTS[n_classes][:, None, :, None], **values), values
 
 
-def some_batch(n_classes: int, seed: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def batch_of(n_classes: int, seed: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits (M, k, C, B), classes (M, B), their one-hot truth and weights, as the trainer's."""
     random = np.random.default_rng(seed)
     logits = torch.from_numpy(random.normal(0.0, 2.0, (MEMBERS, COPIES, n_classes, BATCH)))
@@ -80,8 +69,8 @@ def some_batch(n_classes: int, seed: int = 2) -> tuple[Tensor, Tensor, Tensor, T
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @every_loss
 def test_the_gradient_of_a_loss_is_that_of_its_formula(option, share, n_classes):
-    loss, values = made(option, n_classes, share)
-    logits, y, truth, weight = some_batch(n_classes)
+    loss, values = loss_at(option, n_classes, share)
+    logits, y, truth, weight = batch_of(n_classes)
     formula = FORMULAS[option.name]
     free = logits.clone().requires_grad_()
     values = [
@@ -97,7 +86,7 @@ def test_the_gradient_of_a_loss_is_that_of_its_formula(option, share, n_classes)
 @every_size
 @every_loss
 def test_a_loss_is_finite_at_any_logits(option, n_classes):
-    _, _, truth, weight = some_batch(n_classes)
+    _, _, truth, weight = batch_of(n_classes)
     for seed, dtype in ((0, torch.float32), (1, torch.float64)):
         signs = np.random.default_rng(seed).choice([-1e4, 0.0, 1e4], (MEMBERS, 1, n_classes, BATCH))
         logits = torch.from_numpy(signs).to(dtype).expand(-1, COPIES, -1, -1)
@@ -108,18 +97,3 @@ def test_a_loss_is_finite_at_any_logits(option, n_classes):
         assert gradient.isfinite().all()
         # a shift of all logits of a row is none
         assert gradient.sum(-2).abs().max() <= 1e-4 * gradient.abs().max() + 1e-6
-
-
-@pytest.mark.parametrize("ensemble", ["boosting", "self_paced", "snapshot"])
-@every_loss
-def test_a_loss_trains_copies_and_rounds(option, ensemble):
-    dataset = dataset_of(*mixed_table("multiclass"))
-    plan = short_plan(dataset, plan_folds(dataset.y, cv=2, random_state=0))
-    strategy = strategy_with(
-        loss=chosen(option),
-        ensemble=chosen(COMPONENTS["ensemble"][ensemble], 0.0),
-        network=chosen(COMPONENTS["network"]["tabm"], 0.0),
-    )
-    outcome = outcome_of(strategy, dataset, plan)
-    assert isinstance(outcome, Scored), outcome.reason
-    np.testing.assert_allclose(outcome.oof.sum(1), 1.0)

@@ -82,8 +82,7 @@ def test_the_mean_probability_is_the_true_rate(method):
     check_mean_probability(method)
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0], ids=["none", "turned"])
-@pytest.mark.parametrize("method", ["random_under", "power"])
+@pytest.mark.parametrize(("method", "factor"), [("random_under", 0.0), ("power", -1.0)])
 def test_a_wrong_prior_correction_is_noticed(method, factor, monkeypatch):
     monkeypatch.setattr(
         fitted, "correct_prior", lambda logp, log_ratio: correct_prior(logp, factor * log_ratio)

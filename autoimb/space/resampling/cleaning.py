@@ -16,12 +16,10 @@ from autoimb.space.resampling.component import (
     Resampled,
     Rows,
     check_classes_kept,
-    neighbour_space,
     over_counts,
-    present,
     selection,
 )
-from autoimb.space.resampling.nearest import nearest
+from autoimb.space.resampling.neighbours import nearest, neighbour_space
 from autoimb.space.resampling.smote import smote
 
 __all__ = ["smote_enn", "smote_tomek", "tomek_links"]
@@ -53,7 +51,7 @@ def tomek_links(part: Rows, *, strength: float, random_state: int) -> Resampled:
 
 def _unlinked_rows(part: Rows) -> np.ndarray:
     """Return the rows of the rarest class and all rows that are in no Tomek link."""
-    classes, counts = present(part.y)
+    classes, counts = np.unique(part.y, return_counts=True)
     common = part.y != classes[counts.argmin()]
     return np.flatnonzero(~(_linked(neighbour_space(part.encoded), part.y) & common))
 

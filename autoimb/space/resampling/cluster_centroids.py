@@ -11,11 +11,10 @@ from autoimb.space.resampling.component import (
     RESAMPLING,
     Resampled,
     Rows,
-    neighbour_space,
-    present,
     selection,
     under_counts,
 )
+from autoimb.space.resampling.neighbours import neighbour_space
 
 __all__ = ["cluster_centroids"]
 
@@ -32,7 +31,7 @@ def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resa
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import pairwise_distances_argmin
 
-    classes, counts = present(part.y)
+    classes, counts = np.unique(part.y, return_counts=True)
     space, selected = neighbour_space(part.encoded), []
     for c, had, n in zip(classes, counts, under_counts(counts, strength)):
         rows = np.flatnonzero(part.y == c)
@@ -43,16 +42,11 @@ def cluster_centroids(part: Rows, *, strength: float, random_state: int) -> Resa
                 distinct, n_init=1, max_iter=20, random_state=random_state, batch_size=4096
             )
             means.fit(space[rows])
-            nearest = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
-            rows = _filled(rows, nearest, int(n), stream(Purpose.CENTROID_ROWS, random_state))
+            chosen = np.unique(pairwise_distances_argmin(means.cluster_centers_, space[rows]))
+            # Random rows are added if several centres have the same nearest row.
+            rest = np.setdiff1d(np.arange(had), chosen)
+            random = stream(Purpose.CENTROID_ROWS, random_state)
+            additional = random.choice(rest, n - len(chosen), replace=False)
+            rows = rows[np.concatenate([chosen, additional])]
         selected.append(rows)
     return selection(np.concatenate(selected))
-
-
-def _filled(
-    rows: np.ndarray, chosen: np.ndarray, count: int, random: np.random.Generator
-) -> np.ndarray:
-    """Add random rows if several centres have the same nearest row."""
-    rest = np.setdiff1d(np.arange(len(rows)), chosen)
-    additional = random.choice(rest, count - len(chosen), replace=False)
-    return np.asarray(rows[np.concatenate([chosen, additional])])

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from autoimb.data.encoding.rows import Encoded
+from autoimb.data.profile import Profile
 from autoimb.errors import InfeasibleError
-from autoimb.space.option import Component, Profile, work_at_most
+from autoimb.space.option import Component, work_at_most
+from autoimb.space.resampling.neighbours import MAX_DIMENSIONS
 
 __all__ = [
     "CLUSTERS",
@@ -27,21 +30,18 @@ __all__ = [
     "Rows",
     "Shares",
     "check_classes_kept",
-    "neighbour_space",
     "over_counts",
-    "present",
     "selection",
     "under_counts",
 ]
 
 MAX_NEIGHBOURS = 15
-_MAX_DIMENSIONS = 32
 _FOLDS = 3.0  # size of all training parts, as a multiple of the table
 
 
 def _all_pairs(profile: Profile) -> float:
     """Return the operations for the distances between all rows and for their comparison."""
-    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MAX_DIMENSIONS)
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, MAX_DIMENSIONS)
     return float(_FOLDS * profile.n_rows**2 * (20.0 + 0.6 * dimensions))
 
 
@@ -56,7 +56,7 @@ def _new_rows(profile: Profile) -> float:
 def _clusters(profile: Profile) -> float:
     """Return the operations for some hundred times the distances between rows and centres."""
     centres = float(profile.minority_count) ** 0.8 * float(profile.n_rows) ** 0.2
-    dimensions = min(profile.n_numbers + 4 * profile.n_categories, _MAX_DIMENSIONS)
+    dimensions = min(profile.n_numbers + 4 * profile.n_categories, MAX_DIMENSIONS)
     return float(200.0 * profile.n_rows * centres * dimensions)
 
 
@@ -96,10 +96,6 @@ class Rows:
     labels: tuple[str, ...] = ()
 
 
-def _no_parents() -> np.ndarray:
-    return np.empty((0, 2), dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Resampled:
     """Result of a resampling method, which replaces the training rows.
@@ -122,8 +118,8 @@ class Resampled:
 
     rows: np.ndarray
     synthetic: Encoded | None = None
-    synthetic_y: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    parents: np.ndarray = field(default_factory=_no_parents)
+    synthetic_y: np.ndarray = field(default_factory=partial(np.empty, 0, np.int64))
+    parents: np.ndarray = field(default_factory=partial(np.empty, (0, 2), np.int64))
     shares: Shares | None = None
 
 
@@ -146,34 +142,9 @@ def under_counts(counts: np.ndarray, strength: float) -> np.ndarray:
     return np.asarray(np.clip(target, 1, counts))
 
 
-def neighbour_space(encoded: Encoded) -> np.ndarray:
-    """Return the coordinates of rows for neighbour searches.
-
-    They are the encoded columns or, if there are more than 32, their 32 principal components, which
-    preserve most of the distances at a fraction of the cost. Sees: the given rows, no labels.
-
-    Returns
-    -------
-    float32 array of shape (n, at most 32)
-    """
-    from sklearn.decomposition import PCA
-
-    matrix = encoded.matrix()
-    if min(matrix.shape) <= _MAX_DIMENSIONS:
-        return matrix
-    reduced = PCA(_MAX_DIMENSIONS, svd_solver="covariance_eigh").fit_transform(matrix)
-    return np.ascontiguousarray(reduced, dtype=np.float32)
-
-
 def selection(rows: np.ndarray) -> Resampled:
     """Return a result that consists of real rows only, in the order of the table."""
     return Resampled(np.sort(rows))
-
-
-def present(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes that occur, and their numbers of rows."""
-    classes, counts = np.unique(y, return_counts=True)
-    return classes, counts
 
 
 def check_classes_kept(y_after: np.ndarray, y_before: np.ndarray, name: str) -> None:

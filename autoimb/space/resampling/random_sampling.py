@@ -11,7 +11,6 @@ from autoimb.space.resampling.component import (
     Resampled,
     Rows,
     over_counts,
-    present,
     selection,
     under_counts,
 )
@@ -37,7 +36,7 @@ def random_over(part: Rows, *, strength: float, random_state: int) -> Resampled:
 def random_under(part: Rows, *, strength: float, random_state: int) -> Resampled:
     """Keep random rows of the larger classes."""
     random = stream(Purpose.UNDER_SAMPLED, random_state)
-    classes, counts = present(part.y)
+    classes, counts = np.unique(part.y, return_counts=True)
     selected = [
         random.choice(np.flatnonzero(part.y == c), n, replace=False)
         for c, n in zip(classes, under_counts(counts, strength))
@@ -48,7 +47,7 @@ def random_under(part: Rows, *, strength: float, random_state: int) -> Resampled
 def _extra(y: np.ndarray, strength: float, random_state: int) -> np.ndarray:
     """Draw the rows of the smaller classes that are duplicated."""
     random = stream(Purpose.OVER_SAMPLED, random_state)
-    classes, counts = present(y)
+    classes, counts = np.unique(y, return_counts=True)
     extra = over_counts(counts, strength) - counts
     return np.concatenate(
         [random.choice(np.flatnonzero(y == c), n) for c, n in zip(classes, extra)]

@@ -11,6 +11,7 @@ import ast
 import inspect
 import math
 import warnings
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -19,19 +20,19 @@ from typing import Any, Literal
 import numpy as np
 
 from autoimb.data.encoding.rows import Encoded
+from autoimb.data.profile import Profile
 from autoimb.data.values import text_of
 from autoimb.errors import InfeasibleError, OptionError, choices
 from autoimb.foreign import validate_parameters
-from autoimb.space.option import Option, Profile, Rule
+from autoimb.space.option import Option, Rule
 from autoimb.space.resampling.component import (
     NEIGHBOURS,
     RESAMPLING,
     Resampled,
     Rows,
     check_classes_kept,
-    neighbour_space,
-    present,
 )
+from autoimb.space.resampling.neighbours import neighbour_space
 from autoimb.text import shown
 
 __all__ = [
@@ -51,7 +52,8 @@ Kind = Literal["selects", "interpolates", "mixed", "categories"]
 _MODULES = ("over_sampling", "under_sampling", "combine")  # of imbalanced-learn
 _BY_LABEL = ("sampling_strategy", "shrinkage")  # parameters that may name classes
 _CATEGORICAL = "categorical_features"  # a parameter that the encoded table gives
-_INDICATOR_CODES = 2  # number of codes of an indicator of missing numbers
+# Kinds of the samplers that do not select rows, if they do more than interpolate numbers.
+_NEW_ROWS: dict[str, Kind] = {"SMOTENC": "mixed", "SMOTEN": "categories"}
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -78,7 +80,7 @@ def read_sampler(value: object) -> str:
         With the unknown class or parameter, or with the value that JSON cannot represent.
     """
     if isinstance(value, str):
-        return sampler_text(*sampler_parts(value)) if is_sampler(value) else _unknown(value)
+        return sampler_text(*(sampler_parts(value) if is_sampler(value) else (value, {})))
     name = type(value).__name__
     if _classes().get(name) is not type(value):
         raise OptionError(
@@ -119,7 +121,11 @@ def sampler_text(name: str, params: Params) -> str:
     OptionError
     """
     if name not in _classes():
-        _unknown(name)
+        message = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
+        raise OptionError(
+            f"{message} The capitalized ones are class names of imbalanced-learn samplers, which "
+            "can also be given as instances."
+        )
     defaults = {
         key: parameter.default
         for key, parameter in inspect.signature(_classes()[name]).parameters.items()
@@ -136,14 +142,6 @@ def sampler_text(name: str, params: Params) -> str:
     _check_values(name, changed)
     written = ", ".join(f"{key}={value!r}" for key, value in changed.items())
     return f"{name}({written})" if written else name
-
-
-def _unknown(name: str) -> str:
-    message = choices("resampling option", name, [*RESAMPLING.names, *_classes()])
-    raise OptionError(
-        f"{message} The capitalized ones are class names of imbalanced-learn samplers, which can "
-        "also be given as instances."
-    )
 
 
 def _check_categorical(name: str, value: object) -> None:
@@ -175,15 +173,14 @@ def _plain(name: str, key: str, value: object) -> Any:
 
 def _check_values(name: str, params: Params) -> None:
     """Check parameter values by the sampler's own validation."""
-    supplied = {_CATEGORICAL: "auto"} if _needs_categories(name) else {}
+    sampler = _classes()[name]
+    needs_categories = _CATEGORICAL in inspect.signature(sampler).parameters
     try:
-        validate_parameters(_classes()[name](**supplied, **params))
+        validate_parameters(
+            sampler(**params, **({_CATEGORICAL: "auto"} if needs_categories else {}))
+        )
     except ValueError as error:
         raise OptionError(" ".join(str(error).split())) from None
-
-
-def _needs_categories(name: str) -> bool:
-    return _CATEGORICAL in inspect.signature(_classes()[name]).parameters
 
 
 def checked_labels(text: str, classes: Iterable[object]) -> None:
@@ -230,48 +227,41 @@ def sampler_option(text: str) -> Option[Resampled]:
 
 
 def _kind(name: str, params: Params) -> Kind:
-    if name == "SMOTENC":
-        return "mixed"
-    if name == "SMOTEN":
-        return "categories"
-    if name == "RandomOverSampler":  # with a shrinkage it adds noise to numbers
-        return "selects" if params.get("shrinkage") is None else "interpolates"
-    if name == "ClusterCentroids":  # "auto" is soft: the centres themselves
-        return "selects" if params.get("voting") == "hard" else "interpolates"
-    module = import_module("imblearn.under_sampling")
-    return "selects" if name in module.__all__ else "interpolates"
+    if name == "RandomOverSampler":  # With a shrinkage it adds noise to numbers.
+        selects = params.get("shrinkage") is None
+    elif name == "ClusterCentroids":  # The default is soft voting: the centres themselves.
+        selects = params.get("voting") == "hard"
+    else:
+        selects = name in import_module("imblearn.under_sampling").__all__
+    return "selects" if selects else _NEW_ROWS.get(name, "interpolates")
 
 
 def _unsuited(kind: Kind, profile: Profile) -> str | None:
     """Return why a kind of sampler cannot run on the columns of a table, or None if it can."""
     numbers, categories = profile.n_numbers, profile.n_categories
-    if kind == "interpolates" and categories:
-        return (
-            f"interpolates numbers and the table has {_columns(categories, 'categorical')}; use "
-            "smote, SMOTENC (SMOTEN without numbers), or a method that selects rows."
-        )
-    if kind == "mixed" and not (numbers and categories):
-        return (
-            "needs numeric and categorical columns and the table has "
-            f"{_columns(numbers, 'numeric')} and {_columns(categories, 'categorical')}; use smote."
-        )
-    if kind == "categories" and numbers:
-        return (
-            f"needs categorical columns only and the table has {_columns(numbers, 'numeric')}; "
-            "use smote or SMOTENC."
-        )
-    return None
-
-
-def _columns(count: int, kind: str) -> str:
-    return f"{count} {kind} column{'' if count == 1 else 's'}"
+    unsuited, needs = {
+        "selects": (False, ""),
+        "interpolates": (categories > 0, "no categorical columns, as it interpolates numbers"),
+        "mixed": (not (numbers and categories), "numeric and categorical columns"),
+        "categories": (numbers > 0, "categorical columns only"),
+    }[kind]
+    if not unsuited:
+        return None
+    return (
+        f"needs {needs}; the table has {numbers} numeric and {categories} categorical columns. Use "
+        "smote, which suits all tables, or a sampler that selects rows."
+    )
 
 
 # --- running them ---------------------------------------------------------------------------------
 
 
 def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind: Kind) -> Resampled:
-    _check_columns(part.encoded, name, kind)
+    if kind == "categories" and part.encoded.numbers.shape[1]:
+        raise InfeasibleError(
+            f"{name} needs categorical columns only and the rows have numbers, of which some may "
+            "be statistics of categories with many levels."
+        )
     x = _space(part.encoded, kind)
     sampler = _classes()[name](**_fitted_params(part, random_state, name=name, params=params))
     with warnings.catch_warnings():
@@ -296,17 +286,6 @@ def _resample(part: Rows, *, random_state: int, name: str, params: Params, kind:
     return Resampled(rows, _encoded(synthetic, part.encoded, kind), new_y[~is_real])
 
 
-def _check_columns(encoded: Encoded, name: str, kind: Kind) -> None:
-    """Raise InfeasibleError if this kind of sampler cannot be applied to the encoded columns."""
-    if kind == "interpolates" and max(encoded.cardinalities, default=0) > _INDICATOR_CODES:
-        raise InfeasibleError(f"{name} interpolates numbers and the rows have categories.")
-    if kind == "categories" and encoded.numbers.shape[1]:
-        raise InfeasibleError(
-            f"{name} needs categorical columns only and the rows have numbers, of which some may "
-            "be statistics of categories with many levels."
-        )
-
-
 def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) -> dict[str, Any]:
     """Return the parameters for a fold, with seed, possible neighbours and columns of codes."""
     accepted = inspect.signature(_classes()[name]).parameters
@@ -314,7 +293,7 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
     if "random_state" in accepted and fitted.get("random_state") is None:
         fitted["random_state"] = random_state
     if "k_neighbors" in accepted:
-        rarest = int(present(part.y)[1].min())
+        rarest = int(np.unique(part.y, return_counts=True)[1].min())
         if rarest < 2:
             raise InfeasibleError(
                 f"{name} needs at least 2 training rows of a class to add to, got {rarest}."
@@ -326,16 +305,10 @@ def _fitted_params(part: Rows, random_state: int, *, name: str, params: Params) 
         fitted[_CATEGORICAL] = list(range(numbers, numbers + part.encoded.codes.shape[1]))
     for key in _BY_LABEL:
         if isinstance(fitted.get(key), dict):
-            fitted[key] = {_code(part, name, c): value for c, value in fitted[key].items()}
+            fitted[key] = {part.labels.index(c): value for c, value in fitted[key].items()}
         elif isinstance(fitted.get(key), list):
-            fitted[key] = [_code(part, name, c) for c in fitted[key]]
+            fitted[key] = [part.labels.index(c) for c in fitted[key]]
     return fitted
-
-
-def _code(part: Rows, name: str, label: str) -> int:
-    if label not in part.labels:
-        raise InfeasibleError(f"{name} names the class {label!r}, which the table does not have.")
-    return part.labels.index(label)
 
 
 def _space(encoded: Encoded, kind: Kind) -> np.ndarray:
@@ -379,28 +352,9 @@ def _sources(
     if hasattr(sampler, "sample_indices_"):
         source = np.asarray(sampler.sample_indices_, dtype=np.int64)
         return source, (original[0][source] == resampled[0]).all(axis=1)
-    n = len(original[1])
-    stacked = np.column_stack(
-        [np.vstack([original[0], resampled[0]]), np.concatenate([original[1], resampled[1]])]
-    )
-    rows = np.ascontiguousarray(stacked).view(
-        np.dtype((np.void, stacked.itemsize * stacked.shape[1]))
-    )
-    group = np.unique(rows.ravel(), return_inverse=True)[1].ravel()
-    # The pair of a group and a rank within it identifies an original and a resampled row.
-    key = group * len(group)
-    key[:n] += _ranks(group[:n])
-    key[n:] += _ranks(group[n:])
-    order = np.argsort(key[:n])
-    place = np.minimum(np.searchsorted(key[:n], key[n:], sorter=order), n - 1)
-    source = order[place]
-    return source, key[source] == key[n:]
-
-
-def _ranks(group: np.ndarray) -> np.ndarray:
-    """Return, for each element, the number of preceding equal elements."""
-    order = np.argsort(group, kind="stable")
-    _, first, size = np.unique(group[order], return_index=True, return_counts=True)
-    ranks = np.empty(len(group), dtype=np.int64)
-    ranks[order] = np.arange(len(group)) - np.repeat(first, size)
-    return ranks
+    equal_rows: defaultdict[bytes, deque[int]] = defaultdict(deque)
+    for position, row in enumerate(np.column_stack(original)):
+        equal_rows[row.tobytes()].append(position)
+    rows = (equal_rows[row.tobytes()] for row in np.column_stack(resampled))
+    source = np.array([positions.popleft() if positions else -1 for positions in rows])
+    return source, source >= 0

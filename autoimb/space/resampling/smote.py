@@ -17,9 +17,8 @@ from autoimb.space.resampling.component import (
     Resampled,
     Rows,
     over_counts,
-    present,
 )
-from autoimb.space.resampling.nearest import nearest
+from autoimb.space.resampling.neighbours import nearest
 
 __all__ = ["smote"]
 
@@ -38,26 +37,17 @@ def smote(part: Rows, *, strength: float, k_neighbors: int, random_state: int) -
     Chawla et al., 2002. Neighbours are searched within each class of the training rows. Their
     number is limited by the size of the smallest class that is over-sampled.
     """
-    target_sizes = _targets(part.y, strength)
-    if not target_sizes:
-        return Resampled(np.arange(len(part.y)))
-    k = _allowed_neighbours(part, k_neighbors, target_sizes)
-    make = _interpolated if part.encoded.numbers.shape[1] else _of_categories
-    return make(part, target_sizes, k, random_state)
-
-
-def _targets(y: np.ndarray, strength: float) -> dict[int, int]:
-    """Return the new sizes of the classes that are over-sampled."""
-    classes, counts = present(y)
+    classes, counts = np.unique(part.y, return_counts=True)
     sizes = over_counts(counts, strength)
-    return {int(c): int(n) for c, n, had in zip(classes, sizes, counts) if n != had}
-
-
-def _allowed_neighbours(part: Rows, k_neighbors: int, target_sizes: dict[int, int]) -> int:
-    rarest = min(int((part.y == c).sum()) for c in target_sizes)
+    grows = sizes > counts
+    if not grows.any():
+        return Resampled(np.arange(len(part.y)))
+    rarest = int(counts[grows].min())
     if rarest < 2:
         raise InfeasibleError("smote needs at least 2 training rows of a class to add to, got 1.")
-    return min(k_neighbors, rarest - 1)
+    target_sizes = dict(zip(classes[grows].tolist(), sizes[grows].tolist()))
+    make = _interpolated if part.encoded.numbers.shape[1] else _of_categories
+    return make(part, target_sizes, min(k_neighbors, rarest - 1), random_state)
 
 
 def _of_categories(
