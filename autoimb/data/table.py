@@ -251,20 +251,23 @@ def split_weight(
         raise SchemaError(
             f"The table has no column other than the weights {name!r} and the target."
         )
-    weight = numbers_of(frame[name], name)
-    bad = np.isnan(weight) | (weight < 0)
+    return frame.drop(columns=[name]), _weights(frame[name], name)
+
+
+def _weights(column: pd.Series, name: str) -> NDArray[np.float64]:
+    weight = numbers_of(column, name)
+    bad = ~(weight >= 0)
     if bad.any():
         row = int(bad.argmax())
-        got = "none" if np.isnan(weight[row]) else f"{weight[row]:g}"
         raise SchemaError(
-            f"The weight column {name!r} must hold a number from 0 on in every row; row {row} "
-            f"holds {got}."
+            f"The weights {name!r} must be numbers from 0 on in every row; row {row} holds "
+            f"{weight[row]:g}."
         )
-    return frame.drop(columns=[name]), weight
+    return weight
 
 
 def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | None:
-    """Convert the weights of the user to numbers, with NaN for missing ones; None stays None.
+    """Convert the weights of the user to numbers; None stays None.
 
     Parameters
     ----------
@@ -282,7 +285,7 @@ def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | Non
     TableError
         If the number of weights differs from `n_rows`, or a weight is complex.
     SchemaError
-        If a weight is text that is not a number, a date, or infinite.
+        If a weight is not a finite number of at least 0.
     """
     if sample_weight is None:
         return None
@@ -294,7 +297,7 @@ def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | Non
         )
     if types.is_complex_dtype(column.dtype):
         raise TableError("Complex data not supported: sample_weight holds complex numbers.")
-    return numbers_of(column, "sample_weight")
+    return _weights(column, "sample_weight")
 
 
 def check_lengths(X: Sized, y: Sized) -> None:
@@ -312,7 +315,7 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
     Parameters
     ----------
     sample_weight : ndarray of shape (n,) or None
-        Weights of the user; None weighs all rows equally.
+        Weights of at least 0; None weighs all rows equally.
     n_rows : int
         Number of rows.
 
@@ -323,18 +326,12 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
     Raises
     ------
     TableError
-        If a weight is negative or infinite, if all weights are 0, or if the ratio of two weights
-        exceeds `WIDEST`.
+        If all weights are 0, if their sum is infinite, or if the ratio of two weights exceeds
+        `WIDEST`.
     """
     if sample_weight is None:
         return np.ones(n_rows, dtype=bool)
     weight = np.asarray(sample_weight, dtype=np.float64)
-    bad = ~np.isfinite(weight) | (weight < 0)
-    if bad.any():
-        row = int(bad.argmax())
-        raise TableError(
-            f"sample_weight must be finite and not negative; got {weight[row]} in row {row}."
-        )
     positive = weight > 0
     if not positive.any():
         raise TableError("sample_weight must not be zero in all rows.")

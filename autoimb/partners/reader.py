@@ -23,8 +23,8 @@ from autoimb.data.encoding.levels import (
     FIRST_LEVEL,
     RARE,
     category_codes,
-    levels_of_arrays,
-    levels_to_arrays,
+    levels_of_array,
+    levels_to_array,
 )
 from autoimb.data.encoding.statistics import Target, cross_fitted, level_statistics
 from autoimb.data.schema import Columns
@@ -81,13 +81,9 @@ class Reader(BriefRepr):
             The training rows as trees should see them in training.
         """
         columns, n_classes = dataset.columns, dataset.n_classes
-        weight = dataset.training_weight[rows]
         part = columns.take(rows)
-        target = Target(
-            dataset.y[rows],
-            weight / weight.mean(),
-            None if dataset.cluster is None else dataset.cluster[rows],
-            None if dataset.time is None else dataset.time[rows],
+        target = Target.of_rows(
+            rows, dataset.y, dataset.training_weight, dataset.cluster, dataset.time
         )
         left_out = dataset.layout.left_out(len(columns.vocabularies))
         levels = []
@@ -198,7 +194,7 @@ class Reader(BriefRepr):
         """Return the arrays by name."""
         tables = {f"tables.{j}": t for j, t in enumerate(self.tables) if t is not None}
         shares = {f"shares.{j}": s for j, s in enumerate(self.shares) if s is not None}
-        return levels_to_arrays(self.levels) | tables | shares
+        return {"levels": levels_to_array(self.levels)} | tables | shares
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], numbers: int) -> Reader:
@@ -209,7 +205,7 @@ class Reader(BriefRepr):
         ArtifactError
             If the statistics or shares do not fit the levels.
         """
-        levels = levels_of_arrays(arrays)
+        levels = levels_of_array(arrays["levels"])
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
         used = sum(array is not None for array in (*tables, *shares))

@@ -76,13 +76,8 @@ class Array:
             )
 
 
-_LEVELS = {
-    "level_counts": Array("int64", low=0),
-    "level_ends": Array("int64", low=0),
-    "level_text": Array("uint8"),
-}
-
-ENCODER_ARRAYS = _LEVELS | {
+ENCODER_ARRAYS = {
+    "levels": Array("uint8"),
     "read_numbers": Array("int64", low=0),
     "read_categories": Array("int64", low=0),
     "center": Array("float64"),
@@ -107,7 +102,8 @@ PACK_ARRAYS = {
     "state.*": Array("float32", None),
 }
 
-TREES_ARRAYS = _LEVELS | {
+TREES_ARRAYS = {
+    "levels": Array("uint8"),
     "tables.*": Array("float32", 2),
     "shares.*": Array("float32", low=0, high=1),
     "column": Array("int32", low=-1),

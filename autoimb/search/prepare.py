@@ -22,7 +22,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.structure import NO_STRUCTURE, Structure, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
+from autoimb.data.folds import FoldPlan, Rows, plan_folds
 from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward, rate_blocks
 from autoimb.data.profile import Profile, profile
 from autoimb.data.rarity import minority_count
@@ -312,10 +312,11 @@ def _folds(
     if table.times is None:
         return plan_folds(
             target.codes,
-            cv=kept_splits(request.cv, retained),
+            cv=request.cv,
             random_state=request.random_state,
             eval_rows=eval_rows,
             cluster=table.groups,
+            retained=retained,
             policy=policy,
         )
     if eval_rows is not None:

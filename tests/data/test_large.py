@@ -23,8 +23,7 @@ from autoimb.policy import Reserves, SearchPolicy, Sizes, Training
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
 from autoimb.search.search import search
-from tests.data.test_source import in_parts
-from tests.support.tables import ONE_TRIAL
+from tests.support.tables import ONE_TRIAL, in_parts
 
 RATE = 0.02
 SMALL = Sizes(min_training_rows=1_000, max_scored_rows=2_000)

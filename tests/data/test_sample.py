@@ -14,8 +14,8 @@ from autoimb.data.sample import Sample, reweighted
 from autoimb.data.schema import infer_schema
 from autoimb.errors import OptionError, SchemaError, TableError, TargetError
 from autoimb.policy import SearchPolicy, Sizes
-from tests.data.test_source import in_parts
 from tests.support.pipelines import table
+from tests.support.tables import in_parts
 
 POLICY = SearchPolicy(sizes=Sizes(min_training_rows=600))
 LITTLE = 1_000  # bytes: as many rows as are drawn at least
