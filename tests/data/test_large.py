@@ -19,7 +19,7 @@ from autoimb.cli.folders import next_run_dir
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
-from autoimb.policy import Reserves, SearchPolicy, Sizes, Training
+from autoimb.policy import SearchPolicy, Sizes, Training
 from autoimb.search.parameters import read_request
 from autoimb.search.prepare import Prepared, Table, plan_study, prepare
 from autoimb.search.search import search
@@ -98,19 +98,6 @@ def test_missing_cells_are_those_of_the_table() -> None:
     y = np.arange(200) % 2
     found = prepared(Sample(frame, y, class_counts={0: 5_000, 1: 100}))
     assert found.profile.missing == {"a": 5_000}
-
-
-def test_the_same_rows_with_their_counts_are_the_same_study(rows: Sample) -> None:
-    """Law 1: a sample is a table of weighted rows to all that comes after it."""
-    again = Sample(rows.frame.copy(), np.asarray(rows.y), None, {"yes": 1_200, "no": 58_800})
-    one, two = (plan_study(prepared(each), time_budget=60.0) for each in (rows, again))
-    np.testing.assert_array_equal(
-        one.prepared.dataset.columns.numbers, two.prepared.dataset.columns.numbers
-    )
-    np.testing.assert_array_equal(one.prepared.dataset.weight, two.prepared.dataset.weight)
-    for own, its in zip(one.plan.folds.every, two.plan.folds.every):
-        np.testing.assert_array_equal(own.train, its.train)
-        assert not set(own.train) & set(own.score)
 
 
 def test_rows_held_out_of_a_sample_stand_for_the_table(rows: Sample) -> None:
@@ -197,24 +184,6 @@ def test_weights_of_classes_move_probabilities_off_the_rates(
     small = SearchPolicy(sizes=SMALL)
     made = replace(prepared(rows, **given), policy=small)
     assert (plan_study(made, time_budget=0.01).unseen is None) == moved
-
-
-def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
-    small = SearchPolicy(
-        training=Training(operations_per_second=4e7),
-        sizes=SMALL,
-        reserves=Reserves(unseen_share=0.04),
-    )
-    made = replace(prepared(rows, time_budget=5.0), policy=small)
-    unseen = plan_study(made, time_budget=2.0).unseen
-    assert unseen is not None
-    assert len(unseen.y) == 800
-    resumed = plan_study(made, time_budget=3_600.0).unseen  # it was begun with an hour
-    assert resumed is None or len(resumed.y) <= 800
-    again = replace(made, policy=replace(small, sizes=replace(SMALL, max_scored_cells=600)))
-    few = plan_study(again, time_budget=2.0).unseen
-    assert few is not None
-    assert len(few.y) == 300  # so many cells of two classes
 
 
 @pytest.fixture(scope="module")
