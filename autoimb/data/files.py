@@ -104,14 +104,14 @@ class Source:
             or if its columns differ from those of the first part.
         """
         parts = _parts(path)
-        columns, sizes = zip(*map(_read_columns, parts))
-        for part, of_part in zip(parts[1:], columns[1:]):
-            if difference := _difference(columns[0], of_part):
+        schemas, sizes = zip(*map(_read_columns, parts))
+        for part, schema in zip(parts[1:], schemas[1:]):
+            if difference := _difference(schemas[0], schema):
                 raise TableError(
                     f"The parts of a table must have the same columns, but {str(part)!r} "
                     f"{difference}, unlike {str(parts[0])!r}."
                 )
-        return cls(parts, tuple(columns[0]), sum(sizes))
+        return cls(parts, tuple(schemas[0].names), sum(sizes))
 
     def pieces(
         self, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
@@ -179,61 +179,46 @@ def _parts(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(parts))
 
 
-def _difference(first: dict[str, str], second: dict[str, str]) -> str:
+def _difference(first: pa.Schema, second: pa.Schema) -> str:
     """Return how the columns of a part differ from those of the first one; empty if they do not."""
-    wrong = [
-        *(f"lacks {name!r}" for name in first if name not in second),
-        *(f"has {name!r} besides" for name in second if name not in first),
-        # Kinds are compared where both files record one.
-        *(
-            f"holds {second[name]} in {name!r} instead of {kind}"
-            for name, kind in first.items()
-            if kind and second.get(name) and second[name] != kind
-        ),
-    ]
-    return f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
+    wrong = [f"lacks {name!r}" for name in first.names if name not in second.names]
+    wrong += [f"has {name!r} besides" for name in second.names if name not in first.names]
+    if wrong:
+        return f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else wrong[0]
+    try:
+        pa.unify_schemas([first, second], promote_options="permissive")
+    except pa.ArrowException as error:
+        return f"has columns of other types ({error})"
+    return ""
 
 
 # --- columns -------------------------------------------------------------------------------------
 
 
-def _read_columns(path: Path) -> tuple[dict[str, str], int]:
-    """Return the kind of values in each column of a file, and the expected size of its rows.
+def _read_columns(path: Path) -> tuple[pa.Schema, int]:
+    """Return the columns of a file, and the expected size of its rows in memory.
 
-    The kind is ``"numbers"``, ``"text"`` and so on; it is empty if the file does not record it.
+    Text files do not record types, so that theirs are null. Categories have the type of their
+    values.
     """
     with _reading(path) as kind:
         size = path.stat().st_size
         if kind not in BINARY:
+            names = dict.fromkeys(_read_header(path)[1])
             expansion = UNPACKED["packed" if path.suffix.lower() in PACKINGS else "text"]
-            return dict.fromkeys(_read_header(path)[1], ""), expansion * size
+            return pa.schema([(name, pa.null()) for name in names]), expansion * size
         with pa.OSFile(str(path)) as file:
-            schema, _ = BATCHES[kind](file)
-            columns = dict(zip(schema.names, map(_holds, schema.types)))
+            fields, _ = BATCHES[kind](file)
+        types = [t.value_type if pa.types.is_dictionary(t) else t for t in fields.types]
+        schema = pa.schema(list(zip(fields.names, types)))
         if kind != ".parquet":
-            return columns, UNPACKED[kind] * size
+            return schema, UNPACKED[kind] * size
         metadata = pq.read_metadata(path)
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
         # The estimate is the larger of the size in pandas and the uncompressed size in the file.
-        row = sum(t.bit_width // 8 if pa.types.is_floating(t) else CELL for t in schema.types)
+        row = sum(t.bit_width // 8 if pa.types.is_floating(t) else CELL for t in fields.types)
         unpacked = sum(group.total_byte_size for group in groups)
-        return columns, max(row * metadata.num_rows, unpacked)
-
-
-def _holds(kind: pa.DataType) -> str:
-    """Return the kind of a column's values, in which the parts of a table must agree."""
-    if pa.types.is_dictionary(kind):
-        return _holds(kind.value_type)
-    families = {
-        "": pa.types.is_null,
-        "booleans": pa.types.is_boolean,
-        "numbers": lambda dtype: pa.types.is_primitive(dtype) and not pa.types.is_temporal(dtype),
-        "decimals": pa.types.is_decimal,
-        "durations": pa.types.is_duration,
-        "dates": pa.types.is_temporal,
-        "text": lambda dtype: dtype in (pa.string(), pa.large_string(), pa.string_view()),
-    }
-    return next((name for name, matches in families.items() if matches(kind)), str(kind))
+        return schema, max(row * metadata.num_rows, unpacked)
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -23,8 +23,8 @@ from autoimb.data.encoding.levels import (
     FIRST_LEVEL,
     RARE,
     category_codes,
-    levels_of_array,
-    levels_to_array,
+    levels_of_arrays,
+    levels_to_arrays,
 )
 from autoimb.data.encoding.statistics import Target, cross_fitted, level_statistics
 from autoimb.data.schema import Columns
@@ -194,7 +194,7 @@ class Reader(BriefRepr):
         """Return the arrays by name."""
         tables = {f"tables.{j}": t for j, t in enumerate(self.tables) if t is not None}
         shares = {f"shares.{j}": s for j, s in enumerate(self.shares) if s is not None}
-        return {"levels": levels_to_array(self.levels)} | tables | shares
+        return levels_to_arrays(self.levels) | tables | shares
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], numbers: int) -> Reader:
@@ -205,7 +205,7 @@ class Reader(BriefRepr):
         ArtifactError
             If the statistics or shares do not fit the levels.
         """
-        levels = levels_of_array(arrays["levels"])
+        levels = levels_of_arrays(arrays)
         tables = tuple(arrays.get(f"tables.{j}") for j in range(len(levels)))
         shares = tuple(arrays.get(f"shares.{j}") for j in range(len(levels)))
         used = sum(array is not None for array in (*tables, *shares))

@@ -76,8 +76,9 @@ class Array:
             )
 
 
-ENCODER_ARRAYS = {
-    "levels": Array("uint8"),
+_LEVELS = {"levels": Array("uint8")}
+
+ENCODER_ARRAYS = _LEVELS | {
     "read_numbers": Array("int64", low=0),
     "read_categories": Array("int64", low=0),
     "center": Array("float64"),
@@ -102,8 +103,7 @@ PACK_ARRAYS = {
     "state.*": Array("float32", None),
 }
 
-TREES_ARRAYS = {
-    "levels": Array("uint8"),
+TREES_ARRAYS = _LEVELS | {
     "tables.*": Array("float32", 2),
     "shares.*": Array("float32", low=0, high=1),
     "column": Array("int32", low=-1),

@@ -211,8 +211,8 @@ def test_floats_of_half_the_width_take_half_the_memory(tmp_path: Path) -> None:
     [
         (FRAME[["a"]], r"'.*part-01.parquet' lacks 'b', unlike '.*part-00.parquet'"),
         (FRAME.assign(c=1, d=2), r"has 'c' besides \(and 1 more\), unlike"),
-        (FRAME.assign(a="x"), r"holds text in 'a' instead of numbers, unlike"),
-        (FRAME.assign(b=pd.Timestamp(0)), r"holds dates in 'b' instead of text, unlike"),
+        (FRAME.assign(a="x"), "has columns of other types .*Field a .*int64 vs.*, unlike"),
+        (FRAME.assign(b=pd.Timestamp(0)), "has columns of other types .*Field b .*, unlike"),
         (FRAME.assign(a=FRAME["a"] / 2), ""),
         (FRAME.assign(a=None, b=pd.Categorical(FRAME["b"])), ""),
     ],

@@ -323,11 +323,11 @@ def later_changed(dataset: Dataset, fold: Any) -> Dataset:
 
 @pytest.mark.parametrize("kind", ["time", "both"])
 @pytest.mark.parametrize("repeat", [0, 1])
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_later_rows_reach_nothing_that_predicts_a_row(number: int, repeat: int, kind: str) -> None:
-    """From the rows to calibrated probabilities and labels, of networks and of blends."""
+    """From the rows to calibrated probabilities and labels: networks, blends of them and trees."""
     dataset, folds = timed(kind)
-    choices = [{}, {"resampling": law1.chosen(COMPONENTS["resampling"]["smote"])}]
+    choices = [{}, {"resampling": law1.chosen(COMPONENTS["resampling"]["smote"])}, {}]
     strategy = law1.strategy_with(**choices[number])
     plan = replace(tables.short_plan(dataset, folds, checkpoints=5), repeats=(repeat,))
     own = [fold for fold in folds.repeat(repeat).folds if len(fold.score)][-1]

@@ -16,8 +16,8 @@ from autoimb.data.encoding.levels import (
     FIRST_LEVEL,
     RARE,
     category_codes,
-    levels_of_array,
-    levels_to_array,
+    levels_of_arrays,
+    levels_to_arrays,
 )
 from autoimb.data.encoding.rows import Encoded
 from autoimb.data.encoding.scaling import scales, squash
@@ -361,13 +361,13 @@ class Encoder(BriefRepr):
             **self.screen.to_arrays(),
             **self.statistics.to_arrays(),
             "seen": self.reserved_seen.astype(np.uint8),
-            "levels": levels_to_array(self.levels),
+            **levels_to_arrays(self.levels),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], layout: Layout) -> Encoder:
         """Build an encoder from the arrays of `to_arrays` and its layout."""
-        levels = levels_of_array(arrays["levels"])
+        levels = levels_of_arrays(arrays)
         return cls(
             **{name: arrays[name] for name in _ARRAYS},
             screen=Screen.from_arrays(arrays),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,8 +19,8 @@ __all__ = [
     "category_codes",
     "coded",
     "frequent",
-    "levels_of_array",
-    "levels_to_array",
+    "levels_of_arrays",
+    "levels_to_arrays",
     "row_hashes",
 ]
 
@@ -87,17 +87,17 @@ def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray
     return codes
 
 
-def levels_to_array(levels: Sequence[Sequence[str]]) -> NDArray[np.uint8]:
-    """Convert the levels of columns to the bytes of their JSON."""
-    return np.frombuffer(msgspec.json.encode(levels), dtype=np.uint8)
+def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[np.uint8]]:
+    """Convert the levels of columns to the bytes of their JSON, as one array."""
+    return {"levels": np.frombuffer(msgspec.json.encode(levels), dtype=np.uint8)}
 
 
-def levels_of_array(array: NDArray[np.uint8]) -> tuple[tuple[str, ...], ...]:
-    """Return the levels of columns that `levels_to_array` converted.
+def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], ...]:
+    """Return the levels of columns that `levels_to_arrays` converted.
 
     Raises
     ------
     MsgspecError
         If the bytes are not such JSON.
     """
-    return msgspec.json.decode(array.tobytes(), type=tuple[tuple[str, ...], ...])
+    return msgspec.json.decode(arrays["levels"].tobytes(), type=tuple[tuple[str, ...], ...])
