@@ -13,6 +13,7 @@ from autoimb.data.rarity import minority_count
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
+from autoimb.text import shown
 
 __all__ = [
     "Fold",
@@ -477,8 +478,8 @@ def _read_splits(
         pairs = list(check_cv(cv).split(np.zeros((len(y), 1)), y, cluster))
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"cv={cv!r} can't split this table: {error} A splitter that needs groups takes those "
-            "of groups=."
+            f"cv={shown(cv)} can't split this table: {error} A splitter that needs groups takes "
+            "those of groups=."
         ) from error
     if not pairs:
         raise OptionError("cv holds no splits; it must hold at least one (train, test).")
@@ -486,8 +487,6 @@ def _read_splits(
     place = np.cumsum(retained) - 1
     splits = []
     for number, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise OptionError(f"cv: split {number} must be (train, test), got {pair!r:.80}.")
         train, test = (_read_rows(part, len(retained), number) for part in pair)
         train, test = (place[rows[retained[rows]]] for rows in (train, test))
         check_split(train, test, name=f"split {number} of cv", cluster=cluster)

@@ -275,5 +275,5 @@ def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:
         If a label is missing or is not one of the classes.
     """
     codes, uniques = pd.factorize(label_array(labels))
-    places = [_find_label(classes, label, role="label") for label in list(uniques)]
+    places = [_find_label(classes, label, role="label") for label in uniques.tolist()]
     return np.array(places, dtype=np.int64)[codes]

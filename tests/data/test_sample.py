@@ -137,7 +137,7 @@ def test_rows_of_weight_zero_are_neither_counted_nor_drawn(tmp_path):
 BAD = {
     "target": ({"target": "z"}, TargetError, r"Unknown target column 'z'\. .*Choices: "),
     "weight": ({"weight": "z"}, SchemaError, r"Unknown weight column 'z'\. .*Choices: "),
-    "weights": ({"weight": "amount"}, SchemaError, r"Rows from 0 on of '.*part-00.*number from 0"),
+    "weights": ({"weight": "amount"}, SchemaError, r"Rows from 0 on of '.*part-00.*numbers from 0"),
     "memory": ({"max_memory": "much"}, OptionError, "max_memory must be bytes, or text such as"),
     "none": ({"max_memory": 0}, OptionError, "max_memory must be bytes"),
     "seed": ({"random_state": -1}, OptionError, r"random_state must be from 0 to 2\^64 - 1"),
