@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from autoimb.data.conversion import as_column
+from autoimb.data.table import as_column
 from autoimb.data.values import text_of
 from autoimb.errors import TargetError, choices
 from autoimb.text import shown
