@@ -256,7 +256,7 @@ def _joined(frames: list[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(names))
     categorical = [
         name
-        for name in names
+        for name in frames[0].columns
         if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
     ]
     joined = pd.concat(frames, ignore_index=True)
