@@ -22,7 +22,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from pandas.api import types
 
-from autoimb.data.source import Source
+from autoimb.data.files import Source
 from autoimb.data.table import frame_of
 from autoimb.data.values import text_of
 from autoimb.errors import SchemaError, TableError, choices
@@ -56,7 +56,7 @@ def read_chunks(
     Parameters
     ----------
     path : Path
-        As for `autoimb.data.source.Source.of`.
+        As for `autoimb.data.files.Source.of`.
     pipeline : FittedPipeline
         Knows which columns were text.
     cells : int
@@ -85,8 +85,8 @@ def read_chunks(
     texts += [name for name in keep if name not in inputs]
     numbers = {name for name, kind in inputs.items() if kind == "categorical"} - set(texts)
     with closing(source.pieces(cells=cells, texts=texts)) as pieces:
-        for piece in pieces:
-            yield _with_levels(frame_of(piece.frame), numbers)
+        for piece, _ in pieces:
+            yield _with_levels(frame_of(piece), numbers)
 
 
 def text_columns(pipeline: FittedPipeline) -> list[str]:

@@ -1,15 +1,16 @@
-"""Reading of single table files, completely or in pieces."""
+"""Reading of tables in one or several files, completely or piece by piece."""
 
 from __future__ import annotations
 
 import csv
+import glob
 import lzma
 import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from autoimb.errors import TableError
 
-__all__ = ["Header", "check_names", "kind_of", "read_file", "read_header", "read_pieces"]
+__all__ = ["Source", "check_names", "read_file"]
 
 TEXT = (".csv", ".tsv", ".txt")
 BINARY: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -37,26 +38,6 @@ QUOTED = re.compile('"[^"]*("|$)')
 NO_SEPARATOR = "\x1f"  # a control character that tables do not contain
 CELL = 8  # bytes of a number in memory
 UNPACKED = {".feather": 4, "text": 2, "packed": 12}  # approximate bytes in memory per file byte
-
-
-@dataclass(frozen=True)
-class Header:
-    """Columns and size of a table file, which are read before its rows.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Names of the columns.
-    holds : tuple of str
-        Kind of values in each column (``"numbers"``, ``"text"``, ...); empty if the file does not
-        record it.
-    n_bytes : int
-        Expected size of the rows in memory.
-    """
-
-    names: tuple[str, ...]
-    holds: tuple[str, ...]
-    n_bytes: int
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -84,152 +65,160 @@ def read_file(path: Path) -> pd.DataFrame:
         return pd.read_csv(_source(path), sep=separator, low_memory=False).reset_index(drop=True)
 
 
-def read_header(path: Path) -> Header:
-    """Read the columns and the expected size of a table file, without its rows.
+@dataclass(frozen=True)
+class Source:
+    """A table that consists of one or several files.
 
-    Parameters
+    Attributes
     ----------
-    path : Path
-        File as for `read_file`.
+    parts : tuple of Path
+        Files of the table, sorted by name.
+    names : tuple of str
+        Columns of all parts, in the order of the first part.
+    n_bytes : int
+        Expected size of the whole table in memory.
+    """
 
-    Returns
-    -------
-    Header
+    parts: tuple[Path, ...]
+    names: tuple[str, ...]
+    n_bytes: int
 
-    Raises
-    ------
-    TableError
-        Under the conditions of `read_file`.
+    @classmethod
+    def of(cls, path: Path) -> Source:
+        """Find the parts of a table and compare their columns, without reading rows.
+
+        Parameters
+        ----------
+        path : Path
+            A file, a folder or a pattern (``parts/2024-*.parquet``). The parts of a folder are its
+            table files, except for subfolders, hidden files and names that begin with ``_``.
+
+        Returns
+        -------
+        Source
+
+        Raises
+        ------
+        TableError
+            If there is no file or no part, if parts are of several kinds, if a part cannot be read,
+            or if its columns differ from those of the first part.
+        """
+        parts = _parts(path)
+        schemas, sizes = zip(*map(_read_columns, parts))
+        for part, schema in zip(parts[1:], schemas[1:]):
+            if difference := _difference(schemas[0], schema):
+                raise TableError(
+                    f"The parts of a table must have the same columns, but {str(part)!r} "
+                    f"{difference}, unlike {str(parts[0])!r}."
+                )
+        return cls(parts, tuple(schemas[0].names), sum(sizes))
+
+    def pieces(
+        self, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
+    ) -> Generator[tuple[pd.DataFrame, str]]:
+        """Read the rows in order, piece by piece, to limit the memory that they take.
+
+        Parquet files are unpacked by row groups, Feather files by batches.
+
+        Parameters
+        ----------
+        cells : int
+            Number of cells of a piece; a piece has at least one row.
+        texts : iterable of str
+            Columns of text files that are read as text whatever their values look like.
+        columns : sequence of str, optional
+            Columns of binary files to read; all columns of text files are read.
+
+        Yields
+        ------
+        frame : DataFrame
+            At least one piece of each part, which is empty if the part has no rows. The columns are
+            in the order of the first piece.
+        place : str
+            Description of the position of the rows, for errors.
+
+        Raises
+        ------
+        TableError
+            If a part cannot be read.
+        """
+        order: list[str] | None = None
+        for part in self.parts:
+            start = 0
+            with _reading(part) as kind:
+                if kind in BINARY:
+                    frames = _binary_pieces(part, kind, cells, columns)
+                else:
+                    frames = _text_pieces(part, cells, texts)
+                with closing(frames):
+                    for frame in frames:
+                        order = order or list(frame.columns)
+                        yield frame[order], f"Rows from {start} on of {str(part)!r}"
+                        start += len(frame)
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    if path.is_dir():
+        parts = [part for part in path.iterdir() if part.is_file() and part.name[0] not in "._"]
+        parts = [part for part in parts if _kind_of(part) in (*TEXT, *BINARY)]
+    elif glob.has_magic(str(path)) and not path.exists():
+        parts = [Path(part) for part in glob.glob(str(path))]
+    else:
+        return (path,)
+    if not parts:
+        raise TableError(
+            f"{str(path)!r} has no table file: parts end in one of {', '.join((*TEXT, *BINARY))}, "
+            "and those of subfolders are named by a pattern, as 'folder/*/*.parquet'."
+        )
+    kinds = sorted({_kind_of(part) for part in parts})
+    if len(kinds) > 1:
+        raise TableError(
+            f"{str(path)!r} has files of several kinds: {', '.join(kinds)}. Name the parts of one "
+            f"table by a pattern, as 'folder/*{kinds[0]}'."
+        )
+    return tuple(sorted(parts))
+
+
+def _difference(first: pa.Schema, second: pa.Schema) -> str:
+    """Return how the columns of a part differ from those of the first one; empty if they do not."""
+    wrong = [f"lacks {name!r}" for name in first.names if name not in second.names]
+    wrong += [f"has {name!r} besides" for name in second.names if name not in first.names]
+    if wrong:
+        return f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else wrong[0]
+    try:
+        pa.unify_schemas([first, second], promote_options="permissive")
+    except pa.ArrowException as error:
+        return f"has columns of other types ({error})"
+    return ""
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _read_columns(path: Path) -> tuple[pa.Schema, int]:
+    """Return the columns of a file, and the expected size of its rows in memory.
+
+    Text files do not record types, so that theirs are null. Categories have the type of their
+    values.
     """
     with _reading(path) as kind:
+        size = path.stat().st_size
         if kind not in BINARY:
-            _, names = _read_header(path)
+            names = dict.fromkeys(_read_header(path)[1])
             expansion = UNPACKED["packed" if path.suffix.lower() in PACKINGS else "text"]
-            return Header(tuple(names), ("",) * len(names), expansion * path.stat().st_size)
+            return pa.schema([(name, pa.null()) for name in names]), expansion * size
         with pa.OSFile(str(path)) as file:
-            schema, _ = BATCHES[kind](file, CELL)
-            check_names(schema.names)
-        n_bytes = _n_bytes(path, kind, schema.types)
-        return Header(tuple(schema.names), tuple(map(_holds, schema.types)), n_bytes)
-
-
-def _n_bytes(path: Path, kind: str, types: Sequence[pa.DataType]) -> int:
-    if kind != ".parquet":
-        return UNPACKED[kind] * path.stat().st_size
-    metadata = pq.read_metadata(path)
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    # The estimate is the larger of the size in pandas and the uncompressed size in the file.
-    row = sum(dtype.bit_width // 8 if pa.types.is_floating(dtype) else CELL for dtype in types)
-    return int(max(row * metadata.num_rows, sum(group.total_byte_size for group in groups)))
-
-
-def _holds(kind: pa.DataType) -> str:
-    """Return the kind of a column's values, in which the parts of a table must agree."""
-    if pa.types.is_dictionary(kind):
-        return _holds(kind.value_type)
-    families = {
-        "": pa.types.is_null,
-        "booleans": pa.types.is_boolean,
-        "numbers": lambda dtype: pa.types.is_primitive(dtype) and not pa.types.is_temporal(dtype),
-        "decimals": pa.types.is_decimal,
-        "durations": pa.types.is_duration,
-        "dates": pa.types.is_temporal,
-        "text": lambda dtype: dtype in (pa.string(), pa.large_string(), pa.string_view()),
-    }
-    return next((name for name, matches in families.items() if matches(kind)), str(kind))
-
-
-def read_pieces(
-    path: Path, *, cells: int, texts: Iterable[str] = (), columns: Sequence[str] | None = None
-) -> Generator[pd.DataFrame]:
-    """Read a file piece by piece to limit the memory that it takes.
-
-    Parameters
-    ----------
-    path : Path
-        File as for `read_file`. Parquet files are unpacked by row groups, Feather files by batches.
-    cells : int
-        Number of cells of a piece; a piece has at least one row.
-    texts : iterable of str
-        Columns of text files that are read as text whatever their values look like.
-    columns : sequence of str, optional
-        Columns of binary files to read; all columns of text files are read.
-
-    Yields
-    ------
-    DataFrame
-        At least one piece, which is empty if the file has no rows.
-
-    Raises
-    ------
-    TableError
-        Under the conditions of `read_file`.
-    """
-    with _reading(path) as kind:
-        if kind in BINARY:
-            yield from _binary_pieces(path, kind, cells=cells, columns=columns)
-            return
-        separator, names = _read_header(path)
-        rows = max(cells // max(len(names), 1), 1)
-        dtype = dict.fromkeys(texts, str)
-        with pd.read_csv(_source(path), sep=separator, dtype=dtype, chunksize=rows) as pieces:
-            for piece in pieces:
-                yield piece.reset_index(drop=True)
-
-
-def _binary_pieces(
-    path: Path, kind: str, *, cells: int, columns: Sequence[str] | None
-) -> Generator[pd.DataFrame]:
-    with pa.OSFile(str(path)) as file:
-        schema, batches = BATCHES[kind](file, cells, columns)
-        check_names(schema.names)
-        yielded = False
-        for batch in batches:
-            rows = max(cells // max(len(schema.names), 1), 1)
-            # Batches of Feather files may be larger than a piece.
-            for start in range(0, batch.num_rows, rows):
-                yielded = True
-                yield _frame(batch.slice(start, rows), schema)
-        if not yielded:
-            yield _frame(None, schema)
-
-
-def _frame(batch: pa.RecordBatch | None, schema: pa.Schema) -> pd.DataFrame:
-    """Convert a batch as pandas converts the file, including the pandas metadata of its schema."""
-    table = pa.Table.from_batches([] if batch is None else [batch], schema)
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.reset_index(drop=True)
-
-
-Batches = tuple[pa.Schema, Iterator[pa.RecordBatch]]
-
-
-def _parquet(file: pa.NativeFile, cells: int, columns: Sequence[str] | None = None) -> Batches:
-    parquet = pq.ParquetFile(file, pre_buffer=False)  # otherwise the whole file is read at once
-    schema = _only(parquet.schema_arrow, columns)
-    rows = max(cells // max(len(schema.names), 1), 1)
-    names = None if columns is None else schema.names
-    return schema, chain.from_iterable(
-        parquet.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=False)
-        for group in range(parquet.num_row_groups)
-    )
-
-
-def _feather(file: pa.NativeFile, _: int, columns: Sequence[str] | None = None) -> Batches:
-    reader = pa.ipc.open_file(file)
-    schema = _only(reader.schema, columns)
-    batches = map(reader.get_batch, range(reader.num_record_batches))
-    return schema, (batch.select(schema.names) for batch in batches)
-
-
-def _only(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
-    """Return a schema restricted to some columns, in the order of the schema."""
-    if columns is None:
-        return schema
-    return pa.schema([field for field in schema if field.name in columns], metadata=schema.metadata)
-
-
-BATCHES = {".parquet": _parquet, ".feather": _feather}
+            fields, _ = BATCHES[kind](file)
+        types = [t.value_type if pa.types.is_dictionary(t) else t for t in fields.types]
+        schema = pa.schema(list(zip(fields.names, types)))
+        if kind != ".parquet":
+            return schema, UNPACKED[kind] * size
+        metadata = pq.read_metadata(path)
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        # The estimate is the larger of the size in pandas and the uncompressed size in the file.
+        row = sum(t.bit_width // 8 if pa.types.is_floating(t) else CELL for t in fields.types)
+        unpacked = sum(group.total_byte_size for group in groups)
+        return schema, max(row * metadata.num_rows, unpacked)
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -237,37 +226,6 @@ def check_names(names: Iterable[str]) -> None:
     repeated = [repr(name) for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise TableError(f"Column names must differ; repeated: {', '.join(repeated)}.")
-
-
-def kind_of(path: Path) -> str:
-    """Return the extension of a name without that of a packing: ``.csv`` for ``rows.CSV.gz``."""
-    kind = path.suffix.lower()
-    if kind in PACKINGS and (packed := Path(path.stem).suffix.lower()) in TEXT:
-        return packed
-    return kind
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[str]:
-    """Yield the kind of a table file; raise its read errors as `TableError`."""
-    kind = kind_of(path)
-    if kind not in (*TEXT, *BINARY):
-        raise TableError(
-            f"{str(path)!r} is not a table file. Choices: {', '.join((*TEXT, *BINARY))}; text may "
-            f"be packed as {', '.join(PACKINGS)}."
-        )
-    if not path.is_file():
-        raise TableError(f"There is no file {str(path)!r}.")
-    try:
-        yield kind
-    except BROKEN as error:
-        reason = str(error).partition("\n")[0]
-        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
-
-
-def _source(path: Path) -> Any:
-    """Return the path or stream that pandas reads; pandas unpacks all packings but zstd itself."""
-    return pa.input_stream(str(path), "zstd") if path.suffix.lower() == ".zst" else path
 
 
 def _read_header(path: Path) -> tuple[str, list[str]]:
@@ -293,3 +251,99 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     names = next(csv.reader([line], delimiter=separator))
     check_names(name for name in names if name)
     return separator, names
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+
+def _text_pieces(path: Path, cells: int, texts: Iterable[str]) -> Generator[pd.DataFrame]:
+    separator, names = _read_header(path)
+    dtype = dict.fromkeys(texts, str)
+    rows = _rows_of_piece(cells, names)
+    with pd.read_csv(_source(path), sep=separator, dtype=dtype, chunksize=rows) as pieces:
+        for piece in pieces:
+            yield piece.reset_index(drop=True)
+
+
+def _binary_pieces(
+    path: Path, kind: str, cells: int, columns: Sequence[str] | None
+) -> Generator[pd.DataFrame]:
+    with pa.OSFile(str(path)) as file:
+        schema, batches = BATCHES[kind](file)
+        if columns is not None:
+            fields = [field for field in schema if field.name in columns]
+            schema = pa.schema(fields, metadata=schema.metadata)
+        rows = _rows_of_piece(cells, schema.names)
+        # Batches of Feather files may be larger than a piece.
+        pieces = (
+            batch.slice(start, rows)
+            for batch in batches(rows, columns and schema.names)
+            for start in range(0, batch.num_rows, rows)
+        )
+        first = next(pieces, pa.RecordBatch.from_pylist([], schema))
+        for piece in chain([first], pieces):
+            # Tables, unlike batches, are converted by the pandas metadata of their schema.
+            table = pa.Table.from_batches([piece], schema)
+            yield table.to_pandas().reset_index(drop=True)
+
+
+def _rows_of_piece(cells: int, names: Sequence[str]) -> int:
+    return max(cells // max(len(names), 1), 1)
+
+
+Batches = Callable[[int, Sequence[str] | None], Iterator[pa.RecordBatch]]
+
+
+def _parquet(file: pa.NativeFile) -> tuple[pa.Schema, Batches]:
+    parquet = pq.ParquetFile(file, pre_buffer=False)  # otherwise the whole file is read at once
+    check_names(parquet.schema_arrow.names)
+    return parquet.schema_arrow, lambda rows, names: chain.from_iterable(
+        parquet.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=False)
+        for group in range(parquet.num_row_groups)
+    )
+
+
+def _feather(file: pa.NativeFile) -> tuple[pa.Schema, Batches]:
+    reader = pa.ipc.open_file(file)
+    check_names(reader.schema.names)
+    return reader.schema, lambda _, names: (
+        reader.get_batch(number).select(names or reader.schema.names)
+        for number in range(reader.num_record_batches)
+    )
+
+
+BATCHES = {".parquet": _parquet, ".feather": _feather}
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _kind_of(path: Path) -> str:
+    """Return the extension of a name without that of a packing: ``.csv`` for ``rows.CSV.gz``."""
+    kind = path.suffix.lower()
+    if kind in PACKINGS and (packed := Path(path.stem).suffix.lower()) in TEXT:
+        return packed
+    return kind
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[str]:
+    """Yield the kind of a table file; raise its read errors as `TableError`."""
+    kind = _kind_of(path)
+    if kind not in (*TEXT, *BINARY):
+        raise TableError(
+            f"{str(path)!r} is not a table file. Choices: {', '.join((*TEXT, *BINARY))}; text may "
+            f"be packed as {', '.join(PACKINGS)}."
+        )
+    if not path.is_file():
+        raise TableError(f"There is no file {str(path)!r}.")
+    try:
+        yield kind
+    except BROKEN as error:
+        reason = str(error).partition("\n")[0]
+        raise TableError(f"{str(path)!r} can't be read as a {kind} table: {reason}") from error
+
+
+def _source(path: Path) -> Any:
+    """Return the path or stream that pandas reads; pandas unpacks all packings but zstd itself."""
+    return pa.input_stream(str(path), "zstd") if path.suffix.lower() == ".zst" else path

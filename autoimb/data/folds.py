@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from autoimb.data.rarity import minority_count
 from autoimb.errors import OptionError
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
 from autoimb.randomness import Purpose, stream
+from autoimb.text import shown
 
 __all__ = [
     "Fold",
@@ -23,7 +24,6 @@ __all__ = [
     "deal_groups",
     "duel_folds",
     "groups_of_a_class",
-    "kept_splits",
     "plan_folds",
     "stratified",
 ]
@@ -175,6 +175,7 @@ def plan_folds(
     random_state: int,
     eval_rows: Rows | None = None,
     cluster: Rows | None = None,
+    retained: NDArray[np.bool_] | None = None,
     policy: SearchPolicy = DEFAULT_POLICY,
 ) -> FoldPlan:
     """Plan the folds of a study.
@@ -203,6 +204,9 @@ def plan_folds(
         Rows of the user's evaluation set; all other rows train.
     cluster : ndarray of shape (n,), int64, optional
         Group of each row as defined by the user.
+    retained : ndarray of bool, optional
+        Mask of the n rows among those of the user's table, to which pairs of rows in `cv` refer;
+        by default these are the same rows.
     policy : SearchPolicy, optional
         Number of rows from which there are fewer folds.
 
@@ -233,7 +237,7 @@ def plan_folds(
             n_folds = _check_count(cast(int, cv), max_folds_of_cv, grouped=cluster is not None)
         generator = stream(Purpose.FOLDS, random_state)
         return _plan(_stratified_splits(y, n_folds, generator, cluster), n_rows)
-    splits = _read_splits(cv, y, cluster)
+    splits = _read_splits(cv, y, cluster, retained)
     if len(splits) == 1:
         return _hold_out(y, *splits[0], random_state, cluster)
     return replace(_plan(splits, n_rows), predefined=True)
@@ -390,31 +394,32 @@ def _hold_out(
 
 
 def _read_splits(
-    cv: object, y: NDArray[np.int64], cluster: Rows | None = None
+    cv: object,
+    y: NDArray[np.int64],
+    cluster: Rows | None = None,
+    retained: NDArray[np.bool_] | None = None,
 ) -> list[tuple[Rows, Rows]]:
-    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+    """Return the splits of a splitter, or those of an iterable without the dropped rows."""
+    from sklearn.model_selection import check_cv
+
+    # An iterable refers to the table of the user, and a splitter splits the remaining rows.
+    if retained is None or hasattr(cv, "split"):
+        retained = np.ones(len(y), dtype=bool)
+    try:
+        pairs = list(check_cv(cv).split(np.zeros((len(y), 1)), y, cluster))
+    except (TypeError, ValueError) as error:
         raise OptionError(
-            f"cv={cv!r}: must be a number of folds, a scikit-learn splitter, or an iterable of "
-            "(train, test) rows."
-        )
-    pairs: list[Any]
-    if hasattr(cv, "split"):
-        try:
-            pairs = list(cv.split(np.zeros((len(y), 1)), y, cluster))
-        except (TypeError, ValueError) as error:
-            raise OptionError(
-                f"cv={cv!r} can't split this table: {error} A splitter that needs groups takes "
-                "those of groups=."
-            ) from error
-    else:
-        pairs = list(cast(Iterable[Any], cv))
+            f"cv={shown(cv)} can't split this table: {error} A splitter that needs groups takes "
+            "those of groups=."
+        ) from error
     if not pairs:
         raise OptionError("cv holds no splits; it must hold at least one (train, test).")
+    # New number of each row that was not dropped.
+    place = np.cumsum(retained) - 1
     splits = []
     for number, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise OptionError(f"cv: split {number} must be (train, test), got {pair!r:.80}.")
-        train, test = (_read_rows(part, len(y), number) for part in pair)
+        train, test = (_read_rows(part, len(retained), number) for part in pair)
+        train, test = (place[rows[retained[rows]]] for rows in (train, test))
         check_split(train, test, name=f"split {number} of cv", cluster=cluster)
         splits.append((train, test))
     return splits
@@ -457,46 +462,6 @@ def check_split(train: Rows, test: Rows, *, name: str, cluster: Rows | None = No
                 f"{name} parts {len(parted)} groups into rows that train and rows that score; row "
                 f"{row} is of such a group."
             )
-
-
-def kept_splits(cv: object, kept_rows: NDArray[np.bool_]) -> object:
-    """Renumber the rows of predefined splits after rows were dropped from the user's table.
-
-    Parameters
-    ----------
-    cv : object
-        Iterable of (train, test) splits; other objects are returned unchanged.
-    kept_rows : bool array of shape (n,)
-        Mask of the rows that were not dropped.
-
-    Returns
-    -------
-    object
-        List of (train, test) row numbers without the dropped rows, or `cv`.
-
-    Raises
-    ------
-    OptionError
-        If a split refers to a row outside the table.
-    """
-    if (
-        kept_rows.all()
-        or not isinstance(cv, Iterable)
-        or isinstance(cv, str)
-        or hasattr(cv, "split")
-    ):
-        return cv
-    # New number of each row that was not dropped.
-    place = np.cumsum(kept_rows) - 1
-
-    def renumbered(rows: ArrayLike) -> Rows:
-        numbers = np.asarray(rows)
-        numbers = np.flatnonzero(numbers) if numbers.dtype == bool else numbers
-        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(kept_rows):
-            raise OptionError(f"cv names rows outside the table, which has {len(kept_rows)} rows.")
-        return np.asarray(place[numbers[kept_rows[numbers]]], dtype=np.int64)
-
-    return [(renumbered(train), renumbered(test)) for train, test in cv]
 
 
 def stratified(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from autoimb.data.conversion import as_column
+from autoimb.data.table import as_column
 from autoimb.errors import OptionError, SchemaError, choices
 from autoimb.text import shown
 

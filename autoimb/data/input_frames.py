@@ -10,30 +10,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from autoimb.data.conversion import in_pandas
 from autoimb.data.groups import without
 from autoimb.data.table import (
     check_lengths,
     frame_of,
     has_names,
+    in_pandas,
     read_table,
     table_of_rows,
 )
 from autoimb.data.target import label_array
 from autoimb.errors import SchemaError
 
-__all__ = ["further_rows", "named_frame", "plain_frame"]
-
-
-def plain_frame(X: Any) -> pd.DataFrame:
-    """Return a table with all its columns, named ``x0, x1, ...`` where `X` has no names.
-
-    Raises
-    ------
-    TableError
-        If `X` is not a table.
-    """
-    return read_table(frame_of(in_pandas(X, "X"), None))
+__all__ = ["further_rows", "named_frame"]
 
 
 def named_frame(

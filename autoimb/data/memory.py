@@ -24,24 +24,13 @@ BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
 UNKNOWN = 8 * 10**9  # assumed where the system does not report its memory
 
 
-class _Files(NamedTuple):
-    """File names of one version of cgroups."""
-
-    mount: str
-    limit: str
-    usage: str
-    cache: str  # the line of memory.stat that counts reclaimable bytes
-
-
-_VERSIONS = {
-    1: _Files(
-        "sys/fs/cgroup/memory",
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-        "total_inactive_file",
-    ),
-    2: _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-}
+# Of both versions of cgroups: the folder, the files of the limit and of the usage, and the line of
+# memory.stat that counts reclaimable bytes.
+_VERSION_1 = (
+    *("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    "total_inactive_file",
+)
+_VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
 
 
 class CGroup(NamedTuple):
@@ -103,15 +92,15 @@ def cgroups(root: Path = ROOT) -> Iterator[CGroup]:
             _, controllers, path = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
-            files = _VERSIONS[1 if controllers else 2]
+            mount, limit_file, usage_file, cache = _VERSION_1 if controllers else _VERSION_2
             inner = Path(path.lstrip("/"))
             # In a container only the outermost of these folders may be visible.
             for folder in (inner, *inner.parents):
                 with suppress(OSError, ValueError, KeyError):  # not visible, or "max": no limit
-                    place = root / files.mount / folder
-                    limit = int((place / files.limit).read_text())
-                    used = int((place / files.usage).read_text())
-                    reclaimable = counts_of(place / "memory.stat")[files.cache]
+                    place = root / mount / folder
+                    limit = int((place / limit_file).read_text())
+                    used = int((place / usage_file).read_text())
+                    reclaimable = counts_of(place / "memory.stat")[cache]
                     yield CGroup(limit, max(0, limit - used + reclaimable))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
-from pandas.api.types import union_categoricals
 
+from autoimb.data.files import Source
 from autoimb.data.memory import machine_bytes, read_bytes
-from autoimb.data.source import Piece, Source
 from autoimb.data.subsample import allotted
 from autoimb.data.table import read_table, split_target, split_weight
-from autoimb.data.target import label_array
+from autoimb.data.target import label_codes
 from autoimb.data.values import text_of
 from autoimb.errors import InputError, OptionError, SchemaError, TargetError, choices
 from autoimb.policy import DEFAULT_POLICY, SearchPolicy
@@ -35,8 +33,6 @@ _MEMORY_SHARE = 0.5
 _TABLE_SHARE = 1 / 16
 
 CELLS = 4_000_000  # per piece
-# Kinds of values for which pandas infers the same type in all pieces of a column.
-GUESSED: tuple[set[str], ...] = ({"numbers"}, {"booleans"})
 Rows = NDArray[np.int64]
 Weight = NDArray[np.float64] | None
 
@@ -87,7 +83,7 @@ def read(
     Parameters
     ----------
     path : path-like
-        A file, a folder of parts, or a pattern; see `autoimb.data.source.Source.of`.
+        A file, a folder of parts, or a pattern; see `autoimb.data.files.Source.of`.
     target : str
         Name of the target column.
     max_memory : str, int or None
@@ -123,11 +119,19 @@ def read(
     if len(source.parts) == 1 and source.n_bytes <= max_bytes:
         table = read_table(source.parts[0])
     else:
-        columns = _Columns.of(source, target, weight)
+        if target not in source.names:
+            raise TargetError(choices("target column", target, source.names))
+        if weight is not None and weight not in source.names:
+            raise SchemaError(choices("weight column", weight, source.names))
+        counts, texts = _count(source, target, weight, max_classes=policy.sizes.max_classes)
         share = max_bytes / max(source.n_bytes, 1)
-        table, rows, counts = _drawn(
-            source, columns, share, random_state=random_state, policy=policy
-        )
+        max_rows = max(int(share * sum(counts.values())), policy.sizes.min_training_rows)
+        drawn = _draw(counts, max_rows, random_state)
+        frames = list(_taken(source, target, weight, texts=texts, drawn=drawn))
+        table = read_table(_joined(frames, source.names))
+        rows = np.concatenate([frame.index.to_numpy(np.int64) for frame in frames])
+        if len(table) == sum(counts.values()):
+            counts = None
     frame, y = split_target(table, target)
     frame, values = split_weight(frame, weight)
     return Sample(frame, y, values, counts, rows)
@@ -151,65 +155,20 @@ def reweighted(rows: Sample) -> tuple[pd.DataFrame, pd.Series | NDArray[Any], We
     if rows.class_counts is None:
         return rows.frame, rows.y, rows.weight
     # A drawn row represents the rows of its class in the table per drawn row of the class.
-    codes, levels = pd.factorize(label_array(rows.y))
+    codes, levels = label_codes(rows.y)
     totals = {text_of(label): count for label, count in rows.class_counts.items()}
     class_weight = np.array([totals[text_of(level)] for level in levels]) / np.bincount(codes)
     weight = class_weight[codes] if rows.weight is None else class_weight[codes] * rows.weight
     return rows.frame, rows.y, weight
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Names of the columns that determine the drawn rows."""
-
-    target: str
-    weight: str | None
-
-    @classmethod
-    def of(cls, source: Source, target: str, weight: str | None) -> _Columns:
-        """Check that the table has the target column and the weight column."""
-        if target not in source.names:
-            raise TargetError(choices("target column", target, source.names))
-        if weight is not None and weight not in source.names:
-            raise SchemaError(choices("weight column", weight, source.names))
-        return cls(target, weight)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns."""
-        return [self.target] if self.weight is None else [self.target, self.weight]
-
-
-def _drawn(
-    source: Source, columns: _Columns, share: float, *, random_state: int, policy: SearchPolicy
-) -> tuple[pd.DataFrame, Rows, Mapping[str, int] | None]:
-    """Draw about a share of the rows of a table.
-
-    Returns
-    -------
-    frame : DataFrame of shape (n, p)
-    rows : ndarray of int64, shape (n,)
-        Positions of the drawn rows in the table.
-    counts : mapping of str to int, or None
-        Class counts of all rows; None if all rows were drawn.
-    """
-    counts, texts = _count(source, columns, max_classes=policy.sizes.max_classes)
-    n_rows = sum(counts.values())
-    max_rows = max(int(share * n_rows), policy.sizes.min_training_rows)
-    drawn = _draw(counts, max_rows, random_state)
-    frames = list(_taken(source, columns, texts=texts, drawn=drawn))
-    frame = read_table(_joined(frames, source.names))
-    rows = np.concatenate([piece.index.to_numpy(np.int64) for piece in frames])
-    return frame, rows, counts if len(frame) < n_rows else None
-
-
 def _count(
-    source: Source, columns: _Columns, *, max_classes: int
+    source: Source, target: str, weight: str | None, *, max_classes: int
 ) -> tuple[Counter[str], list[str]]:
     """Return the number of rows of each class, and the columns of text files that contain text."""
     counts: Counter[str] = Counter()
-    guesses: defaultdict[str, set[str]] = defaultdict(set)
-    for frame, codes, labels in _labelled(source, columns, only=columns.names):
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
+    for frame, codes, labels in _labelled(source, target, weight, only_labels=True):
         counts.update(dict(zip(labels, np.bincount(codes).tolist())))
         if len(counts) > max_classes:
             raise TargetError(
@@ -217,14 +176,10 @@ def _count(
             )
         for name, column in frame.items():
             if not column.isna().all():  # an empty column may be of any kind
-                guesses[str(name)].add(_guess(column))
-    return counts, [name for name, kinds in guesses.items() if kinds not in GUESSED]
-
-
-def _guess(column: pd.Series) -> str:
-    if types.is_bool_dtype(column.dtype):
-        return "booleans"
-    return "numbers" if types.is_numeric_dtype(column.dtype) else "text"
+                kinds[str(name)].add(column.dtype.kind)
+    # pandas infers one type for all pieces of a column only if it holds numbers or booleans alone.
+    texts = [name for name, found in kinds.items() if not (found <= set("iuf") or found == {"b"})]
+    return counts, texts
 
 
 def _draw(counts: Mapping[str, int], max_rows: int, random_state: int) -> dict[str, Rows]:
@@ -241,12 +196,17 @@ def _draw(counts: Mapping[str, int], max_rows: int, random_state: int) -> dict[s
 
 
 def _taken(
-    source: Source, columns: _Columns, *, texts: Sequence[str], drawn: Mapping[str, Rows]
-) -> Generator[pd.DataFrame]:
+    source: Source,
+    target: str,
+    weight: str | None,
+    *,
+    texts: Sequence[str],
+    drawn: Mapping[str, Rows],
+) -> Iterator[pd.DataFrame]:
     """Yield the drawn rows of each piece."""
     # Positions within a class continue from piece to piece.
     n_read = dict.fromkeys(drawn, 0)
-    for frame, codes, labels in _labelled(source, columns, texts=texts):
+    for frame, codes, labels in _labelled(source, target, weight, texts=texts):
         # Positions in the class that fall into this piece, as positions in the piece.
         taken = []
         for code, label in enumerate(labels):
@@ -262,61 +222,42 @@ def _taken(
 
 def _labelled(
     source: Source,
-    columns: _Columns,
+    target: str,
+    weight: str | None,
     *,
     texts: Sequence[str] = (),
-    only: Sequence[str] | None = None,
-) -> Generator[tuple[pd.DataFrame, NDArray[np.intp], list[str]]]:
+    only_labels: bool = False,
+) -> Iterator[tuple[pd.DataFrame, Rows, list[str]]]:
     """Yield the rows with weights above 0, the codes of their labels, and the labels as text.
 
     The index of a row is its position in the table.
     """
+    columns = [target, *filter(None, [weight])] if only_labels else None
     n_before = 0
-    with closing(source.pieces(cells=CELLS, texts=texts, columns=only)) as pieces:
-        for piece in pieces:
-            if not len(piece.frame):
-                continue
-            with _at(piece):
-                frame, values = piece.frame, split_weight(piece.frame, columns.weight)[1]
-                frame = frame.set_axis(range(n_before, n_before + len(frame)))
-                n_before += len(frame)
+    with closing(source.pieces(cells=CELLS, texts=texts, columns=columns)) as pieces:
+        for piece, place in pieces:
+            frame = piece.set_axis(range(n_before, n_before + len(piece)))
+            n_before += len(piece)
+            try:
+                _, values = split_weight(frame, weight)
                 if values is not None:
                     frame = frame[values > 0]
                 if not len(frame):
                     continue
-                codes, levels = _factorized(frame[columns.target])
+                codes, levels = label_codes(frame[target])
+            except InputError as error:  # row numbers count from the start of the piece
+                raise type(error)(f"{place}: {error}") from error
             yield frame, codes, [text_of(level) for level in levels]
 
 
-def _factorized(labels: pd.Series) -> tuple[NDArray[np.intp], NDArray[Any]]:
-    try:
-        codes, levels = pd.factorize(label_array(labels))
-    except TypeError as error:
-        raise TargetError(f"The labels of the target must be of one type: {error}.") from None
-    return codes, np.asarray(levels)
-
-
-@contextmanager
-def _at(piece: Piece) -> Generator[None]:
-    """Prefix errors with the place of a piece, since row numbers in them count from its start."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"{piece.place}: {error}") from error
-
-
 def _joined(frames: list[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """Concatenate pieces; a categorical column gets the categories of all pieces."""
+    """Concatenate pieces; columns that are categorical in all of them remain categorical."""
     if not frames:
         return pd.DataFrame(columns=list(names))
-    for name, dtype in frames[0].dtypes.items():
-        if not isinstance(dtype, pd.CategoricalDtype):
-            continue
-        columns = [frame[name] for frame in frames]
-        if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-            categories = union_categoricals(columns, ignore_order=True).categories
-            frames = [
-                frame.assign(**{str(name): column.cat.set_categories(categories)})
-                for frame, column in zip(frames, columns)
-            ]
-    return pd.concat(frames, ignore_index=True)
+    categorical = [
+        name
+        for name in frames[0].columns
+        if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
+    ]
+    joined = pd.concat(frames, ignore_index=True)
+    return joined.astype(dict.fromkeys(categorical, "category"))

@@ -30,8 +30,6 @@ from autoimb.data.values import (
     levels_of,
     numbers_of,
     parse_dates,
-    zone_named,
-    zone_of,
 )
 from autoimb.errors import SchemaError, choices
 from autoimb.text import BriefRepr
@@ -63,21 +61,16 @@ class Column(Struct, frozen=True, forbid_unknown_fields=True):
         Parts of a date that are features; empty for other kinds and for dates that are not used.
     form : str
         Format of dates or durations that are written as text; otherwise empty.
-    zone : str
-        Time zone of a date column, to which other zones are converted; otherwise empty.
     """
 
     name: str
     kind: Kind
     parts: tuple[DatePart, ...]
     form: str
-    zone: str
 
     def __post_init__(self) -> None:
         if self.form not in ("", DURATION, *FORMATS):
             raise SchemaError(f"{self.form!r} is not a format of dates or durations.")
-        if self.zone:
-            zone_named(self.zone)
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -225,13 +218,12 @@ def infer_schema(
 
 
 def _column(series: pd.Series, name: str, kind: Kind, *, recurring: bool) -> Column:
-    """Return a column with the parts, format and zone that prediction applies to its values."""
+    """Return a column with the parts and the format that prediction applies to its values."""
     if kind == "date":
         form = next(iter(date_formats(series, name)), ISO)
-        varying = _recurring_parts if recurring else _varying_parts
-        return Column(name, kind, varying(series, name, form), form, zone_of(series))
+        return Column(name, kind, _date_parts(series, name, form, recurring=recurring), form)
     form = DURATION if kind == "numeric" and is_duration(series) else ""
-    return Column(name, kind, (), form, "")
+    return Column(name, kind, (), form)
 
 
 def _infer_kind(series: pd.Series, name: str) -> Kind:
@@ -272,36 +264,31 @@ def _natural_kind(series: pd.Series, name: str) -> Kind:
     return "categorical"
 
 
-def _varying_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, ...]:
-    parts: list[DatePart] = []
-    for part, values in zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)):
-        present = values[~np.isnan(values)]
-        if len(present) and (present != present[0]).any():
-            parts.append(part)
-    return tuple(parts) or ("days",)
-
-
-def _recurring_parts(series: pd.Series, name: str, form: str) -> tuple[DatePart, ...]:
-    values = dict(zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)))
-    present = ~np.isnan(values["days"])
-    days = np.floor(values["days"][present])
-    months = values["year"][present] * 12 + values["month"][present]
+def _date_parts(
+    series: pd.Series, name: str, form: str, *, recurring: bool
+) -> tuple[DatePart, ...]:
+    """Return the parts of dates that vary, or of which each value recurs in two periods."""
+    parts = dict(zip(DATE_PARTS, date_numbers(series, name, DATE_PARTS, form)))
+    present = ~np.isnan(parts["days"])
+    values = {part: numbers[present] for part, numbers in parts.items()}
+    if not recurring:
+        return tuple(part for part, v in values.items() if len(np.unique(v)) > 1) or ("days",)
+    days = np.floor(values["days"])
     # The period within which each part of a date can recur.
     periods: dict[DatePart, NDArray[np.float64]] = {
-        "month": values["year"][present],
-        "day": months,
+        "month": values["year"],
+        "day": values["year"] * 12 + values["month"],
         "weekday": np.floor((days + 3) / 7),  # 1970 began on a Thursday
         "hour": days,
     }
-    parts = []
+    recurrent: list[DatePart] = []
     for part, period in periods.items():
-        part_values = values[part][present]
         # Each value once for every period in which it occurs.
-        pairs = np.unique(np.stack([part_values, period], axis=1), axis=0)[:, 0]
+        pairs = np.unique(np.stack([values[part], period], axis=1), axis=0)[:, 0]
         levels, times = np.unique(pairs, return_counts=True)
         if len(levels) > 1 and times.min() > 1:
-            parts.append(part)
-    return tuple(parts)
+            recurrent.append(part)
+    return tuple(recurrent)
 
 
 def _notices(frame: pd.DataFrame, schema: Schema, declared: dict[str, str]) -> tuple[str, ...]:
@@ -424,5 +411,5 @@ def _select(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def _values(series: pd.Series, column: Column) -> Iterator[NDArray[np.float64]]:
     if column.kind == "date":
-        return date_numbers(series, column.name, column.parts, column.form, column.zone)
+        return date_numbers(series, column.name, column.parts, column.form)
     return iter((numbers_of(series, column.name, column.form),))

@@ -1,26 +1,29 @@
-"""Reading of tables, and separation of the target and the weights."""
+"""Conversion of tables and columns to pandas, and separation of the target and the weights."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from pandas.api import types
 
-from autoimb.data.conversion import as_column, in_pandas, is_native, native_column
 from autoimb.data.files import check_names, read_file
 from autoimb.data.values import numbers_of
 from autoimb.errors import SchemaError, TableError, TargetError, choices
 
 __all__ = [
+    "as_column",
     "check_lengths",
     "frame_of",
     "has_names",
+    "in_pandas",
     "read_table",
     "row_weights",
     "split_target",
@@ -28,6 +31,12 @@ __all__ = [
     "table_of_rows",
     "weighing_rows",
 ]
+
+# Arrow types that pandas keeps, since a conversion through float could change their values.
+_PANDAS_HOLDS = (
+    *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean),
+    *(pa.types.is_string, pa.types.is_large_string),
+)
 
 WIDEST = 1e12  # ratio of weights from which the small ones vanish in single precision
 _MINIMUM = "while a minimum of 1 is required."
@@ -74,8 +83,8 @@ def frame_of(source: object, names: Sequence[str] | None = None) -> pd.DataFrame
     check_names(frame.columns)
     # Columns of types that pandas only stores are converted one by one.
     for name, dtype in frame.dtypes.items():
-        if not is_native(dtype):
-            frame[name] = native_column(frame[name], f"Column {name!r}")
+        if not _is_native(dtype):
+            frame[name] = _native_column(frame[name], f"Column {name!r}")
         elif types.is_complex_dtype(dtype):
             raise TableError(f"Complex data not supported: column {name!r} is {dtype}.")
     return frame
@@ -251,20 +260,23 @@ def split_weight(
         raise SchemaError(
             f"The table has no column other than the weights {name!r} and the target."
         )
-    weight = numbers_of(frame[name], name)
-    bad = np.isnan(weight) | (weight < 0)
+    return frame.drop(columns=[name]), _weights(frame[name], name)
+
+
+def _weights(column: pd.Series, name: str) -> NDArray[np.float64]:
+    weight = numbers_of(column, name)
+    bad = ~(weight >= 0)
     if bad.any():
         row = int(bad.argmax())
-        got = "none" if np.isnan(weight[row]) else f"{weight[row]:g}"
         raise SchemaError(
-            f"The weight column {name!r} must hold a number from 0 on in every row; row {row} "
-            f"holds {got}."
+            f"The weights {name!r} must be numbers from 0 on in every row; row {row} holds "
+            f"{weight[row]:g}."
         )
-    return frame.drop(columns=[name]), weight
+    return weight
 
 
 def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | None:
-    """Convert the weights of the user to numbers, with NaN for missing ones; None stays None.
+    """Convert the weights of the user to numbers; None stays None.
 
     Parameters
     ----------
@@ -282,7 +294,7 @@ def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | Non
     TableError
         If the number of weights differs from `n_rows`, or a weight is complex.
     SchemaError
-        If a weight is text that is not a number, a date, or infinite.
+        If a weight is not a finite number of at least 0.
     """
     if sample_weight is None:
         return None
@@ -294,7 +306,7 @@ def row_weights(sample_weight: object, n_rows: int) -> NDArray[np.float64] | Non
         )
     if types.is_complex_dtype(column.dtype):
         raise TableError("Complex data not supported: sample_weight holds complex numbers.")
-    return numbers_of(column, "sample_weight")
+    return _weights(column, "sample_weight")
 
 
 def check_lengths(X: Sized, y: Sized) -> None:
@@ -312,7 +324,7 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
     Parameters
     ----------
     sample_weight : ndarray of shape (n,) or None
-        Weights of the user; None weighs all rows equally.
+        Weights of at least 0; None weighs all rows equally.
     n_rows : int
         Number of rows.
 
@@ -323,18 +335,12 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
     Raises
     ------
     TableError
-        If a weight is negative or infinite, if all weights are 0, or if the ratio of two weights
-        exceeds `WIDEST`.
+        If all weights are 0, if their sum is infinite, or if the ratio of two weights exceeds
+        `WIDEST`.
     """
     if sample_weight is None:
         return np.ones(n_rows, dtype=bool)
     weight = np.asarray(sample_weight, dtype=np.float64)
-    bad = ~np.isfinite(weight) | (weight < 0)
-    if bad.any():
-        row = int(bad.argmax())
-        raise TableError(
-            f"sample_weight must be finite and not negative; got {weight[row]} in row {row}."
-        )
     positive = weight > 0
     if not positive.any():
         raise TableError("sample_weight must not be zero in all rows.")
@@ -348,3 +354,135 @@ def weighing_rows(sample_weight: NDArray[Any] | None, n_rows: int) -> NDArray[np
             f"{highest:g}, another {lowest:g}. Give the small ones 0, which drops the row."
         )
     return np.asarray(positive)
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def as_column(values: object, name: str) -> pd.Series:
+    """Convert a one-dimensional array-like to a Series, inferring the type of objects.
+
+    Parameters
+    ----------
+    values : Series, Index, array of pandas, NumPy or Arrow, sequence
+        One value per row. Masked values of a masked array are missing. A column vector is accepted
+        with the warning of scikit-learn.
+    name : str
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    Series of shape (n,)
+
+    Raises
+    ------
+    TableError
+        If the values are not one-dimensional, contain invalid Unicode, or have a type that pandas
+        does not support.
+    """
+    try:
+        column = _native_column(pd.Series(_one_dimensional(values, name)), name)
+        return column.infer_objects() if column.dtype == object else column
+    except UnicodeEncodeError as error:
+        text = error.object[:80]
+        raise TableError(f"{name} contains {text!r}, not valid Unicode text.") from None
+
+
+def _one_dimensional(values: Any, name: str) -> Any:
+    values = in_pandas(values, name)
+    if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return values
+    try:
+        array = values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    except ValueError as error:
+        raise TableError(
+            f"{name} should be a 1d array, got lists inside instead: {error}"
+        ) from None
+    if array.ndim == 2 and array.shape[1] == 1:
+        from sklearn.exceptions import DataConversionWarning
+
+        message = f"A column-vector {name} was passed when a 1d array was expected."
+        warnings.warn(message, DataConversionWarning, stacklevel=5)
+        return values.iloc[:, 0] if isinstance(values, pd.DataFrame) else array.ravel()
+    if array.ndim != 1 or array.dtype.names:
+        got = f"an array of shape {array.shape}" if array.ndim else f"a {type(values).__name__}"
+        raise TableError(f"{name} should be a 1d array, got {got} instead.")
+    return array
+
+
+def in_pandas(source: Any, name: str) -> Any:
+    """Convert a table or column of another library to pandas; return other objects unchanged.
+
+    Parameters
+    ----------
+    source : object
+        Object that is converted by its method ``to_pandas`` or by the PyCapsule interface of Arrow.
+    name : str
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    DataFrame, Series, or `source`
+
+    Raises
+    ------
+    TableError
+        If the conversion of the other library fails.
+    """
+    if isinstance(source, pd.DataFrame | pd.Series):
+        return source
+    try:
+        if hasattr(source, "to_pandas"):
+            return source.to_pandas()
+        if hasattr(source, "__arrow_c_stream__"):
+            return pa.table(source).to_pandas()
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        kind = type(source).__name__
+        raise TableError(f"{name} is a {kind} that pandas can't hold: {error}.") from None
+    return source
+
+
+def _is_native(dtype: object) -> bool:
+    """Return whether pandas computes with values of a type, rather than only storing them."""
+    if isinstance(dtype, pd.ArrowDtype):
+        return any(holds(dtype.pyarrow_dtype) for holds in _PANDAS_HOLDS)
+    if isinstance(dtype, np.dtype):
+        return dtype.isnative and dtype.kind not in "SV"
+    return not isinstance(dtype, pd.SparseDtype)
+
+
+def _native_column(series: pd.Series, name: str) -> pd.Series:
+    """Convert a column to a type with which pandas computes.
+
+    Sparse columns become dense, bytes become objects, and the byte order becomes that of the
+    machine. Numbers, booleans and text of Arrow are retained; other types of Arrow are converted as
+    pandas converts them when it reads a file.
+
+    Parameters
+    ----------
+    series : Series of shape (n,)
+    name : str
+        Description of the column, for errors.
+
+    Returns
+    -------
+    Series of shape (n,)
+        Column with the same index; `series` itself if its type is native.
+
+    Raises
+    ------
+    TableError
+        If pandas does not support the values, such as nanoseconds of a time of day.
+    """
+    dtype = series.dtype
+    if _is_native(dtype):
+        return series
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(np.asarray(series.array), index=series.index, name=series.name)
+    if isinstance(dtype, np.dtype):
+        return series.astype(object if dtype.kind in "SV" else dtype.newbyteorder("="))
+    try:
+        cells = pa.array(series.array).to_pandas()
+    except (pa.ArrowException, ValueError) as error:
+        raise TableError(f"{name} is {dtype}, which pandas can't hold: {error}.") from None
+    return cast(pd.Series, cells.set_axis(series.index).rename(series.name))

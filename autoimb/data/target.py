@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,14 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
 
-from autoimb.data.conversion import as_column
+from autoimb.data.table import as_column
 from autoimb.data.values import text_of
-from autoimb.errors import TableError, TargetError, choices
+from autoimb.errors import TargetError, choices
 from autoimb.text import shown
 
-__all__ = ["Target", "check_few_numbers", "encode_target", "label_array", "match_labels"]
+__all__ = [
+    "Target",
+    "check_few_numbers",
+    "encode_target",
+    "label_array",
+    "label_codes",
+    "match_labels",
+]
 
 LABELS = "text, booleans or whole numbers"
 MAX_NUMBERS = 20  # different numbers as classes; a target with more is probably a quantity
@@ -82,26 +89,19 @@ def encode_target(
     Raises
     ------
     TargetError
-        If labels are missing, infinite, fractional, of mixed types, or cannot be stored in a file;
-        if there are fewer than two classes, or no class has two rows; if `positive` is unknown; or
-        if counts are not whole numbers, belong to other classes, or are below the number of rows.
+        Under the conditions of `label_codes`; if there are fewer than two classes, or no class has
+        two rows; if `positive` is unknown; or if counts are not whole numbers, belong to other
+        classes, or are below the number of rows.
     """
-    labels = label_array(y)
-    try:
-        codes, uniques = pd.factorize(labels)
-        _check_labels(uniques, codes)
-        order = np.argsort(uniques, kind="stable")
-    except TypeError as error:
-        raise TargetError(f"The labels of the target must be of one type: {error}.") from None
-    classes = np.asarray(uniques)[order].astype(labels.dtype)
-    counts = np.bincount(codes, minlength=len(classes))[order].astype(np.int64)
+    codes, classes = label_codes(y)
+    counts = np.bincount(codes, minlength=len(classes)).astype(np.int64)
     if len(classes) < 2:
         raise TargetError(
-            f"The target has one class ({text_of(classes[0])!r} in all {len(labels)} rows); "
+            f"The target has one class ({text_of(classes[0])!r} in all {len(codes)} rows); "
             "a classifier needs two."
         )
     if counts.max() < 2:
-        raise TargetError(f"All {len(labels)} rows have different classes; is it an identifier?")
+        raise TargetError(f"All {len(codes)} rows have different classes; is it an identifier?")
     if class_counts is not None:
         counts = _whole_counts(class_counts, classes, counts)
     # The search in reversed order selects the last of equally rare classes.
@@ -109,11 +109,7 @@ def encode_target(
         code = len(counts) - 1 - int(np.argmin(counts[::-1]))
     else:
         code = _find_label(classes, positive, role="positive class")
-    # Codes follow the order of appearance; convert them to the sorted order of the classes.
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    notices = _rare_notices(classes, counts)
-    return Target(rank[codes].astype(np.int64), classes, code, notices, counts)
+    return Target(codes, classes, code, _rare_notices(classes, counts), counts)
 
 
 def check_few_numbers(classes: NDArray[Any]) -> None:
@@ -162,6 +158,46 @@ def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and 0 <= int(value) < 2**63
 
 
+def label_codes(y: object) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the class code of each row, (n,), and the labels in the order of their codes, (C,).
+
+    Raises
+    ------
+    TargetError
+        If a label is missing, infinite, fractional, or cannot be stored in a file, as decimals,
+        dates, bytes and tuples; or if the labels are of mixed types.
+    """
+    labels = label_array(y)
+    try:
+        codes, levels = pd.factorize(labels)
+        # The objects of pandas are checked, since NumPy converts dates to integers.
+        for code, label in enumerate(pd.Series(levels).tolist()):
+            if problem := _why_no_label(label):
+                row = int((codes == code).argmax())
+                raise TargetError(
+                    f"Unknown label type: {problem}. Classes must be {LABELS}; the target holds "
+                    f"{repr(label)[:80]} in row {row}."
+                )
+        order = np.argsort(levels, kind="stable")
+    except TypeError as error:
+        raise TargetError(f"The labels of the target must be of one type: {error}.") from None
+    return np.argsort(order)[codes].astype(np.int64), levels[order].astype(labels.dtype)
+
+
+def _why_no_label(label: object) -> str:
+    """Return why a file cannot store a label; empty if it can."""
+    label = label.item() if isinstance(label, np.generic) else label
+    if not isinstance(label, str | int | float):
+        return type(label).__name__
+    if isinstance(label, float) and not label.is_integer():
+        return "continuous" if math.isfinite(label) else "infinity"
+    if isinstance(label, str) and len(label) > LONGEST_LABEL:
+        return f"text of more than {LONGEST_LABEL:,} characters"
+    if isinstance(label, int) and abs(label) >= LARGEST_LABEL:
+        return "a number of more than 1,000 digits"
+    return ""
+
+
 def label_array(y: object) -> NDArray[Any]:
     """Convert labels to an array that represents each of them exactly.
 
@@ -176,35 +212,18 @@ def label_array(y: object) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (n,)
-        Booleans, integers, whole floats, or text (as objects, or of fixed width if `y` is such an
-        array).
+        Labels, as text of fixed width if `y` is such an array.
 
     Raises
     ------
     TargetError
-        If there are no rows or several columns, or if a label is missing, infinite, fractional, a
-        date or a complex number.
+        If there are no rows, or if a label is missing.
+    TableError
+        If the labels are not one-dimensional.
     """
-    series = _target_series(y)
-    _check_target_values(series)
-    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
-        return y.reshape(len(y))
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        return series.cat.categories.to_numpy()[series.cat.codes.to_numpy()]
-    return series.to_numpy()
-
-
-def _target_series(y: object) -> pd.Series:
-    """Convert labels to a Series; raise conversion errors as `TargetError`."""
     if y is None:
         raise TargetError("AutoImbClassifier requires y to be passed, but the target y is None.")
-    try:
-        return as_column(y, "y")
-    except TableError as error:
-        raise TargetError(str(error)) from None
-
-
-def _check_target_values(series: pd.Series) -> None:
+    series = as_column(y, "y")
     if not len(series):
         raise TargetError("The target has no rows.")
     missing = series.isna().to_numpy()
@@ -213,52 +232,9 @@ def _check_target_values(series: pd.Series) -> None:
             f"Input y contains NaN: the target misses {missing.sum()} of {len(series)} values, "
             f"the first in row {missing.argmax()}. Drop these rows or label them."
         )
-    dtype = series.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        dtype = dtype.categories.dtype
-    if types.is_complex_dtype(dtype):
-        raise TargetError("Complex data not supported: the target holds complex numbers.")
-    for kind, is_kind in (
-        ("datetime", types.is_datetime64_any_dtype(dtype)),
-        ("duration", types.is_timedelta64_dtype(dtype)),
-    ):
-        if is_kind:
-            raise TargetError(f"Unknown label type: {kind}. Classes must be {LABELS}.")
-    if types.is_float_dtype(dtype):
-        numbers = series.astype(np.float64).to_numpy()
-        if np.isinf(numbers).any():
-            raise TargetError(
-                "Input y contains infinity or a value too large for dtype('float64')."
-            )
-        broken = numbers != np.floor(numbers)
-        if broken.any():
-            raise TargetError(
-                f"Unknown label type: continuous. Classes must be {LABELS}; "
-                f"the target holds {numbers[broken.argmax()]} in row {broken.argmax()}."
-            )
-
-
-def _check_labels(labels: NDArray[Any], codes: NDArray[np.intp]) -> None:
-    """Check that a file can store the labels, unlike decimals, dates, bytes and tuples."""
-    for code, label in enumerate(labels.tolist()):
-        problem = _why_no_label(label)
-        if problem:
-            row = int((codes == code).argmax())
-            raise TargetError(
-                f"Unknown label type: {problem}. Classes must be {LABELS}; "
-                f"the target holds {repr(label)[:80]} in row {row}."
-            )
-
-
-def _why_no_label(label: object) -> str:
-    label = label.item() if isinstance(label, np.generic) else label
-    if isinstance(label, bytes) or not isinstance(label, str | int | float):
-        return type(label).__name__
-    if isinstance(label, str) and len(label) > LONGEST_LABEL:
-        return f"text of more than {LONGEST_LABEL:,} characters"
-    if isinstance(label, int) and abs(label) >= LARGEST_LABEL:
-        return "a number of more than 1,000 digits"
-    return ""
+    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
+        return y.reshape(len(y))
+    return series.to_numpy()
 
 
 def _find_label(classes: NDArray[Any], label: object, *, role: str) -> int:
@@ -298,9 +274,6 @@ def match_labels(labels: object, classes: NDArray[Any]) -> NDArray[np.int64]:
     TargetError
         If a label is missing or is not one of the classes.
     """
-    series = _target_series(labels)
-    codes, uniques = pd.factorize(series)
-    if (codes < 0).any():
-        raise TargetError(f"The target misses a label in row {int((codes < 0).argmax())}.")
-    places = [_find_label(classes, label, role="label") for label in list(uniques)]
+    codes, uniques = pd.factorize(label_array(labels))
+    places = [_find_label(classes, label, role="label") for label in uniques.tolist()]
     return np.array(places, dtype=np.int64)[codes]

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import reduce
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api import types
 
 from autoimb.data.groups import column_names, values_of_rows
-from autoimb.data.values import (
-    ISO,
-    date_formats,
-    date_numbers,
-    floats_of,
-    numbers_of,
-)
+from autoimb.data.values import ISO, date_formats, date_numbers, numbers_of
 from autoimb.errors import OptionError, SchemaError
 from autoimb.text import shown
 
@@ -146,7 +139,9 @@ def read_times(
     by_column = [numbers for numbers, _ in read.values()]
     numbers = by_column[0]
     if len(by_column) > 1:
-        numbers = reduce(_ranked, by_column[1:], numbers)
+        pairs = np.stack(by_column, axis=1)  # ordered by the first column, then the next ones
+        rank = np.unique(pairs, axis=0, return_inverse=True)[1]
+        numbers = rank.reshape(-1).astype(np.float64)
     if n_rows and (numbers[:n_rows] == numbers[0]).all():
         value = shown(next(iter(columns.values())).iloc[0])
         raise OptionError(f"time: all {n_rows} rows are of one time, {value}; 4 are needed.")
@@ -175,9 +170,7 @@ def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
             f"time: {name} has no value in {int(missing.sum())} rows, the first is row "
             f"{int(missing.argmax())}; each row needs one."
         )
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    if _holds_numbers(values):
+    with suppress(SchemaError):
         return numbers_of(values, name), False
     forms = date_formats(values, name)
     if not forms:
@@ -192,24 +185,6 @@ def _numbers(values: pd.Series, name: str) -> tuple[Floats, bool]:
         )
     (days,) = date_numbers(values, name, ("days",), forms[0])
     return days, True
-
-
-def _holds_numbers(values: pd.Series) -> bool:
-    if types.is_bool_dtype(values.dtype) or types.is_datetime64_any_dtype(values.dtype):
-        return False
-    if types.is_numeric_dtype(values.dtype):
-        return True
-    if isinstance(values.dtype, pd.PeriodDtype):
-        return False
-    levels = np.asarray(values.unique(), dtype=object)
-    return not np.isnan(floats_of(levels)).any()
-
-
-def _ranked(first: Floats, second: Floats) -> Floats:
-    """Return the rank of pairs of values, which are ordered by the first value first."""
-    pairs = np.stack([first, second], axis=1)
-    rank = np.unique(pairs, axis=0, return_inverse=True)[1]
-    return rank.reshape(-1).astype(np.float64)
 
 
 def _gap(gap: object, *, dated: bool, n_columns: int) -> float:

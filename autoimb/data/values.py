@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from datetime import time
 from decimal import Decimal
 from itertools import product
 from numbers import Complex, Real
 from typing import Literal, cast, get_args
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -33,8 +31,6 @@ __all__ = [
     "numbers_of",
     "parse_dates",
     "text_of",
-    "zone_named",
-    "zone_of",
 ]
 
 DatePart = Literal["days", "year", "month", "day", "weekday", "hour"]
@@ -48,8 +44,6 @@ _DAYS = (
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (ISO, *(day + time for day, time in product(_DAYS, _TIMES)))
 _CLOCK = ("now", "today")  # text for which pandas returns the current time
-# The end of text that represents an instant.
-_OFFSET = re.compile(r"(?:Z|UTC|[+-]\d{2}:?\d{2})$")
 
 Floats = NDArray[np.float64]
 Objects = NDArray[np.object_]
@@ -90,8 +84,6 @@ def _read_numbers(series: pd.Series, name: str, form: str) -> Floats:
     dtype = series.dtype
     if types.is_timedelta64_dtype(dtype):
         return np.asarray(series.dt.total_seconds(), dtype=np.float64)
-    if types.is_datetime64_any_dtype(dtype):
-        raise SchemaError(f"Column {name!r} must hold numbers; it holds dates ({dtype}).")
     with np.errstate(over="ignore"):  # numbers beyond the range of floats become infinity
         if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
             return series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -133,24 +125,23 @@ def is_duration(series: pd.Series) -> bool:
 
 def factorize(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
     """Return codes of shape (n,), -1 for missing, and the distinct values as they appear."""
+    mixed = types.is_object_dtype(series.dtype)
     try:
         # Objects are passed as an array, since pandas 2 would convert their levels to floats or
         # dates.
-        values = series.to_numpy() if types.is_object_dtype(series.dtype) else series
-        codes, levels = pd.factorize(values)
-    except TypeError:  # values that Python cannot hash or compare
-        row, cell = next((row, cell) for row, cell in enumerate(series) if not _is_value(cell))
-        raise _no_value(cell, name, row) from None
-    return codes, _checked(levels, codes, name)
-
-
-def _checked(levels: pd.Index | Objects, codes: NDArray[np.intp], name: str) -> Objects:
+        codes, levels = pd.factorize(series.to_numpy() if mixed else series)
+    except TypeError:  # for values that Python cannot hash or compare, which are named below
+        codes, levels = np.arange(len(series)), series
     objects = np.asarray(levels, dtype=object)
-    if levels.dtype == object:
+    if mixed or isinstance(series.dtype, pd.CategoricalDtype):
         for code, level in enumerate(objects):
             if not _is_value(level):
-                raise _no_value(level, name, int((codes == code).argmax()))
-    return objects
+                raise CellError(
+                    f"Column {name!r} holds a {type(level).__name__} in row "
+                    f"{int((codes == code).argmax())}; as argument must be a string, a number or "
+                    "a date in each cell."
+                )
+    return codes, objects
 
 
 def _is_value(cell: object) -> bool:
@@ -166,13 +157,6 @@ def _is_value(cell: object) -> bool:
     return True
 
 
-def _no_value(cell: object, name: str, row: int) -> CellError:
-    return CellError(
-        f"Column {name!r} holds a {type(cell).__name__} in row {row}; as argument must be a "
-        "string, a number or a date in each cell."
-    )
-
-
 def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects, rule: str) -> None:
     """Raise an error that names the first row of failed levels and counts the others."""
     if failed.any():
@@ -183,12 +167,9 @@ def _refuse(failed: NDArray[np.bool_], codes: NDArray[np.intp], levels: Objects,
 
 
 def date_numbers(
-    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO, zone: str = ""
+    series: pd.Series, name: str, parts: tuple[str, ...], form: str = ISO
 ) -> Iterator[Floats]:
-    """Yield parts of dates as numbers, in the wall time of a time zone.
-
-    Without a zone, dates are in the wall time of the column's zone, and text with an offset is
-    converted to UTC.
+    """Yield parts of dates as numbers; instants with a time zone are converted to UTC.
 
     Parameters
     ----------
@@ -200,9 +181,6 @@ def date_numbers(
         Parts from `DATE_PARTS`; "days" are days since 1970 with their fraction.
     form : str
         Format of dates that are text: one of `FORMATS`, the same for all cells.
-    zone : str
-        Name of a time zone (see `zone_named`) to which instants are converted. Dates without a zone
-        are interpreted as wall time in it.
 
     Yields
     ------
@@ -214,7 +192,7 @@ def date_numbers(
     SchemaError
         If a value is not a date of the format. The error names its row and counts such values.
     """
-    dates = _read_dates(series, name, form, zone_named(zone) if zone else None)
+    dates = _read_dates(series, name, form)
     for part in parts:
         if part == "days":
             # NumPy computes the days, since pandas would convert the year 9999 to nanoseconds.
@@ -225,64 +203,16 @@ def date_numbers(
         yield np.asarray(values, dtype=np.float64)
 
 
-def _read_dates(series: pd.Series, name: str, form: str, zone: tzinfo | None) -> pd.Series:
+def _read_dates(series: pd.Series, name: str, form: str) -> pd.Series:
     if isinstance(series.dtype, pd.PeriodDtype):
         return cast(pd.Series, series.dt.to_timestamp())
-    if isinstance(series.dtype, pd.DatetimeTZDtype) and zone is not None:
-        return cast(pd.Series, series.dt.tz_convert(zone).dt.tz_localize(None))
-    if isinstance(series.dtype, pd.DatetimeTZDtype) or types.is_datetime64_dtype(series.dtype):
-        return cast(pd.Series, series.dt.tz_localize(None))
+    if types.is_datetime64_any_dtype(series.dtype):
+        return cast(pd.Series, pd.to_datetime(series, utc=True).dt.tz_localize(None))
     codes, levels = _date_levels(series, name)
     parsed = parse_dates(levels, form)
     rule = f"Column {name!r} must hold dates of the format {form}"
     _refuse(np.asarray(parsed.isna()), codes, levels, rule)
-    # Text with an offset was parsed as UTC and is converted; other text is wall time in the zone.
-    if zone is not None:
-        converted = parsed.tz_localize(UTC).tz_convert(zone).tz_localize(None)
-        parsed = parsed.where([not _is_instant(level) for level in levels], converted)
     return pd.Series(parsed).reindex(codes)  # code -1 is not in the index and becomes NaT
-
-
-def _is_instant(level: object) -> bool:
-    """Return whether a date, or the text of one, has an offset from UTC."""
-    if isinstance(level, str):
-        return _OFFSET.search(level.strip()) is not None
-    return isinstance(level, datetime) and level.tzinfo is not None
-
-
-def zone_of(series: pd.Series) -> str:
-    """Return the name of a column's time zone for `zone_named`; empty without a time zone.
-
-    A zone without such a name is written as its offset, or as UTC if the offset varies.
-    """
-    if not isinstance(series.dtype, pd.DatetimeTZDtype):
-        return ""
-    zone = series.dtype.tz
-    try:
-        zone_named(str(zone))
-    except ValueError:
-        offset = zone.utcoffset(None) or timedelta(0)
-        return str(timezone(offset))
-    return str(zone)
-
-
-def zone_named(name: str) -> tzinfo:
-    """Return the time zone of a name: of the IANA database, or UTC and an offset (UTC+05:30).
-
-    Raises
-    ------
-    ValueError
-        If there is no such time zone.
-    """
-    fixed = re.fullmatch(r"UTC([+-])([01]\d|2[0-3]):([0-5]\d)", name)
-    if fixed is not None:
-        sign, hours, minutes = fixed.groups()
-        offset = timedelta(hours=int(hours), minutes=int(minutes))
-        return timezone(-offset if sign == "-" else offset)
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown, invalid, or the name of a folder
-        raise ValueError(f"{name!r} is not a time zone that this machine supports.") from None
 
 
 def _date_levels(series: pd.Series, name: str) -> tuple[NDArray[np.intp], Objects]:
@@ -344,19 +274,12 @@ def levels_of(series: pd.Series, name: str) -> tuple[NDArray[np.int32], tuple[st
     vocabulary : tuple of str
         Sorted texts that occur in the column; 1, 1.0 and "1" have the same text.
     """
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        codes = np.asarray(series.cat.codes, dtype=np.intp)
-        levels = _checked(series.cat.categories, codes, name)
-    else:
-        codes, levels = factorize(series, name)
-    # Several levels may have the same text, and declared categories may not occur.
-    texts = [text_of(level) for level in levels]
-    occurs = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
-    vocabulary = sorted({text for text, used in zip(texts, occurs) if used})
-    position = {text: number for number, text in enumerate(vocabulary)}
+    codes, levels = factorize(series, name)
+    # Several levels may have the same text.
+    texts = np.array([text_of(level) for level in levels], dtype=object)
+    positions, vocabulary = pd.factorize(texts, sort=True)
     # The last entry is that of code -1, a missing value.
-    lookup = np.array([*(position.get(text, -1) for text in texts), -1], dtype=np.int32)
-    return lookup[codes], tuple(vocabulary)
+    return np.append(positions, -1).astype(np.int32)[codes], tuple(vocabulary)
 
 
 def text_of(level: object) -> str:

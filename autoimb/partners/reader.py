@@ -81,13 +81,9 @@ class Reader(BriefRepr):
             The training rows as trees should see them in training.
         """
         columns, n_classes = dataset.columns, dataset.n_classes
-        weight = dataset.training_weight[rows]
         part = columns.take(rows)
-        target = Target(
-            dataset.y[rows],
-            weight / weight.mean(),
-            None if dataset.cluster is None else dataset.cluster[rows],
-            None if dataset.time is None else dataset.time[rows],
+        target = Target.of_rows(
+            rows, dataset.y, dataset.training_weight, dataset.cluster, dataset.time
         )
         left_out = dataset.layout.left_out(len(columns.vocabularies))
         levels = []

@@ -76,11 +76,7 @@ class Array:
             )
 
 
-_LEVELS = {
-    "level_counts": Array("int64", low=0),
-    "level_ends": Array("int64", low=0),
-    "level_text": Array("uint8"),
-}
+_LEVELS = {"levels": Array("uint8")}
 
 ENCODER_ARRAYS = _LEVELS | {
     "read_numbers": Array("int64", low=0),

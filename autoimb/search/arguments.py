@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from autoimb.data.conversion import in_pandas
 from autoimb.data.groups import column_names, group_codes
-from autoimb.data.input_frames import further_rows, named_frame, plain_frame
-from autoimb.data.table import check_lengths, row_weights
+from autoimb.data.input_frames import further_rows, named_frame
+from autoimb.data.table import check_lengths, frame_of, in_pandas, read_table, row_weights
 from autoimb.data.target import encode_target, label_array
 from autoimb.data.times import read_times
 from autoimb.errors import OptionError
@@ -57,7 +56,8 @@ def prepare_arguments(  # noqa: PLR0913 - the arguments of `fit`
     # Group and time columns may be left out of the features, so they are read from the full table.
     table_frame, eval_frame = pd.DataFrame(), None
     if groups is not None or time is not None:
-        table_frame, eval_frame = plain_frame(X), eval_set and plain_frame(eval_set[0])
+        table_frame = read_table(frame_of(X))
+        eval_frame = None if eval_set is None else read_table(frame_of(eval_set[0]))
     times = read_times(time, table_frame, eval_frame, gap=gap, keep=keep_time)
     apart = column_names(groups) + column_names(time)
     optional = () if times is None else times.optional

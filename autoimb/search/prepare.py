@@ -24,7 +24,7 @@ from autoimb.assessment.metrics import Metric, get_metric
 from autoimb.assessment.structure import Structure, find_structure
 from autoimb.data.dataset import Dataset
 from autoimb.data.encoding.layout import plan_layout
-from autoimb.data.folds import FoldPlan, Rows, kept_splits, plan_folds
+from autoimb.data.folds import FoldPlan, Rows, plan_folds
 from autoimb.data.forward import FIRST_BLOCK, forward_hold_out, plan_forward, rate_blocks
 from autoimb.data.groups import group_codes, without
 from autoimb.data.profile import Profile, profile
@@ -492,8 +492,14 @@ def _folds(
     rows = np.arange(len(target.codes), dtype=np.int64)
     eval_rows = rows[len(rows) - n_eval :] if n_eval else None
     if table.times is None:
-        cv = kept_splits(request.cv, retained)
-        return plan_folds(target.codes, cv=cv, eval_rows=eval_rows, policy=policy, **how)
+        return plan_folds(
+            target.codes,
+            cv=request.cv,
+            eval_rows=eval_rows,
+            retained=retained,
+            policy=policy,
+            **how,
+        )
     if eval_rows is not None:
         return forward_hold_out(target.codes, table.times, eval_rows, **how)
     return plan_forward(target.codes, table.times, policy=policy, **how)

@@ -100,21 +100,6 @@ def test_whatever_the_numbers_the_input_is_finite_and_bounded(numbers, data):
         assert (np.abs(x) <= 3).all()
 
 
-@pytest.mark.parametrize("far", [6.8e38, 1e150, 1.7e308])
-def test_bins_have_a_width(far):
-    columns = columns_of([far, 0.0, 1.0])
-    encoder = fit(columns)
-    assert encoder.bins.tolist() == [1]  # 0 and 1 are next to nothing apart
-    x, _ = encoder.dense(encoder.transform(columns), ple=True)
-    assert np.isfinite(x).all()
-
-
-def test_order_is_kept():
-    values = np.sort(np.random.default_rng(0).standard_cauchy(500))
-    found = fit(columns_of(values)).transform(columns_of(values)).numbers[:, 0]
-    assert (np.diff(found) >= 0).all()
-
-
 # --- missing ---
 
 
@@ -166,11 +151,6 @@ def test_a_value_that_fills_many_bins_leaves_the_others_to_the_rest():
     scaled = encoder.transform(columns_of(values)).numbers[:, 0]
     filled, _ = np.histogram(scaled[18_000:], encoder.edges)
     np.testing.assert_allclose(filled[1:], 2_000 / (MAX_BINS - 1), rtol=0.15)
-
-
-def test_every_value_of_few_is_an_edge():
-    encoder = fit(columns_of(np.repeat([0.0, 1.0, 2.0, 5.0], [90, 5, 3, 2])))
-    assert encoder.bins.tolist() == [3]
 
 
 def test_outer_bins_go_on_by_one_width_at_most():
@@ -320,21 +300,6 @@ def test_bins_end_where_classes_part():
     assert not ((alone.edges > gap[0]) & (alone.edges < gap[1])).any()
 
 
-def test_bins_look_at_the_labels_of_training_rows_only():
-    columns, y = threshold_column()
-    train = np.arange(0, len(y), 2)
-    before = Encoder.fit(columns, train, layout=plan_layout(columns), y=y)
-    other = y.copy()
-    other[1::2] = 1 - other[1::2]
-    assert bytes_of(Encoder.fit(columns, train, layout=plan_layout(columns), y=other)) == bytes_of(
-        before
-    )
-    other[0::2] = np.roll(y[0::2], 1)
-    assert bytes_of(Encoder.fit(columns, train, layout=plan_layout(columns), y=other)) != bytes_of(
-        before
-    )
-
-
 TABLES = hnp.arrays(
     np.float64,
     st.tuples(st.integers(1, 30), st.integers(1, 4)),
@@ -352,16 +317,6 @@ def test_quantiles_of_many_columns_are_those_of_each(numbers):
         with np.errstate(over="ignore", invalid="ignore"):
             wanted = np.quantile(known, shares) if len(known) else np.full(len(shares), np.nan)
         np.testing.assert_array_equal(own, wanted)
-
-
-@given(numbers=TABLES)
-def test_a_column_is_scaled_alike_beside_others_and_alone(numbers):
-    center, factor = scales(numbers)
-    for j in range(numbers.shape[1]):
-        alone = scales(numbers[:, [j]])
-        assert (center[j], factor[j]) == (alone[0][0], alone[1][0])
-        assert np.isfinite(center[j])
-        assert np.isfinite(factor[j])
 
 
 @pytest.mark.parametrize(

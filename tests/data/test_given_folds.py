@@ -54,20 +54,35 @@ def prepared_with(frame: pd.DataFrame, y: np.ndarray, splits: object) -> Prepara
     return prepare(Table(frame, y, kinds=kinds), Request(cv=splits, metric="average_precision"))
 
 
-def test_levels_that_folds_hold_together_are_not_read() -> None:
+def test_levels_that_folds_separate_are_not_read() -> None:
     frame, y, patient = patients()
     apart = list(GroupKFold(5).split(frame, y, patient))
     mixed = list(KFold(5, shuffle=True, random_state=0).split(frame))
     for splits, statistics, integers in (
         (apart, (1,), (2,)),
+        (apart[:1], (1,), (2,)),
         (mixed, (0, 1), (1, 2)),
+        (mixed[:1], (0, 1), (1, 2)),
         (5, (0, 1), (1, 2)),
     ):
         prepared = prepared_with(frame, y, splits)
         layout = prepared.dataset.layout
         assert (layout.statistics, layout.integers) == (statistics, integers)
-        told = [notice for notice in prepared.notices if "'patient'" in notice]
-        assert len(told) == (splits is apart)
+        notices = [notice for notice in prepared.notices if "'patient'" in notice]
+        assert len(notices) == (statistics == (1,))
+    # With several classes such levels are not embedded, and without other columns they are read.
+    three = y + (np.arange(len(y)) % 9 == 0)
+    assert prepared_with(frame, three, apart).dataset.layout.embedded == (1,)
+    assert prepared_with(frame, three, 5).dataset.layout.embedded == (0, 1)
+    assert prepared_with(frame[["patient"]], y, apart).dataset.layout.statistics == (0,)
+
+
+def test_copies_that_folds_separate_get_no_statistics() -> None:
+    frame, y, entity = copied_rows(1_000)
+    apart = list(GroupKFold(5).split(frame, y, entity))
+    mixed = list(KFold(5, shuffle=True, random_state=0).split(frame))
+    for splits, repeated in ((apart, False), (mixed, True), (5, True)):
+        assert prepared_with(frame, y, splits).dataset.layout.repeated == repeated
 
 
 def test_what_is_left_out_reaches_neither_networks_nor_trees() -> None:
@@ -86,39 +101,6 @@ def test_what_is_left_out_reaches_neither_networks_nor_trees() -> None:
     rows = [FoldRows(one.dataset, prepared.folds.folds[0], None) for one in (prepared, other)]
     np.testing.assert_array_equal(rows[0].x, rows[1].x)
     np.testing.assert_array_equal(rows[0].rows, rows[1].rows)
-
-
-def test_a_table_of_such_levels_alone_is_read_all_the_same() -> None:
-    frame, y, patient = patients()
-    apart = list(GroupKFold(5).split(frame, y, patient))
-    assert prepared_with(frame[["patient"]], y, apart).dataset.layout.statistics == (0,)
-
-
-def test_of_several_classes_they_are_not_embedded() -> None:
-    frame, y, patient = patients()
-    y = y + (np.arange(len(y)) % 9 == 0)
-    apart = list(GroupKFold(5).split(frame, y, patient))
-    assert prepared_with(frame, y, apart).dataset.layout.embedded == (1,)
-    assert prepared_with(frame, y, 5).dataset.layout.embedded == (0, 1)
-
-
-def test_a_hold_out_of_the_users_holds_levels_together_too() -> None:
-    frame, y, patient = patients()
-    for splitter, groups, statistics in (
-        (GroupKFold(5), patient, (1,)),
-        (KFold(5, shuffle=True, random_state=0), None, (0, 1)),
-    ):
-        split = next(iter(splitter.split(frame, y, groups)))
-        assert prepared_with(frame, y, [split]).dataset.layout.statistics == statistics
-
-
-def test_copies_that_folds_hold_together_get_no_statistics() -> None:
-    frame, y, entity = copied_rows(1_000)
-    assert prepared_with(frame, y, 5).dataset.layout.repeated
-    apart = list(GroupKFold(5).split(frame, y, entity))
-    assert not prepared_with(frame, y, apart).dataset.layout.repeated
-    mixed = list(KFold(5, shuffle=True, random_state=0).split(frame))
-    assert prepared_with(frame, y, mixed).dataset.layout.repeated
 
 
 def test_the_judge_knows_whose_folds_they_are(tmp_path) -> None:

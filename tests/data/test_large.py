@@ -19,12 +19,11 @@ from autoimb.cli.folders import next_run_dir
 from autoimb.cli.tables import in_order, read_chunks, writer
 from autoimb.data.sample import Sample, reweighted
 from autoimb.errors import OptionError, TargetError
-from autoimb.policy import Reserves, SearchPolicy, Sizes, Training
+from autoimb.policy import SearchPolicy, Sizes, Training
 from autoimb.search.prepare import Preparation, Table, prepare
 from autoimb.search.request import read_request
 from autoimb.search.search import search
-from tests.data.test_source import in_parts
-from tests.support.tables import ONE_TRIAL
+from tests.support.tables import ONE_TRIAL, in_parts
 
 RATE = 0.02
 SMALL = Sizes(min_training_rows=1_000, max_scored_rows=2_000)
@@ -99,17 +98,6 @@ def test_missing_cells_are_those_of_the_table() -> None:
     y = np.arange(200) % 2
     found = prepared(Sample(frame, y, class_counts={0: 5_000, 1: 100}))
     assert found.profile.missing == {"a": 5_000}
-
-
-def test_the_same_rows_with_their_counts_are_the_same_study(rows: Sample) -> None:
-    """Law 1: a sample is a table of weighted rows to all that comes after it."""
-    again = Sample(rows.frame.copy(), np.asarray(rows.y), None, {"yes": 1_200, "no": 58_800})
-    one, two = (replace(prepared(each), time_budget=60.0).task for each in (rows, again))
-    np.testing.assert_array_equal(one.dataset.columns.numbers, two.dataset.columns.numbers)
-    np.testing.assert_array_equal(one.dataset.weight, two.dataset.weight)
-    for own, its in zip(one.plan.folds.folds, two.plan.folds.folds):
-        np.testing.assert_array_equal(own.train, its.train)
-        assert not set(own.train) & set(own.score)
 
 
 def test_rows_held_out_of_a_sample_stand_for_the_table(rows: Sample) -> None:
@@ -196,24 +184,6 @@ def test_weights_of_classes_move_probabilities_off_the_rates(
     small = SearchPolicy(sizes=SMALL)
     made = replace(prepared(rows, **given), policy=small)
     assert (replace(made, time_budget=0.01).unseen is None) == moved
-
-
-def test_the_budget_of_this_session_limits_the_rows_that_give_the_rate(rows: Sample) -> None:
-    small = SearchPolicy(
-        training=Training(operations_per_second=4e7),
-        sizes=SMALL,
-        reserves=Reserves(unseen_share=0.04),
-    )
-    made = replace(prepared(rows, time_budget=5.0), policy=small)
-    unseen = replace(made, time_budget=2.0).unseen
-    assert unseen is not None
-    assert len(unseen) == 800
-    resumed = replace(made, time_budget=3_600.0).unseen  # it was begun with an hour
-    assert resumed is None or len(resumed) <= 800
-    again = replace(made, policy=replace(small, sizes=replace(SMALL, max_scored_cells=600)))
-    few = replace(again, time_budget=2.0).unseen
-    assert few is not None
-    assert len(few) == 300  # so many cells of two classes
 
 
 @pytest.fixture(scope="module")

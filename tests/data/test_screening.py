@@ -54,15 +54,6 @@ def test_what_tells_the_class_is_kept_whether_by_its_mean_spread_missing_rows_or
     assert (len(screen.numbers), len(screen.categories)) == (5, 5)
 
 
-def test_all_columns_are_kept_where_they_are_no_more_than_that():
-    dataset = wide_dataset(kept=60)
-    screen = fitted(dataset).screen
-    assert (screen.numbers.tolist(), screen.categories.tolist()) == (
-        list(range(60)),
-        list(range(30)),
-    )
-
-
 def test_an_encoder_of_screened_columns_is_that_of_a_table_of_them():
     dataset = wide_dataset()
     encoder = fitted(dataset)

@@ -13,13 +13,10 @@ from autoimb.data.encoding.encoder import Encoder
 from autoimb.data.encoding.layout import Layout, plan_layout
 from autoimb.data.encoding.levels import row_hashes
 from autoimb.data.folds import plan_folds
-from autoimb.data.schema import Columns
-from autoimb.data.subsample import subsample
-from autoimb.space.components import COMPONENTS
 from autoimb.space.option import Choice
 from autoimb.training.parts import Parts
 from tests.data.test_encoding import columns_of
-from tests.support.tables import chosen, dataset_of, mixed_table, parts_of, short_plan
+from tests.support.tables import dataset_of, mixed_table, parts_of, short_plan
 
 N_ROWS = 2_800
 NAN = np.nan
@@ -71,15 +68,6 @@ def test_columns_of_many_levels_and_integers_of_few_values_are_told():
     )
     assert plan_layout(columns) == Layout(onehot=(0,), embedded=(1,))
     assert plan_layout(columns, n_classes=3).embedded == (1,)
-
-
-def test_of_too_many_columns_those_of_the_most_levels_are_told():
-    codes = np.column_stack([np.arange(900) % n for n in range(25, 65)])
-    numbers = np.arange(900.0)[:, None] % 200
-    layout = plan_layout(columns_of(numbers, codes), n_classes=2)
-    assert layout.statistics == tuple(range(8, 40))
-    assert layout.embedded == tuple(range(8))
-    assert layout.integers == ()
 
 
 # --- what they say --------------------------------------------------------------------------------
@@ -143,25 +131,6 @@ def test_a_weight_counts_as_so_many_rows():
     np.testing.assert_allclose(weighted.statistics.table, repeated.statistics.table, rtol=1e-5)
     scaled = fit(columns, y, weight=8.0 * weight)
     assert scaled.statistics.table.tobytes() == weighted.statistics.table.tobytes()
-
-
-def test_of_a_subsample_they_are_those_of_the_table():
-    """The rarer class is kept whole, the other by weight."""
-    columns, y = levels_of_rates(np.repeat([0.02, 0.3], 15), 40_000)
-    rows, scale = subsample(y, np.arange(len(y)), 16_000, np.random.default_rng(3))
-    assert y[rows].mean() > 2 * y.mean()
-    some, own = columns.take(rows), y[rows]
-    whole = told(fit(columns, y), columns)
-    weighted = told(fit(some, own, weight=scale / scale.mean()), columns)
-    assert np.abs(whole - weighted).mean(axis=0) == pytest.approx([0, 0], abs=0.05)
-    unweighted = told(fit(some, own), columns)
-
-    def spread(found):
-        """How much fewer rows the levels of few rare ones have: none in the table."""
-        few = columns.codes[:, 0] < 15
-        return found[few, 1].mean() - found[~few, 1].mean()
-
-    assert abs(spread(weighted) - spread(whole)) < 0.2 * abs(spread(unweighted) - spread(whole))
 
 
 # --- no leak --------------------------------------------------------------------------------------
@@ -289,40 +258,6 @@ def test_statistics_see_training_rows_only(change):
 
 
 # --- beside everything else -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["smote", "random_under", "cluster_centroids"])
-def test_statistics_are_resampled_as_numbers(name):
-    frame, y = mixed_table("binary", 240)
-    dataset = dataset_of(frame, y)
-    plan = short_plan(dataset, plan_folds(y, cv=3, random_state=0))
-    parts = parts_of(dataset, plan)
-    before = parts.training(0, Choice("none"))
-    part = parts.training(0, chosen(COMPONENTS["resampling"][name], 1.0))
-    first = len(parts.encoder(0).bins)
-    assert part.encoded.numbers.shape[1] == before.encoded.numbers.shape[1] > first
-    own, known = part.encoded.numbers[:, first:], before.encoded.numbers[:, first:]
-    assert np.isfinite(own).all()
-    assert (own >= known.min(axis=0)).all()
-    assert (own <= known.max(axis=0)).all()
-    x, _ = parts.encoder(0).dense(part.encoded, ple=True)
-    assert x.shape[1] == parts.encoder(0).width(ple=True)
-
-
-def test_rows_of_other_vocabularies_and_parts_that_were_stored_are_told_the_same():
-    columns, y = levels_of_rates(np.linspace(0.02, 0.5, 60))
-    encoder = fit(columns, y)
-    arrays = encoder.to_arrays()
-    again = Encoder.from_arrays(arrays, encoder.layout)
-    np.testing.assert_array_equal(told(again, columns), told(encoder, columns))
-    shifted = Columns(
-        columns.numbers,
-        columns.codes + 1,
-        (("a level before all others", *columns.vocabularies[0]),),
-        (),
-        columns.category_names,
-    )
-    np.testing.assert_array_equal(told(again, shifted), told(encoder, columns))
 
 
 def test_without_labels_they_are_zero():

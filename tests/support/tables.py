@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,21 @@ ONE_TRIAL: dict[str, Any] = {
     "random_state": 0,
 }  # parameters of the smallest search
 OPTION_IDS = [f"{component.name}-{option.name}" for component, option in OPTIONS]
+
+
+def in_parts(folder: Path, frame: pd.DataFrame, ends: list[int], kind: str = ".parquet") -> Path:
+    """Write a table as files in a folder that end at these rows."""
+    folder.mkdir(parents=True)
+    for number, (start, end) in enumerate(zip([0, *ends], [*ends, len(frame)])):
+        part, path = (
+            frame.iloc[start:end].reset_index(drop=True),
+            folder / f"part-{number:02}{kind}",
+        )
+        if kind == ".csv":
+            part.to_csv(path, index=False)
+        else:
+            getattr(part, f"to_{kind[1:]}")(path)
+    return folder
 
 
 def calibrated_rows(

@@ -29,6 +29,11 @@ from autoimb.text import BriefRepr
 
 __all__ = ["Encoder", "max_bins"]
 
+# Fields of an encoder that a file stores as they are.
+_ARRAYS = (
+    *("center", "factor", "bins", "edges", "spike_column", "spike_value", "indicator"),
+    "onehot_mean",
+)
 MAX_BINS = 16
 MAX_INPUTS = 512  # bins of all columns together: many columns get fewer bins each
 BLOCK = 1_024  # rows processed at a time, so that temporary arrays fit into the cache
@@ -144,7 +149,7 @@ class Encoder(BriefRepr):
             # The one-hot columns are those of the reserved levels that occur, and of the levels.
             sizes = np.array([*filter(None, (n_other, n_missing)), *counts[1:][is_frequent]])
             shares.append((sizes / len(rows)).astype(np.float32))
-        target = None if y is None else _target(rows, y, weight)
+        target = None if y is None else Target.of_rows(rows, y, weight)
         return cls(
             screen=screen,
             center=center,
@@ -226,7 +231,7 @@ class Encoder(BriefRepr):
         -------
         Encoded
         """
-        target = _target(rows, y, weight, cluster, time)
+        target = Target.of_rows(rows, y, weight, cluster, time)
         return self._encoded(
             self.screen.columns(columns.take(rows)),
             lambda part, codes: self.statistics.of_training(part, codes, target),
@@ -352,18 +357,11 @@ class Encoder(BriefRepr):
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted arrays by name, including those of the levels, without the layout."""
         return {
+            **{name: getattr(self, name) for name in _ARRAYS},
             **self.screen.to_arrays(),
-            "center": self.center,
-            "factor": self.factor,
-            "bins": self.bins,
-            "edges": self.edges,
-            "spike_column": self.spike_column,
-            "spike_value": self.spike_value,
-            "indicator": self.indicator,
-            "seen": self.reserved_seen.astype(np.uint8),
-            "onehot_mean": self.onehot_mean,
-            **levels_to_arrays(self.levels),
             **self.statistics.to_arrays(),
+            "seen": self.reserved_seen.astype(np.uint8),
+            **levels_to_arrays(self.levels),
         }
 
     @classmethod
@@ -371,16 +369,9 @@ class Encoder(BriefRepr):
         """Build an encoder from the arrays of `to_arrays` and its layout."""
         levels = levels_of_arrays(arrays)
         return cls(
+            **{name: arrays[name] for name in _ARRAYS},
             screen=Screen.from_arrays(arrays),
-            center=arrays["center"],
-            factor=arrays["factor"],
-            bins=arrays["bins"],
-            edges=arrays["edges"],
-            spike_column=arrays["spike_column"],
-            spike_value=arrays["spike_value"],
-            indicator=arrays["indicator"],
             reserved_seen=arrays["seen"].astype(bool),
-            onehot_mean=arrays["onehot_mean"],
             levels=levels,
             layout=layout,
             statistics=Statistics.from_arrays(arrays, layout, levels),
@@ -390,22 +381,6 @@ class Encoder(BriefRepr):
 def max_bins(n_numbers: int) -> int:
     """Return the maximum number of bins per number: 2 to 16, about 512 for all numbers."""
     return int(np.clip(MAX_INPUTS // max(n_numbers, 1), 2, MAX_BINS))
-
-
-def _target(
-    rows: NDArray[np.int64],
-    y: NDArray[np.int64],
-    weight: NDArray[np.float64] | None,
-    cluster: NDArray[np.int64] | None = None,
-    time: NDArray[np.float64] | None = None,
-) -> Target:
-    row_weights = np.ones(len(rows)) if weight is None else weight[rows]
-    return Target(
-        y=y[rows],
-        weight=row_weights / row_weights.mean(),
-        cluster=None if cluster is None else cluster[rows],
-        time=None if time is None else time[rows],
-    )
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:

@@ -111,27 +111,22 @@ def plan_layout(
     if familiar or onehot or columns.numbers.shape[1]:
         wide = familiar
     repeated = n_classes > 0 and _many_repeated(columns, folds)
-    if n_classes != 2:
-        return Layout(
-            onehot,
-            tuple(sorted(wide)),
-            repeated=repeated,
-            n_classes=n_classes,
-            screened=screened,
-        )
-    with_statistics, embedded = wide[:_MAX_WITH_STATISTICS], wide[_MAX_WITH_STATISTICS:]
-    values = [_whole_values(columns.numbers[:, j]) for j in range(columns.numbers.shape[1])]
-    integers = [
-        j
-        for j, n in enumerate(values)
-        if _MIN_VALUES <= n <= _MAX_VALUES and _mostly_trained(columns.numbers[:, j], folds)
-    ]
-    integers = sorted(integers, key=lambda j: -values[j])[
-        : _MAX_WITH_STATISTICS - len(with_statistics)
-    ]
+    # Columns of values that get statistics; there are none unless there are two classes.
+    with_statistics: list[int] = []
+    integers: list[int] = []
+    if n_classes == 2:
+        with_statistics = wide[:_MAX_WITH_STATISTICS]
+        values = [_whole_values(column) for column in columns.numbers.T]
+        integers = [
+            j
+            for j, n in enumerate(values)
+            if _MIN_VALUES <= n <= _MAX_VALUES and _mostly_trained(columns.numbers[:, j], folds)
+        ]
+        integers = sorted(integers, key=lambda j: -values[j])
+        integers = integers[: _MAX_WITH_STATISTICS - len(with_statistics)]
     return Layout(
         onehot=onehot,
-        embedded=tuple(sorted(embedded)),
+        embedded=tuple(sorted(wide[len(with_statistics) :])),
         statistics=tuple(sorted(with_statistics)),
         integers=tuple(sorted(integers)),
         repeated=repeated,

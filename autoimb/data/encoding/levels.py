@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from autoimb.data.schema import Columns
-from autoimb.errors import ArtifactError
 
 __all__ = [
     "FIRST_LEVEL",
@@ -88,57 +87,17 @@ def category_codes(columns: Columns, levels: Sequence[Sequence[str]]) -> NDArray
     return codes
 
 
-def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[Any]]:
-    """Convert the levels of columns to arrays, which `levels_of_arrays` reads.
-
-    Parameters
-    ----------
-    levels : sequence of q sequences of str
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``level_counts``, int64 of shape (q,), is the number of levels of each column.
-        ``level_text``, uint8, is the concatenation of the levels in UTF-8, and ``level_ends``,
-        int64 of shape (L,), is the end of each level in it. Surrogates, which are invalid in UTF-8,
-        are preserved.
-    """
-    texts = [
-        level.encode(errors="surrogatepass") for column_levels in levels for level in column_levels
-    ]
-    return {
-        "level_counts": np.array([len(column_levels) for column_levels in levels], dtype=np.int64),
-        "level_ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
-        "level_text": np.frombuffer(b"".join(texts), dtype=np.uint8),
-    }
+def levels_to_arrays(levels: Sequence[Sequence[str]]) -> dict[str, NDArray[np.uint8]]:
+    """Convert the levels of columns to the bytes of their JSON, as one array."""
+    return {"levels": np.frombuffer(msgspec.json.encode(levels), dtype=np.uint8)}
 
 
 def levels_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], ...]:
-    """Build the levels of columns from the arrays of `levels_to_arrays`.
+    """Return the levels of columns that `levels_to_arrays` converted.
 
     Raises
     ------
-    ArtifactError
-        If the arrays do not represent valid texts that are sorted and distinct.
+    MsgspecError
+        If the bytes are not such JSON.
     """
-    counts, ends, text = (arrays[f"level_{name}"] for name in ("counts", "ends", "text"))
-    starts = np.concatenate([[0], ends])
-    rising = bool((np.diff(starts) >= 0).all()) and int(starts[-1]) == len(text)
-    # Counts from a file may have any value. Python integers prevent an overflow of their sum.
-    if not rising or sum(map(int, counts)) != len(ends):
-        raise ArtifactError("The ends of the levels do not match their text.")
-    encoded = text.tobytes()
-    texts = [
-        encoded[start:end].decode(errors="surrogatepass")
-        for start, end in pairwise(starts.tolist())
-    ]
-    # Distribute the texts to the columns.
-    last = np.cumsum(counts).tolist()
-    levels = tuple(tuple(texts[end - count : end]) for end, count in zip(last, counts.tolist()))
-    if not all(
-        level < following
-        for column_levels in levels
-        for level, following in pairwise(column_levels)
-    ):
-        raise ArtifactError("The levels of a column must be sorted, and all of them different.")
-    return levels
+    return msgspec.json.decode(arrays["levels"].tobytes(), type=tuple[tuple[str, ...], ...])

@@ -8,7 +8,7 @@ class in its training rows (`reports/design/encoding.md`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,11 +44,6 @@ class Screen(BriefRepr):
     categories: Positions
 
     @classmethod
-    def every(cls, n_numbers: int, n_categories: int) -> Screen:
-        """Return the selection of all columns."""
-        return cls(np.arange(n_numbers), np.arange(n_categories))
-
-    @classmethod
     def fit(cls, columns: Columns, y: Positions | None, *, layout: Layout) -> Screen:
         """Select columns by training rows.
 
@@ -72,19 +67,17 @@ class Screen(BriefRepr):
         -------
         Screen
         """
-        screen = cls.every(columns.numbers.shape[1], len(columns.vocabularies))
+        numbers = np.arange(columns.numbers.shape[1])
+        categories = np.arange(len(columns.vocabularies))
         limit = layout.screened
-        if limit is None:
-            return screen
-        onehot = np.array(layout.onehot, dtype=np.int64)
-        if len(screen.numbers) > limit:
-            screen = replace(screen, numbers=_best(_places_of_numbers(columns.numbers, y), limit))
-        if len(onehot) > limit:
+        if limit is not None and len(numbers) > limit:
+            numbers = _best(_places_of_numbers(columns.numbers, y), limit)
+        if limit is not None and len(layout.onehot) > limit:
+            onehot = np.array(layout.onehot)
             best = onehot[_best(_places_of_categories(columns.codes[:, onehot], y), limit)]
             # Categorical columns that are not one-hot encoded are always read.
-            wide = np.setdiff1d(screen.categories, onehot)
-            screen = replace(screen, categories=np.union1d(wide, best))
-        return screen
+            categories = np.union1d(np.setdiff1d(categories, onehot), best)
+        return cls(numbers, categories)
 
     def fits(self, n_numbers: int, n_categories: int) -> bool:
         """Return whether the positions are rising and valid for a table of some size."""

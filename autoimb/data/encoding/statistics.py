@@ -56,6 +56,24 @@ class Target:
     cluster: Codes | None = None
     time: Floats | None = None
 
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Codes,
+        y: Codes,
+        weight: Floats | None = None,
+        cluster: Codes | None = None,
+        time: Floats | None = None,
+    ) -> Target:
+        """Return the target of some rows of a table, whose weights are scaled to a mean of 1."""
+        row_weights = np.ones(len(rows)) if weight is None else weight[rows]
+        return cls(
+            y=y[rows],
+            weight=row_weights / row_weights.mean(),
+            cluster=None if cluster is None else cluster[rows],
+            time=None if time is None else time[rows],
+        )
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Statistics(BriefRepr):
