@@ -254,6 +254,7 @@ def strategies(model: AutoImbClassifier) -> dict[int, Strategy]:
     return {record.number: record.strategy for record in model.records_}
 
 
+@pytest.mark.slow
 def test_every_line_of_the_leaderboard_is_its_strategy(searched: AutoImbClassifier) -> None:
     board = searched.leaderboard()
     file = pd.read_csv(io.StringIO(board.to_csv(index=False)), keep_default_na=False)
@@ -295,6 +296,7 @@ def test_a_line_scores_what_it_scored_in_the_search(searched: AutoImbClassifier)
         assert alone.best_strategy_ == strategies(searched)[line["trial"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limits",
     [{"time_budget": None, "n_trials": None}, {"time_budget": None, "n_trials": 5}, {}],
@@ -402,6 +404,7 @@ def test_a_request_is_read_back() -> None:
 # --- the score, thresholds, the summary -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "sign"), [("average_precision", 1), ("log_loss", -1)])
 def test_the_best_score_is_that_of_the_blend_higher_is_better(metric: str, sign: int) -> None:
     X, y = table(800)

@@ -68,6 +68,7 @@ def test_rare_rows_have_a_bound_too(tmp_path):
     assert little(folder).y.value_counts().to_dict() == {"no": 300, "yes": 300}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "cells"),
     [([], 1), ([], 100), ([1], 100), ([1_500, 1_500], 10**6), (list(range(100, 3_000, 100)), 300)],

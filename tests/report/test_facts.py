@@ -310,6 +310,7 @@ def test_facts_become_a_report(case):
     assert facts.notices == ["x has gaps.", "d was read as a date."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["f1", "balanced_accuracy", "log_loss"])
 def test_several_classes(metric):
     found = _found(*_study(metric, n_classes=3))

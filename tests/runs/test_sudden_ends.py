@@ -48,6 +48,7 @@ def in_the_middle(process: subprocess.Popen[str]) -> None:
     assert len(list(islice(lines, 2))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["time", "trials"])
 def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     process = start(tmp_path, FIT, limit)
@@ -61,6 +62,7 @@ def test_sigterm_in_the_middle_of_trials(limit: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     process = start(tmp_path, FIT, "time")
     studies.wait_until(
@@ -74,6 +76,7 @@ def test_sigterm_before_a_worker_is_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_left_when_all_are_killed_is_swept_at_the_next_start(tmp_path: Path) -> None:
     process = start(tmp_path, FIT, "time")
     in_the_middle(process)

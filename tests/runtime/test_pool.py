@@ -208,6 +208,7 @@ def test_one_bad_trial_takes_no_other_with_it(pooled):
     assert {type(outcome) for outcome in gather(runner, 3).values()} == {Scored}
 
 
+@pytest.mark.slow
 @linux
 def test_too_much_memory_costs_one_trial(pooled):
     """The other worker's trial goes on, and so does the pool."""
@@ -248,6 +249,7 @@ def test_workers_are_killed_before_the_search(pooled):
     assert int(gather(runner, 1)[0].reason) == min(own + 300, 1000)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     """Non-regression test: it kept the pool's lock, and the search waited for ever."""
     runner = pooled(large_and_slow)
@@ -359,6 +361,7 @@ def runs(pid):
         return False
 
 
+@pytest.mark.slow
 def test_no_orphans(tmp_path):
     """A SIGKILL of the parent ends its workers, whatever they are at."""
     process = subprocess.Popen(
@@ -426,6 +429,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once(tmp_path):
     """Workers neither run the user's script again nor miss what it defines."""
     script = tmp_path / "story.py"

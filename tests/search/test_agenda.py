@@ -99,6 +99,7 @@ def better_by_more_work(job, judge):
     return replace(scored, trace=replace(scored.trace, ended=False))
 
 
+@pytest.mark.slow
 def test_the_last_part_of_a_search_confirms_the_best_and_they_compete_as_confirmed(tmp_path):
     once = SearchPolicy(folds=Folds(rows_for_one_repeat=0, rare_rows_per_confirming_fold=1))
     given = {"n_trials": None, "evaluate": better_by_more_work, "policy": once}
@@ -139,6 +140,7 @@ def disappointing(job, judge):
     return replace(repeated(job, judge), score=Score(value, 0.01, (value,), False, value))
 
 
+@pytest.mark.slow
 def test_confirmed_trials_keep_their_networks_however_they_disappoint():
     result = study(n_trials=None, deadline=Deadline.after(20.0), evaluate=disappointing)
     best = max(result.results.values(), key=lambda one: one.score.utility)

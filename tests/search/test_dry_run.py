@@ -118,6 +118,7 @@ def test_memory_grows_with_rows_and_workers() -> None:
     assert memory(600, 1) < memory(1200, 1) < memory(1200, 2)
 
 
+@pytest.mark.slow
 def test_a_small_search_spends_about_the_work_of_the_expected_strategies() -> None:
     """As in the plan, `trials_per_worker` units of planned work fill a worker's time."""
     frame, y = rows(300)

@@ -247,6 +247,7 @@ def test_none_wins_a_tie(prepared: Prepared) -> None:
     assert chosen(prepared, trial(strategy(**FOCAL), guess), trial(strategy(), guess)).single == 1
 
 
+@pytest.mark.slow
 def test_the_best_of_many_equal_methods_is_seldom_chosen(prepared: Prepared) -> None:
     """Chance alone makes the best of ten better than the control nearly always."""
     y, random = prepared.dataset.y, np.random.default_rng(0)

@@ -66,6 +66,7 @@ def run(copied: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_resampler_shows_up_by_the_guide_alone(copied: Path) -> None:
     guide = ROOT / "examples" / "guides" / "extending.md"
     (path, code), (index, line) = BLOCK.findall(guide.read_text("utf-8"))

@@ -490,6 +490,7 @@ def test_one_that_can_not_run_says_why_everywhere() -> None:
     assert np.isfinite(methods.loc["NearMiss", "gain"])
 
 
+@pytest.mark.slow
 def test_the_command_line_searches_and_resumes(tmp_path: Path) -> None:
     X, y = numbers_table(120)
     X.assign(fraud=y).to_csv(tmp_path / "train.csv", index=False)
