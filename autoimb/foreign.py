@@ -99,7 +99,7 @@ def clean_start() -> Iterator[None]:
     multiprocessing starts them by ``python -c``, which searches the current folder first for every
     module, also for those of the standard library. It also runs the script again in each worker, so
     that a script without ``if __name__ == "__main__"`` would start its search once more. Objects
-    that the script defines are pickled by value (cloudpickle), so workers do not need the script.
+    that the script defines are pickled by value, so workers do not need the script.
     Processes that other threads start are not affected.
     """
     paths: list[str] = spawn.get_preparation_data("")[

@@ -9,7 +9,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,18 +123,6 @@ def test_a_named_scorer_of_several_classes_sees_numbers_where_labels_are_numbers
     assert metric(y, proba, labels) == pytest.approx(expected)
     text = get_metric("roc_auc_ovr", n_classes=3, positive=0, classes=np.array(["a", "b", "c"]))
     assert text(y, proba) == pytest.approx(sk.roc_auc_score(y, proba, multi_class="ovr"))
-
-
-def test_metrics_with_labels_cross_processes() -> None:
-    y, proba, labels = rows()
-    for given in (
-        sk.make_scorer(sk.f1_score, pos_label="sick"),
-        lambda y, p: float(np.mean(p[y == "sick", 0])),
-        "jaccard",
-    ):
-        metric = get_metric(given, n_classes=2, positive=0, classes=TEXT)
-        again = cloudpickle.loads(cloudpickle.dumps(metric))
-        assert again(y, proba, labels) == metric(y, proba, labels)
 
 
 @pytest.mark.usefixtures("least_work")

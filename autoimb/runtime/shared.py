@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from autoimb.runtime.process import warm_up
-from autoimb.runtime.scratch import Scratch
 from autoimb.runtime.worker import Jobs, Work
 from autoimb.training.parts import Parts
 
 __all__ = ["Shared"]
-
-FILE = "work.joblib"
 
 
 @dataclass(frozen=True)
@@ -23,33 +22,30 @@ class Shared:
     Parameters
     ----------
     work : Work
-    scratch : Scratch
-        Folder of the file.
+    file : Path
+        The file that `Work.load` reads.
     """
 
     work: Work
-    scratch: Scratch
+    file: Path
 
     @classmethod
     def of(cls, work: Work, place: Path | None = None) -> Self:
         """Write a work to a new folder in `place`, or in the temporary folder of this process."""
-        scratch = Scratch.make(warm_up() if place is None else place)
+        place = warm_up() if place is None else place
+        place.mkdir(parents=True, exist_ok=True)
+        shared = cls(work, Path(tempfile.mkdtemp(dir=place)) / "work.joblib")
         try:
-            work.dump(scratch.path / FILE)
+            work.dump(shared.file)
         except BaseException:
-            scratch.remove()
+            shared.remove()
             raise
-        return cls(work, scratch)
-
-    @property
-    def file(self) -> Path:
-        """The file that `Work.load` reads."""
-        return self.scratch.path / FILE
+        return shared
 
     def parts(self) -> Parts:
         """Return the folds of the search, with the arrays that the workers stored."""
-        return Jobs(self.work, self.scratch.path).parts
+        return Jobs(self.work, self.file.parent).parts
 
     def remove(self) -> None:
         """Remove the folder."""
-        self.scratch.remove()
+        shutil.rmtree(self.file.parent, ignore_errors=True)

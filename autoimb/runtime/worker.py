@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import joblib
 
 from autoimb.assessment.judge import Judge
@@ -91,7 +90,10 @@ class Work:
 
     def dump(self, path: Path) -> None:
         """Write the work to a file for `load`, with arrays that can be mapped into memory."""
-        code = cloudpickle.dumps((self.evaluate, self.study.judge.metric))
+        # Code of the user's script, which workers do not run, is pickled by value.
+        code = joblib.wrap_non_picklable_objects(
+            (self.evaluate, self.study.judge.metric), keep_wrapper=False
+        )
         bases = [
             (basis.dataset, basis.plan, _without_metric(basis.judge))
             for basis in (self.study, self.duels)
@@ -107,7 +109,7 @@ class Work:
         are writable.
         """
         content = joblib.load(path, mmap_mode="c")
-        evaluate, metric = cloudpickle.loads(content["code"])
+        evaluate, metric = content["code"]
         bases = [
             Basis(dataset, plan, Judge(metric, **judge))
             for dataset, plan, judge in content["bases"]

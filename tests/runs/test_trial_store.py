@@ -223,25 +223,6 @@ def test_a_kill_between_two_writes_loses_no_finished_trial(tmp_path, before, n_l
     assert len(shown(store.path)) == len(result.records)
 
 
-HALF_WRITTEN = """
-import os, signal, sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-db.execute("PRAGMA cache_size = 1")
-db.execute("UPDATE autoimb_trials SET record = 'x', predictions = zeroblob(100000)")
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
-def test_a_transaction_that_a_kill_left_half_written_is_taken_back(run, searched):
-    path = run / "study.db"
-    assert python("-c", HALF_WRITTEN, str(path)).returncode == -9
-    assert path.with_name("study.db-journal").stat().st_size > 0
-    assert path.read_bytes() != (searched[0] / "study.db").read_bytes()
-    assert RunFolder.view(run).store.records() == searched[1]
-    assert resumed(run).records == searched[1]
-
-
 def test_a_file_that_a_killed_search_had_only_begun_is_taken_over(tmp_path):
     for content in (b"", None):
         if content is None:
@@ -282,42 +263,62 @@ def overwrite(path, at, content):
         file.write(content)
 
 
-def test_a_damaged_header_is_refused(run, capsys):
-    overwrite(run / "study.db", 0, b"not SQLite")
-    refused(run, capsys, "damaged: file is not a database")
+def clear_page(path):
+    at, size = page_of(path, "autoimb_trials")
+    overwrite(path, at, bytes(size))
 
 
-def test_a_damaged_page_of_our_table_is_refused(run, capsys):
-    at, size = page_of(run / "study.db", "autoimb_trials")
-    overwrite(run / "study.db", at, bytes(size))
-    refused(run, capsys, "is damaged")
+def make_folder(path):
+    path.unlink()
+    path.mkdir()
 
 
-def test_a_damaged_page_of_an_optuna_table_is_refused_by_a_resumed_search(run):
-    at, size = page_of(run / "study.db", "trial_params")
-    overwrite(run / "study.db", at, bytes(size))
-    with pytest.raises(RunError, match=r"study\.db is damaged"):
+def replace_by_other_search(path):
+    path.unlink()
+    other = TrialStore(path, "f" * 16)
+    other.create()
+    other.save(ended(0))
+
+
+def forge_record(path):
+    store = RunFolder.view(path.parent).store
+    trial = store.load()[1]
+    store.save(replace(trial, record=replace(trial.record, rung="much")))
+
+
+OTHER_TABLE = "does not hold the trials of an autoimb search"
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: overwrite(path, 0, b"not SQLite"), "damaged: file is not a database"),
+        (clear_page, "is damaged"),
+        (lambda path: os.truncate(path, 5_000), "damaged: database disk image is malformed"),
+        (Path.unlink, r"study\.db"),
+        (lambda path: path.write_bytes(b""), r"study\.db"),
+        (lambda path: path.write_bytes(bytes(5_000)), r"study\.db"),
+        (make_folder, "unable to open database file"),
+        (replace_by_other_search, "checksum mismatch in record of trial 0"),
+        (forge_record, r"damaged: .*Expected `float`, got `str` - at `\$\.rung`"),
+        ("UPDATE autoimb_trials SET number = 7 WHERE number = 2", "record of trial 7"),
+        ("CREATE TRIGGER more AFTER UPDATE ON autoimb_trials BEGIN SELECT 1; END", OTHER_TABLE),
+        ("ALTER TABLE autoimb_trials ADD COLUMN more", OTHER_TABLE),
+        ("ALTER TABLE autoimb_trials RENAME TO others", OTHER_TABLE),
+    ],
+)
+def test_a_damaged_file_is_refused_by_resuming_and_looking(run, capsys, damage, reason):
+    path = run / "study.db"
+    change(path, damage) if isinstance(damage, str) else damage(path)
+    refused(run, capsys, reason)
+
+
+@pytest.mark.parametrize("column", ["record", "predictions", "networks"])
+def test_a_value_that_does_not_match_its_digest_is_refused(run, column):
+    statement = f"UPDATE autoimb_trials SET {column} = (SELECT {column} FROM autoimb_trials "
+    change(run / "study.db", statement + "WHERE number = 1) WHERE number = 2")
+    with pytest.raises(RunError, match=f"checksum mismatch in {column} of trial 2"):
         resumed(run)
-
-
-def test_a_file_that_was_cut_off_is_refused(run, capsys):
-    with (run / "study.db").open("r+b") as file:
-        file.truncate(5_000)
-    refused(run, capsys, "damaged: database disk image is malformed")
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\0" * 5_000])
-def test_a_lost_file_is_no_new_search(run, capsys, content):
-    (run / "study.db").unlink()
-    if content is not None:
-        (run / "study.db").write_bytes(content)
-    refused(run, capsys, r"study\.db")
-
-
-def test_a_folder_in_place_of_the_file_is_refused(run, capsys):
-    (run / "study.db").unlink()
-    (run / "study.db").mkdir()
-    refused(run, capsys, "unable to open database file")
 
 
 def test_one_bit_never_changes_what_is_read(searched, tmp_path):
@@ -344,47 +345,6 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
             assert (trial.params, trial.plans) == (same.params, same.plans)
             np.testing.assert_array_equal(trial.result.oof, same.result.oof)
     assert n_refused > 100
-
-
-@pytest.mark.parametrize("column", ["record", "predictions", "networks"])
-def test_a_value_that_does_not_match_its_digest_is_refused(run, column):
-    statement = f"UPDATE autoimb_trials SET {column} = (SELECT {column} FROM autoimb_trials "
-    change(run / "study.db", statement + "WHERE number = 1) WHERE number = 2")
-    with pytest.raises(RunError, match=f"checksum mismatch in {column} of trial 2"):
-        resumed(run)
-
-
-def test_a_whole_row_in_place_of_another_is_refused(run, capsys):
-    change(run / "study.db", "UPDATE autoimb_trials SET number = 7 WHERE number = 2")
-    refused(run, capsys, "checksum mismatch in record of trial 7")
-
-
-def test_the_trials_of_another_search_are_refused(run, capsys, tmp_path):
-    other = TrialStore(tmp_path / "study.db", "f" * 16)
-    other.create()
-    other.save(ended(0))
-    shutil.copy(other.path, run / "study.db")
-    refused(run, capsys, "checksum mismatch in record of trial 0")
-
-
-def test_a_forged_record_is_refused(run, capsys):
-    store = RunFolder.view(run).store
-    trial = store.load()[1]
-    store.save(replace(trial, record=replace(trial.record, rung="much")))
-    refused(run, capsys, r"damaged: .*Expected `float`, got `str` - at `\$\.rung`")
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "CREATE TRIGGER more AFTER UPDATE ON autoimb_trials BEGIN SELECT 1; END",
-        "ALTER TABLE autoimb_trials ADD COLUMN more",
-        "ALTER TABLE autoimb_trials RENAME TO others",
-    ],
-)
-def test_a_table_of_another_kind_is_refused(run, capsys, statement):
-    change(run / "study.db", statement)
-    refused(run, capsys, "does not hold the trials of an autoimb search")
 
 
 def test_a_file_without_its_run_json_is_no_new_search(run):
@@ -460,14 +420,6 @@ def test_a_folder_that_can_only_be_read_can_be_looked_at(run, capsys):
             resumed(run)
     finally:
         run.chmod(0o755)
-
-
-def test_a_search_goes_on_while_others_read(run, searched):
-    with closing(sqlite3.connect(run / "study.db")) as db:
-        rows = db.execute("SELECT number FROM autoimb_trials")
-        rows.fetchall()
-        assert resumed(run, 5).records[:4] == searched[1]
-    assert len(RunFolder.view(run).store.records()) == 5
 
 
 def test_a_search_without_a_folder_leaves_no_file(tmp_path, monkeypatch):

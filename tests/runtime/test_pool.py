@@ -227,20 +227,6 @@ def test_too_much_memory_costs_one_trial(pooled):
     assert isinstance(gather(runner, 1)[2], Scored)
 
 
-@pytest.mark.parametrize(
-    ("counts", "reason"),
-    [
-        ([0, 0], "the worker was killed by SIGKILL"),
-        ([0, 1], "the worker was killed by SIGKILL: the system was out of memory"),
-        ([None, None], "the worker was killed by SIGKILL: the system may be out of memory"),
-    ],
-)
-def test_who_killed_a_worker(pooled, monkeypatch, counts, reason):
-    monkeypatch.setattr(pool_module, "kills_for_memory", lambda: counts.pop(0))
-    runner = pooled(die, n_jobs=1)
-    assert outcome_of(runner).reason == reason
-
-
 @linux
 def test_workers_are_killed_before_the_search(pooled):
     runner = pooled(ranked, n_jobs=1)
@@ -258,7 +244,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     runner.submit(1, Assignment(torn, FOREVER))
     found = gather(runner, 2)
     assert isinstance(found[0], Scored)
-    assert found[1].reason == "the worker was killed by SIGKILL"
+    assert found[1].reason.startswith("the worker was killed by SIGKILL")
     runner.submit(2, Assignment(slow, FOREVER))
     assert isinstance(gather(runner, 1)[2], Scored)
 
@@ -268,6 +254,7 @@ def test_a_worker_that_dies_while_it_sends_holds_nobody_up(pooled):
     [
         (crash, "ValueError: no good"),
         (leave, "the worker ended with exit status 3"),
+        (die, "the worker was killed by SIGKILL: the system may be out of memory"),
     ],
 )
 def test_reasons(pooled, evaluate, reason):
