@@ -176,44 +176,58 @@ def test_any_name_of_a_folder_will_do(tmp_path, name):
 
 # --- kills -------------------------------------------------------------------------------------
 
-KILLED_AT = """
-import os, signal, sys, studies
+KILLS = [
+    (("TrialStore", "save", 6), 2, "killed"),  # the end of the third
+    (("TrialStore", "publish", 3), 3, "complete"),  # the third is written, and Optuna lacks it
+    (("RDBStorage", "create_new_trial", 3), 3, "complete"),
+]
+KILLED = f"""
+import os, signal, sys
 from optuna.storages import RDBStorage
 from autoimb.runs.folder import RunFolder
 from autoimb.runs.store import TrialStore
+from tests.support import studies
 
-owner = {"save": TrialStore, "publish": TrialStore, "create_new_trial": RDBStorage}[sys.argv[2]]
-method, left = getattr(owner, sys.argv[2]), int(sys.argv[3])
+def search(path, owner, name, left):
+    method = getattr(owner, name)
 
-def killed(*args, **kwargs):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return method(*args, **kwargs)
+    def killed(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*args, **kwargs)
 
-setattr(owner, sys.argv[2], killed)
-with RunFolder.open(sys.argv[1], fingerprint=studies.FINGERPRINT) as folder:
-    studies.study(folder, n_trials=9)
+    setattr(owner, name, killed)
+    with RunFolder.open(path, fingerprint=studies.FINGERPRINT) as folder:
+        studies.study(folder, n_trials=9)
+
+for (owner, name, left), _, _ in {KILLS}:
+    child = os.fork()
+    if child == 0:
+        search(os.path.join(sys.argv[1], name), globals()[owner], name, left)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is of POSIX")
-@pytest.mark.parametrize(
-    ("before", "n_left", "status"),
-    [
-        (("save", 6), 2, "killed"),  # the end of the third
-        (("publish", 3), 3, "complete"),  # the third is written, and Optuna lacks it
-        (("create_new_trial", 3), 3, "complete"),
-    ],
-)
-def test_a_kill_between_two_writes_loses_no_finished_trial(tmp_path, before, n_left, status):
-    method, count = before
-    assert python("-c", KILLED_AT, str(tmp_path), method, str(count)).returncode == -9
-    store = RunFolder.view(tmp_path).store
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder with a RUN for each of `KILLS`, by the name of the method."""
+    if sys.platform == "win32":
+        pytest.skip("SIGKILL is of POSIX")
+    path = tmp_path_factory.mktemp("killed")
+    done = python("-c", KILLED, str(path))
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.mark.parametrize(("kill", "n_left", "status"), KILLS)
+def test_a_kill_between_two_writes_loses_no_finished_trial(killed, kill, n_left, status):
+    path = killed / kill[1]
+    store = RunFolder.view(path).store
     assert [record.number for record in store.records()] == list(range(n_left))
     whole = study(n_trials=6).records
-    result = resumed(tmp_path, 6)
+    result = resumed(path, 6)
     by_strategy = {r.strategy: r.score for r in result.records if r.status == "complete"}
     assert by_strategy == {r.strategy: r.score for r in whole}
     assert result.records[2].status == status
