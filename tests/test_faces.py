@@ -23,7 +23,7 @@ from autoimb.cli import main
 from autoimb.cli.app import app
 from autoimb.errors import BudgetError, OptionError
 from autoimb.pipeline.artifact import inspect
-from autoimb.search.request import Request, class_costs
+from autoimb.search.request import class_costs
 from autoimb.space.components import COMPONENTS
 from autoimb.space.reading import read_strategy
 from autoimb.space.strategy import Choice, Strategy
@@ -380,12 +380,6 @@ def test_a_strategy_of_costs_is_evaluated_with_them() -> None:
         **QUICK | {"network": None}, strategy=strategy, class_weight={"sick": 5}
     ).fit(X, y)
     assert model.best_strategy_ == read_strategy(strategy)
-
-
-def test_a_request_is_read_back() -> None:
-    request = Request(strategy=read_strategy(given()))
-    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
-    assert Request.from_json(json.loads(json.dumps(Request().to_json()))) == Request()
 
 
 # --- the score, thresholds, the summary -----------------------------------------------------------
