@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import sys
 import tomllib
@@ -26,34 +25,6 @@ def python(code: str) -> None:
     """Run code in a fresh interpreter; an assertion that fails there fails here."""
     done = programs.python("-c", code, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-
-
-def is_entry(node: ast.stmt) -> bool:
-    """Whether a decorator such as ``@COMPONENT.option(...)`` enters the function in a table."""
-    calls = [
-        call.func for call in getattr(node, "decorator_list", []) if isinstance(call, ast.Call)
-    ]
-    return any(isinstance(call, ast.Attribute) for call in calls)
-
-
-def test_public_names_are_exported() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        dotted = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        if dotted.endswith("__main__"):
-            continue
-        exported = getattr(
-            importlib.import_module(dotted.removesuffix(".__init__")), "__all__", None
-        )
-        if exported is None:
-            continue
-        defined = {
-            node.name
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            and not node.name.startswith("_")
-            and not is_entry(node)
-        }
-        assert defined <= set(exported), path
 
 
 def test_a_subpackage_is_a_docstring_and_what_it_re_exports() -> None:
