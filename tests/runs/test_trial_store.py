@@ -297,7 +297,7 @@ def replace_by_other_search(path):
 def forge_record(path):
     store = RunFolder.view(path.parent).store
     trial = store.load()[1]
-    store.save(replace(trial, record=replace(trial.record, rung="much")))
+    store.save(replace(trial, record=replace(trial.record, seconds="much")))
 
 
 OTHER_TABLE = "does not hold the trials of an autoimb search"
@@ -314,7 +314,7 @@ OTHER_TABLE = "does not hold the trials of an autoimb search"
         (lambda path: path.write_bytes(bytes(5_000)), r"study\.db"),
         (make_folder, "unable to open database file"),
         (replace_by_other_search, "checksum mismatch in record of trial 0"),
-        (forge_record, r"damaged: .*Expected `float`, got `str` - at `\$\.rung`"),
+        (forge_record, r"damaged: .*Expected `float`, got `str` - at `\$\.seconds`"),
         ("UPDATE autoimb_trials SET number = 7 WHERE number = 2", "record of trial 7"),
         ("CREATE TRIGGER more AFTER UPDATE ON autoimb_trials BEGIN SELECT 1; END", OTHER_TABLE),
         ("ALTER TABLE autoimb_trials ADD COLUMN more", OTHER_TABLE),
