@@ -341,7 +341,7 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
     whole, chance, n_refused = (path / "study.db").read_bytes(), random.Random(0), 0
     before = {t.record.number: t for t in TrialStore(path / "study.db", FINGERPRINT).load()}
     at, _ = page_of(path / "study.db", "autoimb_trials")
-    places = [*range(100), *range(at, at + 64), *(chance.randrange(len(whole)) for _ in range(300))]
+    places = [*range(100), *range(at, at + 64), *(chance.randrange(len(whole)) for _ in range(100))]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
@@ -358,7 +358,7 @@ def test_one_bit_never_changes_what_is_read(searched, tmp_path):
             same = before[trial.record.number]
             assert (trial.params, trial.plans) == (same.params, same.plans)
             np.testing.assert_array_equal(trial.result.oof, same.result.oof)
-    assert n_refused > 100
+    assert n_refused > 50
 
 
 def test_a_file_without_its_run_json_is_no_new_search(run):
